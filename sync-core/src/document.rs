@@ -1,0 +1,592 @@
+//! Documents: what is written, how it is named, and how it becomes Automerge.
+//!
+//! A document is a genesis and a graph of changes. Each change adds exactly one immutable entry to one
+//! append-only section, so a change is a pure function of six parts ([`Change`]). Those parts are what
+//! travels and what is stored; the Automerge change chunk is derived from them, and its hash names the
+//! change. So no bytes from outside ever reach Automerge's parser, and what a hostile chunk could say
+//! (operations on foreign objects, preds, extra bytes, compressed bombs) cannot be said (docs/adr/0002).
+//!
+//! This is the only file that names Automerge's types.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+
+use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
+use automerge::{ActorId, Automerge, ExpandedChange, ObjType, ScalarValue};
+
+use crate::cbor::{from_cbor, to_cbor};
+use crate::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OrgId, UserId};
+use crate::model::Invalid;
+use crate::model::capture::Moment;
+use crate::model::visit::{OutletReport, PhotoRef, Post, Recording, Review, Submission};
+
+/// Version of the documents' schema, written into every genesis.
+pub const SCHEMA: u64 = 1;
+/// Longest entry.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Most parents of one change.
+pub const DEPS_MAX: usize = 64;
+/// Most changes of one document.
+pub const CHANGES_MAX: usize = 4_096;
+
+const GENESIS_ACTOR: &[u8] = b"endcap";
+
+/// An append-only list of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Section {
+    /// Of a visit: what was seen.
+    Recordings,
+    /// Of a visit: who has finished.
+    Submissions,
+    /// Of a visit: what was judged.
+    Reviews,
+    /// Of either: what was said.
+    Thread,
+    /// Of an outlet: what the field reports of it.
+    Reports,
+}
+
+impl Section {
+    const VISIT: [Self; 4] = [Self::Recordings, Self::Submissions, Self::Reviews, Self::Thread];
+    const OUTLET: [Self; 2] = [Self::Reports, Self::Thread];
+
+    /// The sections of a kind of document, in the order of its genesis.
+    pub const fn of(kind: DocKind) -> &'static [Self] {
+        match kind {
+            DocKind::Visit => &Self::VISIT,
+            DocKind::Outlet => &Self::OUTLET,
+        }
+    }
+
+    /// Its key at the document's root.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recordings => "recordings",
+            Self::Submissions => "submissions",
+            Self::Reviews => "reviews",
+            Self::Thread => "thread",
+            Self::Reports => "reports",
+        }
+    }
+
+    /// Its place among the sections of `kind`; `None` if that kind has no such section.
+    pub fn index_in(self, kind: DocKind) -> Option<u8> {
+        let place = Self::of(kind).iter().position(|s| *s == self)?;
+        u8::try_from(place).ok()
+    }
+}
+
+/// One entry and its place in the history: everything that determines an Automerge change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Who writes.
+    pub actor: Actor,
+    /// The actor's how-many-th change of this document, from 1.
+    pub seq: u64,
+    /// The operation's number: one more than the greatest of its parents.
+    pub start_op: u64,
+    /// The heads that the writer saw, ascending.
+    pub deps: Vec<ChangeHash>,
+    /// Where the entry goes.
+    pub section: Section,
+    /// The entry's CBOR.
+    pub value: Vec<u8>,
+}
+
+impl Change {
+    /// The Automerge change of these parts, for a document of `kind`.
+    ///
+    /// `None` where no document of that kind could hold it: an absent section, a zero or huge number.
+    fn automerge(&self, kind: DocKind) -> Option<automerge::Change> {
+        let list = OpId::new(section_op(kind, self.section)?, &ActorId::from(GENESIS_ACTOR));
+        if self.seq == 0 || self.start_op > u64::from(u32::MAX / 2) {
+            return None;
+        }
+        Some(automerge::Change::from(ExpandedChange {
+            operations: vec![Op {
+                action: OpType::Put(ScalarValue::Bytes(self.value.clone())),
+                obj: ObjectId::Id(list),
+                key: Key::Seq(ElementId::Head),
+                pred: Vec::new().into(),
+                insert: true,
+            }],
+            actor_id: ActorId::from(&self.actor.as_bytes()[..]),
+            hash: None,
+            seq: self.seq,
+            start_op: NonZeroU64::new(self.start_op)?,
+            time: 0,
+            message: None,
+            deps: self.deps.iter().map(|d| automerge::ChangeHash(d.0)).collect(),
+            extra_bytes: Vec::new(),
+            author: None,
+        }))
+    }
+
+    /// The Automerge change chunk, byte for byte as other Automerge programs write it.
+    pub fn chunk(&self, kind: DocKind) -> Option<Vec<u8>> {
+        self.automerge(kind).map(|change| change.raw_bytes().to_vec())
+    }
+
+    /// The change's name.
+    pub fn hash(&self, kind: DocKind) -> Option<ChangeHash> {
+        self.automerge(kind).map(|change| ChangeHash(change.hash().0))
+    }
+}
+
+fn section_op(kind: DocKind, section: Section) -> Option<u64> {
+    section.index_in(kind).map(|index| 5 + u64::from(index))
+}
+
+fn genesis_ops(kind: DocKind) -> u64 {
+    4 + Section::of(kind).len() as u64
+}
+
+/// The first change of a document: a pure function of organisation, kind and id, frozen by golden bytes
+/// in `fixtures/documents`. It holds those three, the schema's version and every section, empty.
+fn genesis(org: OrgId, id: DocId) -> automerge::Change {
+    let root = |key: &str, action: OpType| Op {
+        action,
+        obj: ObjectId::Root,
+        key: Key::Map(key.into()),
+        pred: Vec::new().into(),
+        insert: false,
+    };
+    let put = |key: &str, value: ScalarValue| root(key, OpType::Put(value));
+    let mut operations = vec![
+        put("organisation", ScalarValue::Bytes(org.as_bytes().to_vec())),
+        put("kind", ScalarValue::Str(id.kind.as_str().into())),
+        put("id", ScalarValue::Bytes(id.id.to_vec())),
+        put("schema", ScalarValue::Uint(SCHEMA)),
+    ];
+    let sections = Section::of(id.kind).iter();
+    operations.extend(sections.map(|s| root(s.as_str(), OpType::Make(ObjType::List))));
+    automerge::Change::from(ExpandedChange {
+        operations,
+        actor_id: ActorId::from(GENESIS_ACTOR),
+        hash: None,
+        seq: 1,
+        start_op: NonZeroU64::MIN,
+        time: 0,
+        message: None,
+        deps: Vec::new(),
+        extra_bytes: Vec::new(),
+        author: None,
+    })
+}
+
+/// Why a change cannot be part of a document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// It may fit once its parent is here.
+    #[error("the parent {0} is not here")]
+    MissingParent(ChangeHash),
+    /// Its actor has already written something else at this place: two copies of one store.
+    #[error("the actor has already written its change {0} of this document")]
+    Forked(u64),
+    /// It can never fit.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+/// A document: every change has all its parents here, and every change's hash is its name.
+#[derive(Debug, Clone)]
+pub struct Document {
+    org: OrgId,
+    id: DocId,
+    genesis: ChangeHash,
+    changes: Vec<(ChangeHash, Change)>,
+    places: HashMap<ChangeHash, usize>,
+    newest_of: HashMap<Actor, usize>,
+    heads: Vec<ChangeHash>,
+}
+
+impl Document {
+    /// The document that holds only its genesis.
+    pub fn new(org: OrgId, id: DocId) -> Self {
+        let genesis = ChangeHash(genesis(org, id).hash().0);
+        Self {
+            org,
+            id,
+            genesis,
+            changes: Vec::new(),
+            places: HashMap::new(),
+            newest_of: HashMap::new(),
+            heads: vec![genesis],
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> DocId {
+        self.id
+    }
+
+    /// Its organisation.
+    pub fn org(&self) -> OrgId {
+        self.org
+    }
+
+    /// The name of its first change.
+    pub fn genesis(&self) -> ChangeHash {
+        self.genesis
+    }
+
+    /// The changes that no other builds on, ascending.
+    pub fn heads(&self) -> &[ChangeHash] {
+        &self.heads
+    }
+
+    /// All changes after the genesis, each after its parents.
+    pub fn changes(&self) -> impl Iterator<Item = (ChangeHash, &Change)> {
+        self.changes.iter().map(|(hash, change)| (*hash, change))
+    }
+
+    /// A change by its name.
+    pub fn change(&self, hash: ChangeHash) -> Option<&Change> {
+        self.places.get(&hash).map(|place| &self.changes[*place].1)
+    }
+
+    /// Whether a change, or the genesis, is here.
+    pub fn contains(&self, hash: ChangeHash) -> bool {
+        hash == self.genesis || self.places.contains_key(&hash)
+    }
+
+    /// How many changes follow the genesis.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether only the genesis is here.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The actor's newest change here.
+    pub fn newest_of(&self, actor: Actor) -> Option<ChangeHash> {
+        self.newest_of.get(&actor).map(|place| self.changes[*place].0)
+    }
+
+    /// The change that `actor` would make now, on top of everything here. Does not insert it.
+    pub fn next(&self, actor: Actor, section: Section, value: Vec<u8>) -> Change {
+        Change {
+            actor,
+            seq: self.next_seq(actor),
+            start_op: self.next_op(&self.heads),
+            deps: self.heads.clone(),
+            section,
+            value,
+        }
+    }
+
+    fn next_seq(&self, actor: Actor) -> u64 {
+        self.newest_of.get(&actor).map_or(1, |place| self.changes[*place].1.seq + 1)
+    }
+
+    fn next_op(&self, parents: &[ChangeHash]) -> u64 {
+        let ops = parents.iter().filter_map(|p| self.change(*p)).map(|c| c.start_op);
+        1 + ops.max().unwrap_or(0).max(genesis_ops(self.id.kind))
+    }
+
+    /// Checks that a change continues this document, and names it. A change that is already here fits.
+    pub fn check(&self, change: &Change) -> Result<ChangeHash, Misfit> {
+        let malformed = |why| Err(Misfit::Malformed(why));
+        if change.value.len() > VALUE_BYTES_MAX {
+            return malformed("the entry is longer than 64 KiB");
+        }
+        if change.deps.is_empty() || change.deps.len() > DEPS_MAX {
+            return malformed("a change needs 1 to 64 parents");
+        }
+        if !change.deps.is_sorted_by(|a, b| a < b) {
+            return malformed("the parents must ascend and differ");
+        }
+        if change.actor.as_bytes().starts_with(GENESIS_ACTOR) {
+            return malformed("the actor is reserved");
+        }
+        let Some(hash) = change.hash(self.id.kind) else {
+            return malformed("this kind of document has no such section or number");
+        };
+        if self.places.contains_key(&hash) {
+            return Ok(hash);
+        }
+        if self.changes.len() >= CHANGES_MAX {
+            return malformed("the document is full");
+        }
+        if let Some(missing) = change.deps.iter().find(|d| !self.contains(**d)) {
+            return Err(Misfit::MissingParent(*missing));
+        }
+        let next = self.next_seq(change.actor);
+        if change.seq < next {
+            return Err(Misfit::Forked(change.seq));
+        }
+        if change.seq > next {
+            return malformed("the actor's changes must be counted without a gap");
+        }
+        if change.start_op != self.next_op(&change.deps) {
+            return malformed("the operation's number must be one more than its parents' greatest");
+        }
+        if let Some(own) = self.newest_of(change.actor)
+            && !self.past(&change.deps).contains(own)
+        {
+            return malformed("an actor must build on its own newest change");
+        }
+        Ok(hash)
+    }
+
+    /// Adds a change that [`Document::check`] finds fitting; adding it again does nothing.
+    pub fn insert(&mut self, change: Change) -> Result<ChangeHash, Misfit> {
+        let hash = self.check(&change)?;
+        if self.places.contains_key(&hash) {
+            return Ok(hash);
+        }
+        let place = self.changes.len();
+        self.heads.retain(|head| !change.deps.contains(head));
+        let at = self.heads.partition_point(|head| *head < hash);
+        self.heads.insert(at, hash);
+        self.newest_of.insert(change.actor, place);
+        self.places.insert(hash, place);
+        self.changes.push((hash, change));
+        Ok(hash)
+    }
+
+    /// `of` and everything before it. Hashes that are not here are passed over.
+    pub fn past(&self, of: &[ChangeHash]) -> Past<'_> {
+        let mut inside = vec![false; self.changes.len()];
+        let mut open: Vec<usize> = of.iter().filter_map(|h| self.places.get(h).copied()).collect();
+        while let Some(place) = open.pop() {
+            if !std::mem::replace(&mut inside[place], true) {
+                let parents = self.changes[place].1.deps.iter();
+                open.extend(parents.filter_map(|h| self.places.get(h).copied()));
+            }
+        }
+        Past { document: self, inside }
+    }
+
+    /// The document as an Automerge file, which any Automerge program opens.
+    pub fn to_automerge(&self) -> Result<Vec<u8>, automerge::AutomergeError> {
+        let changes = self.changes.iter().filter_map(|(_, c)| c.automerge(self.id.kind));
+        let all: Vec<_> = std::iter::once(genesis(self.org, self.id)).chain(changes).collect();
+        let mut document = Automerge::new().with_actor(ActorId::from(GENESIS_ACTOR));
+        document.apply_changes(all)?;
+        Ok(document.save())
+    }
+}
+
+/// A set of changes closed under parenthood.
+#[derive(Debug)]
+pub struct Past<'a> {
+    document: &'a Document,
+    inside: Vec<bool>,
+}
+
+impl Past<'_> {
+    /// Whether a change is in it.
+    pub fn contains(&self, hash: ChangeHash) -> bool {
+        self.document.places.get(&hash).is_some_and(|place| self.inside[*place])
+    }
+}
+
+/// What a change says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// In `recordings`.
+    Recording(Recording),
+    /// In `submissions`.
+    Submission(Submission),
+    /// In `reviews`.
+    Review(Review),
+    /// In `thread`.
+    Post(Post),
+    /// In `reports`.
+    Report(OutletReport),
+}
+
+impl Entry {
+    /// Reads an entry; it must fill `bytes` exactly.
+    pub fn decode(section: Section, bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
+        Ok(match section {
+            Section::Recordings => Self::Recording(from_cbor(bytes)?),
+            Section::Submissions => Self::Submission(from_cbor(bytes)?),
+            Section::Reviews => Self::Review(from_cbor(bytes)?),
+            Section::Thread => Self::Post(from_cbor(bytes)?),
+            Section::Reports => Self::Report(from_cbor(bytes)?),
+        })
+    }
+
+    /// The entry's CBOR.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Recording(entry) => to_cbor(entry),
+            Self::Submission(entry) => to_cbor(entry),
+            Self::Review(entry) => to_cbor(entry),
+            Self::Post(entry) => to_cbor(entry),
+            Self::Report(entry) => to_cbor(entry),
+        }
+    }
+
+    /// Where it goes.
+    pub fn section(&self) -> Section {
+        match self {
+            Self::Recording(_) => Section::Recordings,
+            Self::Submission(_) => Section::Submissions,
+            Self::Review(_) => Section::Reviews,
+            Self::Post(_) => Section::Thread,
+            Self::Report(_) => Section::Reports,
+        }
+    }
+
+    /// Who wrote it.
+    pub fn by(&self) -> UserId {
+        match self {
+            Self::Recording(entry) => entry.by,
+            Self::Submission(entry) => entry.by,
+            Self::Review(entry) => entry.by,
+            Self::Post(entry) => entry.by,
+            Self::Report(entry) => entry.by,
+        }
+    }
+
+    /// When it was written.
+    pub fn when(&self) -> &Moment {
+        match self {
+            Self::Recording(entry) => &entry.when,
+            Self::Submission(entry) => &entry.when,
+            Self::Review(entry) => &entry.when,
+            Self::Post(entry) => &entry.when,
+            Self::Report(entry) => &entry.when,
+        }
+    }
+
+    /// The notes that it refers to.
+    pub fn notes(&self) -> Vec<BlobHash> {
+        match self {
+            Self::Recording(entry) => entry.notes(),
+            Self::Submission(_) => Vec::new(),
+            Self::Review(entry) => entry.comment.into_iter().collect(),
+            Self::Post(entry) => vec![entry.text],
+            Self::Report(entry) => entry.note.into_iter().collect(),
+        }
+    }
+
+    /// The photos that it refers to.
+    pub fn photos(&self) -> &[PhotoRef] {
+        match self {
+            Self::Recording(entry) => entry.photos(),
+            Self::Report(entry) => &entry.photos,
+            _ => &[],
+        }
+    }
+
+    /// Checks everything that can be checked without a document or a catalogue.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        match self {
+            Self::Recording(entry) => entry.validate(),
+            Self::Report(entry) => entry.validate(),
+            Self::Review(entry) => {
+                let ok = (1..=crate::model::visit::NAMED_MAX).contains(&entry.heads.len());
+                Invalid::unless(ok, "heads", "needs 1 to 256 heads")
+            }
+            Self::Submission(_) | Self::Post(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use automerge::ReadDoc;
+
+    const ORG: OrgId = OrgId::from_bytes([1; 16]);
+    const VISIT: DocId = DocId { kind: DocKind::Visit, id: [2; 16] };
+
+    fn actor(n: u8) -> Actor {
+        Actor::from_bytes([n; 16])
+    }
+
+    fn write(document: &mut Document, by: u8, value: &[u8]) -> ChangeHash {
+        let change = document.next(actor(by), Section::Recordings, value.to_vec());
+        document.insert(change).unwrap()
+    }
+
+    fn merged() -> Document {
+        let (mut a, mut b) = (Document::new(ORG, VISIT), Document::new(ORG, VISIT));
+        write(&mut a, 1, b"a1");
+        write(&mut b, 2, b"b1");
+        write(&mut b, 2, b"b2");
+        let from_b: Vec<_> = b.changes().map(|(_, c)| c.clone()).collect();
+        from_b.into_iter().for_each(|c| assert!(a.insert(c).is_ok()));
+        write(&mut a, 1, b"a2");
+        a
+    }
+
+    #[test]
+    fn two_devices_that_begin_apart_write_one_document() {
+        let document = merged();
+        assert_eq!((document.len(), document.heads().len()), (4, 1));
+        let file = Automerge::load(&document.to_automerge().unwrap()).unwrap();
+        let heads: Vec<_> = file.get_heads().iter().map(|h| ChangeHash(h.0)).collect();
+        assert_eq!(heads, document.heads());
+        let (_, list) = file.get(automerge::ROOT, "recordings").unwrap().unwrap();
+        let mut values: Vec<_> = file
+            .values(&list)
+            .map(|(value, _)| value.into_owned().into_bytes().unwrap())
+            .collect();
+        values.sort();
+        assert_eq!(values, [b"a1", b"a2", b"b1", b"b2"]);
+    }
+
+    #[test]
+    fn a_change_is_what_automerge_itself_would_write() {
+        use automerge::transaction::Transactable;
+        let document = merged();
+        let mut file = Automerge::load(&document.to_automerge().unwrap()).unwrap();
+        file.set_actor(ActorId::from(&[9; 16]));
+        let ours = document.next(actor(9), Section::Thread, b"hello".to_vec());
+        let (_, list) = file.get(automerge::ROOT, "thread").unwrap().unwrap();
+        let mut tx = file.transaction();
+        tx.insert(&list, 0, ScalarValue::Bytes(b"hello".to_vec())).unwrap();
+        tx.commit_with(automerge::transaction::CommitOptions::default().with_time(0));
+        let theirs = file.get_last_local_change().unwrap();
+        assert_eq!(ours.chunk(DocKind::Visit).unwrap(), theirs.raw_bytes());
+    }
+
+    #[test]
+    fn what_does_not_continue_the_document_is_refused() {
+        let document = merged();
+        let next = document.next(actor(1), Section::Thread, vec![1]);
+        let check = |edit: &dyn Fn(&mut Change)| {
+            let mut change = next.clone();
+            edit(&mut change);
+            document.check(&change)
+        };
+        let foreign = ChangeHash([7; 32]);
+        assert!(check(&|_| ()).is_ok());
+        assert_eq!(check(&|c| c.deps = vec![foreign]), Err(Misfit::MissingParent(foreign)));
+        assert!(matches!(check(&|c| c.seq -= 1), Err(Misfit::Forked(2))));
+        for edit in [
+            &(|c: &mut Change| c.deps.clear()) as &dyn Fn(&mut Change),
+            &|c| c.deps = vec![c.deps[0]; 2],
+            &|c| c.deps = (0..65_u8).map(|n| ChangeHash([n; 32])).collect(),
+            &|c| c.seq += 1,
+            &|c| c.seq = 0,
+            &|c| c.seq = u64::MAX,
+            &|c| c.start_op += 1,
+            &|c| c.start_op -= 1,
+            &|c| c.start_op = u64::MAX,
+            &|c| c.start_op = u64::from(u32::MAX),
+            &|c| c.start_op = 0,
+            &|c| c.section = Section::Reports,
+            &|c| c.value = vec![0; VALUE_BYTES_MAX + 1],
+            &|c| (c.deps, c.start_op) = (vec![document.genesis()], 9),
+            &|c| c.actor = Actor::from_bytes(*b"endcap\0\0\0\0\0\0\0\0\0\0"),
+        ] {
+            assert!(matches!(check(edit), Err(Misfit::Malformed(_))));
+        }
+    }
+
+    #[test]
+    fn a_change_of_another_document_never_fits() {
+        let other = Document::new(ORG, DocId { id: [3; 16], ..VISIT });
+        let change = other.next(actor(1), Section::Thread, vec![1]);
+        let document = merged();
+        assert_eq!(document.check(&change), Err(Misfit::MissingParent(other.genesis())));
+    }
+}

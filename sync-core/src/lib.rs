@@ -1,0 +1,15 @@
+//! Every rule of Endcap, and no I/O.
+//!
+//! This crate runs unchanged in the server, in the mobile library and in a browser. It knows no clock, no
+//! randomness, no file and no socket: time and entropy are arguments, and what should happen outside
+//! leaves as data. So a whole world of servers and phones can be replayed from one seed.
+//!
+//! Read it in this order: [`id`] and [`model`] (the words), [`document`] (what is written and how it is
+//! named), [`admit`] (who may write what), [`visit`] (what a document says), [`projection`] and [`kpi`]
+//! (what it counts for), [`evidence`] (signatures and the log), [`wire`] (messages), [`client`] and
+//! [`session`] (what a device does).
+
+pub mod cbor;
+pub mod document;
+pub mod id;
+pub mod model;

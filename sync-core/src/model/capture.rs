@@ -1,0 +1,143 @@
+//! When a thing was recorded, as well as that can be known.
+//!
+//! A phone's wall clock may say 1970 or next year. So a recording carries, beside it, a clock that counts
+//! through suspend since the last boot, and the newest position of the server's log that the device had
+//! seen. The true time lies between that position's time and the server's receipt; within it the best
+//! reading is the device's claim and is always shown as one.
+
+use minicbor::{Decode, Encode};
+
+/// A device's clocks at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(array)]
+pub struct Moment {
+    /// The wall clock, in milliseconds since 1970 UTC, however wrong.
+    #[n(0)]
+    pub wall_ms: i64,
+    /// Names the boot; another value means that `boot_ms` started anew.
+    #[n(1)]
+    pub boot: u32,
+    /// Milliseconds since that boot, counted through suspend.
+    #[n(2)]
+    pub boot_ms: u64,
+    /// The newest log sequence that the device had applied: it cannot have been earlier than that. Zero
+    /// before the first sync.
+    #[n(3)]
+    pub anchor: u64,
+    /// Server time minus wall clock when the device last heard from the server, if that was in this boot.
+    #[n(4)]
+    pub skew_ms: Option<i64>,
+}
+
+/// Which clock a claimed time rests on, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum ClaimBasis {
+    /// Captured and pushed in one boot: receipt minus the boot clock's difference.
+    #[n(0)]
+    BootClock,
+    /// The server's time seen earlier in the same boot, carried on.
+    #[n(1)]
+    ServerSkew,
+    /// The wall clock alone.
+    #[n(2)]
+    WallClock,
+}
+
+/// What the server knows of a capture's time, in milliseconds since 1970 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(array)]
+pub struct CaptureTime {
+    /// Not before: when the anchor was written to the log.
+    #[n(0)]
+    pub earliest_ms: i64,
+    /// Not after: the server's receipt.
+    #[n(1)]
+    pub latest_ms: i64,
+    /// The device's claim, brought within the bounds.
+    #[n(2)]
+    pub claimed_ms: i64,
+    /// What the claim rests on.
+    #[n(3)]
+    pub basis: ClaimBasis,
+    /// The claim fell outside the bounds and was moved to the nearer one.
+    #[n(4)]
+    pub clamped: bool,
+}
+
+impl CaptureTime {
+    /// Places a capture between its anchor's time and its receipt. `pushed` is the same device's reading
+    /// of its clocks as it sent the change that was received at `receipt_ms`.
+    pub fn estimate(
+        captured: &Moment,
+        pushed: &Moment,
+        anchor_ms: Option<i64>,
+        receipt_ms: i64,
+    ) -> Self {
+        let earliest_ms = anchor_ms.unwrap_or(i64::MIN).min(receipt_ms);
+        let same_boot = captured.boot == pushed.boot && captured.boot_ms <= pushed.boot_ms;
+        let (claim, basis) = if same_boot {
+            let age = i64::try_from(pushed.boot_ms - captured.boot_ms).unwrap_or(i64::MAX);
+            (receipt_ms.saturating_sub(age), ClaimBasis::BootClock)
+        } else if let Some(skew) = captured.skew_ms {
+            (captured.wall_ms.saturating_add(skew), ClaimBasis::ServerSkew)
+        } else {
+            (captured.wall_ms, ClaimBasis::WallClock)
+        };
+        let claimed_ms = claim.clamp(earliest_ms, receipt_ms);
+        Self {
+            earliest_ms,
+            latest_ms: receipt_ms,
+            claimed_ms,
+            basis,
+            clamped: claimed_ms != claim,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECEIPT: i64 = 1_800_000_000_000;
+    const ANCHOR: i64 = RECEIPT - 86_400_000;
+
+    fn moment(wall_ms: i64, boot: u32, boot_ms: u64) -> Moment {
+        Moment { wall_ms, boot, boot_ms, anchor: 7, skew_ms: None }
+    }
+
+    #[test]
+    fn a_clock_at_1970_or_a_year_ahead_changes_nothing_within_one_boot() {
+        for wall in [0, RECEIPT, RECEIPT + 31_536_000_000, i64::MAX, i64::MIN] {
+            let time = CaptureTime::estimate(
+                &moment(wall, 1, 1_000),
+                &moment(wall, 1, 3_601_000),
+                Some(ANCHOR),
+                RECEIPT,
+            );
+            assert_eq!(time.claimed_ms, RECEIPT - 3_600_000);
+            assert_eq!((time.basis, time.clamped), (ClaimBasis::BootClock, false));
+        }
+    }
+
+    #[test]
+    fn after_a_reboot_the_claim_stays_within_the_bounds() {
+        let estimate = |captured: Moment| {
+            CaptureTime::estimate(&captured, &moment(0, 2, 5), Some(ANCHOR), RECEIPT)
+        };
+        let early = estimate(moment(0, 1, 9));
+        assert_eq!((early.claimed_ms, early.clamped), (ANCHOR, true));
+        let late = estimate(moment(RECEIPT + 31_536_000_000, 1, 9));
+        assert_eq!((late.claimed_ms, late.clamped), (RECEIPT, true));
+        let skewed = estimate(Moment { skew_ms: Some(RECEIPT - 60_000), ..moment(30_000, 1, 9) });
+        assert_eq!((skewed.claimed_ms, skewed.basis), (RECEIPT - 30_000, ClaimBasis::ServerSkew));
+    }
+
+    #[test]
+    fn a_boot_clock_that_runs_back_is_not_believed() {
+        let time =
+            CaptureTime::estimate(&moment(5, 1, 100), &moment(5, 1, 50), Some(ANCHOR), RECEIPT);
+        assert_eq!(time.basis, ClaimBasis::WallClock);
+        assert!(time.claimed_ms >= time.earliest_ms && time.claimed_ms <= time.latest_ms);
+    }
+}

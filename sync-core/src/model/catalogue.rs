@@ -1,0 +1,733 @@
+//! What the brand hands to the field: versioned records, authored by the server alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::{Decode, Encode};
+
+use super::people::{Audience, Rights, Role, Scope};
+use super::visit::CheckId;
+use super::{Currency, Day, Geo, Invalid};
+use crate::id::{CallId, DeviceId, DistributorId, Gtin, OutletId, TerritoryId, UserId};
+
+/// Longest CBOR of one record.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+/// One record of the catalogue: the newest version of its key is the one in force.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Record {
+    /// A node of the territory tree.
+    #[n(0)]
+    Territory(#[n(0)] Territory),
+    /// A partner company.
+    #[n(1)]
+    Distributor(#[n(0)] Distributor),
+    /// Someone who works with the organisation.
+    #[n(2)]
+    Person(#[n(0)] Person),
+    /// A phone's key, enrolled for one person, or withdrawn.
+    #[n(3)]
+    Device(#[n(0)] Device),
+    /// A trade item.
+    #[n(4)]
+    Product(#[n(0)] Product),
+    /// The drawing of a shelf.
+    #[n(5)]
+    Planogram(#[n(0)] Planogram),
+    /// Recommended selling prices.
+    #[n(6)]
+    PriceList(#[n(0)] PriceList),
+    /// A kind of secondary display.
+    #[n(7)]
+    Display(#[n(0)] Display),
+    /// A trade promotion.
+    #[n(8)]
+    Promotion(#[n(0)] Promotion),
+    /// A list of checks.
+    #[n(9)]
+    Template(#[n(0)] Template),
+    /// A store.
+    #[n(10)]
+    Outlet(#[n(0)] Outlet),
+    /// A planned call.
+    #[n(11)]
+    Call(#[n(0)] Call),
+}
+
+/// A record's name: its kind and its id within the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey {
+    /// The number of the kind, as encoded.
+    pub kind: u8,
+    /// A UUID's bytes, or a number in the last eight bytes.
+    pub id: [u8; 16],
+}
+
+impl RecordKey {
+    fn uuid(kind: u8, id: &[u8; 16]) -> Self {
+        Self { kind, id: *id }
+    }
+
+    fn number(kind: u8, number: u64) -> Self {
+        Self { kind, id: u128::from(number).to_be_bytes() }
+    }
+
+    /// The 17 bytes by which stores order records: kind, then id.
+    pub fn to_bytes(self) -> [u8; 17] {
+        let mut out = [0; 17];
+        out[0] = self.kind;
+        out[1..].copy_from_slice(&self.id);
+        out
+    }
+
+    /// The key of an outlet.
+    pub fn outlet(id: OutletId) -> Self {
+        Self::uuid(10, id.as_bytes())
+    }
+    /// The key of a planned call.
+    pub fn call(id: CallId) -> Self {
+        Self::uuid(11, id.as_bytes())
+    }
+    /// The key of a person.
+    pub fn person(id: UserId) -> Self {
+        Self::uuid(2, id.as_bytes())
+    }
+    /// The key of a device.
+    pub fn device(id: DeviceId) -> Self {
+        Self::uuid(3, id.as_bytes())
+    }
+    /// The key of a product.
+    pub fn product(gtin: Gtin) -> Self {
+        Self::number(4, gtin.as_u64())
+    }
+    /// The key of a planogram.
+    pub fn planogram(number: u32) -> Self {
+        Self::number(5, number.into())
+    }
+    /// The key of a template.
+    pub fn template(number: u32) -> Self {
+        Self::number(9, number.into())
+    }
+}
+
+impl Record {
+    /// Its name.
+    pub fn key(&self) -> RecordKey {
+        match self {
+            Self::Territory(r) => RecordKey::uuid(0, r.id.as_bytes()),
+            Self::Distributor(r) => RecordKey::uuid(1, r.id.as_bytes()),
+            Self::Person(r) => RecordKey::person(r.id),
+            Self::Device(r) => RecordKey::device(r.id),
+            Self::Product(r) => RecordKey::product(r.gtin),
+            Self::Planogram(r) => RecordKey::planogram(r.number),
+            Self::PriceList(r) => RecordKey::number(6, r.number.into()),
+            Self::Display(r) => RecordKey::number(7, r.number.into()),
+            Self::Promotion(r) => RecordKey::number(8, r.number.into()),
+            Self::Template(r) => RecordKey::template(r.number),
+            Self::Outlet(r) => RecordKey::outlet(r.id),
+            Self::Call(r) => RecordKey::call(r.id),
+        }
+    }
+
+    /// Who receives it. A call needs its outlet's audience, which only the caller knows.
+    pub fn audience(&self, outlet_of_call: impl FnOnce(OutletId) -> Option<Audience>) -> Audience {
+        match self {
+            Self::Outlet(outlet) => outlet.audience(),
+            Self::Call(call) => outlet_of_call(call.outlet).unwrap_or(Audience::Everyone),
+            _ => Audience::Everyone,
+        }
+    }
+
+    /// Checks the rules that concern this record alone.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let name = |name: &str| Invalid::unless_text(name, 120, "name");
+        match self {
+            Self::Territory(r) => name(&r.name),
+            Self::Distributor(r) => name(&r.name),
+            Self::Person(r) => name(&r.name).and_then(|()| r.validate()),
+            Self::Device(_) => Ok(()),
+            Self::Product(r) => name(&r.name),
+            Self::Planogram(r) => name(&r.name).and_then(|()| r.validate()),
+            Self::PriceList(r) => name(&r.name).and_then(|()| r.validate()),
+            Self::Display(r) => name(&r.name),
+            Self::Promotion(r) => name(&r.name),
+            Self::Template(r) => name(&r.name).and_then(|()| r.validate()),
+            Self::Outlet(r) => name(&r.name).and_then(|()| r.validate()),
+            Self::Call(r) => {
+                let ok = (1..=20).contains(&r.people.len());
+                Invalid::unless(ok, "people", "needs 1 to 20 people")
+            }
+        }
+    }
+}
+
+/// A node of the territory tree.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Territory {
+    /// Which.
+    #[n(0)]
+    pub id: TerritoryId,
+    /// What it is part of; `None` for the whole.
+    #[n(1)]
+    pub parent: Option<TerritoryId>,
+    /// What people call it.
+    #[n(2)]
+    pub name: String,
+}
+
+/// A partner company.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Distributor {
+    /// Which.
+    #[n(0)]
+    pub id: DistributorId,
+    /// What people call it.
+    #[n(1)]
+    pub name: String,
+    /// GS1 global location number, 13 digits.
+    #[n(2)]
+    pub gln: Option<String>,
+}
+
+/// Someone who works with the organisation. The name is erasable: the id stays.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Person {
+    /// Which.
+    #[n(0)]
+    pub id: UserId,
+    /// What colleagues call them.
+    #[n(1)]
+    pub name: String,
+    /// As what they work.
+    #[n(2)]
+    pub role: Role,
+    /// Where they work.
+    #[n(3)]
+    pub scope: Scope,
+    /// Still works here.
+    #[n(4)]
+    pub active: bool,
+}
+
+impl Person {
+    /// What they may do, if they still may do anything.
+    pub fn rights(&self) -> Option<Rights> {
+        self.active.then_some(Rights { user: self.id, role: self.role, scope: self.scope })
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        let fits = matches!(self.scope, Scope::Distributor(_)) == self.role.of_distributor();
+        Invalid::unless(fits, "scope", "needs a distributor for its people, a territory for others")
+    }
+}
+
+/// A phone's key, enrolled for one person.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Device {
+    /// Which.
+    #[n(0)]
+    pub id: DeviceId,
+    /// Whose.
+    #[n(1)]
+    pub user: UserId,
+    /// The Ed25519 public key.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    pub key: [u8; 32],
+    /// No longer trusted.
+    #[n(3)]
+    pub revoked: bool,
+}
+
+/// A trade item, own or a competitor's.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Product {
+    /// Which.
+    #[n(0)]
+    pub gtin: Gtin,
+    /// What the label says.
+    #[n(1)]
+    pub name: String,
+    /// Under which brand.
+    #[n(2)]
+    pub brand: String,
+    /// In which category.
+    #[n(3)]
+    pub category: String,
+    /// The organisation's own.
+    #[n(4)]
+    pub own: bool,
+    /// Width of one facing.
+    #[n(5)]
+    pub width_mm: u32,
+    /// Height of one facing.
+    #[n(6)]
+    pub height_mm: u32,
+    /// The pack's colour for drawings, 0xRRGGBB.
+    #[n(7)]
+    pub colour: u32,
+}
+
+/// The drawing of a shelf.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Planogram {
+    /// Which; stable across versions.
+    #[n(0)]
+    pub number: u32,
+    /// Rises with each change.
+    #[n(1)]
+    pub version: u32,
+    /// What people call it.
+    #[n(2)]
+    pub name: String,
+    /// Of which category.
+    #[n(3)]
+    pub category: String,
+    /// Width of the whole.
+    #[n(4)]
+    pub width_mm: u32,
+    /// Height of the whole, from the floor.
+    #[n(5)]
+    pub height_mm: u32,
+    /// Its shelves.
+    #[n(6)]
+    pub shelves: Vec<Shelf>,
+    /// What stands on them.
+    #[n(7)]
+    pub positions: Vec<Position>,
+}
+
+/// A shelf of a planogram.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Shelf {
+    /// Which, in its planogram.
+    #[n(0)]
+    pub number: u32,
+    /// Its board's height over the floor.
+    #[n(1)]
+    pub y_mm: u32,
+    /// Room above the board.
+    #[n(2)]
+    pub height_mm: u32,
+    /// What people call it.
+    #[n(3)]
+    pub name: String,
+}
+
+/// A product's planned place.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Position {
+    /// Which, in its planogram; stable across versions while it is the same product's place.
+    #[n(0)]
+    pub number: u32,
+    /// On which shelf.
+    #[n(1)]
+    pub shelf: u32,
+    /// Left edge.
+    #[n(2)]
+    pub x_mm: u32,
+    /// Width of all facings.
+    #[n(3)]
+    pub width_mm: u32,
+    /// What.
+    #[n(4)]
+    pub gtin: Gtin,
+    /// How many fronts.
+    #[n(5)]
+    pub facings: u32,
+}
+
+impl Planogram {
+    /// A position by its number.
+    pub fn position(&self, number: u32) -> Option<&Position> {
+        self.positions.iter().find(|p| p.number == number)
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        Invalid::unless(self.shelves.len() <= 50, "shelves", "can be 50 at most")?;
+        Invalid::unless(self.positions.len() <= 1_000, "positions", "can be 1,000 at most")?;
+        let shelves: BTreeSet<u32> = self.shelves.iter().map(|s| s.number).collect();
+        let numbers: BTreeSet<u32> = self.positions.iter().map(|p| p.number).collect();
+        let unique = shelves.len() == self.shelves.len() && numbers.len() == self.positions.len();
+        Invalid::unless(unique, "number", "must be unique among shelves and among positions")?;
+        let placed = self.positions.iter().all(|p| {
+            shelves.contains(&p.shelf)
+                && p.facings >= 1
+                && p.x_mm.saturating_add(p.width_mm) <= self.width_mm
+        });
+        Invalid::unless(placed, "positions", "must stand on a shelf, within the width, with a facing")
+    }
+}
+
+/// Recommended selling prices for some channels.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PriceList {
+    /// Which; stable across versions.
+    #[n(0)]
+    pub number: u32,
+    /// Rises with each change.
+    #[n(1)]
+    pub version: u32,
+    /// What people call it.
+    #[n(2)]
+    pub name: String,
+    /// Of every price in it.
+    #[n(3)]
+    pub currency: Currency,
+    /// A shelf price within this many thousandths of the recommended one is right.
+    #[n(4)]
+    pub tolerance_permille: u32,
+    /// The outlets' channels that it is for.
+    #[n(5)]
+    pub channels: Vec<String>,
+    /// The prices.
+    #[n(6)]
+    pub prices: Vec<ListPrice>,
+}
+
+/// A recommended selling price from a day on.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct ListPrice {
+    /// Of what.
+    #[n(0)]
+    pub gtin: Gtin,
+    /// Minor units of the list's currency.
+    #[n(1)]
+    pub minor: i64,
+    /// From this day on.
+    #[n(2)]
+    pub from: Day,
+}
+
+impl PriceList {
+    /// The recommended price in force on a day, in minor units.
+    pub fn in_force(&self, gtin: Gtin, day: Day) -> Option<i64> {
+        let current = self.prices.iter().filter(|p| p.gtin == gtin && p.from <= day);
+        current.max_by_key(|p| p.from).map(|p| p.minor)
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        Invalid::unless(self.prices.len() <= 10_000, "prices", "can be 10,000 at most")?;
+        Invalid::unless(self.tolerance_permille <= 1_000, "tolerance", "can be 1,000 ‰ at most")?;
+        let positive = self.prices.iter().all(|p| p.minor > 0);
+        Invalid::unless(positive, "prices", "must be above zero")
+    }
+}
+
+/// A kind of secondary display.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Display {
+    /// Which.
+    #[n(0)]
+    pub number: u32,
+    /// What people call it.
+    #[n(1)]
+    pub name: String,
+    /// How it should look.
+    #[n(2)]
+    pub description: String,
+}
+
+/// A trade promotion.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Promotion {
+    /// Which.
+    #[n(0)]
+    pub number: u32,
+    /// What people call it.
+    #[n(1)]
+    pub name: String,
+    /// First day.
+    #[n(2)]
+    pub starts: Day,
+    /// Last day.
+    #[n(3)]
+    pub ends: Day,
+    /// Of what.
+    #[n(4)]
+    pub gtins: Vec<Gtin>,
+    /// Such as `price_off`.
+    #[n(5)]
+    pub mechanic: String,
+    /// The promised price in minor units, if it is about one.
+    #[n(6)]
+    pub price_minor: Option<i64>,
+    /// In outlets of these channels.
+    #[n(7)]
+    pub channels: Vec<String>,
+}
+
+/// A versioned list of checks.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Template {
+    /// Which; stable across versions.
+    #[n(0)]
+    pub number: u32,
+    /// Rises with each change.
+    #[n(1)]
+    pub version: u32,
+    /// What people call it.
+    #[n(2)]
+    pub name: String,
+    /// For outlets of these channels.
+    #[n(3)]
+    pub channels: Vec<String>,
+    /// What to look at.
+    #[n(4)]
+    pub checks: Vec<Check>,
+}
+
+/// One thing to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Check {
+    /// Which, in the organisation's check dictionary.
+    #[n(0)]
+    pub id: CheckId,
+    /// A few words.
+    #[n(1)]
+    pub title: String,
+    /// A sentence or two for who does it.
+    #[n(2)]
+    pub help: String,
+    /// Of which kind.
+    #[n(3)]
+    pub kind: CheckKind,
+}
+
+/// What kind of thing a check looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum CheckKind {
+    /// Each position of the outlet's planograms.
+    #[n(0)]
+    Planogram,
+    /// A secondary display.
+    #[n(1)]
+    Display {
+        /// Which.
+        #[n(0)]
+        display: u32,
+    },
+    /// The shelf prices of these products; of the outlet's must-stock list if none is named.
+    #[n(2)]
+    Price {
+        /// Which.
+        #[n(0)]
+        gtins: Vec<Gtin>,
+    },
+    /// The presence of these products; of the outlet's must-stock list if none is named.
+    #[n(3)]
+    Stock {
+        /// Which.
+        #[n(0)]
+        gtins: Vec<Gtin>,
+    },
+    /// A question about the outlet.
+    #[n(4)]
+    Question {
+        /// How it is answered.
+        #[n(0)]
+        answer: AnswerKind,
+        /// What to choose from.
+        #[n(1)]
+        options: Vec<String>,
+    },
+}
+
+/// How a question is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum AnswerKind {
+    /// One of the options.
+    #[n(0)]
+    Choice,
+    /// Yes or no.
+    #[n(1)]
+    YesNo,
+    /// A whole number.
+    #[n(2)]
+    Number,
+    /// Words, as a note.
+    #[n(3)]
+    Text,
+}
+
+impl Template {
+    /// A check by its id.
+    pub fn check(&self, id: CheckId) -> Option<&Check> {
+        self.checks.iter().find(|c| c.id == id)
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        Invalid::unless(self.checks.len() <= 200, "checks", "can be 200 at most")?;
+        let ids: BTreeSet<CheckId> = self.checks.iter().map(|c| c.id).collect();
+        Invalid::unless(ids.len() == self.checks.len(), "checks", "must have ids of their own")
+    }
+}
+
+/// A store.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Outlet {
+    /// Which.
+    #[n(0)]
+    pub id: OutletId,
+    /// The name over the door.
+    #[n(1)]
+    pub name: String,
+    /// The short customer number.
+    #[n(2)]
+    pub code: String,
+    /// Where in the tree.
+    #[n(3)]
+    pub territory: TerritoryId,
+    /// Who serves it.
+    #[n(4)]
+    pub distributor: DistributorId,
+    /// Such as `supermarket`.
+    #[n(5)]
+    pub channel: String,
+    /// Street and number.
+    #[n(6)]
+    pub street: String,
+    /// Postal code and town.
+    #[n(7)]
+    pub town: String,
+    /// Where on the map.
+    #[n(8)]
+    pub place: Option<Geo>,
+    /// IANA time zone: its KPI days are local.
+    #[n(9)]
+    pub zone: String,
+    /// The planograms of its shelves, by number.
+    #[n(10)]
+    pub planograms: Vec<u32>,
+    /// What it must always have.
+    #[n(11)]
+    pub must_stock: Vec<Gtin>,
+    /// Still served.
+    #[n(12)]
+    pub active: bool,
+}
+
+impl Outlet {
+    /// Who sees it and its visits.
+    pub fn audience(&self) -> Audience {
+        Audience::Outlet { territory: self.territory, distributor: self.distributor }
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        self.place.as_ref().map_or(Ok(()), Geo::validate)?;
+        let zone = jiff::tz::TimeZone::get(&self.zone).is_ok();
+        Invalid::unless(zone, "zone", "needs an IANA time zone such as Europe/Helsinki")?;
+        Invalid::unless(self.planograms.len() <= 50, "planograms", "can be 50 at most")?;
+        Invalid::unless(self.must_stock.len() <= 1_000, "must_stock", "can be 1,000 at most")
+    }
+}
+
+/// A planned call: its people and day are attributes that can change, its id never does.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Call {
+    /// Which.
+    #[n(0)]
+    pub id: CallId,
+    /// Where.
+    #[n(1)]
+    pub outlet: OutletId,
+    /// On which local day of the outlet.
+    #[n(2)]
+    pub day: Day,
+    /// By whom.
+    #[n(3)]
+    pub people: Vec<UserId>,
+    /// With which template.
+    #[n(4)]
+    pub template: u32,
+    /// No longer wanted.
+    #[n(5)]
+    pub cancelled: bool,
+}
+
+/// Catalogue items by version, as projection needs them.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    planograms: BTreeMap<(u32, u32), Planogram>,
+    price_lists: BTreeMap<(u32, u32), PriceList>,
+    templates: BTreeMap<(u32, u32), Template>,
+    products: BTreeMap<Gtin, Product>,
+}
+
+impl Catalogue {
+    /// Takes a record in; older versions of versioned items stay.
+    pub fn insert(&mut self, record: Record) {
+        match record {
+            Record::Planogram(r) => drop(self.planograms.insert((r.number, r.version), r)),
+            Record::PriceList(r) => drop(self.price_lists.insert((r.number, r.version), r)),
+            Record::Template(r) => drop(self.templates.insert((r.number, r.version), r)),
+            Record::Product(r) => drop(self.products.insert(r.gtin, r)),
+            _ => {}
+        }
+    }
+
+    /// A planogram in one version.
+    pub fn planogram(&self, number: u32, version: u32) -> Option<&Planogram> {
+        self.planograms.get(&(number, version))
+    }
+
+    /// The newest version of a planogram.
+    pub fn newest_planogram(&self, number: u32) -> Option<&Planogram> {
+        self.planograms.range((number, 0)..=(number, u32::MAX)).next_back().map(|(_, p)| p)
+    }
+
+    /// A price list in one version.
+    pub fn price_list(&self, number: u32, version: u32) -> Option<&PriceList> {
+        self.price_lists.get(&(number, version))
+    }
+
+    /// The newest version of the price list for a channel.
+    pub fn price_list_for(&self, channel: &str) -> Option<&PriceList> {
+        let fitting = self.price_lists.values().filter(|l| l.channels.iter().any(|c| c == channel));
+        fitting.max_by_key(|l| (l.version, std::cmp::Reverse(l.number)))
+    }
+
+    /// A template in one version.
+    pub fn template(&self, number: u32, version: u32) -> Option<&Template> {
+        self.templates.get(&(number, version))
+    }
+
+    /// The newest version of a template.
+    pub fn newest_template(&self, number: u32) -> Option<&Template> {
+        self.templates.range((number, 0)..=(number, u32::MAX)).next_back().map(|(_, t)| t)
+    }
+
+    /// The newest versions of all templates.
+    pub fn newest_templates(&self) -> impl Iterator<Item = &Template> {
+        let numbers: BTreeSet<u32> = self.templates.keys().map(|(number, _)| *number).collect();
+        numbers.into_iter().filter_map(|number| self.newest_template(number))
+    }
+
+    /// A product.
+    pub fn product(&self, gtin: Gtin) -> Option<&Product> {
+        self.products.get(&gtin)
+    }
+
+    /// All products, by GTIN.
+    pub fn products(&self) -> impl Iterator<Item = &Product> {
+        self.products.values()
+    }
+}
