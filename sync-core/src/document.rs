@@ -1,7 +1,7 @@
 //! Documents: what is written, how it is named, and how it becomes Automerge.
 //!
 //! A document is a genesis and a graph of changes. Each change adds exactly one immutable entry to one
-//! append-only section, so a change is a pure function of six parts ([`Change`]). Those parts are what
+//! append-only section, so a change is a pure function of six parts ([`Parts`]). Those parts are what
 //! travels and what is stored; the Automerge change chunk is derived from them, and its hash names the
 //! change. So no bytes from outside ever reach Automerge's parser, and what a hostile chunk could say
 //! (operations on foreign objects, preds, extra bytes, compressed bombs) cannot be said (docs/adr/0002).
@@ -10,9 +10,11 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
+use std::ops::Deref;
 
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Automerge, ExpandedChange, ObjType, ScalarValue};
+use minicbor::{Decode, Encode};
 
 use crate::cbor::{from_cbor, to_cbor};
 use crate::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OrgId, UserId};
@@ -28,21 +30,29 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 pub const DEPS_MAX: usize = 64;
 /// Most changes of one document.
 pub const CHANGES_MAX: usize = 4_096;
+/// Greatest operation number: far above any document's, far below where Automerge overflows.
+const OP_MAX: u64 = 1 << 24;
 
 const GENESIS_ACTOR: &[u8] = b"endcap";
 
 /// An append-only list of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Section {
     /// Of a visit: what was seen.
+    #[n(0)]
     Recordings,
     /// Of a visit: who has finished.
+    #[n(1)]
     Submissions,
     /// Of a visit: what was judged.
+    #[n(2)]
     Reviews,
     /// Of either: what was said.
+    #[n(3)]
     Thread,
     /// Of an outlet: what the field reports of it.
+    #[n(4)]
     Reports,
 }
 
@@ -77,29 +87,95 @@ impl Section {
 }
 
 /// One entry and its place in the history: everything that determines an Automerge change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Parts {
     /// Who writes.
+    #[n(0)]
     pub actor: Actor,
     /// The actor's how-many-th change of this document, from 1.
+    #[n(1)]
     pub seq: u64,
     /// The operation's number: one more than the greatest of its parents.
+    #[n(2)]
     pub start_op: u64,
     /// The heads that the writer saw, ascending.
+    #[n(3)]
     pub deps: Vec<ChangeHash>,
     /// Where the entry goes.
+    #[n(4)]
     pub section: Section,
     /// The entry's CBOR.
+    #[n(5)]
+    #[cbor(with = "minicbor::bytes")]
     pub value: Vec<u8>,
 }
 
+/// A change with its name: the hash of the Automerge change that its parts determine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    hash: ChangeHash,
+    parts: Parts,
+}
+
+impl Deref for Change {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 impl Change {
+    /// Names a change by computing its hash.
+    pub fn new(kind: DocKind, parts: Parts) -> Result<Self, Misfit> {
+        parts.limits()?;
+        let automerge = parts.automerge(kind).ok_or(Misfit::Malformed(
+            "this kind of document has no such section or operation number",
+        ))?;
+        Ok(Self { hash: ChangeHash(automerge.hash().0), parts })
+    }
+
+    /// A change that this program named before and kept: the hash is believed.
+    pub fn kept(hash: ChangeHash, parts: Parts) -> Self {
+        Self { hash, parts }
+    }
+
+    /// Its name.
+    pub fn hash(&self) -> ChangeHash {
+        self.hash
+    }
+
+    /// What it says.
+    pub fn entry(&self) -> Result<Entry, minicbor::decode::Error> {
+        Entry::decode(self.section, &self.value)
+    }
+}
+
+impl Parts {
+    /// What holds of every change, whatever document it is for.
+    fn limits(&self) -> Result<(), Misfit> {
+        let malformed = |why| Err(Misfit::Malformed(why));
+        if self.value.len() > VALUE_BYTES_MAX {
+            return malformed("the entry is longer than 64 KiB");
+        }
+        if self.deps.is_empty() || self.deps.len() > DEPS_MAX {
+            return malformed("a change needs 1 to 64 parents");
+        }
+        if !self.deps.is_sorted_by(|a, b| a < b) {
+            return malformed("the parents must ascend and differ");
+        }
+        if self.actor.as_bytes().starts_with(GENESIS_ACTOR) {
+            return malformed("the actor is reserved");
+        }
+        Ok(())
+    }
+
     /// The Automerge change of these parts, for a document of `kind`.
     ///
     /// `None` where no document of that kind could hold it: an absent section, a zero or huge number.
     fn automerge(&self, kind: DocKind) -> Option<automerge::Change> {
         let list = OpId::new(section_op(kind, self.section)?, &ActorId::from(GENESIS_ACTOR));
-        if self.seq == 0 || self.start_op > u64::from(u32::MAX / 2) {
+        if self.seq == 0 || self.seq > OP_MAX || self.start_op > OP_MAX {
             return None;
         }
         Some(automerge::Change::from(ExpandedChange {
@@ -125,11 +201,6 @@ impl Change {
     /// The Automerge change chunk, byte for byte as other Automerge programs write it.
     pub fn chunk(&self, kind: DocKind) -> Option<Vec<u8>> {
         self.automerge(kind).map(|change| change.raw_bytes().to_vec())
-    }
-
-    /// The change's name.
-    pub fn hash(&self, kind: DocKind) -> Option<ChangeHash> {
-        self.automerge(kind).map(|change| ChangeHash(change.hash().0))
     }
 }
 
@@ -194,7 +265,7 @@ pub struct Document {
     org: OrgId,
     id: DocId,
     genesis: ChangeHash,
-    changes: Vec<(ChangeHash, Change)>,
+    changes: Vec<Change>,
     places: HashMap<ChangeHash, usize>,
     newest_of: HashMap<Actor, usize>,
     heads: Vec<ChangeHash>,
@@ -236,13 +307,13 @@ impl Document {
     }
 
     /// All changes after the genesis, each after its parents.
-    pub fn changes(&self) -> impl Iterator<Item = (ChangeHash, &Change)> {
-        self.changes.iter().map(|(hash, change)| (*hash, change))
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
     }
 
     /// A change by its name.
     pub fn change(&self, hash: ChangeHash) -> Option<&Change> {
-        self.places.get(&hash).map(|place| &self.changes[*place].1)
+        self.places.get(&hash).map(|place| &self.changes[*place])
     }
 
     /// Whether a change, or the genesis, is here.
@@ -250,35 +321,26 @@ impl Document {
         hash == self.genesis || self.places.contains_key(&hash)
     }
 
-    /// How many changes follow the genesis.
-    pub fn len(&self) -> usize {
-        self.changes.len()
-    }
-
-    /// Whether only the genesis is here.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
     /// The actor's newest change here.
-    pub fn newest_of(&self, actor: Actor) -> Option<ChangeHash> {
-        self.newest_of.get(&actor).map(|place| self.changes[*place].0)
+    pub fn newest_of(&self, actor: Actor) -> Option<&Change> {
+        self.newest_of.get(&actor).map(|place| &self.changes[*place])
     }
 
     /// The change that `actor` would make now, on top of everything here. Does not insert it.
-    pub fn next(&self, actor: Actor, section: Section, value: Vec<u8>) -> Change {
-        Change {
+    pub fn next(&self, actor: Actor, entry: &Entry) -> Result<Change, Misfit> {
+        let parts = Parts {
             actor,
             seq: self.next_seq(actor),
             start_op: self.next_op(&self.heads),
             deps: self.heads.clone(),
-            section,
-            value,
-        }
+            section: entry.section(),
+            value: entry.encode(),
+        };
+        Change::new(self.id.kind, parts)
     }
 
     fn next_seq(&self, actor: Actor) -> u64 {
-        self.newest_of.get(&actor).map_or(1, |place| self.changes[*place].1.seq + 1)
+        self.newest_of(actor).map_or(1, |change| change.seq + 1)
     }
 
     fn next_op(&self, parents: &[ChangeHash]) -> u64 {
@@ -286,26 +348,11 @@ impl Document {
         1 + ops.max().unwrap_or(0).max(genesis_ops(self.id.kind))
     }
 
-    /// Checks that a change continues this document, and names it. A change that is already here fits.
-    pub fn check(&self, change: &Change) -> Result<ChangeHash, Misfit> {
+    /// Checks that a change continues this document. A change that is already here fits.
+    pub fn check(&self, change: &Change) -> Result<(), Misfit> {
         let malformed = |why| Err(Misfit::Malformed(why));
-        if change.value.len() > VALUE_BYTES_MAX {
-            return malformed("the entry is longer than 64 KiB");
-        }
-        if change.deps.is_empty() || change.deps.len() > DEPS_MAX {
-            return malformed("a change needs 1 to 64 parents");
-        }
-        if !change.deps.is_sorted_by(|a, b| a < b) {
-            return malformed("the parents must ascend and differ");
-        }
-        if change.actor.as_bytes().starts_with(GENESIS_ACTOR) {
-            return malformed("the actor is reserved");
-        }
-        let Some(hash) = change.hash(self.id.kind) else {
-            return malformed("this kind of document has no such section or number");
-        };
-        if self.places.contains_key(&hash) {
-            return Ok(hash);
+        if self.places.contains_key(&change.hash) {
+            return Ok(());
         }
         if self.changes.len() >= CHANGES_MAX {
             return malformed("the document is full");
@@ -324,27 +371,27 @@ impl Document {
             return malformed("the operation's number must be one more than its parents' greatest");
         }
         if let Some(own) = self.newest_of(change.actor)
-            && !self.past(&change.deps).contains(own)
+            && !self.past(&change.deps).contains(own.hash)
         {
             return malformed("an actor must build on its own newest change");
         }
-        Ok(hash)
+        Ok(())
     }
 
     /// Adds a change that [`Document::check`] finds fitting; adding it again does nothing.
-    pub fn insert(&mut self, change: Change) -> Result<ChangeHash, Misfit> {
-        let hash = self.check(&change)?;
-        if self.places.contains_key(&hash) {
-            return Ok(hash);
+    pub fn insert(&mut self, change: Change) -> Result<(), Misfit> {
+        self.check(&change)?;
+        if self.places.contains_key(&change.hash) {
+            return Ok(());
         }
         let place = self.changes.len();
         self.heads.retain(|head| !change.deps.contains(head));
-        let at = self.heads.partition_point(|head| *head < hash);
-        self.heads.insert(at, hash);
+        let at = self.heads.partition_point(|head| *head < change.hash);
+        self.heads.insert(at, change.hash);
         self.newest_of.insert(change.actor, place);
-        self.places.insert(hash, place);
-        self.changes.push((hash, change));
-        Ok(hash)
+        self.places.insert(change.hash, place);
+        self.changes.push(change);
+        Ok(())
     }
 
     /// `of` and everything before it. Hashes that are not here are passed over.
@@ -353,7 +400,7 @@ impl Document {
         let mut open: Vec<usize> = of.iter().filter_map(|h| self.places.get(h).copied()).collect();
         while let Some(place) = open.pop() {
             if !std::mem::replace(&mut inside[place], true) {
-                let parents = self.changes[place].1.deps.iter();
+                let parents = self.changes[place].deps.iter();
                 open.extend(parents.filter_map(|h| self.places.get(h).copied()));
             }
         }
@@ -362,7 +409,7 @@ impl Document {
 
     /// The document as an Automerge file, which any Automerge program opens.
     pub fn to_automerge(&self) -> Result<Vec<u8>, automerge::AutomergeError> {
-        let changes = self.changes.iter().filter_map(|(_, c)| c.automerge(self.id.kind));
+        let changes = self.changes.iter().filter_map(|c| c.automerge(self.id.kind));
         let all: Vec<_> = std::iter::once(genesis(self.org, self.id)).chain(changes).collect();
         let mut document = Automerge::new().with_actor(ActorId::from(GENESIS_ACTOR));
         document.apply_changes(all)?;
@@ -378,6 +425,11 @@ pub struct Past<'a> {
 }
 
 impl Past<'_> {
+    /// Whether nothing but the genesis is in it.
+    pub fn is_empty(&self) -> bool {
+        !self.inside.contains(&true)
+    }
+
     /// Whether a change is in it.
     pub fn contains(&self, hash: ChangeHash) -> bool {
         self.document.places.get(&hash).is_some_and(|place| self.inside[*place])
@@ -501,9 +553,20 @@ mod tests {
         Actor::from_bytes([n; 16])
     }
 
-    fn write(document: &mut Document, by: u8, value: &[u8]) -> ChangeHash {
-        let change = document.next(actor(by), Section::Recordings, value.to_vec());
-        document.insert(change).unwrap()
+    fn parts(document: &Document, by: u8, value: &[u8]) -> Parts {
+        Parts {
+            actor: actor(by),
+            seq: document.next_seq(actor(by)),
+            start_op: document.next_op(document.heads()),
+            deps: document.heads().to_vec(),
+            section: Section::Recordings,
+            value: value.to_vec(),
+        }
+    }
+
+    fn write(document: &mut Document, by: u8, value: &[u8]) {
+        let change = Change::new(DocKind::Visit, parts(document, by, value)).unwrap();
+        document.insert(change).unwrap();
     }
 
     fn merged() -> Document {
@@ -511,8 +574,7 @@ mod tests {
         write(&mut a, 1, b"a1");
         write(&mut b, 2, b"b1");
         write(&mut b, 2, b"b2");
-        let from_b: Vec<_> = b.changes().map(|(_, c)| c.clone()).collect();
-        from_b.into_iter().for_each(|c| assert!(a.insert(c).is_ok()));
+        b.changes().iter().for_each(|c| a.insert(c.clone()).unwrap());
         write(&mut a, 1, b"a2");
         a
     }
@@ -520,7 +582,7 @@ mod tests {
     #[test]
     fn two_devices_that_begin_apart_write_one_document() {
         let document = merged();
-        assert_eq!((document.len(), document.heads().len()), (4, 1));
+        assert_eq!((document.changes().len(), document.heads().len()), (4, 1));
         let file = Automerge::load(&document.to_automerge().unwrap()).unwrap();
         let heads: Vec<_> = file.get_heads().iter().map(|h| ChangeHash(h.0)).collect();
         assert_eq!(heads, document.heads());
@@ -539,8 +601,8 @@ mod tests {
         let document = merged();
         let mut file = Automerge::load(&document.to_automerge().unwrap()).unwrap();
         file.set_actor(ActorId::from(&[9; 16]));
-        let ours = document.next(actor(9), Section::Thread, b"hello".to_vec());
-        let (_, list) = file.get(automerge::ROOT, "thread").unwrap().unwrap();
+        let ours = parts(&document, 9, b"hello");
+        let (_, list) = file.get(automerge::ROOT, "recordings").unwrap().unwrap();
         let mut tx = file.transaction();
         tx.insert(&list, 0, ScalarValue::Bytes(b"hello".to_vec())).unwrap();
         tx.commit_with(automerge::transaction::CommitOptions::default().with_time(0));
@@ -551,18 +613,18 @@ mod tests {
     #[test]
     fn what_does_not_continue_the_document_is_refused() {
         let document = merged();
-        let next = document.next(actor(1), Section::Thread, vec![1]);
-        let check = |edit: &dyn Fn(&mut Change)| {
-            let mut change = next.clone();
-            edit(&mut change);
-            document.check(&change)
+        let next = parts(&document, 1, b"x");
+        let check = |edit: &dyn Fn(&mut Parts)| {
+            let mut parts = next.clone();
+            edit(&mut parts);
+            document.check(&Change::new(DocKind::Visit, parts)?)
         };
         let foreign = ChangeHash([7; 32]);
         assert!(check(&|_| ()).is_ok());
         assert_eq!(check(&|c| c.deps = vec![foreign]), Err(Misfit::MissingParent(foreign)));
         assert!(matches!(check(&|c| c.seq -= 1), Err(Misfit::Forked(2))));
         for edit in [
-            &(|c: &mut Change| c.deps.clear()) as &dyn Fn(&mut Change),
+            &(|c: &mut Parts| c.deps.clear()) as &dyn Fn(&mut Parts),
             &|c| c.deps = vec![c.deps[0]; 2],
             &|c| c.deps = (0..65_u8).map(|n| ChangeHash([n; 32])).collect(),
             &|c| c.seq += 1,
@@ -585,7 +647,7 @@ mod tests {
     #[test]
     fn a_change_of_another_document_never_fits() {
         let other = Document::new(ORG, DocId { id: [3; 16], ..VISIT });
-        let change = other.next(actor(1), Section::Thread, vec![1]);
+        let change = Change::new(DocKind::Visit, parts(&other, 1, b"x")).unwrap();
         let document = merged();
         assert_eq!(document.check(&change), Err(Misfit::MissingParent(other.genesis())));
     }

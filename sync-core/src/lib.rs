@@ -9,7 +9,11 @@
 //! (what it counts for), [`evidence`] (signatures and the log), [`wire`] (messages), [`client`] and
 //! [`session`] (what a device does).
 
+pub mod admit;
 pub mod cbor;
 pub mod document;
+pub mod evidence;
 pub mod id;
 pub mod model;
+pub mod visit;
+pub mod wire;

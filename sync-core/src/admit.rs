@@ -1,0 +1,258 @@
+//! May this author make this change? One function, for the device (early, with what it knows) and for the
+//! server (the authority).
+
+use crate::document::{Change, Document, Entry, Misfit, Past};
+use crate::id::{CallId, ChangeHash, DocKind, OutletId, UserId};
+use crate::model::Invalid;
+use crate::model::people::{Audience, Rights, Territories};
+use crate::model::visit::{Act, Observed, Recording};
+use crate::visit::Start;
+
+/// What admission must know of the world.
+pub trait Field {
+    /// The territory tree.
+    fn territories(&self) -> &Territories;
+    /// The audience of an active outlet, as it is now.
+    fn outlet(&self, id: OutletId) -> Option<Audience>;
+    /// The outlet of a planned call that is not cancelled.
+    fn call(&self, id: CallId) -> Option<OutletId>;
+}
+
+/// Who asks: a person, through a device's key.
+#[derive(Debug, Clone, Copy)]
+pub struct Author {
+    /// What the person may do.
+    pub rights: Rights,
+    /// The device's public key, which owns the actors it writes as.
+    pub key: [u8; 32],
+}
+
+/// A change that may be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// What it says.
+    pub entry: Entry,
+    /// Who may see its document.
+    pub audience: Audience,
+}
+
+/// Why a change may not be written. [`Refusal::code`] is its name in the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It does not continue the document.
+    #[error("{0}")]
+    Misfit(#[from] Misfit),
+    /// The entry cannot be read.
+    #[error("the entry cannot be read: {0}")]
+    Unreadable(String),
+    /// A value breaks a rule.
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+    /// The actor is another device's.
+    #[error("the actor does not belong to this device's key")]
+    ForeignActor,
+    /// The entry names somebody else as its author.
+    #[error("the entry is not by the person whom this device is enrolled for")]
+    ForeignPerson,
+    /// The person's role does not allow this.
+    #[error("{0}")]
+    NoRight(&'static str),
+    /// The outlet or visit is outside the person's scope.
+    #[error("the outlet is outside this person's territory or distributor")]
+    OutOfScope,
+    /// The outlet or planned call is not in the catalogue, or no longer.
+    #[error("the catalogue has no such active {0}")]
+    Unknown(&'static str),
+    /// The visit's start differs from what is known of its outlet or call.
+    #[error("{0}")]
+    WrongStart(&'static str),
+    /// The entry names a recording that its author cannot have seen.
+    #[error("{0} is not in this change's past")]
+    NotInPast(ChangeHash),
+}
+
+impl Refusal {
+    /// A stable name, for messages and for devices to act on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Misfit(Misfit::MissingParent(_)) => "missing_parent",
+            Self::Misfit(Misfit::Forked(_)) => "forked",
+            Self::Misfit(Misfit::Malformed(_)) => "malformed",
+            Self::Unreadable(_) => "unreadable",
+            Self::Invalid(_) => "invalid",
+            Self::ForeignActor => "foreign_actor",
+            Self::ForeignPerson => "foreign_person",
+            Self::NoRight(_) => "no_right",
+            Self::OutOfScope => "out_of_scope",
+            Self::Unknown(_) => "unknown",
+            Self::WrongStart(_) => "wrong_start",
+            Self::NotInPast(_) => "not_in_past",
+        }
+    }
+}
+
+/// Decides on one change against the document that it would continue. Changes nothing.
+pub fn admit(
+    author: &Author,
+    field: &dyn Field,
+    document: &Document,
+    change: &Change,
+) -> Result<Admitted, Refusal> {
+    document.check(change)?;
+    if !change.actor.belongs_to(&author.key) {
+        return Err(Refusal::ForeignActor);
+    }
+    let entry = change.entry().map_err(|error| Refusal::Unreadable(error.to_string()))?;
+    entry.validate()?;
+    if entry.by() != author.rights.user {
+        return Err(Refusal::ForeignPerson);
+    }
+    let audience = match document.id().kind {
+        DocKind::Visit => visit_audience(field, document, &entry)?,
+        DocKind::Outlet => outlet_audience(field, document, &entry)?,
+    };
+    if !author.rights.sees(field.territories(), &audience) {
+        return Err(Refusal::OutOfScope);
+    }
+    let role = author.rights.role;
+    let past = document.past(&change.deps);
+    let in_past = |hashes: &[ChangeHash]| {
+        let missing = hashes.iter().find(|h| !past.contains(**h));
+        missing.map_or(Ok(()), |h| Err(Refusal::NotInPast(*h)))
+    };
+    match &entry {
+        Entry::Recording(recording) => match &recording.act {
+            Act::Observe(observed) => {
+                in_past(&observed.supersedes)?;
+                if !role.captures() && !(role.reviews() && settles(document, observed)) {
+                    return Err(Refusal::NoRight(
+                        "only reps and distributor staff record; supervisors may settle conflicts",
+                    ));
+                }
+            }
+            Act::Withdraw { recordings } => {
+                in_past(recordings)?;
+                let by = recording.by;
+                let own = recordings.iter().all(|h| recording_of(document, *h, by));
+                require(own, "only one's own recordings can be withdrawn")?;
+                let submitted = submitted_by(document, &past, by);
+                require(
+                    !recordings.iter().any(|h| submitted.contains(*h)),
+                    "submitted recordings can be corrected, not withdrawn",
+                )?;
+            }
+            Act::Abandon {} => {
+                let submitted = submitted_by(document, &past, recording.by);
+                require(submitted.is_empty(), "a submitted visit cannot be abandoned")?;
+            }
+            Act::Start { .. } | Act::NotPossible { .. } => {
+                require(role.captures(), "only reps and distributor staff make visits")?;
+            }
+        },
+        Entry::Submission(_) => {
+            require(role.captures(), "only reps and distributor staff submit visits")?;
+        }
+        Entry::Review(review) => {
+            in_past(&review.heads)?;
+            require(role.reviews(), "only supervisors review visits")?;
+        }
+        Entry::Post(post) => in_past(post.answers.as_slice())?,
+        Entry::Report(_) => {
+            let may = role.captures() || role.reviews();
+            require(may, "only people of the field report outlets")?;
+        }
+    }
+    Ok(Admitted { entry, audience })
+}
+
+fn require(right: bool, rule: &'static str) -> Result<(), Refusal> {
+    if right { Ok(()) } else { Err(Refusal::NoRight(rule)) }
+}
+
+fn visit_audience(
+    field: &dyn Field,
+    document: &Document,
+    entry: &Entry,
+) -> Result<Audience, Refusal> {
+    let begun = Start::of(document);
+    let Entry::Recording(Recording {
+        act: Act::Start { outlet, call, territory, distributor, .. },
+        ..
+    }) = entry
+    else {
+        let begun = begun.ok_or(Refusal::WrongStart("a visit begins with its start"))?;
+        return Ok(begun.audience());
+    };
+    let claimed = Audience::Outlet { territory: *territory, distributor: *distributor };
+    if let Some(begun) = begun {
+        let same = begun.outlet == *outlet && begun.call == *call && begun.audience() == claimed;
+        return match same {
+            true => Ok(claimed),
+            false => Err(Refusal::WrongStart("the visit was begun at another outlet or scope")),
+        };
+    }
+    if let Some(call) = call {
+        let planned = field.call(*call).ok_or(Refusal::Unknown("planned call"))?;
+        let visit = crate::id::VisitId::of_call(document.org(), *call);
+        if planned != *outlet || document.id().visit() != Some(visit) {
+            return Err(Refusal::WrongStart("the planned call is for another outlet or visit"));
+        }
+    }
+    if field.outlet(*outlet).ok_or(Refusal::Unknown("outlet"))? != claimed {
+        return Err(Refusal::WrongStart("the outlet has moved to another territory or distributor"));
+    }
+    Ok(claimed)
+}
+
+fn outlet_audience(
+    field: &dyn Field,
+    document: &Document,
+    entry: &Entry,
+) -> Result<Audience, Refusal> {
+    if let Some(audience) = field.outlet(OutletId::from_bytes(document.id().id)) {
+        return Ok(audience);
+    }
+    let reported = |entry: &Entry| match entry {
+        Entry::Report(report) => Some(Audience::Outlet {
+            territory: report.territory,
+            distributor: report.distributor,
+        }),
+        _ => None,
+    };
+    let first = document.changes().iter().find_map(|change| reported(&change.entry().ok()?));
+    first.or_else(|| reported(entry)).ok_or(Refusal::Unknown("outlet"))
+}
+
+/// Every observation replaces at least one earlier value for the same check and subject.
+fn settles(document: &Document, observed: &Observed) -> bool {
+    let older: Vec<Recording> =
+        observed.supersedes.iter().filter_map(|h| recording(document, *h)).collect();
+    !observed.observations.0.is_empty()
+        && observed.photos.is_empty()
+        && observed.observations.0.iter().all(|fact| {
+            older.iter().filter_map(Recording::observed).any(|o| {
+                o.observations.0.iter().any(|f| f.check == fact.check && f.subject == fact.subject)
+            })
+        })
+}
+
+fn recording(document: &Document, hash: ChangeHash) -> Option<Recording> {
+    match document.change(hash)?.entry() {
+        Ok(Entry::Recording(recording)) => Some(recording),
+        _ => None,
+    }
+}
+
+fn recording_of(document: &Document, hash: ChangeHash, by: UserId) -> bool {
+    recording(document, hash).is_some_and(|r| r.by == by)
+}
+
+/// All that the person's submissions within `past` cover.
+fn submitted_by<'a>(document: &'a Document, past: &Past<'_>, by: UserId) -> Past<'a> {
+    let submissions = document.changes().iter().filter(|change| {
+        past.contains(change.hash())
+            && matches!(change.entry(), Ok(Entry::Submission(s)) if s.by == by)
+    });
+    let heads: Vec<ChangeHash> = submissions.map(Change::hash).collect();
+    document.past(&heads)
+}

@@ -1,0 +1,369 @@
+//! What a visit's document says: who did what, which values hold, where people disagree, what was judged.
+//!
+//! A view is a function of the set of changes alone: two replicas that hold the same changes, in whatever
+//! order they came, read the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::document::{Document, Entry};
+use crate::id::{CallId, ChangeHash, DistributorId, OutletId, TerritoryId, UserId};
+use crate::model::people::Audience;
+use crate::model::visit::{
+    Act, CheckId, NotPossible, Observed, Post, Recording, Review, Subject, Submission, Value,
+    Verdict, Versioned,
+};
+
+/// Where a visit stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Nobody has submitted yet.
+    InProgress,
+    /// Waits for a review: someone has submitted work that no review covers.
+    Submitted,
+    /// The newest review approves it.
+    Approved,
+    /// The newest review sends it back.
+    SentBack,
+    /// Two reviewers judged it differently without knowing of each other.
+    Disputed,
+    /// The call could not be made.
+    NotPossible,
+    /// Everyone who began it has abandoned it.
+    Abandoned,
+}
+
+impl Status {
+    /// Every status, in the order of the work.
+    pub const ALL: [Self; 7] = [
+        Self::InProgress,
+        Self::Submitted,
+        Self::SentBack,
+        Self::Disputed,
+        Self::Approved,
+        Self::NotPossible,
+        Self::Abandoned,
+    ];
+
+    /// The name in stores and in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Submitted => "submitted",
+            Self::Approved => "approved",
+            Self::SentBack => "sent_back",
+            Self::Disputed => "disputed",
+            Self::NotPossible => "not_possible",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// The reverse of [`Status::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+/// How and where a visit began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The entry.
+    pub hash: ChangeHash,
+    /// Who began.
+    pub by: UserId,
+    /// Where.
+    pub outlet: OutletId,
+    /// The planned call, if it answers one.
+    pub call: Option<CallId>,
+    /// The outlet's territory then.
+    pub territory: TerritoryId,
+    /// The outlet's distributor then.
+    pub distributor: DistributorId,
+    /// With which template.
+    pub template: Versioned,
+}
+
+impl Start {
+    fn read(hash: ChangeHash, recording: &Recording) -> Option<Self> {
+        match recording.act {
+            Act::Start { outlet, call, territory, distributor, template } => Some(Self {
+                hash,
+                by: recording.by,
+                outlet,
+                call,
+                territory,
+                distributor,
+                template,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Who sees the visit, for as long as it exists.
+    pub fn audience(&self) -> Audience {
+        Audience::Outlet { territory: self.territory, distributor: self.distributor }
+    }
+
+    /// How a visit began: the first start of its document that is here.
+    pub fn of(document: &Document) -> Option<Self> {
+        document.changes().iter().find_map(|change| match change.entry() {
+            Ok(Entry::Recording(recording)) => Self::read(change.hash(), &recording),
+            _ => None,
+        })
+    }
+}
+
+/// A recording and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its name.
+    pub hash: ChangeHash,
+    /// What it says.
+    pub entry: Recording,
+    /// Its author took it back, or abandoned the visit.
+    pub withdrawn: bool,
+    /// Its author has submitted it.
+    pub submitted: bool,
+    /// A review exists and does not cover it.
+    pub new: bool,
+}
+
+/// A value that holds for a (check, subject): nothing has replaced it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// The recording that says it.
+    pub recording: ChangeHash,
+    /// Who says it.
+    pub by: UserId,
+    /// What.
+    pub value: Value,
+    /// Its author has submitted it.
+    pub submitted: bool,
+}
+
+/// Everything a visit says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visit {
+    /// How it began; `None` only for a document that is not here yet.
+    pub start: Option<Start>,
+    /// Where it stands.
+    pub status: Status,
+    /// Every recording, each after those it builds on.
+    pub recordings: Vec<Recorded>,
+    /// The values that hold, by check and subject.
+    pub values: BTreeMap<(CheckId, Subject), Vec<Live>>,
+    /// Every submission.
+    pub submissions: Vec<(ChangeHash, Submission)>,
+    /// Every review.
+    pub reviews: Vec<(ChangeHash, Review)>,
+    /// The reviews that no later one knew of: one, or more if they were written apart.
+    pub standing: Vec<ChangeHash>,
+    /// What was said.
+    pub thread: Vec<(ChangeHash, Post)>,
+}
+
+/// Two or more values that hold for one (check, subject) and differ.
+pub fn in_conflict(values: &[Live]) -> bool {
+    distinct(values).nth(1).is_some()
+}
+
+/// The one value that everyone who has one agrees on.
+pub fn agreed(values: &[Live]) -> Option<&Value> {
+    let mut distinct = distinct(values);
+    distinct.next().filter(|_| distinct.next().is_none())
+}
+
+fn distinct(values: &[Live]) -> impl Iterator<Item = &Value> {
+    let said: BTreeSet<&Value> =
+        values.iter().map(|l| &l.value).filter(|v| **v != Value::Withdrawn).collect();
+    said.into_iter()
+}
+
+impl Visit {
+    /// Reads a document of kind visit. Entries that this version cannot read are passed over.
+    pub fn read(document: &Document) -> Self {
+        let mut order: Vec<_> = document.changes().iter().collect();
+        order.sort_by_key(|change| (change.start_op, change.hash()));
+        let mut visit = Self {
+            start: None,
+            status: Status::InProgress,
+            recordings: Vec::new(),
+            values: BTreeMap::new(),
+            submissions: Vec::new(),
+            reviews: Vec::new(),
+            standing: Vec::new(),
+            thread: Vec::new(),
+        };
+        for change in order {
+            let hash = change.hash();
+            match change.entry() {
+                Ok(Entry::Recording(entry)) => {
+                    if visit.start.is_none() {
+                        visit.start = Start::read(hash, &entry);
+                    }
+                    let (withdrawn, submitted, new) = (false, false, false);
+                    visit.recordings.push(Recorded { hash, entry, withdrawn, submitted, new });
+                }
+                Ok(Entry::Submission(entry)) => visit.submissions.push((hash, entry)),
+                Ok(Entry::Review(entry)) => visit.reviews.push((hash, entry)),
+                Ok(Entry::Post(entry)) => visit.thread.push((hash, entry)),
+                Ok(Entry::Report(_)) | Err(_) => {}
+            }
+        }
+        visit.mark_withdrawn(document);
+        visit.mark_submitted(document);
+        let unreviewed = visit.mark_reviewed(document);
+        visit.collect_values();
+        visit.status = visit.status(&unreviewed);
+        visit
+    }
+
+    fn mark_withdrawn(&mut self, document: &Document) {
+        let mut gone = BTreeSet::new();
+        for recorded in &self.recordings {
+            let by = recorded.entry.by;
+            match &recorded.entry.act {
+                Act::Withdraw { recordings } => gone.extend(recordings.iter().map(|r| (by, *r))),
+                Act::Abandon {} => {
+                    let past = document.past(&[recorded.hash]);
+                    let before = self.recordings.iter().map(|r| r.hash);
+                    gone.extend(before.filter(|h| past.contains(*h)).map(|h| (by, h)));
+                }
+                _ => {}
+            }
+        }
+        for recorded in &mut self.recordings {
+            recorded.withdrawn = gone.contains(&(recorded.entry.by, recorded.hash));
+        }
+    }
+
+    fn mark_submitted(&mut self, document: &Document) {
+        for (hash, submission) in &self.submissions {
+            let past = document.past(&[*hash]);
+            for recorded in &mut self.recordings {
+                recorded.submitted |=
+                    recorded.entry.by == submission.by && past.contains(recorded.hash);
+            }
+        }
+        for recorded in &mut self.recordings {
+            // Saying that a call was not possible, or settling a dispute, needs no further submission.
+            let complete = matches!(recorded.entry.act, Act::NotPossible { .. })
+                || recorded.entry.observed().is_some_and(|o| !o.supersedes.is_empty());
+            recorded.submitted |= complete;
+        }
+    }
+
+    /// Finds the standing reviews and what none of them covers; returns the submissions among that.
+    fn mark_reviewed(&mut self, document: &Document) -> Vec<ChangeHash> {
+        let pasts: Vec<_> = self.reviews.iter().map(|(h, _)| (*h, document.past(&[*h]))).collect();
+        let known = |hash| pasts.iter().any(|(by, past)| *by != hash && past.contains(hash));
+        self.standing = pasts.iter().map(|(hash, _)| *hash).filter(|h| !known(*h)).collect();
+        let judged: Vec<ChangeHash> = self
+            .reviews
+            .iter()
+            .filter(|(hash, _)| self.standing.contains(hash))
+            .flat_map(|(_, review)| review.heads.iter().copied())
+            .collect();
+        let seen = document.past(&judged);
+        if !judged.is_empty() {
+            self.recordings.iter_mut().for_each(|r| r.new = !seen.contains(r.hash));
+        }
+        let submissions = self.submissions.iter().map(|(hash, _)| *hash);
+        submissions.filter(|hash| !seen.contains(*hash)).collect()
+    }
+
+    fn collect_values(&mut self) {
+        let live: Vec<&Recorded> = self.recordings.iter().filter(|r| !r.withdrawn).collect();
+        let mut replaced = BTreeSet::new();
+        for (recorded, observed) in live.iter().filter_map(|r| Some((r, r.entry.observed()?))) {
+            for older in observed.supersedes.iter().filter(|h| **h != recorded.hash) {
+                let pairs = observed.observations.0.iter().map(|o| (o.check, &o.subject));
+                replaced.extend(pairs.map(|(check, subject)| (*older, check, subject)));
+            }
+        }
+        let mut values: BTreeMap<_, Vec<Live>> = BTreeMap::new();
+        for (recorded, observed) in live.iter().filter_map(|r| Some((r, r.entry.observed()?))) {
+            for fact in &observed.observations.0 {
+                if !replaced.contains(&(recorded.hash, fact.check, &fact.subject)) {
+                    values.entry((fact.check, fact.subject.clone())).or_default().push(Live {
+                        recording: recorded.hash,
+                        by: recorded.entry.by,
+                        value: fact.value.clone(),
+                        submitted: recorded.submitted,
+                    });
+                }
+            }
+        }
+        self.values = values;
+    }
+
+    fn status(&self, unreviewed: &[ChangeHash]) -> Status {
+        if !self.recordings.is_empty() && self.recordings.iter().all(|r| r.withdrawn || r.ends()) {
+            return Status::Abandoned;
+        }
+        let standing = self.reviews.iter().filter(|(hash, _)| self.standing.contains(hash));
+        let verdicts: BTreeSet<bool> =
+            standing.map(|(_, review)| review.verdict == Verdict::Approved).collect();
+        let observed = self.recordings.iter().any(|r| !r.withdrawn && r.entry.observed().is_some());
+        match (verdicts.len(), unreviewed.is_empty()) {
+            (2, _) => Status::Disputed,
+            (1, true) if verdicts.contains(&true) => Status::Approved,
+            (1, true) => Status::SentBack,
+            (_, false) => Status::Submitted,
+            _ if !observed && self.not_possible().is_some() => Status::NotPossible,
+            _ => Status::InProgress,
+        }
+    }
+
+    /// Why the call could not be made, if someone says so and has not taken it back.
+    pub fn not_possible(&self) -> Option<(NotPossible, &Recorded)> {
+        self.recordings.iter().find_map(|r| match r.entry.act {
+            Act::NotPossible { reason, .. } if !r.withdrawn => Some((reason, r)),
+            _ => None,
+        })
+    }
+
+    /// The (check, subject) pairs whose values differ.
+    pub fn conflicts(&self) -> impl Iterator<Item = (&(CheckId, Subject), &[Live])> {
+        let values = self.values.iter().map(|(pair, values)| (pair, values.as_slice()));
+        values.filter(|(_, values)| in_conflict(values))
+    }
+
+    /// Everyone who has recorded something that counts, in the order of their first recording.
+    pub fn people(&self) -> Vec<UserId> {
+        let mut people = Vec::new();
+        for recorded in self.recordings.iter().filter(|r| !r.withdrawn && !r.ends()) {
+            if !people.contains(&recorded.entry.by) {
+                people.push(recorded.entry.by);
+            }
+        }
+        people
+    }
+
+    /// Whether this person has recorded something that is not yet submitted.
+    pub fn unsubmitted_by(&self, user: UserId) -> bool {
+        let own = self.recordings.iter().filter(|r| r.entry.by == user);
+        own.into_iter().any(|r| !r.submitted && !r.withdrawn && !r.ends())
+    }
+
+    /// A recording by its name.
+    pub fn recording(&self, hash: ChangeHash) -> Option<&Recorded> {
+        self.recordings.iter().find(|r| r.hash == hash)
+    }
+}
+
+impl Recorded {
+    /// It only takes other recordings back.
+    fn ends(&self) -> bool {
+        matches!(self.entry.act, Act::Withdraw { .. } | Act::Abandon {})
+    }
+}
+
+impl Recording {
+    /// What was observed, if that is what it is.
+    pub fn observed(&self) -> Option<&Observed> {
+        match &self.act {
+            Act::Observe(observed) => Some(observed),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The messages of the sync protocol, version 1. docs/protocol.md is the norm.
+//!
+//! Every message is one CBOR map with small integer keys; unknown keys are skipped. Sizes are limited here,
+//! by name, before anything is built from them. HTTP compresses; this module does not.
+
+use std::collections::HashMap;
+
+use minicbor::data::Type;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
+use crate::document::{Change, DEPS_MAX, Document, Parts, Section};
+use crate::evidence::{Cursor, Seal};
+use crate::id::{Actor, ChangeHash, DocId, LogHash, OrgId};
+use crate::model::capture::Moment;
+use crate::model::visit::Note;
+
+/// The protocol version that this crate speaks.
+pub const PROTOCOL: u32 = 1;
+/// The media type of every sync message.
+pub const MEDIA_TYPE: &str = "application/vnd.endcap.sync+cbor";
+/// Longest message once its HTTP compression is undone.
+pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most groups in one message.
+pub const GROUPS_MAX: usize = 2_000;
+/// Most changes in one message.
+pub const CHANGES_MAX: usize = 10_000;
+/// Most notes in one message.
+pub const NOTES_MAX: usize = 10_000;
+/// Most records in one message.
+pub const RECORDS_MAX: usize = 20_000;
+
+/// A device's new work.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map, context_bound = "Within")]
+pub struct PushRequest {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// The device's clocks as it sends.
+    #[n(1)]
+    pub now: Moment,
+    /// What the reply to the previous push was called; `None` for the first.
+    #[n(2)]
+    pub previous: Option<LogHash>,
+    /// The work, by document.
+    #[n(3)]
+    pub groups: Vec<Group>,
+    /// The notes that it names.
+    #[n(4)]
+    pub notes: Vec<Note>,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PushReply {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// The server's clock, in milliseconds since 1970 UTC.
+    #[n(1)]
+    pub server_ms: i64,
+    /// The name of this push, for the next one to follow.
+    #[n(2)]
+    pub push: LogHash,
+    /// One for each group, in order.
+    #[n(3)]
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What became of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Outcome {
+    /// All its changes are in the log and on the server's disk, now or from an earlier push.
+    #[n(0)]
+    Accepted,
+    /// None was accepted; the server keeps them apart, and the device keeps them too.
+    #[n(1)]
+    Quarantined {
+        /// A stable name of the reason ([`crate::admit::Refusal::code`], or `bad_seal`).
+        #[n(0)]
+        code: String,
+        /// The reason in words.
+        #[n(1)]
+        detail: String,
+    },
+}
+
+/// "What is new for me since?"
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PullRequest {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// Where the device stands; `None` for a fresh one.
+    #[n(1)]
+    pub cursor: Option<Cursor>,
+}
+
+/// A page of what is new. It is applied whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map, context_bound = "Within")]
+pub struct PullReply {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// The server's clock, in milliseconds since 1970 UTC.
+    #[n(1)]
+    pub server_ms: i64,
+    /// Where the device stands once it has applied this page.
+    #[n(2)]
+    pub cursor: Cursor,
+    /// There is more to pull right away.
+    #[n(3)]
+    pub more: bool,
+    /// Catalogue records, each a [`crate::model::catalogue::Record`] in CBOR.
+    #[n(4)]
+    pub records: Vec<RecordBytes>,
+    /// Changes, by document.
+    #[n(5)]
+    pub groups: Vec<Group>,
+    /// The notes that they name, as far as they still exist.
+    #[n(6)]
+    pub notes: Vec<Note>,
+}
+
+/// A record's CBOR, kept as bytes so that a kind that the reader does not know passes through whole.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct RecordBytes(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub Vec<u8>,
+);
+
+/// Changes of one document, each after those of its parents that are in the group too, and the seals that
+/// cover them.
+///
+/// On the wire a parent is `0` for the genesis, `n` for the n-th change before this one in the group, or a
+/// hash; an actor is its place in the group's list; a seal names its head by place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Whose changes.
+    pub document: DocId,
+    /// The changes.
+    pub changes: Vec<Change>,
+    /// Over the newest change of each device in it.
+    pub seals: Vec<Seal>,
+}
+
+impl Group {
+    /// The names of the changes.
+    pub fn hashes(&self) -> impl Iterator<Item = ChangeHash> + '_ {
+        self.changes.iter().map(Change::hash)
+    }
+}
+
+/// The context of every message: reading a group needs its document's genesis, which is a function of the
+/// organisation.
+pub trait Within {
+    /// The organisation that the message is about.
+    fn org(&self) -> OrgId;
+}
+
+impl Within for OrgId {
+    fn org(&self) -> OrgId {
+        *self
+    }
+}
+
+/// The message's CBOR.
+pub fn to_wire<T: Encode<OrgId>>(org: OrgId, message: &T) -> Vec<u8> {
+    let mut org = org;
+    minicbor::to_vec_with(message, &mut org).expect("writing to memory cannot fail")
+}
+
+/// Reads a message that fills `bytes` exactly.
+pub fn from_wire<'b, T: Decode<'b, OrgId>>(
+    org: OrgId,
+    bytes: &'b [u8],
+) -> Result<T, decode::Error> {
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(decode::Error::message("the message is longer than 8 MiB"));
+    }
+    let mut decoder = Decoder::new(bytes);
+    let mut org = org;
+    let message = decoder.decode_with(&mut org)?;
+    if decoder.position() != bytes.len() {
+        return Err(decode::Error::message("something follows the message"));
+    }
+    Ok(message)
+}
+
+/// Reads only a message's protocol version, which is key 0 of every version for ever.
+pub fn protocol_of(bytes: &[u8]) -> Option<u32> {
+    let mut d = Decoder::new(bytes);
+    match (d.map().ok()??, d.u32().ok()?) {
+        (1.., 0) => d.u32().ok(),
+        _ => None,
+    }
+}
+
+impl<C: Within> Encode<C> for Group {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        org: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        let genesis = Document::new(org.org(), self.document).genesis();
+        let mut actors: Vec<Actor> = self.changes.iter().map(|c| c.actor).collect();
+        actors.sort_unstable();
+        actors.dedup();
+        let places: HashMap<ChangeHash, usize> =
+            self.hashes().enumerate().map(|(place, hash)| (hash, place)).collect();
+        e.array(4)?.encode_with(self.document, org)?.encode_with(&actors, org)?;
+        e.array(self.changes.len() as u64)?;
+        for (place, change) in self.changes.iter().enumerate() {
+            let actor = actors.partition_point(|a| *a < change.actor);
+            e.array(6)?.u64(actor as u64)?.u64(change.seq)?.u64(change.start_op)?;
+            e.array(change.deps.len() as u64)?;
+            for dep in &change.deps {
+                match places.get(dep) {
+                    _ if *dep == genesis => e.u64(0)?,
+                    Some(earlier) if *earlier < place => e.u64((place - earlier) as u64)?,
+                    _ => e.bytes(&dep.0)?,
+                };
+            }
+            e.encode_with(change.section, org)?.bytes(&change.value)?;
+        }
+        let seals: Vec<_> =
+            self.seals.iter().filter_map(|s| Some((places.get(&s.head)?, s))).collect();
+        e.array(seals.len() as u64)?;
+        for (place, seal) in seals {
+            e.array(2)?.u64(*place as u64)?.bytes(&seal.signature)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'b, C: Within> Decode<'b, C> for Group {
+    fn decode(d: &mut Decoder<'b>, org: &mut C) -> Result<Self, decode::Error> {
+        let error = decode::Error::message;
+        expect_array(d, 4)?;
+        let document: DocId = d.decode_with(org)?;
+        let genesis = Document::new(org.org(), document).genesis();
+        let actors: Vec<Actor> = d.decode_with(org)?;
+        let count = length(d, CHANGES_MAX, "too many changes")?;
+        let mut changes: Vec<Change> = Vec::with_capacity(count.min(256));
+        for place in 0..count {
+            expect_array(d, 6)?;
+            let actor = usize::try_from(d.u64()?).ok().and_then(|n| actors.get(n));
+            let actor = *actor.ok_or_else(|| error("no such actor in the group"))?;
+            let (seq, start_op) = (d.u64()?, d.u64()?);
+            let mut deps = Vec::new();
+            for _ in 0..length(d, DEPS_MAX, "too many parents")? {
+                deps.push(match d.datatype()? {
+                    Type::Bytes => d.decode_with(org)?,
+                    _ => match usize::try_from(d.u64()?).ok() {
+                        Some(0) => genesis,
+                        Some(back) if back <= place => changes[place - back].hash(),
+                        _ => return Err(error("no such change in the group")),
+                    },
+                });
+            }
+            deps.sort_unstable();
+            let section: Section = d.decode_with(org)?;
+            let value = d.bytes()?.to_vec();
+            let parts = Parts { actor, seq, start_op, deps, section, value };
+            changes.push(
+                Change::new(document.kind, parts).map_err(|_| error("a change is malformed"))?,
+            );
+        }
+        let mut seals = Vec::new();
+        for _ in 0..length(d, CHANGES_MAX, "too many seals")? {
+            expect_array(d, 2)?;
+            let head = usize::try_from(d.u64()?).ok().and_then(|n| changes.get(n));
+            let head = head.ok_or_else(|| error("a seal names no change of the group"))?.hash();
+            let signature = d.bytes()?.try_into().map_err(|_| error("a seal has 64 bytes"))?;
+            seals.push(Seal { head, signature });
+        }
+        Ok(Self { document, changes, seals })
+    }
+}
+
+fn expect_array(d: &mut Decoder<'_>, length: u64) -> Result<(), decode::Error> {
+    match d.array()? {
+        Some(n) if n == length => Ok(()),
+        _ => Err(decode::Error::message("an array has an unexpected length")),
+    }
+}
+
+fn length(d: &mut Decoder<'_>, max: usize, why: &'static str) -> Result<usize, decode::Error> {
+    let length = d.array()?.and_then(|n| usize::try_from(n).ok());
+    length.filter(|n| *n <= max).ok_or_else(|| decode::Error::message(why))
+}
+
+impl PushRequest {
+    /// Whether the counts are within the limits.
+    pub fn within_limits(&self) -> bool {
+        self.groups.len() <= GROUPS_MAX
+            && self.notes.len() <= NOTES_MAX
+            && self.groups.iter().map(|g| g.changes.len()).sum::<usize>() <= CHANGES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Entry;
+    use crate::evidence::Keypair;
+    use crate::id::{DocKind, LogOrigin, UserId};
+    use crate::model::visit::Submission;
+
+    const ORG: OrgId = OrgId::from_bytes([1; 16]);
+    const NOW: Moment = Moment { wall_ms: -5, boot: 1, boot_ms: 2, anchor: 3, skew_ms: None };
+
+    fn group() -> Group {
+        let id = DocId { kind: DocKind::Visit, id: [2; 16] };
+        let pair = Keypair::from_seed(&[3; 32]);
+        let mut document = Document::new(ORG, id);
+        let entry = |n| {
+            let by = UserId::from_bytes([n; 16]);
+            Entry::Submission(Submission { by, when: NOW, place: None })
+        };
+        let a = document.next(Actor::new(&pair.public(), [1; 8]), &entry(1)).unwrap();
+        let b = document.next(Actor::new(&pair.public(), [2; 8]), &entry(2)).unwrap();
+        document.insert(a).unwrap();
+        document.insert(b).unwrap();
+        let c = document.next(Actor::new(&pair.public(), [1; 8]), &entry(3)).unwrap();
+        document.insert(c).unwrap();
+        let changes = document.changes().to_vec();
+        let seal = pair.seal(ORG, id, changes[2].hash());
+        Group { document: id, changes, seals: vec![seal] }
+    }
+
+    #[test]
+    fn a_group_comes_back_with_the_same_hashes() {
+        let bytes = to_wire(ORG, &group());
+        assert_eq!(from_wire::<Group>(ORG, &bytes).unwrap(), group());
+        let elsewhere = from_wire::<Group>(OrgId::from_bytes([9; 16]), &bytes).unwrap();
+        assert!(elsewhere.hashes().zip(group().hashes()).all(|(a, b)| a != b));
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_an_error_or_another_message() {
+        let push = PushRequest {
+            protocol: PROTOCOL,
+            now: NOW,
+            previous: None,
+            groups: vec![group()],
+            notes: vec![Note::new("hello", [0; 16]).unwrap()],
+        };
+        let bytes = to_wire(ORG, &push);
+        for cut in 0..bytes.len() {
+            assert!(from_wire::<PushRequest>(ORG, &bytes[..cut]).is_err());
+        }
+        for place in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[place] ^= 1 << bit;
+                if let Ok(other) = from_wire::<PushRequest>(ORG, &bytes) {
+                    assert_ne!(other, push);
+                }
+            }
+        }
+        assert!(from_wire::<PushRequest>(ORG, &[bytes, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn nothing_changed_fits_into_a_few_bytes() {
+        let cursor =
+            Cursor { origin: LogOrigin::from_bytes([1; 16]), sequence: 1 << 40, root: LogHash([2; 32]) };
+        let ask = to_wire(ORG, &PullRequest { protocol: PROTOCOL, cursor: Some(cursor) });
+        let (server_ms, more) = (1 << 41, false);
+        let (records, groups, notes) = (Vec::new(), Vec::new(), Vec::new());
+        let reply =
+            PullReply { protocol: PROTOCOL, server_ms, cursor, more, records, groups, notes };
+        assert!(ask.len() + to_wire(ORG, &reply).len() < 200);
+        assert_eq!(protocol_of(&ask), Some(PROTOCOL));
+        assert_eq!(protocol_of(b"\xa0"), None);
+    }
+}
