@@ -1,1 +1,23 @@
-//! Endcap.
+//! The Endcap server, as a library so that tests and the demo can run it in their own process.
+//!
+//! [`ingest`] decides, [`store`] writes, [`api`] speaks with devices and [`console`] with people.
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod error;
+pub mod ingest;
+pub mod store;
+pub mod world;
+
+/// The wall clock, in milliseconds since 1970 UTC. The only place where the server reads it.
+#[expect(clippy::disallowed_methods, reason = "the shell reads the clock; the core gets it passed")]
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// Fills `bytes` from the operating system's generator. The only place where the server asks for chance.
+#[expect(clippy::disallowed_methods, reason = "the shell asks for entropy; the core gets it passed")]
+pub fn random(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system has a random generator");
+}

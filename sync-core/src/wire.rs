@@ -97,6 +97,10 @@ pub struct PullRequest {
     /// Where the device stands; `None` for a fresh one.
     #[n(1)]
     pub cursor: Option<Cursor>,
+    /// What the reply to the device's newest push was called. While it is the newest that the server knows,
+    /// the reply leaves out what this device itself has pushed.
+    #[n(2)]
+    pub pushed: Option<LogHash>,
 }
 
 /// A page of what is new. It is applied whole or not at all.
@@ -372,12 +376,12 @@ mod tests {
     fn nothing_changed_fits_into_a_few_bytes() {
         let cursor =
             Cursor { origin: LogOrigin::from_bytes([1; 16]), sequence: 1 << 40, root: LogHash([2; 32]) };
-        let ask = to_wire(ORG, &PullRequest { protocol: PROTOCOL, cursor: Some(cursor) });
+        let ask = to_wire(ORG, &PullRequest { protocol: PROTOCOL, cursor: Some(cursor), pushed: Some(LogHash([3; 32])) });
         let (server_ms, more) = (1 << 41, false);
         let (records, groups, notes) = (Vec::new(), Vec::new(), Vec::new());
         let reply =
             PullReply { protocol: PROTOCOL, server_ms, cursor, more, records, groups, notes };
-        assert!(ask.len() + to_wire(ORG, &reply).len() < 200);
+        assert!(ask.len() + to_wire(ORG, &reply).len() < 250);
         assert_eq!(protocol_of(&ask), Some(PROTOCOL));
         assert_eq!(protocol_of(b"\xa0"), None);
     }

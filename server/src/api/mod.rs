@@ -1,0 +1,3 @@
+//! What devices speak with: sync, live pokes, enrolment and uploads.
+
+pub mod sync;

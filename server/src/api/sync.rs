@@ -1,0 +1,151 @@
+//! Push, pull and poke. docs/protocol.md is the norm.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
+use sync_core::id::LogHash;
+use sync_core::wire::{
+    MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, from_wire, protocol_of,
+    to_wire,
+};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::BroadcastStream;
+
+use crate::app::{App, Tenant};
+use crate::auth;
+use crate::error::Problem;
+
+/// Longest request body as it is sent.
+pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+/// Answers below this are sent as they are.
+const COMPRESS_BYTES_MIN: usize = 512;
+/// zstd level of answers: bytes on a phone's network are dearer than a core's microseconds.
+const COMPRESS_LEVEL: i32 = 3;
+
+/// `POST /api/v1/push`
+pub async fn push(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let (tenant, sender) = auth::device(&app, &headers).await?;
+    let bytes = inflate(&headers, body)?;
+    check_protocol(&bytes)?;
+    let push: PushRequest =
+        from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    if !push.within_limits() {
+        return Err(Problem::too_large("a push holds 2,000 documents and 10,000 changes at most"));
+    }
+    for note in &push.notes {
+        note.validate().map_err(|invalid| Problem::malformed(invalid.to_string()))?;
+    }
+    let name = LogHash::of(&bytes);
+    let (push, verified) = app.verify(&tenant, sender, push).await?;
+    let reply = app.push(&tenant, sender, push, verified, name).await?;
+    Ok(answer(&headers, to_wire(tenant.id, &reply)))
+}
+
+/// `POST /api/v1/pull`
+pub async fn pull(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let (tenant, sender) = auth::device(&app, &headers).await?;
+    let bytes = inflate(&headers, body)?;
+    check_protocol(&bytes)?;
+    let pull: PullRequest =
+        from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    let reply = app.pull(&tenant, sender, pull).await?;
+    Ok(answer(&headers, to_wire(tenant.id, &reply)))
+}
+
+/// `GET /api/v1/poke`: a server-sent event for each time that something was written.
+pub async fn poke(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let (tenant, _) = auth::device(&app, &headers).await?;
+    Ok(pokes(&app, &tenant))
+}
+
+/// One event a commit of this organisation; those that a slow reader missed fall into one.
+pub fn pokes(
+    app: &App,
+    tenant: &Tenant,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+    let org = tenant.id;
+    let stream = BroadcastStream::new(app.pokes()).filter_map(move |poke| match poke {
+        Ok(poke) if poke.org != org => None,
+        _ => Some(Ok(Event::default().event("poke").data(""))),
+    });
+    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)))
+}
+
+fn check_protocol(bytes: &[u8]) -> Result<(), Problem> {
+    match protocol_of(bytes) {
+        Some(PROTOCOL) => Ok(()),
+        Some(other) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "protocol_unsupported",
+            "This server does not speak this version of the protocol",
+        )
+        .detail(format!("the message says {other}, the server speaks {PROTOCOL}; update the app"))),
+        None => Err(Problem::malformed("the message does not begin with its protocol version")),
+    }
+}
+
+/// Undoes the body's `Content-Encoding`, up to the longest message.
+fn inflate(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
+    match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(body),
+        Some(b"zstd") => inflate_zstd(&body).map(Bytes::from),
+        Some(_) => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "encoding_unsupported",
+            "The content encoding is not supported",
+        )
+        .detail("use zstd or none")),
+    }
+}
+
+fn inflate_zstd(body: &[u8]) -> Result<Vec<u8>, Problem> {
+    use std::io::Read;
+    let broken = |error: std::io::Error| Problem::malformed(format!("zstd: {error}"));
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(broken)?;
+    decoder.window_log_max(24).map_err(broken)?;
+    let mut bytes = Vec::new();
+    let limit = MESSAGE_BYTES_MAX as u64 + 1;
+    decoder.take(limit).read_to_end(&mut bytes).map_err(broken)?;
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(Problem::too_large("the message is longer than 8 MiB once inflated"));
+    }
+    Ok(bytes)
+}
+
+fn answer(headers: &HeaderMap, bytes: Vec<u8>) -> Response {
+    let accepts = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(',').any(|e| e.trim().starts_with("zstd")));
+    let mut encoded = None;
+    if accepts && bytes.len() >= COMPRESS_BYTES_MIN {
+        encoded = zstd::bulk::compress(&bytes, COMPRESS_LEVEL).ok();
+    }
+    let compressed = encoded.is_some();
+    let mut response = Body::from(encoded.unwrap_or(bytes)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if compressed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+    }
+    response
+}

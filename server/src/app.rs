@@ -1,0 +1,340 @@
+//! What every request shares: the store, the organisations, the pokes.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use sync_core::document::Entry;
+use sync_core::evidence::{Cursor, Keypair};
+use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId};
+use sync_core::model::capture::Moment;
+use sync_core::model::catalogue::{Device, Record};
+use sync_core::model::visit::Note;
+use sync_core::wire::{Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest};
+use tokio::sync::broadcast;
+
+use crate::error::Problem;
+use crate::ingest::{ActError, Console, Ingest, Sender, server_device, verify};
+use crate::store::log::{Ledger, Org, Organisation};
+use crate::store::{Store, StoreError, accounts, log};
+use crate::world::World;
+use crate::{now_ms, random};
+
+/// Everything that requests share.
+pub struct App {
+    /// The store.
+    pub store: Store,
+    /// The data folder.
+    pub folder: PathBuf,
+    tenants: RwLock<HashMap<OrgId, Arc<Tenant>>>,
+    pokes: broadcast::Sender<Poke>,
+}
+
+/// One organisation, in memory.
+pub struct Tenant {
+    /// Its local number in the store.
+    pub org: Org,
+    /// Its name in documents and messages.
+    pub id: OrgId,
+    /// What people call it.
+    pub name: String,
+    /// The server as an author in it.
+    pub console: Console,
+    world: RwLock<World>,
+}
+
+/// "Something was written": sent after each commit.
+#[derive(Debug, Clone, Copy)]
+pub struct Poke {
+    /// In which organisation.
+    pub org: OrgId,
+}
+
+impl Tenant {
+    /// The catalogue and the people, as they are now. Not to be held across an await.
+    pub fn world(&self) -> RwLockReadGuard<'_, World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(made: &Organisation, connection: &rusqlite::Connection) -> Result<Self, StoreError> {
+        let mut world = World::default();
+        log::records(connection, made.org, |record| world.insert(record))?;
+        let keypair = Keypair::from_seed(&made.seed);
+        let actor = Actor::new(&keypair.public(), made.instance);
+        Ok(Self {
+            org: made.org,
+            id: made.id,
+            name: made.name.clone(),
+            console: Console { keypair, actor, device: server_device(made.id) },
+            world: RwLock::new(world),
+        })
+    }
+}
+
+impl App {
+    /// Opens a data folder, made if it is absent.
+    pub async fn open(folder: PathBuf) -> Result<Arc<Self>, StoreError> {
+        let store = Store::open(&folder)?;
+        let tenants = store
+            .read(|connection| {
+                log::organisations(connection)?
+                    .iter()
+                    .map(|made| Ok((made.id, Arc::new(Tenant::open(made, connection)?))))
+                    .collect::<Result<HashMap<_, _>, StoreError>>()
+            })
+            .await?;
+        let (pokes, _) = broadcast::channel(256);
+        Ok(Arc::new(Self { store, folder, tenants: RwLock::new(tenants), pokes }))
+    }
+
+    /// Every organisation.
+    pub fn tenants(&self) -> Vec<Arc<Tenant>> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.values().cloned().collect()
+    }
+
+    /// An organisation by its local number.
+    pub fn tenant(&self, org: Org) -> Option<Arc<Tenant>> {
+        self.tenants().into_iter().find(|t| t.org == org)
+    }
+
+    /// Hears of every commit from now on.
+    pub fn pokes(&self) -> broadcast::Receiver<Poke> {
+        self.pokes.subscribe()
+    }
+
+    fn poke(&self, org: OrgId) {
+        let _ = self.pokes.send(Poke { org }); // nobody listens: nobody is poked
+    }
+
+    /// Makes an organisation with its log and the server's own device in it.
+    pub async fn create(&self, id: OrgId, name: &str) -> Result<Arc<Tenant>, StoreError> {
+        let (mut seed, mut instance, mut origin) = ([0; 32], [0; 8], [0; 16]);
+        random(&mut seed);
+        random(&mut instance);
+        random(&mut origin);
+        let name = name.to_owned();
+        let now = now_ms();
+        let made = self
+            .store
+            .write(move |tx| -> Result<_, StoreError> {
+                let next = "SELECT coalesce(max(org), 0) + 1 FROM organisation";
+                let org = tx.query_row(next, [], |row| row.get(0))?;
+                let made = Organisation { org, id, name, seed, instance };
+                log::create(tx, &made, LogOrigin::from_bytes(origin), now)?;
+                Ok(made)
+            })
+            .await?;
+        let tenant = self
+            .store
+            .read({
+                let made = made.clone();
+                move |connection| Tenant::open(&made, connection)
+            })
+            .await?;
+        let tenant = Arc::new(tenant);
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        tenants.insert(id, Arc::clone(&tenant));
+        drop(tenants);
+        let key = tenant.console.keypair.public();
+        let user = UserId::from_bytes([0; 16]);
+        let device = Device { id: server_device(id), user, key, revoked: false };
+        self.write_records(&tenant, vec![Record::Device(device)]).await?;
+        Ok(tenant)
+    }
+
+    /// Writes catalogue records, all or none. They must have been validated.
+    pub async fn write_records(
+        &self,
+        tenant: &Arc<Tenant>,
+        records: Vec<Record>,
+    ) -> Result<(), StoreError> {
+        self.write_records_with(tenant, records, |_| Ok(())).await
+    }
+
+    /// Writes catalogue records together with something else in the same transaction.
+    pub async fn write_records_with<T, E, F>(
+        &self,
+        tenant: &Arc<Tenant>,
+        records: Vec<Record>,
+        also: F,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Ledger<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let now = now_ms();
+        let writing = Arc::clone(tenant);
+        let written = self
+            .store
+            .write(move |tx| -> Result<T, E> {
+                let mut ledger = Ledger::open(tx, writing.org)?;
+                // Later records may need the audience of an outlet that comes with them.
+                let mut world = writing.world.write().unwrap_or_else(PoisonError::into_inner);
+                for record in &records {
+                    world.insert(record.clone());
+                }
+                for record in &records {
+                    let mut salt = [0; 16];
+                    random(&mut salt);
+                    ledger.append_record(record, &world.audience(record), salt, now)?;
+                }
+                drop(world);
+                let result = also(&ledger)?;
+                ledger.close()?;
+                Ok(result)
+            })
+            .await;
+        match written {
+            Ok(result) => {
+                self.poke(tenant.id);
+                Ok(result)
+            }
+            Err(error) => {
+                self.reload(tenant).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads an organisation's world anew: what was taken in did not reach the disk.
+    async fn reload(&self, tenant: &Arc<Tenant>) -> Result<(), StoreError> {
+        let org = tenant.org;
+        let world = self.store.read(move |connection| {
+            let mut world = World::default();
+            log::records(connection, org, |record| world.insert(record))?;
+            Ok(world)
+        });
+        let world = world.await?;
+        *tenant.world.write().unwrap_or_else(PoisonError::into_inner) = world;
+        Ok(())
+    }
+
+    /// Takes a device's push in. When this returns, what was accepted is on the disk.
+    pub async fn push(
+        &self,
+        tenant: &Arc<Tenant>,
+        sender: Sender,
+        push: PushRequest,
+        verified: Vec<Option<Outcome>>,
+        name: LogHash,
+    ) -> Result<PushReply, StoreError> {
+        let now = now_ms();
+        let writing = Arc::clone(tenant);
+        let outcomes = self
+            .store
+            .write(move |tx| -> Result<_, StoreError> {
+                let mut ledger = Ledger::open(tx, writing.org)?;
+                let world = writing.world();
+                let mut ingest =
+                    Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
+                let outcomes = ingest.push(&sender, &push, verified)?;
+                accounts::pushed(tx, writing.org, sender.device, push.previous, name, now)?;
+                ledger.close()?;
+                Ok(outcomes)
+            })
+            .await?;
+        self.poke(tenant.id);
+        Ok(PushReply { protocol: PROTOCOL, server_ms: now, push: name, outcomes })
+    }
+
+    /// Checks a push's signatures on a thread that may be busy for a while.
+    pub async fn verify(
+        &self,
+        tenant: &Arc<Tenant>,
+        sender: Sender,
+        push: PushRequest,
+    ) -> Result<(PushRequest, Vec<Option<Outcome>>), Problem> {
+        let org = tenant.id;
+        let run = tokio::task::spawn_blocking(move || {
+            let verified = verify(org, &sender, &push);
+            (push, verified)
+        });
+        run.await.map_err(|_| StoreError::Failed("verification panicked".into()).into())
+    }
+
+    /// A page of what is new for a device.
+    pub async fn pull(
+        &self,
+        tenant: &Arc<Tenant>,
+        sender: Sender,
+        pull: PullRequest,
+    ) -> Result<PullReply, Problem> {
+        let tenant = Arc::clone(tenant);
+        let now = now_ms();
+        let page = self.store.read(move |connection| {
+            let org = tenant.org;
+            let since = match &pull.cursor {
+                Some(cursor) if !log::knows(connection, org, cursor)? => return Ok(None),
+                Some(cursor) => cursor.sequence,
+                None => 0,
+            };
+            let known = accounts::newest_push(connection, org, sender.device)?;
+            let own = (pull.cursor.is_some() && known == pull.pushed).then_some(sender.device);
+            let seen = {
+                let world = tenant.world();
+                let rights = world.rights(sender.user);
+                log::audiences(connection, org, |audience| {
+                    rights.is_some_and(|r| r.sees(&world.tree, audience))
+                })?
+            };
+            log::page(connection, org, since, &seen, own).map(Some)
+        });
+        let Some(page) = page.await? else {
+            return Err(Problem::new(
+                axum::http::StatusCode::CONFLICT,
+                "cursor_unknown",
+                "The log does not know this cursor",
+            )
+            .detail("the server was restored; pull again without a cursor, keeping unsent work"));
+        };
+        Ok(PullReply {
+            protocol: PROTOCOL,
+            server_ms: now,
+            cursor: page.cursor,
+            more: page.more,
+            records: page.records,
+            groups: page.groups,
+            notes: page.notes,
+        })
+    }
+
+    /// Where an organisation's log stands.
+    pub async fn head(&self, tenant: &Tenant) -> Result<Cursor, StoreError> {
+        let org = tenant.org;
+        self.store.read(move |connection| log::head(connection, org)).await
+    }
+
+    /// Writes what a person does in the console, signed by the server.
+    pub async fn act(
+        &self,
+        tenant: &Arc<Tenant>,
+        document: DocId,
+        note: Option<Note>,
+        entry: impl FnOnce(Moment) -> Entry + Send + 'static,
+    ) -> Result<ChangeHash, ActError> {
+        let now = now_ms();
+        let writing = Arc::clone(tenant);
+        let written = self
+            .store
+            .write(move |tx| -> Result<_, ActError> {
+                let mut ledger = Ledger::open(tx, writing.org)?;
+                let world = writing.world();
+                let mut ingest =
+                    Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
+                let entry = entry(ingest.moment());
+                let hash = ingest.act(&writing.console, document, &entry, note.as_ref())?;
+                ledger.close()?;
+                Ok(hash)
+            })
+            .await?;
+        self.poke(tenant.id);
+        Ok(written)
+    }
+
+    /// The device whose key this is, if it is enrolled.
+    pub fn device(&self, tenant: &Tenant, id: DeviceId) -> Option<Device> {
+        tenant.world().devices.get(&id).cloned()
+    }
+}

@@ -1,0 +1,244 @@
+//! What is derived from documents for pages and figures, written in the same transaction as the log.
+
+use rusqlite::{OptionalExtension, named_params, params};
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::id::{
+    BlobHash, CallId, DeviceId, DistributorId, DocId, OrgId, OutletId, TerritoryId, UserId, VisitId,
+};
+use sync_core::kpi::{Counts, Kpi, Ratio, per_visit};
+use sync_core::model::Day;
+use sync_core::model::visit::Note;
+use sync_core::projection::Facts;
+use sync_core::visit::Status;
+use sync_core::wire::{Group, to_wire};
+
+use super::StoreError;
+use super::log::{self, AudienceId, Held, Ledger};
+
+/// A visit as lists and figures need it.
+#[derive(Debug, Clone)]
+pub struct VisitRow {
+    /// Which.
+    pub visit: VisitId,
+    /// Where.
+    pub outlet: OutletId,
+    /// Who sees it.
+    pub audience: AudienceId,
+    /// The outlet's territory when it began.
+    pub territory: TerritoryId,
+    /// The outlet's distributor when it began.
+    pub distributor: DistributorId,
+    /// The planned call that it answers.
+    pub call: Option<CallId>,
+    /// The outlet's local day of its claimed start.
+    pub day: Day,
+    /// Where it stands.
+    pub status: Status,
+    /// Who worked on it.
+    pub people: Vec<UserId>,
+    /// How many (check, subject) pairs have values that differ.
+    pub conflicts: u64,
+    /// How many recordings no review covers although there is one.
+    pub news: u64,
+    /// How many photos it refers to.
+    pub photos: u64,
+    /// When it began, by claim.
+    pub started_ms: i64,
+    /// When it was last submitted, by claim.
+    pub submitted_ms: Option<i64>,
+    /// When the server last heard of it.
+    pub changed_ms: i64,
+    /// The newest sequence of it.
+    pub changed: u64,
+    /// Something of it is submitted and it was possible.
+    pub counted: bool,
+}
+
+/// A photo that a recording refers to.
+#[derive(Debug, Clone)]
+pub struct PhotoRow {
+    /// Which.
+    pub hash: BlobHash,
+    /// From which document.
+    pub document: DocId,
+    /// By whom.
+    pub by: UserId,
+    /// When, by claim.
+    pub referenced_ms: i64,
+    /// Its size.
+    pub bytes: u32,
+}
+
+/// An outlet that the field reports.
+#[derive(Debug, Clone)]
+pub struct ReportRow {
+    /// Which.
+    pub outlet: OutletId,
+    /// Who sees it.
+    pub audience: AudienceId,
+    /// By whom.
+    pub by: UserId,
+    /// When, by claim.
+    pub at_ms: i64,
+    /// The name over the door.
+    pub name: String,
+    /// Street and town.
+    pub address: String,
+    /// The newest sequence of it.
+    pub changed: u64,
+}
+
+impl Ledger<'_> {
+    /// A document as it is in the log.
+    pub fn document(&self, id: OrgId, document: DocId) -> Result<Held, StoreError> {
+        log::document(self.tx, self.org, id, document)
+    }
+
+    /// A note's words.
+    pub fn note(&self, digest: BlobHash) -> Result<Option<Note>, StoreError> {
+        log::note(self.tx, self.org, digest)
+    }
+
+    /// Keeps a refused group apart, once.
+    pub fn quarantine(
+        &self,
+        id: OrgId,
+        device: DeviceId,
+        group: &Group,
+        code: &str,
+        detail: &str,
+        received_ms: i64,
+    ) -> Result<(), StoreError> {
+        let Some(head) = group.changes.last() else { return Ok(()) };
+        self.tx
+            .prepare_cached(
+                "INSERT OR IGNORE INTO quarantine
+                     (org, item, device, document, head, code, detail, received_ms, body)
+                 SELECT ?1, coalesce(max(item), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+                 FROM quarantine WHERE org = ?1",
+            )?
+            .execute(params![
+                self.org,
+                device.as_bytes(),
+                group.document.to_bytes(),
+                head.hash().0,
+                code,
+                detail,
+                received_ms,
+                to_wire(id, group),
+            ])?;
+        Ok(())
+    }
+
+    /// Notes that a document refers to a photo.
+    pub fn put_photo(&self, photo: &PhotoRow) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached(
+                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                self.org,
+                photo.hash.0,
+                photo.document.to_bytes(),
+                photo.by.as_bytes(),
+                photo.referenced_ms,
+                photo.bytes,
+            ])?;
+        Ok(())
+    }
+
+    /// Replaces a visit's row and moves the daily figures by the difference.
+    pub fn put_visit(&self, row: &VisitRow, facts: &Facts) -> Result<(), StoreError> {
+        let older = self
+            .tx
+            .prepare_cached(
+                "SELECT day, territory, distributor, counted, facts FROM visit
+                 WHERE org = ?1 AND visit = ?2",
+            )?
+            .query_row(params![self.org, row.visit.as_bytes()], |r| {
+                let place = (r.get(0)?, r.get(1)?, r.get(2)?);
+                Ok((place, r.get::<_, bool>(3)?, r.get::<_, Vec<u8>>(4)?))
+            })
+            .optional()?;
+        if let Some((place, true, facts)) = &older {
+            self.shift(*place, &per_visit(&from_cbor(facts)?), -1)?;
+        }
+        if row.counted {
+            let place = (row.day.0, *row.territory.as_bytes(), *row.distributor.as_bytes());
+            self.shift(place, &per_visit(facts), 1)?;
+        }
+        let people: Vec<u8> = row.people.iter().flat_map(|p| *p.as_bytes()).collect();
+        self.tx
+            .prepare_cached(
+                "INSERT OR REPLACE INTO visit (org, visit, outlet, audience, territory, distributor,
+                     call, day, status, people, conflicts, news, photos, started_ms, submitted_ms,
+                     changed_ms, changed, counted, facts)
+                 VALUES (:org, :visit, :outlet, :audience, :territory, :distributor, :call, :day,
+                     :status, :people, :conflicts, :news, :photos, :started_ms, :submitted_ms,
+                     :changed_ms, :changed, :counted, :facts)",
+            )?
+            .execute(named_params! {
+                ":org": self.org, ":visit": row.visit.as_bytes(), ":outlet": row.outlet.as_bytes(),
+                ":audience": row.audience, ":territory": row.territory.as_bytes(),
+                ":distributor": row.distributor.as_bytes(),
+                ":call": row.call.map(|c| *c.as_bytes()), ":day": row.day.0,
+                ":status": row.status.as_str(), ":people": people, ":conflicts": row.conflicts,
+                ":news": row.news, ":photos": row.photos, ":started_ms": row.started_ms,
+                ":submitted_ms": row.submitted_ms, ":changed_ms": row.changed_ms,
+                ":changed": row.changed, ":counted": row.counted,
+                ":facts": to_cbor(facts),
+            })?;
+        Ok(())
+    }
+
+    fn shift(
+        &self,
+        (day, territory, distributor): (i32, [u8; 16], [u8; 16]),
+        counts: &Counts,
+        sign: i64,
+    ) -> Result<(), StoreError> {
+        let mut upsert = self.tx.prepare_cached(
+            "INSERT INTO kpi_day (org, day, territory, distributor, kpi, numerator, denominator)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET numerator = numerator + excluded.numerator,
+                                       denominator = denominator + excluded.denominator",
+        )?;
+        for kpi in Kpi::ALL {
+            let Ratio { numerator, denominator } = counts.get(kpi);
+            if denominator > 0 {
+                let signed = |n: u64| sign * i64::try_from(n).unwrap_or(i64::MAX);
+                upsert.execute(params![
+                    self.org,
+                    day,
+                    territory,
+                    distributor,
+                    kpi.id(),
+                    signed(numerator),
+                    signed(denominator),
+                ])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces an outlet report's row.
+    pub fn put_report(&self, row: &ReportRow) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached(
+                "INSERT OR REPLACE INTO report (org, outlet, audience, by, at_ms, name, address, changed)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                self.org,
+                row.outlet.as_bytes(),
+                row.audience,
+                row.by.as_bytes(),
+                row.at_ms,
+                row.name,
+                row.address,
+                row.changed,
+            ])?;
+        Ok(())
+    }
+}
