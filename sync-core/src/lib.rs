@@ -11,9 +11,12 @@
 
 pub mod admit;
 pub mod cbor;
+pub mod client;
 pub mod document;
 pub mod evidence;
 pub mod id;
+pub mod kpi;
 pub mod model;
+pub mod projection;
 pub mod visit;
 pub mod wire;

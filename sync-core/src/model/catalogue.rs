@@ -54,22 +54,41 @@ pub enum Record {
     Call(#[n(0)] Call),
 }
 
+/// The kinds of records; the numbers are those of [`Record`]'s encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "each is the kind of the record of its name")]
+pub enum RecordKind {
+    Territory = 0,
+    Distributor = 1,
+    Person = 2,
+    Device = 3,
+    Product = 4,
+    Planogram = 5,
+    PriceList = 6,
+    Display = 7,
+    Promotion = 8,
+    Template = 9,
+    Outlet = 10,
+    Call = 11,
+}
+
 /// A record's name: its kind and its id within the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
-    /// The number of the kind, as encoded.
+    /// The number of the kind, as encoded; newer kinds have numbers that [`RecordKind`] lacks.
     pub kind: u8,
     /// A UUID's bytes, or a number in the last eight bytes.
     pub id: [u8; 16],
 }
 
 impl RecordKey {
-    fn uuid(kind: u8, id: &[u8; 16]) -> Self {
-        Self { kind, id: *id }
+    fn uuid(kind: RecordKind, id: &[u8; 16]) -> Self {
+        Self { kind: kind as u8, id: *id }
     }
 
-    fn number(kind: u8, number: u64) -> Self {
-        Self { kind, id: u128::from(number).to_be_bytes() }
+    fn number(kind: RecordKind, number: u64) -> Self {
+        Self { kind: kind as u8, id: u128::from(number).to_be_bytes() }
     }
 
     /// The 17 bytes by which stores order records: kind, then id.
@@ -80,33 +99,50 @@ impl RecordKey {
         out
     }
 
+    /// The key of an encoded record, of a kind that is known or not: every record is
+    /// `[kind, {0: id, …}]`, its id a UUID's bytes or a number, for ever.
+    pub fn peek(record: &[u8]) -> Option<Self> {
+        let mut d = minicbor::Decoder::new(record);
+        d.array().ok()?;
+        let kind = d.u8().ok()?;
+        d.map().ok()?;
+        if d.u8().ok()? != 0 {
+            return None;
+        }
+        let id = match d.datatype().ok()? {
+            minicbor::data::Type::Bytes => d.bytes().ok()?.try_into().ok()?,
+            _ => u128::from(d.u64().ok()?).to_be_bytes(),
+        };
+        Some(Self { kind, id })
+    }
+
     /// The key of an outlet.
     pub fn outlet(id: OutletId) -> Self {
-        Self::uuid(10, id.as_bytes())
+        Self::uuid(RecordKind::Outlet, id.as_bytes())
     }
     /// The key of a planned call.
     pub fn call(id: CallId) -> Self {
-        Self::uuid(11, id.as_bytes())
+        Self::uuid(RecordKind::Call, id.as_bytes())
     }
     /// The key of a person.
     pub fn person(id: UserId) -> Self {
-        Self::uuid(2, id.as_bytes())
+        Self::uuid(RecordKind::Person, id.as_bytes())
     }
     /// The key of a device.
     pub fn device(id: DeviceId) -> Self {
-        Self::uuid(3, id.as_bytes())
+        Self::uuid(RecordKind::Device, id.as_bytes())
     }
     /// The key of a product.
     pub fn product(gtin: Gtin) -> Self {
-        Self::number(4, gtin.as_u64())
+        Self::number(RecordKind::Product, gtin.as_u64())
     }
     /// The key of a planogram.
     pub fn planogram(number: u32) -> Self {
-        Self::number(5, number.into())
+        Self::number(RecordKind::Planogram, number.into())
     }
     /// The key of a template.
     pub fn template(number: u32) -> Self {
-        Self::number(9, number.into())
+        Self::number(RecordKind::Template, number.into())
     }
 }
 
@@ -114,15 +150,15 @@ impl Record {
     /// Its name.
     pub fn key(&self) -> RecordKey {
         match self {
-            Self::Territory(r) => RecordKey::uuid(0, r.id.as_bytes()),
-            Self::Distributor(r) => RecordKey::uuid(1, r.id.as_bytes()),
+            Self::Territory(r) => RecordKey::uuid(RecordKind::Territory, r.id.as_bytes()),
+            Self::Distributor(r) => RecordKey::uuid(RecordKind::Distributor, r.id.as_bytes()),
             Self::Person(r) => RecordKey::person(r.id),
             Self::Device(r) => RecordKey::device(r.id),
             Self::Product(r) => RecordKey::product(r.gtin),
             Self::Planogram(r) => RecordKey::planogram(r.number),
-            Self::PriceList(r) => RecordKey::number(6, r.number.into()),
-            Self::Display(r) => RecordKey::number(7, r.number.into()),
-            Self::Promotion(r) => RecordKey::number(8, r.number.into()),
+            Self::PriceList(r) => RecordKey::number(RecordKind::PriceList, r.number.into()),
+            Self::Display(r) => RecordKey::number(RecordKind::Display, r.number.into()),
+            Self::Promotion(r) => RecordKey::number(RecordKind::Promotion, r.number.into()),
             Self::Template(r) => RecordKey::template(r.number),
             Self::Outlet(r) => RecordKey::outlet(r.id),
             Self::Call(r) => RecordKey::call(r.id),
@@ -729,5 +765,33 @@ impl Catalogue {
     /// All products, by GTIN.
     pub fn products(&self) -> impl Iterator<Item = &Product> {
         self.products.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_record_is_read_without_knowing_its_kind() {
+        let display = Record::Display(Display {
+            number: 7,
+            name: "End cap".into(),
+            description: String::new(),
+        });
+        let device = Record::Device(Device {
+            id: DeviceId::from_bytes([3; 16]),
+            user: UserId::from_bytes([4; 16]),
+            key: [5; 32],
+            revoked: false,
+        });
+        for record in [display, device] {
+            let bytes = minicbor::to_vec(&record).unwrap();
+            assert_eq!(RecordKey::peek(&bytes), Some(record.key()));
+            assert_eq!(minicbor::decode::<Record>(&bytes).unwrap(), record);
+        }
+        let later = minicbor::to_vec((99_u8, std::collections::BTreeMap::from([(0, 5_u64)])));
+        assert_eq!(RecordKey::peek(&later.unwrap()).map(|k| k.kind), Some(99));
+        assert_eq!(RecordKey::peek(b"\x82"), None);
     }
 }
