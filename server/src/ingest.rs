@@ -15,7 +15,7 @@ use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::projection::project;
-use sync_core::visit::{Status, Visit};
+use sync_core::visit::Visit;
 use sync_core::wire::{Group, Outcome, PushRequest};
 
 use crate::store::StoreError;
@@ -251,8 +251,6 @@ impl Ingest<'_, '_> {
         let must_stock = outlet.map_or(&[][..], |o| &o.must_stock);
         let facts = project(&visit, must_stock, day, &self.world.catalogue);
         let submitted = visit.submissions.iter().filter_map(|(hash, _)| claimed(hash)).max();
-        let nothing = matches!(visit.status, Status::Abandoned | Status::NotPossible);
-        let counted = submitted.is_some() && !nothing;
         let photos: BTreeSet<BlobHash> = visit
             .recordings
             .iter()
@@ -277,7 +275,7 @@ impl Ingest<'_, '_> {
             submitted_ms: submitted,
             changed_ms: self.now_ms,
             changed: self.ledger.size().saturating_sub(1),
-            counted,
+            counted: facts.visited,
         };
         self.ledger.put_visit(&row, &facts)
     }

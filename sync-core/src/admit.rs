@@ -199,7 +199,9 @@ fn visit_audience(
         }
     }
     if field.outlet(*outlet).ok_or(Refusal::Unknown("outlet"))? != claimed {
-        return Err(Refusal::WrongStart("the outlet has moved to another territory or distributor"));
+        return Err(Refusal::WrongStart(
+            "the outlet has moved to another territory or distributor",
+        ));
     }
     Ok(claimed)
 }
@@ -213,10 +215,9 @@ fn outlet_audience(
         return Ok(audience);
     }
     let reported = |entry: &Entry| match entry {
-        Entry::Report(report) => Some(Audience::Outlet {
-            territory: report.territory,
-            distributor: report.distributor,
-        }),
+        Entry::Report(report) => {
+            Some(Audience::Outlet { territory: report.territory, distributor: report.distributor })
+        }
         _ => None,
     };
     let first = document.changes().iter().find_map(|change| reported(&change.entry().ok()?));

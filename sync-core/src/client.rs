@@ -369,8 +369,7 @@ pub fn apply_pull<R: Replica>(
             Err(misfit) => {
                 // Two copies of this store wrote under one actor: what the server has is the record; what
                 // is only here stays here, marked.
-                kept.refused =
-                    Some(Refused { code: "forked".into(), detail: misfit.to_string() });
+                kept.refused = Some(Refused { code: "forked".into(), detail: misfit.to_string() });
                 writes.push(Write::Document(Box::new(kept)));
             }
         }

@@ -587,10 +587,8 @@ mod tests {
         let heads: Vec<_> = file.get_heads().iter().map(|h| ChangeHash(h.0)).collect();
         assert_eq!(heads, document.heads());
         let (_, list) = file.get(automerge::ROOT, "recordings").unwrap().unwrap();
-        let mut values: Vec<_> = file
-            .values(&list)
-            .map(|(value, _)| value.into_owned().into_bytes().unwrap())
-            .collect();
+        let mut values: Vec<_> =
+            file.values(&list).map(|(value, _)| value.into_owned().into_bytes().unwrap()).collect();
         values.sort();
         assert_eq!(values, [b"a1", b"a2", b"b1", b"b2"]);
     }

@@ -186,7 +186,14 @@ impl Frontier {
 }
 
 fn interior(left: &LogHash, right: &LogHash) -> LogHash {
-    LogHash(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+    LogHash(
+        Sha256::new()
+            .chain_update([1])
+            .chain_update(left.0)
+            .chain_update(right.0)
+            .finalize()
+            .into(),
+    )
 }
 
 /// A place in an organisation's log: everything before `sequence` is known.

@@ -12,11 +12,13 @@
 pub mod admit;
 pub mod cbor;
 pub mod client;
+pub mod command;
 pub mod document;
 pub mod evidence;
 pub mod id;
 pub mod kpi;
 pub mod model;
 pub mod projection;
+pub mod session;
 pub mod visit;
 pub mod wire;

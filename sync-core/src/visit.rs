@@ -244,11 +244,16 @@ impl Visit {
                     recorded.entry.by == submission.by && past.contains(recorded.hash);
             }
         }
+        // Saying that a call was not possible, or settling what others disagree on, needs no submission.
+        let authors: BTreeMap<ChangeHash, UserId> =
+            self.recordings.iter().map(|r| (r.hash, r.entry.by)).collect();
         for recorded in &mut self.recordings {
-            // Saying that a call was not possible, or settling a dispute, needs no further submission.
-            let complete = matches!(recorded.entry.act, Act::NotPossible { .. })
-                || recorded.entry.observed().is_some_and(|o| !o.supersedes.is_empty());
-            recorded.submitted |= complete;
+            let settles = |older: &ChangeHash| authors.get(older) != Some(&recorded.entry.by);
+            recorded.submitted |= match &recorded.entry.act {
+                Act::NotPossible { .. } => true,
+                Act::Observe(observed) => observed.supersedes.iter().any(settles),
+                _ => false,
+            };
         }
     }
 

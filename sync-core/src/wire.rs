@@ -374,9 +374,19 @@ mod tests {
 
     #[test]
     fn nothing_changed_fits_into_a_few_bytes() {
-        let cursor =
-            Cursor { origin: LogOrigin::from_bytes([1; 16]), sequence: 1 << 40, root: LogHash([2; 32]) };
-        let ask = to_wire(ORG, &PullRequest { protocol: PROTOCOL, cursor: Some(cursor), pushed: Some(LogHash([3; 32])) });
+        let cursor = Cursor {
+            origin: LogOrigin::from_bytes([1; 16]),
+            sequence: 1 << 40,
+            root: LogHash([2; 32]),
+        };
+        let ask = to_wire(
+            ORG,
+            &PullRequest {
+                protocol: PROTOCOL,
+                cursor: Some(cursor),
+                pushed: Some(LogHash([3; 32])),
+            },
+        );
         let (server_ms, more) = (1 << 41, false);
         let (records, groups, notes) = (Vec::new(), Vec::new(), Vec::new());
         let reply =

@@ -85,13 +85,7 @@ impl CaptureTime {
             (captured.wall_ms, ClaimBasis::WallClock)
         };
         let claimed_ms = claim.clamp(earliest_ms, receipt_ms);
-        Self {
-            earliest_ms,
-            latest_ms: receipt_ms,
-            claimed_ms,
-            basis,
-            clamped: claimed_ms != claim,
-        }
+        Self { earliest_ms, latest_ms: receipt_ms, claimed_ms, basis, clamped: claimed_ms != claim }
     }
 }
 

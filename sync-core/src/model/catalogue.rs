@@ -399,7 +399,11 @@ impl Planogram {
                 && p.facings >= 1
                 && p.x_mm.saturating_add(p.width_mm) <= self.width_mm
         });
-        Invalid::unless(placed, "positions", "must stand on a shelf, within the width, with a facing")
+        Invalid::unless(
+            placed,
+            "positions",
+            "must stand on a shelf, within the width, with a facing",
+        )
     }
 }
 

@@ -35,11 +35,7 @@ impl Invalid {
     }
 
     /// `text` has 1 to `max` characters, none of them a control character.
-    pub(crate) fn unless_text(
-        text: &str,
-        max: usize,
-        field: &'static str,
-    ) -> Result<(), Self> {
+    pub(crate) fn unless_text(text: &str, max: usize, field: &'static str) -> Result<(), Self> {
         let ok = !text.trim().is_empty()
             && text.chars().count() <= max
             && !text.chars().any(char::is_control);
@@ -143,7 +139,11 @@ impl Geo {
     /// From degrees, rounded to a millionth.
     pub fn from_degrees(lon: f64, lat: f64, accuracy_m: Option<u32>) -> Result<Self, Invalid> {
         let ok = (-180.0..=180.0).contains(&lon) && (-90.0..=90.0).contains(&lat);
-        Invalid::unless(ok, "position", "needs a longitude of -180..180 and a latitude of -90..90")?;
+        Invalid::unless(
+            ok,
+            "position",
+            "needs a longitude of -180..180 and a latitude of -90..90",
+        )?;
         let e6 = |degrees: f64| (degrees * 1e6).round() as i32;
         Ok(Self { lon_e6: e6(lon), lat_e6: e6(lat), accuracy_m })
     }
@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn money_reads_by_its_exponent() {
-        let money = |minor, code: &str| Money { minor, currency: code.parse().unwrap() }.to_string();
+        let money =
+            |minor, code: &str| Money { minor, currency: code.parse().unwrap() }.to_string();
         assert_eq!(money(1999, "EUR"), "19.99 EUR");
         assert_eq!(money(-5, "EUR"), "-0.05 EUR");
         assert_eq!(money(500, "JPY"), "500 JPY");

@@ -1,0 +1,452 @@
+//! What a person may do on a device. A command is checked as the server will check it, becomes one change
+//! or a few, and is done once its writes are stored.
+
+use std::collections::HashMap;
+
+use crate::admit::{Author, Field, Refusal, admit};
+use crate::client::{Clocks, Kept, Replica, Write};
+use crate::document::Entry;
+use crate::id::{CallId, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, VisitId};
+use crate::model::catalogue::{Call, Outlet, Record, RecordKey, RecordKind};
+use crate::model::people::{Audience, Territories};
+use crate::model::visit::{
+    Act, CheckId, NotPossible, Note, Observation, Observations, Observed, OutletReport, PhotoRef,
+    Post, Recording, Subject, Submission, Value, Versioned,
+};
+use crate::model::{Geo, Invalid};
+use crate::visit::{Start, Status, Visit};
+
+/// What a person does.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Begins a planned call.
+    StartCall(CallId),
+    /// Begins a visit that nobody planned.
+    StartUnplanned {
+        /// The visit's fresh id.
+        visit: VisitId,
+        /// Where.
+        outlet: OutletId,
+        /// With which template.
+        template: u32,
+    },
+    /// Says why a planned call could not be made.
+    NotPossible {
+        /// Which call.
+        call: CallId,
+        /// Why.
+        reason: NotPossible,
+        /// Why, in words.
+        note: Option<Note>,
+        /// What it looked like.
+        photos: Vec<PhotoRef>,
+    },
+    /// Writes down one screen.
+    Record {
+        /// In which visit.
+        visit: VisitId,
+        /// What was seen.
+        observations: Vec<Observation>,
+        /// The evidence.
+        photos: Vec<PhotoRef>,
+        /// The notes that the observations name.
+        notes: Vec<Note>,
+    },
+    /// Settles what people disagree on: the value replaces every value that this device knows of.
+    Resolve {
+        /// In which visit.
+        visit: VisitId,
+        /// Of which check.
+        check: CheckId,
+        /// For which subject.
+        subject: Subject,
+        /// What holds.
+        value: Value,
+    },
+    /// Takes back a recording that is not submitted.
+    Undo {
+        /// In which visit.
+        visit: VisitId,
+        /// Which.
+        recording: ChangeHash,
+    },
+    /// Takes back everything of a visit that is not submitted: it was the wrong outlet.
+    Abandon(VisitId),
+    /// "My part is done."
+    Submit(VisitId),
+    /// Says something in a visit's thread.
+    Comment {
+        /// In which visit.
+        visit: VisitId,
+        /// What.
+        text: Note,
+        /// To which entry.
+        answers: Option<ChangeHash>,
+    },
+    /// Reports an outlet that the catalogue lacks, or better knowledge of one that it has.
+    Report {
+        /// The outlet's id, fresh for a new one.
+        outlet: OutletId,
+        /// The name over the door.
+        name: String,
+        /// Street and town.
+        address: String,
+        /// In which territory; the person's own where that is a territory.
+        territory: TerritoryId,
+        /// Which distributor would serve it.
+        distributor: DistributorId,
+        /// Anything else.
+        note: Option<Note>,
+        /// What it looks like.
+        photos: Vec<PhotoRef>,
+    },
+}
+
+/// A command's effect, to be stored.
+#[derive(Debug)]
+pub struct Done {
+    /// In which document.
+    pub document: DocId,
+    /// The newest change that was made; `None` where nothing was left to do.
+    pub change: Option<ChangeHash>,
+    /// What to store.
+    pub writes: Vec<Write>,
+}
+
+/// Why a command was not done. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError<E> {
+    /// The rules do not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What it is about is not on this device.
+    #[error("this device has no such {0}; sync first if it is new")]
+    NotHere(&'static str),
+    /// The document holds work that the server has refused.
+    #[error("the server has refused this visit's work ({code}): {detail}")]
+    Stuck {
+        /// The refusal's stable name.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+    /// There is nothing of this person to submit.
+    #[error("there is nothing to submit")]
+    Nothing,
+    /// The store failed.
+    #[error("the store failed")]
+    Store(E),
+}
+
+impl<E> From<Invalid> for CommandError<E> {
+    fn from(invalid: Invalid) -> Self {
+        Self::Refused(invalid.into())
+    }
+}
+
+/// Does a command against what the device has, at a time and place.
+pub fn execute<R: Replica>(
+    replica: &R,
+    clocks: &Clocks,
+    place: Option<Geo>,
+    command: Command,
+) -> Result<Done, CommandError<R::Error>> {
+    let profile = replica.profile();
+    let rights = match replica.record(RecordKey::person(profile.user)).map_err(store)? {
+        Some(Record::Person(person)) => {
+            person.rights().ok_or(Refusal::NoRight("you are no longer active here"))?
+        }
+        _ => return Err(CommandError::NotHere("person: this device has not synced yet")),
+    };
+    let author = Author { rights, key: profile.key };
+    let (by, when) = (profile.user, profile.moment(clocks));
+    let desk = Desk { replica, author };
+    let recording = |act| Entry::Recording(Recording { by, when, place, act });
+    match command {
+        Command::StartCall(id) => {
+            let (call, outlet) = desk.call(id)?;
+            let visit = VisitId::of_call(profile.org, id);
+            let mut page = desk.open(visit.into(), &[&outlet], &[&call])?;
+            page.start(recording, &outlet, Some(call.id), desk.template(call.template)?)?;
+            Ok(page.done(Vec::new()))
+        }
+        Command::StartUnplanned { visit, outlet, template } => {
+            let outlet = desk.outlet(outlet)?;
+            let mut page = desk.open(visit.into(), &[&outlet], &[])?;
+            page.start(recording, &outlet, None, desk.template(template)?)?;
+            Ok(page.done(Vec::new()))
+        }
+        Command::NotPossible { call, reason, note, photos } => {
+            let (call, outlet) = desk.call(call)?;
+            let visit = VisitId::of_call(profile.org, call.id);
+            let mut page = desk.open(visit.into(), &[&outlet], &[&call])?;
+            page.start(recording, &outlet, Some(call.id), desk.template(call.template)?)?;
+            let digest = note.as_ref().map(Note::digest);
+            page.write(recording(Act::NotPossible { reason, note: digest, photos }))?;
+            Ok(page.done(note.into_iter().collect()))
+        }
+        Command::Record { visit, observations, photos, notes } => {
+            let mut page = desk.begun(visit)?;
+            let read = Visit::read(&page.kept.document);
+            let supersedes = superseded(&read, &observations, |live| live.by == by);
+            let act = desk.observe(&read, observations, photos, supersedes)?;
+            page.write(recording(act))?;
+            Ok(page.done(notes))
+        }
+        Command::Resolve { visit, check, subject, value } => {
+            let mut page = desk.begun(visit)?;
+            let read = Visit::read(&page.kept.document);
+            let fact = vec![Observation { check, subject, value }];
+            let supersedes = superseded(&read, &fact, |_| true);
+            if supersedes.is_empty() {
+                return Err(CommandError::NotHere("value to settle"));
+            }
+            let act = desk.observe(&read, fact, Vec::new(), supersedes)?;
+            page.write(recording(act))?;
+            Ok(page.done(Vec::new()))
+        }
+        Command::Undo { visit, recording: undone } => {
+            let mut page = desk.begun(visit)?;
+            if page.kept.document.change(undone).is_none() {
+                return Err(CommandError::NotHere("recording"));
+            }
+            page.write(recording(Act::Withdraw { recordings: vec![undone] }))?;
+            Ok(page.done(Vec::new()))
+        }
+        Command::Abandon(visit) => {
+            let mut page = desk.begun(visit)?;
+            page.write(recording(Act::Abandon {}))?;
+            Ok(page.done(Vec::new()))
+        }
+        Command::Submit(visit) => {
+            let mut page = desk.begun(visit)?;
+            if !Visit::read(&page.kept.document).unsubmitted_by(by) {
+                return Err(CommandError::Nothing);
+            }
+            page.write(Entry::Submission(Submission { by, when, place }))?;
+            Ok(page.done(Vec::new()))
+        }
+        Command::Comment { visit, text, answers } => {
+            let mut page = desk.begun(visit)?;
+            page.write(Entry::Post(Post { by, when, text: text.digest(), answers }))?;
+            Ok(page.done(vec![text]))
+        }
+        Command::Report { outlet, name, address, territory, distributor, note, photos } => {
+            let known = replica.record(RecordKey::outlet(outlet)).map_err(store)?;
+            let known: Vec<Outlet> = match known {
+                Some(Record::Outlet(outlet)) => vec![outlet],
+                _ => Vec::new(),
+            };
+            let mut page = desk.open(outlet.into(), &known.iter().collect::<Vec<_>>(), &[])?;
+            let note_digest = note.as_ref().map(Note::digest);
+            page.write(Entry::Report(OutletReport {
+                by,
+                when,
+                place,
+                name,
+                address,
+                territory,
+                distributor,
+                note: note_digest,
+                photos,
+            }))?;
+            Ok(page.done(note.into_iter().collect()))
+        }
+    }
+}
+
+fn store<E>(error: E) -> CommandError<E> {
+    CommandError::Store(error)
+}
+
+/// The recordings whose live values for the same checks and subjects `which` picks.
+fn superseded(
+    visit: &Visit,
+    facts: &[Observation],
+    which: impl Fn(&crate::visit::Live) -> bool,
+) -> Vec<ChangeHash> {
+    let pairs = facts.iter().filter_map(|f| visit.values.get(&(f.check, f.subject.clone())));
+    let mut older: Vec<ChangeHash> =
+        pairs.flatten().filter(|live| which(live)).map(|live| live.recording).collect();
+    older.sort_unstable();
+    older.dedup();
+    older
+}
+
+/// Whom and what a command works with.
+struct Desk<'a, R> {
+    replica: &'a R,
+    author: Author,
+}
+
+impl<R: Replica> Desk<'_, R> {
+    fn outlet(&self, id: OutletId) -> Result<Outlet, CommandError<R::Error>> {
+        match self.replica.record(RecordKey::outlet(id)).map_err(store)? {
+            Some(Record::Outlet(outlet)) => Ok(outlet),
+            _ => Err(CommandError::NotHere("outlet")),
+        }
+    }
+
+    fn call(&self, id: CallId) -> Result<(Call, Outlet), CommandError<R::Error>> {
+        match self.replica.record(RecordKey::call(id)).map_err(store)? {
+            Some(Record::Call(call)) => {
+                let outlet = self.outlet(call.outlet)?;
+                Ok((call, outlet))
+            }
+            _ => Err(CommandError::NotHere("planned call")),
+        }
+    }
+
+    fn template(&self, number: u32) -> Result<Versioned, CommandError<R::Error>> {
+        match self.replica.record(RecordKey::template(number)).map_err(store)? {
+            Some(Record::Template(t)) => Ok(Versioned { number, version: t.version }),
+            _ => Err(CommandError::NotHere("visit template")),
+        }
+    }
+
+    /// Opens a document together with what admission must know of these outlets and calls.
+    fn open(
+        &self,
+        id: DocId,
+        outlets: &[&Outlet],
+        calls: &[&Call],
+    ) -> Result<Page, CommandError<R::Error>> {
+        let mut known = Known::default();
+        for record in self.replica.records(RecordKind::Territory).map_err(store)? {
+            if let Record::Territory(territory) = record {
+                known.territories.insert(territory.id, territory.parent);
+            }
+        }
+        let active = outlets.iter().filter(|o| o.active);
+        known.outlets = active.map(|o| (o.id, o.audience())).collect();
+        let wanted = calls.iter().filter(|c| !c.cancelled);
+        known.calls = wanted.map(|c| (c.id, c.outlet)).collect();
+        let profile = self.replica.profile();
+        let kept = self.replica.document(id).map_err(store)?;
+        let kept = kept.unwrap_or_else(|| Kept::new(profile.org, id));
+        if let Some(refused) = kept.refused {
+            return Err(CommandError::Stuck { code: refused.code, detail: refused.detail });
+        }
+        Ok(Page { author: self.author, actor: profile.actor, known, kept, newest: None })
+    }
+
+    fn begun(&self, visit: VisitId) -> Result<Page, CommandError<R::Error>> {
+        let page = self.open(visit.into(), &[], &[])?;
+        if page.kept.document.changes().is_empty() {
+            return Err(CommandError::NotHere("visit"));
+        }
+        Ok(page)
+    }
+
+    /// An observation against the versions of the catalogue that are on this device now.
+    fn observe(
+        &self,
+        visit: &Visit,
+        observations: Vec<Observation>,
+        photos: Vec<PhotoRef>,
+        supersedes: Vec<ChangeHash>,
+    ) -> Result<Act, CommandError<R::Error>> {
+        let start = visit.start.as_ref().ok_or(CommandError::NotHere("visit"))?;
+        let newest = self.template(start.template.number).unwrap_or(start.template);
+        let outlet = self.outlet(start.outlet).ok();
+        let mut planograms = Vec::new();
+        for number in outlet.iter().flat_map(|o| &o.planograms) {
+            let record = self.replica.record(RecordKey::planogram(*number)).map_err(store)?;
+            if let Some(Record::Planogram(p)) = record {
+                planograms.push(Versioned { number: p.number, version: p.version });
+            }
+        }
+        let mut price_list = None;
+        for record in self.replica.records(RecordKind::PriceList).map_err(store)? {
+            if let (Record::PriceList(list), Some(outlet)) = (record, &outlet)
+                && list.channels.contains(&outlet.channel)
+            {
+                price_list = Some(Versioned { number: list.number, version: list.version });
+            }
+        }
+        Ok(Act::Observe(Observed {
+            template: newest,
+            planograms,
+            price_list,
+            observations: Observations(observations),
+            photos,
+            supersedes,
+        }))
+    }
+}
+
+/// What a command knows of the world, for admission.
+#[derive(Default)]
+struct Known {
+    territories: Territories,
+    outlets: HashMap<OutletId, Audience>,
+    calls: HashMap<CallId, OutletId>,
+}
+
+impl Field for Known {
+    fn territories(&self) -> &Territories {
+        &self.territories
+    }
+    fn outlet(&self, id: OutletId) -> Option<Audience> {
+        self.outlets.get(&id).copied()
+    }
+    fn call(&self, id: CallId) -> Option<OutletId> {
+        self.calls.get(&id).copied()
+    }
+}
+
+/// A document that a command writes to.
+struct Page {
+    author: Author,
+    actor: crate::id::Actor,
+    known: Known,
+    kept: Kept,
+    newest: Option<ChangeHash>,
+}
+
+impl Page {
+    fn write(&mut self, entry: Entry) -> Result<(), Refusal> {
+        let change = self.kept.document.next(self.actor, &entry)?;
+        admit(&self.author, &self.known, &self.kept.document, &change)?;
+        let hash = change.hash();
+        self.kept.document.insert(change)?;
+        self.kept.pending.push(hash);
+        self.newest = Some(hash);
+        Ok(())
+    }
+
+    /// Begins the visit for this person, unless that is done. A visit that somebody else has begun keeps
+    /// the audience that it has.
+    fn start(
+        &mut self,
+        recording: impl Fn(Act) -> Entry,
+        outlet: &Outlet,
+        call: Option<CallId>,
+        template: Versioned,
+    ) -> Result<(), Refusal> {
+        let by = self.author.rights.user;
+        let visit = Visit::read(&self.kept.document);
+        let working = visit
+            .recordings
+            .iter()
+            .any(|r| r.entry.by == by && !r.withdrawn && matches!(r.entry.act, Act::Start { .. }));
+        if working && visit.status != Status::Abandoned {
+            return Ok(());
+        }
+        let (territory, distributor) = match Start::of(&self.kept.document) {
+            Some(begun) => (begun.territory, begun.distributor),
+            None => (outlet.territory, outlet.distributor),
+        };
+        let outlet = outlet.id;
+        self.write(recording(Act::Start { outlet, call, territory, distributor, template }))
+    }
+
+    fn done(self, notes: Vec<Note>) -> Done {
+        let mut writes: Vec<Write> = notes.into_iter().map(Write::Note).collect();
+        let document = self.kept.document.id();
+        if self.newest.is_some() {
+            writes.push(Write::Document(Box::new(self.kept)));
+        }
+        Done { document, change: self.newest, writes }
+    }
+}

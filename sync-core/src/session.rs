@@ -1,0 +1,136 @@
+//! One sync of a device, as a state machine: what was heard goes in, what to do comes out.
+//!
+//! A session pushes until the outbox is empty, then pulls until nothing is new. It never waits and never
+//! reads a clock; the shell sends the messages, applies the answers with [`crate::client`] and may drop a
+//! session at any point: everything that counts is in the store. Whatever is captured meanwhile goes into
+//! the outbox and is taken along by the next [`Step::Push`].
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Send [`crate::client::next_push`]; if there is nothing to push, say [`Heard::Empty`].
+    Push,
+    /// Send [`crate::client::next_pull`].
+    Pull,
+    /// Apply [`crate::client::rewind`], then go on.
+    Rewind,
+    /// All is exchanged.
+    Done,
+    /// Nothing more can be done now.
+    Stop(Stop),
+}
+
+/// What the shell heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The outbox had nothing.
+    Empty,
+    /// A push was answered and the answer applied.
+    Pushed,
+    /// A page was pulled and applied; the flag says that there is more.
+    Pulled(bool),
+    /// What [`Step::Rewind`] asked for is stored.
+    Rewound,
+    /// The server does not know the cursor.
+    CursorUnknown,
+    /// The network failed, or the server did for now.
+    Unreachable,
+    /// The server withdrew this device's access.
+    Revoked,
+    /// The server or this device is too old for the other.
+    Incompatible,
+    /// The answer was wrong or forged, or the server refuses the message.
+    Bad,
+}
+
+/// Why a session ends early. What is unsent stays in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Try again later.
+    Unreachable,
+    /// This device may no longer sync.
+    Revoked,
+    /// Update the app or the server.
+    Incompatible,
+    /// Something is wrong that another try does not mend.
+    Bad,
+}
+
+/// A session. Begins with [`Step::Push`].
+#[derive(Debug, Clone)]
+pub struct Session {
+    step: Step,
+    rewound: bool,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { step: Step::Push, rewound: false }
+    }
+}
+
+impl Session {
+    /// What to do now.
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// Takes in what was heard; returns what to do next.
+    pub fn handle(&mut self, heard: Heard) -> Step {
+        self.step = match (self.step, heard) {
+            (Step::Done | Step::Stop(_), _) => self.step,
+            (_, Heard::Unreachable) => Step::Stop(Stop::Unreachable),
+            (_, Heard::Revoked) => Step::Stop(Stop::Revoked),
+            (_, Heard::Incompatible) => Step::Stop(Stop::Incompatible),
+            (Step::Push, Heard::Pushed) => Step::Push,
+            (Step::Push, Heard::Empty) => Step::Pull,
+            (Step::Pull, Heard::Pulled(true)) => Step::Pull,
+            (Step::Pull, Heard::Pulled(false)) => Step::Done,
+            // A server that forgets twice in one session would keep the device busy for ever.
+            (Step::Pull, Heard::CursorUnknown) if !self.rewound => {
+                self.rewound = true;
+                Step::Rewind
+            }
+            (Step::Rewind, Heard::Rewound) => Step::Push,
+            _ => Step::Stop(Stop::Bad),
+        };
+        self.step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(heard: &[Heard]) -> Vec<Step> {
+        let mut session = Session::default();
+        heard.iter().map(|h| session.handle(*h)).collect()
+    }
+
+    #[test]
+    fn pushes_then_pulls() {
+        use Heard::{Empty, Pulled, Pushed};
+        assert_eq!(
+            steps(&[Pushed, Empty, Pulled(true), Pulled(false)]),
+            [Step::Push, Step::Pull, Step::Pull, Step::Done]
+        );
+    }
+
+    #[test]
+    fn rewinds_once() {
+        use Heard::{CursorUnknown, Empty, Rewound};
+        assert_eq!(
+            steps(&[Empty, CursorUnknown, Rewound, Empty, CursorUnknown]),
+            [Step::Pull, Step::Rewind, Step::Push, Step::Pull, Step::Stop(Stop::Bad)]
+        );
+    }
+
+    #[test]
+    fn an_end_is_an_end() {
+        assert_eq!(
+            steps(&[Heard::Revoked, Heard::Pushed, Heard::Unreachable]),
+            [Step::Stop(Stop::Revoked); 3]
+        );
+        assert_eq!(steps(&[Heard::Pulled(false)]), [Step::Stop(Stop::Bad)]);
+    }
+}
