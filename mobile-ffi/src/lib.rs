@@ -1,1 +1,4 @@
 //! Endcap.
+
+pub mod photo;
+pub mod store;

@@ -244,16 +244,20 @@ impl Visit {
                     recorded.entry.by == submission.by && past.contains(recorded.hash);
             }
         }
-        // Saying that a call was not possible, or settling what others disagree on, needs no submission.
-        let authors: BTreeMap<ChangeHash, UserId> =
-            self.recordings.iter().map(|r| (r.hash, r.entry.by)).collect();
+        // Saying that a call was not possible needs no submission. Nor does correcting what is submitted,
+        // or settling what others said: else the figures would lose a value until the next submission.
+        let mut settled: BTreeMap<ChangeHash, (UserId, bool)> = BTreeMap::new();
         for recorded in &mut self.recordings {
-            let settles = |older: &ChangeHash| authors.get(older) != Some(&recorded.entry.by);
+            let by = recorded.entry.by;
             recorded.submitted |= match &recorded.entry.act {
                 Act::NotPossible { .. } => true,
-                Act::Observe(observed) => observed.supersedes.iter().any(settles),
+                Act::Observe(observed) => {
+                    let older = observed.supersedes.iter().filter_map(|h| settled.get(h));
+                    older.into_iter().any(|(author, submitted)| *author != by || *submitted)
+                }
                 _ => false,
             };
+            settled.insert(recorded.hash, (by, recorded.submitted));
         }
     }
 

@@ -1,0 +1,519 @@
+//! Photos on the device: what a camera gives becomes a small JPEG that tells nothing but the picture, and
+//! lies sealed in a folder until it has been sent.
+
+use std::fs::{self, File};
+use std::io::{self, Cursor, Write};
+use std::path::{Path, PathBuf};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::FilterType;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::store::{StoreError, mac, make_dir, random, seal, subkey, sync_dir, unseal};
+
+/// Longest file that is accepted.
+pub const INPUT_BYTES_MAX: usize = 40 << 20;
+/// Most pixels of a picture that is accepted.
+pub const INPUT_PIXELS_MAX: u64 = 60_000_000;
+/// The longer side of a prepared photo, at most.
+pub const SIDE_PIXELS_MAX: u32 = 1_600;
+
+const DECODED_BYTES_MAX: u64 = 256 << 20;
+const QUALITY_PERCENT: u8 = 80;
+
+/// Why a file cannot become a photo.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PhotoError {
+    /// Neither JPEG nor PNG nor WebP.
+    #[error("the file is no JPEG, PNG or WebP image")]
+    NotAnImage,
+    /// More bytes or pixels than are accepted.
+    #[error("the photo is too large")]
+    TooLarge,
+    /// It begins like an image and cannot be read as one.
+    #[error("the photo cannot be read: {0}")]
+    Damaged(String),
+}
+
+/// A photo as it is kept and sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The file: upright, without EXIF, colour profile or any other metadata.
+    pub jpeg: Vec<u8>,
+    /// SHA-256 of `jpeg`.
+    pub sha256: [u8; 32],
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// The picture's difference hash: few bits differ between two files of one picture. Of the grey picture
+    /// averaged to 9 by 8, a bit says that a pixel is darker than the one to its right; row by row, the
+    /// first in the most significant bit.
+    pub phash: u64,
+}
+
+/// Makes the file that is kept from the file that a camera wrote. It is a function of the bytes alone.
+pub fn prepare(bytes: &[u8]) -> Result<Prepared, PhotoError> {
+    if bytes.len() > INPUT_BYTES_MAX {
+        return Err(PhotoError::TooLarge);
+    }
+    let (picture, orientation) = decode(bytes)?;
+    let mut picture = shrink(picture);
+    picture.apply_orientation(orientation);
+    let picture = DynamicImage::from(picture.into_rgb8());
+
+    let mut jpeg = Vec::new();
+    picture
+        .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY_PERCENT))
+        .map_err(damaged)?;
+    Ok(Prepared {
+        sha256: Sha256::digest(&jpeg).into(),
+        width: picture.width(),
+        height: picture.height(),
+        phash: difference_hash(&picture),
+        jpeg,
+    })
+}
+
+fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> {
+    let format = match image::guess_format(bytes) {
+        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => format,
+        _ => return Err(PhotoError::NotAnImage),
+    };
+    if format == ImageFormat::Jpeg && !ends(bytes) {
+        return Err(PhotoError::Damaged("it is cut short".into()));
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(DECODED_BYTES_MAX);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > INPUT_PIXELS_MAX {
+        return Err(PhotoError::TooLarge);
+    }
+    limits.reserve(decoder.total_bytes()).map_err(damaged)?;
+    // Unreadable EXIF is no reason to lose the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    Ok((DynamicImage::from_decoder(decoder).map_err(damaged)?, orientation))
+}
+
+/// Whether a JPEG's data has an end. Without one the decoder would fill up with grey and be content.
+fn ends(jpeg: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[0xff, marker, high, low]) = jpeg.get(at..at + 4) {
+        if marker == 0xff {
+            at += 1;
+            continue;
+        }
+        at += 2 + usize::from(u16::from_be_bytes([high, low]));
+        if marker == 0xda {
+            let data = jpeg.get(at..).unwrap_or_default();
+            return data.windows(2).rev().any(|end| end == [0xff, 0xd9]);
+        }
+    }
+    false
+}
+
+fn damaged(error: ImageError) -> PhotoError {
+    match error {
+        ImageError::Limits(_) => PhotoError::TooLarge,
+        other => PhotoError::Damaged(other.to_string()),
+    }
+}
+
+fn shrink(mut picture: DynamicImage) -> DynamicImage {
+    let long = picture.width().max(picture.height());
+    if long <= SIDE_PIXELS_MAX {
+        return picture;
+    }
+    let scaled = |side: u32| {
+        let side = u64::from(side) * u64::from(SIDE_PIXELS_MAX) + u64::from(long / 2);
+        ((side / u64::from(long)) as u32).max(1)
+    };
+    let (width, height) = (scaled(picture.width()), scaled(picture.height()));
+    // Averaging whole blocks first is quick, and keeps the filter's buffer of floats small.
+    let block = long / SIDE_PIXELS_MAX;
+    if block > 1 {
+        let (width, height) = (picture.width().div_ceil(block), picture.height().div_ceil(block));
+        picture = picture.thumbnail_exact(width, height);
+    }
+    picture.resize_exact(width, height, FilterType::CatmullRom)
+}
+
+fn difference_hash(picture: &DynamicImage) -> u64 {
+    let grey = picture.grayscale().thumbnail_exact(9, 8).into_luma8();
+    grey.as_raw()
+        .chunks_exact(9)
+        .flat_map(|row| row.windows(2))
+        .fold(0, |hash, pair| hash << 1 | u64::from(pair[0] < pair[1]))
+}
+
+/// The folder of sealed photos. A file's name is an HMAC of the photo's hash, so the folder tells how many
+/// there are and how long they are, and nothing else.
+pub struct Vault {
+    dir: PathBuf,
+    name_key: Zeroizing<[u8; 32]>,
+    file_key: Zeroizing<[u8; 32]>,
+}
+
+/// What a [`Vault`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// How many photos.
+    pub count: u64,
+    /// Their length on the disk, in bytes.
+    pub bytes: u64,
+}
+
+const UNFINISHED: &str = "part";
+
+impl Vault {
+    /// Opens the folder `photos` in the store's directory. The key is the store's, for this purpose; holding
+    /// the store also keeps every other process away from here.
+    pub fn open(dir: &Path, key: &[u8; 32]) -> Result<Self, StoreError> {
+        let vault = Self {
+            dir: dir.join("photos"),
+            name_key: subkey(key, &[b"name"]),
+            file_key: subkey(key, &[b"file"]),
+        };
+        make_dir(&vault.dir)?;
+        for entry in fs::read_dir(&vault.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == UNFINISHED) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(vault)
+    }
+
+    /// Keeps a photo under its hash. Once this is `Ok` it survives a loss of power; at no time is there half
+    /// a photo.
+    pub fn put(&self, hash: &[u8; 32], bytes: &[u8]) -> Result<(), StoreError> {
+        let sealed = seal(&self.file_key, hash, &[bytes])?;
+        let path = self.path(hash);
+        let chance = hex(&random::<4>()?);
+        let unfinished = path.with_extension(format!("{chance}.{UNFINISHED}"));
+        let written = File::create_new(&unfinished)
+            .and_then(|mut file| {
+                file.write_all(&sealed)?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&unfinished, &path));
+        if let Err(error) = written {
+            let _ = fs::remove_file(&unfinished);
+            return Err(error.into());
+        }
+        Ok(sync_dir(&self.dir)?)
+    }
+
+    /// The photo with this hash, if it is kept.
+    pub fn get(&self, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(sealed) = present(fs::read(self.path(hash)))? else { return Ok(None) };
+        let mut plain = Vec::new();
+        unseal(&self.file_key, hash, &sealed, &mut plain)
+            .ok_or_else(|| StoreError::Damaged(format!("the photo {}", hex(hash))))?;
+        Ok(Some(plain))
+    }
+
+    /// Removes a photo; whether it was there.
+    pub fn remove(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        if present(fs::remove_file(self.path(hash)))?.is_none() {
+            return Ok(false);
+        }
+        sync_dir(&self.dir)?;
+        Ok(true)
+    }
+
+    /// How many photos there are, and how much room they take.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        let mut usage = Usage::default();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.path().extension().is_some() {
+                continue;
+            }
+            // Another thread may just have removed it.
+            if let Some(metadata) = present(entry.metadata())? {
+                usage.count += 1;
+                usage.bytes += metadata.len();
+            }
+        }
+        Ok(usage)
+    }
+
+    fn path(&self, hash: &[u8; 32]) -> PathBuf {
+        self.dir.join(hex(&mac::<16>(&self.name_key, &[hash])))
+    }
+}
+
+fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+    use crate::store::tests::Scratch;
+
+    /// A picture of soft patches; each seed gives another.
+    fn drawn(width: u32, height: u32, seed: u8) -> DynamicImage {
+        let patches = RgbImage::from_fn(11, 10, |x, y| {
+            let chance = Sha256::digest([seed, x as u8, y as u8]);
+            Rgb([chance[0], chance[1], chance[2]])
+        });
+        DynamicImage::from(patches).resize_exact(width, height, FilterType::CatmullRom)
+    }
+
+    fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// The real photographs, where they are at hand.
+    fn photographs() -> Vec<Vec<u8>> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/photos");
+        let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|e| e == "jpg"));
+        paths.sort();
+        paths.iter().map(|path| fs::read(path).unwrap()).collect()
+    }
+
+    /// `jpeg` with an EXIF block that holds this orientation and a GPS position.
+    fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+        let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x02".to_vec();
+        exif.extend([1, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]);
+        exif.extend([0x88, 0x25, 0, 4, 0, 0, 0, 1, 0, 0, 0, 38]);
+        exif.extend([0; 4]);
+        exif.extend(b"\0\x01\0\x01\0\x02\0\0\0\x02N\0\0\0\0\0\0\0GPS-PLANTED");
+        let mut out = jpeg[..2].to_vec();
+        out.extend([0xff, 0xe1]);
+        out.extend((exif.len() as u16 + 2).to_be_bytes());
+        out.extend(exif);
+        out.extend(&jpeg[2..]);
+        out
+    }
+
+    /// The markers before the picture's data.
+    fn markers(jpeg: &[u8]) -> Vec<u8> {
+        let (mut at, mut found) = (2, Vec::new());
+        loop {
+            assert_eq!(jpeg[at], 0xff);
+            found.push(jpeg[at + 1]);
+            if jpeg[at + 1] == 0xda {
+                return found;
+            }
+            at += 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+        }
+    }
+
+    fn distance(a: &Prepared, b: &Prepared) -> u32 {
+        (a.phash ^ b.phash).count_ones()
+    }
+
+    #[test]
+    fn any_accepted_file_becomes_a_small_jpeg() {
+        for (format, (width, height), expected) in [
+            (ImageFormat::Jpeg, (2_000, 1_500), (1_600, 1_200)),
+            (ImageFormat::Png, (1_000, 3_201), (500, 1_600)),
+            (ImageFormat::WebP, (1_601, 9), (1_600, 9)),
+            (ImageFormat::Jpeg, (320, 240), (320, 240)),
+            (ImageFormat::Png, (5_000, 1), (1_600, 1)),
+            (ImageFormat::Png, (1, 1), (1, 1)),
+        ] {
+            let bytes = encoded(&drawn(width, height, 3), format);
+            let made = prepare(&bytes).unwrap();
+            assert_eq!((made.width, made.height), expected);
+            assert_eq!(prepare(&bytes).unwrap(), made);
+            assert_eq!(made.sha256, <[u8; 32]>::from(Sha256::digest(&made.jpeg)));
+            let read = image::load_from_memory_with_format(&made.jpeg, ImageFormat::Jpeg).unwrap();
+            assert_eq!((read.width(), read.height()), expected);
+        }
+        for picture in [
+            DynamicImage::new_luma8(20, 10),
+            DynamicImage::new_luma_a16(20, 10),
+            DynamicImage::new_rgba16(20, 10),
+        ] {
+            prepare(&encoded(&picture, ImageFormat::Png)).unwrap();
+        }
+    }
+
+    #[test]
+    fn metadata_goes_and_the_picture_stands_upright() {
+        let lying = RgbImage::from_fn(64, 32, |x, _| Rgb(if x < 32 { [250; 3] } else { [5; 3] }));
+        let plain = encoded(&DynamicImage::from(lying), ImageFormat::Jpeg);
+        assert_eq!(prepare(&plain).unwrap().width, 64);
+        for (orientation, size, bright) in [
+            (1, (64, 32), (0, 0)),
+            (3, (64, 32), (63, 31)),
+            (6, (32, 64), (0, 0)),
+            (8, (32, 64), (0, 63)),
+        ] {
+            let bytes = with_exif(&plain, orientation);
+            let made = prepare(&bytes).unwrap();
+            assert_eq!((made.width, made.height), size);
+            let read = image::load_from_memory(&made.jpeg).unwrap().into_luma8();
+            assert!(read[bright].0[0] > 200, "orientation {orientation}");
+            assert!(read[(size.0 - 1 - bright.0, size.1 - 1 - bright.1)].0[0] < 50);
+            let picture_only = [0xe0, 0xc0, 0xdb, 0xc4, 0xda];
+            assert!(markers(&made.jpeg).iter().all(|marker| picture_only.contains(marker)));
+            assert!(bytes.windows(11).any(|w| w == b"GPS-PLANTED"));
+            assert!(!made.jpeg.windows(3).any(|w| w == b"GPS"));
+        }
+    }
+
+    #[test]
+    fn one_picture_in_many_files_keeps_its_hash() {
+        let mut pictures = photographs();
+        pictures.extend((0..6).map(|seed| encoded(&drawn(640, 480, seed), ImageFormat::Png)));
+        let made: Vec<_> = pictures.iter().map(|bytes| prepare(bytes).unwrap()).collect();
+        for (bytes, made) in pictures.iter().zip(&made).step_by(3) {
+            let picture = image::load_from_memory(bytes).unwrap();
+            let (width, height) = (picture.width(), picture.height());
+            for variant in [
+                picture.resize_exact(width * 3 / 4, height * 3 / 4, FilterType::Triangle),
+                picture.resize_exact(width * 5 / 4, height * 4 / 3, FilterType::Lanczos3),
+                picture.brighten(12),
+                picture.blur(1.5),
+            ] {
+                let mut jpeg = Vec::new();
+                let encoder = JpegEncoder::new_with_quality(&mut jpeg, 60);
+                variant.to_rgb8().write_with_encoder(encoder).unwrap();
+                assert!(distance(&prepare(&jpeg).unwrap(), made) <= 6);
+            }
+            assert!(distance(&prepare(&made.jpeg).unwrap(), made) <= 1);
+        }
+        for (n, one) in made.iter().enumerate() {
+            for other in &made[..n] {
+                assert!(distance(one, other) >= 10, "{:016x} {:016x}", one.phash, other.phash);
+            }
+        }
+    }
+
+    #[test]
+    fn the_hash_is_read_row_by_row() {
+        let rising = RgbImage::from_fn(90, 80, |x, y| {
+            Rgb(if y < 10 { [x as u8 * 2; 3] } else { [200 - x as u8 * 2; 3] })
+        });
+        assert_eq!(difference_hash(&DynamicImage::from(rising)), 0xff << 56);
+        assert_eq!(difference_hash(&DynamicImage::new_rgb8(90, 80)), 0);
+    }
+
+    #[test]
+    fn what_is_no_photo_is_refused() {
+        let damaged = |bytes: &[u8]| matches!(prepare(bytes), Err(PhotoError::Damaged(_)));
+        for other in
+            [b"".as_slice(), b"GIF89a\x01\0\x01\0\0\0\0", b"%PDF-1.7", b"\xff\xd8", &[0; 99]]
+        {
+            assert_eq!(prepare(other), Err(PhotoError::NotAnImage));
+        }
+        let png = encoded(&drawn(300, 200, 1), ImageFormat::Png);
+        let jpeg = with_exif(&encoded(&drawn(300, 200, 1), ImageFormat::Jpeg), 1);
+        let webp = encoded(&drawn(300, 200, 1), ImageFormat::WebP);
+        for whole in [png, jpeg, webp] {
+            prepare(&whole).unwrap();
+            for cut in [whole.len() / 20, whole.len() / 2, whole.len() - 12] {
+                assert!(damaged(&whole[..cut]), "{cut} of {}", whole.len());
+            }
+        }
+        assert_eq!(prepare(&vec![0xff; INPUT_BYTES_MAX + 1]), Err(PhotoError::TooLarge));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_its_header() {
+        let mut jpeg = encoded(&DynamicImage::new_rgb8(16, 16), ImageFormat::Jpeg);
+        let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+        jpeg[frame + 5..frame + 9].fill(0xff);
+        assert_eq!(prepare(&jpeg), Err(PhotoError::TooLarge));
+
+        let bomb = encoded(&DynamicImage::new_luma8(60_001, 1_000), ImageFormat::Png);
+        assert!(bomb.len() < 1 << 20);
+        assert_eq!(prepare(&bomb), Err(PhotoError::TooLarge));
+    }
+
+    #[test]
+    fn no_file_makes_it_panic() {
+        let mut seeds: Vec<_> = photographs().into_iter().take(2).collect();
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+            seeds.push(encoded(&drawn(60, 40, 2), format));
+        }
+        seeds.push(with_exif(&seeds[seeds.len() - 3], 6));
+        for seed in seeds {
+            for n in 0..30 {
+                let mut bytes = seed.clone();
+                let at = if n < 20 { n * 6 } else { n * 7_919 } % bytes.len();
+                bytes[at] = bytes[at].wrapping_mul(31).wrapping_add(n as u8 | 1);
+                let _ = prepare(&bytes);
+                bytes.truncate(at);
+                let _ = prepare(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn the_vault_keeps_photos_sealed() {
+        let scratch = Scratch::new();
+        let vault = Vault::open(&scratch.0, &[3; 32]).unwrap();
+        let photo = prepare(&encoded(&drawn(200, 100, 5), ImageFormat::Png)).unwrap();
+        assert_eq!(vault.get(&photo.sha256).unwrap(), None);
+        assert_eq!(vault.usage().unwrap(), Usage::default());
+        vault.put(&photo.sha256, b"an earlier attempt").unwrap();
+        vault.put(&photo.sha256, &photo.jpeg).unwrap();
+        vault.put(&[1; 32], b"").unwrap();
+        fs::write(scratch.0.join("photos/left.over.part"), b"by a crash").unwrap();
+
+        let vault = Vault::open(&scratch.0, &[3; 32]).unwrap();
+        assert_eq!(vault.get(&photo.sha256).unwrap().unwrap(), photo.jpeg);
+        assert_eq!(vault.get(&[1; 32]).unwrap().unwrap(), b"");
+        let bytes = photo.jpeg.len() as u64 + 2 * 40;
+        assert_eq!(vault.usage().unwrap(), Usage { count: 2, bytes });
+        for (path, bytes) in scratch.files() {
+            let mut samples = photo.jpeg.chunks_exact(16).step_by(50);
+            assert!(samples.all(|sample| !bytes.windows(16).any(|w| w == sample)));
+            assert!(!path.to_str().unwrap().contains(&hex(&photo.sha256)[..8]));
+        }
+        let other = Vault::open(&scratch.0, &[4; 32]).unwrap();
+        assert_eq!(other.get(&photo.sha256).unwrap(), None);
+
+        assert!(vault.remove(&[1; 32]).unwrap() && !vault.remove(&[1; 32]).unwrap());
+        assert_eq!(vault.usage().unwrap().count, 1);
+    }
+
+    #[test]
+    fn touched_photos_are_noticed() {
+        let scratch = Scratch::new();
+        let vault = Vault::open(&scratch.0, &[3; 32]).unwrap();
+        vault.put(&[1; 32], b"one").unwrap();
+        vault.put(&[2; 32], b"two").unwrap();
+        let (one, two) = (vault.path(&[1; 32]), vault.path(&[2; 32]));
+        let damaged = || matches!(vault.get(&[1; 32]), Err(StoreError::Damaged(_)));
+        let sound = fs::read(&one).unwrap();
+        for at in 0..sound.len() {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 1;
+            fs::write(&one, bytes).unwrap();
+            assert!(damaged());
+            fs::write(&one, &sound[..at]).unwrap();
+            assert!(damaged());
+        }
+        fs::copy(&two, &one).unwrap();
+        assert!(damaged());
+        fs::write(&one, sound).unwrap();
+        assert_eq!(vault.get(&[1; 32]).unwrap().unwrap(), b"one");
+    }
+}
