@@ -1,4 +1,27 @@
-//! Endcap.
+//! Endcap on a phone.
+//!
+//! One object, [`Client`], over sync-core, an encrypted SQLite store and HTTP. Kotlin, Swift and Python
+//! bindings are generated from it by UniFFI (`mobile-ffi/bindings.sh`).
+//!
+//! **What blocks.** Everything but [`Client::enrol`] and [`Client::sync`] works on the device alone, blocks
+//! for milliseconds, and when it returns what it did is on the disk: call it from a background thread if
+//! the interface must not stutter. `enrol` and `sync` are async (`suspend` in Kotlin, `async` in Swift and
+//! Python) and need a network. Capturing works during a sync and never waits for one.
+//!
+//! **Who is who.** One folder is for one person at one organisation. Open another folder for another
+//! person; nothing is shared between folders.
 
-pub mod photo;
-pub mod store;
+mod client;
+mod clock;
+mod photo;
+mod replica;
+mod store;
+mod sync;
+mod types;
+
+pub use client::{Client, DeviceKey};
+pub use clock::{Clock, SystemClock};
+pub use sync::{Cancel, Progress};
+pub use types::*;
+
+uniffi::setup_scaffolding!();

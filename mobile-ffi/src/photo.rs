@@ -15,18 +15,18 @@ use zeroize::Zeroizing;
 use crate::store::{StoreError, mac, make_dir, random, seal, subkey, sync_dir, unseal};
 
 /// Longest file that is accepted.
-pub const INPUT_BYTES_MAX: usize = 40 << 20;
+pub(crate) const INPUT_BYTES_MAX: usize = 40 << 20;
 /// Most pixels of a picture that is accepted.
-pub const INPUT_PIXELS_MAX: u64 = 60_000_000;
+pub(crate) const INPUT_PIXELS_MAX: u64 = 60_000_000;
 /// The longer side of a prepared photo, at most.
-pub const SIDE_PIXELS_MAX: u32 = 1_600;
+pub(crate) const SIDE_PIXELS_MAX: u32 = 1_600;
 
 const DECODED_BYTES_MAX: u64 = 256 << 20;
 const QUALITY_PERCENT: u8 = 80;
 
 /// Why a file cannot become a photo.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PhotoError {
+pub(crate) enum PhotoError {
     /// Neither JPEG nor PNG nor WebP.
     #[error("the file is no JPEG, PNG or WebP image")]
     NotAnImage,
@@ -40,23 +40,23 @@ pub enum PhotoError {
 
 /// A photo as it is kept and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The file: upright, without EXIF, colour profile or any other metadata.
-    pub jpeg: Vec<u8>,
+    pub(crate) jpeg: Vec<u8>,
     /// SHA-256 of `jpeg`.
-    pub sha256: [u8; 32],
+    pub(crate) sha256: [u8; 32],
     /// Pixels from left to right.
-    pub width: u32,
+    pub(crate) width: u32,
     /// Pixels from top to bottom.
-    pub height: u32,
+    pub(crate) height: u32,
     /// The picture's difference hash: few bits differ between two files of one picture. Of the grey picture
     /// averaged to 9 by 8, a bit says that a pixel is darker than the one to its right; row by row, the
     /// first in the most significant bit.
-    pub phash: u64,
+    pub(crate) phash: u64,
 }
 
 /// Makes the file that is kept from the file that a camera wrote. It is a function of the bytes alone.
-pub fn prepare(bytes: &[u8]) -> Result<Prepared, PhotoError> {
+pub(crate) fn prepare(bytes: &[u8]) -> Result<Prepared, PhotoError> {
     if bytes.len() > INPUT_BYTES_MAX {
         return Err(PhotoError::TooLarge);
     }
@@ -154,7 +154,7 @@ fn difference_hash(picture: &DynamicImage) -> u64 {
 
 /// The folder of sealed photos. A file's name is an HMAC of the photo's hash, so the folder tells how many
 /// there are and how long they are, and nothing else.
-pub struct Vault {
+pub(crate) struct Vault {
     dir: PathBuf,
     name_key: Zeroizing<[u8; 32]>,
     file_key: Zeroizing<[u8; 32]>,
@@ -162,11 +162,11 @@ pub struct Vault {
 
 /// What a [`Vault`] holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// How many photos.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Their length on the disk, in bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 const UNFINISHED: &str = "part";
@@ -174,7 +174,7 @@ const UNFINISHED: &str = "part";
 impl Vault {
     /// Opens the folder `photos` in the store's directory. The key is the store's, for this purpose; holding
     /// the store also keeps every other process away from here.
-    pub fn open(dir: &Path, key: &[u8; 32]) -> Result<Self, StoreError> {
+    pub(crate) fn open(dir: &Path, key: &[u8; 32]) -> Result<Self, StoreError> {
         let vault = Self {
             dir: dir.join("photos"),
             name_key: subkey(key, &[b"name"]),
@@ -192,7 +192,7 @@ impl Vault {
 
     /// Keeps a photo under its hash. Once this is `Ok` it survives a loss of power; at no time is there half
     /// a photo.
-    pub fn put(&self, hash: &[u8; 32], bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put(&self, hash: &[u8; 32], bytes: &[u8]) -> Result<(), StoreError> {
         let sealed = seal(&self.file_key, hash, &[bytes])?;
         let path = self.path(hash);
         let chance = hex(&random::<4>()?);
@@ -211,7 +211,7 @@ impl Vault {
     }
 
     /// The photo with this hash, if it is kept.
-    pub fn get(&self, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn get(&self, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(sealed) = present(fs::read(self.path(hash)))? else { return Ok(None) };
         let mut plain = Vec::new();
         unseal(&self.file_key, hash, &sealed, &mut plain)
@@ -220,7 +220,7 @@ impl Vault {
     }
 
     /// Removes a photo; whether it was there.
-    pub fn remove(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+    pub(crate) fn remove(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
         if present(fs::remove_file(self.path(hash)))?.is_none() {
             return Ok(false);
         }
@@ -229,7 +229,7 @@ impl Vault {
     }
 
     /// How many photos there are, and how much room they take.
-    pub fn usage(&self) -> Result<Usage, StoreError> {
+    pub(crate) fn usage(&self) -> Result<Usage, StoreError> {
         let mut usage = Usage::default();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;

@@ -26,7 +26,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The database's file name within the store's directory.
-pub const DATABASE: &str = "endcap.db";
+pub(crate) const DATABASE: &str = "endcap.db";
 const LOCK: &str = "endcap.lock";
 
 /// How rows are sealed and named; a migration that changes it seals them anew.
@@ -41,7 +41,7 @@ const TAG_BYTES: usize = 16;
 
 /// Why the store cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The store was made with another key. Nothing was written.
     #[error("the key does not open this store")]
     WrongKey,
@@ -106,10 +106,10 @@ impl From<rusqlite::Error> for StoreError {
 
 /// A part of the store. What its number means is the caller's choice, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Space(pub u8);
+pub(crate) struct Space(pub(crate) u8);
 
 /// The open store. Dropping it closes the files and wipes the keys.
-pub struct Store {
+pub(crate) struct Store {
     keys: Keys,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
@@ -118,7 +118,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the store in `dir`, or makes a new one, and keeps everyone else out until it is dropped.
-    pub fn open(dir: &Path, key: &[u8; 32]) -> Result<Self, StoreError> {
+    pub(crate) fn open(dir: &Path, key: &[u8; 32]) -> Result<Self, StoreError> {
         Self::open_with(dir, key, MIGRATIONS)
     }
 
@@ -163,7 +163,7 @@ impl Store {
 
     /// Reads one state of the store, the newest committed one. It waits for no writer; it must not be
     /// called from within another `read`.
-    pub fn read<T, E: From<StoreError>>(
+    pub(crate) fn read<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&Reader<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -174,7 +174,7 @@ impl Store {
 
     /// Runs `work` as one transaction. On `Ok` all of it is on the disk, and survives a loss of power; on
     /// `Err` and on a panic none of it has happened. It must not be called from within another `write`.
-    pub fn write<T, E: From<StoreError>>(
+    pub(crate) fn write<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -190,20 +190,20 @@ impl Store {
     }
 
     /// A key of the store for something that lies beside it; the same label gives the same key.
-    pub fn derive(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
+    pub(crate) fn derive(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
         subkey(&self.keys.root, &[b"beside ", label])
     }
 }
 
 /// One state of the store.
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     db: &'a Connection,
     keys: &'a Keys,
 }
 
 impl Reader<'_> {
     /// The value under `name`.
-    pub fn get(&self, space: Space, name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn get(&self, space: Space, name: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let name = self.keys.name(space, name);
         let mut select =
             self.db.prepare_cached("SELECT sealed FROM item WHERE space = ?1 AND name = ?2")?;
@@ -217,7 +217,7 @@ impl Reader<'_> {
 
     /// Passes every name and value of `space` to `visit`, in no particular order, until it fails. Whether
     /// it meets what is put meanwhile is not said.
-    pub fn scan(
+    pub(crate) fn scan(
         &self,
         space: Space,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
@@ -235,14 +235,18 @@ impl Reader<'_> {
     }
 
     /// How many names `space` has.
-    pub fn count(&self, space: Space) -> Result<u64, StoreError> {
+    pub(crate) fn count(&self, space: Space) -> Result<u64, StoreError> {
         let mut select = self.db.prepare_cached("SELECT count(*) FROM item WHERE space = ?1")?;
         let count: i64 = select.query_one([space.0], |row| row.get(0))?;
         Ok(count.cast_unsigned())
     }
 
     /// The first `limit` entries of a space's queue with their positions, oldest first.
-    pub fn queue(&self, space: Space, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    pub(crate) fn queue(
+        &self,
+        space: Space,
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         let mut select = self.db.prepare_cached(
             "SELECT position, sealed FROM queue WHERE space = ?1 ORDER BY position LIMIT ?2",
         )?;
@@ -262,7 +266,7 @@ impl Reader<'_> {
 }
 
 /// A transaction of the store. It reads what it has written itself.
-pub struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     reader: Reader<'a>,
 }
 
@@ -276,7 +280,7 @@ impl<'a> Deref for Writer<'a> {
 
 impl Writer<'_> {
     /// Sets the value under `name`.
-    pub fn put(&self, space: Space, name: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put(&self, space: Space, name: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let length = u32::try_from(name.len()).map_err(|_| too_large())?.to_le_bytes();
         let hidden = self.keys.name(space, name);
         let sealed =
@@ -289,7 +293,7 @@ impl Writer<'_> {
     }
 
     /// Removes `name`; whether there was one.
-    pub fn delete(&self, space: Space, name: &[u8]) -> Result<bool, StoreError> {
+    pub(crate) fn delete(&self, space: Space, name: &[u8]) -> Result<bool, StoreError> {
         let name = self.keys.name(space, name);
         let rows =
             self.execute("DELETE FROM item WHERE space = ?1 AND name = ?2", (space.0, name))?;
@@ -297,7 +301,7 @@ impl Writer<'_> {
     }
 
     /// Appends to a space's queue. Positions rise over all spaces and are never given twice.
-    pub fn push(&self, space: Space, value: &[u8]) -> Result<u64, StoreError> {
+    pub(crate) fn push(&self, space: Space, value: &[u8]) -> Result<u64, StoreError> {
         let last: Option<i64> = self
             .db
             .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'queue'")?
@@ -316,17 +320,10 @@ impl Writer<'_> {
     }
 
     /// Takes an entry out of its queue; whether it was there.
-    pub fn remove_queued(&self, position: u64) -> Result<bool, StoreError> {
+    pub(crate) fn remove_queued(&self, position: u64) -> Result<bool, StoreError> {
         let rows =
             self.execute("DELETE FROM queue WHERE position = ?1", [position.cast_signed()])?;
         Ok(rows > 0)
-    }
-
-    /// Removes every name and every queued entry of `space`.
-    pub fn clear(&self, space: Space) -> Result<(), StoreError> {
-        self.execute("DELETE FROM item WHERE space = ?1", [space.0])?;
-        self.execute("DELETE FROM queue WHERE space = ?1", [space.0])?;
-        Ok(())
     }
 
     fn execute(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
@@ -677,7 +674,8 @@ pub(crate) mod tests {
                 assert!(w.delete(VISITS, b"a")? && !w.delete(VISITS, b"a")?);
                 assert!(w.remove_queued(third)? && !w.remove_queued(third)?);
                 assert!(!w.remove_queued(u64::MAX)?);
-                w.clear(OUTBOX)?;
+                assert!(w.remove_queued(first)? && w.remove_queued(second)?);
+                assert!(w.delete(OUTBOX, b"a")?);
                 assert!(w.push(OUTBOX, b"4")? > third);
                 Ok::<_, StoreError>(())
             })

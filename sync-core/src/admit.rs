@@ -124,11 +124,10 @@ pub fn admit(
         Entry::Recording(recording) => match &recording.act {
             Act::Observe(observed) => {
                 in_past(&observed.supersedes)?;
-                if !role.captures() && !(role.reviews() && settles(document, observed)) {
-                    return Err(Refusal::NoRight(
-                        "only reps and distributor staff record; supervisors may settle conflicts",
-                    ));
-                }
+                require(
+                    role.captures() || (role.reviews() && settles(document, observed)),
+                    "only reps and distributor staff record; supervisors may settle conflicts",
+                )?;
             }
             Act::Withdraw { recordings } => {
                 in_past(recordings)?;

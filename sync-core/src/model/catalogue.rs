@@ -73,6 +73,24 @@ pub enum RecordKind {
     Call = 11,
 }
 
+impl RecordKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Territory,
+        Self::Distributor,
+        Self::Person,
+        Self::Device,
+        Self::Product,
+        Self::Planogram,
+        Self::PriceList,
+        Self::Display,
+        Self::Promotion,
+        Self::Template,
+        Self::Outlet,
+        Self::Call,
+    ];
+}
+
 /// A record's name: its kind and its id within the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
@@ -124,6 +142,10 @@ impl RecordKey {
     pub fn call(id: CallId) -> Self {
         Self::uuid(RecordKind::Call, id.as_bytes())
     }
+    /// The key of a distributor.
+    pub fn distributor(id: DistributorId) -> Self {
+        Self::uuid(RecordKind::Distributor, id.as_bytes())
+    }
     /// The key of a person.
     pub fn person(id: UserId) -> Self {
         Self::uuid(RecordKind::Person, id.as_bytes())
@@ -151,7 +173,7 @@ impl Record {
     pub fn key(&self) -> RecordKey {
         match self {
             Self::Territory(r) => RecordKey::uuid(RecordKind::Territory, r.id.as_bytes()),
-            Self::Distributor(r) => RecordKey::uuid(RecordKind::Distributor, r.id.as_bytes()),
+            Self::Distributor(r) => RecordKey::distributor(r.id),
             Self::Person(r) => RecordKey::person(r.id),
             Self::Device(r) => RecordKey::device(r.id),
             Self::Product(r) => RecordKey::product(r.gtin),

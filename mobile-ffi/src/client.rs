@@ -1,0 +1,819 @@
+//! The one object that an app holds.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::client::{Clocks, Kept, Replica};
+use sync_core::command::{Command, execute};
+use sync_core::evidence::Keypair;
+use sync_core::id::{BlobHash, CallId, ChangeHash, DocId, Gtin, OutletId, UserId, VisitId};
+use sync_core::model::Day;
+use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
+use sync_core::model::visit::{self as core_visit, Act, NotPossible, Note, PhotoRef, Verdict};
+use sync_core::visit::Visit as VisitView;
+use zeroize::Zeroizing;
+
+use crate::clock::{Clock, SystemClock};
+use crate::photo::{Vault, prepare};
+use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, records_of};
+use crate::store::{Reader, Store, StoreError, Writer, random};
+use crate::sync::{Cancel, Progress, Syncing};
+use crate::types::*;
+
+/// The 32-byte key of a folder. Keep it in the platform's key store, never beside the folder.
+pub type DeviceKey = Vec<u8>;
+
+/// An open folder: everything that one person at one organisation has on this device.
+#[derive(uniffi::Object)]
+pub struct Client {
+    pub(crate) store: Store,
+    pub(crate) vault: Vault,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) position: Mutex<Option<Position>>,
+    pub(crate) syncing: Syncing,
+}
+
+#[uniffi::export]
+impl Client {
+    /// Opens a folder, made if it is absent. Blocks.
+    ///
+    /// `key` is 32 random bytes that the app keeps in the platform's key store. Without it nobody reads the
+    /// folder; with another one this fails and changes nothing.
+    #[uniffi::constructor]
+    pub fn open(folder: String, key: DeviceKey) -> Result<Arc<Self>, ClientError> {
+        Self::with_clock(&folder, &key, Box::new(SystemClock::new())).map(Arc::new)
+    }
+
+    /// Who this folder is enrolled for, if it is. Blocks.
+    pub fn enrolment(&self) -> Result<Option<Enrolment>, ClientError> {
+        self.store.read(|reader| {
+            let Some(bytes) = reader.get(OWN, own::SERVER)? else { return Ok(None) };
+            let server: Server = read_cbor(&bytes)?;
+            let Some(view) = View::open(reader)? else { return Ok(None) };
+            Ok(Some(server.enrolment(&view)))
+        })
+    }
+
+    /// Where the device is, for everything that is captured from now on; `None` when it does not know.
+    pub fn locate(&self, position: Option<Position>) -> Result<(), ClientError> {
+        position.map(|p| p.geo()).transpose()?;
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
+        Ok(())
+    }
+
+    /// This person's calls of a day such as `2026-03-31`; of today, as the device best knows it, if no day
+    /// is given. Blocks.
+    pub fn calls(&self, day: Option<String>) -> Result<Vec<Call>, ClientError> {
+        let day = day.map(|d| d.parse::<Day>()).transpose()?;
+        self.view(|view| {
+            let me = view.profile.user;
+            let now = view.profile.server_ms(&self.clock.read());
+            let mut wanted = Vec::new();
+            view.each_record(RecordKind::Call, |record| {
+                if let Record::Call(call) = record
+                    && !call.cancelled
+                    && call.people.contains(&me)
+                {
+                    wanted.push(call);
+                }
+            })?;
+            let mut calls = Vec::new();
+            for call in wanted {
+                let Some(outlet) = outlet(view, call.outlet)? else { continue };
+                if call.day != day.unwrap_or_else(|| Day::at(now, &outlet.zone)) {
+                    continue;
+                }
+                let visit = VisitId::of_call(view.profile.org, call.id);
+                let kept = view.document(visit.into())?;
+                let status = kept.map(|k| VisitView::read(&k.document).status.as_str().to_owned());
+                let others = call.people.iter().filter(|p| **p != me);
+                calls.push(Call {
+                    id: call.id.to_string(),
+                    outlet: shown_outlet(view, &outlet)?,
+                    day: call.day.to_string(),
+                    template: call.template,
+                    with: others.map(|p| name(view, *p)).collect::<Result<_, _>>()?,
+                    visit: visit.to_string(),
+                    status,
+                });
+            }
+            calls.sort_by(|a, b| a.outlet.name.cmp(&b.outlet.name));
+            Ok(calls)
+        })
+    }
+
+    /// Outlets whose name, number, street or town contains every word of `text`, by name. Blocks.
+    pub fn find_outlets(&self, text: String, limit: u32) -> Result<Vec<Outlet>, ClientError> {
+        let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+        self.view(|view| {
+            let mut found = Vec::new();
+            view.each_record(RecordKind::Outlet, |record| {
+                if let Record::Outlet(o) = record {
+                    let all = format!("{} {} {} {}", o.name, o.code, o.street, o.town);
+                    let all = all.to_lowercase();
+                    if o.active && words.iter().all(|word| all.contains(word)) {
+                        found.push(o);
+                    }
+                }
+            })?;
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            found.truncate(limit as usize);
+            found.iter().map(|o| Ok(shown_outlet(view, o)?)).collect()
+        })
+    }
+
+    /// An outlet. Blocks.
+    pub fn outlet(&self, outlet: String) -> Result<Outlet, ClientError> {
+        let id: OutletId = outlet.parse()?;
+        self.view(|view| match self::outlet(view, id)? {
+            Some(outlet) => Ok(shown_outlet(view, &outlet)?),
+            None => Err(not_here("outlet")),
+        })
+    }
+
+    /// A planogram in the version that this device has, with its products. Blocks.
+    pub fn planogram(&self, number: u32) -> Result<Planogram, ClientError> {
+        self.view(|view| {
+            let Some(Record::Planogram(p)) = view.record(RecordKey::planogram(number))? else {
+                return Err(not_here("planogram"));
+            };
+            let positions = p.positions.iter().map(|position| {
+                Ok(PlannedPosition {
+                    number: position.number,
+                    shelf: position.shelf,
+                    x_mm: position.x_mm,
+                    width_mm: position.width_mm,
+                    product: product(view, position.gtin)?,
+                    facings: position.facings,
+                })
+            });
+            let positions = positions.collect::<Result<_, StoreError>>()?;
+            let shelves = p.shelves.into_iter().map(|s| Shelf {
+                number: s.number,
+                name: s.name,
+                y_mm: s.y_mm,
+                height_mm: s.height_mm,
+            });
+            Ok(Planogram {
+                number,
+                version: p.version,
+                name: p.name,
+                width_mm: p.width_mm,
+                height_mm: p.height_mm,
+                shelves: shelves.collect(),
+                positions,
+            })
+        })
+    }
+
+    /// A visit template in the version that this device has. Blocks.
+    pub fn template(&self, number: u32) -> Result<Template, ClientError> {
+        self.view(|view| {
+            let Some(Record::Template(t)) = view.record(RecordKey::template(number))? else {
+                return Err(not_here("visit template"));
+            };
+            let mut names = std::collections::HashMap::new();
+            view.each_record(RecordKind::Display, |record| {
+                if let Record::Display(display) = record {
+                    names.insert(display.number, display.name);
+                }
+            })?;
+            let digits = |gtins: Vec<Gtin>| gtins.iter().map(Gtin::to_string).collect();
+            let checks = t.checks.into_iter().map(|check| Check {
+                id: check.id,
+                title: check.title,
+                help: check.help,
+                kind: match check.kind {
+                    catalogue::CheckKind::Planogram => CheckKind::Planogram,
+                    catalogue::CheckKind::Display { display } => CheckKind::Display {
+                        display,
+                        name: names.get(&display).cloned().unwrap_or_default(),
+                    },
+                    catalogue::CheckKind::Price { gtins } => {
+                        CheckKind::Price { gtins: digits(gtins) }
+                    }
+                    catalogue::CheckKind::Stock { gtins } => {
+                        CheckKind::Stock { gtins: digits(gtins) }
+                    }
+                    catalogue::CheckKind::Question { answer, options } => match answer {
+                        catalogue::AnswerKind::Choice => CheckKind::Choice { options },
+                        catalogue::AnswerKind::YesNo => CheckKind::YesNo,
+                        catalogue::AnswerKind::Number => CheckKind::Number,
+                        catalogue::AnswerKind::Text => CheckKind::Text,
+                    },
+                },
+            });
+            let checks = checks.collect();
+            Ok(Template { number, version: t.version, name: t.name, checks })
+        })
+    }
+
+    /// A product by its GTIN; `None` for one that the catalogue does not have. Blocks.
+    pub fn product(&self, gtin: String) -> Result<Option<Product>, ClientError> {
+        let gtin: Gtin = gtin.parse()?;
+        self.view(|view| match view.record(RecordKey::product(gtin))? {
+            Some(Record::Product(product)) => Ok(Some(shown_product(product))),
+            _ => Ok(None),
+        })
+    }
+
+    /// Begins a planned call, or goes on with it; returns the visit's id. Blocks; saved when it returns.
+    pub fn start_call(&self, call: String) -> Result<String, ClientError> {
+        let call: CallId = call.parse()?;
+        self.execute(Vec::new(), |_| Ok(Command::StartCall(call))).map(|(doc, _)| visit_of(doc))
+    }
+
+    /// Begins a visit that nobody planned; returns its id. Blocks; saved when it returns.
+    pub fn start_visit(&self, outlet: String, template: u32) -> Result<String, ClientError> {
+        let outlet: OutletId = outlet.parse()?;
+        let visit = VisitId::fresh(self.fresh_ms(), random()?);
+        self.execute(Vec::new(), |_| Ok(Command::StartUnplanned { visit, outlet, template }))
+            .map(|(doc, _)| visit_of(doc))
+    }
+
+    /// Says why a planned call could not be made: `closed`, `refused`, `no_access`, `moved` or `other` (which
+    /// needs a note). Returns the visit's id. Blocks; saved when it returns.
+    pub fn not_possible(
+        &self,
+        call: String,
+        reason: String,
+        note: Option<String>,
+        photos: Vec<Photo>,
+    ) -> Result<String, ClientError> {
+        let call: CallId = call.parse()?;
+        let reason = NotPossible::ALL
+            .into_iter()
+            .find(|r| r.as_str() == reason)
+            .ok_or_else(|| invalid("reason", "is closed, refused, no_access, moved or other"))?;
+        let note = note.map(|text| new_note(&text)).transpose()?;
+        self.execute(photos, |photos| Ok(Command::NotPossible { call, reason, note, photos }))
+            .map(|(doc, _)| visit_of(doc))
+    }
+
+    /// Writes down one screen: observations, photos or both. Returns the recording's id. A value of this
+    /// person's that is here already for the same check and subject is replaced; a colleague's stays beside
+    /// it. Blocks; saved when it returns.
+    pub fn record(
+        &self,
+        visit: String,
+        observations: Vec<Observation>,
+        photos: Vec<Photo>,
+    ) -> Result<String, ClientError> {
+        let visit: VisitId = visit.parse()?;
+        let mut notes = Vec::new();
+        let mut facts = Vec::with_capacity(observations.len());
+        for fact in &observations {
+            let (subject, label) = fact.subject.to_core(random()?)?;
+            let (value, words) = fact.value.to_core(random()?)?;
+            notes.extend(label.into_iter().chain(words));
+            facts.push(core_visit::Observation { check: fact.check, subject, value });
+        }
+        let done = self.execute(photos, |photos| {
+            Ok(Command::Record { visit, observations: facts, photos, notes })
+        });
+        done.map(|(_, change)| change)
+    }
+
+    /// Makes a photo ready to be attached: upright, at most 1,600 pixels on its longer side, without any
+    /// metadata, stored encrypted. Accepts JPEG, PNG and WebP. Blocks for up to a second or two for a large
+    /// picture; saved when it returns. It is sent once a recording names it.
+    pub fn add_photo(&self, image: Vec<u8>, check: Option<u32>) -> Result<Photo, ClientError> {
+        let prepared = prepare(&image)?;
+        let hash = BlobHash(prepared.sha256);
+        let bytes = u32::try_from(prepared.jpeg.len()).unwrap_or(u32::MAX);
+        // First the note of it, then the file: a file that nobody knows of would never go away.
+        self.store.write(|writer| -> Result<(), ClientError> {
+            if writer.get(PHOTOS, &hash.0)?.is_none() {
+                let (upload, sent, attached) = (None, false, false);
+                let state = PhotoState { bytes, upload, sent, phash: prepared.phash, attached };
+                writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
+            }
+            Ok(())
+        })?;
+        self.vault.put(&hash.0, &prepared.jpeg)?;
+        Ok(Photo { hash: hash.to_string(), check })
+    }
+
+    /// Attaches a photo to a visit as a recording of its own; returns the recording's id. Blocks; saved when
+    /// it returns.
+    pub fn attach_photo(
+        &self,
+        visit: String,
+        image: Vec<u8>,
+        check: Option<u32>,
+    ) -> Result<String, ClientError> {
+        let photo = self.add_photo(image, check)?;
+        self.record(visit, Vec::new(), vec![photo])
+    }
+
+    /// A photo's JPEG, if it is on this device. Blocks.
+    pub fn photo(&self, hash: String) -> Result<Option<Vec<u8>>, ClientError> {
+        let hash: BlobHash = hash.parse()?;
+        Ok(self.vault.get(&hash.0)?)
+    }
+
+    /// Takes back one recording that is not submitted. Blocks; saved when it returns.
+    pub fn undo(&self, visit: String, recording: String) -> Result<(), ClientError> {
+        let (visit, recording) = (visit.parse()?, recording.parse()?);
+        self.execute(Vec::new(), |_| Ok(Command::Undo { visit, recording })).map(|_| ())
+    }
+
+    /// Takes back all of this person's work in a visit that is not submitted: it was the wrong outlet.
+    /// Blocks; saved when it returns.
+    pub fn abandon(&self, visit: String) -> Result<(), ClientError> {
+        let visit = visit.parse()?;
+        self.execute(Vec::new(), |_| Ok(Command::Abandon(visit))).map(|_| ())
+    }
+
+    /// Says that this person's part of a visit is done. Blocks; saved when it returns.
+    pub fn submit(&self, visit: String) -> Result<(), ClientError> {
+        let visit = visit.parse()?;
+        self.execute(Vec::new(), |_| Ok(Command::Submit(visit))).map(|_| ())
+    }
+
+    /// Says something in a visit's thread, in answer to a review or post if one is named. Blocks; saved when
+    /// it returns.
+    pub fn comment(
+        &self,
+        visit: String,
+        text: String,
+        answers: Option<String>,
+    ) -> Result<(), ClientError> {
+        let visit = visit.parse()?;
+        let answers = answers.map(|a| a.parse::<ChangeHash>()).transpose()?;
+        let text = new_note(&text)?;
+        self.execute(Vec::new(), |_| Ok(Command::Comment { visit, text, answers })).map(|_| ())
+    }
+
+    /// Settles a disagreement: `value` replaces what everyone has said so far. Blocks; saved when it returns.
+    pub fn resolve(
+        &self,
+        visit: String,
+        check: u32,
+        subject: Subject,
+        value: Value,
+    ) -> Result<(), ClientError> {
+        let visit = visit.parse()?;
+        let (subject, _) = subject.to_core([0; 16])?;
+        let (value, words) = value.to_core(random()?)?;
+        if words.is_some() {
+            return Err(invalid("value", "cannot be words: record them instead").into());
+        }
+        let command = Command::Resolve { visit, check, subject, value };
+        self.execute(Vec::new(), |_| Ok(command)).map(|_| ())
+    }
+
+    /// Reports an outlet that nobody has listed, found in the field; returns the id that it will have.
+    /// `near` names a listed outlet of the same territory and distributor. Blocks; saved when it returns.
+    pub fn report_outlet(
+        &self,
+        name: String,
+        address: String,
+        near: String,
+        note: Option<String>,
+        photos: Vec<Photo>,
+    ) -> Result<String, ClientError> {
+        let near: OutletId = near.parse()?;
+        let near = self.view(|view| Ok(outlet(view, near)?))?.ok_or_else(|| not_here("outlet"))?;
+        let outlet = OutletId::fresh(self.fresh_ms(), random()?);
+        let note = note.map(|text| new_note(&text)).transpose()?;
+        let (territory, distributor) = (near.territory, near.distributor);
+        self.execute(photos, |photos| {
+            let report =
+                Command::Report { outlet, name, address, territory, distributor, note, photos };
+            Ok(report)
+        })?;
+        Ok(outlet.to_string())
+    }
+
+    /// A visit as this device knows it. Blocks.
+    pub fn visit(&self, visit: String) -> Result<Visit, ClientError> {
+        let id: VisitId = visit.parse()?;
+        self.view(|view| match view.document(id.into())? {
+            Some(kept) => Ok(shown_visit(view, id, &kept)?),
+            None => Err(not_here("visit")),
+        })
+    }
+
+    /// What people disagree on, in every visit on this device. Blocks.
+    pub fn conflicts(&self) -> Result<Vec<Conflict>, ClientError> {
+        self.view(|view| {
+            let mut conflicts = Vec::new();
+            each_visit(view, |visit, shown| {
+                let held = shown.values.into_iter().filter(|held| held.conflict);
+                conflicts.extend(held.map(|held| Conflict {
+                    visit: visit.to_string(),
+                    outlet_name: shown.outlet_name.clone(),
+                    held,
+                }));
+            })?;
+            Ok(conflicts)
+        })
+    }
+
+    /// This person's visits that a supervisor has sent back and that wait for an answer. Blocks.
+    pub fn send_backs(&self) -> Result<Vec<SendBack>, ClientError> {
+        self.view(|view| {
+            let mut backs = Vec::new();
+            each_visit(view, |visit, shown| {
+                let mine = shown.recordings.iter().any(|r| r.own && !r.withdrawn);
+                if shown.status == "sent_back" && mine {
+                    let reviews = shown.reviews.into_iter().filter(|r| r.standing && !r.approved);
+                    backs.extend(reviews.map(|review| SendBack {
+                        visit: visit.to_string(),
+                        outlet_name: shown.outlet_name.clone(),
+                        review,
+                    }));
+                }
+            })?;
+            Ok(backs)
+        })
+    }
+
+    /// Everything that the server has not confirmed yet. Blocks.
+    pub fn outstanding(&self) -> Result<Outstanding, ClientError> {
+        self.view(|view| {
+            let mut documents = Vec::new();
+            for id in view.documents()? {
+                let Some(kept) = view.document(id)? else { continue };
+                if !kept.pending.is_empty() {
+                    let (refused, detail) = kept.refused.map(|r| (r.code, r.detail)).unzip();
+                    documents.push(Unconfirmed {
+                        document: id.to_string(),
+                        entries: u32::try_from(kept.pending.len()).unwrap_or(u32::MAX),
+                        refused,
+                        detail: detail.unwrap_or_default(),
+                    });
+                }
+            }
+            let (mut photos, mut photo_bytes) = (0, 0);
+            view.reader.scan(PHOTOS, |_, bytes| {
+                let state: PhotoState = read_cbor(bytes)?;
+                if state.attached && !state.sent {
+                    photos += 1;
+                    photo_bytes += u64::from(state.bytes);
+                }
+                Ok(())
+            })?;
+            Ok(Outstanding { documents, photos, photo_bytes })
+        })
+    }
+
+    /// Removes the photos that the server has confirmed from this device, as when its storage is full;
+    /// returns how many bytes that freed. Blocks.
+    pub fn free_space(&self) -> Result<u64, ClientError> {
+        let before = self.vault.usage()?.bytes;
+        let sent = self.store.read(|reader| -> Result<_, ClientError> {
+            let mut sent = Vec::new();
+            reader.scan(PHOTOS, |name, bytes| {
+                let state: PhotoState = read_cbor(bytes)?;
+                if let (true, Ok(hash)) = (state.sent, <[u8; 32]>::try_from(name)) {
+                    sent.push(hash);
+                }
+                Ok(())
+            })?;
+            Ok(sent)
+        })?;
+        for hash in sent {
+            self.vault.remove(&hash)?;
+        }
+        Ok(before.saturating_sub(self.vault.usage()?.bytes))
+    }
+
+    /// A JSON text for a support desk: counts, versions, positions in the log, and ids of documents whose
+    /// work was refused. No names, no observations, no places, no keys. Blocks.
+    pub fn diagnostics(&self) -> Result<String, ClientError> {
+        let outstanding = self.outstanding()?;
+        self.view(|view| {
+            let mut records = serde_json::Map::new();
+            for kind in RecordKind::ALL {
+                let count = view.reader.count(records_of(kind))?;
+                records.insert(format!("{kind:?}").to_lowercase(), count.into());
+            }
+            let clocks = self.clock.read();
+            let refused: Vec<_> = outstanding
+                .documents
+                .iter()
+                .filter(|d| d.refused.is_some())
+                .map(|d| serde_json::json!({ "document": d.document, "code": d.refused }))
+                .collect();
+            let photos = self.vault.usage()?;
+            let report = serde_json::json!({
+                "library": env!("CARGO_PKG_VERSION"),
+                "protocol": sync_core::wire::PROTOCOL,
+                "organisation": view.profile.org.to_string(),
+                "device": view.profile.device.to_string(),
+                "sequence": view.profile.cursor.map(|c| c.sequence),
+                "clock_ahead_ms": clocks.wall_ms.saturating_sub(view.profile.server_ms(&clocks)),
+                "heard_from_server_in_this_boot":
+                    view.profile.witness.is_some_and(|w| w.boot == clocks.boot),
+                "records": records,
+                "documents": view.documents()?.len(),
+                "waiting": outstanding.documents.len(),
+                "refused": refused,
+                "photos": photos.count,
+                "photo_bytes": photos.bytes,
+                "photos_waiting": outstanding.photos,
+            });
+            Ok(serde_json::to_string_pretty(&report).unwrap_or_default())
+        })
+    }
+}
+
+#[uniffi::export(async_runtime = "tokio")]
+impl Client {
+    /// Enrols this folder with a one-time code from the console. Async; needs a network. A lost answer does
+    /// no harm: the same code works again from this folder.
+    pub async fn enrol(
+        self: Arc<Self>,
+        server: String,
+        code: String,
+        label: String,
+    ) -> Result<Enrolment, ClientError> {
+        crate::sync::enrol(&self, &server, &code, &label).await
+    }
+
+    /// Hands over what is new here and fetches what is new there, photos last. Async; needs a network.
+    /// Capturing goes on meanwhile and is taken along. Ends early, with everything safe, when the network
+    /// fails or `cancel` says so; call it again later.
+    pub async fn sync(
+        self: Arc<Self>,
+        progress: Option<Arc<dyn Progress>>,
+        cancel: Option<Arc<Cancel>>,
+    ) -> Result<SyncReport, ClientError> {
+        crate::sync::sync(self, progress, cancel).await
+    }
+}
+
+impl Client {
+    /// [`Client::open`] with other clocks.
+    pub fn with_clock(
+        folder: &str,
+        key: &[u8],
+        clock: Box<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        let key: Zeroizing<[u8; 32]> =
+            Zeroizing::new(key.try_into().map_err(|_| invalid("key", "needs exactly 32 bytes"))?);
+        let folder = Path::new(folder);
+        let store = Store::open(folder, &key)?;
+        let vault = Vault::open(folder, &store.derive(b"photos"))?;
+        let (position, syncing) = (Mutex::new(None), Syncing::default());
+        Ok(Self { store, vault, clock, position, syncing })
+    }
+
+    /// Reads with the folder's enrolment.
+    pub(crate) fn view<T>(
+        &self,
+        work: impl FnOnce(&View<'_>) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.store.read(|reader| with_view(reader, work))
+    }
+
+    /// Writes with the folder's enrolment.
+    pub(crate) fn change<T>(
+        &self,
+        work: impl FnOnce(&View<'_>, &Writer<'_>) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.store.write(|writer| with_view(writer, |view| work(view, writer)))
+    }
+
+    fn fresh_ms(&self) -> u64 {
+        u64::try_from(self.clock.read().wall_ms).unwrap_or(0) & 0xffff_ffff_ffff
+    }
+
+    /// Does a command in one transaction; returns its document and newest change.
+    fn execute(
+        &self,
+        photos: Vec<Photo>,
+        command: impl FnOnce(Vec<PhotoRef>) -> Result<Command, ClientError>,
+    ) -> Result<(DocId, String), ClientError> {
+        let clocks: Clocks = self.clock.read();
+        let position = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = position.map(|p| p.geo()).transpose()?;
+        self.change(|view, writer| {
+            let mut refs = Vec::with_capacity(photos.len());
+            for photo in &photos {
+                let hash: BlobHash = photo.hash.parse()?;
+                let bytes = writer.get(PHOTOS, &hash.0)?.ok_or_else(|| not_here("photo"))?;
+                let mut state: PhotoState = read_cbor(&bytes)?;
+                state.attached = true;
+                writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
+                let PhotoState { bytes, phash, .. } = state;
+                refs.push(PhotoRef { hash, bytes, phash, check: photo.check });
+            }
+            let done = execute(view, &clocks, place, command(refs)?)?;
+            apply(writer, done.writes)?;
+            let change = done.change.map(|c| c.to_string()).unwrap_or_default();
+            Ok((done.document, change))
+        })
+    }
+
+    pub(crate) fn keypair(reader: &Reader<'_>) -> Result<Keypair, ClientError> {
+        let seed = reader.get(OWN, own::SEED)?.map(Zeroizing::new);
+        let seed = seed.ok_or(ClientError::NotEnrolled)?;
+        let seed: Zeroizing<[u8; 32]> = Zeroizing::new(
+            seed.as_slice().try_into().map_err(|_| StoreError::Damaged("the key".into()))?,
+        );
+        Ok(Keypair::from_seed(&seed))
+    }
+}
+
+/// The server of an enrolment, with what opens it.
+#[derive(Debug, Clone, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub(crate) struct Server {
+    #[n(0)]
+    pub(crate) url: String,
+    #[n(1)]
+    pub(crate) token: String,
+    #[n(2)]
+    pub(crate) organisation_name: String,
+    #[n(3)]
+    pub(crate) user_name: String,
+}
+
+impl Server {
+    pub(crate) fn enrolment(&self, view: &View<'_>) -> Enrolment {
+        Enrolment {
+            organisation: view.profile.org.to_string(),
+            organisation_name: self.organisation_name.clone(),
+            user: view.profile.user.to_string(),
+            user_name: self.user_name.clone(),
+            server: self.url.clone(),
+        }
+    }
+}
+
+fn with_view<T>(
+    reader: &Reader<'_>,
+    work: impl FnOnce(&View<'_>) -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    work(&View::open(reader)?.ok_or(ClientError::NotEnrolled)?)
+}
+
+pub(crate) fn read_cbor<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, StoreError> {
+    from_cbor(bytes).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+fn new_note(text: &str) -> Result<Note, ClientError> {
+    Ok(Note::new(text, random()?)?)
+}
+
+fn not_here(what: &str) -> ClientError {
+    ClientError::NotHere { what: what.into() }
+}
+
+fn visit_of(document: DocId) -> String {
+    VisitId::from_bytes(document.id).to_string()
+}
+
+fn outlet(view: &View<'_>, id: OutletId) -> Result<Option<catalogue::Outlet>, StoreError> {
+    match view.record(RecordKey::outlet(id))? {
+        Some(Record::Outlet(outlet)) => Ok(Some(outlet)),
+        _ => Ok(None),
+    }
+}
+
+fn name(view: &View<'_>, user: UserId) -> Result<String, StoreError> {
+    match view.record(RecordKey::person(user))? {
+        Some(Record::Person(person)) => Ok(person.name),
+        _ => Ok(String::new()),
+    }
+}
+
+fn words(view: &View<'_>, digest: BlobHash) -> String {
+    view.note(digest).ok().flatten().map(|note| note.text).unwrap_or_default()
+}
+
+fn shown_outlet(view: &View<'_>, outlet: &catalogue::Outlet) -> Result<Outlet, StoreError> {
+    let distributor = match view.record(RecordKey::distributor(outlet.distributor))? {
+        Some(Record::Distributor(distributor)) => distributor.name,
+        _ => String::new(),
+    };
+    Ok(Outlet {
+        id: outlet.id.to_string(),
+        name: outlet.name.clone(),
+        code: outlet.code.clone(),
+        street: outlet.street.clone(),
+        town: outlet.town.clone(),
+        channel: outlet.channel.clone(),
+        position: outlet.place.as_ref().map(Position::of),
+        planograms: outlet.planograms.clone(),
+        must_stock: outlet.must_stock.iter().map(Gtin::to_string).collect(),
+        distributor,
+    })
+}
+
+fn product(view: &View<'_>, gtin: Gtin) -> Result<Product, StoreError> {
+    Ok(match view.record(RecordKey::product(gtin))? {
+        Some(Record::Product(product)) => shown_product(product),
+        _ => Product {
+            gtin: gtin.to_string(),
+            name: gtin.to_string(),
+            brand: String::new(),
+            category: String::new(),
+            own: false,
+        },
+    })
+}
+
+fn shown_product(product: catalogue::Product) -> Product {
+    Product {
+        gtin: product.gtin.to_string(),
+        name: product.name,
+        brand: product.brand,
+        category: product.category,
+        own: product.own,
+    }
+}
+
+fn each_visit(view: &View<'_>, mut each: impl FnMut(VisitId, Visit)) -> Result<(), ClientError> {
+    for id in view.documents()? {
+        if let (Some(visit), Some(kept)) = (id.visit(), view.document(id)?) {
+            each(visit, shown_visit(view, visit, &kept)?);
+        }
+    }
+    Ok(())
+}
+
+fn shown_visit(view: &View<'_>, id: VisitId, kept: &Kept) -> Result<Visit, StoreError> {
+    let me = view.profile.user;
+    let read = VisitView::read(&kept.document);
+    let outlet = match &read.start {
+        Some(start) => outlet(view, start.outlet)?,
+        None => None,
+    };
+    let mut recordings = Vec::with_capacity(read.recordings.len());
+    for recorded in &read.recordings {
+        let observed = recorded.entry.observed().map_or(0, |o| o.observations.0.len());
+        recordings.push(Recording {
+            id: recorded.hash.to_string(),
+            by: name(view, recorded.entry.by)?,
+            own: recorded.entry.by == me,
+            act: match recorded.entry.act {
+                Act::Start { .. } => "start",
+                Act::Observe(_) => "observe",
+                Act::NotPossible { .. } => "not_possible",
+                Act::Withdraw { .. } => "withdraw",
+                Act::Abandon {} => "abandon",
+            }
+            .into(),
+            observations: u32::try_from(observed).unwrap_or(u32::MAX),
+            photos: recorded.entry.photos().iter().map(|p| p.hash.to_string()).collect(),
+            withdrawn: recorded.withdrawn,
+            submitted: recorded.submitted,
+            confirmed: !kept.pending.contains(&recorded.hash),
+        });
+    }
+    let mut values = Vec::with_capacity(read.values.len());
+    for ((check, subject), live) in &read.values {
+        let mut said = Vec::with_capacity(live.len());
+        for one in live {
+            said.push(Said {
+                by: name(view, one.by)?,
+                own: one.by == me,
+                value: Value::of(&one.value, |digest| words(view, digest)),
+                recording: one.recording.to_string(),
+            });
+        }
+        values.push(Held {
+            check: *check,
+            subject: Subject::of(subject, |digest| words(view, digest)),
+            said,
+            conflict: sync_core::visit::in_conflict(live),
+        });
+    }
+    let mut reviews = Vec::with_capacity(read.reviews.len());
+    for (hash, review) in &read.reviews {
+        reviews.push(Review {
+            id: hash.to_string(),
+            by: name(view, review.by)?,
+            approved: review.verdict == Verdict::Approved,
+            comment: review.comment.map(|digest| words(view, digest)).unwrap_or_default(),
+            standing: read.standing.contains(hash),
+        });
+    }
+    let mut thread = Vec::with_capacity(read.thread.len());
+    for (hash, post) in &read.thread {
+        thread.push(Post {
+            id: hash.to_string(),
+            by: name(view, post.by)?,
+            text: words(view, post.text),
+            answers: post.answers.map(|a| a.to_string()),
+        });
+    }
+    let people = read.people().into_iter().map(|p| name(view, p)).collect::<Result<_, _>>()?;
+    Ok(Visit {
+        id: id.to_string(),
+        outlet: read.start.as_ref().map(|s| s.outlet.to_string()).unwrap_or_default(),
+        outlet_name: outlet.map(|o| o.name).unwrap_or_default(),
+        status: read.status.as_str().into(),
+        people,
+        recordings,
+        values,
+        reviews,
+        thread,
+        unsubmitted: read.unsubmitted_by(me),
+    })
+}

@@ -1,0 +1,161 @@
+//! What sync-core reads and writes, on the sealed store.
+
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::client::{Kept, Profile, Replica, Write};
+use sync_core::id::{BlobHash, DocId};
+use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
+use sync_core::model::visit::Note;
+
+use crate::store::{Reader, Space, StoreError, Writer};
+
+/// Who the device is; see the names in [`own`].
+pub(crate) const OWN: Space = Space(0);
+const DOCUMENTS: Space = Space(1);
+const OUTBOX: Space = Space(2);
+const NOTES: Space = Space(3);
+/// Photos by hash, each a [`PhotoState`].
+pub(crate) const PHOTOS: Space = Space(4);
+/// Records of kind 0 lie in this space, those of kind 1 in the next, and so on.
+const RECORDS: u8 = 16;
+
+/// Where the records of a kind lie.
+pub(crate) fn records_of(kind: RecordKind) -> Space {
+    Space(RECORDS + kind as u8)
+}
+
+/// Names in [`OWN`].
+pub(crate) mod own {
+    pub(crate) const PROFILE: &[u8] = b"profile";
+    pub(crate) const SEED: &[u8] = b"seed";
+    pub(crate) const SERVER: &[u8] = b"server";
+}
+
+/// A photo that a recording refers to, and how far it has got.
+#[derive(Debug, Clone, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub(crate) struct PhotoState {
+    /// Its size.
+    #[n(0)]
+    pub(crate) bytes: u32,
+    /// Where the server takes the rest of it.
+    #[n(1)]
+    pub(crate) upload: Option<String>,
+    /// The server has confirmed all of it.
+    #[n(2)]
+    pub(crate) sent: bool,
+    /// Its difference hash.
+    #[n(3)]
+    pub(crate) phash: u64,
+    /// Some recording names it: it is to be sent.
+    #[n(4)]
+    pub(crate) attached: bool,
+}
+
+/// The store within one transaction, as sync-core sees it.
+pub(crate) struct View<'a> {
+    pub(crate) reader: &'a Reader<'a>,
+    pub(crate) profile: Profile,
+}
+
+impl<'a> View<'a> {
+    /// `None` for a store that is not enrolled.
+    pub(crate) fn open(reader: &'a Reader<'a>) -> Result<Option<Self>, StoreError> {
+        let Some(bytes) = reader.get(OWN, own::PROFILE)? else { return Ok(None) };
+        let profile = from_cbor(&bytes).map_err(damaged)?;
+        Ok(Some(Self { reader, profile }))
+    }
+
+    /// Every record of a kind, passed to `each` as it is read.
+    pub(crate) fn each_record(
+        &self,
+        kind: RecordKind,
+        mut each: impl FnMut(Record),
+    ) -> Result<(), StoreError> {
+        self.reader.scan(records_of(kind), |_, bytes| {
+            each(from_cbor(bytes).map_err(damaged)?);
+            Ok(())
+        })
+    }
+}
+
+fn damaged(error: minicbor::decode::Error) -> StoreError {
+    StoreError::Damaged(error.to_string())
+}
+
+impl Replica for View<'_> {
+    type Error = StoreError;
+
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn record(&self, key: RecordKey) -> Result<Option<Record>, StoreError> {
+        let bytes = self.reader.get(Space(RECORDS + key.kind), &key.id)?;
+        bytes.map(|bytes| from_cbor(&bytes).map_err(damaged)).transpose()
+    }
+
+    fn records(&self, kind: RecordKind) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        self.each_record(kind, |record| records.push(record))?;
+        Ok(records)
+    }
+
+    fn document(&self, id: DocId) -> Result<Option<Kept>, StoreError> {
+        let Some(bytes) = self.reader.get(DOCUMENTS, &id.to_bytes())? else { return Ok(None) };
+        let kept = Kept::from_bytes(self.profile.org, id, &bytes);
+        kept.map(Some).ok_or_else(|| StoreError::Damaged(id.to_string()))
+    }
+
+    fn outbox(&self) -> Result<Vec<DocId>, StoreError> {
+        let queued = self.reader.queue(OUTBOX, usize::MAX)?;
+        Ok(queued.iter().filter_map(|(_, id)| DocId::from_bytes(id)).collect())
+    }
+
+    fn documents(&self) -> Result<Vec<DocId>, StoreError> {
+        let mut ids = Vec::new();
+        self.reader.scan(DOCUMENTS, |name, _| {
+            ids.extend(DocId::from_bytes(name));
+            Ok(())
+        })?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn note(&self, digest: BlobHash) -> Result<Option<Note>, StoreError> {
+        let bytes = self.reader.get(NOTES, &digest.0)?;
+        bytes.map(|bytes| from_cbor(&bytes).map_err(damaged)).transpose()
+    }
+}
+
+/// Stores what sync-core wants stored, and keeps the outbox in step with the documents.
+pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), StoreError> {
+    for write in writes {
+        match write {
+            Write::Document(kept) => {
+                let id = kept.document.id().to_bytes();
+                writer.put(DOCUMENTS, &id, &kept.to_bytes())?;
+                match (kept.to_push(), writer.get(OUTBOX, &id)?) {
+                    (true, None) => {
+                        let position = writer.push(OUTBOX, &id)?;
+                        writer.put(OUTBOX, &id, &position.to_be_bytes())?;
+                    }
+                    (false, Some(position)) => {
+                        if let Ok(position) = position.try_into() {
+                            writer.remove_queued(u64::from_be_bytes(position))?;
+                        }
+                        writer.delete(OUTBOX, &id)?;
+                    }
+                    _ => {}
+                }
+            }
+            // A kind far beyond those of today would not fit the spaces; it is of no use here anyway.
+            Write::Record(key, _) if key.kind > u8::MAX - RECORDS => {}
+            Write::Record(key, bytes) => {
+                writer.put(Space(RECORDS + key.kind), &key.id, &bytes.0)?;
+            }
+            Write::Note(note) => writer.put(NOTES, &note.digest().0, &to_cbor(&note))?,
+            Write::Profile(profile) => writer.put(OWN, own::PROFILE, &to_cbor(&*profile))?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,551 @@
+//! Enrolment, sync and photo uploads over HTTP. docs/protocol.md is the norm.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use reqwest::{Method, Response, StatusCode};
+use serde::Deserialize;
+use sync_core::cbor::to_cbor;
+use sync_core::client::{
+    BadAnswer, Fault, Profile, apply_pull, apply_push, next_pull, next_push, rewind,
+};
+use sync_core::evidence::Keypair;
+use sync_core::id::{Actor, BlobHash, OrgId};
+use sync_core::session::{Heard, Session, Step, Stop};
+use sync_core::wire::{
+    MEDIA_TYPE, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PushReply, from_wire, to_wire,
+};
+use zeroize::Zeroizing;
+
+use crate::client::{Client, Server, read_cbor};
+use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own};
+use crate::store::{StoreError, random};
+use crate::types::{ClientError, Enrolment, Phase, SyncReport, invalid};
+
+/// A cut connection loses at most this much of a photo.
+const CHUNK_BYTES: usize = 256 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Without a byte for this long, the network counts as gone.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+const COMPRESS_LEVEL: i32 = 9;
+
+/// Hears how a sync goes on. Called from the library's threads.
+#[uniffi::export(with_foreign)]
+pub trait Progress: Send + Sync {
+    /// `left` documents or photos are still to be sent; when pulling, zero.
+    fn at(&self, phase: Phase, left: u32);
+}
+
+/// Asks a sync to end.
+#[derive(Debug, Default, uniffi::Object)]
+pub struct Cancel(AtomicBool);
+
+#[uniffi::export]
+impl Cancel {
+    /// For one sync.
+    #[uniffi::constructor]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Ends it at the next message or piece of a photo.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a sync is running.
+#[derive(Debug, Default)]
+pub(crate) struct Syncing(AtomicBool);
+
+struct Running<'a>(&'a Syncing);
+
+impl Syncing {
+    fn begin(&self) -> Result<Running<'_>, ClientError> {
+        match self.0.swap(true, Ordering::AcqRel) {
+            false => Ok(Running(self)),
+            true => Err(ClientError::Syncing),
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
+    }
+}
+
+fn http() -> Result<&'static reqwest::Client, ClientError> {
+    static HTTP: OnceLock<reqwest::Client> = OnceLock::new();
+    if let Some(http) = HTTP.get() {
+        return Ok(http);
+    }
+    // Fails only if the host has installed another provider, which is then used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("endcap-mobile/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(unreachable)?;
+    Ok(HTTP.get_or_init(|| http))
+}
+
+fn unreachable(error: reqwest::Error) -> ClientError {
+    // Not the address: what goes into an app's log should not name customers' servers.
+    ClientError::Unreachable { detail: error.without_url().to_string() }
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+/// What a refused request means for the app.
+async fn problem(response: Response) -> (StatusCode, String, ClientError) {
+    let status = response.status();
+    let body = limited(response, 64 * 1024).await.unwrap_or_default();
+    let problem: Problem = serde_json::from_slice(&body).unwrap_or_else(|_| Problem {
+        kind: String::new(),
+        title: status.to_string(),
+        detail: String::new(),
+    });
+    let code = problem.kind.rsplit(':').next().unwrap_or_default().to_owned();
+    let detail = match problem.detail.as_str() {
+        "" => problem.title,
+        detail => format!("{}: {detail}", problem.title),
+    };
+    let error = match (code.as_str(), status) {
+        ("revoked", _) | ("unauthorized", StatusCode::UNAUTHORIZED) => ClientError::Revoked,
+        ("code_invalid", _) => ClientError::CodeInvalid,
+        ("protocol_unsupported", _) => ClientError::Incompatible { detail },
+        (_, s) if s.is_server_error() || s == StatusCode::TOO_MANY_REQUESTS => {
+            ClientError::Unreachable { detail }
+        }
+        _ => ClientError::BadAnswer { detail },
+    };
+    (status, code, error)
+}
+
+async fn limited(mut response: Response, max: usize) -> Result<Vec<u8>, ClientError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > max {
+            return Err(ClientError::BadAnswer { detail: "the answer is too long".into() });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[derive(Deserialize)]
+struct Enrolled {
+    organisation: Named,
+    user: Named,
+    device: String,
+    token: String,
+    protocol: u32,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+    name: String,
+}
+
+pub(crate) async fn enrol(
+    client: &Client,
+    server: &str,
+    code: &str,
+    label: &str,
+) -> Result<Enrolment, ClientError> {
+    let url = reqwest::Url::parse(server)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+        .ok_or_else(|| invalid("server", "needs an address such as https://endcap.example"))?;
+    let server = url.as_str().trim_end_matches('/').to_owned();
+    let code = code.trim().to_ascii_uppercase();
+    // The key is stored before it is sent: should the answer get lost, the same key asks again.
+    let seed = client.store.write(|writer| -> Result<Zeroizing<Vec<u8>>, ClientError> {
+        if writer.get(OWN, own::PROFILE)?.is_some() {
+            return Err(ClientError::AlreadyEnrolled);
+        }
+        if let Some(seed) = writer.get(OWN, own::SEED)? {
+            return Ok(Zeroizing::new(seed));
+        }
+        let seed = Zeroizing::new(random::<32>()?.to_vec());
+        writer.put(OWN, own::SEED, &seed)?;
+        Ok(seed)
+    })?;
+    let seed: Zeroizing<[u8; 32]> = Zeroizing::new(
+        seed.as_slice().try_into().map_err(|_| StoreError::Damaged("the key".into()))?,
+    );
+    let keypair = Keypair::from_seed(&seed);
+    let body = serde_json::json!({
+        "code": code,
+        "key": URL_SAFE_NO_PAD.encode(keypair.public()),
+        "proof": URL_SAFE_NO_PAD.encode(keypair.prove(&code)),
+        "label": label,
+    });
+    let response = http()?
+        .post(format!("{server}/api/v1/enrol"))
+        .header(CONTENT_TYPE, "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .map_err(unreachable)?;
+    if !response.status().is_success() {
+        return Err(problem(response).await.2);
+    }
+    let bytes = limited(response, 64 * 1024).await?;
+    let enrolled: Enrolled = serde_json::from_slice(&bytes)
+        .map_err(|error| ClientError::BadAnswer { detail: error.to_string() })?;
+    if enrolled.protocol != PROTOCOL {
+        let detail = format!("the server speaks protocol {}", enrolled.protocol);
+        return Err(ClientError::Incompatible { detail });
+    }
+    let profile = Profile {
+        org: enrolled.organisation.id.parse()?,
+        user: enrolled.user.id.parse()?,
+        device: enrolled.device.parse()?,
+        key: keypair.public(),
+        actor: Actor::new(&keypair.public(), random()?),
+        cursor: None,
+        pushed: None,
+        witness: None,
+    };
+    let server = Server {
+        url: server,
+        token: enrolled.token,
+        organisation_name: enrolled.organisation.name,
+        user_name: enrolled.user.name,
+    };
+    client.store.write(|writer| {
+        writer.put(OWN, own::PROFILE, &to_cbor(&profile))?;
+        writer.put(OWN, own::SERVER, &to_cbor(&server))?;
+        let view = View::open(writer)?.ok_or(ClientError::NotEnrolled)?;
+        Ok(server.enrolment(&view))
+    })
+}
+
+/// What one sync carries from step to step.
+struct Run {
+    client: Arc<Client>,
+    server: Server,
+    org: OrgId,
+    progress: Option<Arc<dyn Progress>>,
+    cancel: Option<Arc<Cancel>>,
+    report: SyncReport,
+}
+
+pub(crate) async fn sync(
+    client: Arc<Client>,
+    progress: Option<Arc<dyn Progress>>,
+    cancel: Option<Arc<Cancel>>,
+) -> Result<SyncReport, ClientError> {
+    let held = Arc::clone(&client);
+    let _running = held.syncing.begin()?;
+    let (server, org) = client.store.read(|reader| -> Result<_, ClientError> {
+        let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
+        let server = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
+        Ok((read_cbor::<Server>(&server)?, view.profile.org))
+    })?;
+    let report = SyncReport { pushed: 0, refused: 0, pulled: 0, photos: 0, cancelled: false };
+    let mut run = Run { client, server, org, progress, cancel, report };
+    run.documents().await?;
+    if !run.cancelled() {
+        run.photos().await?;
+    }
+    run.tell(Phase::Done, 0);
+    Ok(run.report)
+}
+
+impl Run {
+    fn tell(&self, phase: Phase, left: u32) {
+        if let Some(progress) = &self.progress {
+            progress.at(phase, left);
+        }
+    }
+
+    fn cancelled(&mut self) -> bool {
+        self.report.cancelled |= self.cancel.as_ref().is_some_and(|c| c.0.load(Ordering::Relaxed));
+        self.report.cancelled
+    }
+
+    /// Runs on a thread that may block: a store waits for the disk.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let client = Arc::clone(&self.client);
+        let run = tokio::task::spawn_blocking(move || work(&client));
+        run.await.unwrap_or_else(|error| {
+            Err(ClientError::Damaged { detail: format!("the library failed: {error}") })
+        })
+    }
+
+    async fn documents(&mut self) -> Result<(), ClientError> {
+        let mut session = Session::default();
+        while !self.cancelled() {
+            let heard = match session.step() {
+                Step::Push => self.push().await,
+                Step::Pull => self.pull().await,
+                Step::Rewind => self.rewind().await,
+                Step::Done => return Ok(()),
+                Step::Stop(Stop::Revoked) => return Err(ClientError::Revoked),
+                Step::Stop(_) => {
+                    let detail = "the server keeps forgetting where this device stands".into();
+                    return Err(ClientError::BadAnswer { detail });
+                }
+            };
+            session.handle(heard?);
+        }
+        Ok(())
+    }
+
+    async fn push(&mut self) -> Result<Heard, ClientError> {
+        let next = self.blocking(|client| {
+            let clocks = client.clock.read();
+            client.store.read(|reader| -> Result<_, ClientError> {
+                let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
+                let keypair = Client::keypair(reader)?;
+                let left = sync_core::client::Replica::outbox(&view)?.len();
+                Ok(next_push(&view, &keypair, &clocks)?.map(|push| (push, left)))
+            })
+        });
+        let Some((push, left)) = next.await? else { return Ok(Heard::Empty) };
+        self.tell(Phase::Push, u32::try_from(left).unwrap_or(u32::MAX));
+        let bytes = self.post("push", to_wire(self.org, &push)).await?;
+        let reply: PushReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
+        for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
+            let entries = u32::try_from(group.changes.len()).unwrap_or(u32::MAX);
+            match outcome {
+                Outcome::Accepted => self.report.pushed += entries,
+                Outcome::Quarantined { .. } => self.report.refused += entries,
+            }
+        }
+        let applied = self.blocking(move |client| {
+            let clocks = client.clock.read();
+            client.change(|view, writer| {
+                let writes = apply_push(view, &push, &reply, &clocks).map_err(fault)?;
+                Ok(apply(writer, writes)?)
+            })
+        });
+        applied.await.map(|()| Heard::Pushed)
+    }
+
+    async fn pull(&mut self) -> Result<Heard, ClientError> {
+        self.tell(Phase::Pull, 0);
+        let org = self.org;
+        let next = self.blocking(move |client| {
+            client.view(|view| Ok(to_wire(org, &next_pull(&view.profile))))
+        });
+        let bytes = match self.post("pull", next.await?).await {
+            Err(ClientError::BadAnswer { detail }) if detail == CURSOR_UNKNOWN => {
+                return Ok(Heard::CursorUnknown);
+            }
+            answer => answer?,
+        };
+        let reply: PullReply = from_wire(org, &bytes).map_err(bad_answer)?;
+        let entries = reply.groups.iter().map(|g| g.changes.len()).sum::<usize>();
+        self.report.pulled += u32::try_from(entries + reply.records.len()).unwrap_or(u32::MAX);
+        let more = reply.more;
+        let applied = self.blocking(move |client| {
+            let clocks = client.clock.read();
+            client.change(|view, writer| {
+                let writes = apply_pull(view, &reply, &clocks).map_err(fault)?;
+                Ok(apply(writer, writes)?)
+            })
+        });
+        applied.await.map(|()| Heard::Pulled(more))
+    }
+
+    async fn rewind(&mut self) -> Result<Heard, ClientError> {
+        let done =
+            self.blocking(|client| client.change(|view, writer| Ok(apply(writer, rewind(view)?)?)));
+        done.await.map(|()| Heard::Rewound)
+    }
+
+    async fn post(&self, what: &str, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
+        let mut request = http()?
+            .post(format!("{}/api/v1/{what}", self.server.url))
+            .header(AUTHORIZATION, format!("Bearer {}", self.server.token))
+            .header(CONTENT_TYPE, MEDIA_TYPE)
+            .header(ACCEPT_ENCODING, "zstd");
+        let packed = zstd::bulk::compress(&body, COMPRESS_LEVEL).ok();
+        let body = match packed.filter(|packed| packed.len() < body.len()) {
+            Some(packed) => {
+                request = request.header(CONTENT_ENCODING, "zstd");
+                packed
+            }
+            None => body,
+        };
+        let response = request.body(body).send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(match problem(response).await {
+                (_, code, _) if code == "cursor_unknown" => {
+                    ClientError::BadAnswer { detail: CURSOR_UNKNOWN.into() }
+                }
+                (_, _, error) => error,
+            });
+        }
+        let packed = response.headers().get(CONTENT_ENCODING).is_some_and(|e| e == "zstd");
+        let bytes = limited(response, MESSAGE_BYTES_MAX).await?;
+        if !packed {
+            return Ok(bytes);
+        }
+        zstd::bulk::decompress(&bytes, MESSAGE_BYTES_MAX)
+            .map_err(|error| ClientError::BadAnswer { detail: format!("zstd: {error}") })
+    }
+
+    async fn photos(&mut self) -> Result<(), ClientError> {
+        let waiting = self.blocking(|client| {
+            client.store.read(|reader| -> Result<_, ClientError> {
+                let mut waiting = Vec::new();
+                reader.scan(PHOTOS, |name, bytes| {
+                    let state: PhotoState = read_cbor(bytes)?;
+                    if let (true, Ok(hash)) = (state.attached && !state.sent, name.try_into()) {
+                        waiting.push((BlobHash(hash), state));
+                    }
+                    Ok(())
+                })?;
+                Ok(waiting)
+            })
+        });
+        let waiting = waiting.await?;
+        let total = waiting.len();
+        for (done, (hash, state)) in waiting.into_iter().enumerate() {
+            if self.cancelled() {
+                return Ok(());
+            }
+            self.tell(Phase::Photos, u32::try_from(total - done).unwrap_or(u32::MAX));
+            if self.photo(hash, state).await? {
+                self.report.photos += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a photo from where the server has it (tus 1.0); whether all of it is there now.
+    async fn photo(&mut self, hash: BlobHash, mut state: PhotoState) -> Result<bool, ClientError> {
+        let file = self.blocking(move |client| Ok(client.vault.get(&hash.0)?)).await?;
+        let Some(file) = file else {
+            // The folder lost it; there is nothing that another try could send.
+            return Ok(false);
+        };
+        let mut offset = match &state.upload {
+            Some(upload) => self.offset(upload).await?,
+            None => None,
+        };
+        if offset.is_none() {
+            let digest = STANDARD.encode(hash.to_string());
+            let request = self
+                .tus(Method::POST, &format!("{}/api/v1/uploads", self.server.url))?
+                .header("Upload-Length", file.len())
+                .header("Upload-Metadata", format!("sha256 {digest}"));
+            let response = request.send().await.map_err(unreachable)?;
+            if !response.status().is_success() {
+                return Err(problem(response).await.2);
+            }
+            let header = |name: &str| {
+                let value = response.headers().get(name)?.to_str().ok()?;
+                Some(value.to_owned())
+            };
+            offset = Some(header("Upload-Offset").and_then(|o| o.parse().ok()).unwrap_or(0));
+            let location = header("Location").ok_or_else(|| ClientError::BadAnswer {
+                detail: "an upload was made without a location".into(),
+            })?;
+            state.upload = Some(self.resolve(&location)?);
+            self.remember(hash, state.clone()).await?;
+        }
+        let mut offset = offset.unwrap_or(0);
+        let upload = state.upload.clone().unwrap_or_default();
+        while offset < file.len() {
+            if self.cancelled() {
+                return Ok(false);
+            }
+            let piece = file[offset..file.len().min(offset + CHUNK_BYTES)].to_vec();
+            let sum = STANDARD.encode(BlobHash::of(&piece).0);
+            let length = piece.len();
+            let request = self
+                .tus(Method::PATCH, &upload)?
+                .header(CONTENT_TYPE, "application/offset+octet-stream")
+                .header("Upload-Offset", offset)
+                .header("Upload-Checksum", format!("sha256 {sum}"))
+                .body(piece);
+            let response = request.send().await.map_err(unreachable)?;
+            if !response.status().is_success() {
+                state.upload = None;
+                self.remember(hash, state).await?;
+                return Err(problem(response).await.2);
+            }
+            offset += length;
+        }
+        (state.sent, state.upload) = (true, None);
+        self.remember(hash, state).await?;
+        Ok(true)
+    }
+
+    /// How much of an upload the server has; `None` if it knows it no longer.
+    async fn offset(&self, upload: &str) -> Result<Option<usize>, ClientError> {
+        let response = self.tus(Method::HEAD, upload)?.send().await.map_err(unreachable)?;
+        let offset = response.headers().get("Upload-Offset");
+        let offset = offset.and_then(|o| o.to_str().ok()?.parse().ok());
+        match response.status() {
+            status if status.is_success() => Ok(offset),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+            _ => Err(problem(response).await.2),
+        }
+    }
+
+    async fn remember(&self, hash: BlobHash, state: PhotoState) -> Result<(), ClientError> {
+        self.blocking(move |client| {
+            client.store.write(|writer| Ok(writer.put(PHOTOS, &hash.0, &to_cbor(&state))?))
+        })
+        .await
+    }
+
+    fn tus(&self, method: Method, url: &str) -> Result<reqwest::RequestBuilder, ClientError> {
+        Ok(http()?
+            .request(method, url)
+            .header(AUTHORIZATION, format!("Bearer {}", self.server.token))
+            .header("Tus-Resumable", "1.0.0"))
+    }
+
+    /// A location of this server; one that leads elsewhere would hand the token to a stranger.
+    fn resolve(&self, location: &str) -> Result<String, ClientError> {
+        let strange = || ClientError::BadAnswer { detail: "an upload is at another server".into() };
+        let base = reqwest::Url::parse(&self.server.url).map_err(|_| strange())?;
+        let url = base.join(location).map_err(|_| strange())?;
+        if url.origin() != base.origin() {
+            return Err(strange());
+        }
+        Ok(url.into())
+    }
+}
+
+const CURSOR_UNKNOWN: &str = "cursor_unknown";
+
+fn bad_answer(error: minicbor::decode::Error) -> ClientError {
+    ClientError::BadAnswer { detail: error.to_string() }
+}
+
+fn fault(fault: Fault<StoreError>) -> ClientError {
+    match fault {
+        Fault::Store(error) => error.into(),
+        Fault::Answer(BadAnswer::Protocol(version)) => {
+            ClientError::Incompatible { detail: format!("the server speaks protocol {version}") }
+        }
+        Fault::Answer(error) => ClientError::BadAnswer { detail: error.to_string() },
+    }
+}

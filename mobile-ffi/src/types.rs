@@ -1,0 +1,756 @@
+//! What crosses the border to Kotlin, Swift and Python: plain records and one error.
+
+use sync_core::admit::Refusal;
+use sync_core::command::CommandError;
+use sync_core::id::{BlobHash, Gtin};
+use sync_core::model::visit::{self, Note, Place as ShelfPlace};
+use sync_core::model::{Geo, Invalid, Money};
+
+use crate::photo::PhotoError;
+use crate::store::StoreError;
+
+/// Why something was not done. Nothing of it was.
+#[derive(Debug, thiserror::Error, uniffi::Error)]
+pub enum ClientError {
+    /// The key does not open this folder.
+    #[error("the key does not open this folder")]
+    WrongKey,
+    /// The folder is open already, here or in another process.
+    #[error("the folder is already open")]
+    InUse,
+    /// A newer library wrote the folder.
+    #[error("a newer version of the app has written this folder: update")]
+    TooNew,
+    /// The device's storage is full; nothing was saved.
+    #[error("the device's storage is full: nothing was saved")]
+    Full,
+    /// What is stored cannot be read as what was written.
+    #[error("the stored data is damaged: {detail}")]
+    Damaged {
+        /// Where.
+        detail: String,
+    },
+    /// Enrol first.
+    #[error("this folder is not enrolled yet")]
+    NotEnrolled,
+    /// One folder is for one person at one organisation.
+    #[error("this folder is enrolled already: open another folder for another person")]
+    AlreadyEnrolled,
+    /// The device does not have it.
+    #[error("this device has no such {what}")]
+    NotHere {
+        /// What was asked for.
+        what: String,
+    },
+    /// The rules do not allow it, or the server has refused it before.
+    #[error("{detail}")]
+    Refused {
+        /// A stable name, as in docs/protocol.md.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+    /// A value breaks a rule.
+    #[error("{field}: {rule}")]
+    Invalid {
+        /// Which field.
+        field: String,
+        /// What is asked of it.
+        rule: String,
+    },
+    /// There is nothing to submit.
+    #[error("there is nothing to submit")]
+    Nothing,
+    /// The server cannot be reached now. Work is safe here; sync again later.
+    #[error("the server cannot be reached: {detail}")]
+    Unreachable {
+        /// What the network said.
+        detail: String,
+    },
+    /// The server has withdrawn this device's access. Unsent work is kept.
+    #[error("this device's access was withdrawn; unsent work is kept here")]
+    Revoked,
+    /// The enrolment code is unknown, used or too old.
+    #[error("the enrolment code is not valid: ask for a new one")]
+    CodeInvalid,
+    /// Server and library do not speak the same protocol version.
+    #[error("the server and this app do not fit: {detail}")]
+    Incompatible {
+        /// Which versions.
+        detail: String,
+    },
+    /// The server's answer was wrong, or forged on its way; nothing of it was applied.
+    #[error("the server's answer was not accepted: {detail}")]
+    BadAnswer {
+        /// What was wrong.
+        detail: String,
+    },
+    /// A sync is running already.
+    #[error("a sync is running already")]
+    Syncing,
+}
+
+impl From<StoreError> for ClientError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::WrongKey => Self::WrongKey,
+            StoreError::InUse => Self::InUse,
+            StoreError::TooNew { .. } => Self::TooNew,
+            StoreError::Full => Self::Full,
+            error => Self::Damaged { detail: error.to_string() },
+        }
+    }
+}
+
+impl From<Invalid> for ClientError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid { field: invalid.field.into(), rule: invalid.rule }
+    }
+}
+
+impl From<PhotoError> for ClientError {
+    fn from(error: PhotoError) -> Self {
+        Self::Invalid { field: "photo".into(), rule: error.to_string() }
+    }
+}
+
+impl From<sync_core::id::InvalidId> for ClientError {
+    fn from(error: sync_core::id::InvalidId) -> Self {
+        Self::Invalid { field: "id".into(), rule: error.to_string() }
+    }
+}
+
+impl From<CommandError<StoreError>> for ClientError {
+    fn from(error: CommandError<StoreError>) -> Self {
+        match error {
+            CommandError::Refused(Refusal::Invalid(invalid)) => invalid.into(),
+            CommandError::Refused(refusal) => {
+                Self::Refused { code: refusal.code().into(), detail: refusal.to_string() }
+            }
+            CommandError::NotHere(what) => Self::NotHere { what: what.into() },
+            CommandError::Stuck { code, detail } => Self::Refused { code, detail },
+            CommandError::Nothing => Self::Nothing,
+            CommandError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A position on the map, WGS84.
+#[derive(Debug, Clone, Copy, PartialEq, uniffi::Record)]
+pub struct Position {
+    /// Degrees east.
+    pub lon: f64,
+    /// Degrees north.
+    pub lat: f64,
+    /// Radius of 68 % confidence in metres.
+    pub accuracy_m: Option<u32>,
+}
+
+impl Position {
+    pub(crate) fn of(geo: &Geo) -> Self {
+        let (lon, lat) = geo.degrees();
+        Self { lon, lat, accuracy_m: geo.accuracy_m }
+    }
+
+    pub(crate) fn geo(&self) -> Result<Geo, Invalid> {
+        Geo::from_degrees(self.lon, self.lat, self.accuracy_m)
+    }
+}
+
+/// Who this device is enrolled for.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Enrolment {
+    /// The organisation's id.
+    pub organisation: String,
+    /// What people call it.
+    pub organisation_name: String,
+    /// The person's id.
+    pub user: String,
+    /// What people call them.
+    pub user_name: String,
+    /// The server's address.
+    pub server: String,
+}
+
+/// A planned call.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct Call {
+    /// Its id.
+    pub id: String,
+    /// The outlet.
+    pub outlet: Outlet,
+    /// The day, such as `2026-03-31`.
+    pub day: String,
+    /// The number of the visit template.
+    pub template: u32,
+    /// Names of the colleagues who share it.
+    pub with: Vec<String>,
+    /// The visit's id, begun or not.
+    pub visit: String,
+    /// Where the visit stands, if anybody has begun it (see [`Visit::status`]).
+    pub status: Option<String>,
+}
+
+/// A store.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct Outlet {
+    /// Its id.
+    pub id: String,
+    /// The name over the door.
+    pub name: String,
+    /// The short customer number.
+    pub code: String,
+    /// Street and number.
+    pub street: String,
+    /// Postal code and town.
+    pub town: String,
+    /// Such as `supermarket`.
+    pub channel: String,
+    /// Where it is.
+    pub position: Option<Position>,
+    /// The planograms of its shelves, by number.
+    pub planograms: Vec<u32>,
+    /// The GTINs that it must always have.
+    pub must_stock: Vec<String>,
+    /// The distributor that serves it.
+    pub distributor: String,
+}
+
+/// A product.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Product {
+    /// Its GTIN, 14 digits.
+    pub gtin: String,
+    /// What the label says.
+    pub name: String,
+    /// Under which brand.
+    pub brand: String,
+    /// In which category.
+    pub category: String,
+    /// The organisation's own.
+    pub own: bool,
+}
+
+/// The drawing of a shelf.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Planogram {
+    /// Its number.
+    pub number: u32,
+    /// Its version on this device.
+    pub version: u32,
+    /// What people call it.
+    pub name: String,
+    /// Width of the whole.
+    pub width_mm: u32,
+    /// Height of the whole.
+    pub height_mm: u32,
+    /// Its shelves.
+    pub shelves: Vec<Shelf>,
+    /// What stands on them.
+    pub positions: Vec<PlannedPosition>,
+}
+
+/// A shelf of a planogram.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Shelf {
+    /// Its number.
+    pub number: u32,
+    /// What people call it.
+    pub name: String,
+    /// Its board's height over the floor.
+    pub y_mm: u32,
+    /// Room above the board.
+    pub height_mm: u32,
+}
+
+/// A product's planned place.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct PlannedPosition {
+    /// Its number.
+    pub number: u32,
+    /// On which shelf.
+    pub shelf: u32,
+    /// Left edge.
+    pub x_mm: u32,
+    /// Width of all facings.
+    pub width_mm: u32,
+    /// What.
+    pub product: Product,
+    /// How many fronts.
+    pub facings: u32,
+}
+
+/// A list of checks.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Template {
+    /// Its number.
+    pub number: u32,
+    /// Its version on this device.
+    pub version: u32,
+    /// What people call it.
+    pub name: String,
+    /// What to look at.
+    pub checks: Vec<Check>,
+}
+
+/// One thing to look at.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Check {
+    /// Its id.
+    pub id: u32,
+    /// A few words.
+    pub title: String,
+    /// A sentence or two.
+    pub help: String,
+    /// Of which kind.
+    pub kind: CheckKind,
+}
+
+/// What a check looks at.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Enum)]
+pub enum CheckKind {
+    /// Each position of the outlet's planograms.
+    Planogram,
+    /// A secondary display.
+    Display {
+        /// Its number.
+        display: u32,
+        /// What people call it.
+        name: String,
+    },
+    /// The shelf prices of these products; of the must-stock list if there are none.
+    Price {
+        /// Their GTINs.
+        gtins: Vec<String>,
+    },
+    /// The presence of these products; of the must-stock list if there are none.
+    Stock {
+        /// Their GTINs.
+        gtins: Vec<String>,
+    },
+    /// A question with options to choose from.
+    Choice {
+        /// The options.
+        options: Vec<String>,
+    },
+    /// A yes or no question.
+    YesNo,
+    /// A question for a whole number.
+    Number,
+    /// A question for words.
+    Text,
+}
+
+/// What an observation is about.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Enum)]
+pub enum Subject {
+    /// A position of a planogram.
+    Position {
+        /// The planogram's number.
+        planogram: u32,
+        /// The position's number.
+        position: u32,
+    },
+    /// A product with a GTIN: own, a competitor's or one that no catalogue has.
+    Product {
+        /// 8, 12, 13 or 14 digits.
+        gtin: String,
+    },
+    /// A product without a readable code.
+    Unlisted {
+        /// What it looks like, in words; empty where the words are not on this device.
+        label: String,
+        /// How the library names it; leave it out when recording.
+        note: Option<String>,
+    },
+    /// A secondary display.
+    Display {
+        /// Its number.
+        display: u32,
+    },
+    /// The outlet as a whole: the subject of questions.
+    Outlet,
+    /// Something that this version of the library does not know.
+    Other,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Enum)]
+pub enum Value {
+    /// At a planogram position.
+    Shelf {
+        /// Visible fronts; zero when it is missing.
+        facings: u32,
+        /// More of it is in the back room.
+        in_stock: bool,
+        /// Where it was found.
+        found: Found,
+    },
+    /// The price on the shelf.
+    Price {
+        /// Integer minor units, such as cents.
+        minor: i64,
+        /// ISO 4217 code.
+        currency: String,
+    },
+    /// Whether it can be bought right now.
+    Stock {
+        /// A shopper can take one.
+        on_shelf: bool,
+        /// Units counted, if they were.
+        units: Option<u32>,
+    },
+    /// A display or promotion is as agreed, or not.
+    Met {
+        /// It is.
+        met: bool,
+    },
+    /// The chosen option, from 0.
+    Choice {
+        /// Which.
+        option: u32,
+    },
+    /// Yes or no.
+    YesNo {
+        /// Yes.
+        yes: bool,
+    },
+    /// A number.
+    Number {
+        /// Which.
+        number: i64,
+    },
+    /// Words.
+    Text {
+        /// They; empty where they are not on this device.
+        text: String,
+    },
+    /// Taken back, with nothing in its place.
+    Withdrawn,
+    /// Something that this version of the library does not know.
+    Other,
+}
+
+/// Where a planned product was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum Found {
+    /// In its planned place, or nowhere.
+    AsPlanned,
+    /// On its shelf, but elsewhere along it.
+    MovedAlong,
+    /// On another shelf.
+    OtherShelf {
+        /// Which.
+        shelf: u32,
+    },
+}
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Observation {
+    /// Which check it answers.
+    pub check: u32,
+    /// About what.
+    pub subject: Subject,
+    /// What was seen.
+    pub value: Value,
+}
+
+/// A photo to attach; made by `Client.add_photo`.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Photo {
+    /// Its SHA-256, in hexadecimal.
+    pub hash: String,
+    /// The check that it is evidence for; `None` for the outlet as a whole.
+    pub check: Option<u32>,
+}
+
+/// A visit as this device knows it.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct Visit {
+    /// Its id.
+    pub id: String,
+    /// The outlet's id.
+    pub outlet: String,
+    /// The outlet's name.
+    pub outlet_name: String,
+    /// `in_progress`, `submitted`, `approved`, `sent_back`, `disputed`, `not_possible` or `abandoned`.
+    pub status: String,
+    /// Names of the people who worked on it.
+    pub people: Vec<String>,
+    /// What was recorded, oldest first.
+    pub recordings: Vec<Recording>,
+    /// The values that hold.
+    pub values: Vec<Held>,
+    /// What reviewers decided, oldest first.
+    pub reviews: Vec<Review>,
+    /// What was said, oldest first.
+    pub thread: Vec<Post>,
+    /// Some of this person's work in it is not submitted.
+    pub unsubmitted: bool,
+}
+
+/// One screen that was written down.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Recording {
+    /// Its id.
+    pub id: String,
+    /// Who wrote it.
+    pub by: String,
+    /// It is this person's own.
+    pub own: bool,
+    /// `start`, `observe`, `not_possible`, `withdraw` or `abandon`.
+    pub act: String,
+    /// How many facts it has.
+    pub observations: u32,
+    /// The hashes of its photos.
+    pub photos: Vec<String>,
+    /// Taken back.
+    pub withdrawn: bool,
+    /// Submitted by its author.
+    pub submitted: bool,
+    /// The server has it on its disk.
+    pub confirmed: bool,
+}
+
+/// A value that holds for a check and subject; several that differ are a conflict.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Held {
+    /// Of which check.
+    pub check: u32,
+    /// About what.
+    pub subject: Subject,
+    /// What people say.
+    pub said: Vec<Said>,
+    /// They differ.
+    pub conflict: bool,
+}
+
+/// What one person says.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Said {
+    /// Who.
+    pub by: String,
+    /// It is this person's own.
+    pub own: bool,
+    /// What.
+    pub value: Value,
+    /// In which recording.
+    pub recording: String,
+}
+
+/// A disagreement that somebody should settle.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Conflict {
+    /// In which visit.
+    pub visit: String,
+    /// At which outlet.
+    pub outlet_name: String,
+    /// What is said.
+    pub held: Held,
+}
+
+/// A reviewer's decision.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Review {
+    /// Its id, for an answer.
+    pub id: String,
+    /// Who decided.
+    pub by: String,
+    /// Approved, or sent back.
+    pub approved: bool,
+    /// Why; empty if nothing was said or the words are not here.
+    pub comment: String,
+    /// No later review knew of it.
+    pub standing: bool,
+}
+
+/// Work that came back.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct SendBack {
+    /// Which visit.
+    pub visit: String,
+    /// At which outlet.
+    pub outlet_name: String,
+    /// Why.
+    pub review: Review,
+}
+
+/// Something said in a visit's thread.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Post {
+    /// Its id.
+    pub id: String,
+    /// Who.
+    pub by: String,
+    /// What; empty where the words are not here.
+    pub text: String,
+    /// The entry that it answers.
+    pub answers: Option<String>,
+}
+
+/// Work that the server has not confirmed yet.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Unconfirmed {
+    /// The visit or outlet: `visit/<id>` or `outlet/<id>`.
+    pub document: String,
+    /// How many recordings and other entries wait.
+    pub entries: u32,
+    /// Why the server refused them, as a stable name; `None` while they only wait.
+    pub refused: Option<String>,
+    /// The refusal in words; empty while they only wait.
+    pub detail: String,
+}
+
+/// What the device has not handed over yet.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Outstanding {
+    /// By document.
+    pub documents: Vec<Unconfirmed>,
+    /// Photos that wait.
+    pub photos: u32,
+    /// Their size.
+    pub photo_bytes: u64,
+}
+
+/// How a sync went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Record)]
+pub struct SyncReport {
+    /// Entries that the server confirmed.
+    pub pushed: u32,
+    /// Entries that the server refused; see `Client.outstanding`.
+    pub refused: u32,
+    /// Records and entries that came.
+    pub pulled: u32,
+    /// Photos that the server confirmed.
+    pub photos: u32,
+    /// It ended early because it was asked to.
+    pub cancelled: bool,
+}
+
+/// What a sync is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum Phase {
+    /// Sending work.
+    Push,
+    /// Fetching what is new.
+    Pull,
+    /// Sending photos.
+    Photos,
+    /// Done.
+    Done,
+}
+
+impl Value {
+    /// For a document; words become a note with this salt.
+    pub(crate) fn to_core(&self, salt: [u8; 16]) -> Result<(visit::Value, Option<Note>), Invalid> {
+        let value = match self {
+            Self::Shelf { facings, in_stock, found } => visit::Value::Shelf {
+                facings: *facings,
+                in_stock: *in_stock,
+                place: match found {
+                    Found::AsPlanned => ShelfPlace::AsPlanned,
+                    Found::MovedAlong => ShelfPlace::MovedAlong,
+                    Found::OtherShelf { shelf } => ShelfPlace::OtherShelf(*shelf),
+                },
+            },
+            Self::Price { minor, currency } => {
+                let currency = currency.parse().map_err(|e| invalid("currency", format!("{e}")))?;
+                visit::Value::Price(Money { minor: *minor, currency })
+            }
+            Self::Stock { on_shelf, units } => {
+                visit::Value::Stock { on_shelf: *on_shelf, units: *units }
+            }
+            Self::Met { met } => visit::Value::Met(*met),
+            Self::Choice { option } => visit::Value::Choice(*option),
+            Self::YesNo { yes } => visit::Value::YesNo(*yes),
+            Self::Number { number } => visit::Value::Number(*number),
+            Self::Withdrawn => visit::Value::Withdrawn,
+            Self::Text { text } => {
+                let note = Note::new(text, salt)?;
+                return Ok((visit::Value::Text(note.digest()), Some(note)));
+            }
+            Self::Other => {
+                return Err(invalid("value", "cannot be one that the library does not know"));
+            }
+        };
+        Ok((value, None))
+    }
+
+    pub(crate) fn of(value: &visit::Value, text: impl Fn(BlobHash) -> String) -> Self {
+        match value {
+            visit::Value::Shelf { facings, in_stock, place } => Self::Shelf {
+                facings: *facings,
+                in_stock: *in_stock,
+                found: match place {
+                    ShelfPlace::AsPlanned => Found::AsPlanned,
+                    ShelfPlace::MovedAlong => Found::MovedAlong,
+                    ShelfPlace::OtherShelf(shelf) => Found::OtherShelf { shelf: *shelf },
+                },
+            },
+            visit::Value::Price(money) => {
+                Self::Price { minor: money.minor, currency: money.currency.as_str().into() }
+            }
+            visit::Value::Stock { on_shelf, units } => {
+                Self::Stock { on_shelf: *on_shelf, units: *units }
+            }
+            visit::Value::Met(met) => Self::Met { met: *met },
+            visit::Value::Choice(option) => Self::Choice { option: *option },
+            visit::Value::YesNo(yes) => Self::YesNo { yes: *yes },
+            visit::Value::Number(number) => Self::Number { number: *number },
+            visit::Value::Text(note) => Self::Text { text: text(*note) },
+            visit::Value::Withdrawn => Self::Withdrawn,
+            visit::Value::Unknown(_) => Self::Other,
+        }
+    }
+}
+
+impl Subject {
+    /// For a document; a label becomes a note with this salt.
+    pub(crate) fn to_core(
+        &self,
+        salt: [u8; 16],
+    ) -> Result<(visit::Subject, Option<Note>), Invalid> {
+        let subject = match self {
+            Self::Position { planogram, position } => {
+                visit::Subject::Position { planogram: *planogram, position: *position }
+            }
+            Self::Product { gtin } => {
+                let gtin: Gtin = gtin.parse().map_err(|e| invalid("gtin", format!("{e}")))?;
+                visit::Subject::Product(gtin)
+            }
+            Self::Unlisted { note: Some(note), .. } => {
+                visit::Subject::Unlisted(note.parse().map_err(|e| invalid("note", format!("{e}")))?)
+            }
+            Self::Unlisted { label, note: None } => {
+                let note = Note::new(label, salt)?;
+                return Ok((visit::Subject::Unlisted(note.digest()), Some(note)));
+            }
+            Self::Display { display } => visit::Subject::Display(*display),
+            Self::Outlet => visit::Subject::Outlet,
+            Self::Other => {
+                return Err(invalid("subject", "cannot be one that the library does not know"));
+            }
+        };
+        Ok((subject, None))
+    }
+
+    pub(crate) fn of(subject: &visit::Subject, text: impl Fn(BlobHash) -> String) -> Self {
+        match subject {
+            visit::Subject::Position { planogram, position } => {
+                Self::Position { planogram: *planogram, position: *position }
+            }
+            visit::Subject::Product(gtin) => Self::Product { gtin: gtin.to_string() },
+            visit::Subject::Unlisted(note) => {
+                Self::Unlisted { label: text(*note), note: Some(note.to_string()) }
+            }
+            visit::Subject::Display(display) => Self::Display { display: *display },
+            visit::Subject::Outlet => Self::Outlet,
+            visit::Subject::Unknown(_) => Self::Other,
+        }
+    }
+}
+
+pub(crate) fn invalid(field: &'static str, rule: impl Into<String>) -> Invalid {
+    Invalid { field, rule: rule.into() }
+}
