@@ -64,6 +64,7 @@ impl Client {
 
     /// This person's calls of a day such as `2026-03-31`; of today, as the device best knows it, if no day
     /// is given. Blocks.
+    #[uniffi::method(default(day = None))]
     pub fn calls(&self, day: Option<String>) -> Result<Vec<Call>, ClientError> {
         let day = day.map(|d| d.parse::<Day>()).transpose()?;
         self.view(|view| {
@@ -104,6 +105,7 @@ impl Client {
     }
 
     /// Outlets whose name, number, street or town contains every word of `text`, by name. Blocks.
+    #[uniffi::method(default(limit = 50))]
     pub fn find_outlets(&self, text: String, limit: u32) -> Result<Vec<Outlet>, ClientError> {
         let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
         self.view(|view| {
@@ -234,6 +236,7 @@ impl Client {
 
     /// Says why a planned call could not be made: `closed`, `refused`, `no_access`, `moved` or `other` (which
     /// needs a note). Returns the visit's id. Blocks; saved when it returns.
+    #[uniffi::method(default(note = None, photos = []))]
     pub fn not_possible(
         &self,
         call: String,
@@ -254,6 +257,7 @@ impl Client {
     /// Writes down one screen: observations, photos or both. Returns the recording's id. A value of this
     /// person's that is here already for the same check and subject is replaced; a colleague's stays beside
     /// it. Blocks; saved when it returns.
+    #[uniffi::method(default(photos = []))]
     pub fn record(
         &self,
         visit: String,
@@ -278,6 +282,7 @@ impl Client {
     /// Makes a photo ready to be attached: upright, at most 1,600 pixels on its longer side, without any
     /// metadata, stored encrypted. Accepts JPEG, PNG and WebP. Blocks for up to a second or two for a large
     /// picture; saved when it returns. It is sent once a recording names it.
+    #[uniffi::method(default(check = None))]
     pub fn add_photo(&self, image: Vec<u8>, check: Option<u32>) -> Result<Photo, ClientError> {
         let prepared = prepare(&image)?;
         let hash = BlobHash(prepared.sha256);
@@ -297,6 +302,7 @@ impl Client {
 
     /// Attaches a photo to a visit as a recording of its own; returns the recording's id. Blocks; saved when
     /// it returns.
+    #[uniffi::method(default(check = None))]
     pub fn attach_photo(
         &self,
         visit: String,
@@ -334,6 +340,7 @@ impl Client {
 
     /// Says something in a visit's thread, in answer to a review or post if one is named. Blocks; saved when
     /// it returns.
+    #[uniffi::method(default(answers = None))]
     pub fn comment(
         &self,
         visit: String,
@@ -366,6 +373,7 @@ impl Client {
 
     /// Reports an outlet that nobody has listed, found in the field; returns the id that it will have.
     /// `near` names a listed outlet of the same territory and distributor. Blocks; saved when it returns.
+    #[uniffi::method(default(note = None, photos = []))]
     pub fn report_outlet(
         &self,
         name: String,
@@ -537,6 +545,7 @@ impl Client {
     /// Hands over what is new here and fetches what is new there, photos last. Async; needs a network.
     /// Capturing goes on meanwhile and is taken along. Ends early, with everything safe, when the network
     /// fails or `cancel` says so; call it again later.
+    #[uniffi::method(default(progress = None, cancel = None))]
     pub async fn sync(
         self: Arc<Self>,
         progress: Option<Arc<dyn Progress>>,

@@ -11,6 +11,7 @@ use crate::store::StoreError;
 
 /// Why something was not done. Nothing of it was.
 #[derive(Debug, thiserror::Error, uniffi::Error)]
+#[uniffi::export(Display)]
 pub enum ClientError {
     /// The key does not open this folder.
     #[error("the key does not open this folder")]
@@ -143,6 +144,7 @@ pub struct Position {
     /// Degrees north.
     pub lat: f64,
     /// Radius of 68 % confidence in metres.
+    #[uniffi(default = None)]
     pub accuracy_m: Option<u32>,
 }
 
@@ -361,6 +363,7 @@ pub enum Subject {
         /// What it looks like, in words; empty where the words are not on this device.
         label: String,
         /// How the library names it; leave it out when recording.
+        #[uniffi(default = None)]
         note: Option<String>,
     },
     /// A secondary display.
@@ -398,6 +401,7 @@ pub enum Value {
         /// A shopper can take one.
         on_shelf: bool,
         /// Units counted, if they were.
+        #[uniffi(default = None)]
         units: Option<u32>,
     },
     /// A display or promotion is as agreed, or not.
@@ -462,6 +466,7 @@ pub struct Photo {
     /// Its SHA-256, in hexadecimal.
     pub hash: String,
     /// The check that it is evidence for; `None` for the outlet as a whole.
+    #[uniffi(default = None)]
     pub check: Option<u32>,
 }
 

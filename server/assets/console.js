@@ -10,12 +10,11 @@
   const ago = (seconds) => {
     const s = Math.abs(seconds);
     if (s < 45) return 'just now';
-    const text = s < 5400 ? `${Math.max(1, Math.round(s / 60))} min` : s < 129600 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} d`;
+    const text = s < 3570 ? `${Math.max(1, Math.round(s / 60))} min` : s < 129600 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} d`;
     return seconds < 0 ? `in ${text}` : `${text} ago`;
   };
   const tellTimes = () => all('time[data-relative]').forEach((t) => {
-    t.title ||= t.textContent.trim();
-    t.textContent = ago((Date.now() - Date.parse(t.dateTime)) / 1000);
+    t.title ||= t.textContent.trim(); t.textContent = ago((Date.now() - Date.parse(t.dateTime)) / 1000);
   });
   tellTimes();
   setInterval(tellTimes, 20_000);
@@ -28,8 +27,10 @@
     || (!getSelection().isCollapsed && main.contains(getSelection().anchorNode));
 
   // ---- swap main: keep what the reader looks at where it is, the focus, open details, sideways scroll
-  const focusKey = (el) => el.id ? `#${CSS.escape(el.id)}` : el.name ? `[name="${CSS.escape(el.name)}"]`
-    : el.getAttribute('href') ? `a[href="${CSS.escape(el.getAttribute('href'))}"]` : null;
+  const focusKey = (el) => { // the element's own id, or its kind, name and address within the nearest id
+    const attribute = ['href', 'name', 'value'].find((a) => el.hasAttribute(a) && el.getAttribute(a));
+    return el.id ? `#${CSS.escape(el.id)}` : `#${CSS.escape(el.closest('[id]').id)} ${el.localName}${attribute ? `[${attribute}="${CSS.escape(el.getAttribute(attribute))}"]` : ''}`;
+  };
   const swap = (page) => {
     const fresh = page.getElementById('main');
     const inMain = main.contains(document.activeElement) && document.activeElement;
@@ -44,10 +45,10 @@
     opened.forEach((id) => { if ($(id)) $(id).open = true; });
     all('.scroll-x, .pg-scroll, .tabs', main).forEach((e, i) => { e.scrollLeft = sideways[i] || 0; });
     if (anchor && $(anchor.id)) scrollBy(0, $(anchor.id).getBoundingClientRect().top - top);
-    const focus = key && main.querySelector(key);
+    const focus = key && document.querySelector(key);
     if (focus) {
       focus.focus({ preventScroll: true });
-      if (caret != null && focus.setSelectionRange) try { focus.setSelectionRange(caret, caret); } catch { /* not a text field */ }
+      if (caret != null) focus.setSelectionRange?.(caret, caret);
     }
     all('tr[id], li[id], figure[id]', main).filter((e) => !known.has(e.id)).forEach((e) => e.classList.add('just-in'));
     all('[data-fresh]', page).forEach((e) => $(e.id)?.replaceWith(e)); // counts in the header
@@ -67,8 +68,8 @@
   };
   const refresh = async (asked) => {
     if ((stale = running || document.hidden)) return;
-    running = true;
     try {
+      running = true;
       const page = await fetchPage();
       if (page && busy() && !asked) bar.hidden = false;
       else if (page) {
@@ -95,9 +96,9 @@
 
   // ---- photos: <a class="photo-frame" data-photo href="full.jpg"> opens in the dialog, the arrow keys leaf through
   const box = $('lightbox');
-  let at = 0;
-  const show = (i) => {
-    const photos = all('a[data-photo]', main);
+  let at = 0, group = 'main'; // leaf within one section; by id, for main may be swapped meanwhile
+  const photosOf = () => all('a[data-photo]', $(group) || main), show = (i) => {
+    const photos = photosOf();
     if (!photos.length) return box.close();
     at = (i + photos.length) % photos.length;
     const img = box.querySelector('img'), text = photos[at].dataset.photo || photos[at].closest('figure')?.querySelector('figcaption')?.innerText || '';
@@ -107,7 +108,7 @@
   };
   document.addEventListener('click', (e) => {
     const link = e.target.closest('a[data-photo]'), way = e.target.closest('[data-leaf]');
-    if (link && box && !e.metaKey && !e.ctrlKey && !e.shiftKey) { e.preventDefault(); show(all('a[data-photo]', main).indexOf(link)); }
+    if (link && box && !e.metaKey && !e.ctrlKey && !e.shiftKey) { e.preventDefault(); group = link.closest('section[id]')?.id || 'main'; show(photosOf().indexOf(link)); }
     else if (way) show(at + Number(way.dataset.leaf));
     else if (e.target.closest('[data-close]') || e.target === box) box.close();
   });

@@ -144,14 +144,14 @@ CREATE TABLE blob (
     PRIMARY KEY (org, hash)
 ) STRICT, WITHOUT ROWID;
 
+-- Photos that are on their way; how far is the length of the file.
 CREATE TABLE upload (
     org        INTEGER NOT NULL,
-    upload     BLOB NOT NULL,
     device     BLOB NOT NULL,
     hash       BLOB NOT NULL,
     length     INTEGER NOT NULL,
-    created_ms INTEGER NOT NULL,
-    PRIMARY KEY (org, upload)
+    expires_ms INTEGER NOT NULL,
+    PRIMARY KEY (org, device, hash)
 ) STRICT, WITHOUT ROWID;
 
 -- People's sign-ins: apart from the catalogue's pseudonyms, and erasable.
@@ -168,8 +168,10 @@ CREATE TABLE session (
     org        INTEGER NOT NULL,
     user       BLOB NOT NULL,
     csrf       TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX session_user ON session (org, user);
 
 CREATE TABLE enrolment (
     code       BLOB PRIMARY KEY,         -- SHA-256 of the one-time code
@@ -178,6 +180,7 @@ CREATE TABLE enrolment (
     expires_ms INTEGER NOT NULL,
     device     BLOB                      -- who has used it
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX enrolment_user ON enrolment (org, user);
 
 CREATE TABLE device (
     org         INTEGER NOT NULL,
@@ -195,3 +198,6 @@ CREATE TABLE device (
     PRIMARY KEY (org, device),
     UNIQUE (org, fingerprint)
 ) STRICT, WITHOUT ROWID;
+
+-- Written and emptied again to see whether the disk takes more.
+CREATE TABLE probe (body BLOB NOT NULL) STRICT;

@@ -4,17 +4,22 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use axum::http::StatusCode;
 use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId};
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{Device, Record};
+use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::wire::{Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
+use crate::blobs::{Arrivals, Blobs};
 use crate::error::Problem;
 use crate::ingest::{ActError, Console, Ingest, Sender, server_device, verify};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::store::log::{Ledger, Org, Organisation};
 use crate::store::{Store, StoreError, accounts, log};
 use crate::world::World;
@@ -26,9 +31,21 @@ pub struct App {
     pub store: Store,
     /// The data folder.
     pub folder: PathBuf,
+    /// The photos that are here.
+    pub blobs: Blobs,
+    /// The photos that are on their way.
+    pub arrivals: Arrivals,
+    /// How often and how many.
+    pub limits: Limits,
+    /// What happened, in numbers.
+    pub metrics: Metrics,
     tenants: RwLock<HashMap<OrgId, Arc<Tenant>>>,
     pokes: broadcast::Sender<Poke>,
+    stopping: watch::Sender<bool>,
 }
+
+/// A device that has asked less than this ago need not be noted as heard of again.
+const SYNCED_STEP_MS: i64 = 5 * 60_000;
 
 /// One organisation, in memory.
 pub struct Tenant {
@@ -75,6 +92,8 @@ impl App {
     /// Opens a data folder, made if it is absent.
     pub async fn open(folder: PathBuf) -> Result<Arc<Self>, StoreError> {
         let store = Store::open(&folder)?;
+        let blobs = Blobs::open(folder.join("blobs"))?;
+        let arrivals = Arrivals::open(folder.join("uploads"))?;
         let tenants = store
             .read(|connection| {
                 log::organisations(connection)?
@@ -84,7 +103,19 @@ impl App {
             })
             .await?;
         let (pokes, _) = broadcast::channel(256);
-        Ok(Arc::new(Self { store, folder, tenants: RwLock::new(tenants), pokes }))
+        let (limits, metrics) = (Limits::default(), Metrics::new(store.write_seconds()));
+        let (tenants, stopping) = (RwLock::new(tenants), watch::Sender::new(false));
+        Ok(Arc::new(Self {
+            store,
+            folder,
+            blobs,
+            arrivals,
+            limits,
+            metrics,
+            tenants,
+            pokes,
+            stopping,
+        }))
     }
 
     /// Every organisation.
@@ -103,18 +134,33 @@ impl App {
         self.pokes.subscribe()
     }
 
-    fn poke(&self, org: OrgId) {
+    pub(crate) fn poke(&self, org: OrgId) {
         let _ = self.pokes.send(Poke { org }); // nobody listens: nobody is poked
+    }
+
+    /// Ends all that goes on by itself, such as live pokes.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Returns once the server is about to stop.
+    pub async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        let _ = stopping.wait_for(|stopping| *stopping).await; // an error: the app itself is gone
     }
 
     /// Makes an organisation with its log and the server's own device in it.
     pub async fn create(&self, id: OrgId, name: &str) -> Result<Arc<Tenant>, StoreError> {
-        let (mut seed, mut instance, mut origin) = ([0; 32], [0; 8], [0; 16]);
+        let (mut seed, mut instance, mut origin, mut salt) = ([0; 32], [0; 8], [0; 16], [0; 16]);
         random(&mut seed);
         random(&mut instance);
         random(&mut origin);
+        random(&mut salt);
         let name = name.to_owned();
         let now = now_ms();
+        let key = Keypair::from_seed(&seed).public();
+        let user = UserId::from_bytes([0; 16]);
+        let device = Record::Device(Device { id: server_device(id), user, key, revoked: false });
         let made = self
             .store
             .write(move |tx| -> Result<_, StoreError> {
@@ -122,24 +168,16 @@ impl App {
                 let org = tx.query_row(next, [], |row| row.get(0))?;
                 let made = Organisation { org, id, name, seed, instance };
                 log::create(tx, &made, LogOrigin::from_bytes(origin), now)?;
+                let mut ledger = Ledger::open(tx, org)?;
+                ledger.append_record(&device, &Audience::Everyone, salt, now)?;
+                ledger.close()?;
                 Ok(made)
             })
             .await?;
-        let tenant = self
-            .store
-            .read({
-                let made = made.clone();
-                move |connection| Tenant::open(&made, connection)
-            })
-            .await?;
-        let tenant = Arc::new(tenant);
+        let opened = self.store.read(move |connection| Tenant::open(&made, connection));
+        let tenant = Arc::new(opened.await?);
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         tenants.insert(id, Arc::clone(&tenant));
-        drop(tenants);
-        let key = tenant.console.keypair.public();
-        let user = UserId::from_bytes([0; 16]);
-        let device = Device { id: server_device(id), user, key, revoked: false };
-        self.write_records(&tenant, vec![Record::Device(device)]).await?;
         Ok(tenant)
     }
 
@@ -211,7 +249,8 @@ impl App {
         Ok(())
     }
 
-    /// Takes a device's push in. When this returns, what was accepted is on the disk.
+    /// Takes a device's push in. When this returns, what was accepted is on the disk; when the device was
+    /// revoked in the meantime, nothing is.
     pub async fn push(
         &self,
         tenant: &Arc<Tenant>,
@@ -219,22 +258,26 @@ impl App {
         push: PushRequest,
         verified: Vec<Option<Outcome>>,
         name: LogHash,
-    ) -> Result<PushReply, StoreError> {
+    ) -> Result<PushReply, Problem> {
         let now = now_ms();
         let writing = Arc::clone(tenant);
+        let sizes: Vec<usize> = push.groups.iter().map(|group| group.changes.len()).collect();
         let outcomes = self
             .store
-            .write(move |tx| -> Result<_, StoreError> {
+            .write(move |tx| -> Result<_, Problem> {
+                if !accounts::pushed(tx, writing.org, sender.device, push.previous, name, now)? {
+                    return Err(Problem::revoked());
+                }
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let world = writing.world();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
                 let outcomes = ingest.push(&sender, &push, verified)?;
-                accounts::pushed(tx, writing.org, sender.device, push.previous, name, now)?;
                 ledger.close()?;
                 Ok(outcomes)
             })
             .await?;
+        self.metrics.push(sizes.into_iter().zip(&outcomes));
         self.poke(tenant.id);
         Ok(PushReply { protocol: PROTOCOL, server_ms: now, push: name, outcomes })
     }
@@ -261,16 +304,20 @@ impl App {
         sender: Sender,
         pull: PullRequest,
     ) -> Result<PullReply, Problem> {
-        let tenant = Arc::clone(tenant);
+        let (tenant, org) = (Arc::clone(tenant), tenant.org);
         let now = now_ms();
+        if tenant.world().rights(sender.user).is_none() {
+            let title = "This person no longer works with the organisation";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "inactive", title)
+                .detail("unsent work stays on the device"));
+        }
         let page = self.store.read(move |connection| {
-            let org = tenant.org;
             let since = match &pull.cursor {
                 Some(cursor) if !log::knows(connection, org, cursor)? => return Ok(None),
                 Some(cursor) => cursor.sequence,
                 None => 0,
             };
-            let known = accounts::newest_push(connection, org, sender.device)?;
+            let (known, synced_ms) = accounts::newest_push(connection, org, sender.device)?;
             let own = (pull.cursor.is_some() && known == pull.pushed).then_some(sender.device);
             let seen = {
                 let world = tenant.world();
@@ -279,16 +326,25 @@ impl App {
                     rights.is_some_and(|r| r.sees(&world.tree, audience))
                 })?
             };
-            log::page(connection, org, since, &seen, own).map(Some)
+            let page = log::page(connection, org, since, &seen, own)?;
+            Ok(Some((page, synced_ms.is_none_or(|synced| now - synced >= SYNCED_STEP_MS))))
         });
-        let Some(page) = page.await? else {
+        let Some((page, long_ago)) = page.await? else {
             return Err(Problem::new(
-                axum::http::StatusCode::CONFLICT,
+                StatusCode::CONFLICT,
                 "cursor_unknown",
                 "The log does not know this cursor",
             )
             .detail("the server was restored; pull again without a cursor, keeping unsent work"));
         };
+        if long_ago {
+            let noted: Result<(), StoreError> =
+                self.store.write(move |tx| accounts::synced(tx, org, sender.device, now)).await;
+            if let Err(error) = noted {
+                tracing::warn!(%error, "a pull could not be noted");
+            }
+        }
+        self.metrics.pull();
         Ok(PullReply {
             protocol: PROTOCOL,
             server_ms: now,

@@ -80,6 +80,23 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing here")
     }
 
+    /// A value breaks a rule that the sender can keep.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This cannot be taken")
+            .detail(detail)
+    }
+
+    /// The device is not trusted any more.
+    pub fn revoked() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "revoked", "This device's access was withdrawn")
+            .detail("unsent work stays on the device; ask a supervisor to enrol it again")
+    }
+
+    /// The server's own fault; the log says more.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed")
+    }
+
     /// Too much of something.
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large")
@@ -104,7 +121,7 @@ impl From<StoreError> for Problem {
             .retry_after(5),
             error => {
                 tracing::error!(%error, "store");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed")
+                Self::internal()
             }
         }
     }
@@ -131,6 +148,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(self); // for who draws it as a page, and for the request log
         response
     }
 }

@@ -44,7 +44,8 @@ fn verify_group(org: OrgId, sender: &Sender, group: &Group) -> Option<Outcome> {
     if !group.changes.iter().all(|c| c.actor.belongs_to(&sender.key)) {
         return Some(quarantined(&Refusal::ForeignActor));
     }
-    let bad = |detail: &str| Outcome::Quarantined { code: "bad_seal".into(), detail: detail.into() };
+    let bad =
+        |detail: &str| Outcome::Quarantined { code: "bad_seal".into(), detail: detail.into() };
     if !group.seals.iter().all(|seal| seal.verify(&sender.key, org, group.document)) {
         return Some(bad("a signature does not verify"));
     }
@@ -118,7 +119,14 @@ impl Ingest<'_, '_> {
                 None => self.group(sender, &push.now, group, &notes)?,
             };
             if let Outcome::Quarantined { code, detail } = &outcome {
-                self.ledger.quarantine(self.org, sender.device, group, code, detail, self.now_ms)?;
+                self.ledger.quarantine(
+                    self.org,
+                    sender.device,
+                    group,
+                    code,
+                    detail,
+                    self.now_ms,
+                )?;
             }
             outcomes.push(outcome);
         }
@@ -213,8 +221,7 @@ impl Ingest<'_, '_> {
         let audience_id = self.ledger.audience(&audience)?;
         for ((change, admitted), times) in fresh.iter().zip(times) {
             let hash = change.hash();
-            let leaf =
-                Leaf::Change { document, change: hash, device, received_ms: self.now_ms };
+            let leaf = Leaf::Change { document, change: hash, device, received_ms: self.now_ms };
             let seal = seals.iter().find(|s| s.head == hash);
             let line = Line::Change { document, change, device, seal, times };
             self.ledger.append(&leaf, self.now_ms, audience_id, line)?;

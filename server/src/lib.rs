@@ -5,8 +5,17 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod blobs;
+pub mod config;
+pub mod demo;
 pub mod error;
 pub mod ingest;
+pub mod init;
+pub mod limits;
+pub mod metrics;
+pub mod people;
+pub mod photo;
+pub mod serve;
 pub mod store;
 pub mod world;
 
@@ -16,8 +25,17 @@ pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
+/// The clock that never jumps, for durations. The only place where the server reads it.
+#[expect(clippy::disallowed_methods, reason = "the shell reads the clock; the core gets it passed")]
+pub fn clock() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 /// Fills `bytes` from the operating system's generator. The only place where the server asks for chance.
-#[expect(clippy::disallowed_methods, reason = "the shell asks for entropy; the core gets it passed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell asks for entropy; the core gets it passed"
+)]
 pub fn random(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system has a random generator");
 }

@@ -1,2 +1,211 @@
-//! The binary.
-fn main() {}
+//! The binary `endcap`: parses the command line and runs.
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use server::app::App;
+use server::config::{Network, ServeConfig};
+use server::init::{Init, init};
+use server::serve::serve;
+use server::store::StoreError;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// Endcap: offline-first field execution, with a sync engine and a console.
+#[derive(Parser)]
+#[command(name = "endcap", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make an organisation and its admin.
+    Init(InitArgs),
+    /// Run the server.
+    Serve(ServeArgs),
+    /// Run the server with a made-up brand whose people are at work.
+    Demo(DemoArgs),
+}
+
+#[derive(Args)]
+struct InitArgs {
+    /// The data folder, made if it is absent
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// The organisation's name
+    #[arg(long, value_name = "NAME")]
+    organisation: String,
+    /// The e-mail address with which the admin signs in
+    #[arg(long, value_name = "EMAIL")]
+    admin_email: String,
+    /// What colleagues call the admin
+    #[arg(long, value_name = "NAME", default_value = "Admin")]
+    admin_name: String,
+    /// Read the admin's password from the first line of the input; without it and without
+    /// ENDCAP_ADMIN_PASSWORD one is made up and shown
+    #[arg(long)]
+    password_stdin: bool,
+    #[arg(long, env = "ENDCAP_ADMIN_PASSWORD", hide = true, hide_env_values = true)]
+    admin_password: Option<String>,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// The data folder, made if it is absent
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Where to listen, in plain HTTP
+    #[arg(long, env = "ENDCAP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// How people and phones reach the server, such as https://endcap.example
+    #[arg(long, env = "ENDCAP_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+    /// A proxy that terminates TLS and is believed about where requests come from; address or network
+    #[arg(long, env = "ENDCAP_TRUST_PROXY", value_name = "ADDRESS", value_delimiter = ',')]
+    trust_proxy: Vec<Network>,
+    /// Answer plain HTTP from other machines: passwords and tokens can be read on the network
+    #[arg(long)]
+    insecure_lan: bool,
+    /// Serve /metrics to everyone rather than to this machine alone
+    #[arg(long)]
+    metrics_open: bool,
+}
+
+#[derive(Args)]
+struct DemoArgs {
+    /// The data folder: made if it is absent, gone on with if it holds a demo
+    #[arg(long, value_name = "DIR", default_value = "endcap-demo")]
+    data: PathBuf,
+    /// Where to listen, in plain HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+/// Why the program ends, in words for who runs it.
+enum Failure {
+    /// The command line asks for something that cannot be.
+    Usage(String),
+    /// It was tried and did not work.
+    Failed(String),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Init(args) => run_init(args).await,
+        Command::Serve(args) => run_serve(args).await,
+        Command::Demo(args) => run_demo(args).await,
+    };
+    let (message, code) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => (message, 2),
+        Err(Failure::Failed(message)) => (message, 1),
+    };
+    eprintln!("error: {message}");
+    ExitCode::from(code)
+}
+
+async fn run_init(args: InitArgs) -> Result<(), Failure> {
+    let mut password = args.admin_password;
+    if args.password_stdin {
+        let mut line = String::new();
+        let read = io::stdin().read_line(&mut line);
+        read.map_err(|error| Failure::Failed(format!("the input cannot be read: {error}")))?;
+        password = Some(line.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    let wanted = Init {
+        data: args.data,
+        organisation: args.organisation,
+        admin_email: args.admin_email,
+        admin_name: args.admin_name,
+        password,
+    };
+    let made_up = init(&wanted).await.map_err(|problem| Failure::Failed(problem.sentence()))?;
+    println!("Made the organisation {} in {}.", wanted.organisation, wanted.data.display());
+    println!("  sign in as  {}", wanted.admin_email);
+    if let Some(password) = made_up {
+        println!("  password    {password}    (shown this once; change it in the console)");
+    }
+    println!("Next: endcap serve --data {}", wanted.data.display());
+    println!("      then open http://127.0.0.1:8080");
+    Ok(())
+}
+
+async fn run_serve(args: ServeArgs) -> Result<(), Failure> {
+    let config = ServeConfig {
+        data: args.data,
+        listen: args.listen,
+        public_url: args.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+        trusted_proxies: args.trust_proxy,
+        insecure_lan: args.insecure_lan,
+        metrics_open: args.metrics_open,
+    };
+    config.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    log_to_stderr("info");
+    if config.insecure_lan {
+        tracing::warn!(
+            "--insecure-lan: PASSWORDS AND TOKENS CROSS THE NETWORK IN THE CLEAR and anyone on it can \
+             take them; never use this with real data"
+        );
+    }
+    let app =
+        App::open(config.data.clone()).await.map_err(|error| cannot_open(&config.data, &error))?;
+    let listen = config.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; choose another with --listen",
+            _ => "",
+        };
+        Failure::Failed(format!("cannot listen on {listen}: {error}{hint}"))
+    })?;
+    let failed = |error: io::Error| Failure::Failed(error.to_string());
+    let shutdown = stop_signal().map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    println!("Endcap {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    if app.tenants().is_empty() {
+        println!("There is no organisation yet: stop this and run `endcap init`.");
+    }
+    serve(app, config, listener, shutdown).await.map_err(failed)
+}
+
+async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
+    log_to_stderr("warn");
+    let shutdown = stop_signal().map_err(|error| Failure::Failed(error.to_string()))?;
+    let demo = server::demo::run(args.data, args.listen, shutdown);
+    demo.await.map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn cannot_open(folder: &Path, error: &StoreError) -> Failure {
+    Failure::Failed(format!("cannot use the data folder {}: {error}", folder.display()))
+}
+
+/// Lines for a terminal, JSON for a machine. `RUST_LOG` says how much.
+fn log_to_stderr(level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        log.with_target(false).init();
+    } else {
+        log.json().flatten_event(true).init();
+    }
+}
+
+/// Ready when the program is asked to stop.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

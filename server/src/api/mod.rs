@@ -1,3 +1,33 @@
 //! What devices speak with: sync, live pokes, enrolment and uploads.
 
+pub mod enrol;
 pub mod sync;
+pub mod uploads;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+
+use crate::app::App;
+use crate::limits::{BODY_TIMEOUT, JSON_BYTES_MAX, REQUEST_TIMEOUT};
+
+/// Everything under `/api/v1`.
+pub fn router() -> Router<Arc<App>> {
+    let sync = Router::new()
+        .route("/push", post(sync::push))
+        .route("/pull", post(sync::pull))
+        .layer(DefaultBodyLimit::max(sync::BODY_BYTES_MAX));
+    let json = Router::new()
+        .route("/enrol", post(enrol::enrol))
+        .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
+    let timed = sync
+        .merge(json)
+        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
+    // Uploads go on for as long as bytes come, and have limits of their own.
+    timed.route("/poke", get(sync::poke)).merge(uploads::router())
+}

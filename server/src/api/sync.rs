@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
+use prometheus_client::metrics::gauge::Gauge;
 use sync_core::id::LogHash;
 use sync_core::wire::{
     MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, from_wire, protocol_of,
@@ -19,8 +20,9 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
 use crate::app::{App, Tenant};
-use crate::auth;
+use crate::auth::Phone;
 use crate::error::Problem;
+use crate::metrics::Way;
 
 /// Longest request body as it is sent.
 pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
@@ -32,10 +34,11 @@ const COMPRESS_LEVEL: i32 = 3;
 /// `POST /api/v1/push`
 pub async fn push(
     State(app): State<Arc<App>>,
+    Phone { tenant, sender }: Phone,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let (tenant, sender) = auth::device(&app, &headers).await?;
+    app.metrics.bytes(Way::In, body.len());
     let bytes = inflate(&headers, body)?;
     check_protocol(&bytes)?;
     let push: PushRequest =
@@ -49,44 +52,77 @@ pub async fn push(
     let name = LogHash::of(&bytes);
     let (push, verified) = app.verify(&tenant, sender, push).await?;
     let reply = app.push(&tenant, sender, push, verified, name).await?;
-    Ok(answer(&headers, to_wire(tenant.id, &reply)))
+    Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
 }
 
 /// `POST /api/v1/pull`
 pub async fn pull(
     State(app): State<Arc<App>>,
+    Phone { tenant, sender }: Phone,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let (tenant, sender) = auth::device(&app, &headers).await?;
+    app.metrics.bytes(Way::In, body.len());
     let bytes = inflate(&headers, body)?;
     check_protocol(&bytes)?;
     let pull: PullRequest =
         from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
     let reply = app.pull(&tenant, sender, pull).await?;
-    Ok(answer(&headers, to_wire(tenant.id, &reply)))
+    Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
 }
 
 /// `GET /api/v1/poke`: a server-sent event for each time that something was written.
 pub async fn poke(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let (tenant, _) = auth::device(&app, &headers).await?;
-    Ok(pokes(&app, &tenant))
+    Phone { tenant, sender }: Phone,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let trusted = Arc::clone(&tenant);
+    let trusted = move || !trusted.world().devices.get(&sender.device).is_none_or(|d| d.revoked);
+    stream(&app, &tenant, trusted)
 }
 
 /// One event a commit of this organisation; those that a slow reader missed fall into one.
 pub fn pokes(
-    app: &App,
+    app: &Arc<App>,
     tenant: &Tenant,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
-    let org = tenant.id;
-    let stream = BroadcastStream::new(app.pokes()).filter_map(move |poke| match poke {
-        Ok(poke) if poke.org != org => None,
-        _ => Some(Ok(Event::default().event("poke").data(""))),
-    });
+    stream(app, tenant, || true)
+}
+
+/// Ends when the server stops, and at the first commit after which the reader is not `trusted`.
+fn stream<F: Fn() -> bool + Send + 'static>(
+    app: &Arc<App>,
+    tenant: &Tenant,
+    trusted: F,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<F>> {
+    let (org, session, stopping) = (tenant.id, Session::open(app), Arc::clone(app));
+    let stream = BroadcastStream::new(app.pokes())
+        .filter(move |poke| !matches!(poke, Ok(poke) if poke.org != org))
+        .take_while(move |_| trusted())
+        .map(move |_| {
+            let _open = &session;
+            Ok(Event::default().event("poke").data(""))
+        });
+    let stream =
+        futures_util::StreamExt::take_until(stream, async move { stopping.stopped().await });
     Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)))
+}
+
+/// Counts a live poke as long as it is open.
+struct Session(Gauge);
+
+impl Session {
+    fn open(app: &App) -> Self {
+        let gauge = app.metrics.pokes.clone();
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 fn check_protocol(bytes: &[u8]) -> Result<(), Problem> {
@@ -130,7 +166,7 @@ fn inflate_zstd(body: &[u8]) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-fn answer(headers: &HeaderMap, bytes: Vec<u8>) -> Response {
+fn answer(app: &App, headers: &HeaderMap, bytes: Vec<u8>) -> Response {
     let accepts = headers
         .get(header::ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
@@ -140,7 +176,9 @@ fn answer(headers: &HeaderMap, bytes: Vec<u8>) -> Response {
         encoded = zstd::bulk::compress(&bytes, COMPRESS_LEVEL).ok();
     }
     let compressed = encoded.is_some();
-    let mut response = Body::from(encoded.unwrap_or(bytes)).into_response();
+    let bytes = encoded.unwrap_or(bytes);
+    app.metrics.bytes(Way::Out, bytes.len());
+    let mut response = Body::from(bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

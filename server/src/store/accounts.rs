@@ -1,16 +1,386 @@
 //! Sign-ins, sessions, enrolment codes and devices.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use sync_core::id::{DeviceId, LogHash, UserId};
+use sync_core::id::{Actor, DeviceId, LogHash, UserId};
 
 use super::StoreError;
 use super::log::Org;
 use crate::ingest::Sender;
 
+/// SHA-256 of a secret that only its holder has: a cookie, a bearer token, a one-time code.
+pub type SecretHash = [u8; 32];
+
+/// What a person signs in to.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// In which organisation.
+    pub org: Org,
+    /// Who.
+    pub user: UserId,
+    /// The password's argon2id hash, if one was set.
+    pub password: Option<String>,
+}
+
+/// The account of a lower-case address.
+pub fn account(connection: &Connection, email: &str) -> Result<Option<Account>, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT org, user, password FROM account WHERE email = ?1")?;
+    let found = query.query_row([email], |row| {
+        let user = UserId::from_bytes(row.get(1)?);
+        Ok(Account { org: row.get(0)?, user, password: row.get(2)? })
+    });
+    Ok(found.optional()?)
+}
+
+/// The hash of a person's password, if the person has one.
+pub fn password(
+    connection: &Connection,
+    org: Org,
+    user: UserId,
+) -> Result<Option<String>, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT password FROM account WHERE org = ?1 AND user = ?2")?;
+    let found = query.query_row(params![org, user.as_bytes()], |row| row.get(0));
+    Ok(found.optional()?.flatten())
+}
+
+/// Everyone's address.
+pub fn emails(connection: &Connection, org: Org) -> Result<HashMap<UserId, String>, StoreError> {
+    let mut query = connection.prepare_cached("SELECT user, email FROM account WHERE org = ?1")?;
+    let rows = query.query_map([org], |row| Ok((UserId::from_bytes(row.get(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Makes an account. False when the address has one already.
+pub fn create_account(
+    tx: &Transaction<'_>,
+    org: Org,
+    user: UserId,
+    email: &str,
+    password: &str,
+) -> Result<bool, StoreError> {
+    let made = tx.execute(
+        "INSERT INTO account (org, user, email, password) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (email) DO NOTHING",
+        params![org, user.as_bytes(), email, password],
+    )?;
+    Ok(made == 1)
+}
+
+/// Replaces a password. False when the person has no account.
+pub fn set_password(
+    tx: &Transaction<'_>,
+    org: Org,
+    user: UserId,
+    password: &str,
+) -> Result<bool, StoreError> {
+    let changed = tx.execute(
+        "UPDATE account SET password = ?3 WHERE org = ?1 AND user = ?2",
+        params![org, user.as_bytes(), password],
+    )?;
+    Ok(changed == 1)
+}
+
+/// A signed-in browser.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// In which organisation.
+    pub org: Org,
+    /// Who.
+    pub user: UserId,
+    /// What its forms carry.
+    pub csrf: String,
+    /// When it began.
+    pub created_ms: i64,
+    /// When it ends unless it is used before.
+    pub expires_ms: i64,
+}
+
+/// Begins a session, and forgets those that ended.
+pub fn open_session(
+    tx: &Transaction<'_>,
+    token: SecretHash,
+    session: &Session,
+) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM session WHERE expires_ms <= ?1", [session.created_ms])?;
+    tx.execute(
+        "INSERT INTO session (token, org, user, csrf, created_ms, expires_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            token,
+            session.org,
+            session.user.as_bytes(),
+            session.csrf,
+            session.created_ms,
+            session.expires_ms,
+        ],
+    )?;
+    Ok(())
+}
+
+/// A session that has not ended.
+pub fn session(
+    connection: &Connection,
+    token: SecretHash,
+    now_ms: i64,
+) -> Result<Option<Session>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT org, user, csrf, created_ms, expires_ms FROM session
+         WHERE token = ?1 AND expires_ms > ?2",
+    )?;
+    let found = query.query_row(params![token, now_ms], |row| {
+        Ok(Session {
+            org: row.get(0)?,
+            user: UserId::from_bytes(row.get(1)?),
+            csrf: row.get(2)?,
+            created_ms: row.get(3)?,
+            expires_ms: row.get(4)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Moves a session's end.
+pub fn extend_session(
+    tx: &Transaction<'_>,
+    token: SecretHash,
+    expires_ms: i64,
+) -> Result<(), StoreError> {
+    tx.execute("UPDATE session SET expires_ms = ?2 WHERE token = ?1", params![token, expires_ms])?;
+    Ok(())
+}
+
+/// Ends a session.
+pub fn close_session(tx: &Transaction<'_>, token: SecretHash) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM session WHERE token = ?1", [token])?;
+    Ok(())
+}
+
+/// Ends a person's sessions but for one.
+pub fn close_sessions(
+    tx: &Transaction<'_>,
+    org: Org,
+    user: UserId,
+    but: Option<SecretHash>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM session WHERE org = ?1 AND user = ?2 AND token IS NOT ?3",
+        params![org, user.as_bytes(), but],
+    )?;
+    Ok(())
+}
+
+/// A one-time code that enrols a device.
+#[derive(Debug, Clone)]
+pub struct Enrolment {
+    /// In which organisation.
+    pub org: Org,
+    /// For whom.
+    pub user: UserId,
+    /// Until when.
+    pub expires_ms: i64,
+    /// Who has used it.
+    pub device: Option<DeviceId>,
+}
+
+/// Keeps a new code; the person's older ones and all that ran out are gone.
+pub fn put_enrolment(
+    tx: &Transaction<'_>,
+    code: SecretHash,
+    enrolment: &Enrolment,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    drop_enrolments(tx, enrolment.org, enrolment.user)?;
+    tx.execute("DELETE FROM enrolment WHERE expires_ms <= ?1", [now_ms])?;
+    tx.execute(
+        "INSERT INTO enrolment (code, org, user, expires_ms) VALUES (?1, ?2, ?3, ?4)",
+        params![code, enrolment.org, enrolment.user.as_bytes(), enrolment.expires_ms],
+    )?;
+    Ok(())
+}
+
+/// Forgets a person's codes.
+pub fn drop_enrolments(tx: &Transaction<'_>, org: Org, user: UserId) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM enrolment WHERE org = ?1 AND user = ?2",
+        params![org, user.as_bytes()],
+    )?;
+    Ok(())
+}
+
+/// A code that has not run out, used or not.
+pub fn enrolment(
+    connection: &Connection,
+    code: SecretHash,
+    now_ms: i64,
+) -> Result<Option<Enrolment>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT org, user, expires_ms, device FROM enrolment WHERE code = ?1 AND expires_ms > ?2",
+    )?;
+    let found = query.query_row(params![code, now_ms], |row| {
+        Ok(Enrolment {
+            org: row.get(0)?,
+            user: UserId::from_bytes(row.get(1)?),
+            expires_ms: row.get(2)?,
+            device: row.get::<_, Option<_>>(3)?.map(DeviceId::from_bytes),
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// A phone as its enrolment and its last sync left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRow {
+    /// Which.
+    pub device: DeviceId,
+    /// Whose.
+    pub user: UserId,
+    /// Its public key.
+    pub key: [u8; 32],
+    /// What its owner calls it.
+    pub label: String,
+    /// Since when.
+    pub enrolled_ms: i64,
+    /// When it was last heard of.
+    pub synced_ms: Option<i64>,
+    /// Since when it is not trusted any more.
+    pub revoked_ms: Option<i64>,
+    /// Pushes that did not follow the newest: signs of a copied store.
+    pub forked: u64,
+}
+
+const DEVICE: &str = "SELECT device, user, key, label, enrolled_ms, synced_ms, revoked_ms, forked
+                      FROM device WHERE org = ?1";
+
+fn device_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeviceRow> {
+    Ok(DeviceRow {
+        device: DeviceId::from_bytes(row.get(0)?),
+        user: UserId::from_bytes(row.get(1)?),
+        key: row.get(2)?,
+        label: row.get(3)?,
+        enrolled_ms: row.get(4)?,
+        synced_ms: row.get(5)?,
+        revoked_ms: row.get(6)?,
+        forked: row.get(7)?,
+    })
+}
+
+/// All devices, the newest first.
+pub fn devices(connection: &Connection, org: Org) -> Result<Vec<DeviceRow>, StoreError> {
+    let mut query =
+        connection.prepare_cached(&format!("{DEVICE} ORDER BY enrolled_ms DESC, device"))?;
+    let rows = query.query_map([org], device_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// One device.
+pub fn device(
+    connection: &Connection,
+    org: Org,
+    device: DeviceId,
+) -> Result<Option<DeviceRow>, StoreError> {
+    let mut query = connection.prepare_cached(&format!("{DEVICE} AND device = ?2"))?;
+    Ok(query.query_row(params![org, device.as_bytes()], device_row).optional()?)
+}
+
+/// The device with this public key.
+pub fn device_by_key(
+    connection: &Connection,
+    org: Org,
+    key: &[u8; 32],
+) -> Result<Option<DeviceRow>, StoreError> {
+    let mut query =
+        connection.prepare_cached(&format!("{DEVICE} AND fingerprint = ?2 AND key = ?3"))?;
+    let found = query.query_row(params![org, Actor::fingerprint(key), key], device_row);
+    Ok(found.optional()?)
+}
+
+/// What became of a try to enrol a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enrolled {
+    /// It is enrolled.
+    Yes,
+    /// The code was used or replaced in the meantime.
+    CodeGone,
+    /// Another device has a key with this fingerprint.
+    FingerprintTaken,
+}
+
+/// Enrols a device with a code.
+pub fn enrol(
+    tx: &Transaction<'_>,
+    org: Org,
+    code: SecretHash,
+    row: &DeviceRow,
+    token: SecretHash,
+) -> Result<Enrolled, StoreError> {
+    if !use_code(tx, code, row.device)? {
+        return Ok(Enrolled::CodeGone);
+    }
+    let made = tx.execute(
+        "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (org, fingerprint) DO NOTHING",
+        params![
+            org,
+            row.device.as_bytes(),
+            row.user.as_bytes(),
+            row.key,
+            Actor::fingerprint(&row.key),
+            token,
+            row.label,
+            row.enrolled_ms,
+        ],
+    )?;
+    Ok(if made == 1 { Enrolled::Yes } else { Enrolled::FingerprintTaken })
+}
+
+/// Uses a code. False when it was used or replaced in the meantime.
+pub fn use_code(
+    tx: &Transaction<'_>,
+    code: SecretHash,
+    device: DeviceId,
+) -> Result<bool, StoreError> {
+    let used = tx.execute(
+        "UPDATE enrolment SET device = ?2 WHERE code = ?1 AND device IS NULL",
+        params![code, device.as_bytes()],
+    )?;
+    Ok(used == 1)
+}
+
+/// Gives a device another token; the one before is worth nothing from now on. False when it is revoked.
+pub fn set_token(
+    tx: &Transaction<'_>,
+    org: Org,
+    device: DeviceId,
+    token: SecretHash,
+) -> Result<bool, StoreError> {
+    let changed = tx.execute(
+        "UPDATE device SET token = ?3 WHERE org = ?1 AND device = ?2 AND revoked_ms IS NULL",
+        params![org, device.as_bytes(), token],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Takes a device's access. False when it had none any more.
+pub fn revoke(
+    tx: &Transaction<'_>,
+    org: Org,
+    device: DeviceId,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let changed = tx.execute(
+        "UPDATE device SET revoked_ms = ?3 WHERE org = ?1 AND device = ?2 AND revoked_ms IS NULL",
+        params![org, device.as_bytes(), now_ms],
+    )?;
+    Ok(changed == 1)
+}
+
 /// A device by the SHA-256 of its token; the flag says that it is revoked.
 pub fn device_by_token(
     connection: &Connection,
-    token: [u8; 32],
+    token: SecretHash,
 ) -> Result<Option<(Org, Sender, bool)>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT org, device, key, user, revoked_ms IS NOT NULL FROM device WHERE token = ?1",
@@ -26,21 +396,37 @@ pub fn device_by_token(
     Ok(found.optional()?)
 }
 
-/// The name of the device's newest push.
+/// The name of the device's newest push, and when it was last heard of.
 pub fn newest_push(
     connection: &Connection,
     org: Org,
     device: DeviceId,
-) -> Result<Option<LogHash>, StoreError> {
+) -> Result<(Option<LogHash>, Option<i64>), StoreError> {
     let mut query = connection
-        .prepare_cached("SELECT last_push FROM device WHERE org = ?1 AND device = ?2")?;
-    let pushes: Option<Vec<u8>> =
-        query.query_row(params![org, device.as_bytes()], |row| row.get(0)).optional()?.flatten();
-    Ok(pushes.and_then(|p| p.get(32..64)?.try_into().ok()).map(LogHash))
+        .prepare_cached("SELECT last_push, synced_ms FROM device WHERE org = ?1 AND device = ?2")?;
+    let found = query.query_row(params![org, device.as_bytes()], |row| {
+        Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?))
+    });
+    let (pushes, synced_ms) = found.optional()?.unwrap_or_default();
+    let newest = pushes.and_then(|p| p.get(32..64)?.try_into().ok()).map(LogHash);
+    Ok((newest, synced_ms))
+}
+
+/// Notes that a device was heard of.
+pub fn synced(
+    tx: &Transaction<'_>,
+    org: Org,
+    device: DeviceId,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE device SET synced_ms = ?3 WHERE org = ?1 AND device = ?2")?
+        .execute(params![org, device.as_bytes(), now_ms])?;
+    Ok(())
 }
 
 /// Notes a push. Each names the one before it; one that follows neither the newest nor, as a retry whose
-/// reply was lost does, the one before that, comes from a copied store.
+/// reply was lost does, the one before that, comes from a copied store. False, and nothing is noted, when
+/// the device is revoked.
 pub fn pushed(
     tx: &Transaction<'_>,
     org: Org,
@@ -48,11 +434,14 @@ pub fn pushed(
     previous: Option<LogHash>,
     name: LogHash,
     now_ms: i64,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let previous = previous.map_or([0; 32], |p| p.0);
-    let pushes: Option<Vec<u8>> = tx
-        .prepare_cached("SELECT last_push FROM device WHERE org = ?1 AND device = ?2")?
-        .query_row(params![org, device.as_bytes()], |row| row.get(0))?;
+    let found = tx
+        .prepare_cached(
+            "SELECT last_push FROM device WHERE org = ?1 AND device = ?2 AND revoked_ms IS NULL",
+        )?
+        .query_row(params![org, device.as_bytes()], |row| row.get::<_, Option<Vec<u8>>>(0));
+    let Some(pushes) = found.optional()? else { return Ok(false) };
     let follows = match &pushes {
         None => true,
         Some(pushes) => pushes.chunks(32).any(|known| known == previous),
@@ -68,5 +457,5 @@ pub fn pushed(
         now_ms,
         i64::from(!follows),
     ])?;
-    Ok(())
+    Ok(true)
 }

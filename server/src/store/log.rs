@@ -44,8 +44,8 @@ pub struct Organisation {
 
 /// All organisations.
 pub fn organisations(connection: &Connection) -> Result<Vec<Organisation>, StoreError> {
-    let mut query =
-        connection.prepare("SELECT org, id, name, seed, instance FROM organisation ORDER BY org")?;
+    let mut query = connection
+        .prepare("SELECT org, id, name, seed, instance FROM organisation ORDER BY org")?;
     let rows = query.query_map([], |row| {
         Ok(Organisation {
             org: row.get(0)?,
@@ -118,9 +118,9 @@ pub fn document(
         let times = from_cbor(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
         held.times.insert(hash, times);
         held.devices.insert(hash, DeviceId::from_bytes(row.get(3)?));
-        held.document.insert(Change::kept(hash, parts)).map_err(|misfit| {
-            StoreError::Damaged(format!("{document}: {misfit}"))
-        })?;
+        held.document
+            .insert(Change::kept(hash, parts))
+            .map_err(|misfit| StoreError::Damaged(format!("{document}: {misfit}")))?;
     }
     Ok(held)
 }
@@ -227,7 +227,9 @@ impl<'a> Ledger<'a> {
         let leaf = Leaf::record(key, &salt, &body, at_ms);
         let sequence = self.append(&leaf, at_ms, audience, Line::Record(key))?;
         self.tx
-            .prepare_cached("INSERT INTO record (org, key, sequence, salt, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .prepare_cached(
+                "INSERT INTO record (org, key, sequence, salt, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
             .execute(params![self.org, key.to_bytes(), sequence, salt, body])?;
         Ok(sequence)
     }
@@ -416,9 +418,8 @@ pub fn page(
             WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3)
          AND (?4 IS NULL OR device IS NOT ?4) ORDER BY sequence"
     ))?;
-    let mut body = tx.prepare_cached(
-        "SELECT body FROM record WHERE org = ?1 AND key = ?2 AND sequence = ?3",
-    )?;
+    let mut body =
+        tx.prepare_cached("SELECT body FROM record WHERE org = ?1 AND key = ?2 AND sequence = ?3")?;
     let mut places: HashMap<DocId, usize> = HashMap::new();
     let mut rows = query.query(params![org, since, upto.sequence, own])?;
     while let Some(row) = rows.next()? {
@@ -466,9 +467,8 @@ pub fn note(
 ) -> Result<Option<Note>, StoreError> {
     let mut query =
         connection.prepare_cached("SELECT salt, text FROM note WHERE org = ?1 AND digest = ?2")?;
-    let note = query.query_row(params![org, digest.0], |row| {
-        Ok(Note { salt: row.get(0)?, text: row.get(1)? })
-    });
+    let note = query
+        .query_row(params![org, digest.0], |row| Ok(Note { salt: row.get(0)?, text: row.get(1)? }));
     Ok(note.optional()?)
 }
 

@@ -6,14 +6,18 @@
 
 pub mod accounts;
 pub mod log;
+pub mod uploads;
 pub mod visits;
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
+use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, oneshot};
+
+use crate::clock;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +93,7 @@ struct Inner {
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
     free: Semaphore,
+    write_seconds: Histogram,
     _lock: File,
 }
 
@@ -120,6 +125,7 @@ impl Store {
                 writer: Mutex::new(Some(writer)),
                 readers: Mutex::new(readers),
                 free: Semaphore::new(READERS),
+                write_seconds: crate::metrics::seconds(),
                 _lock: lock,
             }),
         })
@@ -133,6 +139,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
+        let started = clock();
         let (reply, done) = oneshot::channel::<Result<T, E>>();
         let job: Job = Box::new(move |tx| {
             tx.execute_batch("SAVEPOINT job")?;
@@ -150,7 +157,22 @@ impl Store {
         if !sent {
             return Err(StoreError::Closed.into());
         }
-        done.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        let result = done.await.unwrap_or_else(|_| Err(StoreError::Closed.into()));
+        self.inner.write_seconds.observe(started.elapsed().as_secs_f64());
+        result
+    }
+
+    /// How long writes take, from asking for one until it is on the disk.
+    pub fn write_seconds(&self) -> Histogram {
+        self.inner.write_seconds.clone()
+    }
+
+    /// Whether the disk takes more: tries it.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.write(|tx| {
+            Ok(tx.execute_batch("INSERT INTO probe VALUES (zeroblob(65536)); DELETE FROM probe")?)
+        })
+        .await
     }
 
     /// Runs a query on one of the readers; it sees the newest commit.
@@ -253,10 +275,7 @@ mod tests {
         let store = Store::open(&folder).unwrap();
         let insert = |n: i64, fail: bool| {
             store.write(move |tx| {
-                tx.execute(
-                    "INSERT INTO kpi_day VALUES (1, ?1, x'00', x'00', 'k', 1, 1)",
-                    [n],
-                )?;
+                tx.execute("INSERT INTO kpi_day VALUES (1, ?1, x'00', x'00', 'k', 1, 1)", [n])?;
                 if fail { Err(StoreError::Failed("asked to".into())) } else { Ok(()) }
             })
         };

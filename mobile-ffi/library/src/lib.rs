@@ -1,0 +1,3 @@
+//! mobile-ffi as a C library.
+
+endcap_mobile::uniffi_reexport_scaffolding!();

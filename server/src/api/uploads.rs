@@ -1,0 +1,516 @@
+//! Photos on their way up: a tus 1.0.0 server, and the question which photos are missing.
+//!
+//! An upload is named by what it will be: `/api/v1/uploads/<SHA-256 in hex>`, within the device that sends
+//! it. So there is one for each photo however often a device begins, a device that has forgotten its uploads
+//! finds them again, and nobody sees another's. A photo that is here, by whichever device, is an upload
+//! whose offset is its length.
+//!
+//! Where tus leaves a choice:
+//! - `POST` needs `Upload-Metadata: sha256 <base64 of the 64 hex digits>`; other keys are skipped. It answers
+//!   201 with `Location` and always `Upload-Offset`: what is there already counts, also of the bytes that come
+//!   with the request. It answers 200, and reads no bytes, when the photo is here.
+//! - A request for an upload ends an earlier one that still sends to it. What that one brought counts.
+//! - Bytes that came before a connection was cut count, also when they belong to a `PATCH` with an
+//!   `Upload-Checksum` that could not be checked any more: the whole is checked by its name in the end.
+//! - The last byte is answered when the photo is verified and on the disk. Is that answer lost, `HEAD` tells.
+//! - 460 is `chunk_mismatch` (send the chunk again) or `checksum_mismatch` (the upload is gone).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sync_core::id::{BlobHash, DeviceId, InvalidId};
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use tracing::Instrument;
+
+use crate::app::{App, Tenant};
+use crate::auth;
+use crate::blobs::{Claim, Rendition};
+use crate::error::Problem;
+use crate::limits::BODY_TIMEOUT;
+use crate::now_ms;
+use crate::photo::{self, Unfit, Verified};
+use crate::store::StoreError;
+use crate::store::uploads::{self as rows, Opened, Photo, Upload, UploadId};
+
+/// The version of tus that is spoken.
+pub const TUS: &str = "1.0.0";
+/// Most photos that one question can name.
+pub const ASKED_MAX: usize = 1_000;
+
+const EXTENSIONS: &str = "creation,creation-with-upload,checksum,termination,expiration";
+const OFFSET_STREAM: &str = "application/offset+octet-stream";
+/// What is written and brought to the disk at once: all that a crash can cost.
+const CHUNK_BYTES: usize = 256 << 10;
+const QUESTION_BYTES_MAX: usize = 128 << 10;
+
+const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
+const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
+const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+
+/// `/uploads`, `/uploads/<hash>` and `/photos/missing`, to be nested in `/api/v1`.
+pub fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/uploads", any(uploads))
+        .route("/uploads/{hash}", any(upload))
+        .route("/photos/missing", post(missing))
+        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+}
+
+/// Ends the uploads whose time is over or whose photo came another way, and removes files that belong to
+/// none. To be run at the start and every hour.
+pub async fn sweep(app: &App, now_ms: i64) -> Result<(), StoreError> {
+    let mut found = app.arrivals.list().await?;
+    found.extend(app.store.read(move |connection| rows::stale(connection, now_ms)).await?);
+    for id in found {
+        let Some(claim) = app.arrivals.claim_idle(id) else { continue };
+        if let Standing::Open(_) = standing(app, id, now_ms).await? {
+            continue;
+        }
+        app.store.write(move |tx| rows::close(tx, id)).await?;
+        claim.remove().await?;
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Question {
+    hashes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    missing: Vec<String>,
+}
+
+/// `POST /api/v1/photos/missing`: of `{"hashes": [...]}`, those that are not here, in the order asked.
+async fn missing(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (tenant, _) = sender(&app, &headers).await?;
+    let too_large = || Problem::too_large("ask for 1,000 photos at most");
+    let body = axum::body::to_bytes(body, QUESTION_BYTES_MAX).await.map_err(|_| too_large())?;
+    let question: Question =
+        serde_json::from_slice(&body).map_err(|error| Problem::malformed(error.to_string()))?;
+    if question.hashes.len() > ASKED_MAX {
+        return Err(too_large());
+    }
+    let hashes: Vec<BlobHash> = question
+        .hashes
+        .iter()
+        .map(|hash| hash.parse())
+        .collect::<Result<_, _>>()
+        .map_err(|invalid: InvalidId| Problem::malformed(invalid.to_string()))?;
+    let org = tenant.org;
+    let missing = app.store.read(move |connection| {
+        let here = rows::photo_state(connection, org, &hashes)?;
+        let missing = hashes.iter().filter(|hash| !here.contains_key(hash));
+        Ok(missing.map(|hash| hash.to_string()).collect())
+    });
+    Ok(Json(Answer { missing: missing.await? }).into_response())
+}
+
+async fn uploads(State(app): State<Arc<App>>, request: Request) -> Response {
+    tus(app, None, request).await
+}
+
+async fn upload(
+    State(app): State<Arc<App>>,
+    Path(hash): Path<String>,
+    request: Request,
+) -> Response {
+    tus(app, Some(hash), request).await
+}
+
+/// Answers on a task of its own: what came must reach the disk although nobody waits for the answer.
+async fn tus(app: Arc<App>, name: Option<String>, request: Request) -> Response {
+    let answer = tokio::spawn(dispatch(app, name, request).in_current_span());
+    let failed = |_| Err(StoreError::Failed("an upload was cut short".into()).into());
+    let mut response = answer.await.unwrap_or_else(failed).into_response();
+    let version = HeaderValue::from_static(TUS);
+    if response.status() == StatusCode::PRECONDITION_FAILED {
+        response.headers_mut().insert(TUS_VERSION, version.clone());
+    }
+    response.headers_mut().insert(TUS_RESUMABLE, version);
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, no_store);
+    response
+}
+
+async fn dispatch(
+    app: Arc<App>,
+    name: Option<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (Parts { method, headers, .. }, body) = request.into_parts();
+    let method = match headers.get("x-http-method-override") {
+        Some(other) => Method::from_bytes(other.as_bytes())
+            .map_err(|_| Problem::malformed("X-HTTP-Method-Override is no method"))?,
+        None => method,
+    };
+    if method == Method::OPTIONS {
+        return Ok(capabilities());
+    }
+    if headers.get(TUS_RESUMABLE).is_none_or(|version| version != TUS) {
+        let title = "This server speaks another version of tus";
+        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "tus_unsupported", title)
+            .detail("send Tus-Resumable: 1.0.0"));
+    }
+    let (tenant, device) = sender(&app, &headers).await?;
+    let hash = match name {
+        Some(name) => Some(name.parse().map_err(|_| Problem::not_found())?),
+        None => None,
+    };
+    let exchange = Exchange { app, tenant, device, headers };
+    match (method, hash) {
+        (Method::POST, None) => exchange.create(body).await,
+        (Method::HEAD, Some(hash)) => exchange.look(hash).await,
+        (Method::PATCH, Some(hash)) => exchange.go_on(hash, body).await,
+        (Method::DELETE, Some(hash)) => exchange.end(hash).await,
+        _ => Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "This cannot be done here",
+        )
+        .detail("POST to /uploads; HEAD, PATCH and DELETE an upload")),
+    }
+}
+
+/// The device that asks, within its rate.
+async fn sender(app: &App, headers: &HeaderMap) -> Result<(Arc<Tenant>, DeviceId), Problem> {
+    let (tenant, sender) = auth::device(app, headers).await?;
+    app.limits.upload.check(sender.device, now_ms())?;
+    Ok((tenant, sender.device))
+}
+
+fn capabilities() -> Response {
+    let headers = [
+        (TUS_VERSION, HeaderValue::from_static(TUS)),
+        (HeaderName::from_static("tus-extension"), HeaderValue::from_static(EXTENSIONS)),
+        (HeaderName::from_static("tus-max-size"), HeaderValue::from(photo::BYTES_MAX)),
+        (HeaderName::from_static("tus-checksum-algorithm"), HeaderValue::from_static("sha256")),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// Where an upload stands.
+enum Standing {
+    Here(Photo),
+    Open(Upload),
+    Absent,
+}
+
+async fn standing(app: &App, id: UploadId, now_ms: i64) -> Result<Standing, StoreError> {
+    let read = app.store.read(move |connection| {
+        if let Some(photo) = rows::photo_state(connection, id.org, &[id.hash])?.get(&id.hash) {
+            return Ok(Standing::Here(*photo));
+        }
+        Ok(rows::upload(connection, id, now_ms)?.map_or(Standing::Absent, Standing::Open))
+    });
+    read.await
+}
+
+/// One request of one device.
+struct Exchange {
+    app: Arc<App>,
+    tenant: Arc<Tenant>,
+    device: DeviceId,
+    headers: HeaderMap,
+}
+
+impl Exchange {
+    fn id(&self, hash: BlobHash) -> UploadId {
+        UploadId { org: self.tenant.org, device: self.device, hash }
+    }
+
+    async fn create(&self, body: Body) -> Result<Response, Problem> {
+        let length = number(&self.headers, &UPLOAD_LENGTH)?
+            .ok_or_else(|| Problem::malformed("Upload-Length is missing"))?;
+        if length > photo::BYTES_MAX {
+            return Err(Problem::too_large("a photo has 20 MiB at most"));
+        }
+        if length == 0 {
+            return Err(Problem::malformed("a photo has at least one byte"));
+        }
+        let hash = announced(&self.headers)?;
+        let checksum = checksum(&self.headers)?;
+        let brings = self.brings_bytes()?;
+        let id = self.id(hash);
+        let claim = self.app.arrivals.claim(id).await;
+        let now = now_ms();
+        let located = |mut response| {
+            set(&mut response, header::LOCATION, format!("/api/v1/uploads/{hash}"));
+            response
+        };
+        if let Standing::Here(photo) = standing(&self.app, id, now).await? {
+            return Ok(located(at(StatusCode::OK, photo.bytes, photo.bytes)));
+        }
+        let opened = self.app.store.write(move |tx| rows::open(tx, id, length, now));
+        let upload = match opened.await? {
+            Opened::Again(upload) => upload,
+            Opened::Afresh(upload) => {
+                claim.remove().await?;
+                upload
+            }
+            Opened::TooMany => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                return Err(Problem::new(status, "uploads_open", "Too many uploads are open")
+                    .detail("finish or end some: a device has 64 of 256 MiB in all at most")
+                    .retry_after(60));
+            }
+        };
+        if brings {
+            self.receive(&claim, 0, &upload, body, checksum).await?;
+        }
+        self.progress(StatusCode::CREATED, &claim, &upload).await.map(located)
+    }
+
+    async fn look(&self, hash: BlobHash) -> Result<Response, Problem> {
+        let claim = self.app.arrivals.claim(self.id(hash)).await;
+        let mut response = match standing(&self.app, claim.id(), now_ms()).await? {
+            Standing::Absent => return Err(Problem::not_found()),
+            Standing::Here(photo) => at(StatusCode::OK, photo.bytes, photo.bytes),
+            Standing::Open(upload) => self.progress(StatusCode::OK, &claim, &upload).await?,
+        };
+        let metadata = format!("sha256 {}", STANDARD.encode(hash.to_string()));
+        set(&mut response, UPLOAD_METADATA, metadata);
+        Ok(response)
+    }
+
+    async fn go_on(&self, hash: BlobHash, body: Body) -> Result<Response, Problem> {
+        let offset = number(&self.headers, &UPLOAD_OFFSET)?
+            .ok_or_else(|| Problem::malformed("Upload-Offset is missing"))?;
+        let checksum = checksum(&self.headers)?;
+        if !self.sends_offset_stream() {
+            return Err(unsupported());
+        }
+        let claim = self.app.arrivals.claim(self.id(hash)).await;
+        let (have, upload) = match standing(&self.app, claim.id(), now_ms()).await? {
+            Standing::Absent => return Err(Problem::not_found()),
+            Standing::Here(photo) => (photo.bytes, None),
+            Standing::Open(upload) => (claim.length().await?, Some(upload)),
+        };
+        if offset != have {
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "offset_mismatch",
+                "The upload stands elsewhere",
+            )
+            .detail(format!("the offset is {have}")));
+        }
+        let Some(upload) = upload else {
+            return Ok(at(StatusCode::NO_CONTENT, have, have));
+        };
+        self.receive(&claim, offset, &upload, body, checksum).await?;
+        self.progress(StatusCode::NO_CONTENT, &claim, &upload).await
+    }
+
+    async fn end(&self, hash: BlobHash) -> Result<Response, Problem> {
+        let claim = self.app.arrivals.claim(self.id(hash)).await;
+        let id = claim.id();
+        if !self.app.store.write(move |tx| rows::close(tx, id)).await? {
+            return Err(Problem::not_found());
+        }
+        claim.remove().await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    /// Takes the body in, which begins at `offset`; what is there already is skipped. Whatever came is on
+    /// the disk when this returns, but for a chunk that is refused: of that nothing is.
+    async fn receive(
+        &self,
+        claim: &Claim<'_>,
+        offset: u64,
+        upload: &Upload,
+        body: Body,
+        checksum: Option<[u8; 32]>,
+    ) -> Result<(), Problem> {
+        let too_long = || Problem::too_large("the body goes on past Upload-Length");
+        let room = upload.length.saturating_sub(offset);
+        if number(&self.headers, &header::CONTENT_LENGTH)?.is_some_and(|bytes| bytes > room) {
+            return Err(too_long());
+        }
+        let before = claim.length().await?;
+        let (mut at, mut sum) = (offset, Sha256::new());
+        let mut chunk = Vec::new();
+        let mut body = body.into_data_stream();
+        let ended = loop {
+            let bytes: Bytes = tokio::select! {
+                () = claim.superseded() => break Err(superseded()),
+                () = self.app.stopped() => break Err(StoreError::Closed.into()),
+                next = body.next() => match next {
+                    Some(Ok(bytes)) => bytes,
+                    Some(Err(_)) => break Err(Problem::malformed("the body was cut short")),
+                    None => break Ok(()),
+                },
+            };
+            sum.update(&bytes);
+            let known = before.saturating_sub(at).min(bytes.len() as u64);
+            at += bytes.len() as u64;
+            if at > upload.length {
+                claim.truncate(before).await?;
+                return Err(too_long());
+            }
+            chunk.extend_from_slice(bytes.get(known as usize..).unwrap_or_default());
+            if chunk.len() >= CHUNK_BYTES {
+                claim.append(std::mem::take(&mut chunk)).await?;
+            }
+        };
+        if !chunk.is_empty() {
+            claim.append(chunk).await?;
+        }
+        ended?;
+        if checksum.is_some_and(|expected| sum.finalize()[..] != expected) {
+            claim.truncate(before).await?;
+            return Err(mismatch("chunk_mismatch", "The chunk was damaged on its way")
+                .detail("nothing of it was taken: send it again"));
+        }
+        Ok(())
+    }
+
+    /// Finishes an upload that is whole, and says how far it is.
+    async fn progress(
+        &self,
+        status: StatusCode,
+        claim: &Claim<'_>,
+        upload: &Upload,
+    ) -> Result<Response, Problem> {
+        let have = claim.length().await?;
+        let mut response = at(status, upload.length, have);
+        if have < upload.length {
+            set(&mut response, UPLOAD_EXPIRES, http_date(upload.expires_ms));
+        } else {
+            self.finish(claim).await?;
+        }
+        Ok(response)
+    }
+
+    /// Makes a photo of a whole upload, or ends it when it is none.
+    async fn finish(&self, claim: &Claim<'_>) -> Result<(), Problem> {
+        let (app, org, id) = (&self.app, self.tenant.id, claim.id());
+        let verified = photo::verify(claim.bytes().await?, id.hash).await;
+        let Verified { bytes, width, height, thumbnail } = match verified {
+            Ok(verified) => verified,
+            Err(unfit) => {
+                app.store.write(move |tx| rows::close(tx, id)).await?;
+                claim.remove().await?;
+                return Err(refused(&unfit));
+            }
+        };
+        let arrived_ms = now_ms();
+        let photo = Photo { bytes: bytes.len() as u64, width, height, arrived_ms };
+        app.blobs.put(org, id.hash, Rendition::Thumbnail, thumbnail).await?;
+        app.blobs.put(org, id.hash, Rendition::Original, bytes).await?;
+        app.store.write(move |tx| rows::arrived(tx, id, &photo)).await?;
+        app.poke(org);
+        Ok(claim.remove().await?)
+    }
+
+    fn sends_offset_stream(&self) -> bool {
+        self.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == OFFSET_STREAM)
+    }
+
+    /// Whether a creation brings the first bytes with it.
+    fn brings_bytes(&self) -> Result<bool, Problem> {
+        let length = number(&self.headers, &header::CONTENT_LENGTH)?;
+        let empty = length.unwrap_or(0) == 0;
+        if empty && !self.headers.contains_key(header::TRANSFER_ENCODING) {
+            return Ok(false);
+        }
+        if self.sends_offset_stream() { Ok(true) } else { Err(unsupported()) }
+    }
+}
+
+/// The answer for an upload that stands at `offset`.
+fn at(status: StatusCode, length: u64, offset: u64) -> Response {
+    let headers = [(UPLOAD_LENGTH, length), (UPLOAD_OFFSET, offset)];
+    (status, headers.map(|(name, n)| (name, HeaderValue::from(n)))).into_response()
+}
+
+fn set(response: &mut Response, name: HeaderName, value: String) {
+    let value = HeaderValue::try_from(value).ok();
+    response.headers_mut().extend(value.map(|value| (name, value)));
+}
+
+fn http_date(at_ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
+    let printed = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at);
+    printed.unwrap_or_default()
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .map(Some)
+        .ok_or_else(|| Problem::malformed(format!("{name} is no number")))
+}
+
+/// The hash in `Upload-Metadata`.
+fn announced(headers: &HeaderMap) -> Result<BlobHash, Problem> {
+    let bad =
+        || Problem::malformed("Upload-Metadata needs sha256 with the base64 of 64 hex digits");
+    let metadata = headers.get(UPLOAD_METADATA).and_then(|value| value.to_str().ok());
+    let pairs = metadata.ok_or_else(bad)?.split(',');
+    let mut found = pairs.filter_map(|pair| pair.trim().strip_prefix("sha256 "));
+    let (Some(value), None) = (found.next(), found.next()) else { return Err(bad()) };
+    let hex = STANDARD.decode(value).map_err(|_| bad())?;
+    std::str::from_utf8(&hex).ok().and_then(|hex| hex.parse().ok()).ok_or_else(bad)
+}
+
+/// The SHA-256 in `Upload-Checksum`.
+fn checksum(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
+    let Some(value) = headers.get(UPLOAD_CHECKSUM) else { return Ok(None) };
+    let bad = || Problem::malformed("Upload-Checksum is `sha256` and the base64 of 32 bytes");
+    let value = value.to_str().ok().and_then(|value| value.strip_prefix("sha256 "));
+    let sum = STANDARD.decode(value.ok_or_else(bad)?).map_err(|_| bad())?;
+    Ok(Some(sum.try_into().map_err(|_| bad())?))
+}
+
+fn unsupported() -> Problem {
+    let title = "The content type is not supported";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type_unsupported", title)
+        .detail(format!("use {OFFSET_STREAM}"))
+}
+
+fn superseded() -> Problem {
+    let title = "A newer request goes on with this upload";
+    Problem::new(StatusCode::CONFLICT, "superseded", title).detail("what came was kept")
+}
+
+fn mismatch(code: &str, title: &'static str) -> Problem {
+    let status = StatusCode::from_u16(460).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
+    Problem::new(status, code, title)
+}
+
+fn refused(unfit: &Unfit) -> Problem {
+    let problem = match unfit {
+        Unfit::OtherContent => {
+            mismatch("checksum_mismatch", "The upload is not what was announced")
+        }
+        Unfit::NotAnImage(_) => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not_an_image",
+            "The upload is no photo that can be shown",
+        ),
+    };
+    problem.detail(format!("{unfit}; the upload was removed"))
+}

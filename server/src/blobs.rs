@@ -1,0 +1,327 @@
+//! Photos' bytes on the disk: whole ones under their content's name, and those that are still arriving.
+//!
+//! Every path is built from typed names; none comes from outside.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sync_core::id::{BlobHash, OrgId};
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use crate::random;
+use crate::store::StoreError;
+use crate::store::uploads::UploadId;
+
+/// The whole photos: `<organisation>/<2 hex>/<64 hex>`, with `.thumb.jpg` beside it. Clones share it.
+#[derive(Clone)]
+pub struct Blobs {
+    root: Arc<Root>,
+}
+
+struct Root {
+    folder: PathBuf,
+    /// Held while folders are made, so that nobody takes one for durable before it is.
+    making: Mutex<()>,
+}
+
+/// Which of a photo's two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rendition {
+    /// The file as it was sent.
+    Original,
+    /// A small JPEG without metadata.
+    Thumbnail,
+}
+
+const UNFINISHED: &str = "unfinished";
+
+impl Blobs {
+    /// Opens the folder, made if it is absent, and clears what a crash left half-written in it. Only one
+    /// process at a time may; the store's lock sees to that.
+    pub fn open(folder: PathBuf) -> Result<Self, StoreError> {
+        let unfinished = folder.join(UNFINISHED);
+        make_dir(&folder)?;
+        present(fs::remove_dir_all(&unfinished))?;
+        make_dir(&unfinished)?;
+        Ok(Self { root: Arc::new(Root { folder, making: Mutex::new(()) }) })
+    }
+
+    /// Keeps bytes under a name. When this returns they survive a loss of power; when it fails, what was
+    /// there before still is.
+    pub async fn put(
+        &self,
+        org: OrgId,
+        hash: BlobHash,
+        rendition: Rendition,
+        bytes: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let mut name = [0; 8];
+        random(&mut name);
+        let name = format!("{:016x}", u64::from_be_bytes(name));
+        let unfinished = self.root.folder.join(UNFINISHED).join(name);
+        let path = self.path(org, hash, rendition);
+        let root = Arc::clone(&self.root);
+        blocking(move || {
+            let written = File::create_new(&unfinished)
+                .and_then(|mut file| {
+                    file.write_all(&bytes)?;
+                    file.sync_all()
+                })
+                .and_then(|()| root.make_parent(&path))
+                .and_then(|dir| {
+                    fs::rename(&unfinished, &path)?;
+                    sync_dir(dir)
+                });
+            if written.is_err() {
+                let _ = fs::remove_file(&unfinished); // it is swept at the next start
+            }
+            Ok(written?)
+        })
+        .await
+    }
+
+    /// A photo's bytes, if they are here.
+    pub async fn get(
+        &self,
+        org: OrgId,
+        hash: BlobHash,
+        rendition: Rendition,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path(org, hash, rendition);
+        blocking(move || Ok(present(fs::read(path))?)).await
+    }
+
+    /// Whether a photo is here.
+    pub async fn exists(&self, org: OrgId, hash: BlobHash) -> Result<bool, StoreError> {
+        let path = self.path(org, hash, Rendition::Original);
+        blocking(move || Ok(path.try_exists()?)).await
+    }
+
+    /// Removes a photo and its thumbnail; it is well if they were not here.
+    pub async fn remove(&self, org: OrgId, hash: BlobHash) -> Result<(), StoreError> {
+        let original = self.path(org, hash, Rendition::Original);
+        let thumbnail = self.path(org, hash, Rendition::Thumbnail);
+        blocking(move || {
+            present(fs::remove_file(&original))?;
+            present(fs::remove_file(&thumbnail))?;
+            present(sync_dir(parent(&original)))?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn path(&self, org: OrgId, hash: BlobHash, rendition: Rendition) -> PathBuf {
+        let hex = hash.to_string();
+        let dir = self.root.folder.join(org.to_string()).join(&hex[..2]);
+        match rendition {
+            Rendition::Original => dir.join(hex),
+            Rendition::Thumbnail => dir.join(hex + ".thumb.jpg"),
+        }
+    }
+}
+
+impl Root {
+    fn make_parent<'a>(&self, path: &'a Path) -> io::Result<&'a Path> {
+        let dir = parent(path);
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if !dir.is_dir() {
+            fs::create_dir_all(dir)?;
+            dir.ancestors().skip(1).take(2).try_for_each(sync_dir)?;
+        }
+        Ok(dir)
+    }
+}
+
+/// The files of uploads that are not whole yet. A file's length is how much of it has come.
+pub struct Arrivals {
+    folder: PathBuf,
+    turns: Mutex<HashMap<UploadId, Arc<Turn>>>,
+}
+
+struct Turn {
+    seat: Arc<tokio::sync::Mutex<()>>,
+    newest: watch::Sender<u64>,
+}
+
+/// The sole right to read and write an upload's file, until it is dropped.
+pub struct Claim<'a> {
+    arrivals: &'a Arrivals,
+    id: UploadId,
+    turn: Arc<Turn>,
+    ticket: u64,
+    seat: Option<OwnedMutexGuard<()>>,
+}
+
+impl Arrivals {
+    /// Opens the folder, made if it is absent.
+    pub fn open(folder: PathBuf) -> Result<Self, StoreError> {
+        make_dir(&folder)?;
+        Ok(Self { folder, turns: Mutex::default() })
+    }
+
+    /// Takes an upload over. Whoever holds it hears of that in [`Claim::superseded`], and is waited for: a
+    /// phone that comes back on another network need not wait until its dead connection is noticed.
+    pub async fn claim(&self, id: UploadId) -> Claim<'_> {
+        let mut claim = self.queue(id);
+        claim.seat = Some(Arc::clone(&claim.turn.seat).lock_owned().await);
+        claim
+    }
+
+    /// Takes an upload that nobody holds.
+    pub fn claim_idle(&self, id: UploadId) -> Option<Claim<'_>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.contains_key(&id) {
+            return None;
+        }
+        let turn = Arc::new(Turn::default());
+        let seat = Some(Arc::clone(&turn.seat).try_lock_owned().ok()?);
+        turns.insert(id, Arc::clone(&turn));
+        Some(Claim { arrivals: self, id, turn, ticket: 0, seat })
+    }
+
+    fn queue(&self, id: UploadId) -> Claim<'_> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Arc::clone(turns.entry(id).or_default());
+        let mut ticket = 0;
+        turn.newest.send_modify(|newest| {
+            *newest += 1;
+            ticket = *newest;
+        });
+        Claim { arrivals: self, id, turn, ticket, seat: None }
+    }
+
+    /// Which uploads have a file.
+    pub async fn list(&self) -> Result<Vec<UploadId>, StoreError> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(folder)? {
+                let name = entry?.file_name();
+                found.extend(name.to_str().and_then(|name| name.parse::<UploadId>().ok()));
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { seat: Arc::default(), newest: watch::Sender::new(0) }
+    }
+}
+
+impl Claim<'_> {
+    /// Which upload it is.
+    pub fn id(&self) -> UploadId {
+        self.id
+    }
+
+    /// Waits until another wants the upload.
+    pub async fn superseded(&self) {
+        let mut newest = self.turn.newest.subscribe();
+        let _ = newest.wait_for(|newest| *newest > self.ticket).await; // the sender is held here
+    }
+
+    /// How many bytes have come.
+    pub async fn length(&self) -> Result<u64, StoreError> {
+        let path = self.path();
+        blocking(move || Ok(present(fs::metadata(path))?.map_or(0, |metadata| metadata.len())))
+            .await
+    }
+
+    /// Adds bytes and brings them to the disk; or fails, and nothing was added.
+    pub async fn append(&self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let path = self.path();
+        blocking(move || {
+            let fresh = !path.try_exists()?;
+            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+            let before = file.metadata()?.len();
+            let written = file.write_all(&bytes).and_then(|()| file.sync_data());
+            if written.is_err() {
+                let _ = file.set_len(before); // what is left of them is a part of the upload all the same
+            }
+            written?;
+            if fresh {
+                sync_dir(parent(&path))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets what has come after the first `length` bytes.
+    pub async fn truncate(&self, length: u64) -> Result<(), StoreError> {
+        let path = self.path();
+        blocking(move || {
+            let Some(file) = present(OpenOptions::new().write(true).open(path))? else {
+                return Ok(());
+            };
+            file.set_len(length)?;
+            Ok(file.sync_all()?)
+        })
+        .await
+    }
+
+    /// All that has come.
+    pub async fn bytes(&self) -> Result<Vec<u8>, StoreError> {
+        let path = self.path();
+        blocking(move || Ok(present(fs::read(path))?.unwrap_or_default())).await
+    }
+
+    /// Removes the file.
+    pub async fn remove(&self) -> Result<(), StoreError> {
+        let path = self.path();
+        blocking(move || {
+            present(fs::remove_file(path))?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn path(&self) -> PathBuf {
+        self.arrivals.folder.join(self.id.to_string())
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut turns = self.arrivals.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        self.seat.take();
+        // The map's and this one: nobody else holds or waits.
+        if Arc::strong_count(&self.turn) == 2 {
+            turns.remove(&self.id);
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let run = tokio::task::spawn_blocking(run);
+    run.await.unwrap_or_else(|_| Err(StoreError::Failed("file work was cut short".into())))
+}
+
+fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    sync_dir(parent(dir))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

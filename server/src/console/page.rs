@@ -1,0 +1,170 @@
+//! The frame around every page: header, navigation by role, who is signed in.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sync_core::id::UserId;
+use sync_core::visit::Status;
+
+use super::assets;
+use super::view;
+use crate::app::App;
+use crate::auth::Viewer;
+use crate::error::Problem;
+use crate::store::StoreError;
+use crate::store::pages::{self, Sight};
+
+/// The part of the console that a page belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the part of its name")]
+pub enum Section {
+    Overview,
+    Visits,
+    Outlets,
+    Scorecard,
+    People,
+    Account,
+}
+
+impl Section {
+    const NAV: [(Self, &'static str, &'static str); 5] = [
+        (Self::Overview, "/", "Overview"),
+        (Self::Visits, "/visits", "Visits"),
+        (Self::Outlets, "/outlets", "Outlets"),
+        (Self::Scorecard, "/scorecard", "Scorecard"),
+        (Self::People, "/people", "People"),
+    ];
+}
+
+/// A link of the navigation.
+pub struct Link {
+    /// Where.
+    pub url: &'static str,
+    /// In words.
+    pub name: &'static str,
+    /// The page is in it.
+    pub here: bool,
+    /// How much waits there, in words.
+    pub waiting: Option<String>,
+}
+
+/// What `base.html` needs; a page's template has it as `page`.
+pub struct Page {
+    /// Of the window.
+    pub title: String,
+    /// The organisation's name.
+    pub org: String,
+    /// Who is signed in.
+    pub user: UserId,
+    /// What that person is called.
+    pub name: String,
+    /// As what and where.
+    pub role: String,
+    /// For forms.
+    pub csrf: String,
+    /// The navigation.
+    pub nav: Vec<Link>,
+    /// Follows along while the page is open.
+    pub live: bool,
+}
+
+impl Page {
+    /// The frame of a page for this person.
+    pub async fn new(
+        app: &Arc<App>,
+        viewer: &Viewer,
+        section: Section,
+        title: impl Into<String>,
+    ) -> Result<Self, Problem> {
+        let reviews = viewer.rights.role.reviews();
+        let waiting = if reviews { Some(to_review(app, viewer).await?) } else { None };
+        let waiting = waiting.filter(|n| *n > 0).map(capped);
+        let link = |(part, url, name): (Section, &'static str, &'static str)| {
+            let waiting = waiting.clone().filter(|_| part == Section::Visits);
+            Link { url, name, here: part == section, waiting }
+        };
+        let scope = view::scope_name(&viewer.tenant.world(), viewer.rights.scope);
+        Ok(Self {
+            title: title.into(),
+            org: viewer.tenant.name.clone(),
+            user: viewer.rights.user,
+            name: viewer.name.clone(),
+            role: format!("{}, {scope}", view::role_name(viewer.rights.role)),
+            csrf: viewer.csrf.clone(),
+            nav: Section::NAV.into_iter().map(link).collect(),
+            live: true,
+        })
+    }
+
+    /// The style sheet's address.
+    pub fn css(&self) -> String {
+        assets::CSS.url()
+    }
+
+    /// The script's address.
+    pub fn js(&self) -> String {
+        assets::JS.url()
+    }
+}
+
+async fn to_review(app: &App, viewer: &Viewer) -> Result<u64, StoreError> {
+    let see = sight(viewer);
+    let read = app.store.read(move |c| pages::count_status(c, &see, Status::Submitted));
+    read.await
+}
+
+/// A count in words; past [`pages::COUNT_MAX`] that it is more.
+pub fn capped(count: u64) -> String {
+    if count > pages::COUNT_MAX {
+        format!("{}+", view::number(pages::COUNT_MAX))
+    } else {
+        view::number(count)
+    }
+}
+
+/// Whose eyes a query has.
+pub fn sight(viewer: &Viewer) -> Sight {
+    let (tenant, rights) = (Arc::clone(&viewer.tenant), viewer.rights);
+    Sight::new(viewer.tenant.org, move |audience| rights.sees(&tenant.world().tree, audience))
+}
+
+/// A page as an answer.
+pub fn html(page: &impl Template) -> Result<Response, Problem> {
+    html_as(StatusCode::OK, page)
+}
+
+/// A page as an answer of this status.
+pub fn html_as(status: StatusCode, page: &impl Template) -> Result<Response, Problem> {
+    let body = page.render().map_err(|error| {
+        tracing::error!(%error, "a page could not be drawn");
+        Problem::internal()
+    })?;
+    let kind = HeaderValue::from_static("text/html; charset=utf-8");
+    Ok((status, [(header::CONTENT_TYPE, kind)], body).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    css: String,
+    status: u16,
+    title: &'a str,
+    detail: &'a str,
+    reference: &'a str,
+    sign_in: bool,
+}
+
+/// A problem as a page, for whoever asked for one.
+pub fn error_page(problem: &Problem, reference: &str) -> Option<Response> {
+    let page = ErrorPage {
+        css: assets::CSS.url(),
+        status: problem.status().as_u16(),
+        title: problem.title(),
+        detail: problem.explanation(),
+        reference,
+        sign_in: problem.status() == StatusCode::UNAUTHORIZED,
+    };
+    html_as(problem.status(), &page).ok()
+}

@@ -1,0 +1,143 @@
+//! `endcap demo`: a brand in a folder, and people who really work in it.
+//!
+//! This is the only place of the server that knows the mobile library: the people here go through it as
+//! an app would, with phones of their own, and lose their network for a while.
+
+mod brand;
+mod crew;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sync_core::model::Day;
+use sync_core::model::catalogue::Record;
+use sync_core::model::people::Role;
+use tokio::net::TcpListener;
+
+pub use brand::{BadFixture, Brand};
+
+use crate::app::{App, Tenant};
+use crate::config::{ConfigError, ServeConfig};
+use crate::error::Problem;
+use crate::people;
+use crate::store::StoreError;
+use crate::{now_ms, serve};
+
+/// Everyone in the demo signs in with this.
+pub const PASSWORD: &str = "endcap-demo-2026";
+
+/// Why the demo does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The fixtures.
+    #[error(transparent)]
+    Fixture(#[from] BadFixture),
+    /// The folder.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The address.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The network.
+    #[error("cannot listen on {0}: {1}; choose another address with --listen, such as 127.0.0.1:0")]
+    Listen(SocketAddr, std::io::Error),
+    /// The folder holds something else.
+    #[error("the folder holds another organisation: choose an empty one with --data")]
+    Foreign,
+    /// What a person was to get was refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<Problem> for DemoError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem.sentence())
+    }
+}
+
+/// Loads the demo brand, or brings the one that is there up to `today`: whatever is missing is added.
+pub async fn load(app: &Arc<App>, today: Day) -> Result<Arc<Tenant>, DemoError> {
+    let brand = Brand::read(today)?;
+    let tenant = match app.tenants().into_iter().next() {
+        Some(tenant) if tenant.id == brand.id => tenant,
+        Some(_) => return Err(DemoError::Foreign),
+        None => app.create(brand.id, &brand.name).await?,
+    };
+    let (fresh, last_day) = {
+        let world = tenant.world();
+        (world.outlets.is_empty(), world.calls.values().map(|c| c.day).max())
+    };
+    if fresh {
+        app.write_records(&tenant, brand.records.clone()).await?;
+        for (person, email) in brand.people.iter().filter(|(p, _)| crate::auth::signs_in(p.role)) {
+            people::open_account(app, &tenant, person.id, email, PASSWORD).await?;
+        }
+    }
+    let calls = brand.calls(today, last_day)?;
+    if !calls.is_empty() {
+        app.write_records(&tenant, calls).await?;
+    }
+    Ok(tenant)
+}
+
+/// Publishes the seasonal change of two planograms: from now on phones differ until they sync.
+pub async fn publish_reset(app: &Arc<App>, tenant: &Arc<Tenant>) -> Result<(), DemoError> {
+    let reset = Brand::read(Day::at(now_ms(), "UTC"))?.reset;
+    let news: Vec<Record> = {
+        let world = tenant.world();
+        let older = |record: &Record| match record {
+            Record::Planogram(p) => world.catalogue.planogram(p.number, p.version).is_none(),
+            _ => false,
+        };
+        reset.into_iter().filter(older).collect()
+    };
+    if !news.is_empty() {
+        app.write_records(tenant, news).await?;
+    }
+    Ok(())
+}
+
+/// Loads, serves and lets people work until `shutdown`.
+pub async fn run(
+    data: PathBuf,
+    listen: SocketAddr,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), DemoError> {
+    let config = ServeConfig { listen, ..ServeConfig::local(data.clone()) };
+    config.check()?;
+    let app = App::open(data.clone()).await?;
+    let listener =
+        TcpListener::bind(listen).await.map_err(|error| DemoError::Listen(listen, error))?;
+    let address = listener.local_addr().map_err(|error| DemoError::Listen(listen, error))?;
+    let today = Day::at(now_ms(), "Europe/Dublin");
+    let tenant = load(&app, today).await?;
+    let brand = Brand::read(today)?;
+    greet(&brand, address, &data);
+    let crew = tokio::spawn(crew::work(
+        Arc::clone(&app),
+        Arc::clone(&tenant),
+        brand,
+        format!("http://{address}"),
+        data.join("phones"),
+    ));
+    let served = serve::serve(Arc::clone(&app), config, listener, shutdown).await;
+    crew.abort();
+    let _ = crew.await;
+    served.map_err(|error| DemoError::Listen(listen, error))
+}
+
+fn greet(brand: &Brand, address: SocketAddr, data: &std::path::Path) {
+    println!("\n{} is open at  http://{address}\n", brand.name);
+    println!("Sign in with the password  {PASSWORD}  as");
+    let shown = [Role::Admin, Role::Supervisor, Role::DistributorManager];
+    for role in shown {
+        let first = brand.people.iter().filter(|(p, _)| p.role == role).take(3);
+        for (person, email) in first {
+            let role = person.role.as_str().replace('_', " ");
+            println!("  {email:<42} {}, {role}", person.name);
+        }
+    }
+    println!("\nEight people are out with their phones; their work arrives while you watch.");
+    println!("Data is in {}. Stop with Ctrl-C; the same command goes on.\n", data.display());
+}

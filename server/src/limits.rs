@@ -1,0 +1,180 @@
+//! How often, how many at once, how long and how much.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use sync_core::id::DeviceId;
+use tokio::sync::Semaphore;
+
+use crate::error::Problem;
+use crate::store::accounts::SecretHash;
+
+/// Longest JSON body.
+pub const JSON_BYTES_MAX: usize = 64 * 1024;
+/// Longest form.
+pub const FORM_BYTES_MAX: usize = 64 * 1024;
+/// Requests that are worked on at the same time; one more is told to come back.
+pub const REQUESTS_MAX: usize = 256;
+/// Open connections, idle ones and live pokes among them; one more waits.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Passwords that are hashed at the same time: each takes 19 MiB and a core.
+pub const HASHING_MAX: usize = 2;
+/// A connection that shows no complete request header for this long is closed. Longer than the 60 s for
+/// which common proxies keep an idle connection, so that they are not cut off in the middle of reusing it.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+/// A request body of which nothing arrives for this long is given up.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request that takes longer is given up. Streams are answered once they begin.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// What shutting down leaves to requests that are being worked on.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Every limit that counts.
+pub struct Limits {
+    /// Sign-ins by address.
+    pub sign_in_ip: Rate<IpAddr>,
+    /// Sign-ins by SHA-256 of the account's address, whether it exists or not.
+    pub sign_in_account: Rate<SecretHash>,
+    /// Enrolments by address.
+    pub enrol: Rate<IpAddr>,
+    /// Pushes, pulls and pokes by device.
+    pub sync: Rate<DeviceId>,
+    /// Upload requests by device.
+    pub upload: Rate<DeviceId>,
+    /// Room for requests.
+    pub requests: Arc<Semaphore>,
+    /// Room for hashing passwords.
+    pub hashing: Semaphore,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sign_in_ip: Rate::new(6_000_000, 10),
+            sign_in_account: Rate::new(6_000_000, 10),
+            enrol: Rate::new(6_000_000, 10),
+            sync: Rate::new(50_000, 60),
+            upload: Rate::new(20_000, 200),
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            hashing: Semaphore::new(HASHING_MAX),
+        }
+    }
+}
+
+/// The key under which an address is counted: one household's or attacker's IPv6 network is one.
+pub fn address_key(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
+        ip => ip,
+    }
+}
+
+/// How often each key may do something: `burst` times at once, and once more each interval (GCRA).
+pub struct Rate<K> {
+    interval_us: i64,
+    burst: i64,
+    /// For each key the time at which its whole burst is free again.
+    free_us: Mutex<HashMap<K, i64>>,
+}
+
+/// Keys that are remembered. Past this those that have nothing to wait for are forgotten, and if that is
+/// not enough, those that have least to wait for.
+const KEYS_MAX: usize = 100_000;
+
+impl<K: Eq + Hash> Rate<K> {
+    /// Once an interval, and `burst` times at once.
+    pub fn new(interval_us: i64, burst: i64) -> Self {
+        Self { interval_us, burst, free_us: Mutex::default() }
+    }
+
+    /// Counts one try, or refuses it and says after how long the next makes sense.
+    pub fn check(&self, key: K, now_ms: i64) -> Result<(), Problem> {
+        let now = now_ms.saturating_mul(1_000);
+        let full = now + self.interval_us * self.burst;
+        let mut free_us = self.free_us.lock().unwrap_or_else(PoisonError::into_inner);
+        if free_us.len() >= KEYS_MAX && !free_us.contains_key(&key) {
+            shrink(&mut free_us, now);
+        }
+        let free = free_us.entry(key).or_insert(now);
+        *free = (*free).clamp(now, full); // above `full` only when the clock was set back
+        let next = *free + self.interval_us;
+        if next > full {
+            let wait_s = (next - full + 999_999) / 1_000_000;
+            return Err(rate_limited(u64::try_from(wait_s).unwrap_or(1)));
+        }
+        *free = next;
+        Ok(())
+    }
+}
+
+fn shrink<K: Eq + Hash>(free_us: &mut HashMap<K, i64>, now: i64) {
+    free_us.retain(|_, free| *free > now);
+    if free_us.len() >= KEYS_MAX {
+        let mut times: Vec<i64> = free_us.values().copied().collect();
+        let (_, median, _) = times.select_nth_unstable(KEYS_MAX / 2);
+        let median = *median;
+        free_us.retain(|_, free| *free > median);
+    }
+}
+
+fn rate_limited(seconds: u64) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests")
+        .detail(format!("try again in {seconds} s"))
+        .retry_after(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_one_each_interval() {
+        let rate = Rate::new(6_000_000, 10);
+        let start = 1_700_000_000_000;
+        for _ in 0..10 {
+            assert!(rate.check("a", start).is_ok());
+        }
+        let refused = rate.check("a", start).unwrap_err();
+        assert_eq!((refused.code(), refused.status().as_u16()), ("rate_limited", 429));
+        assert!(rate.check("b", start).is_ok());
+        assert!(rate.check("a", start + 5_999).is_err());
+        assert!(rate.check("a", start + 6_000).is_ok());
+        assert!(rate.check("a", start + 6_000).is_err());
+        assert!((0..10).all(|_| rate.check("a", start + 120_000).is_ok()));
+    }
+
+    #[test]
+    fn a_clock_set_back_locks_nobody_out() {
+        let rate = Rate::new(6_000_000, 10);
+        assert!(rate.check("a", 1_700_000_000_000).is_ok());
+        assert!(rate.check("a", 1_600_000_000_000).is_err(), "as if the burst were used up");
+        assert!(rate.check("a", 1_600_000_006_000).is_ok());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let rate = Rate::new(6_000_000, 10);
+        for key in 0..2 * KEYS_MAX {
+            let _ = rate.check(key, i64::try_from(key).unwrap() / 100);
+        }
+        assert!(rate.free_us.lock().unwrap().len() <= KEYS_MAX);
+        let one_moment = Rate::new(6_000_000, 10);
+        for key in 0..2 * KEYS_MAX {
+            assert!(one_moment.check(key, 0).is_ok());
+        }
+        assert!(one_moment.free_us.lock().unwrap().len() <= KEYS_MAX);
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        let key = |ip: &str| address_key(ip.parse().unwrap());
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
+        assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+    }
+}

@@ -1,0 +1,433 @@
+//! What the console does with people and their phones: lists them, takes people in and lets them go, gives
+//! out enrolment codes, withdraws phones.
+//!
+//! Admins may do everything. Supervisors and distributor managers give out codes and withdraw phones, for
+//! themselves and for those who record in the field within their own scope.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use sync_core::id::{DeviceId, OrgId, TerritoryId, UserId};
+use sync_core::model::catalogue::{Device, Person, Record, Territory};
+use sync_core::model::people::{Rights, Role, Scope};
+
+use crate::app::{App, Tenant};
+use crate::auth::{Viewer, check_password, hash_password, normal_email, secret_hash, signs_in};
+use crate::error::Problem;
+use crate::store::StoreError;
+use crate::store::accounts::{self, DeviceRow, Enrolment};
+use crate::world::World;
+use crate::{now_ms, random};
+
+/// How long an enrolment code can be used.
+pub const CODE_MS: i64 = 24 * 3_600_000;
+
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// A person as the people page shows one.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The catalogue's record.
+    pub person: Person,
+    /// The address to sign in with, if the person has one.
+    pub email: Option<String>,
+    /// All phones ever enrolled, the newest first.
+    pub devices: Vec<DeviceRow>,
+}
+
+/// What a new person is.
+#[derive(Debug, Clone)]
+pub struct NewPerson {
+    /// What colleagues call them.
+    pub name: String,
+    /// As what they work.
+    pub role: Role,
+    /// Where they work.
+    pub scope: Scope,
+    /// To sign in with; needed for those who work in the console, and only for them.
+    pub email: Option<String>,
+}
+
+/// A person who was taken in.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// Who.
+    pub user: UserId,
+    /// The first password, to be shown once.
+    pub password: Option<String>,
+}
+
+/// An enrolment code, to be shown once.
+#[derive(Debug, Clone)]
+pub struct Code {
+    /// Ten characters as `XXXXX-XXXXX`.
+    pub code: String,
+    /// Until when it can be used.
+    pub expires_ms: i64,
+}
+
+/// Whether this viewer gives codes to this person and withdraws the person's phones.
+pub fn manages(world: &World, viewer: &Rights, person: &Person) -> bool {
+    match viewer.role {
+        Role::Admin => true,
+        _ if viewer.user == person.id => true,
+        Role::Supervisor | Role::DistributorManager => {
+            person.role.captures() && holds(world, viewer.scope, person.scope)
+        }
+        Role::Rep | Role::DistributorStaff => false,
+    }
+}
+
+/// Whether one scope lies within another: a distributor within a territory that has all its outlets.
+fn holds(world: &World, outer: Scope, inner: Scope) -> bool {
+    match (outer, inner) {
+        (Scope::Territory(outer), Scope::Territory(inner)) => world.tree.within(inner, outer),
+        (Scope::Distributor(_), _) => outer == inner,
+        (Scope::Territory(outer), Scope::Distributor(distributor)) => {
+            let served = || {
+                let active = world.outlets.values().filter(|outlet| outlet.active);
+                active.filter(|outlet| outlet.distributor == distributor)
+            };
+            served().next().is_some() && served().all(|o| world.tree.within(o.territory, outer))
+        }
+    }
+}
+
+/// Everyone whom the viewer manages, by name.
+pub async fn list(app: &App, viewer: &Viewer) -> Result<Vec<Member>, Problem> {
+    let org = viewer.tenant.org;
+    let read = app.store.read(move |connection| {
+        Ok((accounts::emails(connection, org)?, accounts::devices(connection, org)?))
+    });
+    let (mut emails, rows) = read.await?;
+    let mut devices: HashMap<UserId, Vec<DeviceRow>> = HashMap::new();
+    for row in rows {
+        devices.entry(row.user).or_default().push(row);
+    }
+    let world = viewer.tenant.world();
+    let people = world.people.values().filter(|p| manages(&world, &viewer.rights, p));
+    let mut members: Vec<Member> = people
+        .map(|person| Member {
+            email: emails.remove(&person.id),
+            devices: devices.remove(&person.id).unwrap_or_default(),
+            person: person.clone(),
+        })
+        .collect();
+    members.sort_by_cached_key(|m| (!m.person.active, m.person.name.to_lowercase(), m.person.id));
+    Ok(members)
+}
+
+/// Takes a person in. Admins only. Refuses with `invalid` (422) and `email_taken` (409).
+pub async fn create(app: &App, viewer: &Viewer, new: NewPerson) -> Result<Created, Problem> {
+    require_admin(viewer)?;
+    let NewPerson { name, role, scope, email } = new;
+    let user = fresh_user();
+    let person = Person { id: user, name: name.trim().to_owned(), role, scope, active: true };
+    check_person(&viewer.tenant.world(), &person)?;
+    if !signs_in(role) {
+        app.write_records(&viewer.tenant, vec![Record::Person(person)]).await?;
+        return Ok(Created { user, password: None });
+    }
+    let email = email.as_deref().filter(|email| !email.trim().is_empty());
+    let email = email.ok_or_else(|| Problem::invalid("this role needs an e-mail address"))?;
+    let password = generated_password();
+    let records = vec![Record::Person(person)];
+    write_with_account(app, &viewer.tenant, records, user, email, &password).await?;
+    Ok(Created { user, password: Some(password) })
+}
+
+/// Gives a person of the console an address and a password to sign in with.
+pub async fn open_account(
+    app: &App,
+    tenant: &Arc<Tenant>,
+    user: UserId,
+    email: &str,
+    password: &str,
+) -> Result<(), Problem> {
+    write_with_account(app, tenant, Vec::new(), user, email, password).await
+}
+
+async fn write_with_account(
+    app: &App,
+    tenant: &Arc<Tenant>,
+    records: Vec<Record>,
+    user: UserId,
+    email: &str,
+    password: &str,
+) -> Result<(), Problem> {
+    let email = checked_email(email)?;
+    check_password(password)?;
+    let hash = hash_password(app, password).await?;
+    let org = tenant.org;
+    app.write_records_with(tenant, records, move |ledger| {
+        if accounts::create_account(ledger.tx, org, user, &email, &hash)? {
+            return Ok(());
+        }
+        Err(email_taken())
+    })
+    .await
+}
+
+fn checked_email(email: &str) -> Result<String, Problem> {
+    normal_email(email)
+        .ok_or_else(|| Problem::invalid(format!("`{email}` is not an e-mail address")))
+}
+
+fn email_taken() -> Problem {
+    let title = "Somebody signs in with this e-mail address already";
+    Problem::new(StatusCode::CONFLICT, "email_taken", title)
+}
+
+/// Makes an organisation with the whole of its territory and its first admin. Refuses with
+/// `organisation_exists` and `email_taken` (409) and `invalid` (422), and then makes nothing.
+pub async fn found(
+    app: &App,
+    organisation: &str,
+    admin_name: &str,
+    email: &str,
+    password: &str,
+) -> Result<Arc<Tenant>, Problem> {
+    let (organisation, email) = (organisation.trim(), checked_email(email)?);
+    check_password(password)?;
+    let root = TerritoryId::fresh(unix_ms(), entropy());
+    let territory = Territory { id: root, parent: None, name: organisation.to_owned() };
+    let (id, scope) = (fresh_user(), Scope::Territory(root));
+    let name = admin_name.trim().to_owned();
+    let admin = Person { id, name, role: Role::Admin, scope, active: true };
+    let records = vec![Record::Territory(territory), Record::Person(admin)];
+    for record in &records {
+        record.validate().map_err(|invalid| Problem::invalid(invalid.to_string()))?;
+    }
+    let wanted = email.clone();
+    let taken = app.store.read(move |connection| accounts::account(connection, &wanted));
+    if taken.await?.is_some() {
+        return Err(email_taken());
+    }
+    let tenant = match app.tenants().into_iter().find(|t| t.name == organisation) {
+        None => app.create(OrgId::fresh(unix_ms(), entropy()), organisation).await?,
+        // Left by a try that was cut short.
+        Some(tenant) if tenant.world().people.is_empty() => tenant,
+        Some(_) => {
+            let title = "There is an organisation of this name already";
+            return Err(Problem::new(StatusCode::CONFLICT, "organisation_exists", title));
+        }
+    };
+    write_with_account(app, &tenant, records, id, &email, password).await?;
+    Ok(tenant)
+}
+
+/// Lets a person go or takes one back. Admins only. Who is let go is signed out at once, codes are void,
+/// and phones pull nothing more; what they still push is kept apart.
+pub async fn set_active(
+    app: &App,
+    viewer: &Viewer,
+    user: UserId,
+    active: bool,
+) -> Result<(), Problem> {
+    change(app, viewer, user, |person| person.active = active).await
+}
+
+/// Gives a person another role and scope. Admins only.
+pub async fn set_role(
+    app: &App,
+    viewer: &Viewer,
+    user: UserId,
+    role: Role,
+    scope: Scope,
+) -> Result<(), Problem> {
+    change(app, viewer, user, |person| (person.role, person.scope) = (role, scope)).await
+}
+
+/// Gives a person another name. Admins only.
+pub async fn rename(app: &App, viewer: &Viewer, user: UserId, name: &str) -> Result<(), Problem> {
+    change(app, viewer, user, |person| person.name = name.trim().to_owned()).await
+}
+
+async fn change(
+    app: &App,
+    viewer: &Viewer,
+    user: UserId,
+    edit: impl FnOnce(&mut Person),
+) -> Result<(), Problem> {
+    require_admin(viewer)?;
+    let tenant = &viewer.tenant;
+    let mut person = member(&tenant.world(), user)?;
+    edit(&mut person);
+    check_person(&tenant.world(), &person)?;
+    let (org, then) = (tenant.org, Arc::clone(tenant));
+    let signs_in = person.active && signs_in(person.role);
+    app.write_records_with(tenant, vec![Record::Person(person.clone())], move |ledger| {
+        let is_admin = |p: &Person| p.active && p.role == Role::Admin;
+        if !then.world().people.values().any(is_admin) {
+            return Err(Problem::invalid("the organisation needs an active admin"));
+        }
+        if !signs_in {
+            accounts::close_sessions(ledger.tx, org, user, None)?;
+        }
+        if !person.active {
+            accounts::drop_enrolments(ledger.tx, org, user)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Gives a person a new password, shown once, and ends the person's sessions. A person of the console who
+/// has no account yet gets one with `email`. Admins only.
+pub async fn reset_password(
+    app: &App,
+    viewer: &Viewer,
+    user: UserId,
+    email: Option<&str>,
+) -> Result<String, Problem> {
+    require_admin(viewer)?;
+    let (tenant, password) = (&viewer.tenant, generated_password());
+    let person = member(&tenant.world(), user)?;
+    if !signs_in(person.role) {
+        return Err(Problem::invalid("people of this role work on the phone and have no password"));
+    }
+    if let Some(email) = email.filter(|email| !email.trim().is_empty()) {
+        open_account(app, tenant, user, email, &password).await?;
+        return Ok(password);
+    }
+    let (hash, org) = (hash_password(app, &password).await?, tenant.org);
+    let changed = app.store.write(move |tx| -> Result<bool, StoreError> {
+        accounts::close_sessions(tx, org, user, None)?;
+        accounts::set_password(tx, org, user, &hash)
+    });
+    match changed.await? {
+        true => Ok(password),
+        false => Err(Problem::invalid("this person needs an e-mail address first")),
+    }
+}
+
+/// Gives out a code with which the person enrols one phone. The person's older codes are void.
+pub async fn issue_code(app: &App, viewer: &Viewer, user: UserId) -> Result<Code, Problem> {
+    let person = managed(viewer, user)?;
+    if !person.active {
+        return Err(Problem::invalid("this person no longer works here"));
+    }
+    code_for(app, &viewer.tenant, user).await
+}
+
+/// A code for a person, whoever asks: for the command line and the demo.
+pub async fn code_for(app: &App, tenant: &Tenant, user: UserId) -> Result<Code, Problem> {
+    let (code, now) = (format!("{}-{}", letters(5), letters(5)), now_ms());
+    let hash = code_hash(&code).ok_or_else(Problem::internal)?;
+    let expires_ms = now + CODE_MS;
+    let enrolment = Enrolment { org: tenant.org, user, expires_ms, device: None };
+    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
+        accounts::put_enrolment(tx, hash, &enrolment, now)
+    };
+    app.store.write(write).await?;
+    Ok(Code { code, expires_ms })
+}
+
+/// What is kept of a code, however it was typed; `None` when it cannot be one.
+pub(crate) fn code_hash(code: &str) -> Option<accounts::SecretHash> {
+    let typed = code.chars().filter(|c| !matches!(c, '-' | ' '));
+    let digits: Option<String> = typed
+        .map(|c| match c.to_ascii_uppercase() {
+            'O' => Some('0'),
+            'I' | 'L' => Some('1'),
+            c => u8::try_from(c).is_ok_and(|b| CROCKFORD.contains(&b)).then_some(c),
+        })
+        .collect();
+    digits.filter(|digits| digits.len() == 10).map(|digits| secret_hash(&digits))
+}
+
+/// Withdraws a phone: it pushes and pulls nothing more, from this moment on. What it holds unsent stays
+/// on it.
+pub async fn revoke(app: &App, viewer: &Viewer, device: DeviceId) -> Result<(), Problem> {
+    let (tenant, now) = (&viewer.tenant, now_ms());
+    let org = tenant.org;
+    let row = app.store.read(move |connection| accounts::device(connection, org, device)).await?;
+    let row = row.ok_or_else(Problem::not_found)?;
+    managed(viewer, row.user)?;
+    if row.revoked_ms.is_some() {
+        return Ok(());
+    }
+    let record = Device { id: device, user: row.user, key: row.key, revoked: true };
+    let done = app.write_records_with(tenant, vec![Record::Device(record)], move |ledger| {
+        accounts::revoke(ledger.tx, org, device, now).map_err(Problem::from)
+    });
+    done.await.map(|_| ())
+}
+
+fn require_admin(viewer: &Viewer) -> Result<(), Problem> {
+    viewer.require(|role| role == Role::Admin, "change people")
+}
+
+fn member(world: &World, user: UserId) -> Result<Person, Problem> {
+    world.people.get(&user).cloned().ok_or_else(Problem::not_found)
+}
+
+fn managed(viewer: &Viewer, user: UserId) -> Result<Person, Problem> {
+    let world = viewer.tenant.world();
+    let person = member(&world, user)?;
+    if manages(&world, &viewer.rights, &person) {
+        return Ok(person);
+    }
+    Err(Problem::forbidden("this person works outside your territory or distributor"))
+}
+
+fn check_person(world: &World, person: &Person) -> Result<(), Problem> {
+    Record::Person(person.clone())
+        .validate()
+        .map_err(|invalid| Problem::invalid(invalid.to_string()))?;
+    let known = match person.scope {
+        Scope::Territory(id) => world.territories.contains_key(&id),
+        Scope::Distributor(id) => world.distributors.contains_key(&id),
+    };
+    if known { Ok(()) } else { Err(Problem::invalid("there is no such territory or distributor")) }
+}
+
+fn unix_ms() -> u64 {
+    u64::try_from(now_ms()).unwrap_or(0)
+}
+
+fn entropy() -> [u8; 10] {
+    let mut entropy = [0; 10];
+    random(&mut entropy);
+    entropy
+}
+
+fn fresh_user() -> UserId {
+    UserId::fresh(unix_ms(), entropy())
+}
+
+/// `n` random characters of Crockford's base 32, five bits each.
+fn letters(n: usize) -> String {
+    let mut bytes = vec![0; n];
+    random(&mut bytes);
+    bytes.iter().map(|b| char::from(CROCKFORD[usize::from(b % 32)])).collect()
+}
+
+/// A password of 80 bits that can be read out.
+pub fn generated_password() -> String {
+    (0..4).map(|_| letters(4).to_lowercase()).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_read_however_it_is_typed() {
+        let kept = code_hash("01ABC-DEF89").unwrap();
+        for typed in ["01abc-def89", "oiabcdef89", "OLABC DEF89", " 0-1-A-B-C-D-E-F-8-9 "] {
+            assert_eq!(code_hash(typed), Some(kept), "{typed}");
+        }
+        for bad in ["", "01ABC-DEF8", "01ABC-DEF899", "U1ABC-DEF89", "01ABC-DEF8\u{661}"] {
+            assert_eq!(code_hash(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_generated_has_its_form() {
+        assert_eq!(generated_password().len(), 19);
+        assert_ne!(generated_password(), generated_password());
+        assert!(letters(50).bytes().all(|b| CROCKFORD.contains(&b)));
+    }
+}

@@ -1,0 +1,248 @@
+//! Photos: what a device sent is checked before it counts, and shown only as what it was found to be.
+
+use std::io::Cursor;
+
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use image::codecs::jpeg::JpegEncoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use sync_core::id::BlobHash;
+use tokio::sync::Semaphore;
+
+use crate::app::{App, Tenant};
+use crate::blobs::Rendition;
+use crate::error::Problem;
+use crate::store::StoreError;
+
+/// Largest file that is accepted.
+pub const BYTES_MAX: u64 = 20 << 20;
+/// Most pixels of a picture that is accepted.
+pub const PIXELS_MAX: u64 = 60_000_000;
+/// The longer side of a thumbnail, at most.
+pub const THUMBNAIL_PIXELS_MAX: u32 = 480;
+
+const THUMBNAIL_QUALITY_PERCENT: u8 = 75;
+const DECODED_BYTES_MAX: u64 = 256 << 20;
+
+/// Millions of pixels that are decoded at once: memory, because a progressive JPEG takes 9 bytes for each.
+static DECODING: Semaphore = Semaphore::const_new(64);
+/// What a small picture takes of [`DECODING`]: time, because two busy cores are enough.
+const SHARE_MIN: u32 = 32;
+
+/// A file that is the photo that it was announced to be.
+#[derive(Debug)]
+pub struct Verified {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Pixels from left to right, upright.
+    pub width: u32,
+    /// Pixels from top to bottom, upright.
+    pub height: u32,
+    /// A JPEG that tells nothing but the picture, upright.
+    pub thumbnail: Vec<u8>,
+}
+
+/// Why a file is not the photo that it was announced to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Its content has another SHA-256.
+    #[error("the content has another SHA-256 than was announced")]
+    OtherContent,
+    /// It is no JPEG, PNG or WebP picture, or one that is too large or damaged.
+    #[error("{0}")]
+    NotAnImage(String),
+}
+
+/// Checks a file against its announced hash, decodes it and makes its thumbnail, on a thread of its own.
+pub async fn verify(bytes: Vec<u8>, hash: BlobHash) -> Result<Verified, Unfit> {
+    let panicked = |_| Unfit::NotAnImage("the decoder failed".into());
+    let measured = tokio::task::spawn_blocking(move || {
+        if BlobHash::of(&bytes) != hash {
+            return Err(Unfit::OtherContent);
+        }
+        let pixels = pixels(&bytes)?;
+        Ok((bytes, pixels))
+    });
+    let (bytes, pixels) = measured.await.map_err(panicked)??;
+    let share = u32::try_from(pixels.div_ceil(1_000_000)).unwrap_or(u32::MAX).max(SHARE_MIN);
+    let _share = DECODING.acquire_many(share).await; // it is never closed
+    let decoded = tokio::task::spawn_blocking(move || {
+        let (picture, orientation) = decode(&bytes)?;
+        let (mut width, mut height) = (picture.width(), picture.height());
+        if turned(orientation) {
+            (width, height) = (height, width);
+        }
+        Ok(Verified { thumbnail: thumbnail(picture, orientation)?, bytes, width, height })
+    });
+    decoded.await.map_err(panicked)?
+}
+
+/// How many pixels its header promises, if that is acceptable.
+fn pixels(bytes: &[u8]) -> Result<u64, Unfit> {
+    let (width, height) = reader(bytes)?.into_dimensions().map_err(unfit)?;
+    match u64::from(width) * u64::from(height) {
+        pixels @ 1..=PIXELS_MAX => Ok(pixels),
+        _ => Err(Unfit::NotAnImage("it has no pixels, or more than 60 million".into())),
+    }
+}
+
+fn reader(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, Unfit> {
+    let Some(format) = accepted(bytes) else {
+        return Err(Unfit::NotAnImage("it is no JPEG, PNG or WebP file".into()));
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits());
+    Ok(reader)
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(DECODED_BYTES_MAX);
+    limits
+}
+
+fn accepted(bytes: &[u8]) -> Option<ImageFormat> {
+    image::guess_format(bytes)
+        .ok()
+        .filter(|format| matches!(format, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP))
+}
+
+fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Unfit> {
+    let mut decoder = reader(bytes)?.into_decoder().map_err(unfit)?;
+    limits().reserve(decoder.total_bytes()).map_err(unfit)?;
+    // Unreadable EXIF is no reason to refuse the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    Ok((DynamicImage::from_decoder(decoder).map_err(unfit)?, orientation))
+}
+
+fn turned(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+fn thumbnail(picture: DynamicImage, orientation: Orientation) -> Result<Vec<u8>, Unfit> {
+    let side = THUMBNAIL_PIXELS_MAX;
+    let mut small = match picture.width().max(picture.height()) > side {
+        true => picture.thumbnail(side, side),
+        false => picture,
+    };
+    small.apply_orientation(orientation);
+    let mut jpeg = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut jpeg, THUMBNAIL_QUALITY_PERCENT);
+    DynamicImage::from(small.into_rgb8()).write_with_encoder(encoder).map_err(unfit)?;
+    Ok(jpeg)
+}
+
+fn unfit(error: ImageError) -> Unfit {
+    Unfit::NotAnImage(error.to_string())
+}
+
+/// Sends a photo or its thumbnail. That the viewer may see it is for the caller to know.
+pub async fn serve(app: &App, tenant: &Tenant, hash: BlobHash, thumb: bool) -> Response {
+    let rendition = if thumb { Rendition::Thumbnail } else { Rendition::Original };
+    let bytes = match app.blobs.get(tenant.id, hash, rendition).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Problem::not_found().into_response(),
+        Err(error) => return Problem::from(error).into_response(),
+    };
+    let Some(format) = accepted(&bytes) else {
+        let damaged = StoreError::Damaged(format!("the photo {hash}"));
+        return Problem::from(damaged).into_response();
+    };
+    let mut response = bytes.into_response();
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, format.to_mime_type()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_DISPOSITION, "inline"),
+        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let tag = format!("\"{hash}{}\"", if thumb { "-thumb" } else { "" });
+    headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+
+    fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// `jpeg` with an EXIF block that says how it is turned, and where it was taken.
+    fn turned_by(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+        let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01".to_vec();
+        exif.extend([1, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]);
+        exif.extend(b"\0\0\0\0GPS-PLANTED");
+        let mut out = jpeg[..2].to_vec();
+        out.extend([0xff, 0xe1]);
+        out.extend((exif.len() as u16 + 2).to_be_bytes());
+        out.extend(exif);
+        out.extend(&jpeg[2..]);
+        out
+    }
+
+    /// `png` with a header, and its checksum, that promises another size and depth of RGBA.
+    fn promising(png: &[u8], width: u32, height: u32, bits: u8) -> Vec<u8> {
+        let mut png = png.to_vec();
+        png[16..20].copy_from_slice(&width.to_be_bytes());
+        png[20..24].copy_from_slice(&height.to_be_bytes());
+        png[24..26].copy_from_slice(&[bits, 6]);
+        let bit = |crc: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| bit(crc));
+        let crc = !png[12..29].iter().fold(!0, byte);
+        png[29..33].copy_from_slice(&crc.to_be_bytes());
+        png
+    }
+
+    async fn check(bytes: &[u8]) -> Result<Verified, Unfit> {
+        verify(bytes.to_vec(), BlobHash::of(bytes)).await
+    }
+
+    #[tokio::test]
+    async fn a_photo_gets_an_upright_thumbnail_without_metadata() {
+        let half = RgbImage::from_fn(960, 480, |x, _| Rgb([if x < 480 { 250 } else { 5 }; 3]));
+        let jpeg = encoded(half, ImageFormat::Jpeg);
+        for (orientation, size, bright) in [(1, (960, 480), (9, 9)), (8, (480, 960), (9, 470))] {
+            let bytes = turned_by(&jpeg, orientation);
+            let made = check(&bytes).await.unwrap();
+            assert_eq!((made.width, made.height), size);
+            assert!(!made.thumbnail.windows(3).any(|w| w == b"GPS" || w == b"Exi"));
+            let small = image::load_from_memory(&made.thumbnail).unwrap().into_luma8();
+            assert_eq!(small.dimensions(), (size.0 / 2, size.1 / 2));
+            assert!(small[bright].0[0] > 200);
+        }
+        for format in [ImageFormat::Png, ImageFormat::WebP] {
+            let made = check(&encoded(RgbImage::new(300, 1), format)).await.unwrap();
+            assert_eq!((made.width, made.height), (300, 1));
+        }
+    }
+
+    #[tokio::test]
+    async fn other_content_and_other_files_are_unfit() {
+        let jpeg = encoded(RgbImage::new(9, 9), ImageFormat::Jpeg);
+        let other = verify(jpeg.clone(), BlobHash::of(b"other")).await;
+        assert_eq!(other.unwrap_err(), Unfit::OtherContent);
+        let mut wide = jpeg.clone();
+        let frame = wide.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+        wide[frame + 5..frame + 9].fill(0xff);
+        let png = encoded(RgbImage::new(90, 90), ImageFormat::Png);
+        let bomb = promising(&png, 65_535, 65_535, 8);
+        let deep = promising(&png, 7_000, 6_000, 16);
+        for bytes in [&b""[..], b"GIF89a\x01\0\x01\0\0\0\0", b"<svg/>", &jpeg[..9], &png[..60]] {
+            assert!(matches!(check(bytes).await, Err(Unfit::NotAnImage(_))), "{}", bytes.len());
+        }
+        for (bytes, why) in [(wide, "60 million"), (bomb, "60 million"), (deep, "limit")] {
+            let unfit = check(&bytes).await.unwrap_err();
+            assert!(unfit.to_string().contains(why), "{unfit}");
+        }
+    }
+}

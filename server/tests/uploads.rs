@@ -1,0 +1,914 @@
+//! Photos on their way up, over real connections to the real routes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::io::Cursor;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::http::{StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::{DynamicImage, ImageFormat, RgbImage};
+use rusqlite::params;
+use server::api::uploads::{router, sweep};
+use server::app::{App, Tenant};
+use server::blobs::Rendition;
+use server::error::Problem;
+use server::photo;
+use server::store::StoreError;
+use server::store::uploads::{self, LIFETIME_MS, OPEN_MAX, UploadId};
+use server::{now_ms, random};
+use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, VisitId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const OFFSET_STREAM: (&str, &str) = ("Content-Type", "application/offset+octet-stream");
+
+/// A server in a folder of its own, with one organisation and the devices `a` and `b`.
+struct World {
+    folder: PathBuf,
+    app: Arc<App>,
+    tenant: Arc<Tenant>,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+struct Reply {
+    status: u16,
+    headers: HashMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let mut name = [0; 8];
+        random(&mut name);
+        let name = format!("endcap-uploads-{:016x}", u64::from_be_bytes(name));
+        let world = Self::open(std::env::temp_dir().join(name)).await;
+        for name in ["a", "b"] {
+            let org = world.tenant.org;
+            let insert = world.app.store.write(move |tx| -> Result<(), StoreError> {
+                tx.execute(
+                    "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms)
+                     VALUES (?1, ?2, ?3, zeroblob(32), ?4, ?5, ?6, 0)",
+                    params![
+                        org,
+                        device(name).as_bytes(),
+                        [0_u8; 16],
+                        name.as_bytes(),
+                        LogHash::of(token(name).as_bytes()).0,
+                        name,
+                    ],
+                )?;
+                Ok(())
+            });
+            insert.await.unwrap();
+        }
+        world
+    }
+
+    async fn open(folder: PathBuf) -> Self {
+        let app = App::open(folder.clone()).await.unwrap();
+        let known = app.tenants().pop();
+        let tenant = match known {
+            Some(tenant) => tenant,
+            None => app.create(OrgId::from_bytes([7; 16]), "Nordic Oats").await.unwrap(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().nest("/api/v1", router()).with_state(Arc::clone(&app));
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            let stopped = async move { drop(stopped.await) };
+            axum::serve(listener, routes).with_graceful_shutdown(stopped).await.unwrap();
+        });
+        Self { folder, app, tenant, address, stop, serving }
+    }
+
+    /// Stops the server and starts another one in the same folder.
+    async fn restart(self) -> Self {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap();
+        self.app.store.close();
+        assert_eq!(Arc::strong_count(&self.app), 1);
+        drop((self.app, self.tenant));
+        Self::open(self.folder).await
+    }
+
+    async fn close(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap();
+        self.app.store.close();
+        std::fs::remove_dir_all(self.folder).unwrap();
+    }
+
+    /// Sends a request's head and these bytes, which may be fewer than it promises.
+    async fn begin(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        bytes: &[u8],
+    ) -> TcpStream {
+        let mut all = BTreeMap::from([("Tus-Resumable", "1.0.0"), ("Connection", "close")]);
+        let (bearer, length) = (format!("Bearer {}", token(who)), bytes.len().to_string());
+        all.insert("Authorization", &bearer);
+        if !headers.iter().any(|(name, _)| *name == "Transfer-Encoding") {
+            all.insert("Content-Length", &length);
+        }
+        all.extend(headers.iter().copied());
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: endcap\r\n");
+        for (name, value) in all {
+            if !value.is_empty() {
+                head += &format!("{name}: {value}\r\n");
+            }
+        }
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        let _ = stream.write_all(bytes).await; // the answer may come before all is sent
+        stream
+    }
+
+    async fn send(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        bytes: &[u8],
+    ) -> Reply {
+        Reply::read(self.begin(who, method, path, headers, bytes).await).await
+    }
+
+    async fn create(&self, who: &str, photo: &[u8], first: &[u8]) -> Reply {
+        let (length, metadata) = (photo.len().to_string(), metadata(BlobHash::of(photo)));
+        let headers = [("Upload-Length", &*length), ("Upload-Metadata", &*metadata), OFFSET_STREAM];
+        let headers = if first.is_empty() { &headers[..2] } else { &headers };
+        self.send(who, "POST", "/api/v1/uploads", headers, first).await
+    }
+
+    async fn patch(&self, who: &str, path: &str, offset: usize, bytes: &[u8]) -> Reply {
+        let offset = offset.to_string();
+        let headers = [OFFSET_STREAM, ("Upload-Offset", &*offset)];
+        self.send(who, "PATCH", path, &headers, bytes).await
+    }
+
+    async fn head(&self, who: &str, path: &str) -> Reply {
+        self.send(who, "HEAD", path, &[], &[]).await
+    }
+
+    async fn get(&self, photo: &[u8], rendition: Rendition) -> Option<Vec<u8>> {
+        self.app.blobs.get(self.tenant.id, BlobHash::of(photo), rendition).await.unwrap()
+    }
+
+    /// Names of the files of uploads that are not whole.
+    fn arriving(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.join("uploads")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn arriving_file(&self, who: &str, hash: BlobHash) -> PathBuf {
+        let id = UploadId { org: self.tenant.org, device: device(who), hash };
+        self.folder.join("uploads").join(id.to_string())
+    }
+
+    /// How many rows there are of uploads that are not whole.
+    async fn open_uploads(&self) -> u64 {
+        let count = self.app.store.read(|connection| {
+            Ok(connection.query_row("SELECT count(*) FROM upload", [], |row| row.get(0))?)
+        });
+        count.await.unwrap()
+    }
+
+    async fn missing(&self, hashes: &[String]) -> Reply {
+        let body = serde_json::json!({ "hashes": hashes }).to_string();
+        self.send("a", "POST", "/api/v1/photos/missing", &[], body.as_bytes()).await
+    }
+}
+
+impl Reply {
+    async fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a whole reply");
+        let (head, body) = (std::str::from_utf8(&bytes[..head]).unwrap(), &bytes[head + 4..]);
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_lowercase(), value.to_owned())
+        });
+        Self { status, headers: headers.collect(), body: body.to_vec() }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    fn offset(&self) -> usize {
+        self.header("upload-offset").parse().unwrap()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn problem(&self) -> (u16, String) {
+        let kind = self.json()["type"].as_str().unwrap().to_owned();
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        (self.status, kind.strip_prefix("urn:endcap:problem:").unwrap().to_owned())
+    }
+
+    #[track_caller]
+    fn refused(&self, status: u16, code: &str) {
+        assert_eq!(self.problem(), (status, code.to_owned()));
+        assert_eq!(self.header("tus-resumable"), "1.0.0");
+    }
+}
+
+fn token(who: &str) -> String {
+    format!("token of {who}")
+}
+
+fn device(who: &str) -> DeviceId {
+    DeviceId::derived(&[1; 16], who.as_bytes())
+}
+
+fn metadata(hash: BlobHash) -> String {
+    format!("filename c2hlbGYuanBn,sha256 {}", STANDARD.encode(hash.to_string()))
+}
+
+fn location(photo: &[u8]) -> String {
+    format!("/api/v1/uploads/{}", BlobHash::of(photo))
+}
+
+fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.into().write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// A JPEG of this size that does not compress well; each seed gives another.
+fn drawn(side: u32, seed: u32) -> Vec<u8> {
+    let picture = RgbImage::from_fn(side, side, |x, y| {
+        let n = (x * 31 + y * 17 + seed).wrapping_mul(2_654_435_761);
+        image::Rgb([(n >> 24) as u8, (n >> 16) as u8, (x ^ y) as u8])
+    });
+    encoded(picture, ImageFormat::Jpeg)
+}
+
+/// `png` with a header, and its checksum, that promises four thousand million pixels.
+fn bomb(png: &[u8]) -> Vec<u8> {
+    let mut png = png.to_vec();
+    png[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
+    let bit = |crc: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| bit(crc));
+    let crc = !png[12..29].iter().fold(!0, byte);
+    png[29..33].copy_from_slice(&crc.to_be_bytes());
+    png
+}
+
+/// A shelf photograph where there is one, or else a drawn picture.
+fn photograph() -> Vec<u8> {
+    photographs().pop().unwrap_or_else(|| drawn(348, 1))
+}
+
+fn photographs() -> Vec<Vec<u8>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/photos");
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "jpg"));
+    paths.sort();
+    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// Each test has a world of its own, which is gone afterwards.
+async fn within<F: Future<Output = World>>(test: impl FnOnce(World) -> F) {
+    test(World::new().await).await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_upload() {
+    within(async |world| {
+        let photo = photograph();
+        let mut pokes = world.app.pokes();
+        let created = world.create("a", &photo, &[]).await;
+        assert_eq!((created.status, created.offset()), (201, 0));
+        let path = created.header("location");
+        assert_eq!(path, location(&photo));
+        let expires = created.header("upload-expires");
+        assert!(expires.len() == 29 && expires.ends_with(" GMT"), "{expires}");
+
+        let asked = world.head("a", path).await;
+        assert_eq!((asked.status, asked.offset()), (200, 0));
+        assert_eq!(asked.header("upload-length"), photo.len().to_string());
+        assert_eq!(asked.header("upload-metadata"), &metadata(BlobHash::of(&photo))[22..]);
+        assert_eq!(asked.header("cache-control"), "no-store");
+        assert!(world.get(&photo, Rendition::Original).await.is_none());
+
+        let sent = world.patch("a", path, 0, &photo).await;
+        assert_eq!((sent.status, sent.offset()), (204, photo.len()));
+        assert_eq!(sent.header("tus-resumable"), "1.0.0");
+        assert_eq!(pokes.try_recv().unwrap().org, world.tenant.id);
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        let thumb = world.get(&photo, Rendition::Thumbnail).await.unwrap();
+        let (thumb, whole) =
+            (image::load_from_memory(&thumb).unwrap(), image::load_from_memory(&photo).unwrap());
+        assert!(thumb.width() <= 480 && thumb.height() <= 480);
+        assert!(world.arriving().is_empty());
+        assert_eq!(world.open_uploads().await, 0);
+
+        let (org, hash) = (world.tenant.org, BlobHash::of(&photo));
+        let absent = BlobHash::of(b"another");
+        let state = world
+            .app
+            .store
+            .read(move |connection| uploads::photo_state(connection, org, &[absent, hash]));
+        let state = state.await.unwrap();
+        assert_eq!(state.len(), 1);
+        assert_eq!((state[&hash].width, state[&hash].height), (whole.width(), whole.height()));
+        assert_eq!(state[&hash].bytes, photo.len() as u64);
+
+        let asked = world.head("a", path).await;
+        assert_eq!((asked.status, asked.offset()), (200, photo.len()));
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_photograph_at_once() {
+    within(async |world| {
+        let mut photos = photographs();
+        photos.extend((0..4).map(|seed| drawn(1_600, seed)));
+        let world = Arc::new(world);
+        let mut sending = Vec::new();
+        for (n, photo) in photos.iter().cloned().enumerate() {
+            let world = Arc::clone(&world);
+            let who = ["a", "b"][n % 2];
+            sending.push(tokio::spawn(async move {
+                let sent = world.create(who, &photo, &photo).await;
+                assert_eq!((sent.status, sent.offset()), (201, photo.len()));
+            }));
+        }
+        for sent in sending {
+            sent.await.unwrap();
+        }
+        for photo in &photos {
+            assert_eq!(world.get(photo, Rendition::Original).await.as_ref(), Some(photo));
+            assert!(world.get(photo, Rendition::Thumbnail).await.is_some());
+        }
+        Arc::into_inner(world).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_brings_the_first_bytes() {
+    within(async |world| {
+        let photo = photograph();
+        let created = world.create("a", &photo, &photo[..1_000]).await;
+        assert_eq!((created.status, created.offset()), (201, 1_000));
+        // The answer was lost and the device begins again: what is there already is skipped.
+        let again = world.create("a", &photo, &photo[..1_500]).await;
+        assert_eq!((again.status, again.offset()), (201, 1_500));
+        let again = world.create("a", &photo, &photo[..1_200]).await;
+        assert_eq!((again.status, again.offset()), (201, 1_500));
+        let sent = world.patch("a", &location(&photo), 1_500, &photo[1_500..]).await;
+        assert_eq!(sent.status, 204);
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+
+        let kind = [("Upload-Length", "9"), ("Upload-Metadata", &metadata(BlobHash::of(b"x")))];
+        let other = world.send("a", "POST", "/api/v1/uploads", &kind, b"x").await;
+        other.refused(415, "media_type_unsupported");
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_connection_loses_nothing_that_came() {
+    within(async |world| {
+        let photo = drawn(1_600, 1);
+        let path = location(&photo);
+        assert!(photo.len() > 600_000);
+        world.create("a", &photo, &[]).await;
+        let checksum = format!("sha256 {}", STANDARD.encode(BlobHash::of(&photo).0));
+        let mut offset = 0;
+        for upto in [300_001, 600_000] {
+            let (from, length) = (offset.to_string(), (photo.len() - offset).to_string());
+            let mut headers =
+                vec![OFFSET_STREAM, ("Upload-Offset", &*from), ("Content-Length", &*length)];
+            if offset == 0 {
+                headers.push(("Upload-Checksum", &checksum));
+            }
+            let mut stream = world.begin("a", "PATCH", &path, &headers, &photo[offset..upto]).await;
+            stream.shutdown().await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            offset = world.head("a", &path).await.offset();
+            assert_eq!(offset, upto);
+        }
+        let sent = world.patch("a", &path, offset, &photo[offset..]).await;
+        assert_eq!((sent.status, sent.offset()), (204, photo.len()));
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_request_takes_over_from_a_dead_connection() {
+    within(async |world| {
+        let photo = drawn(1_600, 2);
+        let path = location(&photo);
+        world.create("a", &photo, &[]).await;
+        let length = photo.len().to_string();
+        let headers = [
+            OFFSET_STREAM,
+            ("Upload-Offset", "0"),
+            ("Content-Length", &*length),
+            ("Expect", "100-continue"),
+        ];
+        let mut dead = world.begin("a", "PATCH", &path, &headers, &[]).await;
+        let mut continues = [0; 25];
+        dead.read_exact(&mut continues).await.unwrap(); // the server holds the upload now
+        assert_eq!(&continues, b"HTTP/1.1 100 Continue\r\n\r\n");
+        dead.write_all(&photo[..300_000]).await.unwrap();
+
+        let offset = world.head("a", &path).await.offset();
+        assert!(offset <= 300_000);
+        Reply::read(dead).await.refused(409, "superseded");
+        let sent = world.patch("a", &path, offset, &photo[offset..]).await;
+        assert_eq!(sent.status, 204);
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_chunk_is_not_taken() {
+    within(async |world| {
+        let photo = drawn(1_600, 3);
+        let path = location(&photo);
+        world.create("a", &photo, &photo[..100]).await;
+        let sum = |bytes: &[u8]| format!("sha256 {}", STANDARD.encode(BlobHash::of(bytes).0));
+        let right = sum(&photo[100..]);
+        let mut damaged = photo[100..].to_vec();
+        damaged[400_000] ^= 1;
+        let headers = [OFFSET_STREAM, ("Upload-Offset", "100"), ("Upload-Checksum", &*right)];
+        let sent = world.send("a", "PATCH", &path, &headers, &damaged).await;
+        sent.refused(460, "chunk_mismatch");
+        assert_eq!(world.head("a", &path).await.offset(), 100);
+        for wrong in ["sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "sha256 !", "sha256 AA==", "sha256"] {
+            let headers = [OFFSET_STREAM, ("Upload-Offset", "100"), ("Upload-Checksum", wrong)];
+            let sent = world.send("a", "PATCH", &path, &headers, &photo[100..]).await;
+            sent.refused(400, "malformed");
+        }
+        let sent = world.send("a", "PATCH", &path, &headers, &photo[100..]).await;
+        assert_eq!(sent.status, 204);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_offset_must_be_where_the_upload_stands() {
+    within(async |world| {
+        let photo = photograph();
+        let path = location(&photo);
+        world.create("a", &photo, &photo[..100]).await;
+        for offset in [0, 99, 101, photo.len()] {
+            world.patch("a", &path, offset, &[]).await.refused(409, "offset_mismatch");
+        }
+        for (name, value) in
+            [("Upload-Offset", ""), ("Upload-Offset", "-1"), ("Upload-Offset", "+100")]
+        {
+            let sent = world.send("a", "PATCH", &path, &[OFFSET_STREAM, (name, value)], b"x").await;
+            sent.refused(400, "malformed");
+        }
+        let sent = world.send("a", "PATCH", &path, &[("Upload-Offset", "100")], b"x").await;
+        sent.refused(415, "media_type_unsupported");
+        assert_eq!(world.patch("a", &path, 100, &[]).await.offset(), 100);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_is_not_what_was_announced_is_removed() {
+    within(async |world| {
+        let photo = photograph();
+        let mut other = photo.clone();
+        other[500] ^= 1;
+        world.create("a", &photo, &[]).await;
+        let sent = world.patch("a", &location(&photo), 0, &other).await;
+        sent.refused(460, "checksum_mismatch");
+        assert_eq!(world.head("a", &location(&photo)).await.status, 404);
+        assert!(world.arriving().is_empty());
+        for content in [&photo, &other] {
+            assert!(world.get(content, Rendition::Original).await.is_none());
+        }
+        assert_eq!(world.create("a", &photo, &photo).await.status, 201);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_picture_or_a_bomb_is_removed() {
+    within(async |world| {
+        let small = encoded(RgbImage::new(16, 16), ImageFormat::Png);
+        let bomb = bomb(&small);
+        for content in [
+            b"<html><script>".as_slice(),
+            b"GIF89a\x01\0\x01\0\0\0\0",
+            b"\xff\xd8\xff\xe0",
+            &small[..40],
+            &bomb,
+        ] {
+            world.create("a", content, content).await.refused(422, "not_an_image");
+            assert_eq!(world.head("a", &location(content)).await.status, 404);
+            assert!(world.get(content, Rendition::Original).await.is_none());
+            assert!(world.get(content, Rendition::Thumbnail).await.is_none());
+        }
+        let sent = world.create("a", &bomb, &bomb).await;
+        assert!(sent.json()["detail"].as_str().unwrap().contains("60 million"));
+        assert!(world.arriving().is_empty());
+        assert_eq!(world.open_uploads().await, 0);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_refused_before_it_comes() {
+    within(async |world| {
+        let named = metadata(BlobHash::of(b"x"));
+        for (length, status, code) in [
+            ("20971521", 413, "too_large"),
+            ("18446744073709551615", 413, "too_large"),
+            ("18446744073709551616", 400, "malformed"),
+            ("0", 400, "malformed"),
+            ("-1", 400, "malformed"),
+            ("", 400, "malformed"),
+        ] {
+            let headers = [("Upload-Length", length), ("Upload-Metadata", &*named)];
+            let sent = world.send("a", "POST", "/api/v1/uploads", &headers, &[]).await;
+            sent.refused(status, code);
+        }
+        let headers = [("Upload-Length", "20971520"), ("Upload-Metadata", &*named)];
+        let sent = world.send("a", "POST", "/api/v1/uploads", &headers, &[]).await;
+        assert_eq!(sent.status, 201);
+
+        let photo = photograph();
+        let path = location(&photo);
+        world.create("a", &photo, &photo[..100]).await;
+        let length = (photo.len() - 99).to_string();
+        let headers = [OFFSET_STREAM, ("Upload-Offset", "100"), ("Content-Length", &*length)];
+        world.send("a", "PATCH", &path, &headers, &[]).await.refused(413, "too_large");
+        let headers = [OFFSET_STREAM, ("Upload-Offset", "100"), ("Transfer-Encoding", "chunked")];
+        let mut body = format!("{:x}\r\n", photo.len()).into_bytes();
+        body.extend(&photo);
+        let sent = world.send("a", "PATCH", &path, &headers, &body).await;
+        sent.refused(413, "too_large");
+        assert_eq!(world.head("a", &path).await.offset(), 100);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_belongs_to_its_device() {
+    within(async |world| {
+        let photo = photograph();
+        let path = location(&photo);
+        world.create("a", &photo, &photo[..100]).await;
+        assert_eq!(world.head("b", &path).await.status, 404);
+        world.patch("b", &path, 100, &photo[100..]).await.refused(404, "not_found");
+        world.send("b", "DELETE", &path, &[], &[]).await.refused(404, "not_found");
+        // Both can send the same photo; whoever is first is enough.
+        assert_eq!(world.create("b", &photo, &photo[..50]).await.offset(), 50);
+        assert_eq!(world.patch("b", &path, 50, &photo[50..]).await.status, 204);
+        world.patch("a", &path, 100, &photo[100..]).await.refused(409, "offset_mismatch");
+        assert_eq!(world.head("a", &path).await.offset(), photo.len());
+        assert_eq!(world.arriving().len(), 1);
+        sweep(&world.app, now_ms()).await.unwrap();
+        assert!(world.arriving().is_empty());
+        assert_eq!(world.open_uploads().await, 0);
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_enrolled_device_that_speaks_tus_is_heard() {
+    within(async |world| {
+        let uploads = "/api/v1/uploads";
+        let options = [("Tus-Resumable", ""), ("Authorization", "")];
+        let can = world.send("a", "OPTIONS", uploads, &options, &[]).await;
+        assert_eq!(can.status, 204);
+        for (name, value) in [
+            ("tus-version", "1.0.0"),
+            ("tus-extension", "creation,creation-with-upload,checksum,termination,expiration"),
+            ("tus-max-size", "20971520"),
+            ("tus-checksum-algorithm", "sha256"),
+        ] {
+            assert_eq!(can.header(name), value);
+        }
+        for version in ["", "0.2.2"] {
+            let sent = world.send("a", "POST", uploads, &[("Tus-Resumable", version)], &[]).await;
+            sent.refused(412, "tus_unsupported");
+            assert_eq!(sent.header("tus-version"), "1.0.0");
+        }
+        for bearer in ["", "Bearer x", "Basic x"] {
+            let sent = world.send("a", "POST", uploads, &[("Authorization", bearer)], &[]).await;
+            sent.refused(401, "unauthorized");
+        }
+        world.send("nobody", "POST", uploads, &[], &[]).await.refused(401, "unauthorized");
+        world.send("a", "GET", uploads, &[], &[]).await.refused(405, "method_not_allowed");
+
+        let photo = photograph();
+        let path = location(&photo);
+        world.create("a", &photo, &photo[..9]).await;
+        let instead = [("X-HTTP-Method-Override", "DELETE")];
+        assert_eq!(world.send("a", "POST", &path, &instead, &[]).await.status, 204);
+        assert_eq!(world.head("a", &path).await.status, 404);
+        assert!(world.arriving().is_empty());
+
+        let org = world.tenant.org;
+        let revoke = world.app.store.write(move |tx| -> Result<(), StoreError> {
+            tx.execute("UPDATE device SET revoked_ms = 1 WHERE org = ?1", [org])?;
+            Ok(())
+        });
+        revoke.await.unwrap();
+        world.create("a", &photo, &photo).await.refused(403, "revoked");
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_path_comes_from_outside() {
+    within(async |world| {
+        let real = BlobHash::of(b"x").to_string();
+        for name in [
+            "../../../../etc/passwd",
+            "..",
+            "",
+            &real[..63],
+            &real.to_uppercase(),
+            &format!("{real}/../x"),
+            &format!("{real}\0"),
+            &"é".repeat(32),
+        ] {
+            let metadata = format!("sha256 {}", STANDARD.encode(name));
+            let headers = [("Upload-Length", "9"), ("Upload-Metadata", &*metadata)];
+            let sent = world.send("a", "POST", "/api/v1/uploads", &headers, &[]).await;
+            sent.refused(400, "malformed");
+        }
+        let twice = format!("{0},{0}", metadata(BlobHash::of(b"x")));
+        for metadata in ["", "sha256", "sha256 !", "name eA==", &twice] {
+            let headers = [("Upload-Length", "9"), ("Upload-Metadata", metadata)];
+            let sent = world.send("a", "POST", "/api/v1/uploads", &headers, &[]).await;
+            sent.refused(400, "malformed");
+        }
+        for name in ["..", "%2e%2e", "..%2f..%2fendcap.db", "x", &format!("{real}.part")] {
+            for method in ["HEAD", "PATCH", "DELETE"] {
+                let path = format!("/api/v1/uploads/{name}");
+                let headers = [OFFSET_STREAM, ("Upload-Offset", "0")];
+                let sent = world.send("a", method, &path, &headers, &[]).await;
+                assert_eq!(sent.status, 404, "{method} {path}");
+            }
+        }
+        assert!(world.arriving().is_empty());
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_between_two_chunks_changes_nothing() {
+    within(async |mut world| {
+        let photo = photograph();
+        let path = location(&photo);
+        world.create("a", &photo, &photo[..5_000]).await;
+        std::fs::write(world.folder.join("blobs/unfinished/0"), b"left by a crash").unwrap();
+        for (from, upto) in [(5_000, 10_000), (10_000, photo.len())] {
+            world = world.restart().await;
+            sweep(&world.app, now_ms()).await.unwrap();
+            let offset = world.head("a", &path).await.offset();
+            assert_eq!(offset, from);
+            let sent = world.patch("a", &path, offset, &photo[offset..upto]).await;
+            assert_eq!((sent.status, sent.offset()), (204, upto));
+        }
+        assert_eq!(std::fs::read_dir(world.folder.join("blobs/unfinished")).unwrap().count(), 0);
+        world = world.restart().await;
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        assert_eq!(world.head("a", &path).await.offset(), photo.len());
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_the_last_byte_is_made_up_for() {
+    within(async |world| {
+        let (photo, other) = (photograph(), drawn(64, 1));
+        for content in [&photo, &other] {
+            world.create("a", content, &content[..9]).await;
+        }
+        // The bytes reached the disk, and the server died before it looked at them.
+        std::fs::write(world.arriving_file("a", BlobHash::of(&photo)), &photo).unwrap();
+        std::fs::write(world.arriving_file("a", BlobHash::of(&other)), vec![0; other.len()])
+            .unwrap();
+        let asked = world.head("a", &location(&photo)).await;
+        assert_eq!((asked.status, asked.offset()), (200, photo.len()));
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        assert_eq!(world.head("a", &location(&other)).await.status, 460);
+        assert_eq!(world.head("a", &location(&other)).await.status, 404);
+        assert!(world.arriving().is_empty());
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_at_the_end_costs_nothing() {
+    within(async |world| {
+        let photo = photograph();
+        let obstacle = world.folder.join("blobs").join(world.tenant.id.to_string());
+        std::fs::write(&obstacle, b"no folder").unwrap();
+        world.create("a", &photo, &photo).await.refused(500, "internal");
+        assert_eq!(std::fs::read_dir(world.folder.join("blobs/unfinished")).unwrap().count(), 0);
+        assert_eq!(world.head("a", &location(&photo)).await.status, 500);
+        std::fs::remove_file(obstacle).unwrap();
+        assert_eq!(world.head("a", &location(&photo)).await.offset(), photo.len());
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        let full = StoreError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        assert_eq!(Problem::from(full).status(), StatusCode::INSUFFICIENT_STORAGE);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_that_is_here_need_not_be_sent() {
+    within(async |world| {
+        let photo = photograph();
+        world.create("a", &photo, &photo).await;
+        for who in ["a", "b"] {
+            let again = world.create(who, &photo, &[]).await;
+            assert_eq!((again.status, again.offset()), (200, photo.len()));
+            assert_eq!(again.header("location"), location(&photo));
+            let sent = world.patch(who, &location(&photo), photo.len(), &[]).await;
+            assert_eq!((sent.status, sent.offset()), (204, photo.len()));
+            world.patch(who, &location(&photo), 0, &[]).await.refused(409, "offset_mismatch");
+        }
+        assert_eq!(world.open_uploads().await, 0);
+        // Ending an upload does not touch a photo.
+        let ended = world.send("a", "DELETE", &location(&photo), &[], &[]).await;
+        ended.refused(404, "not_found");
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+
+        let absent = |n: u16| BlobHash::of(&n.to_be_bytes()).to_string();
+        let here = BlobHash::of(&photo).to_string();
+        let answer = world.missing(&[absent(2), here, absent(1)]).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json(), serde_json::json!({ "missing": [absent(2), absent(1)] }));
+        let many: Vec<String> = (0..1_000).map(absent).collect();
+        assert_eq!(world.missing(&many).await.json()["missing"].as_array().unwrap().len(), 1_000);
+        let many: Vec<String> = (0..1_001).map(absent).collect();
+        assert_eq!(world.missing(&many).await.problem(), (413, "too_large".into()));
+        let odd = world.missing(&["../x".into()]).await;
+        assert_eq!(odd.problem(), (400, "malformed".into()));
+        let odd = world.send("a", "POST", "/api/v1/photos/missing", &[], b"[1]").await;
+        assert_eq!(odd.problem(), (400, "malformed".into()));
+        let odd = [("Authorization", "")];
+        let odd = world.send("a", "POST", "/api/v1/photos/missing", &odd, b"{}").await;
+        assert_eq!(odd.problem(), (401, "unauthorized".into()));
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_finishes_is_swept() {
+    within(async |world| {
+        let photo = photograph();
+        let path = location(&photo);
+        world.create("a", &photo, &photo[..100]).await;
+        let orphan = world.arriving_file("b", BlobHash::of(b"x"));
+        std::fs::write(&orphan, b"x").unwrap();
+        std::fs::write(world.folder.join("uploads/README"), b"not ours").unwrap();
+        sweep(&world.app, now_ms() + LIFETIME_MS - 60_000).await.unwrap();
+        assert!(!orphan.exists());
+        assert_eq!(world.head("a", &path).await.offset(), 100);
+        sweep(&world.app, now_ms() + LIFETIME_MS).await.unwrap();
+        assert_eq!(world.head("a", &path).await.status, 404);
+        assert_eq!(world.arriving(), ["README"]);
+        assert_eq!(world.create("a", &photo, &photo).await.status, 201);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_cannot_open_uploads_without_end() {
+    within(async |world| {
+        let open = async |who: &str, n: u64, length: &str| {
+            let named = metadata(BlobHash::of(&n.to_be_bytes()));
+            let headers = [("Upload-Length", length), ("Upload-Metadata", &*named)];
+            world.send(who, "POST", "/api/v1/uploads", &headers, &[]).await
+        };
+        for n in 0..OPEN_MAX {
+            assert_eq!(open("a", n, "9").await.status, 201);
+        }
+        open("a", OPEN_MAX, "9").await.refused(429, "uploads_open");
+        assert_eq!(open("a", 0, "10").await.status, 201);
+        for n in 0..12 {
+            assert_eq!(open("b", n, "20971520").await.status, 201);
+        }
+        open("b", 12, "20971520").await.refused(429, "uploads_open");
+        assert_eq!(open("b", 12, "16777216").await.status, 201);
+        let path = format!("/api/v1/uploads/{}", BlobHash::of(&1_u64.to_be_bytes()));
+        assert_eq!(world.send("a", "DELETE", &path, &[], &[]).await.status, 204);
+        assert_eq!(open("a", OPEN_MAX, "9").await.status, 201);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_length_begins_anew() {
+    within(async |world| {
+        let photo = photograph();
+        let named = metadata(BlobHash::of(&photo));
+        let headers = [("Upload-Length", "99999"), ("Upload-Metadata", &*named), OFFSET_STREAM];
+        let sent = world.send("a", "POST", "/api/v1/uploads", &headers, b"from another file").await;
+        assert_eq!(sent.offset(), 17);
+        assert_eq!(world.create("a", &photo, &[]).await.offset(), 0);
+        assert_eq!(world.patch("a", &location(&photo), 0, &photo).await.status, 204);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_is_served_as_what_it_is() {
+    within(async |world| {
+        let (jpeg, png) = (photograph(), encoded(RgbImage::new(700, 9), ImageFormat::Png));
+        for (photo, kind) in [(&jpeg, "image/jpeg"), (&png, "image/png")] {
+            world.create("a", photo, photo).await;
+            let hash = BlobHash::of(photo);
+            for (thumb, kind) in [(false, kind), (true, "image/jpeg")] {
+                let served = photo::serve(&world.app, &world.tenant, hash, thumb).await;
+                assert_eq!(served.status(), StatusCode::OK);
+                let headers = served.headers();
+                assert_eq!(headers[header::CONTENT_TYPE], kind);
+                assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+                assert_eq!(headers[header::CONTENT_DISPOSITION], "inline");
+                let caching = "private, max-age=31536000, immutable";
+                assert_eq!(headers[header::CACHE_CONTROL], caching);
+                let tag = if thumb { format!("\"{hash}-thumb\"") } else { format!("\"{hash}\"") };
+                assert_eq!(headers[header::ETAG], tag);
+                let body = to_bytes(served.into_body(), usize::MAX).await.unwrap();
+                assert_eq!(&body == photo, !thumb);
+            }
+        }
+        let absent = photo::serve(&world.app, &world.tenant, BlobHash::of(b"x"), false).await;
+        assert_eq!(absent.status(), StatusCode::NOT_FOUND);
+
+        let (org, hash) = (world.tenant.org, BlobHash::of(&jpeg));
+        let documents = [[1; 16], [2; 16]].map(|id| DocId::from(VisitId::from_bytes(id)));
+        let refer = world.app.store.write(move |tx| -> Result<_, StoreError> {
+            for document in documents {
+                tx.execute(
+                    "INSERT INTO photo (org, hash, document, by, referenced_ms, bytes)
+                     VALUES (?1, ?2, ?3, zeroblob(16), 0, 9)",
+                    params![org, hash.0, document.to_bytes()],
+                )?;
+            }
+            uploads::photo_documents(tx, org, hash)
+        });
+        assert_eq!(refer.await.unwrap(), documents);
+        let of_none =
+            world.app.store.read(move |c| uploads::photo_documents(c, org, BlobHash::of(b"x")));
+        assert!(of_none.await.unwrap().is_empty());
+
+        world.app.blobs.remove(world.tenant.id, hash).await.unwrap();
+        assert!(!world.app.blobs.exists(world.tenant.id, hash).await.unwrap());
+        assert!(world.get(&jpeg, Rendition::Thumbnail).await.is_none());
+        world
+    })
+    .await;
+}

@@ -1,0 +1,379 @@
+//! The real ingest over the real SQLite log, in one thread, with crashes on demand.
+//!
+//! What [`Server::push`] and [`Server::pull`] do around them is what `server::app` does, without threads:
+//! one transaction a push, and a reply only once it is committed.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+use server::ingest::{ActError, Console, Ingest, Sender, server_device, verify};
+use server::store::log::{Ledger, Org, Organisation};
+use server::store::{StoreError, accounts, log};
+use sync_core::document::Entry;
+use sync_core::evidence::{Cursor, Keypair};
+use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, UserId};
+use sync_core::model::capture::Moment;
+use sync_core::model::catalogue::{self, Record};
+use sync_core::model::people::Audience;
+use sync_core::model::visit::Note;
+use sync_core::wire::{
+    Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, from_wire, protocol_of,
+    to_wire,
+};
+
+use crate::brand::{BEGIN_MS, ORG};
+use crate::chance::Chance;
+
+/// When the server's process ends during a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// It does not.
+    Never,
+    /// With the transaction open: nothing was written.
+    BeforeCommit,
+    /// Everything is on the disk, and nobody hears of it.
+    BeforeReply,
+}
+
+/// Why a message has no answer of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The device's access was withdrawn.
+    Revoked,
+    /// The log does not know the cursor.
+    CursorUnknown,
+    /// The message does not read.
+    Malformed(String),
+    /// The process died.
+    Crashed,
+    /// The store failed. No message may bring that about.
+    Failed(String),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::from(StoreError::from(error))
+    }
+}
+
+/// The server of one organisation.
+pub struct Server {
+    /// Its database, in memory.
+    pub db: Connection,
+    /// The organisation's local number.
+    pub org: Org,
+    /// The catalogue and the people.
+    pub world: server::world::World,
+    /// The server as an author.
+    pub console: Console,
+    chance: Chance,
+}
+
+/// The schema, as the server's own migrations make it.
+fn schema(db: &Connection) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/migrations");
+    let entries = std::fs::read_dir(folder).expect("the server has migrations");
+    let mut scripts: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    scripts.sort();
+    for script in scripts {
+        let script = std::fs::read_to_string(script).expect("a migration reads");
+        db.execute_batch(&script).expect("a migration runs");
+    }
+}
+
+impl Server {
+    /// A server with the brand's records.
+    pub fn new(chance: &mut Chance) -> Self {
+        let mut db = Connection::open_in_memory().expect("memory");
+        schema(&db);
+        let made = Organisation {
+            org: 1,
+            id: ORG,
+            name: "Nordic Oats".into(),
+            seed: chance.bytes(),
+            instance: chance.bytes(),
+        };
+        let tx = db.transaction().expect("a transaction");
+        log::create(&tx, &made, LogOrigin::from_bytes(chance.bytes()), BEGIN_MS).expect("a log");
+        tx.commit().expect("a commit");
+        let mut server = Self::open(db, &made, chance);
+        let key = server.console.keypair.public();
+        let (id, user) = (server_device(ORG), UserId::from_bytes([0; 16]));
+        let mut records = vec![Record::Device(catalogue::Device { id, user, key, revoked: false })];
+        records.extend(crate::brand::records());
+        server.write(records, BEGIN_MS);
+        server
+    }
+
+    fn open(db: Connection, made: &Organisation, chance: &mut Chance) -> Self {
+        let keypair = Keypair::from_seed(&made.seed);
+        let actor = Actor::new(&keypair.public(), made.instance);
+        let console = Console { keypair, actor, device: server_device(ORG) };
+        let mut world = server::world::World::default();
+        log::records(&db, made.org, |record| world.insert(record)).expect("the records read");
+        Self { db, org: made.org, world, console, chance: Chance::new(chance.next()) }
+    }
+
+    /// The server as a backup of it would be if it were restored now.
+    pub fn backup(&mut self) -> Self {
+        let name: [u8; 8] = self.chance.bytes();
+        let name = format!("endcap-backup-{:016x}.db", u64::from_be_bytes(name));
+        let path = std::env::temp_dir().join(name);
+        let file = path.to_str().expect("a path in UTF-8");
+        self.db.execute("VACUUM INTO ?1", [file]).expect("a backup is written");
+        let db = Connection::open_in_memory().expect("memory");
+        schema(&db);
+        db.execute("ATTACH ?1 AS backup", [file]).expect("the backup opens");
+        for table in tables(&db) {
+            let copy = format!("INSERT INTO {table} SELECT * FROM backup.{table}");
+            db.execute_batch(&copy).expect("a table is copied");
+        }
+        db.execute_batch("DETACH backup").expect("the backup closes");
+        std::fs::remove_file(&path).expect("the backup goes");
+        let made = log::organisations(&db).expect("organisations").remove(0);
+        let mut chance = self.chance.clone();
+        Self::open(db, &made, &mut chance)
+    }
+
+    /// Writes catalogue records.
+    pub fn write(&mut self, records: Vec<Record>, now_ms: i64) {
+        let tx = self.db.transaction().expect("a transaction");
+        let mut ledger = Ledger::open(&tx, self.org).expect("the ledger opens");
+        for record in &records {
+            record.validate().expect("the brand's records are valid");
+            self.world.insert(record.clone());
+        }
+        for record in &records {
+            let audience = self.world.audience(record);
+            let salt = self.chance.bytes();
+            ledger.append_record(record, &audience, salt, now_ms).expect("a record is written");
+        }
+        ledger.close().expect("the ledger closes");
+        tx.commit().expect("a commit");
+    }
+
+    /// Enrols a phone.
+    pub fn enrol(&mut self, device: DeviceId, user: UserId, key: [u8; 32], now_ms: i64) {
+        let fingerprint = Actor::fingerprint(&key);
+        let token: [u8; 32] = self.chance.bytes();
+        self.db
+            .execute(
+                "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'phone', ?7)",
+                rusqlite::params![
+                    self.org,
+                    device.as_bytes(),
+                    user.as_bytes(),
+                    key,
+                    fingerprint,
+                    token,
+                    now_ms
+                ],
+            )
+            .expect("a device is enrolled");
+        let record = catalogue::Device { id: device, user, key, revoked: false };
+        self.write(vec![Record::Device(record)], now_ms);
+    }
+
+    /// Takes a phone's access.
+    pub fn revoke(&mut self, device: DeviceId, now_ms: i64) {
+        let tx = self.db.transaction().expect("a transaction");
+        assert!(accounts::revoke(&tx, self.org, device, now_ms).expect("a device is revoked"));
+        tx.commit().expect("a commit");
+    }
+
+    fn sender(&self, device: DeviceId) -> Result<Sender, Refused> {
+        let row = accounts::device(&self.db, self.org, device)?;
+        let row = row.filter(|row| row.revoked_ms.is_none()).ok_or(Refused::Revoked)?;
+        Ok(Sender { device, key: row.key, user: row.user })
+    }
+
+    /// Takes a push in, as it came over the network.
+    pub fn push(
+        &mut self,
+        from: DeviceId,
+        bytes: &[u8],
+        now_ms: i64,
+        crash: Crash,
+    ) -> Result<PushReply, Refused> {
+        let sender = self.sender(from)?;
+        let push: PushRequest = read(bytes)?;
+        let name = LogHash::of(bytes);
+        let tx = self.db.transaction()?;
+        let verified = verify(ORG, &sender, &push);
+        if !accounts::pushed(&tx, self.org, from, push.previous, name, now_ms)? {
+            return Err(Refused::Revoked);
+        }
+        let mut ledger = Ledger::open(&tx, self.org)?;
+        let mut ingest =
+            Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
+        let outcomes = ingest.push(&sender, &push, verified)?;
+        ledger.close()?;
+        if crash == Crash::BeforeCommit {
+            drop(tx);
+            return Err(Refused::Crashed);
+        }
+        tx.commit()?;
+        if crash == Crash::BeforeReply {
+            return Err(Refused::Crashed);
+        }
+        Ok(PushReply { protocol: PROTOCOL, server_ms: now_ms, push: name, outcomes })
+    }
+
+    /// Answers a pull, as it came over the network.
+    pub fn pull(&self, from: DeviceId, bytes: &[u8], now_ms: i64) -> Result<PullReply, Refused> {
+        let sender = self.sender(from)?;
+        let pull: PullRequest = read(bytes)?;
+        let since = match &pull.cursor {
+            Some(cursor) if !log::knows(&self.db, self.org, cursor)? => {
+                return Err(Refused::CursorUnknown);
+            }
+            Some(cursor) => cursor.sequence,
+            None => 0,
+        };
+        let (known, _) = accounts::newest_push(&self.db, self.org, from)?;
+        let own = (pull.cursor.is_some() && known == pull.pushed).then_some(from);
+        let seen = log::audiences(&self.db, self.org, |audience| self.sees(sender.user, audience))?;
+        let page = log::page(&self.db, self.org, since, &seen, own)?;
+        Ok(PullReply {
+            protocol: PROTOCOL,
+            server_ms: now_ms,
+            cursor: page.cursor,
+            more: page.more,
+            records: page.records,
+            groups: page.groups,
+            notes: page.notes,
+        })
+    }
+
+    /// Whether a person's scope holds an audience now.
+    pub fn sees(&self, user: UserId, audience: &Audience) -> bool {
+        self.world.rights(user).is_some_and(|rights| rights.sees(&self.world.tree, audience))
+    }
+
+    /// Writes what a person does in the console.
+    pub fn act(
+        &mut self,
+        document: DocId,
+        note: Option<&Note>,
+        now_ms: i64,
+        entry: impl FnOnce(Moment) -> Entry,
+    ) -> Result<ChangeHash, ActError> {
+        let tx = self.db.transaction().map_err(StoreError::from)?;
+        let mut ledger = Ledger::open(&tx, self.org)?;
+        let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
+        let entry = entry(ingest.moment());
+        let hash = ingest.act(&self.console, document, &entry, note)?;
+        ledger.close()?;
+        tx.commit().map_err(StoreError::from)?;
+        Ok(hash)
+    }
+
+    /// Where the log stands.
+    pub fn head(&self) -> Cursor {
+        log::head(&self.db, self.org).expect("a log has a head")
+    }
+
+    /// A document with its times.
+    pub fn held(&self, document: DocId) -> log::Held {
+        log::document(&self.db, self.org, ORG, document).expect("a document reads")
+    }
+
+    /// Every document that has a change.
+    pub fn documents(&self) -> Vec<DocId> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT DISTINCT document FROM log WHERE document IS NOT NULL ORDER BY 1")
+            .expect("a query");
+        let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("documents");
+        rows.map(|row| DocId::from_bytes(&row.expect("a row")).expect("a document's name")).collect()
+    }
+
+    /// How often a change is in the log.
+    pub fn times_logged(&self, document: DocId, change: ChangeHash) -> u64 {
+        self.db
+            .prepare_cached("SELECT count(*) FROM log WHERE document = ?1 AND hash = ?2")
+            .expect("a query")
+            .query_row(rusqlite::params![document.to_bytes(), change.0], |row| row.get(0))
+            .expect("a count")
+    }
+
+    /// Every refused group's changes, with the reason.
+    pub fn quarantined(&self) -> BTreeMap<(DocId, ChangeHash), String> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT code, body FROM quarantine ORDER BY item")
+            .expect("a query");
+        let rows = query
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .expect("the quarantine");
+        let mut refused = BTreeMap::new();
+        for row in rows {
+            let (code, body) = row.expect("a row");
+            let group: sync_core::wire::Group = from_wire(ORG, &body).expect("a kept group reads");
+            for hash in group.hashes() {
+                refused.insert((group.document, hash), code.clone());
+            }
+        }
+        refused
+    }
+
+    /// Everything that is stored but for `but`, as text.
+    pub fn dump(&self, but: &[&str]) -> String {
+        dump(&self.db, but)
+    }
+}
+
+fn read<'b, T: minicbor::Decode<'b, sync_core::id::OrgId>>(bytes: &'b [u8]) -> Result<T, Refused> {
+    match protocol_of(bytes) {
+        Some(PROTOCOL) => {}
+        other => return Err(Refused::Malformed(format!("protocol {other:?}"))),
+    }
+    from_wire(ORG, bytes).map_err(|error| Refused::Malformed(error.to_string()))
+}
+
+/// The tables of a database.
+pub fn tables(db: &Connection) -> Vec<String> {
+    let mut query = db
+        .prepare("SELECT name FROM main.sqlite_master WHERE type = 'table' ORDER BY name")
+        .expect("a query");
+    let names = query.query_map([], |row| row.get(0)).expect("tables");
+    names.map(|name| name.expect("a name")).collect()
+}
+
+/// Every row of every table but `but`, as text.
+pub fn dump(db: &Connection, but: &[&str]) -> String {
+    let mut out = String::new();
+    for table in tables(db).into_iter().filter(|table| !but.contains(&table.as_str())) {
+        let mut query = db.prepare(&format!("SELECT * FROM {table}")).expect("a query");
+        let columns = query.column_count();
+        let mut rows = query.query([]).expect("rows");
+        while let Some(row) = rows.next().expect("a row") {
+            out += &table;
+            for column in 0..columns {
+                out += &format!(" {:?}", row.get_ref(column).expect("a column"));
+            }
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// What a group's outcome is called: `accepted`, or the reason's stable name.
+pub fn code(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Accepted => "accepted",
+        Outcome::Quarantined { code, .. } => code,
+    }
+}
+
+/// The reply as it goes over the network.
+pub fn encode<T: minicbor::Encode<sync_core::id::OrgId>>(message: &T) -> Vec<u8> {
+    to_wire(ORG, message)
+}

@@ -1,0 +1,356 @@
+//! A phone: the real client over a disk of maps that survives a crash, and memory that does not.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::client::{
+    Clocks, Fault, Kept, Profile, Replica, Write, apply_pull, apply_push, next_pull, next_push,
+    rewind,
+};
+use sync_core::command::{Command, CommandError, execute};
+use sync_core::evidence::Keypair;
+use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, UserId};
+use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
+use sync_core::model::visit::Note;
+use sync_core::session::{Heard, Session, Step};
+use sync_core::wire::{PullReply, PushReply, PushRequest, from_wire};
+
+use crate::backend::{Refused, encode};
+use crate::brand::ORG;
+use crate::chance::Chance;
+
+/// What lies on a phone's disk, encoded as a store would keep it.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    profile: Profile,
+    records: BTreeMap<[u8; 17], Vec<u8>>,
+    documents: BTreeMap<DocId, Vec<u8>>,
+    outbox: Vec<DocId>,
+    notes: BTreeMap<BlobHash, Vec<u8>>,
+}
+
+impl Replica for Disk {
+    type Error = Infallible;
+
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn record(&self, key: RecordKey) -> Result<Option<Record>, Infallible> {
+        let bytes = self.records.get(&key.to_bytes());
+        Ok(bytes.map(|bytes| from_cbor(bytes).expect("a record reads")))
+    }
+
+    fn records(&self, kind: RecordKind) -> Result<Vec<Record>, Infallible> {
+        let of_kind = self.records.iter().filter(|(key, _)| key[0] == kind as u8);
+        Ok(of_kind.map(|(_, bytes)| from_cbor(bytes).expect("a record reads")).collect())
+    }
+
+    fn document(&self, id: DocId) -> Result<Option<Kept>, Infallible> {
+        let bytes = self.documents.get(&id);
+        Ok(bytes.map(|bytes| Kept::from_bytes(ORG, id, bytes).expect("a document reads")))
+    }
+
+    fn outbox(&self) -> Result<Vec<DocId>, Infallible> {
+        Ok(self.outbox.clone())
+    }
+
+    fn documents(&self) -> Result<Vec<DocId>, Infallible> {
+        Ok(self.documents.keys().copied().collect())
+    }
+
+    fn note(&self, digest: BlobHash) -> Result<Option<Note>, Infallible> {
+        let bytes = self.notes.get(&digest);
+        Ok(bytes.map(|bytes| from_cbor(bytes).expect("a note reads")))
+    }
+}
+
+impl Disk {
+    /// Stores all of `writes`. A crash is either before this or after it.
+    fn commit(&mut self, writes: Vec<Write>) {
+        for write in writes {
+            match write {
+                Write::Document(kept) => {
+                    let id = kept.document.id();
+                    let queued = self.outbox.contains(&id);
+                    match kept.to_push() {
+                        true if !queued => self.outbox.push(id),
+                        false => self.outbox.retain(|other| *other != id),
+                        true => {}
+                    }
+                    self.documents.insert(id, kept.to_bytes());
+                }
+                Write::Record(key, bytes) => {
+                    self.records.insert(key.to_bytes(), bytes.0);
+                }
+                Write::Note(note) => {
+                    self.notes.insert(note.digest(), to_cbor(&note));
+                }
+                Write::Profile(profile) => {
+                    // As a store keeps it: through its bytes.
+                    self.profile = from_cbor(&to_cbor(&*profile)).expect("a profile reads");
+                }
+            }
+        }
+    }
+}
+
+/// A phone's clocks over the true time.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// Wall clock minus true time.
+    pub off_ms: i64,
+    /// The boot's name.
+    pub boot: u32,
+    /// When it was booted, in true time.
+    pub booted_ms: i64,
+}
+
+impl Clock {
+    /// What the phone shows at a true time.
+    pub fn read(&self, now_ms: i64) -> Clocks {
+        Clocks {
+            wall_ms: now_ms.saturating_add(self.off_ms),
+            boot: self.boot,
+            boot_ms: u64::try_from(now_ms - self.booted_ms).expect("time goes on"),
+        }
+    }
+}
+
+/// A sync that waits for an answer.
+struct Waiting {
+    session: Session,
+    /// Which question.
+    number: u64,
+    /// The push that was sent; `None` for a pull.
+    push: Option<PushRequest>,
+}
+
+/// A message on its way to the server.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// New work.
+    Push(Vec<u8>),
+    /// What is new?
+    Pull(Vec<u8>),
+}
+
+/// An answer on its way to a phone.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// To a push.
+    Pushed(Vec<u8>),
+    /// To a pull.
+    Pulled(Vec<u8>),
+    /// No.
+    Refused(Refused),
+}
+
+/// When a phone's process ends while it stores something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// It does not.
+    Never,
+    /// Nothing of it was stored.
+    BeforeCommit,
+    /// All of it was stored, and nobody heard of it.
+    AfterCommit,
+}
+
+/// What came of one turn of a sync.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A question waits to be sent.
+    Asks,
+    /// The sync is over.
+    Over(Step),
+}
+
+/// A phone and its person.
+pub struct Device {
+    /// Who uses it.
+    pub user: UserId,
+    /// Which it is.
+    pub id: DeviceId,
+    /// Its key.
+    pub keypair: Keypair,
+    /// What survives a crash.
+    pub disk: Disk,
+    /// Its clocks.
+    pub clock: Clock,
+    waiting: Option<Waiting>,
+    asked: u64,
+}
+
+impl Device {
+    /// A phone as enrolment leaves it.
+    pub fn new(user: UserId, now_ms: i64, chance: &mut Chance) -> Self {
+        let keypair = Keypair::from_seed(&chance.bytes());
+        let id = DeviceId::from_bytes(chance.bytes());
+        let key = keypair.public();
+        let actor = Actor::new(&key, chance.bytes());
+        let (cursor, pushed, witness) = (None, None, None);
+        let profile = Profile { org: ORG, user, device: id, key, actor, cursor, pushed, witness };
+        let disk = Disk {
+            profile,
+            records: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            outbox: Vec::new(),
+            notes: BTreeMap::new(),
+        };
+        let clock = Clock { off_ms: 0, boot: chance.next() as u32, booted_ms: now_ms - 60_000 };
+        Self { user, id, keypair, disk, clock, waiting: None, asked: 0 }
+    }
+
+    /// A second phone with the same store, as a backup restored elsewhere makes one.
+    pub fn copied(&self, seed: &[u8; 32]) -> Self {
+        Self {
+            user: self.user,
+            id: self.id,
+            keypair: Keypair::from_seed(seed),
+            disk: self.disk.clone(),
+            clock: self.clock,
+            waiting: None,
+            asked: 0,
+        }
+    }
+
+    /// Does a command; what it returns was saved, unless the phone crashed first.
+    pub fn act(
+        &mut self,
+        now_ms: i64,
+        crash: Crash,
+        command: Command,
+    ) -> Result<Option<(DocId, ChangeHash)>, CommandError<Infallible>> {
+        let done = execute(&self.disk, &self.clock.read(now_ms), None, command)?;
+        if crash == Crash::BeforeCommit {
+            self.crash();
+            return Ok(None);
+        }
+        self.disk.commit(done.writes);
+        if crash == Crash::AfterCommit {
+            self.crash();
+        }
+        Ok(done.change.map(|change| (done.document, change)))
+    }
+
+    /// A document as it is on the disk.
+    pub fn document(&self, id: DocId) -> Option<Kept> {
+        let Ok(kept) = self.disk.document(id);
+        kept
+    }
+
+    /// Loses what is in memory.
+    pub fn crash(&mut self) {
+        self.waiting = None;
+    }
+
+    /// Waits for an answer.
+    pub fn syncing(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Begins a sync, if none is under way.
+    pub fn sync(&mut self, now_ms: i64) -> Option<(u64, Question)> {
+        if self.waiting.is_some() {
+            return None;
+        }
+        let (_, question) = self.go_on(Session::default(), now_ms);
+        question
+    }
+
+    /// No answer came in time.
+    pub fn give_up(&mut self) {
+        if let Some(mut waiting) = self.waiting.take() {
+            waiting.session.handle(Heard::Unreachable);
+        }
+    }
+
+    /// Takes an answer in. One that it no longer waits for does nothing.
+    pub fn hear(
+        &mut self,
+        number: u64,
+        answer: &Answer,
+        now_ms: i64,
+        crash: Crash,
+    ) -> Option<(Turn, Option<(u64, Question)>)> {
+        let waiting = self.waiting.take_if(|waiting| waiting.number == number)?;
+        let mut session = waiting.session;
+        let heard = match self.apply(answer, waiting.push.as_ref(), now_ms) {
+            Ok((_, _)) if crash == Crash::BeforeCommit => return None,
+            Ok((writes, heard)) => {
+                self.disk.commit(writes);
+                if crash == Crash::AfterCommit {
+                    return None;
+                }
+                heard
+            }
+            Err(heard) => heard,
+        };
+        session.handle(heard);
+        Some(self.go_on(session, now_ms))
+    }
+
+    fn apply(
+        &self,
+        answer: &Answer,
+        push: Option<&PushRequest>,
+        now_ms: i64,
+    ) -> Result<(Vec<Write>, Heard), Heard> {
+        let clocks = self.clock.read(now_ms);
+        let fault = |fault: Fault<Infallible>| match fault {
+            Fault::Answer(error) => panic!("the server's answer was not applied: {error}"),
+            Fault::Store(never) => match never {},
+        };
+        match (answer, push) {
+            (Answer::Pushed(bytes), Some(push)) => {
+                // Cut off on the way: as good as none.
+                let reply: PushReply = from_wire(ORG, bytes).map_err(|_| Heard::Unreachable)?;
+                let writes = apply_push(&self.disk, push, &reply, &clocks).map_err(fault)?;
+                Ok((writes, Heard::Pushed))
+            }
+            (Answer::Pulled(bytes), None) => {
+                let reply: PullReply = from_wire(ORG, bytes).map_err(|_| Heard::Unreachable)?;
+                let writes = apply_pull(&self.disk, &reply, &clocks).map_err(fault)?;
+                Ok((writes, Heard::Pulled(reply.more)))
+            }
+            (Answer::Refused(Refused::Revoked), _) => Err(Heard::Revoked),
+            (Answer::Refused(Refused::CursorUnknown), _) => Err(Heard::CursorUnknown),
+            (Answer::Refused(Refused::Crashed | Refused::Malformed(_)), _) => {
+                Err(Heard::Unreachable)
+            }
+            (answer, _) => panic!("no message may bring this about: {answer:?}"),
+        }
+    }
+
+    fn go_on(&mut self, mut session: Session, now_ms: i64) -> (Turn, Option<(u64, Question)>) {
+        let clocks = self.clock.read(now_ms);
+        let (push, question) = loop {
+            match session.step() {
+                Step::Push => {
+                    let Ok(next) = next_push(&self.disk, &self.keypair, &clocks);
+                    match next {
+                        Some(push) => {
+                            let question = Question::Push(encode(&push));
+                            break (Some(push), question);
+                        }
+                        None => session.handle(Heard::Empty),
+                    };
+                }
+                Step::Pull => {
+                    break (None, Question::Pull(encode(&next_pull(&self.disk.profile))));
+                }
+                Step::Rewind => {
+                    let Ok(writes) = rewind(&self.disk);
+                    self.disk.commit(writes);
+                    session.handle(Heard::Rewound);
+                }
+                end => return (Turn::Over(end), None),
+            }
+        };
+        self.asked += 1;
+        self.waiting = Some(Waiting { session, number: self.asked, push });
+        (Turn::Asks, Some((self.asked, question)))
+    }
+}
