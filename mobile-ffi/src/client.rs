@@ -94,7 +94,7 @@ impl Client {
                     outlet: shown_outlet(view, &outlet)?,
                     day: call.day.to_string(),
                     template: call.template,
-                    with: others.map(|p| name(view, *p)).collect::<Result<_, _>>()?,
+                    colleagues: others.map(|p| name(view, *p)).collect::<Result<_, _>>()?,
                     visit: visit.to_string(),
                     status,
                 });
@@ -332,7 +332,8 @@ impl Client {
         self.execute(Vec::new(), |_| Ok(Command::Abandon(visit))).map(|_| ())
     }
 
-    /// Says that this person's part of a visit is done. Blocks; saved when it returns.
+    /// Says that this person's part of a visit is done, or what was sent back of it. Blocks; saved when it
+    /// returns.
     pub fn submit(&self, visit: String) -> Result<(), ClientError> {
         let visit = visit.parse()?;
         self.execute(Vec::new(), |_| Ok(Command::Submit(visit))).map(|_| ())
@@ -552,6 +553,12 @@ impl Client {
         cancel: Option<Arc<Cancel>>,
     ) -> Result<SyncReport, ClientError> {
         crate::sync::sync(self, progress, cancel).await
+    }
+
+    /// Waits until the server has something new for somebody in the organisation, as a sign to sync again.
+    /// Async; needs a network, and fails when it goes away. Drop or cancel it to stop waiting.
+    pub async fn wait_for_news(self: Arc<Self>) -> Result<(), ClientError> {
+        crate::sync::wait_for_news(&self).await
     }
 }
 

@@ -248,6 +248,30 @@ struct Run {
     report: SyncReport,
 }
 
+pub(crate) async fn wait_for_news(client: &Client) -> Result<(), ClientError> {
+    let server = client.store.read(|reader| -> Result<_, ClientError> {
+        let bytes = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
+        Ok(read_cbor::<Server>(&bytes)?)
+    })?;
+    let request = http()?
+        .get(format!("{}/api/v1/poke", server.url))
+        .header(AUTHORIZATION, format!("Bearer {}", server.token));
+    let mut response = request.send().await.map_err(unreachable)?;
+    if !response.status().is_success() {
+        return Err(problem(response).await.2);
+    }
+    // Lines that begin with a colon only keep the connection alive; `event:` is the news.
+    let mut tail = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        tail.extend_from_slice(&chunk);
+        if tail.windows(6).any(|w| w == b"event:") {
+            return Ok(());
+        }
+        tail.drain(..tail.len().saturating_sub(5));
+    }
+    Err(ClientError::Unreachable { detail: "the server ended the connection".into() })
+}
+
 pub(crate) async fn sync(
     client: Arc<Client>,
     progress: Option<Arc<dyn Progress>>,
@@ -324,6 +348,7 @@ impl Run {
             })
         });
         let Some((push, left)) = next.await? else { return Ok(Heard::Empty) };
+        let more = left > push.groups.len();
         self.tell(Phase::Push, u32::try_from(left).unwrap_or(u32::MAX));
         let bytes = self.post("push", to_wire(self.org, &push)).await?;
         let reply: PushReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
@@ -341,7 +366,7 @@ impl Run {
                 Ok(apply(writer, writes)?)
             })
         });
-        applied.await.map(|()| Heard::Pushed)
+        applied.await.map(|()| Heard::Pushed(more))
     }
 
     async fn pull(&mut self) -> Result<Heard, ClientError> {

@@ -11,7 +11,6 @@ use crate::store::StoreError;
 
 /// Why something was not done. Nothing of it was.
 #[derive(Debug, thiserror::Error, uniffi::Error)]
-#[uniffi::export(Display)]
 pub enum ClientError {
     /// The key does not open this folder.
     #[error("the key does not open this folder")]
@@ -89,6 +88,14 @@ pub enum ClientError {
     /// A sync is running already.
     #[error("a sync is running already")]
     Syncing,
+}
+
+#[uniffi::export]
+impl ClientError {
+    /// What happened, as an English sentence for a log or a screen that has no words of its own.
+    pub fn sentence(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl From<StoreError> for ClientError {
@@ -186,7 +193,7 @@ pub struct Call {
     /// The number of the visit template.
     pub template: u32,
     /// Names of the colleagues who share it.
-    pub with: Vec<String>,
+    pub colleagues: Vec<String>,
     /// The visit's id, begun or not.
     pub visit: String,
     /// Where the visit stands, if anybody has begun it (see [`Visit::status`]).

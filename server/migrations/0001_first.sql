@@ -94,10 +94,14 @@ CREATE TABLE visit (
     facts        BLOB NOT NULL,          -- packed, sync_core::projection::Facts
     PRIMARY KEY (org, visit)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX visit_changed ON visit (org, changed);
-CREATE INDEX visit_status ON visit (org, status, changed);
+-- Lists are filtered within an index: the rows themselves are long.
+CREATE INDEX visit_changed ON visit
+    (org, changed, audience, status, day, outlet, people, conflicts, news);
+CREATE INDEX visit_status ON visit (org, status, audience, changed);
+CREATE INDEX visit_conflicts ON visit (org, audience, changed) WHERE conflicts > 0;
+CREATE INDEX visit_news ON visit (org, audience, changed) WHERE news > 0;
 CREATE INDEX visit_outlet ON visit (org, outlet, day);
-CREATE INDEX visit_day ON visit (org, day);
+CREATE INDEX visit_day ON visit (org, day, audience, status);
 CREATE INDEX visit_call ON visit (org, call) WHERE call IS NOT NULL;
 
 CREATE TABLE kpi_day (
@@ -122,6 +126,7 @@ CREATE TABLE report (
     changed     INTEGER NOT NULL,
     PRIMARY KEY (org, outlet)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX report_changed ON report (org, changed);
 
 -- Photos that a recording refers to, here or not yet.
 CREATE TABLE photo (
@@ -131,8 +136,10 @@ CREATE TABLE photo (
     by            BLOB NOT NULL,
     referenced_ms INTEGER NOT NULL,
     bytes         INTEGER NOT NULL,
+    here          INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (org, hash, document)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX photo_awaited ON photo (org, document, by) WHERE here = 0;
 
 CREATE TABLE blob (
     org        INTEGER NOT NULL,

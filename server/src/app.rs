@@ -317,8 +317,9 @@ impl App {
                 Some(cursor) => cursor.sequence,
                 None => 0,
             };
-            let (known, synced_ms) = accounts::newest_push(connection, org, sender.device)?;
-            let own = (pull.cursor.is_some() && known == pull.pushed).then_some(sender.device);
+            let newest = accounts::newest_push(connection, org, sender.device)?;
+            let knows = pull.cursor.is_some() && newest.name == pull.pushed;
+            let own = knows.then_some((sender.device, newest.since));
             let seen = {
                 let world = tenant.world();
                 let rights = world.rights(sender.user);
@@ -327,7 +328,7 @@ impl App {
                 })?
             };
             let page = log::page(connection, org, since, &seen, own)?;
-            Ok(Some((page, synced_ms.is_none_or(|synced| now - synced >= SYNCED_STEP_MS))))
+            Ok(Some((page, newest.synced_ms.is_none_or(|synced| now - synced >= SYNCED_STEP_MS))))
         });
         let Some((page, long_ago)) = page.await? else {
             return Err(Problem::new(

@@ -254,6 +254,14 @@ impl Viewer {
         Ok(Some(Self { tenant, rights, name, csrf, session: token }))
     }
 
+    /// Whether the person is still signed in and may still do anything here. Moves no session's end.
+    pub async fn lasts(&self, app: &App) -> bool {
+        let (token, now) = (self.session, now_ms());
+        let found = app.store.read(move |connection| accounts::session(connection, token, now));
+        matches!(found.await, Ok(Some(_)))
+            && self.tenant.world().rights(self.rights.user) == Some(self.rights)
+    }
+
     fn check_csrf(&self, token: Option<&str>) -> Result<(), Problem> {
         // Hashed so that the time of comparing says nothing about the token.
         if token.is_some_and(|token| secret_hash(token) == secret_hash(&self.csrf)) {

@@ -52,6 +52,16 @@ impl Problem {
         self.kind.rsplit(':').next().unwrap_or_default()
     }
 
+    /// What happened, in a few words.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// What exactly is wrong and what to do; empty where the title says it all.
+    pub fn explanation(&self) -> &str {
+        &self.detail
+    }
+
     /// Title and detail as one sentence.
     pub fn sentence(&self) -> String {
         match self.detail.as_str() {

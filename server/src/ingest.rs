@@ -116,7 +116,10 @@ impl Ingest<'_, '_> {
         for (group, bad) in push.groups.iter().zip(verified) {
             let outcome = match bad {
                 Some(outcome) => outcome,
-                None => self.group(sender, &push.now, group, &notes)?,
+                None => match self.ledger.refused(sender.device, group)? {
+                    Some(outcome) => outcome,
+                    None => self.group(sender, &push.now, group, &notes)?,
+                },
             };
             if let Outcome::Quarantined { code, detail } = &outcome {
                 self.ledger.quarantine(

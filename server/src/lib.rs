@@ -7,6 +7,7 @@ pub mod app;
 pub mod auth;
 pub mod blobs;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod error;
 pub mod ingest;

@@ -109,6 +109,11 @@ impl<K: Eq + Hash> Rate<K> {
         *free = next;
         Ok(())
     }
+
+    /// Begins anew for every key.
+    pub fn forget(&self) {
+        self.free_us.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 fn shrink<K: Eq + Hash>(free_us: &mut HashMap<K, i64>, now: i64) {

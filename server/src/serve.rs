@@ -28,6 +28,7 @@ use crate::api;
 use crate::app::App;
 use crate::auth::{Client, refuse_cross_site};
 use crate::config::ServeConfig;
+use crate::console;
 use crate::error::Problem;
 use crate::limits::{
     BODY_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, REQUEST_TIMEOUT,
@@ -54,7 +55,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let router = router(Arc::clone(&app), config, console());
+    let router = router(Arc::clone(&app), config, console::router());
     let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -127,10 +128,6 @@ async fn sweep(app: Arc<App>) {
     }
 }
 
-fn console() -> Router<Arc<App>> {
-    Router::new()
-}
-
 /// All routes with all that surrounds them. A request must carry its peer's [`ConnectInfo`].
 pub fn router(app: Arc<App>, config: ServeConfig, console: Router<Arc<App>>) -> Router {
     let console = console
@@ -171,6 +168,7 @@ const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 async fn around(State(outer): State<Arc<Outer>>, mut request: Request, next: Next) -> Response {
     let started = clock();
     let method = request.method().clone();
+    let wants_page = console::wants_page(&request);
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_default();
     let mut id = [0; 8];
@@ -198,6 +196,9 @@ async fn around(State(outer): State<Arc<Outer>>, mut request: Request, next: Nex
     outer.app.metrics.request(&method, &route, status, took);
     let ms = took.as_millis();
     span.in_scope(|| tracing::info!(%method, route, status = status.as_u16(), ms, problem));
+    if wants_page {
+        response = console::drawn(response, &id);
+    }
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),

@@ -269,8 +269,11 @@ pub fn next_push<R: Replica>(
         if !groups.is_empty() && bytes > PUSH_BYTES_AIM {
             break;
         }
-        let Some(head) = changes.last().map(Change::hash) else { continue };
-        let seals = vec![keypair.seal(profile.org, id, head)];
+        if changes.is_empty() {
+            continue;
+        }
+        let seals = heads(&changes).into_iter().map(|head| keypair.seal(profile.org, id, head));
+        let seals = seals.collect();
         groups.push(Group { document: id, changes, seals });
         if bytes > MESSAGE_BYTES_MAX / 2 || groups.len() >= crate::wire::GROUPS_MAX {
             break;
@@ -286,6 +289,19 @@ pub fn next_push<R: Replica>(
         groups,
         notes: notes.into_values().collect(),
     }))
+}
+
+/// The changes from which all of `changes`, each after its parents, are reached without leaving them: one,
+/// unless other people's changes lie between a device's own.
+fn heads(changes: &[Change]) -> Vec<ChangeHash> {
+    let (mut heads, mut reached) = (Vec::new(), HashSet::new());
+    for change in changes.iter().rev() {
+        if !reached.contains(&change.hash()) {
+            heads.push(change.hash());
+        }
+        reached.extend(change.deps.iter().copied());
+    }
+    heads
 }
 
 /// What a push's reply changes on the device.
@@ -309,7 +325,7 @@ pub fn apply_push<R: Replica>(
             Outcome::Accepted => {
                 let sent: HashSet<ChangeHash> = group.hashes().collect();
                 kept.pending.retain(|hash| !sent.contains(hash));
-                kept.seals.extend(group.seals.iter().cloned());
+                add_seals(&mut kept, group);
             }
             Outcome::Quarantined { code, detail } => {
                 kept.refused = Some(Refused { code: code.clone(), detail: detail.clone() });
@@ -362,6 +378,10 @@ pub fn apply_pull<R: Replica>(
         verify(&keys, org, group).map_err(Fault::Answer)?;
         match merge(&mut kept, group) {
             Ok(()) => writes.push(Write::Document(Box::new(kept))),
+            // What builds on the record has no place in a copy that went its own way.
+            Err(Misfit::MissingParent(_)) if kept.refused.is_some() => {
+                writes.push(Write::Document(Box::new(kept)));
+            }
             Err(misfit @ Misfit::MissingParent(_)) => {
                 let why = format!("{}: {misfit}", group.document);
                 return Err(Fault::Answer(BadAnswer::Unfit(why)));
@@ -404,11 +424,18 @@ fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
     for change in &group.changes {
         kept.document.insert(change.clone())?;
     }
-    let known: BTreeSet<ChangeHash> = kept.seals.iter().map(|s| s.head).collect();
-    kept.seals.extend(group.seals.iter().filter(|s| !known.contains(&s.head)).cloned());
+    add_seals(kept, group);
     let arrived: HashSet<ChangeHash> = group.hashes().collect();
     kept.pending.retain(|hash| !arrived.contains(hash));
+    if kept.pending.is_empty() {
+        kept.refused = None; // it was accepted after all
+    }
     Ok(())
+}
+
+fn add_seals(kept: &mut Kept, group: &Group) {
+    let known: BTreeSet<ChangeHash> = kept.seals.iter().map(|s| s.head).collect();
+    kept.seals.extend(group.seals.iter().filter(|s| !known.contains(&s.head)).cloned());
 }
 
 /// Public keys by their fingerprints.

@@ -220,7 +220,11 @@ pub fn execute<R: Replica>(
         }
         Command::Submit(visit) => {
             let mut page = desk.begun(visit)?;
-            if !Visit::read(&page.kept.document).unsubmitted_by(by) {
+            let read = Visit::read(&page.kept.document);
+            // Corrections of submitted work count at once, and it may be right as it is: still somebody
+            // must say that what was sent back is done.
+            let sent_back = read.status == Status::SentBack && read.people().contains(&by);
+            if !read.unsubmitted_by(by) && !sent_back {
                 return Err(CommandError::Nothing);
             }
             page.write(Entry::Submission(Submission { by, when, place }))?;

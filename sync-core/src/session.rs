@@ -1,9 +1,10 @@
 //! One sync of a device, as a state machine: what was heard goes in, what to do comes out.
 //!
-//! A session pushes until the outbox is empty, then pulls until nothing is new. It never waits and never
-//! reads a clock; the shell sends the messages, applies the answers with [`crate::client`] and may drop a
-//! session at any point: everything that counts is in the store. Whatever is captured meanwhile goes into
-//! the outbox and is taken along by the next [`Step::Push`].
+//! A session pushes what is in the outbox, then pulls until nothing is new, then makes one more push for
+//! what was captured meanwhile. Only one: somebody who goes on capturing faster than a slow network carries
+//! it away would else never pull. A session never waits and never reads a clock; the shell sends the
+//! messages, applies the answers with [`crate::client`] and may drop a session at any point: everything that
+//! counts is in the store.
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub enum Step {
 pub enum Heard {
     /// The outbox had nothing.
     Empty,
-    /// A push was answered and the answer applied.
-    Pushed,
+    /// A push was answered and the answer applied; the flag says that the outbox held more than it took.
+    Pushed(bool),
     /// A page was pulled and applied; the flag says that there is more.
     Pulled(bool),
     /// What [`Step::Rewind`] asked for is stored.
@@ -61,11 +62,12 @@ pub enum Stop {
 pub struct Session {
     step: Step,
     rewound: bool,
+    pulled: bool,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { step: Step::Push, rewound: false }
+        Self { step: Step::Push, rewound: false, pulled: false }
     }
 }
 
@@ -82,10 +84,14 @@ impl Session {
             (_, Heard::Unreachable) => Step::Stop(Stop::Unreachable),
             (_, Heard::Revoked) => Step::Stop(Stop::Revoked),
             (_, Heard::Incompatible) => Step::Stop(Stop::Incompatible),
-            (Step::Push, Heard::Pushed) => Step::Push,
-            (Step::Push, Heard::Empty) => Step::Pull,
+            (Step::Push, Heard::Pushed(_) | Heard::Empty) if self.pulled => Step::Done,
+            (Step::Push, Heard::Pushed(true)) => Step::Push,
+            (Step::Push, Heard::Pushed(false) | Heard::Empty) => Step::Pull,
             (Step::Pull, Heard::Pulled(true)) => Step::Pull,
-            (Step::Pull, Heard::Pulled(false)) => Step::Done,
+            (Step::Pull, Heard::Pulled(false)) => {
+                self.pulled = true;
+                Step::Push
+            }
             // A server that forgets twice in one session would keep the device busy for ever.
             (Step::Pull, Heard::CursorUnknown) if !self.rewound => {
                 self.rewound = true;
@@ -111,8 +117,18 @@ mod tests {
     fn pushes_then_pulls() {
         use Heard::{Empty, Pulled, Pushed};
         assert_eq!(
-            steps(&[Pushed, Empty, Pulled(true), Pulled(false)]),
-            [Step::Push, Step::Pull, Step::Pull, Step::Done]
+            steps(&[Pushed(true), Pushed(false), Pulled(true), Pulled(false), Empty]),
+            [Step::Push, Step::Pull, Step::Pull, Step::Push, Step::Done]
+        );
+        assert_eq!(steps(&[Empty, Pulled(false), Empty]), [Step::Pull, Step::Push, Step::Done]);
+    }
+
+    #[test]
+    fn ends_while_somebody_goes_on_capturing() {
+        use Heard::{Pulled, Pushed};
+        assert_eq!(
+            steps(&[Pushed(false), Pulled(false), Pushed(true)]),
+            [Step::Pull, Step::Push, Step::Done]
         );
     }
 
@@ -128,7 +144,7 @@ mod tests {
     #[test]
     fn an_end_is_an_end() {
         assert_eq!(
-            steps(&[Heard::Revoked, Heard::Pushed, Heard::Unreachable]),
+            steps(&[Heard::Revoked, Heard::Pushed(true), Heard::Unreachable]),
             [Step::Stop(Stop::Revoked); 3]
         );
         assert_eq!(steps(&[Heard::Pulled(false)]), [Step::Stop(Stop::Bad)]);

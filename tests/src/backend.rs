@@ -237,8 +237,9 @@ impl Server {
             Some(cursor) => cursor.sequence,
             None => 0,
         };
-        let (known, _) = accounts::newest_push(&self.db, self.org, from)?;
-        let own = (pull.cursor.is_some() && known == pull.pushed).then_some(from);
+        let newest = accounts::newest_push(&self.db, self.org, from)?;
+        let knows = pull.cursor.is_some() && newest.name == pull.pushed;
+        let own = knows.then_some((from, newest.since));
         let seen = log::audiences(&self.db, self.org, |audience| self.sees(sender.user, audience))?;
         let page = log::page(&self.db, self.org, since, &seen, own)?;
         Ok(PullReply {

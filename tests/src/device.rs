@@ -67,6 +67,11 @@ impl Replica for Disk {
 }
 
 impl Disk {
+    /// Documents, records and notes by name.
+    pub(crate) fn content(&self) -> impl PartialEq + '_ {
+        (&self.documents, &self.records, &self.notes, &self.outbox)
+    }
+
     /// Stores all of `writes`. A crash is either before this or after it.
     fn commit(&mut self, writes: Vec<Write>) {
         for write in writes {
@@ -173,12 +178,15 @@ pub struct Device {
     pub user: UserId,
     /// Which it is.
     pub id: DeviceId,
+    seed: [u8; 32],
     /// Its key.
     pub keypair: Keypair,
     /// What survives a crash.
     pub disk: Disk,
     /// Its clocks.
     pub clock: Clock,
+    /// The newest answer that it could not make sense of.
+    pub complaint: Option<String>,
     waiting: Option<Waiting>,
     asked: u64,
 }
@@ -186,7 +194,8 @@ pub struct Device {
 impl Device {
     /// A phone as enrolment leaves it.
     pub fn new(user: UserId, now_ms: i64, chance: &mut Chance) -> Self {
-        let keypair = Keypair::from_seed(&chance.bytes());
+        let seed = chance.bytes();
+        let keypair = Keypair::from_seed(&seed);
         let id = DeviceId::from_bytes(chance.bytes());
         let key = keypair.public();
         let actor = Actor::new(&key, chance.bytes());
@@ -200,20 +209,15 @@ impl Device {
             notes: BTreeMap::new(),
         };
         let clock = Clock { off_ms: 0, boot: chance.next() as u32, booted_ms: now_ms - 60_000 };
-        Self { user, id, keypair, disk, clock, waiting: None, asked: 0 }
+        let (complaint, waiting, asked) = (None, None, 0);
+        Self { user, id, seed, keypair, disk, clock, complaint, waiting, asked }
     }
 
     /// A second phone with the same store, as a backup restored elsewhere makes one.
-    pub fn copied(&self, seed: &[u8; 32]) -> Self {
-        Self {
-            user: self.user,
-            id: self.id,
-            keypair: Keypair::from_seed(seed),
-            disk: self.disk.clone(),
-            clock: self.clock,
-            waiting: None,
-            asked: 0,
-        }
+    pub fn copy(&self) -> Self {
+        let keypair = Keypair::from_seed(&self.seed);
+        let (complaint, waiting, asked) = (None, None, 0);
+        Self { keypair, disk: self.disk.clone(), complaint, waiting, asked, ..*self }
     }
 
     /// Does a command; what it returns was saved, unless the phone crashed first.
@@ -286,7 +290,10 @@ impl Device {
                 }
                 heard
             }
-            Err(heard) => heard,
+            Err((heard, complaint)) => {
+                self.complaint = complaint.or(self.complaint.take());
+                heard
+            }
         };
         session.handle(heard);
         Some(self.go_on(session, now_ms))
@@ -297,30 +304,31 @@ impl Device {
         answer: &Answer,
         push: Option<&PushRequest>,
         now_ms: i64,
-    ) -> Result<(Vec<Write>, Heard), Heard> {
+    ) -> Result<(Vec<Write>, Heard), (Heard, Option<String>)> {
         let clocks = self.clock.read(now_ms);
+        let cut_off = |_| (Heard::Unreachable, None);
         let fault = |fault: Fault<Infallible>| match fault {
-            Fault::Answer(error) => panic!("the server's answer was not applied: {error}"),
+            Fault::Answer(error) => (Heard::Bad, Some(error.to_string())),
             Fault::Store(never) => match never {},
         };
         match (answer, push) {
             (Answer::Pushed(bytes), Some(push)) => {
-                // Cut off on the way: as good as none.
-                let reply: PushReply = from_wire(ORG, bytes).map_err(|_| Heard::Unreachable)?;
+                let reply: PushReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_push(&self.disk, push, &reply, &clocks).map_err(fault)?;
-                Ok((writes, Heard::Pushed))
+                let Ok(outbox) = self.disk.outbox();
+                Ok((writes, Heard::Pushed(outbox.len() > push.groups.len())))
             }
             (Answer::Pulled(bytes), None) => {
-                let reply: PullReply = from_wire(ORG, bytes).map_err(|_| Heard::Unreachable)?;
+                let reply: PullReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_pull(&self.disk, &reply, &clocks).map_err(fault)?;
                 Ok((writes, Heard::Pulled(reply.more)))
             }
-            (Answer::Refused(Refused::Revoked), _) => Err(Heard::Revoked),
-            (Answer::Refused(Refused::CursorUnknown), _) => Err(Heard::CursorUnknown),
+            (Answer::Refused(Refused::Revoked), _) => Err((Heard::Revoked, None)),
+            (Answer::Refused(Refused::CursorUnknown), _) => Err((Heard::CursorUnknown, None)),
             (Answer::Refused(Refused::Crashed | Refused::Malformed(_)), _) => {
-                Err(Heard::Unreachable)
+                Err((Heard::Unreachable, None))
             }
-            (answer, _) => panic!("no message may bring this about: {answer:?}"),
+            (answer, _) => Err((Heard::Bad, Some(format!("{answer:?}")))),
         }
     }
 

@@ -81,21 +81,13 @@ pub async fn poke(
     stream(&app, &tenant, trusted)
 }
 
-/// One event a commit of this organisation; those that a slow reader missed fall into one.
-pub fn pokes(
-    app: &Arc<App>,
-    tenant: &Tenant,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
-    stream(app, tenant, || true)
-}
-
 /// Ends when the server stops, and at the first commit after which the reader is not `trusted`.
 fn stream<F: Fn() -> bool + Send + 'static>(
     app: &Arc<App>,
     tenant: &Tenant,
     trusted: F,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<F>> {
-    let (org, session, stopping) = (tenant.id, Session::open(app), Arc::clone(app));
+    let (org, session, stopping) = (tenant.id, OpenLine::new(app), Arc::clone(app));
     let stream = BroadcastStream::new(app.pokes())
         .filter(move |poke| !matches!(poke, Ok(poke) if poke.org != org))
         .take_while(move |_| trusted())
@@ -109,17 +101,17 @@ fn stream<F: Fn() -> bool + Send + 'static>(
 }
 
 /// Counts a live poke as long as it is open.
-struct Session(Gauge);
+pub(crate) struct OpenLine(Gauge);
 
-impl Session {
-    fn open(app: &App) -> Self {
+impl OpenLine {
+    pub(crate) fn new(app: &App) -> Self {
         let gauge = app.metrics.pokes.clone();
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Session {
+impl Drop for OpenLine {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -10,18 +10,18 @@ use sync_core::id::BlobHash;
 use crate::error::Problem;
 
 /// A file that pages link to.
-pub struct Asset {
+pub(super) struct Asset {
     name: String,
     kind: &'static str,
     bytes: &'static [u8],
 }
 
 /// The style sheet.
-pub static CSS: LazyLock<Asset> = LazyLock::new(|| {
+pub(super) static CSS: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("console", "css", "text/css", include_bytes!("../../assets/console.css"))
 });
 /// The script that keeps an open page fresh.
-pub static JS: LazyLock<Asset> = LazyLock::new(|| {
+pub(super) static JS: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("console", "js", "text/javascript", include_bytes!("../../assets/console.js"))
 });
 
@@ -32,13 +32,13 @@ impl Asset {
     }
 
     /// Where it is.
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("/assets/{}", self.name)
     }
 }
 
 /// `GET /assets/{name}`
-pub async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {
     let known: [&'static Asset; 2] = [&CSS, &JS];
     let asset = known.into_iter().find(|a| a.name == name).ok_or_else(Problem::not_found)?;
     let headers = [

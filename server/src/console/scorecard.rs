@@ -10,7 +10,6 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use rusqlite::Connection;
 use serde::Deserialize;
 use sync_core::id::{CallId, DistributorId, OrgId, OutletId, TerritoryId, VisitId};
 use sync_core::kpi::{Kpi, Ratio, journey_plan_adherence, median_deviation, outlet_coverage};
@@ -25,7 +24,6 @@ use crate::error::Problem;
 use crate::now_ms;
 use crate::store::StoreError;
 use crate::store::figures::{self, Period, Place, Visited};
-use crate::store::log::Org;
 use crate::world::World;
 
 /// Longest period that is added up.
@@ -69,11 +67,11 @@ pub(super) const fn short_name(kpi: Kpi) -> &'static str {
 /// The query of the scorecard and of the pages behind its figures.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Asked {
+pub(super) struct Asked {
     period: String,
     from: String,
     to: String,
-    by: String,
+    pub(super) by: String,
     pub(super) territory: String,
     pub(super) distributor: String,
     pub(super) page: String,
@@ -158,12 +156,16 @@ impl Reach {
 
     /// Narrows it to what a query names. A name that is none or that the person does not see is not
     /// found.
-    pub(super) fn narrow(mut self, world: &World, asked: &Asked) -> Result<Narrowed, Problem> {
-        let territory = match asked.territory.as_str() {
+    pub(super) fn narrow(
+        mut self,
+        world: &World,
+        (territory, distributor): (&str, &str),
+    ) -> Result<Narrowed, Problem> {
+        let territory = match territory {
             "" => None,
             id => Some(id.parse::<TerritoryId>().map_err(|_| Problem::not_found())?),
         };
-        let distributor = match asked.distributor.as_str() {
+        let distributor = match distributor {
             "" => None,
             id => Some(id.parse::<DistributorId>().map_err(|_| Problem::not_found())?),
         };
@@ -274,10 +276,6 @@ impl Figures {
             self.add(kpi, other.get(kpi));
         }
     }
-
-    fn is_empty(&self) -> bool {
-        self.0.iter().all(|ratio| ratio.denominator == 0)
-    }
 }
 
 /// A planned call that is due.
@@ -332,21 +330,19 @@ impl Ground {
     }
 }
 
-/// A period's figures, by place.
+/// A period's figures, by place, from what the store has of it.
 pub(super) fn figures_of(
-    connection: &Connection,
-    (org, id): (Org, OrgId),
+    org: OrgId,
     period: Period,
+    sums: &[(Place, Kpi, Ratio)],
+    visited: &Visited,
     ground: &Ground,
     reach: &Reach,
-) -> Result<HashMap<Place, Figures>, StoreError> {
+) -> HashMap<Place, Figures> {
     let mut by_place: HashMap<Place, Figures> = HashMap::new();
-    for (place, kpi, ratio) in figures::sums(connection, org, period)? {
-        if reach.holds(place) {
-            by_place.entry(place).or_default().add(kpi, ratio);
-        }
+    for (place, kpi, ratio) in sums.iter().filter(|(place, ..)| reach.holds(*place)) {
+        by_place.entry(*place).or_default().add(*kpi, *ratio);
     }
-    let visited = figures::visited(connection, org, period)?;
     for (place, outlets) in &ground.outlets {
         let ratio = outlet_coverage(outlets.iter().copied(), &visited.outlets);
         by_place.entry(*place).or_default().add(Kpi::OutletCoverage, ratio);
@@ -357,11 +353,11 @@ pub(super) fn figures_of(
     }
     for (place, calls) in calls {
         let visited_on =
-            |call: CallId| visited.days.get(&VisitId::of_call(id, call)).copied();
+            |call: CallId| visited.days.get(&VisitId::of_call(org, call)).copied();
         let ratio = journey_plan_adherence(calls.into_iter(), visited_on);
         by_place.entry(place).or_default().add(Kpi::JourneyPlanAdherence, ratio);
     }
-    Ok(by_place)
+    by_place
 }
 
 /// Everything that is added up, of any places.
@@ -391,11 +387,11 @@ struct RowView {
 
 /// A KPI as a heading.
 pub(super) struct Heading {
-    id: &'static str,
-    version: u32,
-    short: &'static str,
+    pub(super) id: &'static str,
+    pub(super) version: u32,
+    pub(super) short: &'static str,
     name: &'static str,
-    definition: &'static str,
+    pub(super) definition: &'static str,
 }
 
 impl Heading {
@@ -404,7 +400,7 @@ impl Heading {
             id: kpi.id(),
             version: kpi.version(),
             short: short_name(kpi),
-            name: kpi.name(),
+            name: kpi.title(),
             definition: kpi.definition(),
         }
     }
@@ -510,7 +506,7 @@ impl Sum {
 }
 
 /// `GET /scorecard`
-pub async fn scorecard(
+pub(super) async fn scorecard(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     Query(asked): Query<Asked>,
@@ -526,26 +522,29 @@ pub async fn scorecard(
         let ground = Ground::of(&world, &reach, both, now);
         (today, span, reach, ground)
     };
-    let (period, org) = (span.period, (tenant.org, tenant.id));
-    let mut reading = app
+    let (period, org, id) = (span.period, tenant.org, tenant.id);
+    let reading = app
         .store
         .read(move |connection| {
             let mut deviations: HashMap<Place, Vec<i64>> = HashMap::new();
             let within = |place| reach.holds(place);
             let max = VISITS_OPENED_MAX;
-            let more = figures::each_counted(connection, org.0, period, max, within, |line| {
+            let more = figures::each_counted(connection, org, period, max, within, |line| {
                 let facts = line.facts()?;
                 let judged = facts.prices.iter().filter_map(|price| price.recommended);
                 let of_place = deviations.entry(line.place).or_default();
                 of_place.extend(judged.map(|recommended| recommended.deviation_ppm));
                 Ok(())
             })?;
-            let now = figures_of(connection, org, period, &ground, &reach)?;
-            let before = figures_of(connection, org, period.before(), &ground, &reach)?;
+            let figures = |period| -> Result<_, StoreError> {
+                let sums = figures::sums(connection, org, period)?;
+                let visited = figures::visited(connection, org, period)?;
+                Ok(figures_of(id, period, &sums, &visited, &ground, &reach))
+            };
+            let (now, before) = (figures(period)?, figures(period.before())?);
             Ok(Reading { now, before, deviations, more })
         })
         .await?;
-    reading.now.retain(|_, figures| !figures.is_empty());
     let page = Page::new(&app, &viewer, Section::Scorecard, "Scorecard").await?;
     let by_distributor = asked.by == "distributor";
     let by_now = if by_distributor { "distributor" } else { "territory" };

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 
 use askama::filters::{Escaper, Html, HtmlSafe};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, ZonedDateTime};
 use sync_core::id::{DistributorId, TerritoryId};
 use sync_core::kpi::Ratio;
 use sync_core::model::people::{Rights, Role, Scope};
@@ -39,6 +39,22 @@ impl Markup {
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let _ = Html.write_escaped_str(&mut out, text); // writing to a string does not fail
+    out
+}
+
+/// A value as a part of an address's query.
+pub fn query(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(out, "%{byte:02X}"); // writing to a string does not fail
+            }
+        }
+    }
     out
 }
 
@@ -182,9 +198,9 @@ pub fn deviation(ppm: i64) -> String {
 // ---- times ----------------------------------------------------------------------------------------
 
 /// An instant in a zone; UTC for a zone that is not known.
-pub fn zoned(at_ms: i64, zone: &str) -> Zoned {
+pub fn zoned(at_ms: i64, zone: &str) -> ZonedDateTime {
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
-    Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned(zone)
+    Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned_datetime(zone)
 }
 
 fn time(at_ms: i64, zone: &str, form: &str, more: &str) -> Markup {

@@ -166,7 +166,7 @@ impl Someone {
             _ => false,
         });
         // Shared calls first: colleagues meet there, and disagree.
-        open.sort_by_key(|call| call.with.is_empty());
+        open.sort_by_key(|call| call.colleagues.is_empty());
         for (done, call) in open.iter().enumerate() {
             self.visit(phone, call).await?;
             // The network comes back after one, two or three visits.
@@ -187,7 +187,7 @@ impl Someone {
 
     async fn visit(&mut self, phone: &Arc<Client>, call: &Call) -> Result<(), ClientError> {
         phone.locate(call.outlet.position.map(|p| self.near(p)))?;
-        if call.with.is_empty() && self.dice.percent(6) {
+        if call.colleagues.is_empty() && self.dice.percent(6) {
             let reasons = &self.brand.comments.not_possible;
             let reason = &reasons[self.dice.below(reasons.len())];
             let (code, text) = (reason.code.clone(), reason.text.clone());
@@ -196,7 +196,7 @@ impl Someone {
             return Ok(());
         }
         let visit = phone.start_call(call.id.clone())?;
-        self.audit(phone, &visit, &call.outlet, call.template, !call.with.is_empty()).await
+        self.audit(phone, &visit, &call.outlet, call.template, !call.colleagues.is_empty()).await
     }
 
     fn near(&mut self, place: Position) -> Position {

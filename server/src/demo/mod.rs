@@ -7,7 +7,7 @@ mod brand;
 mod crew;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sync_core::model::Day;
@@ -83,7 +83,7 @@ pub async fn load(app: &Arc<App>, today: Day) -> Result<Arc<Tenant>, DemoError> 
 
 /// Publishes the seasonal change of two planograms: from now on phones differ until they sync.
 pub async fn publish_reset(app: &Arc<App>, tenant: &Arc<Tenant>) -> Result<(), DemoError> {
-    let reset = Brand::read(Day::at(now_ms(), "UTC"))?.reset;
+    let reset = Brand::read(today())?.reset;
     let news: Vec<Record> = {
         let world = tenant.world();
         let older = |record: &Record| match record {
@@ -98,36 +98,46 @@ pub async fn publish_reset(app: &Arc<App>, tenant: &Arc<Tenant>) -> Result<(), D
     Ok(())
 }
 
-/// Loads, serves and lets people work until `shutdown`.
+/// Listens, loads, serves and lets people work until `shutdown`; prints where and how to sign in.
 pub async fn run(
     data: PathBuf,
     listen: SocketAddr,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DemoError> {
-    let config = ServeConfig { listen, ..ServeConfig::local(data.clone()) };
-    config.check()?;
-    let app = App::open(data.clone()).await?;
-    let listener =
-        TcpListener::bind(listen).await.map_err(|error| DemoError::Listen(listen, error))?;
-    let address = listener.local_addr().map_err(|error| DemoError::Listen(listen, error))?;
-    let today = Day::at(now_ms(), "Europe/Dublin");
-    let tenant = load(&app, today).await?;
-    let brand = Brand::read(today)?;
-    greet(&brand, address, &data);
-    let crew = tokio::spawn(crew::work(
-        Arc::clone(&app),
-        Arc::clone(&tenant),
-        brand,
-        format!("http://{address}"),
-        data.join("phones"),
-    ));
-    let served = serve::serve(Arc::clone(&app), config, listener, shutdown).await;
-    crew.abort();
-    let _ = crew.await;
-    served.map_err(|error| DemoError::Listen(listen, error))
+    let failed = |error| DemoError::Listen(listen, error);
+    ServeConfig { listen, ..ServeConfig::local(data.clone()) }.check()?;
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let brand = Brand::read(today())?;
+    open(&data, listener, shutdown, || greet(&brand, address, &data)).await
 }
 
-fn greet(brand: &Brand, address: SocketAddr, data: &std::path::Path) {
+/// Like [`run`], on a listener of the caller's and without a word; `opened` is called once it serves.
+pub async fn open(
+    data: &Path,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+    opened: impl FnOnce(),
+) -> Result<(), DemoError> {
+    let address = listener.local_addr().map_err(StoreError::from)?;
+    let config = ServeConfig { listen: address, ..ServeConfig::local(data.to_owned()) };
+    let app = App::open(data.to_owned()).await?;
+    let tenant = load(&app, today()).await?;
+    let (server, phones) = (format!("http://{address}"), data.join("phones"));
+    let brand = Brand::read(today())?;
+    let crew = tokio::spawn(crew::work(Arc::clone(&app), tenant, brand, server, phones));
+    opened();
+    let served = serve::serve(app, config, listener, shutdown).await;
+    crew.abort();
+    let _ = crew.await;
+    served.map_err(|error| DemoError::Store(error.into()))
+}
+
+fn today() -> Day {
+    Day::at(now_ms(), "Europe/Dublin")
+}
+
+fn greet(brand: &Brand, address: SocketAddr, data: &Path) {
     println!("\n{} is open at  http://{address}\n", brand.name);
     println!("Sign in with the password  {PASSWORD}  as");
     let shown = [Role::Admin, Role::Supervisor, Role::DistributorManager];

@@ -230,6 +230,22 @@ pub fn enrolment(
     Ok(found.optional()?)
 }
 
+/// Until when each person has a code that nobody has used.
+pub fn open_enrolments(
+    connection: &Connection,
+    org: Org,
+    now_ms: i64,
+) -> Result<HashMap<UserId, i64>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT user, expires_ms FROM enrolment
+         WHERE org = ?1 AND device IS NULL AND expires_ms > ?2",
+    )?;
+    let rows = query.query_map(params![org, now_ms], |row| {
+        Ok((UserId::from_bytes(row.get(0)?), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// A phone as its enrolment and its last sync left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceRow {
@@ -396,20 +412,36 @@ pub fn device_by_token(
     Ok(found.optional()?)
 }
 
-/// The name of the device's newest push, and when it was last heard of.
+/// A device's newest push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NewestPush {
+    /// Its name.
+    pub name: Option<LogHash>,
+    /// Of what was written from this sequence on, whoever sent it has all that the device's name is on.
+    pub since: u64,
+    /// When the device was last heard of.
+    pub synced_ms: Option<i64>,
+}
+
+/// The device's newest push.
 pub fn newest_push(
     connection: &Connection,
     org: Org,
     device: DeviceId,
-) -> Result<(Option<LogHash>, Option<i64>), StoreError> {
+) -> Result<NewestPush, StoreError> {
     let mut query = connection
         .prepare_cached("SELECT last_push, synced_ms FROM device WHERE org = ?1 AND device = ?2")?;
     let found = query.query_row(params![org, device.as_bytes()], |row| {
         Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?))
     });
     let (pushes, synced_ms) = found.optional()?.unwrap_or_default();
-    let newest = pushes.and_then(|p| p.get(32..64)?.try_into().ok()).map(LogHash);
-    Ok((newest, synced_ms))
+    let pushes = pushes.unwrap_or_default();
+    let name = pushes.get(32..64).and_then(|name| name.try_into().ok()).map(LogHash);
+    Ok(NewestPush { name, since: since(&pushes), synced_ms })
+}
+
+fn since(pushes: &[u8]) -> u64 {
+    pushes.get(64..72).and_then(|n| n.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
 /// Notes that a device was heard of.
@@ -442,9 +474,21 @@ pub fn pushed(
         )?
         .query_row(params![org, device.as_bytes()], |row| row.get::<_, Option<Vec<u8>>>(0));
     let Some(pushes) = found.optional()? else { return Ok(false) };
-    let follows = match &pushes {
-        None => true,
-        Some(pushes) => pushes.chunks(32).any(|known| known == previous),
+    let pushes = pushes.unwrap_or_default();
+    let known = |name: [u8; 32]| pushes.chunks_exact(32).any(|known| known == name);
+    if known(name.0) {
+        synced(tx, org, device, now_ms)?; // the network has brought it twice
+        return Ok(true);
+    }
+    let follows = pushes.is_empty() || known(previous);
+    // A retry whose reply was lost and a copy of the store look alike. Whoever it is may not have what was
+    // written under this device's name before.
+    let expected = pushes.is_empty() || pushes.get(32..64) == Some(&previous[..]);
+    let since = match expected {
+        true => since(&pushes),
+        false => tx
+            .prepare_cached("SELECT coalesce(max(sequence) + 1, 0) FROM log WHERE org = ?1")?
+            .query_row([org], |row| row.get(0))?,
     };
     tx.prepare_cached(
         "UPDATE device SET last_push = ?3, synced_ms = ?4, forked = forked + ?5
@@ -453,7 +497,7 @@ pub fn pushed(
     .execute(params![
         org,
         device.as_bytes(),
-        [previous, name.0].concat(),
+        [&previous[..], &name.0, &since.to_be_bytes()].concat(),
         now_ms,
         i64::from(!follows),
     ])?;

@@ -370,13 +370,14 @@ pub struct Page {
     pub notes: Vec<Note>,
 }
 
-/// What these audiences have not seen since `since` leaves, but for what `own` itself has pushed.
+/// What these audiences have not seen since `since` leaves, but for what this device itself has pushed from
+/// that sequence on.
 pub fn page(
     connection: &Connection,
     org: Org,
     since: u64,
     audiences: &[AudienceId],
-    own: Option<DeviceId>,
+    own: Option<(DeviceId, u64)>,
 ) -> Result<Page, StoreError> {
     let tx = connection.unchecked_transaction()?; // one snapshot for all queries
     let wanted = audiences.iter().map(|a| a.to_string()).collect::<Vec<_>>().join(",");
@@ -410,18 +411,19 @@ pub fn page(
     }
     let mut page =
         Page { cursor: upto, more, records: Vec::new(), groups: Vec::new(), notes: Vec::new() };
-    let own = own.map_or(Value::Null, |device| Value::Blob(device.as_bytes().to_vec()));
+    let own_since = own.map_or(0, |(_, since)| since);
+    let own = own.map_or(Value::Null, |(device, _)| Value::Blob(device.as_bytes().to_vec()));
     let mut query = tx.prepare(&format!(
         "SELECT sequence, document, hash, seal, body FROM log
          WHERE org = ?1 AND sequence IN (
             SELECT sequence FROM log INDEXED BY log_audience
             WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3)
-         AND (?4 IS NULL OR device IS NOT ?4) ORDER BY sequence"
+         AND (?4 IS NULL OR device IS NOT ?4 OR sequence < ?5) ORDER BY sequence"
     ))?;
     let mut body =
         tx.prepare_cached("SELECT body FROM record WHERE org = ?1 AND key = ?2 AND sequence = ?3")?;
     let mut places: HashMap<DocId, usize> = HashMap::new();
-    let mut rows = query.query(params![org, since, upto.sequence, own])?;
+    let mut rows = query.query(params![org, since, upto.sequence, own, own_since])?;
     while let Some(row) = rows.next()? {
         let stored: Vec<u8> = row.get(4)?;
         let Some(document) = row.get::<_, Option<Vec<u8>>>(1)? else {

@@ -5,7 +5,9 @@
 //! one commit, and a job that fails undoes itself alone.
 
 pub mod accounts;
+pub mod figures;
 pub mod log;
+pub mod pages;
 pub mod uploads;
 pub mod visits;
 

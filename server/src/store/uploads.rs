@@ -156,6 +156,8 @@ pub fn arrived(tx: &Transaction<'_>, id: UploadId, photo: &Photo) -> Result<(), 
         photo.height,
         photo.arrived_ms,
     ])?;
+    tx.prepare_cached("UPDATE photo SET here = 1 WHERE org = ?1 AND hash = ?2")?
+        .execute(params![id.org, id.hash.0])?;
     close(tx, id)?;
     Ok(())
 }

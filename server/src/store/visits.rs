@@ -10,7 +10,7 @@ use sync_core::model::Day;
 use sync_core::model::visit::Note;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
-use sync_core::wire::{Group, to_wire};
+use sync_core::wire::{Group, Outcome, to_wire};
 
 use super::StoreError;
 use super::log::{self, AudienceId, Held, Ledger};
@@ -99,6 +99,29 @@ impl Ledger<'_> {
         log::note(self.tx, self.org, digest)
     }
 
+    /// What this group was refused for when it came before: it stays so until someone decides otherwise. What
+    /// only came too early may be tried again.
+    pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
+        let Some(head) = group.changes.last() else { return Ok(None) };
+        let found = self
+            .tx
+            .prepare_cached(
+                "SELECT code, detail FROM quarantine
+                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4
+                   AND code NOT IN ('missing_parent', 'missing_note')",
+            )?
+            .query_row(
+                params![
+                    self.org,
+                    device.as_bytes(),
+                    group.document.to_bytes(),
+                    head.hash().0
+                ],
+                |row| Ok(Outcome::Quarantined { code: row.get(0)?, detail: row.get(1)? }),
+            );
+        Ok(found.optional()?)
+    }
+
     /// Keeps a refused group apart, once.
     pub fn quarantine(
         &self,
@@ -134,8 +157,9 @@ impl Ledger<'_> {
     pub fn put_photo(&self, photo: &PhotoRow) -> Result<(), StoreError> {
         self.tx
             .prepare_cached(
-                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+                     EXISTS (SELECT 1 FROM blob WHERE org = ?1 AND hash = ?2))",
             )?
             .execute(params![
                 self.org,

@@ -1,0 +1,50 @@
+"""A visit in twenty lines: audited without a network, synced when there is one.
+
+    python3 quickstart.py SERVER CODE FOLDER PHOTO
+
+SERVER is the server's address, CODE a one-time code that the console shows under "People", FOLDER a new
+folder for this person's work, PHOTO a JPEG, PNG or WebP file. On a phone the calls are the same in Kotlin
+and Swift: mobile-ffi/README.md shows them side by side.
+"""
+
+import asyncio
+import pathlib
+import secrets
+import sys
+
+from endcap import CheckKind, Client, Found, Observation, Subject, Value
+
+
+async def main(server, code, folder, photo):
+    # One folder is one person's work at one organisation, encrypted with a key of 32 random bytes. An app
+    # keeps the key in the Keystore or Keychain; without it the folder can never be read again.
+    client = Client.open(folder, secrets.token_bytes(32))
+
+    # With a network, once: who am I? Then fetch what I may see: outlets, planned calls, planograms, prices.
+    await client.enrol(server, code, label="Quickstart")
+    await client.sync()
+
+    # From here on no network is needed. Each call has reached the disk when it returns.
+    call = client.calls()[0]
+    visit = client.start_call(call.id)
+
+    # The template says what to look at. Here: the first place on the first shelf, and what it costs.
+    checks = {type(check.kind): check.id for check in client.template(call.template).checks}
+    shelf = client.planogram(call.outlet.planograms[0])
+    place = shelf.positions[0]
+    subject = Subject.POSITION(planogram=shelf.number, position=place.number)
+    seen = Value.SHELF(facings=place.facings, in_stock=True, found=Found.AS_PLANNED())
+    facings = Observation(check=checks[CheckKind.PLANOGRAM], subject=subject, value=seen)
+    product = Subject.PRODUCT(gtin=place.product.gtin)
+    price = Observation(check=checks[CheckKind.PRICE], subject=product, value=Value.PRICE(minor=249, currency="EUR"))
+
+    # One screen's worth is one recording: its observations and photos are saved together or not at all.
+    client.record(visit, [facings, price], [client.add_photo(pathlib.Path(photo).read_bytes())])
+    client.submit(visit)
+
+    # The network is back: hand everything over, the photo last. `outstanding` says what is still only here.
+    await client.sync()
+    print(client.visit(visit).status, client.outstanding().documents)
+
+
+asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,292 @@
+//! `/visits/{id}`: one visit and everything that was seen, said and decided there.
+
+mod checks;
+mod context;
+mod story;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use sync_core::id::{ChangeHash, VisitId};
+use sync_core::model::Day;
+use sync_core::visit::Status;
+
+use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTable, StockTable};
+use self::context::Reader;
+use self::story::{HistoryRow, NotPossibleBox, PhotoTile, ThreadItem};
+use super::page::{Page, Section, html, sight};
+use super::view::{self, Markup};
+use crate::app::App;
+use crate::auth::Viewer;
+use crate::error::Problem;
+use crate::now_ms;
+use crate::store::pages;
+
+#[derive(Template)]
+#[template(path = "visit.html")]
+struct VisitPage {
+    page: Page,
+    key: String,
+    outlet: String,
+    outlet_url: String,
+    day: String,
+    lede: String,
+    badges: Vec<Markup>,
+    stand: Markup,
+    next: Option<String>,
+    facts: Vec<(&'static str, Markup)>,
+    tiles: Vec<Tile>,
+    notice: Option<Notice>,
+    not_possible: Option<NotPossibleBox>,
+    planograms: Vec<PlanogramPanel>,
+    conflicts: Vec<ConflictBox>,
+    prices: Option<PriceTable>,
+    stock: Option<StockTable>,
+    displays: Vec<DisplayItem>,
+    answers: Vec<AnswerItem>,
+    photos: Vec<PhotoTile>,
+    photos_said: String,
+    history: Vec<HistoryRow>,
+    thread: Vec<ThreadItem>,
+    write_to: String,
+    review: Option<ReviewBar>,
+    /// What the viewer has seen: a review judges this and no more.
+    heads: String,
+    settles: bool,
+}
+
+/// How one kind of check went.
+struct Tile {
+    url: &'static str,
+    label: &'static str,
+    value: String,
+    of: String,
+    note: String,
+    bar: Markup,
+}
+
+struct Notice {
+    kind: &'static str,
+    symbol: &'static str,
+    title: String,
+    text: String,
+}
+
+struct ReviewBar {
+    title: String,
+    text: String,
+    approves: bool,
+    reads: String,
+}
+
+/// `GET /visits/{visit}`
+pub(super) async fn visit(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+    Path(visit): Path<String>,
+) -> Result<Response, Problem> {
+    let visit: VisitId = visit.parse().map_err(|_| Problem::not_found())?;
+    let (see, org) = (sight(&viewer), viewer.tenant.id);
+    let read = app.store.read(move |c| pages::visit(c, &see, org, visit)).await?;
+    let read = read.ok_or_else(Problem::not_found)?;
+    let page = Page::new(&app, &viewer, Section::Visits, "").await?;
+    let world = viewer.tenant.world();
+    let reader = Reader::new(&read, &world, &viewer.tenant, now_ms());
+    let drawn = draw(page, &reader, &viewer);
+    drop(reader);
+    drop(world);
+    html(&drawn)
+}
+
+fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer) -> VisitPage {
+    let line = &reader.read.line;
+    let day = view::day_short(line.day, reader.today);
+    let outlet = reader.outlet_name();
+    let settles = viewer.rights.role.reviews();
+    let photos = reader.photo_tiles();
+    let here = photos.iter().filter(|photo| photo.here).count();
+    let mut badges = vec![view::status_badge(line.status), view::conflict_badge(line.conflicts)];
+    if line.news > 0 {
+        let news = view::count(line.news, "recording", "recordings");
+        badges.push(view::badge("new", "new", &format!("{news} new since review")));
+    }
+    badges.retain(|badge| !badge.is_empty());
+    VisitPage {
+        page: Page { title: format!("{outlet}, {day}"), ..page },
+        key: line.visit.to_string(),
+        outlet_url: format!("/outlets/{}", line.outlet),
+        lede: reader.lede(),
+        badges,
+        stand: reader.stand(),
+        next: read_next(reader, viewer),
+        facts: reader.facts_row(),
+        tiles: tiles(reader, photos.len(), here),
+        notice: notice(reader),
+        not_possible: reader.not_possible(),
+        planograms: reader.planograms(),
+        conflicts: reader.conflicts(),
+        prices: reader.prices(),
+        stock: reader.stock(),
+        displays: reader.displays(),
+        answers: reader.answers(),
+        photos_said: match photos.len() - here {
+            0 => format!("{} here", view::number(here as u64)),
+            awaited => format!("{here} here, {awaited} on their way"),
+        },
+        photos,
+        history: reader.history(),
+        thread: reader.thread(),
+        write_to: reader.write_to(viewer.rights.user),
+        review: settles.then(|| review_bar(reader)).flatten(),
+        heads: hex_list(reader.read.held.document.heads()),
+        settles,
+        outlet,
+        day,
+    }
+}
+
+fn read_next(reader: &Reader<'_>, viewer: &Viewer) -> Option<String> {
+    let next = reader.read.next.filter(|_| viewer.rights.role.reviews())?;
+    Some(format!("/visits/{next}"))
+}
+
+/// Hashes as a hidden field carries them.
+pub(super) fn hex_list(hashes: &[ChangeHash]) -> String {
+    hashes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn tiles(reader: &Reader<'_>, photos: usize, here: usize) -> Vec<Tile> {
+    use sync_core::kpi::{Kpi, per_visit};
+    let counts = reader.read.line.facts.as_ref().map(per_visit).unwrap_or_default();
+    let mut tiles = Vec::new();
+    for (kpi, url, label, what) in [
+        (Kpi::PlanogramCompliance, "#planograms", "Planogram", "positions right"),
+        (Kpi::PriceCompliance, "#prices", "Prices", "within tolerance"),
+        (Kpi::DisplayCompliance, "#displays", "Displays", "as agreed"),
+        (Kpi::OnShelfAvailability, "#stock", "On shelf", "must-stock products"),
+    ] {
+        let ratio = counts.get(kpi);
+        if ratio.denominator > 0 {
+            tiles.push(Tile {
+                url,
+                label,
+                value: view::percent(ratio),
+                of: String::new(),
+                note: format!("{} of {} {what}", ratio.numerator, ratio.denominator),
+                bar: view::bar(ratio),
+            });
+        }
+    }
+    if photos > 0 {
+        tiles.push(Tile {
+            url: "#photos",
+            label: "Photos",
+            value: here.to_string(),
+            of: format!("of {photos}"),
+            note: match photos - here {
+                0 => "all are here".to_owned(),
+                awaited => format!("{awaited} on their way"),
+            },
+            bar: view::bar(view::ratio(here, photos)),
+        });
+    }
+    let conflicts = reader.read.line.conflicts;
+    if conflicts > 0 {
+        tiles.push(Tile {
+            url: "#conflicts",
+            label: "Conflicts",
+            value: conflicts.to_string(),
+            of: String::new(),
+            note: "two people, two values".to_owned(),
+            bar: Markup::default(),
+        });
+    }
+    tiles
+}
+
+fn notice(reader: &Reader<'_>) -> Option<Notice> {
+    let line = &reader.read.line;
+    let news = reader.news();
+    if !news.is_empty() {
+        return Some(Notice {
+            kind: "new",
+            symbol: "new",
+            title: format!(
+                "New since the review: {} by {}.",
+                view::count(line.news, "recording", "recordings"),
+                view::and(&news)
+            ),
+            text: "It carries the mark “New” below. The review did not cover it.".to_owned(),
+        });
+    }
+    match line.status {
+        Status::InProgress => Some(Notice {
+            kind: "idle",
+            symbol: "progress",
+            title: "Not submitted yet.".to_owned(),
+            text: "What is here so far is shown dimmed, can still change, and counts in no figure."
+                .to_owned(),
+        }),
+        Status::Disputed => Some(Notice {
+            kind: "short",
+            symbol: "conflict",
+            title: "Reviewed twice, with different verdicts.".to_owned(),
+            text: "Two people judged it without knowing of each other. A new review settles it."
+                .to_owned(),
+        }),
+        Status::Abandoned => Some(Notice {
+            kind: "idle",
+            symbol: "cross",
+            title: "Abandoned.".to_owned(),
+            text: "Whoever began it took everything back, as after starting at the wrong outlet."
+                .to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+fn review_bar(reader: &Reader<'_>) -> Option<ReviewBar> {
+    let line = &reader.read.line;
+    let open = |n: u64| match n {
+        0 => String::new(),
+        1 => ", 1 conflict is open".to_owned(),
+        n => format!(", {n} conflicts are open"),
+    };
+    let differ = reader.planograms().iter().map(|p| p.rows.len() as u64).sum::<u64>();
+    let differ = match differ {
+        0 => "No position differs".to_owned(),
+        1 => "1 position differs".to_owned(),
+        n => format!("{n} positions differ"),
+    };
+    let reads = view::and(&reader.first_names());
+    let reads = if reads.is_empty() { "Whoever worked on it".to_owned() } else { reads };
+    let bar = |title: String, text: String, approves| ReviewBar { title, text, approves, reads };
+    match line.status {
+        Status::Submitted | Status::Disputed | Status::NotPossible => Some(bar(
+            "Your review covers what this page shows".to_owned(),
+            format!("{differ}{}. Later work will show as new.", open(line.conflicts)),
+            true,
+        )),
+        Status::SentBack => Some(bar(
+            reader.judged("Sent back"),
+            "Waiting for an answer. It can still be approved as it is.".to_owned(),
+            true,
+        )),
+        Status::Approved => Some(bar(
+            reader.judged("Approved"),
+            match line.news {
+                0 => "Later work will show as new.".to_owned(),
+                _ => "It has changed since; a new review covers that too.".to_owned(),
+            },
+            line.news > 0,
+        )),
+        Status::InProgress | Status::Abandoned => None,
+    }
+}
+
+/// The day of an instant in the reader's zone.
+fn day_of(at_ms: i64, zone: &str) -> Day {
+    Day::at(at_ms, zone)
+}

@@ -1,0 +1,490 @@
+//! How the visit went: who came when, the photos, the conversation, and everything in the order it arrived.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use sync_core::document::Entry;
+use sync_core::id::{BlobHash, ChangeHash, UserId};
+use sync_core::model::Geo;
+use sync_core::model::visit::{Act, NotPossible, Observed, Recording, Review, Subject, Verdict};
+use sync_core::visit::Recorded;
+
+use super::super::overview::recorded;
+use super::super::view::{self, Markup, escape};
+use super::context::Reader;
+
+/// Most corrections that one line of the history spells out.
+const CORRECTIONS_MAX: usize = 4;
+
+/// Why a call could not be made.
+pub(super) struct NotPossibleBox {
+    pub(super) reason: &'static str,
+    pub(super) words: Option<String>,
+    pub(super) by: String,
+    pub(super) place: String,
+    pub(super) at: Markup,
+    pub(super) received: Markup,
+    pub(super) due: String,
+}
+
+pub(super) struct PhotoTile {
+    pub(super) key: String,
+    pub(super) url: String,
+    pub(super) title: String,
+    pub(super) by: String,
+    pub(super) first_name: String,
+    pub(super) at: Markup,
+    pub(super) here: bool,
+    pub(super) new: bool,
+    pub(super) draft: bool,
+}
+
+pub(super) struct HistoryRow {
+    pub(super) key: String,
+    pub(super) symbol: &'static str,
+    pub(super) title: String,
+    pub(super) more: Vec<String>,
+    pub(super) badges: Vec<Markup>,
+    pub(super) by: String,
+    pub(super) company: String,
+    pub(super) at: Markup,
+    pub(super) claim: String,
+    pub(super) place: String,
+    pub(super) received: Markup,
+    pub(super) device: String,
+    pub(super) class: &'static str,
+}
+
+pub(super) struct ThreadItem {
+    pub(super) key: String,
+    pub(super) name: String,
+    pub(super) company: String,
+    pub(super) verb: &'static str,
+    pub(super) at: Markup,
+    pub(super) text: String,
+    pub(super) brand: bool,
+}
+
+impl Reader<'_> {
+    // ---- the head of the page ----
+
+    pub(super) fn lede(&self) -> String {
+        let line = &self.read.line;
+        let address = self.outlet.map(|o| format!("{}, {}", o.street, o.town));
+        let parts = [
+            address.unwrap_or_default(),
+            view::territory_name(self.world, line.territory),
+            view::distributor_name(self.world, line.distributor),
+        ];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(" · ")
+    }
+
+    /// How it came to stand where it stands.
+    pub(super) fn stand(&self) -> Markup {
+        let line = &self.read.line;
+        if let Some((review, hash)) = self.standing() {
+            let verb = match review.verdict {
+                Verdict::Approved => "approved",
+                Verdict::SentBack => "sent back",
+            };
+            let at = self.times(hash).map_or(line.changed_ms, |times| times.claimed_ms);
+            let name = escape(&self.name(review.by));
+            return Markup(format!("{verb} by {name} {}", view::ago(at, self.zone)));
+        }
+        match line.submitted_ms {
+            Some(at) => Markup(format!("submitted {}", view::ago(at, self.zone))),
+            None => Markup(format!("last heard of {}", view::ago(line.changed_ms, self.zone))),
+        }
+    }
+
+    /// The newest review that no other knew of.
+    fn standing(&self) -> Option<(&Review, ChangeHash)> {
+        let standing = self.visit.reviews.iter().filter(|(h, _)| self.visit.standing.contains(h));
+        standing.map(|(hash, review)| (review, *hash)).next_back()
+    }
+
+    /// Who gave the standing verdict, and when.
+    pub(super) fn judged(&self, verb: &str) -> String {
+        let Some((review, hash)) = self.standing() else { return verb.to_owned() };
+        let at = self.times(hash).map_or(0, |times| times.claimed_ms);
+        let at = view::zoned(at, self.zone).strftime("%-d %b %H:%M");
+        format!("{verb} by {} on {at}", self.name(review.by))
+    }
+
+    /// Who has added something since the review.
+    pub(super) fn news(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for recorded in self.visit.recordings.iter().filter(|r| r.new && !r.withdrawn) {
+            let name = self.name(recorded.entry.by);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    pub(super) fn facts_row(&self) -> Vec<(&'static str, Markup)> {
+        let mut facts = vec![("In the outlet", self.presence())];
+        let line = &self.read.line;
+        let planned = line.call.and_then(|call| self.world.calls.get(&call));
+        facts.push((
+            "Planned call",
+            Markup(escape(&match (line.call, planned) {
+                (None, _) => "not planned".to_owned(),
+                (Some(_), None) => "planned".to_owned(),
+                (Some(_), Some(call)) => {
+                    let people: Vec<String> = call.people.iter().map(|p| self.name(*p)).collect();
+                    format!("{}, {}", view::day(call.day, self.today), view::and(&people))
+                }
+            })),
+        ));
+        if let Some(start) = &self.visit.start {
+            let catalogue = &self.world.catalogue;
+            let template = catalogue.template(start.template.number, start.template.version);
+            let name = template.map_or_else(
+                || format!("Template {}", start.template.number),
+                |template| template.name.clone(),
+            );
+            let text = format!("{name}, version {}", start.template.version);
+            facts.push(("Visit template", Markup(escape(&text))));
+        }
+        let last = view::when(line.changed_ms, self.zone);
+        facts.push(("Last heard of", Markup(format!("{last}, by this server’s clock"))));
+        facts
+    }
+
+    /// Who came when and submitted when, as their devices claim.
+    fn presence(&self) -> Markup {
+        let mut lines = Vec::new();
+        for user in self.visit.people() {
+            let own = self.visit.recordings.iter().filter(|r| r.entry.by == user && !r.withdrawn);
+            let Some(began) = own.map(|r| r.hash).next() else { continue };
+            let submitted = self.visit.submissions.iter().filter(|(_, s)| s.by == user);
+            let until = match submitted.map(|(hash, _)| *hash).next_back() {
+                Some(hash) => format!("submitted {}", self.at(hash)),
+                None => "not submitted".to_owned(),
+            };
+            lines.push(format!(
+                "<a href=\"/people/{user}\">{}</a> <span class=\"org\">{}</span><br>began {}, {until}",
+                escape(&self.name(user)),
+                escape(&self.company(user)),
+                self.at(began)
+            ));
+        }
+        if lines.is_empty() {
+            return Markup("nobody any more".to_owned());
+        }
+        lines.push(self.claim());
+        Markup(lines.join("<br>"))
+    }
+
+    /// That times are claims, and what is known for certain of the first.
+    fn claim(&self) -> String {
+        let start = self.visit.start.as_ref().map(|start| start.hash);
+        let Some(times) = start.and_then(|hash| self.times(hash)) else { return String::new() };
+        format!(
+            "<details class=\"claim\" id=\"claim\"><summary>claimed by the device</summary>\
+             Began {}.</details>",
+            escape(&self.bounds(times))
+        )
+    }
+
+    pub(super) fn not_possible(&self) -> Option<NotPossibleBox> {
+        let (reason, recorded) = self.visit.not_possible()?;
+        let Act::NotPossible { note, .. } = &recorded.entry.act else { return None };
+        Some(NotPossibleBox {
+            reason: reason_name(reason),
+            words: note.map(|note| self.note(note)),
+            by: self.name(recorded.entry.by),
+            place: self.place(recorded.entry.place.as_ref()),
+            at: self.at(recorded.hash),
+            received: self.received(recorded.hash),
+            due: match self.checks_due() {
+                Some((checks, name)) => {
+                    format!("{} of “{name}”", view::count(checks as u64, "check", "checks"))
+                }
+                None => "The checks of its template".to_owned(),
+            },
+        })
+    }
+
+    fn place(&self, place: Option<&Geo>) -> String {
+        view::whereabouts(place, self.outlet.and_then(|outlet| outlet.place.as_ref()))
+    }
+
+    /// When an entry reached the server.
+    fn received(&self, hash: ChangeHash) -> Markup {
+        let times = self.times(hash);
+        times.map_or_else(Markup::default, |times| view::when(times.latest_ms, self.zone))
+    }
+
+    // ---- photos ----
+
+    pub(super) fn photo_tiles(&self) -> Vec<PhotoTile> {
+        let mut seen: HashSet<BlobHash> = HashSet::new();
+        let mut tiles = Vec::new();
+        for recorded in self.visit.recordings.iter().filter(|r| !r.withdrawn) {
+            for photo in recorded.entry.photos().iter().filter(|p| seen.insert(p.hash)) {
+                let by = recorded.entry.by;
+                let about = photo.check.map(|check| self.check_title(check));
+                tiles.push(PhotoTile {
+                    key: format!("photo-{}", &photo.hash.to_string()[..16]),
+                    url: format!("/photos/{}", photo.hash),
+                    title: about.unwrap_or_else(|| "The outlet".to_owned()),
+                    by: self.name(by),
+                    first_name: self.first_name(by),
+                    at: self.at(recorded.hash),
+                    here: self.read.photos.contains_key(&photo.hash),
+                    new: recorded.new,
+                    draft: !recorded.submitted,
+                });
+            }
+        }
+        tiles
+    }
+
+    // ---- the conversation ----
+
+    pub(super) fn thread(&self) -> Vec<ThreadItem> {
+        let mut items = Vec::new();
+        for change in self.read.held.document.changes() {
+            let (by, text, verb) = match change.entry() {
+                Ok(Entry::Post(post)) => (post.by, post.text, "wrote"),
+                Ok(Entry::Review(Review { by, verdict, comment: Some(text), .. })) => match verdict {
+                    Verdict::Approved => (by, text, "approved"),
+                    Verdict::SentBack => (by, text, "sent it back"),
+                },
+                _ => continue,
+            };
+            let hash = change.hash();
+            let at = self.times(hash).map_or(0, |times| times.claimed_ms);
+            items.push(ThreadItem {
+                key: format!("c-{}", &hash.to_string()[..16]),
+                name: self.name(by),
+                company: self.company(by),
+                verb,
+                at: view::ago(at, self.zone),
+                text: self.note(text),
+                brand: self.of_brand(by),
+            });
+        }
+        items
+    }
+
+    /// Whom a comment reaches, but for its author.
+    pub(super) fn write_to(&self, author: UserId) -> String {
+        let people = self.visit.people().into_iter().filter(|user| *user != author);
+        let names: Vec<String> = people.map(|user| self.first_name(user)).collect();
+        if names.is_empty() { "this visit".to_owned() } else { view::and(&names) }
+    }
+
+    // ---- history ----
+
+    /// Everything that was written, in the order in which it arrived.
+    pub(super) fn history(&self) -> Vec<HistoryRow> {
+        let changes = self.read.held.document.changes().iter();
+        changes.filter_map(|change| self.history_row(change.hash())).collect()
+    }
+
+    fn history_row(&self, hash: ChangeHash) -> Option<HistoryRow> {
+        let entry = self.entry(hash)?;
+        let by = entry.by();
+        let claim = self.times(hash).filter(|_| self.is_claim(hash));
+        let mut row = HistoryRow {
+            key: format!("h-{}", &hash.to_string()[..16]),
+            symbol: "edit",
+            title: String::new(),
+            more: Vec::new(),
+            badges: Vec::new(),
+            by: self.name(by),
+            company: self.company(by),
+            at: self.at(hash),
+            claim: claim.map(|times| self.bounds(times)).unwrap_or_default(),
+            place: String::new(),
+            received: self.received(hash),
+            device: self.device(hash),
+            class: "",
+        };
+        match &entry {
+            Entry::Recording(recording) => {
+                row.place = self.place(recording.place.as_ref());
+                let state = self.recorded(hash)?;
+                row.badges = self.marks_in_history(state);
+                row.class = match (state.withdrawn, state.submitted, state.new) {
+                    (true, ..) => "is-gone",
+                    (false, false, _) => "is-draft",
+                    (false, true, true) => "is-unseen",
+                    (false, true, false) => "",
+                };
+                self.recording_row(&mut row, recording);
+            }
+            Entry::Submission(submission) => {
+                row.symbol = "submitted";
+                row.title = "Submitted".to_owned();
+                row.place = self.place(submission.place.as_ref());
+                let covered = self.read.held.document.past(&[hash]);
+                let own = self.visit.recordings.iter().filter(|r| r.entry.by == submission.by);
+                let own = own.filter(|r| covered.contains(r.hash)).count() as u64;
+                row.more.push(format!("covers {}", view::count(own, "recording", "recordings")));
+            }
+            Entry::Review(review) => {
+                let (symbol, title) = match review.verdict {
+                    Verdict::Approved => ("check", "Approved"),
+                    Verdict::SentBack => ("back", "Sent back"),
+                };
+                (row.symbol, row.title) = (symbol, title.to_owned());
+                row.more.push(self.covered(review));
+                row.more.extend(review.comment.map(|note| format!("“{}”", self.note(note))));
+                if !self.visit.standing.contains(&hash) {
+                    row.badges.push(view::badge("not-possible", "info", "Followed by a later one"));
+                }
+            }
+            Entry::Post(post) => {
+                row.symbol = "comment";
+                row.title = "Wrote".to_owned();
+                row.more.push(format!("“{}”", self.note(post.text)));
+            }
+            Entry::Report(_) => {}
+        }
+        Some(row)
+    }
+
+    /// What a review covers: all that had arrived by the newest of its heads.
+    fn covered(&self, review: &Review) -> String {
+        let arrived = review.heads.iter().filter_map(|head| self.times(*head));
+        match arrived.map(|times| times.latest_ms).max() {
+            Some(until) => {
+                let until = view::zoned(until, self.zone).strftime("%-d %b %H:%M");
+                format!("on what had arrived until {until}")
+            }
+            None => "before anything had arrived".to_owned(),
+        }
+    }
+
+    fn marks_in_history(&self, state: &Recorded) -> Vec<Markup> {
+        let mut badges = Vec::new();
+        if state.withdrawn {
+            badges.push(view::badge("not-possible", "cross", "Withdrawn"));
+            return badges;
+        }
+        if let Some(observed) = state.entry.observed() {
+            let all = observed.observations.0.len();
+            let live = observed.observations.0.iter().filter(|fact| {
+                let live = self.live(fact.check, &fact.subject);
+                live.iter().any(|l| l.recording == state.hash)
+            });
+            match all - live.count() {
+                0 => {}
+                replaced if replaced == all => {
+                    badges.push(view::badge("not-possible", "moved", "Replaced"));
+                }
+                replaced => {
+                    let text = format!("{replaced} of {all} replaced");
+                    badges.push(view::badge("not-possible", "moved", &text));
+                }
+            }
+        }
+        let ends = matches!(state.entry.act, Act::Withdraw { .. } | Act::Abandon {});
+        if state.new {
+            badges.push(view::badge("new", "new", "New"));
+        }
+        if !state.submitted && !ends {
+            badges.push(view::badge("in-progress", "progress", "Not submitted"));
+        }
+        badges
+    }
+
+    fn recording_row(&self, row: &mut HistoryRow, recording: &Recording) {
+        let mut title = recorded(recording);
+        if let Some(first) = title.get(..1) {
+            title = format!("{}{}", first.to_uppercase(), &title[1..]);
+        }
+        row.title = title;
+        match &recording.act {
+            Act::Start { call, .. } => {
+                row.symbol = "pin";
+                row.more.push(match call {
+                    Some(_) => "a planned call".to_owned(),
+                    None => "not planned".to_owned(),
+                });
+            }
+            Act::NotPossible { reason, note, .. } => {
+                row.symbol = "closed";
+                row.more.push(reason_name(*reason).to_owned());
+                row.more.extend(note.map(|note| format!("“{}”", self.note(note))));
+            }
+            Act::Withdraw { .. } | Act::Abandon {} => row.symbol = "cross",
+            Act::Observe(observed) => {
+                row.symbol = if observed.supersedes.is_empty() { "plus" } else { "edit" };
+                let checks: BTreeSet<_> = observed.observations.0.iter().map(|o| o.check).collect();
+                let titles: Vec<String> = checks
+                    .into_iter()
+                    .map(|check| match self.is_planogram(check) {
+                        true => self.planogram_titles(check, observed),
+                        false => self.check_title(check),
+                    })
+                    .collect();
+                if !titles.is_empty() {
+                    row.more.push(titles.join(", "));
+                }
+                row.more.extend(self.corrections(observed));
+            }
+        }
+    }
+
+    /// A planogram check with the shelves that it is about.
+    fn planogram_titles(&self, check: u32, observed: &Observed) -> String {
+        let mut shelves: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for fact in observed.observations.0.iter().filter(|fact| fact.check == check) {
+            if let Subject::Position { planogram, position } = fact.subject {
+                let planned = self.planogram(planogram).and_then(|p| p.position(position));
+                shelves.entry(planogram).or_default().extend(planned.map(|p| p.shelf));
+            }
+        }
+        let title = self.check_title(check);
+        let shelves: BTreeSet<u32> = shelves.into_values().flatten().collect();
+        if shelves.is_empty() {
+            return title;
+        }
+        let numbers: Vec<String> = shelves.iter().map(ToString::to_string).collect();
+        let noun = if numbers.len() == 1 { "shelf" } else { "shelves" };
+        format!("{title}, {noun} {}", view::and(&numbers))
+    }
+
+    /// Which values a recording replaced by which.
+    fn corrections(&self, observed: &Observed) -> Vec<String> {
+        let older: Vec<_> =
+            observed.supersedes.iter().filter_map(|h| Some((h, self.recorded(*h)?))).collect();
+        let mut corrections = Vec::new();
+        for fact in &observed.observations.0 {
+            let before = older.iter().rev().find_map(|(_, recorded)| {
+                let facts = &recorded.entry.observed()?.observations.0;
+                facts.iter().find(|f| f.check == fact.check && f.subject == fact.subject)
+            });
+            let Some(before) = before else { continue };
+            let (from, to) =
+                (self.value(fact.check, &before.value), self.value(fact.check, &fact.value));
+            let subject = self.subject(&fact.subject);
+            corrections.push(match from == to {
+                true => format!("{subject}: settled as {to}"),
+                false => format!("{subject}: {from} became {to}"),
+            });
+        }
+        if corrections.len() > CORRECTIONS_MAX {
+            let more = corrections.len() - CORRECTIONS_MAX;
+            corrections.truncate(CORRECTIONS_MAX);
+            corrections.push(format!("and {more} more"));
+        }
+        corrections
+    }
+}
+
+fn reason_name(reason: NotPossible) -> &'static str {
+    match reason {
+        NotPossible::Closed => "The outlet was closed",
+        NotPossible::Refused => "The outlet refused",
+        NotPossible::NoAccess => "The shelf could not be reached",
+        NotPossible::Moved => "The outlet is no longer there",
+        NotPossible::Other => "Another reason",
+    }
+}

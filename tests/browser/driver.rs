@@ -1,0 +1,194 @@
+//! As much of WebDriver (W3C) as the suite needs, over chromedriver.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine;
+use serde_json::{Value, json};
+
+/// The longest that anything may take to appear.
+const PATIENCE_MS: u64 = 90_000;
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// Whether Chromium and its driver are installed.
+pub fn available() -> bool {
+    ["chromedriver", "chromium"].iter().all(|program| {
+        let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+        found.is_ok_and(|status| status.success())
+    })
+}
+
+/// A window's size and colours.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// In CSS pixels.
+    pub width: u32,
+    /// In CSS pixels.
+    pub height: u32,
+    /// The person prefers dark pages.
+    pub dark: bool,
+}
+
+/// A running browser.
+pub struct Browser {
+    driver: Child,
+    http: reqwest::Client,
+    session: String,
+}
+
+impl Browser {
+    /// Starts the driver and one headless browser with an empty profile.
+    pub async fn start() -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("chromedriver starts");
+        let mut lines = BufReader::new(driver.stdout.take().expect("output")).lines();
+        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let port = line.split_once("successfully on port ")?.1;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        std::thread::spawn(move || lines.for_each(drop));
+        let base = format!("http://127.0.0.1:{}", port.expect("chromedriver names its port"));
+        // reqwest wants a provider even for plain HTTP on loopback.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::new();
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "goog:chromeOptions": { "args": arguments },
+            "goog:loggingPrefs": { "browser": "ALL" },
+            "timeouts": { "script": PATIENCE_MS },
+        }}});
+        let made = send(&http, &format!("{base}/session"), &wanted).await;
+        let id = made["sessionId"].as_str().expect("a session");
+        Self { driver, session: format!("{base}/session/{id}"), http }
+    }
+
+    /// Closes the browser and its driver.
+    pub async fn stop(mut self) {
+        let _ = self.http.delete(&self.session).send().await;
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        send(&self.http, &format!("{}{path}", self.session), &body).await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let reply = self.http.get(format!("{}{path}", self.session)).send().await.expect("a reply");
+        read(reply).await
+    }
+
+    /// Goes to a page and waits until it is loaded.
+    pub async fn open(&self, url: &str) {
+        self.post("/url", json!({ "url": url })).await;
+    }
+
+    /// Where the browser is.
+    pub async fn address(&self) -> String {
+        self.get("/url").await.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Runs a script and returns what it returns.
+    pub async fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({ "script": script, "args": [] })).await
+    }
+
+    /// Waits, by listening to the page's changes, until a script returns true.
+    pub async fn until(&self, script: &str) {
+        let waiting = format!(
+            "const done = arguments[0]; const holds = () => {{ {script} }};
+             if (holds()) return done(true);
+             const watch = new MutationObserver(() => {{ if (holds()) {{ watch.disconnect(); done(true) }} }});
+             watch.observe(document.body, {{ childList: true, subtree: true, characterData: true }});"
+        );
+        self.post("/execute/async", json!({ "script": waiting, "args": [] })).await;
+    }
+
+    async fn element(&self, selector: &str) -> String {
+        let found =
+            self.post("/element", json!({ "using": "css selector", "value": selector })).await;
+        found[ELEMENT].as_str().expect("an element").to_owned()
+    }
+
+    /// Types into a field, in place of what it holds.
+    pub async fn fill(&self, selector: &str, text: &str) {
+        let id = self.element(selector).await;
+        self.post(&format!("/element/{id}/clear"), json!({})).await;
+        self.post(&format!("/element/{id}/value"), json!({ "text": text })).await;
+    }
+
+    /// Presses Enter in the form's last field, as a person would, and waits for the answer.
+    pub async fn submit(&self, form: &str) {
+        let id = self.element(&format!(":is({form}) button[type=submit], :is({form}) button")).await;
+        self.post(&format!("/element/{id}/click"), json!({})).await;
+    }
+
+    /// Presses a key.
+    pub async fn press(&self, key: &str) {
+        let keys = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
+        let actions = json!([{ "type": "key", "id": "keyboard", "actions": keys }]);
+        self.post("/actions", json!({ "actions": actions })).await;
+    }
+
+    /// Changes the window's size and colours.
+    pub async fn look(&self, look: Look) {
+        let Look { width, height, dark } = look;
+        let scheme = if dark { "dark" } else { "light" };
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.cdp("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        let size = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600,
+        });
+        self.cdp("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    async fn cdp(&self, command: &str, params: Value) -> Value {
+        self.post("/goog/cdp/execute", json!({ "cmd": command, "params": params })).await
+    }
+
+    /// Writes a picture of the whole page.
+    pub async fn picture(&self, path: &Path) {
+        let shot = self
+            .cdp("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "format": "png" }))
+            .await;
+        let png = base64::engine::general_purpose::STANDARD
+            .decode(shot["data"].as_str().expect("a picture"))
+            .expect("base64");
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, png).expect("the picture is written");
+    }
+
+    /// What the browser's console has said that is worse than information, since it was last asked.
+    pub async fn complaints(&self) -> Vec<String> {
+        let entries = self.post("/se/log", json!({ "type": "browser" })).await;
+        let entries = entries.as_array().cloned().unwrap_or_default();
+        let severe = entries.iter().filter(|e| e["level"] == "SEVERE");
+        severe.map(|e| e["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+async fn send(http: &reqwest::Client, url: &str, body: &Value) -> Value {
+    let request = http.post(url).header("content-type", "application/json").body(body.to_string());
+    read(request.send().await.expect("a reply")).await
+}
+
+async fn read(reply: reqwest::Response) -> Value {
+    let (status, bytes) = (reply.status(), reply.bytes().await.expect("a body"));
+    let mut value: Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert!(status.is_success(), "webdriver: {value}");
+    value["value"].take()
+}

@@ -1,0 +1,140 @@
+//! The console in a real browser: Chromium, driven over the WebDriver protocol, on the demo at work.
+//!
+//! `ENDCAP_PICTURES=DIR cargo test -p tests --test browser` also writes the pictures of the docs.
+
+mod driver;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use driver::{Browser, Look};
+
+const ADMIN: &str = "niamh.corrigan@rathcarrow.example";
+
+fn main() -> ExitCode {
+    if !driver::available() {
+        let needed = std::env::var_os("ENDCAP_REQUIRE_SERVICES").is_some();
+        eprintln!("\n*** browser: SKIPPED: chromium and chromedriver are not installed ***\n");
+        println!("\ntest result: {}. 0 passed; 0 failed; 1 ignored", if needed { "FAILED" } else { "ok" });
+        return if needed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(console());
+    println!("\ntest result: ok. 1 passed; 0 failed; 0 ignored");
+    ExitCode::SUCCESS
+}
+
+async fn console() {
+    let folder = Scratch::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let site = format!("http://{}", listener.local_addr().expect("an address"));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let data = folder.0.clone();
+    let demo = tokio::spawn(async move {
+        let until = async { drop(stopped.await) };
+        server::demo::open(&data, listener, until, || ()).await.expect("the demo runs");
+    });
+
+    let browser = Browser::start().await;
+    let pictures = std::env::var_os("ENDCAP_PICTURES").map(PathBuf::from);
+    browser.look(Look { width: 1280, height: 900, dark: false }).await;
+
+    // A stranger is asked to sign in, and a wrong word does not let anybody in.
+    browser.open(&format!("{site}/visits")).await;
+    assert!(browser.address().await.contains("/sign-in"), "a stranger sees no visits");
+    sign_in(&browser, "not the password").await;
+    assert!(browser.address().await.contains("/sign-in"), "a wrong password opens nothing");
+    sign_in(&browser, server::demo::PASSWORD).await;
+    assert!(browser.address().await.ends_with("/visits"), "and then one is where one wanted to be");
+
+    // The list fills while one looks at it: nobody reloads anything.
+    browser.until("return document.querySelectorAll('main tbody tr').length >= 6").await;
+
+    // A visit with its shelf drawn.
+    browser.until("return [...document.querySelectorAll('main tbody tr')].some(r => /submitted|waits|review/i.test(r.innerText))").await;
+    let visit = browser
+        .run("const r = [...document.querySelectorAll('main tbody tr')].find(r => /submitted|waits|review/i.test(r.innerText)); return r.querySelector('a').href")
+        .await;
+    browser.open(visit.as_str().expect("a link")).await;
+    let title = browser.run("return document.querySelector('h1').innerText").await;
+    assert!(!title.as_str().expect("a title").is_empty());
+
+    let pages = ["/", "/visits", "/outlets", "/scorecard", "/scorecard?by=distributor", "/people"];
+    let looks = [
+        ("desk-light", Look { width: 1280, height: 900, dark: false }),
+        ("desk-dark", Look { width: 1280, height: 900, dark: true }),
+        ("phone-light", Look { width: 390, height: 844, dark: false }),
+        ("phone-dark", Look { width: 390, height: 844, dark: true }),
+    ];
+    let here = visit.as_str().expect("a link").trim_start_matches(&site).to_owned();
+    for path in pages.iter().map(|p| (*p).to_owned()).chain([here.clone()]) {
+        for (name, look) in looks {
+            browser.look(look).await;
+            browser.open(&format!("{site}{path}")).await;
+            sound(&browser, &path, look.width).await;
+            if let Some(folder) = &pictures {
+                let page = match path.as_str() {
+                    "/" => "overview".to_owned(),
+                    p if p == here => "visit".to_owned(),
+                    p => p.trim_start_matches('/').replace(['?', '='], "-"),
+                };
+                browser.picture(&folder.join(format!("{page}-{name}.png"))).await;
+            }
+        }
+    }
+
+    // By keyboard alone: the first stop is the way past the navigation.
+    browser.look(looks[0].1).await;
+    browser.open(&format!("{site}/visits")).await;
+    browser.press("\u{e004}").await;
+    let first = browser.run("return document.activeElement.getAttribute('href')").await;
+    assert_eq!(first.as_str(), Some("#main"), "the first stop is the skip link");
+
+    browser.stop().await;
+    let _ = stop.send(());
+    demo.await.expect("the demo stops");
+}
+
+async fn sign_in(browser: &Browser, password: &str) {
+    browser.fill("input[name=email]", ADMIN).await;
+    browser.fill("input[name=password]", password).await;
+    browser.submit("main form, form").await;
+}
+
+/// What holds of every page at every width.
+async fn sound(browser: &Browser, path: &str, width: u32) {
+    let seen = browser
+        .run(
+            "return {wide: document.documentElement.scrollWidth, inner: window.innerWidth,
+                     h1: document.querySelectorAll('h1').length, lang: document.documentElement.lang,
+                     unnamed: [...document.querySelectorAll('main input, main select, main textarea')]
+                         .filter(e => e.type !== 'hidden' && !e.labels.length && !e.getAttribute('aria-label')).length,
+                     broken: [...document.images].filter(i => i.complete && !i.naturalWidth).length}",
+        )
+        .await;
+    let at = format!("{path} at {width}: {seen}");
+    assert!(seen["wide"].as_u64() <= seen["inner"].as_u64(), "{at}: the page scrolls sideways");
+    assert_eq!(seen["h1"].as_u64(), Some(1), "{at}: one title");
+    assert!(!seen["lang"].as_str().unwrap_or_default().is_empty(), "{at}: a language");
+    assert_eq!(seen["unnamed"].as_u64(), Some(0), "{at}: a field without a label");
+    assert_eq!(seen["broken"].as_u64(), Some(0), "{at}: a broken picture");
+    let complaints = browser.complaints().await;
+    assert!(complaints.is_empty(), "{at}: the browser complains: {complaints:?}");
+}
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let mut chance = [0; 8];
+        server::random(&mut chance);
+        let name = format!("endcap-browser-{}", u64::from_be_bytes(chance));
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(Path::new(&self.0));
+    }
+}

@@ -1,0 +1,469 @@
+//! What the fixtures hold, as values.
+
+use sync_core::cbor::to_cbor;
+use sync_core::document::{Document, Entry};
+use sync_core::evidence::{Cursor, Keypair, Leaf};
+use sync_core::id::{
+    Actor, BlobHash, CallId, ChangeHash, DeviceId, DistributorId, DocId, DocKind, Gtin, LogHash,
+    LogOrigin, OrgId, OutletId, TerritoryId, UserId, VisitId,
+};
+use sync_core::model::capture::Moment;
+use sync_core::model::catalogue::{
+    AnswerKind, Call, Check, CheckKind, Device, Display, Distributor, ListPrice, Outlet, Person,
+    Planogram, Position, PriceList, Product, Promotion, Record, RecordKey, Shelf, Template, Territory,
+};
+use sync_core::model::people::{Role, Scope};
+use sync_core::model::visit::{
+    Act, NotPossible, Note, Observation, Observations, Observed, OutletReport, PhotoRef, Place, Post,
+    Recording, Review, Subject, Submission, Value, Verdict, Versioned,
+};
+use sync_core::model::{Currency, Day, Geo, Money};
+use sync_core::wire::{
+    Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RecordBytes, to_wire,
+};
+
+pub(crate) const ORG: OrgId = OrgId::from_bytes([0x0e; 16]);
+const CALL: CallId = CallId::from_bytes([0xc1; 16]);
+const OUTLET: OutletId = OutletId::from_bytes([0x51; 16]);
+const NORTH: TerritoryId = TerritoryId::from_bytes([0x71; 16]);
+const PARTNER: DistributorId = DistributorId::from_bytes([0xd1; 16]);
+const RITA: UserId = UserId::from_bytes([0x01; 16]);
+const SAM: UserId = UserId::from_bytes([0x02; 16]);
+const SUE: UserId = UserId::from_bytes([0x04; 16]);
+/// Seeds of the keys of Rita's phone, Sam's phone and the server.
+const SEEDS: [[u8; 32]; 3] = [[0x11; 32], [0x22; 32], [0x33; 32]];
+const NOON_MS: i64 = 1_774_958_400_000;
+
+fn eur() -> Currency {
+    "EUR".parse().unwrap()
+}
+
+fn gtin(place: u64) -> Gtin {
+    [8_904_000_210_037, 96_385_074, 10_614_141_000_415].map(|n| Gtin::from_u64(n).unwrap())[place as usize]
+}
+
+fn note(text: &str, salt: u8) -> Note {
+    Note::new(text, [salt; 16]).unwrap()
+}
+
+fn photo(n: u8, check: Option<u32>) -> PhotoRef {
+    PhotoRef { hash: BlobHash::of(&[n]), bytes: 180_000 + u32::from(n), phash: 0x0123_4567_89ab_cdef, check }
+}
+
+fn moment(step: i64, anchor: u64, skew_ms: Option<i64>) -> Moment {
+    Moment { wall_ms: NOON_MS + 1_000 * step, boot: 7, boot_ms: 60_000 + 1_000 * step as u64, anchor, skew_ms }
+}
+
+fn place() -> Option<Geo> {
+    Some(Geo { lon_e6: 24_940_000, lat_e6: 60_170_000, accuracy_m: Some(12) })
+}
+
+pub(crate) fn geneses() -> Vec<(OrgId, DocId)> {
+    let org = |n| OrgId::from_bytes([n; 16]);
+    let doc = |kind, n| DocId { kind, id: [n; 16] };
+    vec![
+        (org(0x00), doc(DocKind::Visit, 0x00)),
+        (org(0x0e), doc(DocKind::Visit, 0x02)),
+        (org(0x0e), doc(DocKind::Visit, 0xff)),
+        (org(0x0e), doc(DocKind::Outlet, 0x02)),
+        (org(0xff), doc(DocKind::Outlet, 0x51)),
+        (ORG, VisitId::of_call(ORG, CALL).into()),
+    ]
+}
+
+/// A document and what each of its changes is.
+pub(crate) struct Written {
+    pub(crate) name: &'static str,
+    pub(crate) document: Document,
+    pub(crate) entries: Vec<&'static str>,
+}
+
+impl Written {
+    fn new(name: &'static str, id: DocId) -> Self {
+        Self { name, document: Document::new(ORG, id), entries: Vec::new() }
+    }
+
+    fn add(&mut self, who: usize, what: &'static str, entry: &Entry) -> ChangeHash {
+        entry.validate().unwrap();
+        let change = self.document.next(actor(who), entry).unwrap();
+        let hash = change.hash();
+        self.document.insert(change).unwrap();
+        self.entries.push(what);
+        hash
+    }
+
+    fn group(&self, who: impl Fn(&Actor) -> bool) -> Group {
+        let id = self.document.id();
+        let changes: Vec<_> =
+            self.document.changes().iter().filter(|c| who(&c.actor)).cloned().collect();
+        let newest = |pair: &Keypair| {
+            changes.iter().rev().find(|c| c.actor.belongs_to(&pair.public())).map(|c| c.hash())
+        };
+        let pairs = SEEDS.iter().map(Keypair::from_seed);
+        let seals = pairs.filter_map(|pair| newest(&pair).map(|head| pair.seal(ORG, id, head)));
+        let mut seals: Vec<_> = seals.collect();
+        let place = |head| changes.iter().position(|c| c.hash() == head);
+        seals.sort_by_key(|seal| place(seal.head));
+        Group { document: id, changes, seals }
+    }
+}
+
+fn actor(who: usize) -> Actor {
+    Actor::new(&Keypair::from_seed(&SEEDS[who]).public(), [who as u8 + 1; 8])
+}
+
+fn recording(by: UserId, when: Moment, place: Option<Geo>, act: Act) -> Entry {
+    Entry::Recording(Recording { by, when, place, act })
+}
+
+fn start(by: UserId, when: Moment, call: Option<CallId>) -> Entry {
+    let template = Versioned { number: 1, version: 3 };
+    let act = Act::Start { outlet: OUTLET, call, territory: NORTH, distributor: PARTNER, template };
+    recording(by, when, place(), act)
+}
+
+fn observed(facts: Vec<Observation>, photos: Vec<PhotoRef>, supersedes: Vec<ChangeHash>) -> Observed {
+    Observed {
+        template: Versioned { number: 1, version: 3 },
+        planograms: vec![Versioned { number: 1, version: 2 }, Versioned { number: 4, version: 1 }],
+        price_list: Some(Versioned { number: 2, version: 5 }),
+        observations: Observations(facts),
+        photos,
+        supersedes,
+    }
+}
+
+fn fact(check: u32, subject: Subject, value: Value) -> Observation {
+    Observation { check, subject, value }
+}
+
+/// Every subject and every value, with one of each that this version does not know.
+fn every_fact() -> Vec<Observation> {
+    let position = |position| Subject::Position { planogram: 1, position };
+    let shelf = |facings, in_stock, place| Value::Shelf { facings, in_stock, place };
+    let price = |minor| Value::Price(Money { minor, currency: eur() });
+    vec![
+        fact(1, position(1), shelf(3, true, Place::AsPlanned)),
+        fact(1, position(2), shelf(1, false, Place::MovedAlong)),
+        fact(1, position(3), shelf(300, false, Place::OtherShelf(2))),
+        fact(1, position(300), shelf(0, true, Place::AsPlanned)),
+        fact(2, Subject::Product(gtin(0)), price(199)),
+        fact(2, Subject::Product(gtin(1)), price(100_000)),
+        fact(2, Subject::Unlisted(note("Store brand, blue carton", 9).digest()), price(99)),
+        fact(3, Subject::Product(gtin(0)), Value::Stock { on_shelf: true, units: None }),
+        fact(3, Subject::Product(gtin(2)), Value::Stock { on_shelf: false, units: Some(0) }),
+        fact(4, Subject::Display(4), Value::Met(true)),
+        fact(5, Subject::Outlet, Value::Choice(2)),
+        fact(6, Subject::Outlet, Value::YesNo(false)),
+        fact(7, Subject::Outlet, Value::Number(-40)),
+        fact(8, Subject::Outlet, Value::Text(note("Freezer hums", 8).digest())),
+        fact(9, Subject::Outlet, Value::Withdrawn),
+        fact(10, Subject::Unknown(to_cbor(&(99_u32, "later", 1_u8))), Value::YesNo(true)),
+        fact(11, Subject::Outlet, Value::Unknown(to_cbor(&(77_u32, (1_u8, "x"))))),
+    ]
+}
+
+fn notes() -> Vec<Note> {
+    vec![
+        note("Store brand, blue carton", 9),
+        note("Freezer hums", 8),
+        note("Please count the second shelf again.\nThank you!", 7),
+        note("Done, it was 2", 6),
+    ]
+}
+
+/// Three documents in which every kind of entry occurs.
+pub(crate) fn documents() -> Vec<Written> {
+    let id: DocId = VisitId::of_call(ORG, CALL).into();
+    // Rita and Sam begin the same call apart.
+    let mut visit = Written::new("visit", id);
+    visit.add(0, "start", &start(RITA, moment(0, 41, Some(-250)), Some(CALL)));
+    let first = recording(
+        RITA,
+        moment(1, 41, Some(-250)),
+        place(),
+        Act::Observe(observed(every_fact(), vec![photo(1, Some(1)), photo(2, None)], Vec::new())),
+    );
+    let first = visit.add(0, "observe", &first);
+    let mut apart = Written::new("apart", id);
+    apart.add(1, "start", &start(SAM, moment(2, 0, None), Some(CALL)));
+    let position = Subject::Position { planogram: 1, position: 1 };
+    let two = Value::Shelf { facings: 2, in_stock: true, place: Place::AsPlanned };
+    let count = vec![fact(1, position.clone(), two.clone())];
+    let act = Act::Observe(observed(count, Vec::new(), Vec::new()));
+    let second = apart.add(1, "observe", &recording(SAM, moment(3, 0, None), None, act));
+    for change in apart.document.changes() {
+        visit.document.insert(change.clone()).unwrap();
+    }
+    visit.entries.extend(&apart.entries);
+    let mistake = vec![fact(5, Subject::Outlet, Value::Choice(0))];
+    let act = Act::Observe(observed(mistake, Vec::new(), Vec::new()));
+    let mistake = visit.add(0, "observe", &recording(RITA, moment(4, 44, Some(-250)), None, act));
+    let act = Act::Withdraw { recordings: vec![mistake] };
+    visit.add(0, "withdraw", &recording(RITA, moment(5, 44, Some(-250)), None, act));
+    let done = Submission { by: RITA, when: moment(6, 44, Some(-250)), place: place() };
+    visit.add(0, "submission", &Entry::Submission(done));
+    let review = visit.add(
+        2,
+        "review",
+        &Entry::Review(Review {
+            by: SUE,
+            when: Moment { wall_ms: NOON_MS + 90_000, boot: 0, boot_ms: 0, anchor: 50, skew_ms: Some(0) },
+            verdict: Verdict::SentBack,
+            heads: visit.document.heads().to_vec(),
+            comment: Some(notes()[2].digest()),
+        }),
+    );
+    let act = Act::Observe(observed(vec![fact(1, position, two)], Vec::new(), vec![first, second]));
+    visit.add(0, "observe", &recording(RITA, moment(100, 51, Some(-250)), place(), act));
+    let answer = Post { by: RITA, when: moment(101, 51, None), text: notes()[3].digest(), answers: Some(review) };
+    visit.add(0, "post", &Entry::Post(answer));
+    visit.add(1, "abandon", &recording(SAM, moment(102, 51, None), None, Act::Abandon {}));
+
+    let mut shut = Written::new("not_possible", VisitId::from_bytes([0x33; 16]).into());
+    shut.add(1, "start", &start(SAM, moment(200, 60, None), None));
+    let (reason, note) = (NotPossible::Closed, None);
+    let act = Act::NotPossible { reason, note, photos: vec![photo(3, None)] };
+    shut.add(1, "not_possible", &recording(SAM, moment(201, 60, None), place(), act));
+    let (reason, note) = (NotPossible::Other, Some(notes()[3].digest()));
+    let act = Act::NotPossible { reason, note, photos: Vec::new() };
+    shut.add(1, "not_possible", &recording(SAM, moment(202, 60, None), None, act));
+
+    let mut outlet = Written::new("outlet", OutletId::from_bytes([0x99; 16]).into());
+    let report = OutletReport {
+        by: SAM,
+        when: moment(300, 61, None),
+        place: place(),
+        name: "Kiosk am Hafen".into(),
+        address: "Kaivokatu 1, Helsinki".into(),
+        territory: NORTH,
+        distributor: PARTNER,
+        note: Some(notes()[1].digest()),
+        photos: vec![photo(4, None)],
+    };
+    outlet.add(1, "report", &Entry::Report(report));
+    let post = Post { by: SUE, when: moment(301, 62, None), text: notes()[3].digest(), answers: None };
+    outlet.add(2, "post", &Entry::Post(post));
+    vec![visit, shut, outlet]
+}
+
+pub(crate) fn seals() -> Vec<([u8; 32], OrgId, DocId, ChangeHash)> {
+    let documents = documents();
+    let head = |n: usize| documents[n].document.heads()[0];
+    let id = |n: usize| documents[n].document.id();
+    vec![
+        (SEEDS[0], ORG, id(0), head(0)),
+        (SEEDS[1], ORG, id(0), head(0)),
+        (SEEDS[2], OrgId::from_bytes([0xff; 16]), id(2), head(2)),
+        ([0; 32], OrgId::from_bytes([0; 16]), DocId { kind: DocKind::Visit, id: [0; 16] }, ChangeHash([0; 32])),
+    ]
+}
+
+pub(crate) fn proofs() -> Vec<([u8; 32], &'static str)> {
+    vec![(SEEDS[0], "01ABC-DEF89"), (SEEDS[1], "01abcdef89")]
+}
+
+pub(crate) fn leaves() -> Vec<(&'static str, Leaf)> {
+    let origin = LogOrigin::from_bytes([0x61; 16]);
+    let written = documents().swap_remove(0).document;
+    let mut leaves = vec![
+        ("origin", Leaf::Origin { origin, at_ms: NOON_MS, after: None }),
+        ("origin after a restore", Leaf::Origin { origin, at_ms: NOON_MS, after: Some((9, LogHash([0x62; 32]))) }),
+    ];
+    for record in records() {
+        let leaf = Leaf::record(record.key(), &[0x63; 16], &to_cbor(&record), NOON_MS + 1);
+        leaves.push(("record", leaf));
+    }
+    let unknown = RecordKey { kind: 99, id: [0x64; 16] };
+    leaves.push(("record of a later kind", Leaf::record(unknown, &[0; 16], b"\x82\x18\x63\xa0", NOON_MS + 2)));
+    for change in written.changes() {
+        let (document, change) = (written.id(), change.hash());
+        let device = DeviceId::from_bytes([0x65; 16]);
+        leaves.push(("change", Leaf::Change { document, change, device, received_ms: NOON_MS + 3 }));
+    }
+    leaves
+}
+
+pub(crate) fn records() -> Vec<Record> {
+    let (name, day) = ("Name".to_owned(), Day(20_543));
+    let question = |answer, options: &[&str]| CheckKind::Question {
+        answer,
+        options: options.iter().map(|o| (*o).to_owned()).collect(),
+    };
+    let kinds = [
+        CheckKind::Planogram,
+        CheckKind::Display { display: 4 },
+        CheckKind::Price { gtins: vec![gtin(0)] },
+        CheckKind::Stock { gtins: Vec::new() },
+        question(AnswerKind::Choice, &["dry", "wet"]),
+        question(AnswerKind::YesNo, &[]),
+        question(AnswerKind::Number, &[]),
+        question(AnswerKind::Text, &[]),
+    ];
+    let check = |(id, kind)| Check { id, title: "Title".into(), help: "Help".into(), kind };
+    let person = |id, role, scope| {
+        Record::Person(Person { id, name: "Rita".into(), role, scope, active: true })
+    };
+    vec![
+        Record::Territory(Territory { id: NORTH, parent: None, name: name.clone() }),
+        Record::Territory(Territory {
+            id: TerritoryId::from_bytes([0x72; 16]),
+            parent: Some(NORTH),
+            name: name.clone(),
+        }),
+        Record::Distributor(Distributor { id: PARTNER, name: name.clone(), gln: Some("6430000000008".into()) }),
+        person(RITA, Role::Rep, Scope::Territory(NORTH)),
+        person(SAM, Role::DistributorStaff, Scope::Distributor(PARTNER)),
+        Record::Device(Device {
+            id: DeviceId::from_bytes([0x65; 16]),
+            user: RITA,
+            key: Keypair::from_seed(&SEEDS[0]).public(),
+            revoked: false,
+        }),
+        Record::Product(Product {
+            gtin: gtin(0),
+            name: name.clone(),
+            brand: "Brand".into(),
+            category: "milk".into(),
+            own: true,
+            width_mm: 70,
+            height_mm: 200,
+            colour: 0x00_33_66,
+        }),
+        Record::Planogram(Planogram {
+            number: 1,
+            version: 2,
+            name: name.clone(),
+            category: "milk".into(),
+            width_mm: 1_000,
+            height_mm: 1_800,
+            shelves: vec![Shelf { number: 1, y_mm: 100, height_mm: 350, name: "Low".into() }],
+            positions: vec![Position { number: 1, shelf: 1, x_mm: 0, width_mm: 140, gtin: gtin(0), facings: 2 }],
+        }),
+        Record::PriceList(PriceList {
+            number: 2,
+            version: 5,
+            name: name.clone(),
+            currency: eur(),
+            tolerance_permille: 50,
+            channels: vec!["supermarket".into()],
+            prices: vec![ListPrice { gtin: gtin(0), minor: 199, from: day }],
+        }),
+        Record::Display(Display { number: 4, name: name.clone(), description: "Full".into() }),
+        Record::Promotion(Promotion {
+            number: 6,
+            name: name.clone(),
+            starts: day,
+            ends: day.plus(13),
+            gtins: vec![gtin(0)],
+            mechanic: "price_off".into(),
+            price_minor: Some(149),
+            channels: vec!["supermarket".into()],
+        }),
+        Record::Template(Template {
+            number: 1,
+            version: 3,
+            name: name.clone(),
+            channels: vec!["supermarket".into()],
+            checks: (1..).zip(kinds).map(check).collect(),
+        }),
+        Record::Outlet(Outlet {
+            id: OUTLET,
+            name,
+            code: "0051".into(),
+            territory: NORTH,
+            distributor: PARTNER,
+            channel: "supermarket".into(),
+            street: "Street 1".into(),
+            town: "00100 Helsinki".into(),
+            place: Some(Geo { lon_e6: 24_940_000, lat_e6: 60_170_000, accuracy_m: None }),
+            zone: "Europe/Helsinki".into(),
+            planograms: vec![1, 4],
+            must_stock: vec![gtin(0)],
+            active: true,
+        }),
+        Record::Call(Call { id: CALL, outlet: OUTLET, day, people: vec![RITA, SAM], template: 1, cancelled: false }),
+    ]
+}
+
+fn cursor() -> Cursor {
+    Cursor { origin: LogOrigin::from_bytes([0x61; 16]), sequence: 300, root: LogHash([0x66; 32]) }
+}
+
+fn push() -> PushRequest {
+    let documents = documents();
+    let ritas = |a: &Actor| *a == actor(0);
+    let sams = |a: &Actor| *a == actor(1);
+    let groups = vec![documents[0].group(ritas), documents[1].group(sams)];
+    let previous = Some(LogHash([0x67; 32]));
+    PushRequest { protocol: PROTOCOL, now: moment(400, 70, Some(5)), previous, groups, notes: notes() }
+}
+
+fn pull_reply() -> PullReply {
+    let groups = documents().iter().map(|written| written.group(|_| true)).collect();
+    PullReply {
+        protocol: PROTOCOL,
+        server_ms: NOON_MS + 500_000,
+        cursor: cursor(),
+        more: true,
+        records: records().iter().map(|r| RecordBytes(to_cbor(r))).collect(),
+        groups,
+        notes: notes(),
+    }
+}
+
+fn push_reply() -> PushReply {
+    let refused = Outcome::Quarantined { code: "out_of_scope".into(), detail: "in words".into() };
+    let outcomes = vec![Outcome::Accepted, refused];
+    PushReply { protocol: PROTOCOL, server_ms: NOON_MS, push: LogHash([0x68; 32]), outcomes }
+}
+
+/// Name, path, whether it is a request, bytes.
+type Message = (&'static str, &'static str, bool, Vec<u8>);
+
+pub(crate) fn messages() -> Vec<Message> {
+    const PUSH: &str = "/api/v1/push";
+    const PULL: &str = "/api/v1/pull";
+    let first = PushRequest {
+        protocol: PROTOCOL,
+        now: moment(0, 0, None),
+        previous: None,
+        groups: vec![documents()[2].group(|a| *a == actor(1))],
+        notes: Vec::new(),
+    };
+    let fresh = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None };
+    let later = PullRequest { cursor: Some(cursor()), pushed: Some(LogHash([0x68; 32])), ..fresh.clone() };
+    let never_pushed = PullRequest { pushed: None, ..later.clone() };
+    let nothing = PullReply {
+        more: false,
+        records: Vec::new(),
+        groups: Vec::new(),
+        notes: Vec::new(),
+        ..pull_reply()
+    };
+    vec![
+        ("a first push", PUSH, true, to_wire(ORG, &first)),
+        ("a push of two documents", PUSH, true, to_wire(ORG, &push())),
+        ("its reply", PUSH, false, to_wire(ORG, &push_reply())),
+        ("a fresh pull", PULL, true, to_wire(ORG, &fresh)),
+        ("a later pull", PULL, true, to_wire(ORG, &later)),
+        ("a pull of one who has never pushed", PULL, true, to_wire(ORG, &never_pushed)),
+        ("a page", PULL, false, to_wire(ORG, &pull_reply())),
+        ("nothing new", PULL, false, to_wire(ORG, &nothing)),
+    ]
+}
+
+/// Appends `key: value` to a map of fewer than 23 pairs.
+fn with_pair(map: &[u8], pair: &[u8]) -> Vec<u8> {
+    assert!((0xa0..0xb7).contains(&map[0]));
+    [&[map[0] + 1], &map[1..], pair].concat()
+}
+
+/// Messages with what this version does not know, and what they read as.
+pub(crate) fn later() -> Vec<(&'static str, &'static str, bool, Vec<u8>, Vec<u8>)> {
+    let pair = b"\x18\x63\xa1\x01\x62hi";
+    messages()
+        .into_iter()
+        .map(|(what, path, request, plain)| (what, path, request, with_pair(&plain, pair), plain))
+        .collect()
+}

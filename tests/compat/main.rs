@@ -1,0 +1,408 @@
+//! The formats, frozen: documents and messages as they were once written, against what is written today.
+//!
+//! `fixtures/documents` and `fixtures/wire` are compared byte for byte. `ENDCAP_BLESS=1` writes them anew:
+//! before the first release a change of the protocol, after it a mistake. `check.py`, beside this file,
+//! computes the same bytes from docs/protocol.md without any Rust.
+
+mod cases;
+mod exchange;
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use automerge::{Automerge, ReadDoc};
+use serde_json::{Value as Json, json};
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::document::{Change, Document, Entry, Parts, Section};
+use sync_core::evidence::{Frontier, Keypair, Seal, proves};
+use sync_core::id::{Actor, ChangeHash, DocId, OrgId};
+use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::wire::{
+    PullReply, PullRequest, PushReply, PushRequest, from_wire, protocol_of, to_wire,
+};
+
+use crate::cases::{ORG, Written};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
+}
+
+fn read(name: &str) -> Json {
+    bless();
+    let text = std::fs::read_to_string(fixtures().join(name));
+    let text = text.unwrap_or_else(|error| panic!("{name}: {error}; ENDCAP_BLESS=1 writes it"));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Writes every fixture anew, once, if that is asked for.
+fn bless() {
+    static BLESSED: Once = Once::new();
+    BLESSED.call_once(|| {
+        if std::env::var_os("ENDCAP_BLESS").is_none_or(|v| v != "1") {
+            return;
+        }
+        for (name, now) in [
+            ("documents/geneses.json", geneses_now()),
+            ("documents/documents.json", documents_now()),
+            ("wire/seals.json", seals_now()),
+            ("wire/log.json", log_now()),
+            ("wire/records.json", records_now()),
+            ("wire/messages.json", messages_now()),
+            ("wire/later.json", later_now()),
+            ("wire/exchange.json", exchange::record()),
+        ] {
+            let text = serde_json::to_string_pretty(&now).unwrap() + "\n";
+            std::fs::write(fixtures().join(name), text).unwrap();
+        }
+        for Written { name, document, .. } in cases::documents() {
+            let path = fixtures().join(format!("documents/{name}.automerge.bin"));
+            std::fs::write(path, document.to_automerge().unwrap()).unwrap();
+        }
+    });
+}
+
+/// Compares with a fixture.
+fn golden(name: &str, now: &Json) {
+    let then = read(name);
+    let (now, then) = match (now.as_array(), then.as_array()) {
+        (Some(now), Some(then)) => (now.clone(), then.clone()),
+        _ => (vec![now.clone()], vec![then.clone()]),
+    };
+    assert_eq!(now.len(), then.len(), "{name} has another number of cases");
+    for (place, (now, then)) in now.iter().zip(&then).enumerate() {
+        assert_eq!(now, then, "case {place} of fixtures/{name}: now on the left, as shipped on the right");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(json: &Json) -> Vec<u8> {
+    let text = json.as_str().expect("hexadecimal digits");
+    let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal digits");
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+fn array<const N: usize>(json: &Json) -> [u8; N] {
+    unhex(json).try_into().expect("the right number of bytes")
+}
+
+/// The document's genesis as Automerge writes it.
+fn genesis_chunk(org: OrgId, id: DocId) -> Vec<u8> {
+    let file = Document::new(org, id).to_automerge().unwrap();
+    let file = Automerge::load(&file).unwrap();
+    let changes = file.get_changes(&[]);
+    assert_eq!(changes.len(), 1);
+    changes[0].raw_bytes().to_vec()
+}
+
+fn named(id: DocId) -> Json {
+    json!({ "kind": id.kind.as_str(), "id": hex(&id.id) })
+}
+
+fn parts_json(parts: &Parts) -> Json {
+    json!({
+        "actor": hex(parts.actor.as_bytes()),
+        "seq": parts.seq,
+        "start_op": parts.start_op,
+        "deps": parts.deps.iter().map(|d| hex(&d.0)).collect::<Vec<_>>(),
+        "section": parts.section.as_str(),
+        "value": hex(&parts.value),
+    })
+}
+
+fn geneses_now() -> Json {
+    let cases = cases::geneses().into_iter().map(|(org, id)| {
+        let chunk = genesis_chunk(org, id);
+        let hash = Document::new(org, id).genesis();
+        json!({
+            "organisation": hex(org.as_bytes()), "document": named(id),
+            "chunk": hex(&chunk), "hash": hex(&hash.0),
+        })
+    });
+    cases.collect()
+}
+
+#[test]
+fn geneses() {
+    golden("documents/geneses.json", &geneses_now());
+}
+
+fn documents_now() -> Json {
+    let documents = cases::documents().into_iter().map(|Written { name, document, entries }| {
+        let (id, kind) = (document.id(), document.id().kind);
+        let changes = document.changes().iter().zip(&entries).map(|(change, what)| {
+            json!({
+                "what": what,
+                "parts": parts_json(change),
+                "chunk": hex(&change.chunk(kind).unwrap()),
+                "hash": hex(&change.hash().0),
+            })
+        });
+        json!({
+            "name": name,
+            "organisation": hex(document.org().as_bytes()),
+            "document": named(id),
+            "changes": changes.collect::<Vec<_>>(),
+            "heads": document.heads().iter().map(|h| hex(&h.0)).collect::<Vec<_>>(),
+        })
+    });
+    documents.collect()
+}
+
+#[test]
+fn changes_of_every_kind() {
+    golden("documents/documents.json", &documents_now());
+}
+
+#[test]
+fn shipped_entries_are_read_and_written_as_they_were() {
+    for document in read("documents/documents.json").as_array().unwrap() {
+        for change in document["changes"].as_array().unwrap() {
+            let parts = &change["parts"];
+            let sections = [
+                Section::Recordings,
+                Section::Submissions,
+                Section::Reviews,
+                Section::Thread,
+                Section::Reports,
+            ];
+            let section = sections.into_iter().find(|s| parts["section"] == s.as_str()).unwrap();
+            let value = unhex(&parts["value"]);
+            let entry = Entry::decode(section, &value).unwrap();
+            entry.validate().unwrap();
+            assert_eq!(hex(&entry.encode()), hex(&value), "{}", change["what"]);
+        }
+    }
+}
+
+#[test]
+fn a_shipped_file_opens_in_automerge() {
+    bless();
+    for Written { name, document, .. } in cases::documents() {
+        let path = fixtures().join(format!("documents/{name}.automerge.bin"));
+        let file = Automerge::load(&std::fs::read(&path).unwrap()).unwrap();
+        let heads: Vec<_> = file.get_heads().iter().map(|h| ChangeHash(h.0)).collect();
+        assert_eq!(heads, document.heads(), "{name}");
+        let (schema, _) = file.get(automerge::ROOT, "schema").unwrap().unwrap();
+        assert_eq!(schema.to_u64(), Some(1));
+        for section in Section::of(document.id().kind) {
+            let (_, list) = file.get(automerge::ROOT, section.as_str()).unwrap().unwrap();
+            let values = file.values(&list).map(|(value, _)| value.into_owned().into_bytes().unwrap());
+            let mut values: Vec<Vec<u8>> = values.collect();
+            let here = document.changes().iter().filter(|c| c.section == *section);
+            let mut expected: Vec<Vec<u8>> = here.map(|c| c.value.clone()).collect();
+            values.sort();
+            expected.sort();
+            assert_eq!(values, expected, "{name}, {}", section.as_str());
+        }
+    }
+}
+
+fn seals_now() -> Json {
+    let seals = cases::seals().into_iter().map(|(seed, org, id, head)| {
+        let pair = Keypair::from_seed(&seed);
+        let Seal { head, signature } = pair.seal(org, id, head);
+        json!({
+            "seed": hex(&seed), "public_key": hex(&pair.public()),
+            "fingerprint": hex(&Actor::fingerprint(&pair.public())),
+            "organisation": hex(org.as_bytes()), "document": named(id),
+            "head": hex(&head.0), "signature": hex(&signature),
+        })
+    });
+    let proofs = cases::proofs().into_iter().map(|(seed, code)| {
+        let pair = Keypair::from_seed(&seed);
+        json!({
+            "seed": hex(&seed), "public_key": hex(&pair.public()), "code": code,
+            "signature": hex(&pair.prove(code)),
+        })
+    });
+    json!({ "seals": seals.collect::<Vec<_>>(), "proofs": proofs.collect::<Vec<_>>() })
+}
+
+#[test]
+fn seals_and_proofs() {
+    golden("wire/seals.json", &seals_now());
+    let then = read("wire/seals.json");
+    for case in then["seals"].as_array().unwrap() {
+        let seal = Seal { head: ChangeHash(array(&case["head"])), signature: array(&case["signature"]) };
+        let kind = match case["document"]["kind"].as_str() {
+            Some("outlet") => sync_core::id::DocKind::Outlet,
+            _ => sync_core::id::DocKind::Visit,
+        };
+        let document = DocId { kind, id: array(&case["document"]["id"]) };
+        let org = OrgId::from_bytes(array(&case["organisation"]));
+        assert!(seal.verify(&array(&case["public_key"]), org, document));
+    }
+    for case in then["proofs"].as_array().unwrap() {
+        let code = case["code"].as_str().unwrap();
+        assert!(proves(&array(&case["public_key"]), code, &array(&case["signature"])));
+    }
+}
+
+fn log_now() -> Json {
+    let mut frontier = Frontier::default();
+    let mut roots = vec![hex(&frontier.root().0)];
+    let leaves: Vec<Json> = cases::leaves()
+        .into_iter()
+        .map(|(what, leaf)| {
+            frontier.push(leaf.hash());
+            roots.push(hex(&frontier.root().0));
+            json!({ "what": what, "leaf": hex(&to_cbor(&leaf)), "hash": hex(&leaf.hash().0) })
+        })
+        .collect();
+    json!({ "leaves": leaves, "roots": roots })
+}
+
+#[test]
+fn leaves_and_roots() {
+    golden("wire/log.json", &log_now());
+}
+
+fn records_now() -> Json {
+    let records = cases::records().into_iter().map(|record| {
+        record.validate().unwrap();
+        let (bytes, key) = (to_cbor(&record), record.key());
+        assert_eq!(RecordKey::peek(&bytes), Some(key));
+        json!({ "kind": key.kind, "id": hex(&key.id), "record": hex(&bytes) })
+    });
+    records.collect()
+}
+
+#[test]
+fn records_of_every_kind() {
+    golden("wire/records.json", &records_now());
+    for case in read("wire/records.json").as_array().unwrap() {
+        let bytes = unhex(&case["record"]);
+        let record: Record = from_cbor(&bytes).unwrap();
+        assert_eq!(hex(&to_cbor(&record)), hex(&bytes));
+    }
+}
+
+/// What a message is after it was read and written again, with the hashes of its groups.
+fn again(path: &str, request: bool, org: OrgId, bytes: &[u8]) -> (Vec<u8>, Vec<Vec<String>>) {
+    fn hashes(groups: &[sync_core::wire::Group]) -> Vec<Vec<String>> {
+        groups.iter().map(|g| g.hashes().map(|h| hex(&h.0)).collect()).collect()
+    }
+    assert_eq!(protocol_of(bytes), Some(1));
+    match (path, request) {
+        ("/api/v1/push", true) => {
+            let message: PushRequest = from_wire(org, bytes).unwrap();
+            (to_wire(org, &message), hashes(&message.groups))
+        }
+        ("/api/v1/push", false) => {
+            let message: PushReply = from_wire(org, bytes).unwrap();
+            (to_wire(org, &message), Vec::new())
+        }
+        ("/api/v1/pull", true) => {
+            let message: PullRequest = from_wire(org, bytes).unwrap();
+            (to_wire(org, &message), Vec::new())
+        }
+        ("/api/v1/pull", false) => {
+            let message: PullReply = from_wire(org, bytes).unwrap();
+            (to_wire(org, &message), hashes(&message.groups))
+        }
+        other => panic!("{other:?} is no message"),
+    }
+}
+
+fn messages_now() -> Json {
+    let messages = cases::messages().into_iter().map(|(what, path, request, bytes)| {
+        let (written, groups) = again(path, request, ORG, &bytes);
+        assert_eq!(hex(&written), hex(&bytes), "{what}");
+        json!({
+            "what": what, "path": path, "request": request,
+            "organisation": hex(ORG.as_bytes()), "message": hex(&bytes), "groups": groups,
+        })
+    });
+    messages.collect()
+}
+
+#[test]
+fn messages() {
+    golden("wire/messages.json", &messages_now());
+}
+
+fn later_now() -> Json {
+    let later = cases::later().into_iter().map(|(what, path, request, bytes, plain)| {
+        let (written, _) = again(path, request, ORG, &bytes);
+        assert_eq!(hex(&written), hex(&plain), "{what}");
+        json!({
+            "what": what, "path": path, "request": request, "organisation": hex(ORG.as_bytes()),
+            "message": hex(&bytes), "reads_as": hex(&plain),
+        })
+    });
+    later.collect()
+}
+
+#[test]
+fn what_a_later_version_adds_is_skipped() {
+    golden("wire/later.json", &later_now());
+}
+
+/// What two phones and a server once said to each other is still read, and still said so.
+#[test]
+fn a_recorded_exchange() {
+    let recorded = read("wire/exchange.json");
+    let org = OrgId::from_bytes(array(&recorded["organisation"]));
+    let steps = recorded["steps"].as_array().unwrap();
+    assert!(steps.len() >= 8);
+    for (place, step) in steps.iter().enumerate() {
+        let path = step["path"].as_str().unwrap();
+        for request in [true, false] {
+            let bytes = unhex(&step[if request { "request" } else { "response" }]);
+            let (written, groups) = again(path, request, org, &bytes);
+            assert_eq!(hex(&written), hex(&bytes), "step {place}, request: {request}");
+            let expected = &step[if request { "pushed" } else { "pulled" }];
+            assert_eq!(&json!(groups), expected, "step {place}, request: {request}");
+        }
+    }
+}
+
+/// A change that was shipped keeps its name however it is rebuilt.
+#[test]
+fn shipped_parts_give_shipped_hashes() {
+    for document in read("documents/documents.json").as_array().unwrap() {
+        let kind = match document["document"]["kind"].as_str() {
+            Some("outlet") => sync_core::id::DocKind::Outlet,
+            _ => sync_core::id::DocKind::Visit,
+        };
+        let id = DocId { kind, id: array(&document["document"]["id"]) };
+        let mut again = Document::new(OrgId::from_bytes(array(&document["organisation"])), id);
+        for change in document["changes"].as_array().unwrap() {
+            let parts = &change["parts"];
+            let section = Section::of(kind).iter().find(|s| parts["section"] == s.as_str());
+            let parts = Parts {
+                actor: Actor::from_bytes(array(&parts["actor"])),
+                seq: parts["seq"].as_u64().unwrap(),
+                start_op: parts["start_op"].as_u64().unwrap(),
+                deps: parts["deps"].as_array().unwrap().iter().map(|d| ChangeHash(array(d))).collect(),
+                section: *section.unwrap(),
+                value: unhex(&parts["value"]),
+            };
+            let made = Change::new(kind, parts).unwrap();
+            assert_eq!(hex(&made.hash().0), change["hash"].as_str().unwrap());
+            again.insert(made).unwrap();
+        }
+        let heads: Vec<_> = again.heads().iter().map(|h| hex(&h.0)).collect();
+        assert_eq!(json!(heads), document["heads"]);
+    }
+}
+
+/// docs/protocol.md is enough to compute all of this: `check.py` was written from it and knows no Rust.
+#[test]
+fn the_document_is_enough() {
+    bless();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/check.py");
+    let run = std::process::Command::new("python3").arg(script).arg(fixtures()).output();
+    let Ok(output) = run else {
+        let required = std::env::var_os("ENDCAP_REQUIRE_SERVICES").is_some_and(|v| v == "1");
+        assert!(!required, "there is no python3, and ENDCAP_REQUIRE_SERVICES is set");
+        eprintln!("\n==== SKIPPED: there is no python3 to check the protocol document with ====\n");
+        return;
+    };
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    eprintln!("{out}");
+}

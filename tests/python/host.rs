@@ -1,0 +1,263 @@
+//! What a script of the suite commands: a data folder, the real server on it, and what the office does.
+//!
+//! The office works on the folder itself, which only one process may hold. So a script stops the server,
+//! lets the office do something, and starts the server again at the same address.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+use server::app::{App, Tenant};
+use server::store::{StoreError, accounts, log};
+use server::{now_ms, people, random};
+use sync_core::document::Entry;
+use sync_core::id::VisitId;
+use sync_core::model::Day;
+use sync_core::model::catalogue::{Device, Record};
+use sync_core::model::visit::{Note, Review, Verdict};
+
+use crate::brand;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// A child that is being started has the open files of its parent for an instant, locks among them: no
+/// start while a folder is open.
+static STARTS: Mutex<()> = Mutex::new(());
+
+pub(crate) fn starts() -> MutexGuard<'static, ()> {
+    STARTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ports below those that the system hands out, so that nobody takes one while its server is down.
+fn next_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let of_process = (std::process::id() % 1_100) as u16 * 10;
+    20_000 + of_process + NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+pub(crate) struct Host {
+    folder: PathBuf,
+    runtime: tokio::runtime::Runtime,
+    port: Option<u16>,
+    server: Option<Child>,
+    today: Day,
+}
+
+impl Host {
+    /// With `brands` organisations that know nothing of each other.
+    pub(crate) fn new(folder: &Path, brands: u8) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let now = now_ms();
+        let (today, tomorrow) = (Day::at(now, "UTC"), Day::at(now + DAY_MS, "UTC"));
+        let host = Self { folder: folder.to_owned(), runtime, port: None, server: None, today };
+        host.office(async |app| {
+            for number in 0..brands {
+                let tenant = app.create(brand::org(number), &format!("Nordgard {number}")).await;
+                let records = brand::records(&[today, tomorrow]);
+                app.write_records(&tenant.unwrap(), records).await.unwrap();
+            }
+            Value::Null
+        });
+        host
+    }
+
+    /// Does what a script says; the answer is JSON too.
+    pub(crate) fn command(&mut self, said: &Value) -> Value {
+        let text = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+        let org = u8::try_from(said["org"].as_u64().unwrap_or(0)).unwrap();
+        match text("do").as_str() {
+            "today" => json!(self.today.to_string()),
+            "start" => self.start(),
+            "stop" => self.end("-TERM"),
+            "kill" => self.end("-KILL"),
+            "code" => {
+                let person = brand::person(&text("person"));
+                self.office(async |app| {
+                    let code = people::code_for(app, &tenant(app, org), person).await;
+                    json!(code.unwrap_or_else(|problem| panic!("{}", problem.sentence())).code)
+                })
+            }
+            "season" => self.office(async |app| {
+                let version = u32::try_from(said["version"].as_u64().unwrap()).unwrap();
+                app.write_records(&tenant(app, org), brand::season(version)).await.unwrap();
+                Value::Null
+            }),
+            "revoke" => self.office(async |app| revoke(app, &text("person")).await),
+            "review" => {
+                let (visit, comment) = (text("visit").parse().unwrap(), text("comment"));
+                let approve = said["approve"].as_bool().unwrap_or(false);
+                self.office(async |app| review(app, visit, &comment, approve).await)
+            }
+            "visit" => {
+                let visit = text("visit").parse().unwrap();
+                self.office(async |app| visit_row(app, visit).await)
+            }
+            "report" => self.office(async |app| {
+                let sql = "SELECT name, address FROM report";
+                let row = app.store.read(move |db| {
+                    let read = |row: &rusqlite::Row<'_>| {
+                        Ok(json!({ "name": row.get::<_, String>(0)?,
+                                   "address": row.get::<_, String>(1)? }))
+                    };
+                    Ok(db.query_row(sql, [], read)?)
+                });
+                row.await.unwrap()
+            }),
+            unknown => panic!("a script says `{unknown}`"),
+        }
+    }
+
+    fn start(&mut self) -> Value {
+        assert!(self.server.is_none(), "the server runs already");
+        loop {
+            let port = self.port.unwrap_or_else(next_port);
+            let stderr = std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(self.folder.with_extension("log"))
+                .unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_endcap"));
+            command
+                .arg("serve")
+                .arg("--data")
+                .arg(&self.folder)
+                .args(["--listen", &format!("127.0.0.1:{port}")])
+                .env("RUST_LOG", "info")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(stderr);
+            let starts = starts();
+            let mut child = command.spawn().unwrap();
+            drop(starts);
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let said = lines.find_map(|line| {
+                line.ok()?.split_once("listens on ").map(|(_, url)| url.trim().to_owned())
+            });
+            if let Some(url) = said {
+                (self.port, self.server) = (Some(port), Some(child));
+                return json!(url);
+            }
+            // Somebody else listens there. A server that comes back must find its port again.
+            let status = child.wait().unwrap();
+            assert!(self.port.is_none(), "the server does not start: {status}{}", self.log());
+            let taken = self.log().contains("Address already in use");
+            assert!(taken, "the server does not start: {status}{}", self.log());
+        }
+    }
+
+    fn end(&mut self, signal: &str) -> Value {
+        let mut child = self.server.take().expect("a server that runs");
+        let starts = starts();
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        drop(starts);
+        assert!(sent.success());
+        let status = child.wait().unwrap();
+        assert!(signal == "-KILL" || status.success(), "the server failed: {status}{}", self.log());
+        Value::Null
+    }
+
+    /// What the server has logged, for a failure.
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.with_extension("log")).unwrap_or_default();
+        format!("\n-- the server's log --\n{log}")
+    }
+
+    fn office(&self, work: impl AsyncFnOnce(&Arc<App>) -> Value) -> Value {
+        assert!(self.server.is_none(), "stop the server first");
+        let _starts = starts();
+        self.runtime.block_on(async {
+            let app = App::open(self.folder.clone()).await.unwrap();
+            let answer = work(&app).await;
+            app.store.close();
+            answer
+        })
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+fn tenant(app: &App, number: u8) -> Arc<Tenant> {
+    let id = brand::org(number);
+    app.tenants().into_iter().find(|t| t.id == id).unwrap()
+}
+
+async fn revoke(app: &Arc<App>, name: &str) -> Value {
+    let tenant = tenant(app, 0);
+    let person = brand::person(name);
+    let held: Vec<Device> = {
+        let world = tenant.world();
+        world.devices.values().filter(|d| d.user == person).cloned().collect()
+    };
+    assert!(!held.is_empty());
+    for device in held {
+        let (org, id, now) = (tenant.org, device.id, now_ms());
+        let record = Record::Device(Device { revoked: true, ..device });
+        let done: Result<(), StoreError> = app
+            .write_records_with(&tenant, vec![record], move |ledger| {
+                accounts::revoke(ledger.tx, org, id, now).map(|_| ())
+            })
+            .await;
+        done.unwrap();
+    }
+    Value::Null
+}
+
+async fn review(app: &Arc<App>, visit: VisitId, comment: &str, approve: bool) -> Value {
+    let tenant = tenant(app, 0);
+    let (org, id) = (tenant.org, tenant.id);
+    let held = app.store.read(move |db| log::document(db, org, id, visit.into()));
+    let heads = held.await.unwrap().document.heads().to_vec();
+    let mut salt = [0; 16];
+    random(&mut salt);
+    let note = Note::new(comment, salt).unwrap();
+    let digest = note.digest();
+    let verdict = if approve { Verdict::Approved } else { Verdict::SentBack };
+    let by = brand::person("Sue");
+    let entry = move |when| Entry::Review(Review { by, when, verdict, heads, comment: Some(digest) });
+    app.act(&tenant, visit.into(), Some(note), entry).await.unwrap();
+    Value::Null
+}
+
+/// What the console's pages read.
+async fn visit_row(app: &Arc<App>, visit: VisitId) -> Value {
+    let tenant = tenant(app, 0);
+    let (org, id) = (tenant.org, tenant.id);
+    let read = app.store.read(move |db| {
+        let sql = "SELECT status, conflicts, photos, news, length(people) / 16 FROM visit
+                   WHERE org = ?1 AND visit = ?2";
+        let row = db.query_row(sql, rusqlite::params![org, visit.as_bytes()], |row| {
+            Ok(json!({
+                "status": row.get::<_, String>(0)?,
+                "conflicts": row.get::<_, u64>(1)?,
+                "photos": row.get::<_, u64>(2)?,
+                "news": row.get::<_, u64>(3)?,
+                "people": row.get::<_, u64>(4)?,
+            }))
+        });
+        let mut row = match row {
+            Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Value::Null),
+            row => row?,
+        };
+        let held = log::document(db, org, id, visit.into())?;
+        let recordings: Vec<String> =
+            held.document.changes().iter().map(|c| c.hash().to_string()).collect();
+        row["changes"] = json!(recordings);
+        row["blobs"] = db.query_row(
+            "SELECT count(*) FROM blob JOIN photo USING (org, hash) WHERE document = ?1",
+            [sync_core::id::DocId::from(visit).to_bytes()],
+            |row| row.get::<_, u64>(0),
+        )?.into();
+        Ok(row)
+    });
+    read.await.unwrap()
+}

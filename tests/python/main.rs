@@ -1,0 +1,185 @@
+//! The Python package, and through it the phone's library, against the real server.
+//!
+//! Each test stages the package as an app would install it, hosts a server in a folder of its own and runs
+//! one script beside this file. A script speaks with its host in lines of JSON: see `world.py`.
+
+mod brand;
+mod host;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mobile_ffi_bindgen::{Language, generate};
+
+use crate::host::{Host, starts};
+
+/// Gone when the test is over; kept if it fails, to be looked into.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{process}-{number}"));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        match std::thread::panicking() {
+            true => eprintln!("what was there: {}", self.0.display()),
+            false => drop(std::fs::remove_dir_all(&self.0)),
+        }
+    }
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The library that Cargo has built for this test, beside its program.
+fn library() -> PathBuf {
+    let name = match std::env::consts::OS {
+        "macos" => "libendcap.dylib",
+        "windows" => "endcap.dll",
+        _ => "libendcap.so",
+    };
+    std::env::current_exe().unwrap().with_file_name(name)
+}
+
+/// Python, unless it is absent: then a test is skipped, loudly, or fails where nothing may be skipped.
+fn python() -> Option<&'static str> {
+    let wanted = "import sys; sys.exit(sys.version_info < (3, 9))";
+    let _starts = starts();
+    let found = ["python3", "python"].into_iter().find(|name| {
+        let run = Command::new(name).args(["-c", wanted]).stderr(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    });
+    if found.is_none() {
+        let required = std::env::var_os("ENDCAP_REQUIRE_SERVICES").is_some_and(|v| v == "1");
+        assert!(!required, "there is no Python 3.9 or newer, and ENDCAP_REQUIRE_SERVICES is set");
+        eprintln!("\n==== SKIPPED: there is no Python 3.9 or newer on this machine ====\n");
+    }
+    found
+}
+
+/// Puts the package together in `folder` as the wheel installs it.
+fn install(python: &str, folder: &Path) -> PathBuf {
+    let bindings = folder.join("bindings");
+    generate(&library(), Language::Python, &bindings).unwrap();
+    let beside = bindings.join(library().file_name().unwrap());
+    if std::fs::hard_link(library(), &beside).is_err() {
+        std::fs::copy(library(), &beside).unwrap();
+    }
+    let site = folder.join("site");
+    let build = sources().join("mobile-ffi/python/backend.py");
+    let mut command = Command::new(python);
+    command.arg("-B").arg(build).arg("--bindings").arg(&bindings).arg("--install").arg(&site);
+    let starts = starts();
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    drop(starts);
+    assert!(child.wait().unwrap().success(), "the package cannot be built");
+    site
+}
+
+fn run(script: &str, brands: u8) {
+    let Some(python) = python() else { return };
+    let scratch = Scratch::new();
+    let site = install(python, &scratch.0);
+    let mut host = Host::new(&scratch.0.join("server"), brands);
+    let here = sources().join("tests/python");
+    let path = std::env::join_paths([&site, &here]).unwrap();
+    let mut command = Command::new(python);
+    command
+        .arg("-B")
+        .arg(here.join(script))
+        .env("PYTHONPATH", path)
+        .env("ENDCAP_SCRATCH", &scratch.0)
+        .env("ENDCAP_QUICKSTART", sources().join("mobile-ffi/python/quickstart.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let starts = starts();
+    let mut child = command.spawn().unwrap();
+    drop(starts);
+    let mut answers = child.stdin.take().unwrap();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let answer = host.command(&serde_json::from_str(&line.unwrap()).unwrap());
+        // A script that has failed no longer listens; its status says so.
+        let _ = writeln!(answers, "{answer}");
+    }
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{script} failed: {status}{}", host.log());
+}
+
+#[test]
+fn quickstart() {
+    run("quickstart_test.py", 1);
+}
+
+#[test]
+fn two_people_disagree_and_a_third_settles_it() {
+    run("two_people_test.py", 1);
+}
+
+#[test]
+fn a_revoked_phone_keeps_its_work() {
+    run("revoked_test.py", 1);
+}
+
+#[test]
+fn a_phone_is_killed() {
+    run("phone_killed_test.py", 1);
+}
+
+#[test]
+fn the_server_is_killed() {
+    run("server_killed_test.py", 1);
+}
+
+#[test]
+fn people_on_one_phone_do_not_mix() {
+    run("one_phone_test.py", 2);
+}
+
+#[test]
+fn capture_goes_on_during_a_sync() {
+    run("capture_test.py", 1);
+}
+
+#[test]
+fn work_that_comes_back() {
+    run("send_back_test.py", 1);
+}
+
+#[test]
+fn the_rest_of_a_day() {
+    run("day_test.py", 1);
+}
+
+#[test]
+fn kotlin_and_swift_generate() {
+    let scratch = Scratch::new();
+    let has = |language, file: &str, words: &[&str]| {
+        generate(&library(), language, &scratch.0).unwrap();
+        let text = std::fs::read_to_string(scratch.0.join(file)).unwrap();
+        for word in words {
+            assert!(text.contains(word), "{file} has no `{word}`");
+        }
+    };
+    has(
+        Language::Kotlin,
+        "app/endcap/endcap_mobile.kt",
+        &["class Client", "suspend fun `sync`", "fun `startCall`", "sealed class ClientException"],
+    );
+    has(
+        Language::Swift,
+        "Endcap.swift",
+        &["class Client", "func sync(", "func startCall(", "enum ClientError"],
+    );
+    has(Language::Swift, "EndcapFFI.modulemap", &["EndcapFFI.h"]);
+}

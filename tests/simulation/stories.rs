@@ -1,0 +1,303 @@
+//! Stories that chance tells too seldom.
+
+use sync_core::client::Replica;
+use sync_core::command::Command;
+use sync_core::id::{ChangeHash, Gtin, VisitId};
+use sync_core::model::capture::ClaimBasis;
+use sync_core::model::catalogue::{Product, Record};
+use sync_core::model::visit::{Observation, Place, Subject, Value};
+use sync_core::session::{Step, Stop};
+use sync_core::visit::Visit;
+use tests::brand::{self, ORG, checks};
+use tests::device::Crash;
+use tests::world::World;
+
+const RITA: usize = 0;
+const SAM: usize = 1;
+const SVEN: usize = 2;
+/// A call at outlet 1, which Rita and Sam share.
+const SHARED: u8 = 0;
+const HOUR_MS: i64 = 3_600_000;
+const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
+
+fn visit_of(call: u8) -> VisitId {
+    VisitId::of_call(ORG, brand::call(call))
+}
+
+fn met(met: bool) -> Vec<Observation> {
+    let (check, subject) = (checks::DISPLAY, Subject::Display(1));
+    vec![Observation { check, subject, value: Value::Met(met) }]
+}
+
+fn facings(position: u32, facings: u32) -> Observation {
+    let subject = Subject::Position { planogram: 1, position };
+    let value = Value::Shelf { facings, in_stock: true, place: Place::AsPlanned };
+    Observation { check: checks::PLANOGRAM, subject, value }
+}
+
+/// A world of one story: a perfect line, nothing by chance.
+struct Story(World);
+
+impl std::ops::Deref for Story {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Story {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.0
+    }
+}
+
+impl Story {
+    fn new() -> Self {
+        Self(World::new(1))
+    }
+
+    fn does(&mut self, device: usize, command: Command) -> ChangeHash {
+        self.now_ms += 1_000;
+        self.act(device, Crash::Never, command).expect("it is done")
+    }
+
+    fn records(&mut self, device: usize, call: u8, observations: Vec<Observation>) -> ChangeHash {
+        let (photos, notes) = (Vec::new(), Vec::new());
+        self.does(device, Command::Record { visit: visit_of(call), observations, photos, notes })
+    }
+
+    fn syncs(&mut self, device: usize) {
+        assert_eq!(self.sync_now(device), Step::Done, "{:?}", self.devices[device].complaint);
+    }
+
+    fn view(&self, device: usize, call: u8) -> Visit {
+        let kept = self.devices[device].document(visit_of(call).into()).expect("the visit is here");
+        Visit::read(&kept.document)
+    }
+}
+
+#[test]
+fn two_people_who_start_one_call_apart_make_one_visit() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.server.write(vec![brand::planogram(2)], brand::BEGIN_MS + HOUR_MS);
+    story.now_ms += 2 * HOUR_MS;
+    story.syncs(SAM); // has the new planogram, and not yet Rita's work
+    story.does(SAM, Command::StartCall(brand::call(SHARED)));
+    story.records(RITA, SHARED, vec![facings(1, 2), facings(2, 3)]);
+    story.records(SAM, SHARED, vec![facings(1, 1), facings(3, 1)]);
+    story.does(RITA, Command::Submit(visit_of(SHARED)));
+    story.does(SAM, Command::Submit(visit_of(SHARED)));
+    story.come_to_rest();
+    story.check();
+    let visit = story.view(RITA, SHARED);
+    assert_eq!(visit, story.view(SAM, SHARED));
+    assert_eq!((visit.people().len(), visit.values.len()), (2, 3));
+    let conflicts: Vec<_> = visit.conflicts().map(|(_, live)| live.len()).collect();
+    assert_eq!(conflicts, [2], "both values of the one disagreement are there");
+    // Sven does not see it; Sam settles it.
+    assert!(story.devices[SVEN].document(visit_of(SHARED).into()).is_none());
+    let Observation { check, subject, value } = facings(1, 2);
+    story.does(SAM, Command::Resolve { visit: visit_of(SHARED), check, subject, value });
+    story.come_to_rest();
+    story.check();
+    assert_eq!(story.view(RITA, SHARED).conflicts().count(), 0);
+}
+
+#[test]
+fn a_clock_at_1970_or_a_year_ahead_is_put_right() {
+    for off_ms in [-brand::BEGIN_MS, YEAR_MS, -YEAR_MS] {
+        let mut story = Story::new();
+        story.devices[RITA].clock.off_ms = off_ms;
+        story.now_ms += HOUR_MS;
+        story.does(RITA, Command::StartCall(brand::call(SHARED)));
+        let first = story.records(RITA, SHARED, met(true));
+        let truly_ms = story.now_ms;
+        story.now_ms += HOUR_MS;
+        story.syncs(RITA);
+        let held = story.server.held(visit_of(SHARED).into());
+        let time = held.times[&first];
+        assert_eq!((time.basis, time.clamped), (ClaimBasis::BootClock, false));
+        assert!((0..1_000).contains(&(time.claimed_ms - truly_ms)));
+        // Recorded in one boot and sent in the next: the server's time, as it was heard, is carried on.
+        let second = story.records(RITA, SHARED, met(false));
+        let truly_ms = story.now_ms;
+        (story.devices[RITA].clock.boot, story.devices[RITA].clock.booted_ms) = (7, truly_ms);
+        story.now_ms += HOUR_MS;
+        // Recorded in a boot that has not heard of the server: only the bounds are left.
+        let third = story.records(RITA, SHARED, met(true));
+        (story.devices[RITA].clock.boot, story.devices[RITA].clock.booted_ms) =
+            (8, truly_ms + 2 * HOUR_MS);
+        story.now_ms += HOUR_MS;
+        story.come_to_rest();
+        story.check();
+        let held = story.server.held(visit_of(SHARED).into());
+        let (second, third) = (held.times[&second], held.times[&third]);
+        assert_eq!((second.basis, second.clamped), (ClaimBasis::ServerSkew, false));
+        assert!((0..1_000).contains(&(truly_ms - second.claimed_ms)));
+        assert_eq!((third.basis, third.clamped), (ClaimBasis::WallClock, true));
+    }
+}
+
+#[test]
+fn a_revoked_phone_is_told_so_and_keeps_its_work() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    let hash = story.records(RITA, SHARED, met(true));
+    let (id, now_ms) = (story.devices[RITA].id, story.now_ms);
+    story.server.revoke(id, now_ms);
+    assert_eq!(story.sync_now(RITA), Step::Stop(Stop::Revoked));
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
+    assert!(kept.pending.contains(&hash) && kept.to_push());
+    assert_eq!(story.server.times_logged(visit_of(SHARED).into(), hash), 0);
+    story.records(RITA, SHARED, met(false));
+}
+
+#[test]
+fn a_first_sync_in_many_pages_may_break_off_at_any_of_them() {
+    let mut story = Story::new();
+    let product = |n: u64| {
+        let gtin = (10 * n..10 * n + 10).find_map(|n| Gtin::from_u64(n).ok()).expect("a digit fits");
+        let (name, brand, category) = (format!("Oats {n}"), String::new(), String::new());
+        let (own, width_mm, height_mm, colour) = (true, 90, 200, 0);
+        Record::Product(Product { gtin, name, brand, category, own, width_mm, height_mm, colour })
+    };
+    // Commits of 700: pages aim at 4,000 rows and end where a commit ended.
+    for commit in 0..13 {
+        let (products, now_ms) = ((0..700).map(|n| product(1_000 + 700 * commit + n)), story.now_ms);
+        story.server.write(products.collect(), now_ms);
+    }
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    for crash in [Crash::BeforeCommit, Crash::AfterCommit, Crash::Never, Crash::AfterCommit] {
+        story.begin_sync(RITA);
+        story.faults = tests::network::Faults { loss: 0, repeat: 0, cut: 0 };
+        while story.devices[RITA].syncing() && !story.network.is_empty() {
+            story.deliver_with(crash);
+        }
+        story.devices[RITA].give_up();
+    }
+    story.come_to_rest();
+    story.check();
+    let Ok(records) = story.devices[SVEN].disk.records(sync_core::model::catalogue::RecordKind::Product);
+    assert_eq!(records.len(), 9_100 + brand::PRODUCTS.len());
+}
+
+#[test]
+fn a_copied_phone_is_noticed_and_stops_nobody() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.syncs(RITA);
+    let copy = story.devices[RITA].copy();
+    story.devices.push(copy);
+    let copy = story.devices.len() - 1;
+    // Both write as one actor: into one document, and into one each.
+    story.records(RITA, SHARED, met(true));
+    let lost = story.records(copy, SHARED, met(false));
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.does(copy, Command::StartCall(brand::call(5)));
+    story.syncs(RITA);
+    story.oracle.copied = true;
+    story.sync_now(copy);
+    let kept = story.devices[copy].document(visit_of(SHARED).into()).expect("it is kept");
+    assert_eq!(kept.refused.as_ref().map(|r| r.code.as_str()), Some("forked"));
+    assert!(kept.document.contains(lost), "what is only here stays here");
+    // Others build on what the server has, and all of it arrives everywhere but in the forked document.
+    story.syncs(SAM);
+    story.records(SAM, SHARED, met(false));
+    story.syncs(SAM);
+    for device in [RITA, copy, SAM, RITA, copy] {
+        story.now_ms += 1_000;
+        let step = story.sync_now(device);
+        assert_eq!(step, Step::Done, "phone {device}: {:?}", story.devices[device].complaint);
+    }
+    for device in [RITA, copy] {
+        for call in [1, 5] {
+            let kept = story.devices[device].document(visit_of(call).into());
+            assert!(kept.is_some_and(|kept| kept.pending.is_empty()), "phone {device}, call {call}");
+        }
+    }
+    assert_eq!(story.view(RITA, SHARED), story.view(SAM, SHARED));
+    let forked: u64 = story
+        .server
+        .db
+        .query_row("SELECT sum(forked) FROM device", [], |row| row.get(0))
+        .expect("a count");
+    assert!(forked > 0, "the server has noticed");
+}
+
+#[test]
+fn a_server_that_is_restored_from_a_backup_gets_back_what_it_lost() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.records(RITA, SHARED, met(true));
+    story.come_to_rest();
+    let backup = story.server.backup();
+    story.records(RITA, SHARED, met(false));
+    story.does(SAM, Command::StartCall(brand::call(SHARED)));
+    story.syncs(RITA);
+    story.syncs(SAM);
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.records(RITA, 1, met(true));
+    story.does(RITA, Command::Submit(visit_of(1)));
+    story.syncs(RITA);
+    story.syncs(SAM);
+    let before = story.server.documents().into_iter().map(|id| story.server.held(id).document);
+    let before: Vec<_> = before.map(|document| Visit::read(&document)).collect();
+    story.server = backup;
+    story.new_versions(); // numbers that the old log had given out are given out again
+    story.oracle.lost_log = true;
+    story.come_to_rest();
+    story.check();
+    let after = story.server.documents().into_iter().map(|id| story.server.held(id).document);
+    assert_eq!(after.map(|document| Visit::read(&document)).collect::<Vec<_>>(), before);
+}
+
+/// What is not there yet: pushing back changes of two people that build on one another. Nothing is lost, and
+/// the phones say that something is wrong.
+#[test]
+fn what_two_people_built_on_one_another_survives_a_lost_server_on_their_phones() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.come_to_rest();
+    let backup = story.server.backup();
+    for device in [RITA, SAM, RITA] {
+        story.syncs(device);
+        story.records(device, SHARED, met(device == RITA));
+        story.syncs(device);
+    }
+    let before = Visit::read(&story.server.held(visit_of(SHARED).into()).document);
+    story.server = backup;
+    story.new_versions();
+    story.oracle.acknowledged.clear();
+    story.oracle.lost_log = true;
+    for device in [RITA, SAM, RITA, SAM] {
+        story.now_ms += 1_000;
+        story.syncs(device);
+    }
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
+    assert_eq!(kept.refused.map(|refused| refused.code).as_deref(), Some("missing_parent"));
+    assert_eq!(Visit::read(&kept.document), before);
+}
+
+#[test]
+fn what_was_refused_stays_refused_however_often_it_arrives() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    let (number, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    story.oracle.cancelled.insert(visit_of(1));
+    story.answer_to(RITA, number, &question);
+    let refused = |story: &Story| {
+        let kept = story.devices[RITA].document(visit_of(1).into()).expect("it is kept");
+        (kept.refused.map(|refused| refused.code), kept.pending.len())
+    };
+    assert_eq!(refused(&story), (Some("unknown".to_owned()), 1));
+    // The call is planned again, and the same push arrives once more.
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    story.answer_to(RITA, number, &question);
+    story.devices[RITA].give_up();
+    story.come_to_rest();
+    assert_eq!(refused(&story), (Some("unknown".to_owned()), 1));
+    assert!(story.server.documents().is_empty());
+}

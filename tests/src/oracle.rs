@@ -1,0 +1,399 @@
+//! A plain list of what was said, and what must be true of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use automerge::{Automerge, ReadDoc};
+use rusqlite::params;
+use server::store::log::Held;
+use sync_core::cbor::from_cbor;
+use sync_core::client::{Kept, Replica};
+use sync_core::document::{Entry, Section};
+use sync_core::evidence::Leaf;
+use sync_core::id::{ChangeHash, DeviceId, DocId, DocKind, LogHash, OutletId, UserId, VisitId};
+use sync_core::kpi::{Counts, Kpi, per_visit};
+use sync_core::model::Day;
+use sync_core::model::capture::{CaptureTime, ClaimBasis};
+use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::model::people::Audience;
+use sync_core::projection::{Facts, project};
+use sync_core::visit::{Start, Visit};
+use sync_core::wire::{Outcome, PullReply, PushReply, PushRequest};
+
+use crate::backend::Server;
+use crate::device::{Device, Disk};
+
+/// An entry that a phone said was saved.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// On which phone.
+    pub device: usize,
+    /// When, in true time.
+    pub at_ms: i64,
+}
+
+/// What was said so far.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// Everything that a phone said was saved.
+    pub saved: BTreeMap<(DocId, ChangeHash), Saved>,
+    /// Everything that the server acknowledged.
+    pub acknowledged: BTreeSet<(DocId, ChangeHash)>,
+    /// Every push that the server has taken in, from whom.
+    pub pushes: Vec<(DeviceId, Vec<u8>)>,
+    /// The visits of cancelled calls: the one reason for which work may be refused.
+    pub cancelled: BTreeSet<VisitId>,
+    /// A phone's store was copied: its work may be refused as forked.
+    pub copied: bool,
+    /// The server lost part of its log: what builds on it may be refused.
+    pub lost_log: bool,
+    /// The longest that a phone has waited for an answer that it heard.
+    pub slowest_ms: i64,
+}
+
+impl Disk {
+    /// Whether the same documents, records and notes lie here, byte for byte.
+    pub fn holds_the_same(&self, other: &Self) -> bool {
+        self.content() == other.content()
+    }
+}
+
+impl Oracle {
+    /// A phone says that something is saved.
+    pub fn saved(&mut self, device: usize, phone: &Device, kept: &Kept, at_ms: i64) {
+        let actor = phone.disk.profile().actor;
+        for change in kept.document.changes().iter().filter(|c| c.actor == actor) {
+            self.saved
+                .entry((kept.document.id(), change.hash()))
+                .or_insert(Saved { device, at_ms });
+        }
+    }
+
+    /// The server has taken a push in, and maybe says so.
+    pub fn pushed(
+        &mut self,
+        server: &Server,
+        from: DeviceId,
+        push: &PushRequest,
+        bytes: &[u8],
+        reply: Option<&PushReply>,
+    ) {
+        self.pushes.push((from, bytes.to_vec()));
+        let Some(reply) = reply else { return };
+        assert_eq!(reply.outcomes.len(), push.groups.len());
+        for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
+            for hash in group.hashes() {
+                let (name, logged) = ((group.document, hash), server.times_logged(group.document, hash));
+                match outcome {
+                    Outcome::Accepted => {
+                        assert_eq!(logged, 1, "{name:?} was acknowledged");
+                        self.acknowledged.insert(name);
+                    }
+                    Outcome::Quarantined { code, .. } => {
+                        self.may_be_refused(group.document, code);
+                        assert!(logged == 1 || !self.acknowledged.contains(&name));
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_be_refused(&self, document: DocId, code: &str) {
+        if (self.copied && code == "forked") || (self.lost_log && code == "missing_parent") {
+            return;
+        }
+        let cancelled = document.visit().is_some_and(|visit| self.cancelled.contains(&visit));
+        assert!(cancelled && code == "unknown", "{document} was refused: {code}");
+    }
+
+    /// The server answers a pull: nothing in it is outside the person's scope.
+    pub fn pulled(&self, server: &Server, user: UserId, reply: &PullReply) {
+        for group in &reply.groups {
+            let audience = audience(&server.held(group.document), server);
+            assert!(server.sees(user, &audience), "{user}: {} is out of scope", group.document);
+        }
+        for bytes in &reply.records {
+            let record: Record = from_cbor(&bytes.0).expect("a record of a known kind");
+            let audience = server.world.audience(&record);
+            assert!(server.sees(user, &audience), "{user}: {:?} is out of scope", record.key());
+        }
+    }
+
+    /// All that must hold at rest.
+    pub fn check(&self, server: &Server, devices: &[Device]) {
+        let documents = server.documents();
+        let helds: BTreeMap<DocId, Held> =
+            documents.iter().map(|id| (*id, server.held(*id))).collect();
+        self.nothing_is_lost(server, devices);
+        for (number, device) in devices.iter().enumerate() {
+            everyone_holds_the_same(server, &helds, number, device);
+        }
+        for held in helds.values() {
+            automerge_reads_it(held);
+        }
+        self.times_are_true(server, &helds);
+        figures_equal_a_rebuild(server, &helds);
+        the_log_adds_up(server);
+    }
+
+    fn nothing_is_lost(&self, server: &Server, devices: &[Device]) {
+        let quarantined = server.quarantined();
+        for ((document, change), saved) in &self.saved {
+            let logged = server.times_logged(*document, *change);
+            let device = &devices[saved.device];
+            let kept = device.document(*document);
+            let kept = kept.filter(|k| k.document.contains(*change));
+            let kept = kept.unwrap_or_else(|| panic!("{change} is gone from its own phone"));
+            if logged == 0 {
+                // Refused with what it builds on; if it came along, the server keeps it apart.
+                let refused = kept.refused.expect("it is neither accepted nor refused");
+                self.may_be_refused(*document, &refused.code);
+                assert!(kept.pending.contains(change));
+                let code = quarantined.get(&(*document, *change));
+                assert!(code.is_none_or(|code| *code == refused.code));
+            } else {
+                assert_eq!(logged, 1, "{document}: {change} of phone {}", saved.device);
+                assert!(!kept.pending.contains(change), "{change} still waits");
+            }
+        }
+        for (document, change) in &self.acknowledged {
+            assert_eq!(server.times_logged(*document, *change), 1, "{change} was acknowledged");
+        }
+        let of_phones: BTreeSet<DeviceId> = devices.iter().map(|d| d.id).collect();
+        for document in server.documents() {
+            let held = server.held(document);
+            for (change, device) in &held.devices {
+                let known = self.saved.contains_key(&(document, *change));
+                assert!(known || !of_phones.contains(device), "nobody has saved {change}");
+            }
+        }
+        for device in devices {
+            let Ok(outbox) = device.disk.outbox();
+            assert!(outbox.is_empty(), "something still waits to be sent");
+        }
+    }
+
+    fn times_are_true(&self, server: &Server, helds: &BTreeMap<DocId, Held>) {
+        for ((document, change), saved) in &self.saved {
+            let Some(time) = helds.get(document).and_then(|held| held.times.get(change)) else {
+                continue;
+            };
+            let CaptureTime { earliest_ms, latest_ms, claimed_ms, basis, clamped } = *time;
+            let received_ms: i64 = server
+                .db
+                .prepare_cached("SELECT at_ms FROM log WHERE document = ?1 AND hash = ?2")
+                .expect("a query")
+                .query_row(params![document.to_bytes(), change.0], |row| row.get(0))
+                .expect("it is in the log");
+            assert_eq!(latest_ms, received_ms, "not after its receipt");
+            // An anchor of the lost log means another line of the new one (a new log origin will mend that).
+            let held = self.lost_log || earliest_ms <= saved.at_ms;
+            assert!(held && saved.at_ms <= latest_ms, "{change}: the bounds hold");
+            assert!((earliest_ms..=latest_ms).contains(&claimed_ms), "{change}: the claim is within");
+            match basis {
+                // Late by as long as the message was under way.
+                ClaimBasis::BootClock | ClaimBasis::ServerSkew if self.lost_log => {}
+                ClaimBasis::BootClock => {
+                    assert!(claimed_ms >= saved.at_ms, "{change}: {time:?}, truly {saved:?}");
+                }
+                // Early by as long as the server's time was under way.
+                ClaimBasis::ServerSkew => {
+                    let off = saved.at_ms - claimed_ms;
+                    assert!((0..=self.slowest_ms).contains(&off), "{change}: {time:?}, {saved:?}");
+                }
+                ClaimBasis::WallClock => {}
+            }
+            assert!(!clamped || claimed_ms == earliest_ms || claimed_ms == latest_ms);
+        }
+    }
+}
+
+fn audience(held: &Held, server: &Server) -> Audience {
+    let id = held.document.id();
+    match id.kind {
+        DocKind::Visit => Start::of(&held.document).expect("a visit has begun").audience(),
+        DocKind::Outlet => match server.world.outlets.get(&OutletId::from_bytes(id.id)) {
+            Some(outlet) => outlet.audience(),
+            None => {
+                let first = held.document.changes().first().expect("it has a change");
+                match first.entry() {
+                    Ok(Entry::Report(report)) => Audience::Outlet {
+                        territory: report.territory,
+                        distributor: report.distributor,
+                    },
+                    other => panic!("an outlet's first entry is {other:?}"),
+                }
+            }
+        },
+    }
+}
+
+fn everyone_holds_the_same(
+    server: &Server,
+    helds: &BTreeMap<DocId, Held>,
+    number: usize,
+    device: &Device,
+) {
+    for (id, held) in helds {
+        if !server.sees(device.user, &audience(held, server)) {
+            assert!(device.document(*id).is_none(), "phone {number} holds {id}, out of scope");
+            continue;
+        }
+        let kept = device.document(*id).unwrap_or_else(|| panic!("phone {number} lacks {id}"));
+        let ours: BTreeSet<ChangeHash> =
+            held.document.changes().iter().map(|change| change.hash()).collect();
+        let theirs = kept.document.changes().iter().map(|change| change.hash());
+        let theirs: BTreeSet<ChangeHash> = theirs.filter(|h| !kept.pending.contains(h)).collect();
+        assert_eq!(ours, theirs, "phone {number} and the server differ on {id}");
+        if kept.pending.is_empty() {
+            assert_eq!(kept.document.heads(), held.document.heads());
+            assert!(Visit::read(&kept.document) == Visit::read(&held.document), "views of {id}");
+        }
+        for digest in held.document.changes().iter().flat_map(|c| c.entry().expect("reads").notes()) {
+            let Ok(note) = device.disk.note(digest);
+            assert!(note.is_some_and(|note| note.digest() == digest), "phone {number} lacks words");
+        }
+    }
+    let Ok(mine) = device.disk.documents();
+    for id in mine.into_iter().filter(|id| !helds.contains_key(id)) {
+        let kept = device.document(id).expect("it is listed");
+        assert!(kept.refused.is_some(), "phone {number} has {id}, and the server has not");
+    }
+    for (key, body) in newest_records(server) {
+        let record: Record = from_cbor(&body).expect("a record reads");
+        let sees = server.sees(device.user, &server.world.audience(&record));
+        let Ok(here) = device.disk.record(key);
+        assert_eq!(here, sees.then_some(record), "phone {number}: {key:?}");
+    }
+}
+
+fn newest_records(server: &Server) -> Vec<(RecordKey, Vec<u8>)> {
+    let mut query = server
+        .db
+        .prepare_cached("SELECT body, max(sequence) FROM record GROUP BY key")
+        .expect("a query");
+    let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("records");
+    rows.map(|body| {
+        let body = body.expect("a row");
+        (RecordKey::peek(&body).expect("a key"), body)
+    })
+    .collect()
+}
+
+fn automerge_reads_it(held: &Held) {
+    let document = &held.document;
+    let file = document.to_automerge().expect("a document is saved");
+    let loaded = Automerge::load(&file).expect("what is saved can be loaded");
+    let heads: Vec<ChangeHash> = loaded.get_heads().iter().map(|h| ChangeHash(h.0)).collect();
+    assert_eq!(heads, document.heads(), "{}", document.id());
+    for section in Section::of(document.id().kind) {
+        let list = loaded.get(automerge::ROOT, section.as_str()).expect("a section reads");
+        let (_, list) = list.expect("a section is there");
+        let ours = document.changes().iter().filter(|c| c.section == *section).count();
+        assert_eq!(loaded.length(&list), ours);
+    }
+}
+
+fn figures_equal_a_rebuild(server: &Server, helds: &BTreeMap<DocId, Held>) {
+    let mut query =
+        server.db.prepare_cached("SELECT visit, counted, facts, day, status FROM visit").expect("a query");
+    let rows = query.query_map([], |row| {
+        let visit = DocId::from(VisitId::from_bytes(row.get(0)?));
+        let (counted, facts): (bool, Vec<u8>) = (row.get(1)?, row.get(2)?);
+        Ok((visit, counted, facts, Day(row.get(3)?), row.get::<_, String>(4)?))
+    });
+    let mut figures: BTreeMap<(Day, Audience), Counts> = BTreeMap::new();
+    let mut rows_left: BTreeSet<DocId> =
+        helds.keys().copied().filter(|id| id.visit().is_some()).collect();
+    for row in rows.expect("visits") {
+        let (id, counted, facts, day, status) = row.expect("a row");
+        assert!(rows_left.remove(&id));
+        let held = &helds[&id];
+        let visit = Visit::read(&held.document);
+        let start = visit.start.as_ref().expect("a visit has begun");
+        let outlet = &server.world.outlets[&start.outlet];
+        let begun = Day::at(held.times[&start.hash].claimed_ms, &outlet.zone);
+        let again = project(&visit, &outlet.must_stock, begun, &server.world.catalogue);
+        let facts: Facts = from_cbor(&facts).expect("facts read");
+        assert_eq!((day, status.as_str()), (begun, visit.status.as_str()));
+        assert_eq!((&facts, counted), (&again, again.visited), "the facts of {id}");
+        if counted {
+            let sum = figures.entry((day, start.audience())).or_default();
+            *sum = sum.checked_add(&per_visit(&again)).expect("no figure is that large");
+        }
+    }
+    assert!(rows_left.is_empty(), "every visit has a row");
+    let mut expected = BTreeMap::new();
+    for ((day, audience), counts) in figures {
+        let Audience::Outlet { territory, distributor } = audience else { continue };
+        for (kpi, ratio) in counts.iter() {
+            let place = (day.0, *territory.as_bytes(), *distributor.as_bytes(), kpi.id());
+            expected.insert(place, (ratio.numerator as i64, ratio.denominator as i64));
+        }
+    }
+    let mut query = server
+        .db
+        .prepare_cached(
+            "SELECT day, territory, distributor, kpi, numerator, denominator FROM kpi_day
+             WHERE numerator <> 0 OR denominator <> 0",
+        )
+        .expect("a query");
+    let rows = query.query_map([], |row| {
+        let kpi = Kpi::from_id(&row.get::<_, String>(3)?).expect("a known figure");
+        Ok(((row.get(0)?, row.get(1)?, row.get(2)?, kpi.id()), (row.get(4)?, row.get(5)?)))
+    });
+    let stored: BTreeMap<_, _> = rows.expect("figures").map(|row| row.expect("a row")).collect();
+    assert_eq!(stored, expected, "the figures differ from a rebuild");
+}
+
+/// RFC 9162 section 2.1.1, word for word.
+fn tree_head(leaves: &[LogHash]) -> LogHash {
+    match leaves {
+        [] => LogHash::of(b""),
+        [leaf] => *leaf,
+        _ => {
+            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+            LogHash::of(&[&[1][..], &tree_head(left).0, &tree_head(right).0].concat())
+        }
+    }
+}
+
+fn the_log_adds_up(server: &Server) {
+    let mut query = server
+        .db
+        .prepare_cached(
+            "SELECT l.leaf, l.root, l.at_ms, l.document, l.hash, l.device, r.salt, r.body, r.key
+             FROM log l LEFT JOIN record r ON r.org = l.org AND r.sequence = l.sequence
+             ORDER BY l.sequence",
+        )
+        .expect("a query");
+    let mut rows = query.query([]).expect("the log");
+    let (mut leaves, mut roots) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next().expect("a row") {
+        let get = "a column";
+        let leaf = LogHash(row.get(0).expect(get));
+        let at_ms = row.get(2).expect(get);
+        let again = if let Some(document) = row.get::<_, Option<Vec<u8>>>(3).expect(get) {
+            let document = DocId::from_bytes(&document).expect("a document's name");
+            let change = ChangeHash(row.get(4).expect(get));
+            let device = DeviceId::from_bytes(row.get(5).expect(get));
+            Some(Leaf::Change { document, change, device, received_ms: at_ms })
+        } else if let Some(body) = row.get::<_, Option<Vec<u8>>>(7).expect(get) {
+            let key = RecordKey::peek(&body).expect("a key");
+            Some(Leaf::record(key, &row.get(6).expect(get), &body, at_ms))
+        } else {
+            assert!(leaves.is_empty(), "only the first line is neither change nor record");
+            None
+        };
+        assert!(again.is_none_or(|again| again.hash() == leaf), "a leaf is not what it commits to");
+        leaves.push(leaf);
+        if let Some(root) = row.get::<_, Option<[u8; 32]>>(1).expect(get) {
+            roots.push((leaves.len(), LogHash(root)));
+        }
+    }
+    let head = server.head();
+    assert_eq!((head.sequence as usize, head.root), (leaves.len(), tree_head(&leaves)));
+    // All roots would be quadratic; a few from everywhere will do.
+    for (size, root) in roots.iter().step_by(1 + roots.len() / 7) {
+        assert_eq!(tree_head(&leaves[..*size]), *root, "the root after {size} leaves");
+    }
+}

@@ -1,0 +1,591 @@
+//! The world: a server, a few phones, the network between them, and what happens next.
+
+use sync_core::client::Replica;
+use sync_core::command::{Command, CommandError};
+use sync_core::document::Entry;
+use sync_core::id::{ChangeHash, DistributorId, DocId, OutletId, UserId, VisitId};
+use sync_core::model::catalogue::RecordKey;
+use sync_core::model::visit::{
+    Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Recording, Review,
+    Subject, Value, Verdict,
+};
+use sync_core::session::{Step, Stop};
+use sync_core::visit::Visit;
+use sync_core::wire::{Outcome, PullReply, PushReply, PushRequest, from_wire};
+
+use crate::backend::{self, Refused, Server, encode};
+use crate::brand::{self, BEGIN_MS, CALLS, ORG, OUTLETS, RITA, SAM, SUE, SVEN, checks};
+use crate::chance::Chance;
+use crate::device::{Answer, Crash, Device, Question, Turn};
+use crate::network::{Faults, Load, Network, Packet};
+use crate::oracle::Oracle;
+
+const YEAR_MS: i64 = 365 * 86_400_000;
+/// Lines of the story that are told when it ends badly.
+const STORY_LINES: usize = 80;
+
+/// Everything there is.
+pub struct World {
+    /// What happens next.
+    pub chance: Chance,
+    /// The true time, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// The server.
+    pub server: Server,
+    /// Rita's, Sam's and Sven's phones.
+    pub devices: Vec<Device>,
+    /// What is on its way.
+    pub network: Network,
+    /// What the network does to it.
+    pub faults: Faults,
+    /// What was said.
+    pub oracle: Oracle,
+    story: Vec<String>,
+    planogram: u32,
+    price_list: u32,
+    server_crash: backend::Crash,
+    asked_ms: std::collections::BTreeMap<(usize, u64), i64>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the story so far:\n{}", self.story.join("\n"));
+        }
+    }
+}
+
+impl World {
+    /// A world on its first morning: three phones are enrolled and have synced once.
+    pub fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let mut server = Server::new(&mut chance);
+        let mut devices = Vec::new();
+        for user in [RITA, SAM, SVEN] {
+            let device = Device::new(user, BEGIN_MS, &mut chance);
+            server.enrol(device.id, user, device.keypair.public(), BEGIN_MS);
+            devices.push(device);
+        }
+        let faults = Faults {
+            loss: chance.below(25),
+            repeat: chance.below(25),
+            cut: chance.below(10),
+        };
+        let mut world = Self {
+            chance,
+            now_ms: BEGIN_MS + 1_000,
+            server,
+            devices,
+            network: Network::default(),
+            faults,
+            oracle: Oracle::default(),
+            story: Vec::new(),
+            planogram: 1,
+            price_list: 1,
+            server_crash: backend::Crash::Never,
+            asked_ms: std::collections::BTreeMap::new(),
+        };
+        for device in 0..world.devices.len() {
+            assert_eq!(world.sync_now(device), Step::Done);
+        }
+        world
+    }
+
+    /// Writes a line of the story.
+    pub fn tell(&mut self, line: impl Into<String>) {
+        let line = format!("{:>9} s  {}", (self.now_ms - BEGIN_MS) / 1_000, line.into());
+        if self.story.len() == STORY_LINES {
+            self.story.remove(0);
+        }
+        self.story.push(line);
+    }
+
+    /// One thing happens.
+    pub fn step(&mut self) {
+        self.now_ms += 1 + self.chance.below(120_000) as i64;
+        let device = self.chance.index(self.devices.len());
+        match self.chance.below(100) {
+            0..38 => self.work(device),
+            38..50 => self.begin_sync(device),
+            50..80 => self.deliver(),
+            80..83 => {
+                self.tell(format!("phone {device} gives up waiting"));
+                self.devices[device].give_up();
+            }
+            83..85 => {
+                self.tell(format!("phone {device} crashes"));
+                self.devices[device].crash();
+            }
+            85..88 => self.turn_clock(device),
+            88..90 => {
+                let crashes = [backend::Crash::BeforeCommit, backend::Crash::BeforeReply];
+                self.server_crash = crashes[self.chance.index(2)];
+            }
+            90..96 => self.review(),
+            96..98 => self.settle_in_console(),
+            98 => self.new_versions(),
+            _ => {
+                if self.chance.percent(30) {
+                    self.cancel_call();
+                }
+            }
+        }
+    }
+
+    fn turn_clock(&mut self, device: usize) {
+        let off_ms = [0, -self.now_ms, YEAR_MS, -60_000][self.chance.index(4)];
+        let reboot = self.chance.percent(50);
+        let boot = self.chance.next() as u32;
+        let clock = &mut self.devices[device].clock;
+        clock.off_ms = off_ms;
+        if reboot {
+            (clock.boot, clock.booted_ms) = (boot, self.now_ms);
+            self.devices[device].crash();
+        }
+        let line = format!("phone {device}: the clock is off by {off_ms} ms, rebooted: {reboot}");
+        self.tell(line);
+    }
+
+    /// The brand changes what it wants.
+    pub fn new_versions(&mut self) {
+        let record = if self.chance.percent(50) {
+            self.planogram += 1;
+            brand::planogram(self.planogram)
+        } else {
+            self.price_list += 1;
+            brand::price_list(self.price_list)
+        };
+        self.tell(format!("planogram {} and prices {}", self.planogram, self.price_list));
+        self.server.write(vec![record], self.now_ms);
+    }
+
+    fn cancel_call(&mut self) {
+        let call = self.chance.below(CALLS.into()) as u8;
+        if self.oracle.cancelled.insert(VisitId::of_call(ORG, brand::call(call))) {
+            self.tell(format!("call {call} is cancelled"));
+            self.server.write(vec![brand::call_record(call, true)], self.now_ms);
+        }
+    }
+
+    // ---- people --------------------------------------------------------------------------------------
+
+    fn note(&mut self) -> Note {
+        let words = ["door is broken", "owner on holiday", "wants a new end cap", "rain came in"];
+        let text = words[self.chance.index(words.len())];
+        Note::new(text, self.chance.bytes()).expect("a fine note")
+    }
+
+    fn photo(&mut self) -> PhotoRef {
+        let (hash, phash) = (self.chance.bytes(), self.chance.next());
+        let hash = sync_core::id::BlobHash(hash);
+        PhotoRef { hash, bytes: 100_000, phash, check: Some(checks::PLANOGRAM) }
+    }
+
+    fn observation(&mut self, notes: &mut Vec<Note>) -> Observation {
+        let chance = &mut self.chance;
+        let product = brand::product(chance.index(brand::PRODUCTS.len()));
+        let (check, subject, value) = match chance.below(8) {
+            0..3 => {
+                let facings = chance.below(4) as u32;
+                let places = [Place::AsPlanned, Place::MovedAlong, Place::OtherShelf(2)];
+                let place = if facings == 0 { 0 } else { chance.index(3) };
+                let (place, in_stock) = (places[place], chance.percent(50));
+                let position = 1 + chance.below(6) as u32;
+                let subject = Subject::Position { planogram: 1, position };
+                (checks::PLANOGRAM, subject, Value::Shelf { facings, in_stock, place })
+            }
+            3 => {
+                let currency = "EUR".parse().expect("a currency");
+                let minor = 100 + 10 * chance.below(20) as i64;
+                let price = Value::Price(sync_core::model::Money { minor, currency });
+                (checks::PRICE, Subject::Product(product), price)
+            }
+            4 => {
+                let on_shelf = chance.percent(70);
+                (checks::STOCK, Subject::Product(product), Value::Stock { on_shelf, units: None })
+            }
+            5 => (checks::DISPLAY, Subject::Display(1), Value::Met(chance.percent(50))),
+            6 => {
+                let value = match chance.below(4) {
+                    3 => Value::Withdrawn,
+                    option => Value::Choice(option as u32),
+                };
+                (checks::CHOICE, Subject::Outlet, value)
+            }
+            _ => {
+                let note = self.note();
+                let digest = note.digest();
+                notes.push(note);
+                (checks::WORDS, Subject::Outlet, Value::Text(digest))
+            }
+        };
+        Observation { check, subject, value }
+    }
+
+    fn record(&mut self, visit: VisitId) -> Command {
+        let (mut notes, mut facts) = (Vec::new(), Vec::<Observation>::new());
+        for _ in 0..1 + self.chance.below(6) {
+            let fact = self.observation(&mut notes);
+            if !facts.iter().any(|f| f.check == fact.check && f.subject == fact.subject) {
+                facts.push(fact);
+            }
+        }
+        let photos = if self.chance.percent(20) { vec![self.photo()] } else { Vec::new() };
+        Command::Record { visit, observations: facts, photos, notes }
+    }
+
+    /// What a person may think of doing; the rules decide whether it can be done.
+    fn idea(&mut self, device: usize) -> Command {
+        let Ok(documents) = self.devices[device].disk.documents();
+        let visits: Vec<VisitId> = documents.into_iter().filter_map(DocId::visit).collect();
+        let call = brand::call(self.chance.below(CALLS.into()) as u8);
+        let Some(visit) = self.chance.pick(&visits).copied() else {
+            return Command::StartCall(call);
+        };
+        let user = self.devices[device].user;
+        let kept = self.devices[device].document(visit.into()).expect("a document that is listed");
+        match self.chance.below(100) {
+            0..14 => Command::StartCall(call),
+            14..18 => Command::StartUnplanned {
+                visit: VisitId::from_bytes(self.chance.bytes()),
+                outlet: brand::outlet(1 + self.chance.below(OUTLETS.into()) as u8),
+                template: 1,
+            },
+            18..60 => self.record(visit),
+            60..66 => {
+                let read = Visit::read(&kept.document);
+                let own: Vec<ChangeHash> =
+                    read.recordings.iter().filter(|r| r.entry.by == user).map(|r| r.hash).collect();
+                match self.chance.pick(&own) {
+                    Some(recording) => Command::Undo { visit, recording: *recording },
+                    None => self.record(visit),
+                }
+            }
+            66..68 => Command::Abandon(visit),
+            68..82 => Command::Submit(visit),
+            82..87 => {
+                let hashes: Vec<_> = kept.document.changes().iter().map(|c| c.hash()).collect();
+                let answers = self.chance.pick(&hashes).copied();
+                Command::Comment { visit, text: self.note(), answers }
+            }
+            87..94 => {
+                let read = Visit::read(&kept.document);
+                let conflicts: Vec<_> = read.conflicts().collect();
+                match self.chance.pick(&conflicts) {
+                    Some(((check, subject), live)) => {
+                        let value = self.chance.pick(live).expect("a conflict has values");
+                        let (subject, value) = (subject.clone(), value.value.clone());
+                        Command::Resolve { visit, check: *check, subject, value }
+                    }
+                    None => self.record(visit),
+                }
+            }
+            94..97 => {
+                let reason = NotPossible::ALL[self.chance.index(5)];
+                let note = Some(self.note());
+                Command::NotPossible { call, reason, note, photos: Vec::new() }
+            }
+            _ => {
+                let number = 1 + self.chance.below(OUTLETS.into()) as u8;
+                let (territory, distributor) = place_of(user);
+                let known = RecordKey::outlet(brand::outlet(number));
+                let Ok(known) = self.devices[device].disk.record(known);
+                Command::Report {
+                    outlet: match known.filter(|_| self.chance.percent(50)) {
+                        None => OutletId::from_bytes(self.chance.bytes()),
+                        Some(_) => brand::outlet(number),
+                    },
+                    name: format!("Kiosk {number}"),
+                    address: "Harbour 1, 12345 Town".into(),
+                    territory,
+                    distributor,
+                    note: Some(self.note()),
+                    photos: Vec::new(),
+                }
+            }
+        }
+    }
+
+    /// A person does something on a phone.
+    pub fn work(&mut self, device: usize) {
+        let command = self.idea(device);
+        let crash = match self.chance.below(40) {
+            0 => Crash::BeforeCommit,
+            1 => Crash::AfterCommit,
+            _ => Crash::Never,
+        };
+        self.act(device, crash, command);
+    }
+
+    /// A person does this on a phone.
+    pub fn act(&mut self, device: usize, crash: Crash, command: Command) -> Option<ChangeHash> {
+        let what = format!("{command:?}");
+        let done = self.devices[device].act(self.now_ms, crash, command);
+        self.tell(format!("phone {device} ({crash:?}): {what}\n{:>13}→ {done:?}", ""));
+        match done {
+            Ok(Some((document, change))) => {
+                let kept = self.devices[device].document(document).expect("it was just saved");
+                self.oracle.saved(device, &self.devices[device], &kept, self.now_ms);
+                Some(change)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                let expected = match &error {
+                    CommandError::NotHere(_) | CommandError::Nothing => true,
+                    CommandError::Refused(refusal) => {
+                        // Never because of how the change is made: only because of what it would do.
+                        matches!(refusal.code(), "no_right" | "unknown" | "out_of_scope")
+                    }
+                    CommandError::Stuck { code, .. } => code == "unknown",
+                    CommandError::Store(never) => match *never {},
+                };
+                assert!(expected, "phone {device}: {what}: {error}");
+                None
+            }
+        }
+    }
+
+    /// The supervisor judges a visit, as it is now or as it was on a page that was loaded earlier.
+    fn review(&mut self) {
+        let documents = self.server.documents();
+        let visits: Vec<DocId> = documents.into_iter().filter(|d| d.visit().is_some()).collect();
+        let Some(document) = self.chance.pick(&visits).copied() else { return };
+        let held = self.server.held(document);
+        let heads = match self.chance.pick(held.document.changes()) {
+            Some(change) if self.chance.percent(30) => vec![change.hash()],
+            _ => held.document.heads().to_vec(),
+        };
+        let verdict = [Verdict::Approved, Verdict::SentBack][self.chance.index(2)];
+        let note = self.chance.percent(60).then(|| self.note());
+        let comment = note.as_ref().map(Note::digest);
+        self.tell(format!("Sue reviews {document}: {verdict:?} of {heads:?}"));
+        let entry = |when| Entry::Review(Review { by: SUE, when, verdict, heads, comment });
+        self.server.act(document, note.as_ref(), self.now_ms, entry).expect("Sue may review");
+    }
+
+    fn settle_in_console(&mut self) {
+        let documents = self.server.documents();
+        let Some(document) = self.chance.pick(&documents).copied() else { return };
+        if document.visit().is_none() {
+            return;
+        }
+        let visit = Visit::read(&self.server.held(document).document);
+        let conflicts: Vec<_> = visit.conflicts().collect();
+        let Some(((check, subject), live)) = self.chance.pick(&conflicts) else { return };
+        let mut supersedes: Vec<ChangeHash> = live.iter().map(|l| l.recording).collect();
+        supersedes.sort_unstable();
+        supersedes.dedup();
+        let value = live[0].value.clone();
+        let observations =
+            Observations(vec![Observation { check: *check, subject: subject.clone(), value }]);
+        let template = visit.start.as_ref().expect("a visit has begun").template;
+        let act = Act::Observe(Observed {
+            template,
+            planograms: Vec::new(),
+            price_list: None,
+            observations,
+            photos: Vec::new(),
+            supersedes,
+        });
+        self.tell(format!("Sue settles a conflict in {document}"));
+        let entry = |when| Entry::Recording(Recording { by: SUE, when, place: None, act });
+        self.server.act(document, None, self.now_ms, entry).expect("Sue may settle conflicts");
+    }
+
+    // ---- sync ----------------------------------------------------------------------------------------
+
+    /// A phone begins to sync, over the network as it is.
+    pub fn begin_sync(&mut self, device: usize) {
+        if let Some((number, question)) = self.devices[device].sync(self.now_ms) {
+            self.tell(format!("phone {device} begins to sync"));
+            self.ask(device, number, question);
+        }
+    }
+
+    fn ask(&mut self, device: usize, number: u64, question: Question) {
+        self.asked_ms.insert((device, number), self.now_ms);
+        let packet = Packet { device, number, load: Load::Question(question) };
+        self.network.send(packet, &self.faults, &mut self.chance);
+    }
+
+    /// Something arrives.
+    pub fn deliver(&mut self) {
+        let phone = match self.chance.below(20) {
+            0 => Crash::BeforeCommit,
+            1 => Crash::AfterCommit,
+            _ => Crash::Never,
+        };
+        self.deliver_with(phone);
+    }
+
+    /// Something arrives; if it is at a phone, that does this.
+    pub fn deliver_with(&mut self, phone: Crash) {
+        let Some(Packet { device, number, load }) = self.network.deliver(&mut self.chance) else {
+            return;
+        };
+        match load {
+            Load::Question(question) => {
+                let crash = std::mem::replace(&mut self.server_crash, backend::Crash::Never);
+                let answer = self.answer(device, &question, crash);
+                if let Some(answer) = answer {
+                    let packet = Packet { device, number, load: Load::Answer(answer) };
+                    self.network.send(packet, &self.faults, &mut self.chance);
+                }
+            }
+            Load::Answer(answer) => {
+                self.hear(device, number, &answer, phone);
+            }
+        }
+    }
+
+    /// A question arrives at the server, and its answer at the phone.
+    pub fn answer_to(&mut self, device: usize, number: u64, question: &Question) {
+        if let Some(answer) = self.answer(device, question, backend::Crash::Never) {
+            self.hear(device, number, &answer, Crash::Never);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        device: usize,
+        question: &Question,
+        crash: backend::Crash,
+    ) -> Option<Answer> {
+        let (id, now_ms) = (self.devices[device].id, self.now_ms);
+        let answer = match question {
+            Question::Push(bytes) => {
+                let reply = self.server.push(id, bytes, now_ms, crash);
+                self.tell(format!("the server takes a push of phone {device} in: {reply:?}"));
+                if let Ok(push) = from_wire::<PushRequest>(ORG, bytes)
+                    && crash != backend::Crash::BeforeCommit
+                {
+                    self.oracle.pushed(&self.server, id, &push, bytes, reply.as_ref().ok());
+                }
+                reply.map(|reply| Answer::Pushed(encode(&reply)))
+            }
+            Question::Pull(bytes) => {
+                let reply = self.server.pull(id, bytes, now_ms);
+                self.tell(format!("the server answers a pull of phone {device}"));
+                if let Ok(reply) = &reply {
+                    self.oracle.pulled(&self.server, self.devices[device].user, reply);
+                }
+                reply.map(|reply| Answer::Pulled(encode(&reply)))
+            }
+        };
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(Refused::Failed(error)) => panic!("the server failed: {error}"),
+            Err(Refused::Crashed) => None,
+            Err(refused) => Some(Answer::Refused(refused)),
+        }
+    }
+
+    fn hear(&mut self, device: usize, number: u64, answer: &Answer, crash: Crash) -> Option<Turn> {
+        let before = self.devices[device].disk.profile().cursor;
+        let heard = self.devices[device].hear(number, answer, self.now_ms, crash);
+        if let Some(asked_ms) = self.asked_ms.get(&(device, number)) {
+            self.oracle.slowest_ms = self.oracle.slowest_ms.max(self.now_ms - asked_ms);
+        }
+        let after = self.devices[device].disk.profile().cursor;
+        if let (Some(before), Some(after)) = (before, after) {
+            assert!(before.sequence <= after.sequence, "phone {device}: the cursor went back");
+        }
+        let (turn, question) = heard?;
+        self.tell(format!("phone {device} hears an answer: {turn:?}"));
+        if let Some((number, question)) = question {
+            self.ask(device, number, question);
+        }
+        Some(turn)
+    }
+
+    /// A phone syncs over a perfect line until it is done, whatever else is on its way.
+    pub fn sync_now(&mut self, device: usize) -> Step {
+        self.devices[device].give_up();
+        let Some((mut number, mut question)) = self.devices[device].sync(self.now_ms) else {
+            return Step::Stop(Stop::Unreachable);
+        };
+        loop {
+            self.now_ms += 100;
+            self.asked_ms.insert((device, number), self.now_ms);
+            let answer = self.answer(device, &question, backend::Crash::Never);
+            let answer = answer.expect("the server does not crash");
+            let heard = self.devices[device].hear(number, &answer, self.now_ms, Crash::Never);
+            match heard.expect("the phone waits for it") {
+                (Turn::Over(step), _) => return step,
+                (Turn::Asks, next) => (number, question) = next.expect("it asks something"),
+            }
+        }
+    }
+
+    /// The network recovers, everything that is still on its way arrives, everyone syncs.
+    pub fn come_to_rest(&mut self) {
+        self.tell("the network recovers");
+        self.faults = Faults { loss: 0, repeat: 0, cut: 0 };
+        self.server_crash = backend::Crash::Never;
+        while !self.network.is_empty() {
+            self.deliver();
+        }
+        // Once to hand over what is new, once more to fetch what the others handed over.
+        for _ in 0..2 {
+            for device in 0..self.devices.len() {
+                self.now_ms += 1_000;
+                let step = self.sync_now(device);
+                assert_eq!(step, Step::Done, "phone {device}: {:?}", self.devices[device].complaint);
+            }
+        }
+    }
+
+    /// Everything that must hold when the world has come to rest.
+    pub fn check(&mut self) {
+        self.oracle.check(&self.server, &self.devices);
+        self.nothing_changes_when_nothing_is_new();
+        self.old_pushes_change_nothing();
+        self.nothing_changes_when_nothing_is_new();
+    }
+
+    fn nothing_changes_when_nothing_is_new(&mut self) {
+        for device in 0..self.devices.len() {
+            let before = self.devices[device].disk.clone();
+            let size = self.server.head().sequence;
+            self.devices[device].give_up();
+            let (number, question) =
+                self.devices[device].sync(self.now_ms).expect("no sync is under way");
+            let Question::Pull(bytes) = question else { panic!("phone {device} has work left") };
+            let id = self.devices[device].id;
+            let reply: PullReply = self.server.pull(id, &bytes, self.now_ms).expect("a reply");
+            assert!(!reply.more && reply.groups.is_empty() && reply.records.is_empty());
+            let reply = encode(&reply);
+            assert!(bytes.len() + reply.len() < 250, "a sync of nothing took too many bytes");
+            let answer = Answer::Pulled(reply);
+            let heard = self.devices[device].hear(number, &answer, self.now_ms, Crash::Never);
+            assert_eq!(heard.map(|(turn, _)| turn), Some(Turn::Over(Step::Done)));
+            assert!(before.holds_the_same(&self.devices[device].disk), "phone {device} changed");
+            assert_eq!(self.server.head().sequence, size);
+        }
+    }
+
+    fn old_pushes_change_nothing(&mut self) {
+        let before = self.server.dump(&["device"]);
+        let size = self.server.head().sequence;
+        for (id, bytes) in self.oracle.pushes.clone() {
+            let reply: PushReply = self
+                .server
+                .push(id, &bytes, self.now_ms, backend::Crash::Never)
+                .expect("a push that was taken before is taken again");
+            let push: PushRequest = from_wire(ORG, &bytes).expect("it was read before");
+            for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
+                let logged =
+                    group.hashes().all(|h| self.server.times_logged(group.document, h) == 1);
+                assert_eq!(*outcome == Outcome::Accepted, logged, "{:?}", group.document);
+            }
+        }
+        assert_eq!(self.server.head().sequence, size, "an old push was written again");
+        assert!(self.server.dump(&["device"]) == before, "an old push changed something");
+    }
+}
+
+/// Where a person of the field would say that a new store lies.
+fn place_of(user: UserId) -> (sync_core::id::TerritoryId, DistributorId) {
+    let territory = if user == SVEN { 2 } else { 1 };
+    (brand::territory(territory), brand::distributor(1))
+}
