@@ -156,7 +156,10 @@ async fn audits_and_syncs(ahead_ms: i64) {
     let time = world.time(&visit, &recording).await;
     assert_eq!((time.basis, time.clamped), (ClaimBasis::ServerSkew, false));
     let way_ms = synced.max(from) - before_sync;
-    assert!((from - way_ms - ROUNDING_MS..=to + ROUNDING_MS).contains(&time.claimed_ms), "{time:?}");
+    assert!(
+        (from - way_ms - ROUNDING_MS..=to + ROUNDING_MS).contains(&time.claimed_ms),
+        "{time:?}"
+    );
 
     // Captured in a boot in which the phone never heard from the server: the wall clock is all that there
     // is, and its claim is brought within what is certain.

@@ -18,7 +18,7 @@ pub const JSON_BYTES_MAX: usize = 64 * 1024;
 /// Longest form.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
 /// Requests that are worked on at the same time; one more is told to come back.
-pub const REQUESTS_MAX: usize = 256;
+pub const REQUESTS_MAX: usize = 1_024;
 /// Open connections, idle ones and live pokes among them; one more waits.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Passwords that are hashed at the same time: each takes 19 MiB and a core.

@@ -191,7 +191,7 @@ fn log_to_stderr(level: &str) {
     if io::stderr().is_terminal() {
         log.with_target(false).init();
     } else {
-        log.json().flatten_event(true).init();
+        log.json().flatten_event(true).with_span_list(false).init();
     }
 }
 

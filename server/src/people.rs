@@ -199,19 +199,20 @@ pub async fn found(
     for record in &records {
         record.validate().map_err(|invalid| Problem::invalid(invalid.to_string()))?;
     }
+    let known = app.tenants().into_iter().find(|tenant| tenant.name == organisation);
+    // One without people was left by a try that was cut short.
+    if known.as_ref().is_some_and(|tenant| !tenant.world().people.is_empty()) {
+        let title = "There is an organisation of this name already";
+        return Err(Problem::new(StatusCode::CONFLICT, "organisation_exists", title));
+    }
     let wanted = email.clone();
     let taken = app.store.read(move |connection| accounts::account(connection, &wanted));
     if taken.await?.is_some() {
         return Err(email_taken());
     }
-    let tenant = match app.tenants().into_iter().find(|t| t.name == organisation) {
+    let tenant = match known {
+        Some(tenant) => tenant,
         None => app.create(OrgId::fresh(unix_ms(), entropy()), organisation).await?,
-        // Left by a try that was cut short.
-        Some(tenant) if tenant.world().people.is_empty() => tenant,
-        Some(_) => {
-            let title = "There is an organisation of this name already";
-            return Err(Problem::new(StatusCode::CONFLICT, "organisation_exists", title));
-        }
     };
     write_with_account(app, &tenant, records, id, &email, password).await?;
     Ok(tenant)
@@ -287,19 +288,17 @@ pub async fn reset_password(
     if !signs_in(person.role) {
         return Err(Problem::invalid("people of this role work on the phone and have no password"));
     }
-    if let Some(email) = email.filter(|email| !email.trim().is_empty()) {
-        open_account(app, tenant, user, email, &password).await?;
-        return Ok(password);
-    }
     let (hash, org) = (hash_password(app, &password).await?, tenant.org);
     let changed = app.store.write(move |tx| -> Result<bool, StoreError> {
         accounts::close_sessions(tx, org, user, None)?;
         accounts::set_password(tx, org, user, &hash)
     });
-    match changed.await? {
-        true => Ok(password),
-        false => Err(Problem::invalid("this person needs an e-mail address first")),
+    if !changed.await? {
+        let email = email.filter(|email| !email.trim().is_empty());
+        let email = email.ok_or_else(|| Problem::invalid("this person needs an e-mail address"))?;
+        open_account(app, tenant, user, email, &password).await?;
     }
+    Ok(password)
 }
 
 /// Gives out a code with which the person enrols one phone. The person's older codes are void.

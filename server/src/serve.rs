@@ -194,7 +194,7 @@ async fn around(State(outer): State<Arc<Outer>>, mut request: Request, next: Nex
     let problem = response.extensions().get::<Problem>().map(Problem::code).unwrap_or_default();
     let (status, took) = (response.status(), started.elapsed());
     outer.app.metrics.request(&method, &route, status, took);
-    let ms = took.as_millis();
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::info!(%method, route, status = status.as_u16(), ms, problem));
     if wants_page {
         response = console::drawn(response, &id);

@@ -46,6 +46,7 @@ async fn console() {
     assert!(browser.address().await.contains("/sign-in"), "a wrong password opens nothing");
     sign_in(&browser, server::demo::PASSWORD).await;
     assert!(browser.address().await.ends_with("/visits"), "and then one is where one wanted to be");
+    browser.complaints().await; // about the wrong password, rightly
 
     // The list fills while one looks at it: nobody reloads anything.
     browser.until("return document.querySelectorAll('main tbody tr').length >= 6").await;

@@ -2,12 +2,12 @@
 
 use serde_json::{Value as Json, json};
 use sync_core::command::Command;
+use sync_core::document::Entry;
 use sync_core::id::VisitId;
+use sync_core::model::Money;
 use sync_core::model::visit::{
     Note, Observation, PhotoRef, Place, Review, Subject, Value, Verdict,
 };
-use sync_core::model::Money;
-use sync_core::document::Entry;
 use sync_core::wire::{PullReply, PushRequest, from_wire};
 use tests::backend::{Crash, Server, encode};
 use tests::brand::{BEGIN_MS, ORG, RITA, SAM, SUE, call, checks, product};
@@ -45,7 +45,9 @@ impl Recorder {
                     ("/api/v1/pull", bytes, Answer::Pulled(encode(&reply)))
                 }
             };
-            let (Answer::Pushed(response) | Answer::Pulled(response)) = &answer else { unreachable!() };
+            let (Answer::Pushed(response) | Answer::Pulled(response)) = &answer else {
+                unreachable!()
+            };
             let hashes = |groups: &[sync_core::wire::Group]| -> Vec<Vec<String>> {
                 groups.iter().map(|g| g.hashes().map(|h| hex(&h.0)).collect()).collect()
             };
@@ -62,7 +64,8 @@ impl Recorder {
                 "request": hex(request), "response": hex(response),
                 "pushed": pushed, "pulled": pulled,
             }));
-            let turn = self.phones[phone].1.hear(number, &answer, self.now_ms, device::Crash::Never);
+            let turn =
+                self.phones[phone].1.hear(number, &answer, self.now_ms, device::Crash::Never);
             asked = turn.and_then(|(_, question)| question);
         }
     }
@@ -70,7 +73,11 @@ impl Recorder {
 
 fn shelf(position: u32, facings: u32) -> Observation {
     let value = Value::Shelf { facings, in_stock: false, place: Place::AsPlanned };
-    Observation { check: checks::PLANOGRAM, subject: Subject::Position { planogram: 1, position }, value }
+    Observation {
+        check: checks::PLANOGRAM,
+        subject: Subject::Position { planogram: 1, position },
+        value,
+    }
 }
 
 fn price(place: usize, minor: i64) -> Observation {
@@ -90,7 +97,8 @@ pub(crate) fn record() -> Json {
     }
     let mut story = Recorder { server, phones, now_ms: BEGIN_MS + 60_000, steps: Vec::new() };
     let visit = VisitId::of_call(ORG, call(0));
-    let record = |observations, photos, notes| Command::Record { visit, observations, photos, notes };
+    let record =
+        |observations, photos, notes| Command::Record { visit, observations, photos, notes };
     story.sync(0);
     story.sync(1);
     for phone in [0, 1] {
@@ -117,7 +125,8 @@ pub(crate) fn record() -> Json {
     story.act(1, Command::Submit(visit));
     story.sync(1);
     story.sync(0);
-    let (comment, now_ms) = (Note::new("Which of you is right?", chance.bytes()).unwrap(), story.now_ms);
+    let (comment, now_ms) =
+        (Note::new("Which of you is right?", chance.bytes()).unwrap(), story.now_ms);
     let heads = story.server.held(visit.into()).document.heads().to_vec();
     let digest = Some(comment.digest());
     let entry = |when| {

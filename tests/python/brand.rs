@@ -70,7 +70,8 @@ pub(crate) fn season(version: u32) -> Vec<Record> {
         height_mm: 350,
         name: format!("Shelf {number}"),
     };
-    let check = |id, title: &str, kind| Check { id, title: title.into(), help: String::new(), kind };
+    let check =
+        |id, title: &str, kind| Check { id, title: title.into(), help: String::new(), kind };
     let question = |answer, options: &[&str]| CheckKind::Question {
         answer,
         options: options.iter().map(|o| (*o).to_owned()).collect(),

@@ -79,8 +79,22 @@ class Capture(unittest.TestCase):
         report = sync(rita)
         self.assertEqual((report.cancelled, report.photos), (False, waiting))
         self.assertEqual(rita.outstanding().photos, 0)
-        freed = rita.free_space()
-        self.assertGreater(freed, 0)
+        self.assertGreater(rita.free_space(), 0)
+        self.assertEqual(rita.free_space(), 0)
+        asyncio.run(self.news(rita, sam, visit))
+
+    async def news(self, rita, sam, visit):
+        """Rita's app hears that Sam has written something, and fetches it."""
+        waiting = asyncio.create_task(rita.wait_for_news())
+        made = []
+        while not waiting.done():
+            # The connection may not be there yet, so once more until it is.
+            made.append(sam.record(sam.start_call(visit_call(sam, visit)), [floor(len(made) % 3)]))
+            await sam.sync()
+            await asyncio.wait({waiting}, timeout=0.2)
+        await waiting
+        await rita.sync()
+        self.assertLessEqual(set(made[:1]), {r.id for r in rita.visit(visit).recordings})
 
     def busy(self, client, visit, seed=1):
         """Something that takes a sync a while."""
@@ -90,6 +104,11 @@ class Capture(unittest.TestCase):
 
     def gtin(self, client):
         return client.planogram(1).positions[0].product.gtin
+
+
+def visit_call(client, visit):
+    [call] = [call.id for call in today(client).values() if call.visit == visit]
+    return call
 
 
 main()

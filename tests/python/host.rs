@@ -223,7 +223,8 @@ async fn review(app: &Arc<App>, visit: VisitId, comment: &str, approve: bool) ->
     let digest = note.digest();
     let verdict = if approve { Verdict::Approved } else { Verdict::SentBack };
     let by = brand::person("Sue");
-    let entry = move |when| Entry::Review(Review { by, when, verdict, heads, comment: Some(digest) });
+    let entry =
+        move |when| Entry::Review(Review { by, when, verdict, heads, comment: Some(digest) });
     app.act(&tenant, visit.into(), Some(note), entry).await.unwrap();
     Value::Null
 }
@@ -252,11 +253,13 @@ async fn visit_row(app: &Arc<App>, visit: VisitId) -> Value {
         let recordings: Vec<String> =
             held.document.changes().iter().map(|c| c.hash().to_string()).collect();
         row["changes"] = json!(recordings);
-        row["blobs"] = db.query_row(
-            "SELECT count(*) FROM blob JOIN photo USING (org, hash) WHERE document = ?1",
-            [sync_core::id::DocId::from(visit).to_bytes()],
-            |row| row.get::<_, u64>(0),
-        )?.into();
+        row["blobs"] = db
+            .query_row(
+                "SELECT count(*) FROM blob JOIN photo USING (org, hash) WHERE document = ?1",
+                [sync_core::id::DocId::from(visit).to_bytes()],
+                |row| row.get::<_, u64>(0),
+            )?
+            .into();
         Ok(row)
     });
     read.await.unwrap()

@@ -22,7 +22,8 @@ impl Scratch {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{process}-{number}"));
+        let folder =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{process}-{number}"));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
@@ -161,25 +162,53 @@ fn the_rest_of_a_day() {
     run("day_test.py", 1);
 }
 
+/// Names that a piece of code calls or reaches into, in any of the languages.
+fn names(code: &str) -> Vec<&str> {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let code = code.lines().map(|line| line.split(" # ").next().unwrap_or(line));
+    code.flat_map(|line| {
+        let words = line.split(|c| !word(c)).filter(|name| name.starts_with(char::is_alphabetic));
+        words.filter(move |name| {
+            let at = name.as_ptr() as usize - line.as_ptr() as usize;
+            line[..at].ends_with('.') || line[at + name.len()..].starts_with('(')
+        })
+    })
+    .collect()
+}
+
 #[test]
-fn kotlin_and_swift_generate() {
+fn kotlin_and_swift_generate_and_the_readme_names_what_there_is() {
     let scratch = Scratch::new();
-    let has = |language, file: &str, words: &[&str]| {
+    let readme = std::fs::read_to_string(sources().join("mobile-ffi/README.md")).unwrap();
+    for (language, name, file, has) in [
+        (Language::Python, "python", "endcap_mobile.py", &["class Client", "async def sync"][..]),
+        (
+            Language::Kotlin,
+            "kotlin",
+            "app/endcap/endcap_mobile.kt",
+            &["class Client", "suspend fun `sync`", "sealed class ClientException"],
+        ),
+        (
+            Language::Swift,
+            "swift",
+            "Endcap.swift",
+            &["class Client", "func sync(", "enum ClientError"],
+        ),
+    ] {
         generate(&library(), language, &scratch.0).unwrap();
         let text = std::fs::read_to_string(scratch.0.join(file)).unwrap();
-        for word in words {
+        for word in has {
             assert!(text.contains(word), "{file} has no `{word}`");
         }
-    };
-    has(
-        Language::Kotlin,
-        "app/endcap/endcap_mobile.kt",
-        &["class Client", "suspend fun `sync`", "fun `startCall`", "sealed class ClientException"],
+        let (_, shown) = readme.split_once(&format!("```{name}\n")).unwrap();
+        let used = names(shown.split("```").next().unwrap());
+        assert!(used.len() > 20, "{used:?}");
+        for name in used.into_iter().filter(|name| !["listOf", "first"].contains(name)) {
+            let found = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|w| w == name);
+            assert!(found, "{file} has no `{name}`");
+        }
+    }
+    assert!(
+        scratch.0.join("EndcapFFI.h").exists() && scratch.0.join("EndcapFFI.modulemap").exists()
     );
-    has(
-        Language::Swift,
-        "Endcap.swift",
-        &["class Client", "func sync(", "func startCall(", "enum ClientError"],
-    );
-    has(Language::Swift, "EndcapFFI.modulemap", &["EndcapFFI.h"]);
 }

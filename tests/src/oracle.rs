@@ -127,12 +127,8 @@ impl Oracle {
         for (number, device) in devices.iter().enumerate() {
             everyone_holds_the_same(server, &helds, number, device);
         }
-        for held in helds.values() {
-            automerge_reads_it(held);
-        }
         self.times_are_true(server, &helds);
-        figures_equal_a_rebuild(server, &helds);
-        the_log_adds_up(server);
+        the_server_is_sound(server, &helds);
     }
 
     fn nothing_is_lost(&self, server: &Server, devices: &[Device]) {
@@ -225,6 +221,20 @@ fn audience(held: &Held, server: &Server) -> Audience {
             }
         },
     }
+}
+
+/// Whatever was accepted, from whomever: documents load, figures equal a rebuild, the log adds up.
+pub fn is_sound(server: &Server) {
+    let documents = server.documents();
+    the_server_is_sound(server, &documents.iter().map(|id| (*id, server.held(*id))).collect());
+}
+
+fn the_server_is_sound(server: &Server, helds: &BTreeMap<DocId, Held>) {
+    for held in helds.values() {
+        automerge_reads_it(held);
+    }
+    figures_equal_a_rebuild(server, helds);
+    the_log_adds_up(server);
 }
 
 fn everyone_holds_the_same(

@@ -19,7 +19,7 @@ use sync_core::wire::{
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::app::{App, Tenant};
+use crate::app::App;
 use crate::auth::Phone;
 use crate::error::Problem;
 use crate::metrics::Way;
@@ -71,29 +71,21 @@ pub async fn pull(
     Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
 }
 
-/// `GET /api/v1/poke`: a server-sent event for each time that something was written.
+/// `GET /api/v1/poke`: a server-sent event for each time that something was written. It ends when the
+/// server stops, and at the first commit after the device was revoked.
 pub async fn poke(
     State(app): State<Arc<App>>,
     Phone { tenant, sender }: Phone,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let trusted = Arc::clone(&tenant);
-    let trusted = move || !trusted.world().devices.get(&sender.device).is_none_or(|d| d.revoked);
-    stream(&app, &tenant, trusted)
-}
-
-/// Ends when the server stops, and at the first commit after which the reader is not `trusted`.
-fn stream<F: Fn() -> bool + Send + 'static>(
-    app: &Arc<App>,
-    tenant: &Tenant,
-    trusted: F,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<F>> {
-    let (org, session, stopping) = (tenant.id, OpenLine::new(app), Arc::clone(app));
+    let (open, stopping) = (OpenLine::new(&app), Arc::clone(&app));
+    let org = tenant.id;
+    let trusted = move || !tenant.world().devices.get(&sender.device).is_none_or(|d| d.revoked);
     let stream = BroadcastStream::new(app.pokes())
         .filter(move |poke| !matches!(poke, Ok(poke) if poke.org != org))
         .take_while(move |_| trusted())
         .map(move |_| {
-            let _open = &session;
-            Ok(Event::default().event("poke").data(""))
+            let _open = &open;
+            Ok(Event::default().event("poke").data("new")) // without data a browser drops it
         });
     let stream =
         futures_util::StreamExt::take_until(stream, async move { stopping.stopped().await });

@@ -16,8 +16,8 @@ use sync_core::visit::Status;
 
 use super::page::{Page, Section, html};
 use super::scorecard::{
-    Asked, Due, Figures, GRADES, Ground, Heading, Reach, Span, VISITS_OPENED_MAX, delta,
-    figures_of, fraction, share, short_name, total,
+    Asked, Due, Figures, GRADES, Ground, Heading, Reach, Span, delta, figures_of, fraction, share,
+    short_name, total,
 };
 use super::view::{self, Markup};
 use crate::app::{App, Tenant};
@@ -30,6 +30,8 @@ use crate::world::World;
 
 /// Rows of one page.
 pub(super) const ROWS: usize = 50;
+/// Most visits that are opened and listed.
+const VISITS_OPENED_MAX: usize = 5_000;
 /// Most rows of "most often".
 const WORST: usize = 12;
 /// Visits of an outlet that are looked through for the newest that the viewer sees.
@@ -326,8 +328,7 @@ pub(super) async fn drill(
                     }
                     Ok(())
                 };
-                reading.more =
-                    figures::each_counted(connection, org, period, max, within, take)?;
+                reading.more = figures::each_counted(connection, org, period, max, within, take)?;
             }
         }
         Ok(reading)
@@ -360,7 +361,8 @@ pub(super) async fn drill(
     let inside = match kpi {
         Kpi::OutletCoverage | Kpi::JourneyPlanAdherence => String::new(),
         _ => {
-            let outlets: BTreeSet<OutletId> = reading.visits.iter().map(|(l, _)| l.outlet).collect();
+            let outlets: BTreeSet<OutletId> =
+                reading.visits.iter().map(|(l, _)| l.outlet).collect();
             format!(
                 "in {} to {}",
                 view::count(number(reading.visits.len()), "visit", "visits"),
@@ -387,7 +389,9 @@ pub(super) async fn drill(
         behind(&app, &viewer, &mut reading, period, today, (&asked.page, &page_url)).await?;
     let (behind_title, behind_note, when) = match kpi {
         Kpi::OutletCoverage => ("The outlets", "Those not visited first", "Last visit"),
-        Kpi::JourneyPlanAdherence => ("The planned calls", "Those not made on their day first", "Planned"),
+        Kpi::JourneyPlanAdherence => {
+            ("The planned calls", "Those not made on their day first", "Planned")
+        }
         _ => ("The visits behind it", "What lost most first", "Visit"),
     };
     let title = format!("{}, {names}", kpi.title());
@@ -442,7 +446,8 @@ fn parts(world: &World, kpi: Kpi, reading: &Reading) -> Parts {
         Kpi::OutletCoverage => {
             let mut territories: BTreeMap<String, Ratio> = BTreeMap::new();
             for (outlet, visited) in &reading.outlets {
-                let name = world.outlets.get(outlet).map(|o| view::territory_name(world, o.territory));
+                let name =
+                    world.outlets.get(outlet).map(|o| view::territory_name(world, o.territory));
                 tally(territories.entry(name.unwrap_or_default()).or_default(), *visited);
             }
             let rows = territories.into_iter().map(|(name, ratio)| (name, String::new(), ratio));
@@ -513,12 +518,18 @@ fn worst_positions(world: &World, lost: &Lost) -> Parts {
         let drawing = drawing.map_or_else(|| format!("Planogram {planogram}"), |p| p.name.clone());
         let wrong = position.grades.iter().filter(|(grade, _)| **grade != Grade::Right);
         let wrong: Vec<String> = wrong
-            .map(|(grade, n)| format!("{} {}", view::number(*n), view::grade_name(*grade).to_lowercase()))
+            .map(|(grade, n)| {
+                format!("{} {}", view::number(*n), view::grade_name(*grade).to_lowercase())
+            })
             .collect();
         let sub = format!("{drawing}, position {number}: {}", wrong.join(", "));
         Part::new(product_name(world, position.gtin), sub, position.ratio)
     });
-    Parts { title: "Positions most often wrong", note: "Over all these visits", rows: rows.collect() }
+    Parts {
+        title: "Positions most often wrong",
+        note: "Over all these visits",
+        rows: rows.collect(),
+    }
 }
 
 fn largest_deviations(world: &World, prices: &mut [Price], today: Day) -> Vec<Deviation> {

@@ -149,7 +149,9 @@ pub(super) async fn outlets(
         };
         let mut found: Vec<_> = match asked.show.as_str() {
             "reported" => Vec::new(),
-            _ => world.outlets.values().filter(fits).map(|o| (o.name.to_lowercase(), o.id)).collect(),
+            _ => {
+                world.outlets.values().filter(fits).map(|o| (o.name.to_lowercase(), o.id)).collect()
+            }
         };
         found.sort();
         let zone = view::zone_of(&world, &viewer.rights);
@@ -234,17 +236,20 @@ fn choice(value: &str, name: &str, chosen: &str) -> Choice {
 }
 
 fn places(world: &World, scope: Scope, asked: &Asked) -> (Vec<Choice>, Vec<Choice>) {
-    let territories = tree(world, &territories_seen(world, scope)).into_iter().map(|(id, depth)| {
-        let indent = "\u{2003}".repeat(depth - 1);
-        let name = format!("{indent}{}", view::territory_name(world, id));
-        choice(&id.to_string(), &name, &asked.territory)
-    });
+    let territories =
+        tree(world, &territories_seen(world, scope)).into_iter().map(|(id, depth)| {
+            let indent = "\u{2003}".repeat(depth - 1);
+            let name = format!("{indent}{}", view::territory_name(world, id));
+            choice(&id.to_string(), &name, &asked.territory)
+        });
     let distributors = world.distributors.values().filter(|distributor| match scope {
         Scope::Territory(_) => true,
         Scope::Distributor(own) => distributor.id == own,
     });
     let mut distributors: Vec<Choice> = distributors
-        .map(|distributor| choice(&distributor.id.to_string(), &distributor.name, &asked.distributor))
+        .map(|distributor| {
+            choice(&distributor.id.to_string(), &distributor.name, &asked.distributor)
+        })
         .collect();
     distributors.sort_by_key(|choice| choice.name.to_lowercase());
     (territories.collect(), distributors)
@@ -398,7 +403,9 @@ pub(super) async fn add(
     let short = [&outlet.code, &outlet.channel, &outlet.street, &outlet.town];
     let plain = |text: &&String| text.chars().count() <= 120 && !text.chars().any(char::is_control);
     if outlet.channel.is_empty() || !short.iter().all(plain) {
-        return Err(Problem::invalid("choose a channel; no line can have more than 120 characters"));
+        return Err(Problem::invalid(
+            "choose a channel; no line can have more than 120 characters",
+        ));
     }
     let record = Record::Outlet(outlet);
     record.validate().map_err(|invalid| Problem::invalid(invalid.to_string()))?;
@@ -610,8 +617,10 @@ fn facts(
     report: Option<&Report>,
     today: Day,
 ) -> Vec<(&'static str, String)> {
-    let mut path: Vec<String> =
-        upwards(world, outlet.territory).iter().map(|id| view::territory_name(world, *id)).collect();
+    let mut path: Vec<String> = upwards(world, outlet.territory)
+        .iter()
+        .map(|id| view::territory_name(world, *id))
+        .collect();
     path.reverse();
     let mut facts = vec![
         ("Code", outlet.code.clone()),

@@ -149,7 +149,11 @@ fn lede(found: &Overview, due: &HashSet<CallId>) -> String {
     let done = done(found, due);
     let calls = match due.len() {
         0 => "No calls are planned today.".to_owned(),
-        due => format!("{done} of {} planned today {} done.", view::count(due as u64, "call", "calls"), if done == 1 { "is" } else { "are" }),
+        due => {
+            let due = view::count(due as u64, "call", "calls");
+            let verb = if done == 1 { "is" } else { "are" };
+            format!("{done} of {due} planned today {verb} done.")
+        }
     };
     let waiting = match found.to_review {
         0 => "Nothing waits for a review.".to_owned(),
@@ -191,13 +195,16 @@ fn stats(found: &Overview, due: &HashSet<CallId>) -> Vec<Stat> {
             "/visits?state=in_progress",
             "In progress",
             view::number(today(Status::InProgress)),
-            format!("by {}", view::count(working.len() as u64, "person", "people")),
+            match working.len() as u64 {
+                0 => "nobody is out".to_owned(),
+                people => format!("by {}", view::count(people, "person", "people")),
+            },
         ),
         stat(
             "/visits?kind=conflicts",
             "With conflicts",
             capped(found.conflicts),
-            "two people, two values".to_owned(),
+            "values that differ".to_owned(),
         ),
         stat(
             "/visits?kind=news",
@@ -209,7 +216,7 @@ fn stats(found: &Overview, due: &HashSet<CallId>) -> Vec<Stat> {
             "/visits?state=not_possible",
             "Not possible today",
             view::number(today(Status::NotPossible)),
-            "nothing could be audited".to_owned(),
+            "closed, refused, no way in".to_owned(),
         ),
         stat(
             "/visits",

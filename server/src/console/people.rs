@@ -170,7 +170,8 @@ async fn list(
     let query: String =
         said.map(|(name, value)| format!("{name}={}&", view::query(value))).collect();
     let (pager, rows) = Pager::new(&asked.page, found.len(), &format!("/people?{query}page="));
-    let row = |member: &&Member| person_row(&world, member, &waiting, &viewer.tenant.name, &zone, now);
+    let row =
+        |member: &&Member| person_row(&world, member, &waiting, &viewer.tenant.name, &zone, now);
     let held = |role: &Role| members.iter().any(|member| member.person.role == *role);
     let roles = Role::ALL.into_iter().filter(held).map(|role| Choice {
         value: role.as_str().to_owned(),
@@ -716,10 +717,7 @@ async fn back(
     }
 }
 
-fn see_other(
-    url: &str,
-    cookie: Option<Result<HeaderValue, Problem>>,
-) -> Result<Response, Problem> {
+fn see_other(url: &str, cookie: Option<Result<HeaderValue, Problem>>) -> Result<Response, Problem> {
     let mut response = Redirect::to(url).into_response();
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie?);

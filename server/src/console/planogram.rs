@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use sync_core::id::Gtin;
-use sync_core::model::catalogue::{Catalogue, Planogram, Position};
+use sync_core::model::catalogue::{Catalogue, Planogram, Position, Product};
 use sync_core::projection::Grade;
 
 use super::view::{Markup, escape};
@@ -21,8 +21,9 @@ const WIDTH_MAX: f64 = 2_400.0;
 /// Height of a shelf, and of the rail below it with its labels.
 const ZONE: f64 = 104.0;
 const RAIL: f64 = 23.0;
-/// Width of a letter of a label, about.
+/// Width of a letter of a name, about, and of a label, which is bold.
 const LETTER: f64 = 5.9;
+const LETTER_BOLD: f64 = 6.5;
 /// Most packs drawn for one position.
 const PACKS_MAX: u32 = 40;
 
@@ -292,8 +293,7 @@ impl Place {
             let _ = write!(g, "<path class=\"pg-ghost\" d=\"{ghosts}\"/>");
         }
         let middle = tenth(x + width / 2.0);
-        let name = product.map_or_else(|| position.gtin.to_string(), |p| p.name.clone());
-        for (line, text) in wrap(&name, width).into_iter().enumerate() {
+        for (line, text) in name_lines(product, position, width).into_iter().enumerate() {
             let below = y + 16.0 + 13.0 * line as f64;
             let _ = write!(
                 g,
@@ -365,7 +365,7 @@ impl Place {
 }
 
 fn letters(text: &str) -> f64 {
-    text.chars().count() as f64 * LETTER
+    text.chars().count() as f64 * LETTER_BOLD
 }
 
 fn tenth(n: f64) -> f64 {
@@ -417,6 +417,17 @@ fn stripe(kind: Pack, x: f64, w: f64, base: f64, h: f64) -> String {
         Pack::Carton | Pack::Bottle => {
             format!("M{} {}h{}v{}h{}z", t(x), t(base - h * 0.6), t(w), t(h * 0.36), t(-w))
         }
+    }
+}
+
+/// A product's name as it fits: without its brand where there is no room for both.
+fn name_lines(product: Option<&Product>, position: &Position, width: f64) -> Vec<String> {
+    let Some(product) = product else { return wrap(&position.gtin.to_string(), width) };
+    let whole = wrap(&product.name, width);
+    let rest = product.name.strip_prefix(product.brand.as_str()).map(str::trim_start);
+    match rest.filter(|rest| !rest.is_empty()) {
+        Some(rest) if whole.iter().any(|line| line.ends_with('…')) => wrap(rest, width),
+        _ => whole,
     }
 }
 

@@ -28,8 +28,8 @@ use crate::world::World;
 
 /// Longest period that is added up.
 const PERIOD_DAYS_MAX: i32 = 92;
-/// Most visits that are opened for what does not add up.
-pub(super) const VISITS_OPENED_MAX: usize = 5_000;
+/// Most visits that are opened for the medians, which do not add up: an open page asks again and again.
+const VISITS_OPENED_MAX: usize = 2_000;
 const PRESETS: [(&str, i32, &str); 3] =
     [("7d", 7, "7 days"), ("14d", 14, "14 days"), ("28d", 28, "28 days")];
 const PRESET_DAYS: i32 = 14;
@@ -314,8 +314,7 @@ impl Ground {
                 continue;
             }
             let Some((outlet, place)) = place(call.outlet) else { continue };
-            let today =
-                *today.entry(&outlet.zone).or_insert_with(|| Day::at(now_ms, &outlet.zone));
+            let today = *today.entry(&outlet.zone).or_insert_with(|| Day::at(now_ms, &outlet.zone));
             if call.day <= today {
                 let (call, day) = (call.id, call.day);
                 ground.calls.push(Due { call, outlet: outlet.id, day, place });
@@ -352,8 +351,7 @@ pub(super) fn figures_of(
         calls.entry(due.place).or_default().push((due.call, due.day));
     }
     for (place, calls) in calls {
-        let visited_on =
-            |call: CallId| visited.days.get(&VisitId::of_call(org, call)).copied();
+        let visited_on = |call: CallId| visited.days.get(&VisitId::of_call(org, call)).copied();
         let ratio = journey_plan_adherence(calls.into_iter(), visited_on);
         by_place.entry(place).or_default().add(Kpi::JourneyPlanAdherence, ratio);
     }

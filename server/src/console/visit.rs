@@ -199,7 +199,7 @@ fn tiles(reader: &Reader<'_>, photos: usize, here: usize) -> Vec<Tile> {
             label: "Conflicts",
             value: conflicts.to_string(),
             of: String::new(),
-            note: "two people, two values".to_owned(),
+            note: "values that differ".to_owned(),
             bar: Markup::default(),
         });
     }

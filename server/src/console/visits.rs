@@ -248,7 +248,7 @@ fn draw(
         range,
         previous: (number > 0).then(|| turn(number)),
         next: (last < listed.total && number + 1 < 200).then(|| turn(number + 2)),
-        filtered: asked.url(|_| ()) != "/visits",
+        filtered: number > 0 || asked.url(|_| ()) != "/visits",
         page,
         asked,
     }

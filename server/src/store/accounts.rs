@@ -53,7 +53,7 @@ pub fn emails(connection: &Connection, org: Org) -> Result<HashMap<UserId, Strin
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Makes an account. False when the address has one already.
+/// Makes an account. False when the address or the person has one already.
 pub fn create_account(
     tx: &Transaction<'_>,
     org: Org,
@@ -63,7 +63,7 @@ pub fn create_account(
 ) -> Result<bool, StoreError> {
     let made = tx.execute(
         "INSERT INTO account (org, user, email, password) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (email) DO NOTHING",
+         ON CONFLICT DO NOTHING",
         params![org, user.as_bytes(), email, password],
     )?;
     Ok(made == 1)

@@ -106,8 +106,7 @@ pub fn sums(
          GROUP BY territory, distributor, kpi HAVING sum(denominator) > 0",
     )?;
     let rows = query.query_map(params![org, period.first.0, period.last.0], |row| {
-        let place =
-            (TerritoryId::from_bytes(row.get(0)?), DistributorId::from_bytes(row.get(1)?));
+        let place = (TerritoryId::from_bytes(row.get(0)?), DistributorId::from_bytes(row.get(1)?));
         let ratio = Ratio { numerator: row.get(3)?, denominator: row.get(4)? };
         Ok((place, row.get::<_, String>(2)?, ratio))
     })?;
@@ -158,8 +157,7 @@ pub fn each_counted(
     let mut rows = query.query(params![org, period.first.0, period.last.0])?;
     let mut taken = 0;
     while let Some(row) = rows.next()? {
-        let place =
-            (TerritoryId::from_bytes(row.get(2)?), DistributorId::from_bytes(row.get(3)?));
+        let place = (TerritoryId::from_bytes(row.get(2)?), DistributorId::from_bytes(row.get(3)?));
         if !within(place) {
             continue;
         }

@@ -147,9 +147,13 @@ impl Store {
             tx.execute_batch("SAVEPOINT job")?;
             let result = job(tx);
             let undo = if result.is_ok() { "" } else { "ROLLBACK TO job;" };
-            tx.execute_batch(&format!("{undo} RELEASE job"))?;
+            if !tx.is_autocommit() {
+                tx.execute_batch(&format!("{undo} RELEASE job"))?;
+            }
             Ok(Box::new(move |committed: Result<(), StoreError>| {
-                let _ = reply.send(committed.map_err(E::from).and(result));
+                let _ = reply.send(result.and_then(|value| {
+                    committed.map(|()| value).map_err(E::from)
+                }));
             }))
         });
         let sent = match self.inner.jobs.lock() {
@@ -251,7 +255,13 @@ fn run_batch(connection: &mut Connection, jobs: Vec<Job>) {
             // A job whose savepoint itself fails has dropped its reply: its caller hears `Closed`.
             let finish = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&tx)));
             match finish {
-                Ok(Ok(finish)) => finishes.push(finish),
+                Ok(Ok(finish)) => {
+                    finishes.push(finish);
+                    // On a full disk SQLite gives up the whole transaction, not the statement alone.
+                    if tx.is_autocommit() {
+                        return Err(StoreError::Full);
+                    }
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Err(StoreError::Failed("a write panicked".into())),
             }
@@ -292,6 +302,35 @@ mod tests {
         assert!(matches!(Store::open(&folder), Err(StoreError::InUse)));
         store.close();
         assert!(matches!(insert(4, false).await, Err(StoreError::Closed)));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_named_to_everyone_in_the_batch() {
+        let folder = tempfile();
+        let store = Store::open(&folder).unwrap();
+        let insert = |bytes: i64| {
+            store.write(move |tx| -> Result<(), StoreError> {
+                tx.execute("INSERT INTO probe VALUES (zeroblob(?1))", [bytes])?;
+                Ok(())
+            })
+        };
+        store.probe().await.unwrap();
+        let limit = |pages: i64| {
+            store.write(move |tx| -> Result<(), StoreError> {
+                Ok(tx.execute_batch(&format!("PRAGMA max_page_count = {pages}"))?)
+            })
+        };
+        limit(1).await.unwrap(); // SQLite takes the size that it has
+        assert!(matches!(store.probe().await, Ok(()) | Err(StoreError::Full)));
+        let (small, large, after) = tokio::join!(insert(1), insert(1 << 20), insert(1));
+        assert!(matches!(large, Err(StoreError::Full)), "{large:?}");
+        for other in [small, after] {
+            assert!(!matches!(other, Err(StoreError::Failed(_))), "{other:?}");
+        }
+        limit(1 << 20).await.unwrap();
+        insert(1 << 20).await.unwrap();
+        store.close();
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -8,9 +8,9 @@
     client.submit(visit)
     await client.sync()
 
-Everything but `Client.enrol` and `Client.sync` works on the device alone, blocks for milliseconds, and
-has reached the disk when it returns. `enrol` and `sync` are coroutines and need a network; capturing goes
-on during a sync. One folder is for one person at one organisation. What goes wrong is a `ClientError`:
+Everything but the coroutines `Client.enrol`, `Client.sync` and `Client.wait_for_news` works on the device
+alone, blocks for milliseconds, and has reached the disk when it returns. Those three need a network;
+capturing goes on during a sync. One folder is for one person at one organisation. What goes wrong is a `ClientError`:
 each has a class of its own, such as `ClientError.Revoked`, and says so in words as `str(error)`.
 
 `quickstart.py` in the source shows a whole visit; mobile-ffi/README.md explains the rest.

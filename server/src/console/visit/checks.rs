@@ -14,6 +14,9 @@ use super::super::view::{self, Markup};
 use super::context::{Marks, Reader};
 use super::hex_list;
 
+/// Rows of stock that are shown although nothing is wrong with them.
+const STOCK_ROWS: usize = 8;
+
 /// A planogram, drawn, and the positions that differ in words.
 pub(super) struct PlanogramPanel {
     pub(super) key: String,
@@ -73,7 +76,10 @@ pub(super) struct PriceRow {
 
 pub(super) struct StockTable {
     pub(super) sub: String,
+    /// What asks to be looked at, and as much of the rest as fills a short table.
     pub(super) rows: Vec<StockRow>,
+    /// The rest, folded away.
+    pub(super) more: Vec<StockRow>,
 }
 
 pub(super) struct StockRow {
@@ -588,7 +594,14 @@ impl Reader<'_> {
             0 => String::new(),
             _ => format!("{on_shelf} of {all} must-stock products on shelf"),
         };
-        Some(StockTable { sub, rows: rows.into_iter().map(|(_, row)| row).collect() })
+        let asks = |order: u8, row: &StockRow| order % 2 == 0 || row.marks != Marks::default();
+        let (first, more): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(
+            |(place, (order, row))| *place < STOCK_ROWS || asks(*order, row),
+        );
+        let rows = |rows: Vec<(usize, (u8, StockRow))>| {
+            rows.into_iter().map(|(_, (_, row))| row).collect::<Vec<_>>()
+        };
+        Some(StockTable { sub, rows: rows(first), more: rows(more) })
     }
 
     pub(super) fn displays(&self) -> Vec<DisplayItem> {
@@ -677,7 +690,7 @@ fn badge_of(mark: Mark) -> Markup {
     view::badge(kind, mark.symbol(), mark.name())
 }
 
-/// The facings that the sides of a conflict have counted, without repeats.
+/// The facings that the sides of a conflict have counted, the most first.
 fn shelf_counts(conflict: &Conflict) -> Vec<u32> {
     let mut counts: Vec<u32> = Vec::new();
     for said in &conflict.said {
@@ -687,6 +700,7 @@ fn shelf_counts(conflict: &Conflict) -> Vec<u32> {
             counts.push(facings);
         }
     }
+    counts.sort_unstable_by(|a, b| b.cmp(a));
     counts
 }
 

@@ -157,6 +157,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The same as time of day, where the day is the visit's.
+    pub(super) fn at_clock(&self, hash: ChangeHash) -> Markup {
+        let Some(times) = self.times(hash) else { return Markup::default() };
+        if day_of(times.claimed_ms, self.zone) == self.read.line.day {
+            return view::clock(times.claimed_ms, self.zone);
+        }
+        self.at(hash)
+    }
+
     /// What is known for certain of a claimed time.
     pub(super) fn bounds(&self, times: &CaptureTime) -> String {
         let at = |ms: i64| view::zoned(ms, self.zone).strftime("%-d %b %H:%M:%S").to_string();

@@ -160,15 +160,15 @@ impl Reader<'_> {
             let own = self.visit.recordings.iter().filter(|r| r.entry.by == user && !r.withdrawn);
             let Some(began) = own.map(|r| r.hash).next() else { continue };
             let submitted = self.visit.submissions.iter().filter(|(_, s)| s.by == user);
-            let until = match submitted.map(|(hash, _)| *hash).next_back() {
-                Some(hash) => format!("submitted {}", self.at(hash)),
-                None => "not submitted".to_owned(),
+            let submitted = submitted.map(|(hash, _)| *hash).next_back();
+            let times = match submitted {
+                Some(submitted) => format!("{} to {}", self.at_clock(began), self.at_clock(submitted)),
+                None => format!("from {}, not submitted", self.at_clock(began)),
             };
             lines.push(format!(
-                "<a href=\"/people/{user}\">{}</a> <span class=\"org\">{}</span><br>began {}, {until}",
+                "<a href=\"/people/{user}\">{}</a> <span class=\"org\">{}</span><br>{times}",
                 escape(&self.name(user)),
                 escape(&self.company(user)),
-                self.at(began)
             ));
         }
         if lines.is_empty() {

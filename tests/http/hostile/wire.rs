@@ -1,0 +1,349 @@
+//! Bad bodies over real connections to the real routes: each a problem (RFC 9457), nothing written.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags, params};
+use server::app::{App, Tenant};
+use server::config::ServeConfig;
+use server::serve::serve;
+use server::store::StoreError;
+use sync_core::client::Replica;
+use sync_core::command::Command;
+use sync_core::document::{Change, Parts, VALUE_BYTES_MAX};
+use sync_core::evidence::Cursor;
+use sync_core::id::{Actor, DocId, LogHash, LogOrigin, VisitId};
+use sync_core::model::catalogue::{self, Record};
+use sync_core::model::visit::Note;
+use sync_core::session::Step;
+use sync_core::wire::{
+    GROUPS_MAX, Group, MEDIA_TYPE, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullRequest, PushReply,
+    PushRequest, from_wire,
+};
+use tests::backend::{code, dump, encode};
+use tests::brand::{self, ORG};
+use tests::chance::Chance;
+use tests::device::{Answer, Crash, Device, Question, Turn};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A real server with Rita's phone.
+struct World {
+    folder: PathBuf,
+    app: Arc<App>,
+    tenant: Arc<Tenant>,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<std::io::Result<()>>,
+    http: reqwest::Client,
+    rita: Device,
+}
+
+struct Reply {
+    status: u16,
+    kind: String,
+    body: Vec<u8>,
+}
+
+const TOKEN: &str = "ritas-token";
+
+impl World {
+    async fn new() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default(); // another test was first
+        let mut name = [0; 8];
+        server::random(&mut name);
+        let name = format!("endcap-hostile-{:016x}", u64::from_be_bytes(name));
+        let folder = std::env::temp_dir().join(name);
+        let app = App::open(folder.clone()).await.expect("a server");
+        let tenant = app.create(ORG, "Nordic Oats").await.expect("an organisation");
+        let mut chance = Chance::new(1);
+        let rita = Device::new(brand::RITA, server::now_ms(), &mut chance);
+        let (id, user, key) = (rita.id, rita.user, rita.keypair.public());
+        let mut records = brand::records();
+        records.push(Record::Device(catalogue::Device { id, user, key, revoked: false }));
+        app.write_records(&tenant, records).await.expect("records");
+        let org = tenant.org;
+        let enrol = app.store.write(move |tx| -> Result<(), StoreError> {
+            tx.execute(
+                "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'phone', 0)",
+                params![
+                    org,
+                    id.as_bytes(),
+                    user.as_bytes(),
+                    key,
+                    Actor::fingerprint(&key),
+                    LogHash::of(TOKEN.as_bytes()).0
+                ],
+            )?;
+            Ok(())
+        });
+        enrol.await.expect("a device");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel();
+        let config = ServeConfig::local(folder.clone());
+        let stopped = async move { drop(stopped.await) };
+        let serving = tokio::spawn(serve(Arc::clone(&app), config, listener, stopped));
+        let http = reqwest::Client::new();
+        let mut world = Self { folder, app, tenant, address, stop, serving, http, rita };
+        world.sync().await;
+        world.rita.act(server::now_ms(), Crash::Never, Command::StartCall(brand::call(0))).expect("a visit");
+        world.sync().await;
+        let comment = |n: u8| Command::Comment {
+            visit: VisitId::of_call(ORG, brand::call(0)),
+            text: Note::new("hello", [n; 16]).expect("a note"),
+            answers: None,
+        };
+        world.rita.act(server::now_ms(), Crash::Never, comment(1)).expect("a comment");
+        world
+    }
+
+    async fn close(self) {
+        let _ = self.stop.send(());
+        self.serving.await.expect("the server ends").expect("and ends well");
+        drop((self.app, self.tenant));
+        std::fs::remove_dir_all(self.folder).expect("the folder goes");
+    }
+
+    async fn send(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+        let mut request = self.http.post(format!("http://{}/api/v1/{path}", self.address));
+        if !headers.iter().any(|(name, _)| *name == "Authorization") {
+            request = request.header("Authorization", format!("Bearer {TOKEN}"));
+        }
+        request = request.header("Content-Type", MEDIA_TYPE);
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        let response = request.body(body).send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let kind = response.headers().get("content-type");
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+        let body = response.bytes().await.expect("a body").to_vec();
+        Reply { status, kind, body }
+    }
+
+    async fn sync(&mut self) {
+        let now_ms = server::now_ms();
+        let (mut number, mut question) = self.rita.sync(now_ms).expect("no sync is under way");
+        loop {
+            let (path, bytes) = match &question {
+                Question::Push(bytes) => ("push", bytes.clone()),
+                Question::Pull(bytes) => ("pull", bytes.clone()),
+            };
+            let reply = self.send(path, &[], bytes).await;
+            assert_eq!((reply.status, reply.kind.as_str()), (200, MEDIA_TYPE));
+            let answer = match question {
+                Question::Push(_) => Answer::Pushed(reply.body),
+                Question::Pull(_) => Answer::Pulled(reply.body),
+            };
+            match self.rita.hear(number, &answer, now_ms, Crash::Never).expect("she waits for it") {
+                (Turn::Over(step), _) => return assert_eq!(step, Step::Done),
+                (Turn::Asks, next) => (number, question) = next.expect("a question"),
+            }
+        }
+    }
+
+    /// What Rita has to push.
+    fn push(&self) -> PushRequest {
+        let clocks = self.rita.clock.read(server::now_ms());
+        let Ok(push) = sync_core::client::next_push(&self.rita.disk, &self.rita.keypair, &clocks);
+        push.expect("there is something to push")
+    }
+
+    fn dump(&self, but: &[&str]) -> String {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let db = Connection::open_with_flags(self.folder.join("endcap.db"), flags);
+        dump(&db.expect("the database opens"), but)
+    }
+
+    /// The message is a problem with this status and code, and nothing at all was written.
+    async fn expect(&self, status: u16, code: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) {
+        let before = self.dump(&["device"]);
+        let reply = self.send(path, headers, body).await;
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        assert_eq!((reply.status, reply.kind.as_str()), (status, "application/problem+json"), "{text}");
+        let problem: serde_json::Value = serde_json::from_slice(&reply.body).expect("JSON");
+        assert_eq!(problem["type"], format!("urn:endcap:problem:{code}"), "{text}");
+        assert_eq!(problem["status"], status, "{text}");
+        assert!(problem["title"].is_string(), "{text}");
+        assert!(self.dump(&["device"]) == before, "{text}: and something was written");
+    }
+
+    async fn expect_push(&self, status: u16, code: &str, push: &PushRequest) {
+        self.expect(status, code, "push", &[], encode(push)).await;
+    }
+}
+
+fn edited(push: &PushRequest, edit: impl FnOnce(&mut Parts)) -> PushRequest {
+    let mut push = push.clone();
+    let group = &mut push.groups[0];
+    let mut parts = Parts::clone(&group.changes[0]);
+    edit(&mut parts);
+    group.changes[0] = Change::kept(group.changes[0].hash(), parts);
+    push
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_do_not_read() {
+    let world = World::new().await;
+    let push = world.push();
+    let bytes = encode(&push);
+    for body in [
+        Vec::new(),
+        b"{}".to_vec(),
+        b"\xff".to_vec(),
+        vec![0x9f; 100_000],
+        vec![0xbf; 100_000],
+        bytes[..bytes.len() - 1].to_vec(),
+        [&bytes[..], b"\0"].concat(),
+    ] {
+        world.expect(400, "malformed", "push", &[], body.clone()).await;
+        world.expect(400, "malformed", "pull", &[], body).await;
+    }
+    // A million arrays in one another under a key that nobody knows.
+    let deep = [&[0xa2, 0x00, 0x01, 0x18, 0x63][..], &vec![0x81; 1_000_000]].concat();
+    world.expect(400, "malformed", "push", &[], deep.clone()).await;
+    world.expect(400, "malformed", "pull", &[], deep).await;
+    for edit in [
+        (|p| p.deps.clear()) as fn(&mut Parts),
+        |p| p.seq = u64::MAX,
+        |p| p.start_op = u64::from(u32::MAX),
+        |p| p.value = vec![0; VALUE_BYTES_MAX + 1],
+    ] {
+        world.expect_push(400, "malformed", &edited(&push, edit)).await;
+    }
+    let long = Note { salt: [1; 16], text: "x".repeat(4_001) };
+    let control = Note { salt: [1; 16], text: "a\0b".into() };
+    let empty = Note { salt: [1; 16], text: String::new() };
+    for note in [long, control, empty] {
+        world.expect_push(400, "malformed", &PushRequest { notes: vec![note], ..push.clone() }).await;
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_another_version_or_from_nobody() {
+    let world = World::new().await;
+    let push = world.push();
+    let bytes = encode(&push);
+    for protocol in [0, PROTOCOL + 1, u32::MAX] {
+        let code = "protocol_unsupported";
+        world.expect_push(400, code, &PushRequest { protocol, ..push.clone() }).await;
+        let pull = PullRequest { protocol, cursor: None, pushed: None };
+        world.expect(400, code, "pull", &[], encode(&pull)).await;
+    }
+    for token in ["", "Bearer", "Bearer wrong", "Basic cml0YTpyaXRh", "Bearer ritas-token "] {
+        let token = [("Authorization", token)];
+        if token[0].1.trim_end() != format!("Bearer {TOKEN}") {
+            world.expect(401, "unauthorized", "push", &token, bytes.clone()).await;
+        }
+    }
+    let (id, org) = (world.rita.id, world.tenant.org);
+    let revoke = world.app.store.write(move |tx| {
+        server::store::accounts::revoke(tx, org, id, server::now_ms())
+    });
+    assert!(revoke.await.expect("it is revoked"));
+    world.expect_push(403, "revoked", &push).await;
+    let pull = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None };
+    world.expect(403, "revoked", "pull", &[], encode(&pull)).await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_are_too_large_or_blow_up() {
+    let world = World::new().await;
+    let bytes = encode(&world.push());
+    let compress = |bytes: &[u8]| zstd::bulk::compress(bytes, 3).expect("it compresses");
+    let zstd = [("Content-Encoding", "zstd")];
+    world.expect(413, "too_large", "push", &[], vec![0; MESSAGE_BYTES_MAX + 1]).await;
+    let bomb = compress(&vec![0; 256 << 20]);
+    assert!(bomb.len() < 32_000);
+    world.expect(413, "too_large", "push", &zstd, bomb.clone()).await;
+    world.expect(413, "too_large", "pull", &zstd, bomb.clone()).await;
+    world.expect(413, "too_large", "push", &zstd, bomb.repeat(20)).await;
+    world.expect(400, "malformed", "push", &zstd, bytes.clone()).await;
+    let packed = compress(&bytes);
+    world.expect(400, "malformed", "push", &zstd, packed[..packed.len() / 2].to_vec()).await;
+    let gzip = [("Content-Encoding", "gzip")];
+    world.expect(415, "encoding_unsupported", "push", &gzip, packed.clone()).await;
+    let twice = compress(&packed);
+    world.expect(400, "malformed", "push", &zstd, twice).await;
+    // More documents than a message may have, and far more: the limit holds before work is done for them.
+    let push = world.push();
+    let empty = |n: usize| Group {
+        document: DocId::from(VisitId::from_bytes((n as u128).to_be_bytes())),
+        changes: Vec::new(),
+        seals: Vec::new(),
+    };
+    for count in [GROUPS_MAX + 1, 300_000] {
+        // The bytes of one empty group, over and over, under an array's head.
+        let head = PushRequest { groups: Vec::new(), notes: Vec::new(), ..push.clone() };
+        let group = encode(&empty(7));
+        let mut bytes = encode(&head);
+        let groups = bytes.len() - 3; // `80 04 80`: no groups; notes; none
+        assert_eq!(bytes[groups..], [0x80, 0x04, 0x80]);
+        let mut array = vec![0x9a];
+        array.extend_from_slice(&(count as u32).to_be_bytes());
+        array.extend_from_slice(&group.repeat(count));
+        bytes.splice(groups..=groups, array);
+        let reply = world.send("push", &[], bytes).await;
+        assert!(matches!(reply.status, 400 | 413), "{}", reply.status);
+        assert_eq!(reply.kind, "application/problem+json");
+    }
+    // And compressed as it should be, it is taken.
+    let reply = world.send("push", &zstd, packed).await;
+    assert_eq!(reply.status, 200);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cursors_that_never_were() {
+    let world = World::new().await;
+    let real = world.rita.disk.profile().cursor.expect("she has synced");
+    let origin = LogOrigin::from_bytes([9; 16]);
+    for cursor in [
+        Cursor { origin, ..real },
+        Cursor { root: LogHash([1; 32]), ..real },
+        Cursor { sequence: 0, ..real },
+        Cursor { sequence: real.sequence - 1, ..real },
+        Cursor { sequence: real.sequence + 1, ..real },
+        Cursor { sequence: i64::MAX as u64, ..real },
+        Cursor { sequence: i64::MAX as u64 + 1, ..real },
+        Cursor { sequence: u64::MAX, ..real },
+    ] {
+        let pull = PullRequest { protocol: PROTOCOL, cursor: Some(cursor), pushed: None };
+        world.expect(409, "cursor_unknown", "pull", &[], encode(&pull)).await;
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_change_is_an_outcome_and_kept_apart() {
+    let mut world = World::new().await;
+    let push = world.push();
+    let mut forged = push.clone();
+    forged.groups[0].seals.iter_mut().for_each(|seal| seal.signature[5] ^= 1);
+    let outcome = |reply: &Reply| {
+        let reply: PushReply = from_wire(ORG, &reply.body).expect("a reply");
+        reply.outcomes.iter().map(|o| code(o).to_owned()).collect::<Vec<_>>()
+    };
+    let before = world.dump(&["device", "quarantine"]);
+    let reply = world.send("push", &[], encode(&forged)).await;
+    assert_eq!((reply.status, outcome(&reply)), (200, vec!["bad_seal".to_owned()]));
+    let without = PushRequest { notes: Vec::new(), ..push.clone() };
+    let reply = world.send("push", &[], encode(&without)).await;
+    assert_eq!((reply.status, outcome(&reply)), (200, vec!["missing_note".to_owned()]));
+    assert!(world.dump(&["device", "quarantine"]) == before);
+    // The anchor of another world, and of the end of time.
+    let mut far = push.clone();
+    far.now.anchor = u64::MAX;
+    far.now.boot_ms = u64::MAX;
+    let reply = world.send("push", &[], encode(&far)).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(outcome(&reply), vec![code(&Outcome::Accepted).to_owned()]);
+    world.sync().await;
+    world.close().await;
+}
