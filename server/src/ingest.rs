@@ -173,6 +173,7 @@ impl Ingest<'_, '_> {
         let named: BTreeSet<BlobHash> = fresh.iter().flat_map(|(_, a)| a.entry.notes()).collect();
         self.ledger.put_notes(named.iter().filter_map(|digest| notes.get(digest).copied()))?;
         self.append(sender.device, held, &fresh, &times, &group.seals)?;
+        self.ledger.release(sender.device, group.document)?;
         Ok(Outcome::Accepted)
     }
 

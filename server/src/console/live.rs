@@ -65,7 +65,9 @@ impl Line {
                 return false;
             }
             self.pace.tick().await;
-            while !matches!(self.pokes.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
+            while !matches!(self.pokes.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed))
+            {
+            }
             return self.viewer.lasts(&self.app).await;
         }
     }

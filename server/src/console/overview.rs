@@ -234,11 +234,8 @@ impl Item {
     fn new(visit: &VisitLine, world: &World) -> Self {
         let outlet = world.outlets.get(&visit.outlet);
         let zone = outlet.map_or("UTC", |o| o.zone.as_str());
-        let people: Vec<String> = visit.people.iter().map(|p| world.name(*p)).collect();
-        let mut badges = vec![
-            view::conflict_badge(visit.conflicts),
-            view::news_badge(visit.news),
-        ];
+        let people = view::worker_names(world, &visit.people);
+        let mut badges = vec![view::conflict_badge(visit.conflicts), view::news_badge(visit.news)];
         if visit.status != Status::Submitted {
             badges.insert(0, view::status_badge(visit.status));
         }
@@ -263,7 +260,7 @@ impl Item {
         let item = Self::new(visit, world);
         let outlet = world.outlets.get(&visit.outlet);
         let zone = outlet.map_or("UTC", |o| o.zone.as_str());
-        let people: Vec<String> = visit.people.iter().map(|p| world.name(*p)).collect();
+        let people = view::worker_names(world, &visit.people);
         let began = view::zoned(visit.started_ms, zone).strftime("%-d %b %H:%M").to_string();
         let text = format!("{}, since {began}", view::and(&people));
         Self { text, badges: Vec::new(), metrics: Vec::new(), ..item }

@@ -21,9 +21,8 @@ const WIDTH_MAX: f64 = 2_400.0;
 /// Height of a shelf, and of the rail below it with its labels.
 const ZONE: f64 = 104.0;
 const RAIL: f64 = 23.0;
-/// Width of a letter of a name, about, and of a label, which is bold.
+/// Width of a letter of a name, about.
 const LETTER: f64 = 5.9;
-const LETTER_BOLD: f64 = 6.5;
 /// Most packs drawn for one position.
 const PACKS_MAX: u32 = 40;
 
@@ -364,8 +363,14 @@ impl Place {
     }
 }
 
+/// Width of a label's text, which is bold, about.
 fn letters(text: &str) -> f64 {
-    text.chars().count() as f64 * LETTER_BOLD
+    let width = |letter| match letter {
+        'm' | 'w' | 'M' | 'W' => 9.8,
+        'i' | 'l' | 'j' | 't' | 'f' | 'r' | ' ' => 4.2,
+        _ => 6.6,
+    };
+    text.chars().map(width).sum()
 }
 
 fn tenth(n: f64) -> f64 {

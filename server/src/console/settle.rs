@@ -123,7 +123,11 @@ fn settled(visit: &Visit, form: &Choice) -> Result<Observed, Problem> {
         price_list: source.price_list,
         observations: Observations(vec![fact]),
         photos: Vec::new(),
-        supersedes: shown().map(|live| live.recording).collect::<BTreeSet<_>>().into_iter().collect(),
+        supersedes: shown()
+            .map(|live| live.recording)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
     })
 }
 

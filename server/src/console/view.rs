@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use askama::filters::{Escaper, Html, HtmlSafe};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
-use sync_core::id::{DistributorId, TerritoryId};
+use sync_core::id::{DistributorId, TerritoryId, UserId};
 use sync_core::kpi::Ratio;
 use sync_core::model::people::{Rights, Role, Scope};
 use sync_core::model::{Currency, Day, Geo};
@@ -322,6 +322,12 @@ pub fn zone_of(world: &World, rights: &Rights) -> String {
     }
     let most = zones.into_iter().max_by_key(|(zone, outlets)| (*outlets, std::cmp::Reverse(*zone)));
     most.map_or_else(|| "UTC".to_owned(), |(zone, _)| zone.to_owned())
+}
+
+/// What those are called who worked on a visit; who only settled what others said did not.
+pub fn worker_names(world: &World, people: &[UserId]) -> Vec<String> {
+    let works = |id: &&UserId| world.people.get(id).is_none_or(|person| person.role.captures());
+    people.iter().filter(works).map(|id| world.name(*id)).collect()
 }
 
 /// Names in a row: `Anna, Johan and Elin`.

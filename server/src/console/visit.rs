@@ -55,6 +55,7 @@ struct VisitPage {
     /// What the viewer has seen: a review judges this and no more.
     heads: String,
     settles: bool,
+    all_draft: bool,
 }
 
 /// How one kind of check went.
@@ -142,6 +143,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer) -> VisitPage {
         review: settles.then(|| review_bar(reader)).flatten(),
         heads: hex_list(reader.read.held.document.heads()),
         settles,
+        all_draft: reader.all_draft(),
         outlet,
         day,
     }

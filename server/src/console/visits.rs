@@ -100,7 +100,9 @@ pub(super) async fn visits(
         let (territory, distributor) = (asked.territory(), asked.distributor());
         let tenant = Arc::clone(&viewer.tenant);
         let see = sight(&viewer).narrowed(move |audience| {
-            let Audience::Outlet { territory: of, distributor: by } = audience else { return false };
+            let Audience::Outlet { territory: of, distributor: by } = audience else {
+                return false;
+            };
             territory.is_none_or(|root| tenant.world().tree.within(*of, root))
                 && distributor.is_none_or(|one| one == *by)
         });
@@ -299,7 +301,7 @@ impl VisitRow {
     fn new(visit: &VisitLine, world: &World, today: Day) -> Self {
         let outlet = world.outlets.get(&visit.outlet);
         let zone = outlet.map_or("UTC", |o| o.zone.as_str());
-        let people: Vec<String> = visit.people.iter().map(|p| world.name(*p)).collect();
+        let people = view::worker_names(world, &visit.people);
         let street = outlet.map(|o| o.street.as_str()).filter(|street| !street.is_empty());
         let territory = view::territory_name(world, visit.territory);
         let counts = visit.facts.as_ref().map(per_visit).unwrap_or_default();
@@ -313,7 +315,8 @@ impl VisitRow {
             key: visit.visit.to_string(),
             url: format!("/visits/{}", visit.visit),
             outlet: outlet.map_or_else(|| "unknown outlet".to_owned(), |o| o.name.clone()),
-            place: street.map_or_else(|| territory.clone(), |street| format!("{street}, {territory}")),
+            place: street
+                .map_or_else(|| territory.clone(), |street| format!("{street}, {territory}")),
             badges: badges.into_iter().filter(|badge| !badge.is_empty()).collect(),
             day: view::day_short(visit.day, today),
             changed: view::ago(visit.changed_ms, zone),

@@ -264,6 +264,7 @@ impl<'a> Ledger<'a> {
 
     /// When a sequence was written.
     pub fn time_of(&self, sequence: u64) -> Result<Option<i64>, StoreError> {
+        let Ok(sequence) = i64::try_from(sequence) else { return Ok(None) };
         let time = self
             .tx
             .prepare_cached("SELECT at_ms FROM log WHERE org = ?1 AND sequence = ?2")?
@@ -330,7 +331,9 @@ fn boundary(
 
 /// Whether the log really was at this cursor once.
 pub fn knows(connection: &Connection, org: Org, at: &Cursor) -> Result<bool, StoreError> {
-    Ok(boundary(connection, org, at.sequence)?.as_ref() == Some(at))
+    // A sequence beyond SQLite's integers was never given out.
+    Ok(i64::try_from(at.sequence).is_ok()
+        && boundary(connection, org, at.sequence)?.as_ref() == Some(at))
 }
 
 /// The audiences that a person sees, everyone's among them.

@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::cbor::from_cbor;
 use sync_core::document::{Entry, Parts};
 use sync_core::id::{
-    BlobHash, CallId, DeviceId, DistributorId, DocId, DocKind, OrgId, OutletId, TerritoryId, UserId,
-    VisitId,
+    BlobHash, CallId, DeviceId, DistributorId, DocId, DocKind, OrgId, OutletId, TerritoryId,
+    UserId, VisitId,
 };
 use sync_core::model::Day;
 use sync_core::model::people::Audience;
@@ -213,12 +213,7 @@ impl Kind {
     }
 }
 
-fn count_of(
-    connection: &Connection,
-    org: Org,
-    seen: &str,
-    kind: Kind,
-) -> Result<u64, StoreError> {
+fn count_of(connection: &Connection, org: Org, seen: &str, kind: Kind) -> Result<u64, StoreError> {
     let condition = format!("{} AND audience IN ({seen})", kind.condition());
     count(connection, org, kind.from(), &condition)
 }
@@ -364,11 +359,7 @@ const OVERVIEW_ROWS: u64 = 8;
 const AWAITED_MAX: u64 = 2_000;
 
 /// What the overview shows, `today` being the viewer's.
-pub fn overview(
-    connection: &Connection,
-    see: &Sight,
-    today: Day,
-) -> Result<Overview, StoreError> {
+pub fn overview(connection: &Connection, see: &Sight, today: Day) -> Result<Overview, StoreError> {
     let tx = connection.unchecked_transaction()?;
     let (org, seen) = (see.org, see.list(&tx)?);
     let newest = |kind: Kind, order: &str| {

@@ -100,7 +100,7 @@ impl Ledger<'_> {
     }
 
     /// What this group was refused for when it came before: it stays so until someone decides otherwise. What
-    /// only came too early may be tried again.
+    /// came too early, without its notes or badly sealed may be tried again.
     pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
         let Some(head) = group.changes.last() else { return Ok(None) };
         let found = self
@@ -108,7 +108,7 @@ impl Ledger<'_> {
             .prepare_cached(
                 "SELECT code, detail FROM quarantine
                  WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4
-                   AND code NOT IN ('missing_parent', 'missing_note')",
+                   AND code NOT IN ('bad_seal', 'missing_parent', 'missing_note')",
             )?
             .query_row(
                 params![
@@ -120,6 +120,17 @@ impl Ledger<'_> {
                 |row| Ok(Outcome::Quarantined { code: row.get(0)?, detail: row.get(1)? }),
             );
         Ok(found.optional()?)
+    }
+
+    /// Drops what was kept apart of a document and has been accepted after all.
+    pub fn release(&self, device: DeviceId, document: DocId) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached(
+                "DELETE FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3
+                 AND head IN (SELECT hash FROM log WHERE org = ?1 AND document = ?3)",
+            )?
+            .execute(params![self.org, device.as_bytes(), document.to_bytes()])?;
+        Ok(())
     }
 
     /// Keeps a refused group apart, once.
@@ -135,10 +146,14 @@ impl Ledger<'_> {
         let Some(head) = group.changes.last() else { return Ok(()) };
         self.tx
             .prepare_cached(
-                "INSERT OR IGNORE INTO quarantine
+                "INSERT INTO quarantine
                      (org, item, device, document, head, code, detail, received_ms, body)
                  SELECT ?1, coalesce(max(item), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
-                 FROM quarantine WHERE org = ?1",
+                 FROM quarantine WHERE org = ?1
+                 ON CONFLICT (org, device, document, head) DO UPDATE
+                 SET code = excluded.code, detail = excluded.detail,
+                     received_ms = excluded.received_ms, body = excluded.body
+                 WHERE code <> excluded.code",
             )?
             .execute(params![
                 self.org,

@@ -396,7 +396,7 @@ fn outside_the_scope() {
     forge.expect_entry("out_of_scope", RITA, svens(), &submission);
     // What there is not.
     forge.expect_entry("unknown", RITA, fresh(3), &rita(start(9, None, 1, 1)));
-    forge.expect_entry("unknown", RITA, fresh(4), &rita(start(1, Some(99), 1, 1)));
+    forge.expect_entry("unknown", RITA, fresh(4), &rita(start(1, Some(40), 1, 1)));
     forge.expect_entry("wrong_start", RITA, fresh(5), &observe(brand::RITA, vec![met(true)]));
     // A planned call under another visit's name, and at another outlet.
     forge.expect_entry("wrong_start", RITA, fresh(6), &rita(start(1, Some(4), 1, 1)));

@@ -188,7 +188,9 @@ impl Reader<'_> {
         });
         let mut rows: Vec<PositionRow> = rows.collect();
         let unplanned = found.iter().filter(|(number, _)| planogram.position(**number).is_none());
-        rows.extend(unplanned.map(|(number, finding)| self.unplanned_row(planogram, *number, finding)));
+        rows.extend(
+            unplanned.map(|(number, finding)| self.unplanned_row(planogram, *number, finding)),
+        );
         let mut people: Vec<UserId> = Vec::new();
         for finding in found.values() {
             for by in finding.said_by() {
@@ -396,7 +398,8 @@ impl Reader<'_> {
         let title = self.check_title(conflict.check);
         let Subject::Position { planogram, position } = conflict.subject else { return title };
         let planned = self.planogram(planogram).and_then(|p| p.position(position));
-        let expected = planned.map(|p| format!(" · {} expected", view::count(p.facings, "facing", "facings")));
+        let expected =
+            planned.map(|p| format!(" · {} expected", view::count(p.facings, "facing", "facings")));
         format!("{title}{}", expected.unwrap_or_default())
     }
 
@@ -494,8 +497,13 @@ impl Reader<'_> {
                 list.name, list.version
             ));
         }
-        let deviations: Vec<i64> =
-            self.facts.prices.iter().filter_map(|f| f.recommended).map(|r| r.deviation_ppm).collect();
+        let deviations: Vec<i64> = self
+            .facts
+            .prices
+            .iter()
+            .filter_map(|f| f.recommended)
+            .map(|r| r.deviation_ppm)
+            .collect();
         said.extend(
             median_deviation(&deviations).map(|ppm| format!("median {}", view::deviation(ppm))),
         );
@@ -594,10 +602,11 @@ impl Reader<'_> {
             0 => String::new(),
             _ => format!("{on_shelf} of {all} must-stock products on shelf"),
         };
-        let asks = |order: u8, row: &StockRow| order % 2 == 0 || row.marks != Marks::default();
-        let (first, more): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(
-            |(place, (order, row))| *place < STOCK_ROWS || asks(*order, row),
-        );
+        let asks = |order: u8, row: &StockRow| order.is_multiple_of(2) || row.marks.new;
+        let (first, more): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .enumerate()
+            .partition(|(place, (order, row))| *place < STOCK_ROWS || asks(*order, row));
         let rows = |rows: Vec<(usize, (u8, StockRow))>| {
             rows.into_iter().map(|(_, (_, row))| row).collect::<Vec<_>>()
         };
@@ -678,9 +687,7 @@ impl Finding<'_> {
     fn said_by(&self) -> Vec<UserId> {
         match self {
             Self::Fact(fact) => vec![fact.evidence.by],
-            Self::Conflict(conflict) => {
-                conflict.said.iter().map(|said| said.evidence.by).collect()
-            }
+            Self::Conflict(conflict) => conflict.said.iter().map(|said| said.evidence.by).collect(),
         }
     }
 }

@@ -7,7 +7,7 @@ use sync_core::model::capture::{CaptureTime, ClaimBasis};
 use sync_core::model::catalogue::{Check, CheckKind, Outlet, Planogram};
 use sync_core::model::visit::{CheckId, PhotoRef, Place, Subject, Value};
 use sync_core::projection::{Facts, project};
-use sync_core::visit::{Live, Recorded, Visit};
+use sync_core::visit::{Live, Recorded, Status, Visit};
 
 use super::super::planogram::product_name;
 use super::super::view::{self, Markup};
@@ -105,9 +105,19 @@ impl<'a> Reader<'a> {
         !self.world.people.get(&user).is_some_and(|person| person.role.of_distributor())
     }
 
-    /// The first names of those who worked on the visit.
+    /// Those who worked on the visit in the outlet, and not only here.
+    pub(super) fn workers(&self) -> Vec<UserId> {
+        let mut people = self.visit.people();
+        people.retain(|user| {
+            let mut own = self.visit.recordings.iter().filter(|r| r.entry.by == *user);
+            own.any(|r| self.is_claim(r.hash))
+        });
+        people
+    }
+
+    /// Their first names.
     pub(super) fn first_names(&self) -> Vec<String> {
-        self.visit.people().into_iter().map(|user| self.first_name(user)).collect()
+        self.workers().into_iter().map(|user| self.first_name(user)).collect()
     }
 
     // ---- entries ----
@@ -130,6 +140,11 @@ impl<'a> Reader<'a> {
             new: live.iter().any(|l| self.recorded(l.recording).is_some_and(|r| r.new)),
             draft: !live.is_empty() && live.iter().all(|l| !l.submitted),
         }
+    }
+
+    /// Nobody has submitted anything: then no part needs to say so of itself.
+    pub(super) fn all_draft(&self) -> bool {
+        self.read.line.status == Status::InProgress
     }
 
     pub(super) fn note(&self, digest: BlobHash) -> String {
@@ -211,8 +226,7 @@ impl<'a> Reader<'a> {
         let since = self.times(recording).map_or_else(String::new, |times| {
             view::zoned(times.claimed_ms, self.zone).strftime("%-d %b %H:%M").to_string()
         });
-        let text =
-            view::escape(&format!("Photo on its way, taken {since} by {}", self.name(by)));
+        let text = view::escape(&format!("Photo on its way, taken {since} by {}", self.name(by)));
         Markup(format!(
             "<span class=\"thumb thumb-wait\" title=\"{text}\">{}<span class=\"vh\">{text}</span></span>",
             view::icon("camera")
@@ -304,7 +318,10 @@ impl<'a> Reader<'a> {
             },
             Value::Stock { on_shelf: false, units } => match units {
                 Some(units @ 1..) => {
-                    format!("out of stock, {} in the back room", view::count(*units, "unit", "units"))
+                    format!(
+                        "out of stock, {} in the back room",
+                        view::count(*units, "unit", "units")
+                    )
                 }
                 _ => "out of stock".to_owned(),
             },

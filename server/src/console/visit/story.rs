@@ -156,13 +156,15 @@ impl Reader<'_> {
     /// Who came when and submitted when, as their devices claim.
     fn presence(&self) -> Markup {
         let mut lines = Vec::new();
-        for user in self.visit.people() {
+        for user in self.workers() {
             let own = self.visit.recordings.iter().filter(|r| r.entry.by == user && !r.withdrawn);
             let Some(began) = own.map(|r| r.hash).next() else { continue };
             let submitted = self.visit.submissions.iter().filter(|(_, s)| s.by == user);
             let submitted = submitted.map(|(hash, _)| *hash).next_back();
             let times = match submitted {
-                Some(submitted) => format!("{} to {}", self.at_clock(began), self.at_clock(submitted)),
+                Some(submitted) => {
+                    format!("{} to {}", self.at_clock(began), self.at_clock(submitted))
+                }
                 None => format!("from {}, not submitted", self.at_clock(began)),
             };
             lines.push(format!(
@@ -250,7 +252,8 @@ impl Reader<'_> {
         for change in self.read.held.document.changes() {
             let (by, text, verb) = match change.entry() {
                 Ok(Entry::Post(post)) => (post.by, post.text, "wrote"),
-                Ok(Entry::Review(Review { by, verdict, comment: Some(text), .. })) => match verdict {
+                Ok(Entry::Review(Review { by, verdict, comment: Some(text), .. })) => match verdict
+                {
                     Verdict::Approved => (by, text, "approved"),
                     Verdict::SentBack => (by, text, "sent it back"),
                 },
@@ -273,7 +276,7 @@ impl Reader<'_> {
 
     /// Whom a comment reaches, but for its author.
     pub(super) fn write_to(&self, author: UserId) -> String {
-        let people = self.visit.people().into_iter().filter(|user| *user != author);
+        let people = self.workers().into_iter().filter(|user| *user != author);
         let names: Vec<String> = people.map(|user| self.first_name(user)).collect();
         if names.is_empty() { "this visit".to_owned() } else { view::and(&names) }
     }
@@ -307,7 +310,9 @@ impl Reader<'_> {
         };
         match &entry {
             Entry::Recording(recording) => {
-                row.place = self.place(recording.place.as_ref());
+                if self.is_claim(hash) {
+                    row.place = self.place(recording.place.as_ref());
+                }
                 let state = self.recorded(hash)?;
                 row.badges = self.marks_in_history(state);
                 row.class = match (state.withdrawn, state.submitted, state.new) {
@@ -388,7 +393,7 @@ impl Reader<'_> {
         if state.new {
             badges.push(view::badge("new", "new", "New"));
         }
-        if !state.submitted && !ends {
+        if !state.submitted && !ends && !self.all_draft() {
             badges.push(view::badge("in-progress", "progress", "Not submitted"));
         }
         badges
@@ -416,6 +421,12 @@ impl Reader<'_> {
             Act::Withdraw { .. } | Act::Abandon {} => row.symbol = "cross",
             Act::Observe(observed) => {
                 row.symbol = if observed.supersedes.is_empty() { "plus" } else { "edit" };
+                let others = observed.supersedes.iter().filter_map(|h| self.recorded(*h));
+                let settles = others.into_iter().any(|r| r.entry.by != recording.by);
+                if settles {
+                    row.symbol = "check";
+                    row.title = row.title.replacen("Corrected", "Settled", 1);
+                }
                 let checks: BTreeSet<_> = observed.observations.0.iter().map(|o| o.check).collect();
                 let titles: Vec<String> = checks
                     .into_iter()
@@ -427,7 +438,7 @@ impl Reader<'_> {
                 if !titles.is_empty() {
                     row.more.push(titles.join(", "));
                 }
-                row.more.extend(self.corrections(observed));
+                row.more.extend(self.corrections(observed, settles));
             }
         }
     }
@@ -452,7 +463,7 @@ impl Reader<'_> {
     }
 
     /// Which values a recording replaced by which.
-    fn corrections(&self, observed: &Observed) -> Vec<String> {
+    fn corrections(&self, observed: &Observed, settles: bool) -> Vec<String> {
         let older: Vec<_> =
             observed.supersedes.iter().filter_map(|h| Some((h, self.recorded(*h)?))).collect();
         let mut corrections = Vec::new();
@@ -465,7 +476,7 @@ impl Reader<'_> {
             let (from, to) =
                 (self.value(fact.check, &before.value), self.value(fact.check, &fact.value));
             let subject = self.subject(&fact.subject);
-            corrections.push(match from == to {
+            corrections.push(match settles || from == to {
                 true => format!("{subject}: settled as {to}"),
                 false => format!("{subject}: {from} became {to}"),
             });
