@@ -448,17 +448,21 @@ impl Run {
             })
         });
         let waiting = waiting.await?;
-        let total = waiting.len();
+        let (total, mut refused) = (waiting.len(), Ok(()));
         for (done, (hash, state)) in waiting.into_iter().enumerate() {
             if self.cancelled() {
                 return Ok(());
             }
             self.tell(Phase::Photos, u32::try_from(total - done).unwrap_or(u32::MAX));
-            if self.photo(hash, state).await? {
-                self.report.photos += 1;
+            match self.photo(hash, state).await {
+                Ok(true) => self.report.photos += 1,
+                Ok(false) => {}
+                // One that is not taken must not stand in the way of the others.
+                Err(error @ ClientError::BadAnswer { .. }) => refused = Err(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        refused
     }
 
     /// Sends a photo from where the server has it (tus 1.0); whether all of it is there now.
@@ -509,6 +513,14 @@ impl Run {
                 .header("Upload-Checksum", format!("sha256 {sum}"))
                 .body(piece);
             let response = request.send().await.map_err(unreachable)?;
+            if response.status() == StatusCode::CONFLICT {
+                // It has more than this phone knew of: another one sent the same picture, or an answer was
+                // lost on its way.
+                if let Some(further) = self.offset(&upload).await?.filter(|o| *o > offset) {
+                    offset = further;
+                    continue;
+                }
+            }
             if !response.status().is_success() {
                 state.upload = None;
                 self.remember(hash, state).await?;

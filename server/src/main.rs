@@ -62,7 +62,7 @@ struct ServeArgs {
     /// Where to listen, in plain HTTP
     #[arg(long, env = "ENDCAP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// How people and phones reach the server, such as https://endcap.example
+    /// How people and phones reach the server, such as `https://endcap.example`
     #[arg(long, env = "ENDCAP_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
     /// A proxy that terminates TLS and is believed about where requests come from; address or network

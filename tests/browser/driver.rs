@@ -133,7 +133,8 @@ impl Browser {
 
     /// Presses Enter in the form's last field, as a person would, and waits for the answer.
     pub async fn submit(&self, form: &str) {
-        let id = self.element(&format!(":is({form}) button[type=submit], :is({form}) button")).await;
+        let id =
+            self.element(&format!(":is({form}) button[type=submit], :is({form}) button")).await;
         self.post(&format!("/element/{id}/click"), json!({})).await;
     }
 
@@ -163,7 +164,10 @@ impl Browser {
     /// Writes a picture of the whole page.
     pub async fn picture(&self, path: &Path) {
         let shot = self
-            .cdp("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "format": "png" }))
+            .cdp(
+                "Page.captureScreenshot",
+                json!({ "captureBeyondViewport": true, "format": "png" }),
+            )
             .await;
         let png = base64::engine::general_purpose::STANDARD
             .decode(shot["data"].as_str().expect("a picture"))

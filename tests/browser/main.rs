@@ -15,7 +15,10 @@ fn main() -> ExitCode {
     if !driver::available() {
         let needed = std::env::var_os("ENDCAP_REQUIRE_SERVICES").is_some();
         eprintln!("\n*** browser: SKIPPED: chromium and chromedriver are not installed ***\n");
-        println!("\ntest result: {}. 0 passed; 0 failed; 1 ignored", if needed { "FAILED" } else { "ok" });
+        println!(
+            "\ntest result: {}. 0 passed; 0 failed; 1 ignored",
+            if needed { "FAILED" } else { "ok" }
+        );
         return if needed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -9,6 +9,9 @@ from world import *
 
 
 class ServerKilled(unittest.TestCase):
+    def setUp(self):
+        self.failures = []
+
     def test_what_was_acknowledged_is_there(self):
         rita, sam = phones("Rita", "Sam")
         work = {
@@ -20,7 +23,7 @@ class ServerKilled(unittest.TestCase):
         for turn in range(6):
             enough = threading.Barrier(len(work) + 1)
             threads = [
-                threading.Thread(target=self.push, args=(client, visit, made[client], turn, enough))
+                threading.Thread(target=self.guarded_push, args=(client, visit, made[client], turn, enough))
                 for client, visit in work.items()
             ]
             for thread in threads:
@@ -29,6 +32,7 @@ class ServerKilled(unittest.TestCase):
             host("kill")
             for thread in threads:
                 thread.join()
+            self.assertEqual(self.failures, [])
             for client, visit in work.items():
                 confirmed[client] |= {r.id for r in client.visit(visit).recordings if r.confirmed}
             for client, visit in work.items():
@@ -45,6 +49,14 @@ class ServerKilled(unittest.TestCase):
             row = host("visit", visit=visit)
             self.assertLessEqual(set(made[client]), set(row["changes"]))
             self.assertEqual(row["photos"], row["blobs"])
+
+    def guarded_push(self, *arguments):
+        try:
+            self.push(*arguments)
+        except BaseException as failure:
+            self.failures.append(failure)
+            arguments[-1].abort()
+            raise
 
     def push(self, client, visit, made, turn, enough):
         """Records and syncs until the server is gone."""

@@ -157,14 +157,16 @@ fn a_revoked_phone_is_told_so_and_keeps_its_work() {
 fn a_first_sync_in_many_pages_may_break_off_at_any_of_them() {
     let mut story = Story::new();
     let product = |n: u64| {
-        let gtin = (10 * n..10 * n + 10).find_map(|n| Gtin::from_u64(n).ok()).expect("a digit fits");
+        let gtin =
+            (10 * n..10 * n + 10).find_map(|n| Gtin::from_u64(n).ok()).expect("a digit fits");
         let (name, brand, category) = (format!("Oats {n}"), String::new(), String::new());
         let (own, width_mm, height_mm, colour) = (true, 90, 200, 0);
         Record::Product(Product { gtin, name, brand, category, own, width_mm, height_mm, colour })
     };
     // Commits of 700: pages aim at 4,000 rows and end where a commit ended.
     for commit in 0..13 {
-        let (products, now_ms) = ((0..700).map(|n| product(1_000 + 700 * commit + n)), story.now_ms);
+        let (products, now_ms) =
+            ((0..700).map(|n| product(1_000 + 700 * commit + n)), story.now_ms);
         story.server.write(products.collect(), now_ms);
     }
     story.does(RITA, Command::StartCall(brand::call(SHARED)));
@@ -178,7 +180,8 @@ fn a_first_sync_in_many_pages_may_break_off_at_any_of_them() {
     }
     story.come_to_rest();
     story.check();
-    let Ok(records) = story.devices[SVEN].disk.records(sync_core::model::catalogue::RecordKind::Product);
+    let Ok(records) =
+        story.devices[SVEN].disk.records(sync_core::model::catalogue::RecordKind::Product);
     assert_eq!(records.len(), 9_100 + brand::PRODUCTS.len());
 }
 
@@ -213,7 +216,10 @@ fn a_copied_phone_is_noticed_and_stops_nobody() {
     for device in [RITA, copy] {
         for call in [1, 5] {
             let kept = story.devices[device].document(visit_of(call).into());
-            assert!(kept.is_some_and(|kept| kept.pending.is_empty()), "phone {device}, call {call}");
+            assert!(
+                kept.is_some_and(|kept| kept.pending.is_empty()),
+                "phone {device}, call {call}"
+            );
         }
     }
     assert_eq!(story.view(RITA, SHARED), story.view(SAM, SHARED));

@@ -211,8 +211,7 @@ impl Server {
             return Err(Refused::Revoked);
         }
         let mut ledger = Ledger::open(&tx, self.org)?;
-        let mut ingest =
-            Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
+        let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
         let outcomes = ingest.push(&sender, &push, verified)?;
         ledger.close()?;
         if crash == Crash::BeforeCommit {
@@ -290,10 +289,13 @@ impl Server {
     pub fn documents(&self) -> Vec<DocId> {
         let mut query = self
             .db
-            .prepare_cached("SELECT DISTINCT document FROM log WHERE document IS NOT NULL ORDER BY 1")
+            .prepare_cached(
+                "SELECT DISTINCT document FROM log WHERE document IS NOT NULL ORDER BY 1",
+            )
             .expect("a query");
         let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("documents");
-        rows.map(|row| DocId::from_bytes(&row.expect("a row")).expect("a document's name")).collect()
+        rows.map(|row| DocId::from_bytes(&row.expect("a row")).expect("a document's name"))
+            .collect()
     }
 
     /// How often a change is in the log.

@@ -182,7 +182,8 @@ pub fn records() -> Vec<Record> {
     records.push(price_list(1));
     let (name, description) = ("End cap".into(), String::new());
     records.push(Record::Display(Display { number: 1, name, description }));
-    let check = |id, title: &str, kind| Check { id, title: title.into(), help: String::new(), kind };
+    let check =
+        |id, title: &str, kind| Check { id, title: title.into(), help: String::new(), kind };
     let question = |answer, options: &[&str]| CheckKind::Question {
         answer,
         options: options.iter().map(|o| (*o).to_owned()).collect(),

@@ -58,7 +58,8 @@ impl Network {
 
     /// One of the packets, whichever was quickest.
     pub fn deliver(&mut self, chance: &mut Chance) -> Option<Packet> {
-        (!self.packets.is_empty()).then(|| self.packets.swap_remove(chance.index(self.packets.len())))
+        (!self.packets.is_empty())
+            .then(|| self.packets.swap_remove(chance.index(self.packets.len())))
     }
 
     /// How many packets are on their way.

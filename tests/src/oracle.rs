@@ -82,7 +82,8 @@ impl Oracle {
         assert_eq!(reply.outcomes.len(), push.groups.len());
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             for hash in group.hashes() {
-                let (name, logged) = ((group.document, hash), server.times_logged(group.document, hash));
+                let (name, logged) =
+                    ((group.document, hash), server.times_logged(group.document, hash));
                 match outcome {
                     Outcome::Accepted => {
                         assert_eq!(logged, 1, "{name:?} was acknowledged");
@@ -184,7 +185,10 @@ impl Oracle {
             // An anchor of the lost log means another line of the new one (a new log origin will mend that).
             let held = self.lost_log || earliest_ms <= saved.at_ms;
             assert!(held && saved.at_ms <= latest_ms, "{change}: the bounds hold");
-            assert!((earliest_ms..=latest_ms).contains(&claimed_ms), "{change}: the claim is within");
+            assert!(
+                (earliest_ms..=latest_ms).contains(&claimed_ms),
+                "{change}: the claim is within"
+            );
             match basis {
                 // Late by as long as the message was under way.
                 ClaimBasis::BootClock | ClaimBasis::ServerSkew if self.lost_log => {}
@@ -258,7 +262,8 @@ fn everyone_holds_the_same(
             assert_eq!(kept.document.heads(), held.document.heads());
             assert!(Visit::read(&kept.document) == Visit::read(&held.document), "views of {id}");
         }
-        for digest in held.document.changes().iter().flat_map(|c| c.entry().expect("reads").notes()) {
+        for digest in held.document.changes().iter().flat_map(|c| c.entry().expect("reads").notes())
+        {
             let Ok(note) = device.disk.note(digest);
             assert!(note.is_some_and(|note| note.digest() == digest), "phone {number} lacks words");
         }
@@ -304,8 +309,10 @@ fn automerge_reads_it(held: &Held) {
 }
 
 fn figures_equal_a_rebuild(server: &Server, helds: &BTreeMap<DocId, Held>) {
-    let mut query =
-        server.db.prepare_cached("SELECT visit, counted, facts, day, status FROM visit").expect("a query");
+    let mut query = server
+        .db
+        .prepare_cached("SELECT visit, counted, facts, day, status FROM visit")
+        .expect("a query");
     let rows = query.query_map([], |row| {
         let visit = DocId::from(VisitId::from_bytes(row.get(0)?));
         let (counted, facts): (bool, Vec<u8>) = (row.get(1)?, row.get(2)?);

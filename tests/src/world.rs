@@ -6,8 +6,8 @@ use sync_core::document::Entry;
 use sync_core::id::{ChangeHash, DistributorId, DocId, OutletId, UserId, VisitId};
 use sync_core::model::catalogue::RecordKey;
 use sync_core::model::visit::{
-    Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Recording, Review,
-    Subject, Value, Verdict,
+    Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Recording,
+    Review, Subject, Value, Verdict,
 };
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
@@ -66,11 +66,8 @@ impl World {
             server.enrol(device.id, user, device.keypair.public(), BEGIN_MS);
             devices.push(device);
         }
-        let faults = Faults {
-            loss: chance.below(25),
-            repeat: chance.below(25),
-            cut: chance.below(10),
-        };
+        let faults =
+            Faults { loss: chance.below(25), repeat: chance.below(25), cut: chance.below(10) };
         let mut world = Self {
             chance,
             now_ms: BEGIN_MS + 1_000,
@@ -530,7 +527,12 @@ impl World {
             for device in 0..self.devices.len() {
                 self.now_ms += 1_000;
                 let step = self.sync_now(device);
-                assert_eq!(step, Step::Done, "phone {device}: {:?}", self.devices[device].complaint);
+                assert_eq!(
+                    step,
+                    Step::Done,
+                    "phone {device}: {:?}",
+                    self.devices[device].complaint
+                );
             }
         }
     }

@@ -151,9 +151,8 @@ impl Store {
                 tx.execute_batch(&format!("{undo} RELEASE job"))?;
             }
             Ok(Box::new(move |committed: Result<(), StoreError>| {
-                let _ = reply.send(result.and_then(|value| {
-                    committed.map(|()| value).map_err(E::from)
-                }));
+                let _ =
+                    reply.send(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
             }))
         });
         let sent = match self.inner.jobs.lock() {

@@ -111,12 +111,7 @@ impl Ledger<'_> {
                    AND code NOT IN ('bad_seal', 'missing_parent', 'missing_note')",
             )?
             .query_row(
-                params![
-                    self.org,
-                    device.as_bytes(),
-                    group.document.to_bytes(),
-                    head.hash().0
-                ],
+                params![self.org, device.as_bytes(), group.document.to_bytes(), head.hash().0],
                 |row| Ok(Outcome::Quarantined { code: row.get(0)?, detail: row.get(1)? }),
             );
         Ok(found.optional()?)

@@ -294,7 +294,8 @@ fn seals() {
     let actor = forge.device(RITA).disk.profile().actor;
     let mut changes = Vec::new();
     for value in [true, false] {
-        let change = document.next(actor, &observe(brand::RITA, vec![met(value)])).expect("a change");
+        let change =
+            document.next(actor, &observe(brand::RITA, vec![met(value)])).expect("a change");
         document.insert(change.clone()).expect("it fits");
         changes.push(change);
     }
@@ -304,7 +305,8 @@ fn seals() {
     // In the wrong order the second has no parent yet.
     let seals = vec![forge.device(RITA).keypair.seal(ORG, shared(), two.changes[1].hash())];
     let changes = vec![two.changes[1].clone(), two.changes[0].clone()];
-    let outcome = forge.send(RITA, &forge.push(vec![Group { changes, seals: seals.clone(), ..two.clone() }]));
+    let outcome =
+        forge.send(RITA, &forge.push(vec![Group { changes, seals: seals.clone(), ..two.clone() }]));
     assert!(matches!(outcome[0].as_str(), "missing_parent" | "bad_seal"), "{outcome:?}");
     forge.expect("accepted", RITA, Group { seals, ..two });
 }
@@ -350,7 +352,8 @@ fn entries_that_do_not_read_or_break_a_rule() {
     let many = (0..257).map(|n| ChangeHash([n as u8; 32])).collect();
     let entry = recording(brand::RITA, Act::Withdraw { recordings: many });
     forge.expect_edited("invalid", |p| p.value = entry.encode());
-    let entry = recording(brand::RITA, Act::Observe(observed(vec![met(true)], vec![ChangeHash([5; 32])])));
+    let entry =
+        recording(brand::RITA, Act::Observe(observed(vec![met(true)], vec![ChangeHash([5; 32])])));
     forge.expect_edited("not_in_past", |p| p.value = entry.encode());
     let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
     let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers });

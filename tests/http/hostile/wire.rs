@@ -90,7 +90,10 @@ impl World {
         let http = reqwest::Client::new();
         let mut world = Self { folder, app, tenant, address, stop, serving, http, rita };
         world.sync().await;
-        world.rita.act(server::now_ms(), Crash::Never, Command::StartCall(brand::call(0))).expect("a visit");
+        world
+            .rita
+            .act(server::now_ms(), Crash::Never, Command::StartCall(brand::call(0)))
+            .expect("a visit");
         world.sync().await;
         let comment = |n: u8| Command::Comment {
             visit: VisitId::of_call(ORG, brand::call(0)),
@@ -160,11 +163,22 @@ impl World {
     }
 
     /// The message is a problem with this status and code, and nothing at all was written.
-    async fn expect(&self, status: u16, code: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) {
+    async fn expect(
+        &self,
+        status: u16,
+        code: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) {
         let before = self.dump(&["device"]);
         let reply = self.send(path, headers, body).await;
         let text = String::from_utf8_lossy(&reply.body).into_owned();
-        assert_eq!((reply.status, reply.kind.as_str()), (status, "application/problem+json"), "{text}");
+        assert_eq!(
+            (reply.status, reply.kind.as_str()),
+            (status, "application/problem+json"),
+            "{text}"
+        );
         let problem: serde_json::Value = serde_json::from_slice(&reply.body).expect("JSON");
         assert_eq!(problem["type"], format!("urn:endcap:problem:{code}"), "{text}");
         assert_eq!(problem["status"], status, "{text}");
@@ -219,7 +233,9 @@ async fn messages_that_do_not_read() {
     let control = Note { salt: [1; 16], text: "a\0b".into() };
     let empty = Note { salt: [1; 16], text: String::new() };
     for note in [long, control, empty] {
-        world.expect_push(400, "malformed", &PushRequest { notes: vec![note], ..push.clone() }).await;
+        world
+            .expect_push(400, "malformed", &PushRequest { notes: vec![note], ..push.clone() })
+            .await;
     }
     world.close().await;
 }
@@ -242,9 +258,10 @@ async fn messages_of_another_version_or_from_nobody() {
         }
     }
     let (id, org) = (world.rita.id, world.tenant.org);
-    let revoke = world.app.store.write(move |tx| {
-        server::store::accounts::revoke(tx, org, id, server::now_ms())
-    });
+    let revoke = world
+        .app
+        .store
+        .write(move |tx| server::store::accounts::revoke(tx, org, id, server::now_ms()));
     assert!(revoke.await.expect("it is revoked"));
     world.expect_push(403, "revoked", &push).await;
     let pull = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None };

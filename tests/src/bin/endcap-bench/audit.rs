@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use server::app::{App, Tenant};
 use server::people;
-use sync_core::id::{
-    BlobHash, CallId, DistributorId, Gtin, OrgId, OutletId, TerritoryId, UserId,
-};
+use sync_core::id::{BlobHash, CallId, DistributorId, Gtin, OrgId, OutletId, TerritoryId, UserId};
 use sync_core::model::catalogue::{
-    AnswerKind, Call, Check, CheckKind, Distributor, ListPrice, Outlet, Person, Planogram, Position,
-    PriceList, Product, Record, Shelf, Template, Territory,
+    AnswerKind, Call, Check, CheckKind, Distributor, ListPrice, Outlet, Person, Planogram,
+    Position, PriceList, Product, Record, Shelf, Template, Territory,
 };
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{Observation, PhotoRef, Place, Subject, Value};
@@ -65,11 +63,9 @@ pub fn screens(dice: &mut Dice) -> Vec<(Vec<Observation>, Vec<PhotoRef>)> {
         check: 1,
         subject: Subject::Position { planogram: 1, position },
         value: match dice.below(9) as u32 {
-            facings => Value::Shelf {
-                facings,
-                in_stock: dice.below(2) == 1,
-                place: Place::AsPlanned,
-            },
+            facings => {
+                Value::Shelf { facings, in_stock: dice.below(2) == 1, place: Place::AsPlanned }
+            }
         },
     });
     let shelf: Vec<Observation> = shelf.collect();
@@ -97,7 +93,8 @@ pub fn screens(dice: &mut Dice) -> Vec<(Vec<Observation>, Vec<PhotoRef>)> {
 
 /// A place within a small town.
 pub fn place(dice: &mut Dice) -> Geo {
-    let (lon_e6, lat_e6) = (-6_260_000 + dice.below(20_000) as i32, 53_340_000 + dice.below(20_000) as i32);
+    let (lon_e6, lat_e6) =
+        (-6_260_000 + dice.below(20_000) as i32, 53_340_000 + dice.below(20_000) as i32);
     Geo { lon_e6, lat_e6, accuracy_m: Some(5 + dice.below(20) as u32) }
 }
 
@@ -186,7 +183,8 @@ pub async fn brand(
             colour: 0xff_ff_ff,
         })
     }));
-    let check = |id, title: &str, kind| Check { id, title: title.into(), help: String::new(), kind };
+    let check =
+        |id, title: &str, kind| Check { id, title: title.into(), help: String::new(), kind };
     let mut checks = vec![
         check(1, "Planogram", CheckKind::Planogram),
         check(2, "Prices", CheckKind::Price { gtins: Vec::new() }),
@@ -252,8 +250,14 @@ pub async fn brand(
 const SHOPS: [&str; 8] =
     ["Corner Store", "Fresh & Fair", "Minimart", "Superfoods", "Daily", "Valu", "Grocer", "Market"];
 const STREETS: [&str; 8] = [
-    "Main Street", "Church Road", "Mill Lane", "Station Road", "High Street", "Park Avenue",
-    "The Quay", "Bridge Street",
+    "Main Street",
+    "Church Road",
+    "Mill Lane",
+    "Station Road",
+    "High Street",
+    "Park Avenue",
+    "The Quay",
+    "Bridge Street",
 ];
 const TOWNS: [&str; 8] =
     ["Ashford", "Ballymore", "Carrick", "Dunmore", "Elphin", "Fethard", "Gorey", "Howth"];

@@ -152,9 +152,9 @@ fn write_columns(
 
 fn read_columns(document: &Automerge, list: &automerge::ObjId) -> usize {
     let all = bytes_of(document, list);
-    let each = all.iter().map(|bytes| {
-        from_cbor::<(Observations, Vec<PhotoRef>)>(bytes).expect("CBOR").0.0.len()
-    });
+    let each = all
+        .iter()
+        .map(|bytes| from_cbor::<(Observations, Vec<PhotoRef>)>(bytes).expect("CBOR").0.0.len());
     each.sum()
 }
 

@@ -18,9 +18,7 @@ use sync_core::document::{Document, Entry};
 use sync_core::evidence::Keypair;
 use sync_core::id::{Actor, DocId, LogHash, UserId, VisitId};
 use sync_core::model::capture::Moment;
-use sync_core::model::visit::{
-    Act, Observations, Observed, Recording, Submission, Versioned,
-};
+use sync_core::model::visit::{Act, Observations, Observed, Recording, Submission, Versioned};
 use sync_core::wire::{Group, Outcome, PROTOCOL, PushReply, PushRequest, from_wire, to_wire};
 
 use crate::audit::Dice;
@@ -126,6 +124,7 @@ impl Sender {
             .post(format!("{server}/api/v1/enrol"))
             .header("content-type", "application/json")
             .header("x-forwarded-for", format!("10.0.{}.{}", seed / 250, seed % 250))
+            .header("x-forwarded-proto", "https")
             .body(body.to_string())
             .send()
             .await?
@@ -284,7 +283,12 @@ async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::V
 }
 
 /// A phone on the mobile library.
-async fn phone(folder: &Folder, name: &str, server: &str, code: &str) -> Result<Arc<Client>, Failure> {
+async fn phone(
+    folder: &Folder,
+    name: &str,
+    server: &str,
+    code: &str,
+) -> Result<Arc<Client>, Failure> {
     let path = folder.0.join(name).display().to_string();
     let client = Client::open(path, vec![7; 32])?;
     Arc::clone(&client).enrol(server.into(), code.into(), name.into()).await?;
@@ -383,8 +387,14 @@ async fn capture(screens: u32) -> Result<serde_json::Value, Failure> {
         tokio::spawn(async move {
             let mut syncs = 0_u32;
             while !over.load(Ordering::Relaxed) {
-                Arc::clone(&client).sync(None, None).await?;
-                syncs += 1;
+                match Arc::clone(&client).sync(None, None).await {
+                    Ok(_) => syncs += 1,
+                    // The server asks a device that syncs without a pause to wait.
+                    Err(endcap_mobile::ClientError::Unreachable { .. }) => {
+                        tokio::task::yield_now().await;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             Ok::<_, Failure>(syncs)
         })

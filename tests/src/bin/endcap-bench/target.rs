@@ -32,9 +32,8 @@ impl Target {
             .map_err(|e| e.to_string())?;
         let stdout = child.stdout.take().ok_or("no output")?;
         let mut lines = BufReader::new(stdout).lines();
-        let address = lines.find_map(|line| {
-            line.ok()?.split_once("http://")?.1.trim().parse().ok()
-        });
+        let address =
+            lines.find_map(|line| line.ok()?.split_once("http://")?.1.trim().parse().ok());
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { child, address: address.ok_or("the server did not start")? })
     }
