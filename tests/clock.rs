@@ -1,6 +1,8 @@
 //! Phones whose clock says 1970, or next year: they audit and sync, and the server knows within which bounds
 //! each capture lies.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -17,7 +17,7 @@ use sync_core::evidence::Keypair;
 use sync_core::id::{Actor, BlobHash, OrgId};
 use sync_core::session::{Heard, Session, Step, Stop};
 use sync_core::wire::{
-    MEDIA_TYPE, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PushReply, from_wire, to_wire,
+    MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PushReply, REPLY_BYTES_MAX, from_wire, to_wire,
 };
 use zeroize::Zeroizing;
 
@@ -425,11 +425,11 @@ impl Run {
             });
         }
         let packed = response.headers().get(CONTENT_ENCODING).is_some_and(|e| e == "zstd");
-        let bytes = limited(response, MESSAGE_BYTES_MAX).await?;
+        let bytes = limited(response, REPLY_BYTES_MAX).await?;
         if !packed {
             return Ok(bytes);
         }
-        zstd::bulk::decompress(&bytes, MESSAGE_BYTES_MAX)
+        zstd::bulk::decompress(&bytes, REPLY_BYTES_MAX)
             .map_err(|error| ClientError::BadAnswer { detail: format!("zstd: {error}") })
     }
 

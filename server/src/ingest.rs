@@ -296,7 +296,7 @@ impl Ingest<'_, '_> {
             Ok(Entry::Report(report)) => Some((change.hash(), report)),
             _ => None,
         });
-        let Some((hash, report)) = reports.last() else { return Ok(()) };
+        let Some((hash, report)) = reports.collect::<Vec<_>>().pop() else { return Ok(()) };
         let row = ReportRow {
             outlet: OutletId::from_bytes(held.document.id().id),
             audience: self.ledger.audience(&audience)?,

@@ -413,6 +413,11 @@ pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
         let Some(mut kept) = replica.document(id)? else { continue };
         let own = kept.document.changes().iter().filter(|c| c.actor.belongs_to(&key));
         kept.pending = own.map(Change::hash).collect();
+        // These said only that the server lacked something then.
+        let lacking = |r: &Refused| matches!(r.code.as_str(), "missing_parent" | "missing_note");
+        if kept.refused.as_ref().is_some_and(lacking) {
+            kept.refused = None;
+        }
         if !kept.pending.is_empty() {
             writes.push(Write::Document(Box::new(kept)));
         }

@@ -20,6 +20,9 @@ pub const PROTOCOL: u32 = 1;
 pub const MEDIA_TYPE: &str = "application/vnd.endcap.sync+cbor";
 /// Longest message once its HTTP compression is undone.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest answer once its HTTP compression is undone: a page ends where a commit ended, and a commit may
+/// hold what the longest push held.
+pub const REPLY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most groups in one message.
 pub const GROUPS_MAX: usize = 2_000;
 /// Most changes in one message.
@@ -166,11 +169,36 @@ impl Group {
 pub trait Within {
     /// The organisation that the message is about.
     fn org(&self) -> OrgId;
+
+    /// Whether the message may hold this many changes more. Each costs a hash, so they are counted before
+    /// any is built.
+    fn may_hold(&mut self, _changes: usize) -> bool {
+        true
+    }
 }
 
 impl Within for OrgId {
     fn org(&self) -> OrgId {
         *self
+    }
+}
+
+/// What a reader of foreign messages keeps in mind.
+#[derive(Debug)]
+pub struct Reading {
+    org: OrgId,
+    changes_left: usize,
+}
+
+impl Within for Reading {
+    fn org(&self) -> OrgId {
+        self.org
+    }
+
+    fn may_hold(&mut self, changes: usize) -> bool {
+        let left = self.changes_left.checked_sub(changes);
+        self.changes_left = left.unwrap_or(0);
+        left.is_some()
     }
 }
 
@@ -181,16 +209,17 @@ pub fn to_wire<T: Encode<OrgId>>(org: OrgId, message: &T) -> Vec<u8> {
 }
 
 /// Reads a message that fills `bytes` exactly.
-pub fn from_wire<'b, T: Decode<'b, OrgId>>(
+pub fn from_wire<'b, T: Decode<'b, Reading>>(
     org: OrgId,
     bytes: &'b [u8],
 ) -> Result<T, decode::Error> {
-    if bytes.len() > MESSAGE_BYTES_MAX {
-        return Err(decode::Error::message("the message is longer than 8 MiB"));
+    if bytes.len() > REPLY_BYTES_MAX {
+        return Err(decode::Error::message("the message is longer than 32 MiB"));
     }
     let mut decoder = Decoder::new(bytes);
-    let mut org = org;
-    let message = decoder.decode_with(&mut org)?;
+    // A page goes on to the end of the commit that it is full in: at most one push more.
+    let mut reading = Reading { org, changes_left: 2 * CHANGES_MAX };
+    let message = decoder.decode_with(&mut reading)?;
     if decoder.position() != bytes.len() {
         return Err(decode::Error::message("something follows the message"));
     }
@@ -251,6 +280,9 @@ impl<'b, C: Within> Decode<'b, C> for Group {
         let genesis = Document::new(org.org(), document).genesis();
         let actors: Vec<Actor> = d.decode_with(org)?;
         let count = length(d, CHANGES_MAX, "too many changes")?;
+        if !org.may_hold(count) {
+            return Err(error("too many changes"));
+        }
         let mut changes: Vec<Change> = Vec::with_capacity(count.min(256));
         for place in 0..count {
             expect_array(d, 6)?;

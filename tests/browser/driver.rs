@@ -12,7 +12,7 @@ const PATIENCE_MS: u64 = 90_000;
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// Whether Chromium and its driver are installed.
-pub fn available() -> bool {
+pub(crate) fn available() -> bool {
     ["chromedriver", "chromium"].iter().all(|program| {
         let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
         found.is_ok_and(|status| status.success())
@@ -21,17 +21,17 @@ pub fn available() -> bool {
 
 /// A window's size and colours.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub(crate) struct Look {
     /// In CSS pixels.
-    pub width: u32,
+    pub(crate) width: u32,
     /// In CSS pixels.
-    pub height: u32,
+    pub(crate) height: u32,
     /// The person prefers dark pages.
-    pub dark: bool,
+    pub(crate) dark: bool,
 }
 
 /// A running browser.
-pub struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     http: reqwest::Client,
     session: String,
@@ -39,7 +39,7 @@ pub struct Browser {
 
 impl Browser {
     /// Starts the driver and one headless browser with an empty profile.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -77,7 +77,7 @@ impl Browser {
     }
 
     /// Closes the browser and its driver.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let _ = self.http.delete(&self.session).send().await;
         let _ = self.driver.kill();
         let _ = self.driver.wait();
@@ -93,22 +93,22 @@ impl Browser {
     }
 
     /// Goes to a page and waits until it is loaded.
-    pub async fn open(&self, url: &str) {
+    pub(crate) async fn open(&self, url: &str) {
         self.post("/url", json!({ "url": url })).await;
     }
 
     /// Where the browser is.
-    pub async fn address(&self) -> String {
+    pub(crate) async fn address(&self) -> String {
         self.get("/url").await.as_str().unwrap_or_default().to_owned()
     }
 
     /// Runs a script and returns what it returns.
-    pub async fn run(&self, script: &str) -> Value {
+    pub(crate) async fn run(&self, script: &str) -> Value {
         self.post("/execute/sync", json!({ "script": script, "args": [] })).await
     }
 
     /// Waits, by listening to the page's changes, until a script returns true.
-    pub async fn until(&self, script: &str) {
+    pub(crate) async fn until(&self, script: &str) {
         let waiting = format!(
             "const done = arguments[0]; const holds = () => {{ {script} }};
              if (holds()) return done(true);
@@ -125,28 +125,28 @@ impl Browser {
     }
 
     /// Types into a field, in place of what it holds.
-    pub async fn fill(&self, selector: &str, text: &str) {
+    pub(crate) async fn fill(&self, selector: &str, text: &str) {
         let id = self.element(selector).await;
         self.post(&format!("/element/{id}/clear"), json!({})).await;
         self.post(&format!("/element/{id}/value"), json!({ "text": text })).await;
     }
 
     /// Presses Enter in the form's last field, as a person would, and waits for the answer.
-    pub async fn submit(&self, form: &str) {
+    pub(crate) async fn submit(&self, form: &str) {
         let id =
             self.element(&format!(":is({form}) button[type=submit], :is({form}) button")).await;
         self.post(&format!("/element/{id}/click"), json!({})).await;
     }
 
     /// Presses a key.
-    pub async fn press(&self, key: &str) {
+    pub(crate) async fn press(&self, key: &str) {
         let keys = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
         let actions = json!([{ "type": "key", "id": "keyboard", "actions": keys }]);
         self.post("/actions", json!({ "actions": actions })).await;
     }
 
     /// Changes the window's size and colours.
-    pub async fn look(&self, look: Look) {
+    pub(crate) async fn look(&self, look: Look) {
         let Look { width, height, dark } = look;
         let scheme = if dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
@@ -162,7 +162,7 @@ impl Browser {
     }
 
     /// Writes a picture of the whole page.
-    pub async fn picture(&self, path: &Path) {
+    pub(crate) async fn picture(&self, path: &Path) {
         let shot = self
             .cdp(
                 "Page.captureScreenshot",
@@ -177,7 +177,7 @@ impl Browser {
     }
 
     /// What the browser's console has said that is worse than information, since it was last asked.
-    pub async fn complaints(&self) -> Vec<String> {
+    pub(crate) async fn complaints(&self) -> Vec<String> {
         let entries = self.post("/se/log", json!({ "type": "browser" })).await;
         let entries = entries.as_array().cloned().unwrap_or_default();
         let severe = entries.iter().filter(|e| e["level"] == "SEVERE");

@@ -3,6 +3,8 @@
 //! Each test stages the package as an app would install it, hosts a server in a folder of its own and runs
 //! one script beside this file. A script speaks with its host in lines of JSON: see `world.py`.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod brand;
 mod host;
 

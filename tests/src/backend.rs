@@ -117,7 +117,7 @@ impl Server {
         let console = Console { keypair, actor, device: server_device(ORG) };
         let mut world = server::world::World::default();
         log::records(&db, made.org, |record| world.insert(record)).expect("the records read");
-        Self { db, org: made.org, world, console, chance: Chance::new(chance.next()) }
+        Self { db, org: made.org, world, console, chance: Chance::new(chance.bits()) }
     }
 
     /// The server as a backup of it would be if it were restored now.
@@ -333,7 +333,9 @@ impl Server {
     }
 }
 
-fn read<'b, T: minicbor::Decode<'b, sync_core::id::OrgId>>(bytes: &'b [u8]) -> Result<T, Refused> {
+fn read<'b, T: minicbor::Decode<'b, sync_core::wire::Reading>>(
+    bytes: &'b [u8],
+) -> Result<T, Refused> {
     match protocol_of(bytes) {
         Some(PROTOCOL) => {}
         other => return Err(Refused::Malformed(format!("protocol {other:?}"))),

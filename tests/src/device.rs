@@ -208,7 +208,7 @@ impl Device {
             outbox: Vec::new(),
             notes: BTreeMap::new(),
         };
-        let clock = Clock { off_ms: 0, boot: chance.next() as u32, booted_ms: now_ms - 60_000 };
+        let clock = Clock { off_ms: 0, boot: chance.bits() as u32, booted_ms: now_ms - 60_000 };
         let (complaint, waiting, asked) = (None, None, 0);
         Self { user, id, seed, keypair, disk, clock, complaint, waiting, asked }
     }

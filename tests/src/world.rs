@@ -132,7 +132,7 @@ impl World {
     fn turn_clock(&mut self, device: usize) {
         let off_ms = [0, -self.now_ms, YEAR_MS, -60_000][self.chance.index(4)];
         let reboot = self.chance.percent(50);
-        let boot = self.chance.next() as u32;
+        let boot = self.chance.bits() as u32;
         let clock = &mut self.devices[device].clock;
         clock.off_ms = off_ms;
         if reboot {
@@ -173,7 +173,7 @@ impl World {
     }
 
     fn photo(&mut self) -> PhotoRef {
-        let (hash, phash) = (self.chance.bytes(), self.chance.next());
+        let (hash, phash) = (self.chance.bytes(), self.chance.bits());
         let hash = sync_core::id::BlobHash(hash);
         PhotoRef { hash, bytes: 100_000, phash, check: Some(checks::PLANOGRAM) }
     }

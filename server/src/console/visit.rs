@@ -258,6 +258,7 @@ fn review_bar(reader: &Reader<'_>) -> Option<ReviewBar> {
     };
     let differ = reader.planograms().iter().map(|p| p.rows.len() as u64).sum::<u64>();
     let differ = match differ {
+        _ if line.status == Status::NotPossible => "Nothing was audited".to_owned(),
         0 => "No position differs".to_owned(),
         1 => "1 position differs".to_owned(),
         n => format!("{n} positions differ"),

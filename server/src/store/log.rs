@@ -24,8 +24,12 @@ pub type AudienceId = i64;
 const EVERYONE: AudienceId = 0;
 const NOBODY: AudienceId = -1;
 
-/// Rows that one page of the feed aims at. A page always ends where a commit ended.
-const PAGE_ROWS: u64 = 4_000;
+/// Rows that one page of the feed aims at. A page always ends where the log has a root.
+const PAGE_ROWS: usize = 4_000;
+/// Bytes that one page of the feed aims at.
+const PAGE_BYTES: u64 = 4 << 20;
+/// A commit of many records has a root after each so many leaves, so that it does not become one page.
+const ROOT_INTERVAL: u64 = 500;
 
 /// An organisation as the store keeps it.
 #[derive(Debug, Clone)]
@@ -231,7 +235,17 @@ impl<'a> Ledger<'a> {
                 "INSERT INTO record (org, key, sequence, salt, body) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![self.org, key.to_bytes(), sequence, salt, body])?;
+        if self.frontier.size().is_multiple_of(ROOT_INTERVAL) {
+            self.put_root(sequence)?;
+        }
         Ok(sequence)
+    }
+
+    fn put_root(&self, sequence: u64) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached("UPDATE log SET root = ?3 WHERE org = ?1 AND sequence = ?2")?
+            .execute(params![self.org, sequence, self.frontier.root().0])?;
+        Ok(())
     }
 
     /// The number of an audience, made if it is new.
@@ -289,9 +303,7 @@ impl<'a> Ledger<'a> {
     /// Writes down the root and where the log stands. Nothing can be appended after.
     pub fn close(self) -> Result<(), StoreError> {
         let Some(last) = self.frontier.size().checked_sub(1) else { return Ok(()) };
-        self.tx
-            .prepare_cached("UPDATE log SET root = ?3 WHERE org = ?1 AND sequence = ?2")?
-            .execute(params![self.org, last, self.frontier.root().0])?;
+        self.put_root(last)?;
         self.tx
             .prepare_cached("UPDATE organisation SET frontier = ?2 WHERE org = ?1")?
             .execute(params![self.org, to_cbor(&self.frontier)])?;
@@ -373,6 +385,32 @@ pub struct Page {
     pub notes: Vec<Note>,
 }
 
+/// The first sequence that does not fit the page that begins at `since`; `None` if all fits.
+fn full_at(
+    connection: &Connection,
+    org: Org,
+    since: u64,
+    wanted: &str,
+) -> Result<Option<u64>, StoreError> {
+    let mut query = connection.prepare(&format!(
+        "SELECT l.sequence, length(l.body) + 64 + coalesce(
+             (SELECT length(r.body) FROM record r
+              WHERE l.document IS NULL AND r.org = l.org AND r.key = l.body AND r.sequence = l.sequence), 0)
+         FROM log l INDEXED BY log_audience
+         WHERE l.org = ?1 AND l.audience IN ({wanted}) AND l.sequence >= ?2 ORDER BY l.sequence"
+    ))?;
+    let (mut count, mut bytes) = (0, 0);
+    let mut rows = query.query(params![org, since])?;
+    while let Some(row) = rows.next()? {
+        bytes += row.get::<_, u64>(1)?;
+        if count > 0 && (count >= PAGE_ROWS || bytes > PAGE_BYTES) {
+            return Ok(Some(row.get(0)?));
+        }
+        count += 1;
+    }
+    Ok(None)
+}
+
 /// What these audiences have not seen since `since` leaves, but for what this device itself has pushed from
 /// that sequence on.
 pub fn page(
@@ -385,20 +423,10 @@ pub fn page(
     let tx = connection.unchecked_transaction()?; // one snapshot for all queries
     let wanted = audiences.iter().map(|a| a.to_string()).collect::<Vec<_>>().join(",");
     let mut upto = head(&tx, org)?;
-    let full: Option<u64> = tx
-        .query_row(
-            &format!(
-                "SELECT sequence FROM log INDEXED BY log_audience
-                 WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2
-                 ORDER BY sequence LIMIT 1 OFFSET ?3"
-            ),
-            params![org, since, PAGE_ROWS],
-            |row| row.get(0),
-        )
-        .optional()?;
+    let full = full_at(&tx, org, since, &wanted)?;
     let mut more = false;
     if let Some(full) = full {
-        // The commit that holds the page's last row may go on past it: end before it, or with it whole.
+        // What belongs together may go on past the page's last row: end before it, or with it whole.
         let before = boundary(&tx, org, full)?.filter(|cursor| cursor.sequence > since);
         let with: Option<Cursor> = tx
             .query_row(

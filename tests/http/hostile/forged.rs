@@ -68,7 +68,7 @@ fn observe(by: UserId, facts: Vec<Observation>) -> Entry {
 impl Forge {
     fn new() -> Self {
         let mut world = World::new(7);
-        let mut act = |world: &mut World, device, command| {
+        let act = |world: &mut World, device, command| {
             world.now_ms += 1_000;
             world.act(device, PhoneCrash::Never, command).expect("it is done")
         };

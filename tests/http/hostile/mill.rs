@@ -133,7 +133,7 @@ fn bytes_taken_out_put_in_and_doubled() {
             0 => drop(mutant.drain(from..to)),
             1 => drop(mutant.splice(from..from, bytes[from..to].iter().copied())),
             2 => mutant[from..to].reverse(),
-            _ => mutant[from..to].iter_mut().for_each(|b| *b = chance.next() as u8),
+            _ => mutant[from..to].iter_mut().for_each(|b| *b = chance.bits() as u8),
         }
         mill.fire(&mutant);
     }
@@ -158,7 +158,7 @@ fn parts_changed_and_encoded_again() {
 
 fn number(chance: &mut Chance, old: u64) -> u64 {
     let numbers = [0, 1, old.wrapping_add(1), old.wrapping_sub(1), 1 << 24, (1 << 24) + 1];
-    let far = [u64::from(u32::MAX), i64::MAX as u64, u64::MAX, chance.next()];
+    let far = [u64::from(u32::MAX), i64::MAX as u64, u64::MAX, chance.bits()];
     *chance.pick(&[&numbers[..], &far[..]].concat()).expect("a number")
 }
 
@@ -254,7 +254,7 @@ fn mutate_parts(parts: &mut Parts, mill: &Mill, chance: &mut Chance) {
         _ => {
             if !parts.value.is_empty() {
                 let place = chance.index(parts.value.len());
-                parts.value[place] = chance.next() as u8;
+                parts.value[place] = chance.bits() as u8;
             }
         }
     }

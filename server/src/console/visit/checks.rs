@@ -180,7 +180,8 @@ impl Reader<'_> {
         let counted = |mark: Mark| seen.values().filter(|s| s.mark == mark).count();
         let legend: Vec<(Mark, usize)> = Mark::ALL.map(|mark| (mark, counted(mark))).to_vec();
         let facings: u64 = planogram.positions.iter().map(|p| u64::from(p.facings)).sum();
-        let audited = planogram.positions.len() - counted(Mark::Unaudited);
+        let unjudged = [Mark::Unaudited, Mark::Conflict, Mark::Found(Grade::Unjudged)];
+        let judged = planogram.positions.len() - unjudged.map(counted).iter().sum::<usize>();
         let rows = planogram.positions.iter().filter_map(|position| {
             let finding = found.get(&position.number)?;
             let mark = seen.get(&position.number)?.mark;
@@ -212,10 +213,13 @@ impl Reader<'_> {
                 view::count(planogram.positions.len() as u64, "position", "positions"),
                 view::count(facings, "facing", "facings")
             ),
-            observed_said: format!(
-                "{} of {audited} audited positions right",
-                counted(Mark::Found(Grade::Right))
-            ),
+            observed_said: match counted(Mark::Conflict) {
+                0 => format!("{} of {judged} positions right", counted(Mark::Found(Grade::Right))),
+                conflicts => format!(
+                    "{} of {judged} positions right, {conflicts} in conflict",
+                    counted(Mark::Found(Grade::Right))
+                ),
+            },
             rows,
         })
     }

@@ -142,9 +142,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Nobody has submitted anything: then no part needs to say so of itself.
+    /// There is nothing submitted to tell it from: then no part needs to say so of itself.
     pub(super) fn all_draft(&self) -> bool {
-        self.read.line.status == Status::InProgress
+        matches!(self.read.line.status, Status::InProgress | Status::NotPossible)
     }
 
     pub(super) fn note(&self, digest: BlobHash) -> String {

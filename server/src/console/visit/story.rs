@@ -165,6 +165,7 @@ impl Reader<'_> {
                 Some(submitted) => {
                     format!("{} to {}", self.at_clock(began), self.at_clock(submitted))
                 }
+                None if self.visit.not_possible().is_some() => self.at_clock(began).to_string(),
                 None => format!("from {}, not submitted", self.at_clock(began)),
             };
             lines.push(format!(
@@ -315,7 +316,8 @@ impl Reader<'_> {
                 }
                 let state = self.recorded(hash)?;
                 row.badges = self.marks_in_history(state);
-                row.class = match (state.withdrawn, state.submitted, state.new) {
+                let submitted = state.submitted || self.visit.not_possible().is_some();
+                row.class = match (state.withdrawn, submitted, state.new) {
                     (true, ..) => "is-gone",
                     (false, false, _) => "is-draft",
                     (false, true, true) => "is-unseen",

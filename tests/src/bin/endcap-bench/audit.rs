@@ -15,23 +15,23 @@ use sync_core::model::visit::{Observation, PhotoRef, Place, Subject, Value};
 use sync_core::model::{Day, Geo, Money};
 
 /// Positions, and prices, of one audit.
-pub const ITEMS: u32 = 40;
+pub(crate) const ITEMS: u32 = 40;
 /// Questions of one audit.
-pub const QUESTIONS: u32 = 20;
+pub(crate) const QUESTIONS: u32 = 20;
 const PHOTOS: usize = 5;
 
 /// Chance that depends on its seed alone (xorshift64*).
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// From a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -39,33 +39,33 @@ impl Dice {
     }
 
     /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         (self.bits() >> 11) % n
     }
 
     /// `N` bytes.
-    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.bits().to_be_bytes()[0])
     }
 }
 
 /// The `n`-th product.
-pub fn gtin(n: u32) -> Gtin {
+pub(crate) fn gtin(n: u32) -> Gtin {
     let body = 540_000_000_000 + u64::from(n);
     let number = (0..10).find_map(|digit| Gtin::from_u64(body * 10 + digit).ok());
     number.expect("one of ten digits checks")
 }
 
 /// The observations of each of an audit's four screens, with the photos of each.
-pub fn screens(dice: &mut Dice) -> Vec<(Vec<Observation>, Vec<PhotoRef>)> {
+pub(crate) fn screens(dice: &mut Dice) -> Vec<(Vec<Observation>, Vec<PhotoRef>)> {
     let eur = "EUR".parse().expect("a currency");
     let shelf = (1..=ITEMS).map(|position| Observation {
         check: 1,
         subject: Subject::Position { planogram: 1, position },
-        value: match dice.below(9) as u32 {
-            facings => {
-                Value::Shelf { facings, in_stock: dice.below(2) == 1, place: Place::AsPlanned }
-            }
+        value: Value::Shelf {
+            facings: dice.below(9) as u32,
+            in_stock: dice.below(2) == 1,
+            place: Place::AsPlanned,
         },
     });
     let shelf: Vec<Observation> = shelf.collect();
@@ -92,45 +92,45 @@ pub fn screens(dice: &mut Dice) -> Vec<(Vec<Observation>, Vec<PhotoRef>)> {
 }
 
 /// A place within a small town.
-pub fn place(dice: &mut Dice) -> Geo {
+pub(crate) fn place(dice: &mut Dice) -> Geo {
     let (lon_e6, lat_e6) =
         (-6_260_000 + dice.below(20_000) as i32, 53_340_000 + dice.below(20_000) as i32);
     Geo { lon_e6, lat_e6, accuracy_m: Some(5 + dice.below(20) as u32) }
 }
 
 /// The organisation of the benchmarks.
-pub fn org() -> OrgId {
+pub(crate) fn org() -> OrgId {
     OrgId::derived(&[0; 16], b"bench")
 }
 
 /// The `n`-th outlet.
-pub fn outlet(n: u32) -> OutletId {
+pub(crate) fn outlet(n: u32) -> OutletId {
     OutletId::derived(org().as_bytes(), format!("outlet {n}").as_bytes())
 }
 
 /// The planned call of the `n`-th outlet.
-pub fn call(n: u32) -> CallId {
+pub(crate) fn call(n: u32) -> CallId {
     CallId::derived(org().as_bytes(), format!("call {n}").as_bytes())
 }
 
 /// The `n`-th rep.
-pub fn rep(n: u32) -> UserId {
+pub(crate) fn rep(n: u32) -> UserId {
     UserId::derived(org().as_bytes(), format!("rep {n}").as_bytes())
 }
 
 /// The whole territory.
-pub fn territory() -> TerritoryId {
+pub(crate) fn territory() -> TerritoryId {
     TerritoryId::derived(org().as_bytes(), b"territory")
 }
 
 /// The one distributor.
-pub fn distributor() -> DistributorId {
+pub(crate) fn distributor() -> DistributorId {
     DistributorId::derived(org().as_bytes(), b"distributor")
 }
 
 /// Makes the brand: `outlets` outlets, each with a planned call today of every one of `reps` reps; returns
 /// the reps' enrolment codes.
-pub async fn brand(
+pub(crate) async fn brand(
     app: &Arc<App>,
     outlets: u32,
     reps: u32,

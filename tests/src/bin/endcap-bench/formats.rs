@@ -159,7 +159,7 @@ fn read_columns(document: &Automerge, list: &automerge::ObjId) -> usize {
 }
 
 /// Measures every shape on `audits` standard audits.
-pub fn measure(audits: u32) -> serde_json::Value {
+pub(crate) fn measure(audits: u32) -> serde_json::Value {
     let mut figures = serde_json::Map::new();
     for shape in SHAPES {
         let (mut changes_bytes, mut saved_bytes) = (Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What passed, both ways together.
 #[derive(Debug, Default)]
-pub struct Count {
+pub(crate) struct Count {
     headers: AtomicU64,
     bodies: AtomicU64,
     requests: AtomicU64,
@@ -15,18 +15,18 @@ pub struct Count {
 
 /// A reading of a [`Count`].
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Bytes {
+pub(crate) struct Bytes {
     /// Of bodies.
-    pub body: u64,
+    pub(crate) body: u64,
     /// Of request lines, status lines and headers.
-    pub header: u64,
+    pub(crate) header: u64,
     /// How many requests there were.
-    pub requests: u64,
+    pub(crate) requests: u64,
 }
 
 impl Count {
     /// What passed since the last reading.
-    pub fn take(&self) -> Bytes {
+    pub(crate) fn take(&self) -> Bytes {
         Bytes {
             body: self.bodies.swap(0, Ordering::SeqCst),
             header: self.headers.swap(0, Ordering::SeqCst),
@@ -36,7 +36,7 @@ impl Count {
 }
 
 /// Passes everything on to `target`; returns where it listens.
-pub fn start(target: SocketAddr) -> std::io::Result<(SocketAddr, Arc<Count>)> {
+pub(crate) fn start(target: SocketAddr) -> std::io::Result<(SocketAddr, Arc<Count>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let count = Arc::new(Count::default());

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A running `endcap serve`.
-pub struct Target {
+pub(crate) struct Target {
     child: Child,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Target {
     /// Starts the binary that lies beside this one on a data folder.
-    pub fn start(data: &Path) -> Result<Self, String> {
+    pub(crate) fn start(data: &Path) -> Result<Self, String> {
         let beside = std::env::current_exe().map_err(|e| e.to_string())?;
         let binary = beside.with_file_name("endcap");
         if !binary.exists() {
@@ -39,12 +39,12 @@ impl Target {
     }
 
     /// Seconds of processor time that it has used, user and system.
-    pub fn cpu_s(&self) -> f64 {
+    pub(crate) fn cpu_s(&self) -> f64 {
         cpu_s(&format!("/proc/{}/stat", self.child.id()))
     }
 
     /// Asks it to stop and waits.
-    pub fn stop(mut self) -> Result<(), String> {
+    pub(crate) fn stop(mut self) -> Result<(), String> {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().map_err(|e| e.to_string())?;
         self.child.wait().map_err(|e| e.to_string())?;
@@ -60,7 +60,7 @@ impl Drop for Target {
 }
 
 /// Seconds of processor time that this process has used.
-pub fn own_cpu_s() -> f64 {
+pub(crate) fn own_cpu_s() -> f64 {
     cpu_s("/proc/self/stat")
 }
 
@@ -74,11 +74,11 @@ fn cpu_s(stat: &str) -> f64 {
 }
 
 /// A fresh folder that is removed with this value.
-pub struct Folder(pub PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     /// Within the system's folder for temporary files, or where `ENDCAP_BENCH_DIR` says.
-    pub fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let mut chance = [0; 8];
         server::random(&mut chance);
         let name = format!("endcap-bench-{}", u64::from_be_bytes(chance));
