@@ -50,7 +50,7 @@ fn outlet(number: u8) -> OutletId {
 }
 
 fn product(number: u64) -> Gtin {
-    let stem = 89_040_002_100_00 + number * 10;
+    let stem = 8_904_000_210_000 + number * 10;
     (stem..stem + 10).find_map(|n| Gtin::from_u64(n).ok()).expect("a check digit that is right")
 }
 

@@ -111,6 +111,12 @@ impl Server {
         server
     }
 
+    /// A server over a database that another one has written.
+    pub fn over(db: Connection) -> Self {
+        let made = log::organisations(&db).expect("organisations").remove(0);
+        Self::open(db, &made, &mut Chance::new(0))
+    }
+
     fn open(db: Connection, made: &Organisation, chance: &mut Chance) -> Self {
         let keypair = Keypair::from_seed(&made.seed);
         let actor = Actor::new(&keypair.public(), made.instance);

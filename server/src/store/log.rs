@@ -112,7 +112,7 @@ pub fn document(
         devices: HashMap::new(),
     };
     let mut query = connection.prepare_cached(
-        "SELECT hash, body, times, device FROM log
+        "SELECT hash, body, times, device FROM log INDEXED BY log_document
          WHERE org = ?1 AND document = ?2 ORDER BY sequence",
     )?;
     let mut rows = query.query(params![org, document.to_bytes()])?;

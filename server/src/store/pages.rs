@@ -423,7 +423,7 @@ fn newest_entry(
     document: DocId,
 ) -> Result<Option<Entry>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT body FROM log WHERE org = ?1 AND document = ?2 ORDER BY sequence DESC LIMIT 1",
+        "SELECT body FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2 ORDER BY sequence DESC LIMIT 1",
     )?;
     let body: Option<Vec<u8>> =
         query.query_row(params![org, document.to_bytes()], |row| row.get(0)).optional()?;

@@ -122,7 +122,7 @@ impl Ledger<'_> {
         self.tx
             .prepare_cached(
                 "DELETE FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3
-                 AND head IN (SELECT hash FROM log WHERE org = ?1 AND document = ?3)",
+                 AND head IN (SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
             )?
             .execute(params![self.org, device.as_bytes(), document.to_bytes()])?;
         Ok(())

@@ -4,17 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags};
 use server::app::{App, Tenant};
 use server::config::ServeConfig;
 use server::serve::serve;
-use server::store::StoreError;
 use sync_core::client::Replica;
 use sync_core::command::Command;
 use sync_core::document::{Change, Parts, VALUE_BYTES_MAX};
 use sync_core::evidence::Cursor;
-use sync_core::id::{Actor, DocId, LogHash, LogOrigin, VisitId};
-use sync_core::model::catalogue::{self, Record};
+use sync_core::id::{DocId, LogHash, LogOrigin, VisitId};
 use sync_core::model::visit::Note;
 use sync_core::session::Step;
 use sync_core::wire::{
@@ -24,7 +22,8 @@ use sync_core::wire::{
 use tests::backend::{code, dump, encode};
 use tests::brand::{self, ORG};
 use tests::chance::Chance;
-use tests::device::{Answer, Crash, Device, Question, Turn};
+use tests::device::{Crash, Device};
+use tests::live;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -47,47 +46,21 @@ struct Reply {
     body: Vec<u8>,
 }
 
-const TOKEN: &str = "ritas-token";
-
 impl World {
     async fn new() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default(); // another test was first
         let mut name = [0; 8];
         server::random(&mut name);
         let name = format!("endcap-hostile-{:016x}", u64::from_be_bytes(name));
         let folder = std::env::temp_dir().join(name);
-        let app = App::open(folder.clone()).await.expect("a server");
-        let tenant = app.create(ORG, "Nordic Oats").await.expect("an organisation");
-        let mut chance = Chance::new(1);
-        let rita = Device::new(brand::RITA, server::now_ms(), &mut chance);
-        let (id, user, key) = (rita.id, rita.user, rita.keypair.public());
-        let mut records = brand::records();
-        records.push(Record::Device(catalogue::Device { id, user, key, revoked: false }));
-        app.write_records(&tenant, records).await.expect("records");
-        let org = tenant.org;
-        let enrol = app.store.write(move |tx| -> Result<(), StoreError> {
-            tx.execute(
-                "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'phone', 0)",
-                params![
-                    org,
-                    id.as_bytes(),
-                    user.as_bytes(),
-                    key,
-                    Actor::fingerprint(&key),
-                    LogHash::of(TOKEN.as_bytes()).0
-                ],
-            )?;
-            Ok(())
-        });
-        enrol.await.expect("a device");
+        let rita = Device::new(brand::RITA, server::now_ms(), &mut Chance::new(1));
+        let (app, tenant) = live::found(&folder, &[&rita]).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
         let config = ServeConfig::local(folder.clone());
         let stopped = async move { drop(stopped.await) };
         let serving = tokio::spawn(serve(Arc::clone(&app), config, listener, stopped));
-        let http = reqwest::Client::new();
+        let http = live::http();
         let mut world = Self { folder, app, tenant, address, stop, serving, http, rita };
         world.sync().await;
         world
@@ -114,7 +87,8 @@ impl World {
     async fn send(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
         let mut request = self.http.post(format!("http://{}/api/v1/{path}", self.address));
         if !headers.iter().any(|(name, _)| *name == "Authorization") {
-            request = request.header("Authorization", format!("Bearer {TOKEN}"));
+            request =
+                request.header("Authorization", format!("Bearer {}", live::token(&self.rita)));
         }
         request = request.header("Content-Type", MEDIA_TYPE);
         for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
@@ -129,24 +103,8 @@ impl World {
     }
 
     async fn sync(&mut self) {
-        let now_ms = server::now_ms();
-        let (mut number, mut question) = self.rita.sync(now_ms).expect("no sync is under way");
-        loop {
-            let (path, bytes) = match &question {
-                Question::Push(bytes) => ("push", bytes.clone()),
-                Question::Pull(bytes) => ("pull", bytes.clone()),
-            };
-            let reply = self.send(path, &[], bytes).await;
-            assert_eq!((reply.status, reply.kind.as_str()), (200, MEDIA_TYPE));
-            let answer = match question {
-                Question::Push(_) => Answer::Pushed(reply.body),
-                Question::Pull(_) => Answer::Pulled(reply.body),
-            };
-            match self.rita.hear(number, &answer, now_ms, Crash::Never).expect("she waits for it") {
-                (Turn::Over(step), _) => return assert_eq!(step, Step::Done),
-                (Turn::Asks, next) => (number, question) = next.expect("a question"),
-            }
-        }
+        let step = live::sync(&self.http, self.address, &mut self.rita, |_, _| ()).await;
+        assert_eq!(step, Step::Done, "{:?}", self.rita.complaint);
     }
 
     /// What Rita has to push.
@@ -251,11 +209,9 @@ async fn messages_of_another_version_or_from_nobody() {
         let pull = PullRequest { protocol, cursor: None, pushed: None };
         world.expect(400, code, "pull", &[], encode(&pull)).await;
     }
-    for token in ["", "Bearer", "Bearer wrong", "Basic cml0YTpyaXRh", "Bearer ritas-token "] {
+    for token in ["", "Bearer", "Bearer wrong", "Basic cml0YTpyaXRh"] {
         let token = [("Authorization", token)];
-        if token[0].1.trim_end() != format!("Bearer {TOKEN}") {
-            world.expect(401, "unauthorized", "push", &token, bytes.clone()).await;
-        }
+        world.expect(401, "unauthorized", "push", &token, bytes.clone()).await;
     }
     let (id, org) = (world.rita.id, world.tenant.org);
     let revoke = world

@@ -1,0 +1,106 @@
+//! The brand on a real server, and phones that sync with it over HTTP.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::params;
+use server::app::{App, Tenant};
+use server::store::StoreError;
+use sync_core::id::{Actor, LogHash};
+use sync_core::model::catalogue::{self, Record};
+use sync_core::session::{Step, Stop};
+use sync_core::wire::MEDIA_TYPE;
+
+use crate::backend::Refused;
+use crate::brand::{self, ORG};
+use crate::device::{Answer, Crash, Device, Question, Turn};
+
+/// The token of a phone.
+pub fn token(device: &Device) -> String {
+    format!("token of {}", device.id)
+}
+
+/// Makes the brand's organisation in a fresh folder and enrols these phones.
+pub async fn found(folder: &Path, devices: &[&Device]) -> (Arc<App>, Arc<Tenant>) {
+    let app = App::open(folder.to_owned()).await.expect("the folder opens");
+    let tenant = app.create(ORG, "Nordic Oats").await.expect("an organisation");
+    let mut records = brand::records();
+    for device in devices {
+        let (id, user, key) = (device.id, device.user, device.keypair.public());
+        records.push(Record::Device(catalogue::Device { id, user, key, revoked: false }));
+        let (org, token) = (tenant.org, LogHash::of(token(device).as_bytes()).0);
+        let enrol = app.store.write(move |tx| -> Result<(), StoreError> {
+            tx.execute(
+                "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'phone', 0)",
+                params![
+                    org,
+                    id.as_bytes(),
+                    user.as_bytes(),
+                    key,
+                    Actor::fingerprint(&key),
+                    token
+                ],
+            )?;
+            Ok(())
+        });
+        enrol.await.expect("a phone is enrolled");
+    }
+    app.write_records(&tenant, records).await.expect("the brand's records");
+    (app, tenant)
+}
+
+/// An HTTP client. Its TLS is never used.
+pub fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // another was first
+    reqwest::Client::new()
+}
+
+/// A phone's whole sync over HTTP. `acknowledged` hears of each push that was answered.
+pub async fn sync(
+    http: &reqwest::Client,
+    address: SocketAddr,
+    device: &mut Device,
+    mut acknowledged: impl FnMut(&[u8], &[u8]),
+) -> Step {
+    device.give_up();
+    let now_ms = server::now_ms();
+    let Some((mut number, mut question)) = device.sync(now_ms) else {
+        return Step::Stop(Stop::Unreachable);
+    };
+    loop {
+        let (path, bytes) = match &question {
+            Question::Push(bytes) => ("push", bytes.clone()),
+            Question::Pull(bytes) => ("pull", bytes.clone()),
+        };
+        let request = http
+            .post(format!("http://{address}/api/v1/{path}"))
+            .header("Authorization", format!("Bearer {}", token(device)))
+            .header("Content-Type", MEDIA_TYPE)
+            .body(bytes);
+        let answered = async {
+            let response = request.send().await?;
+            let status = response.status();
+            Ok::<_, reqwest::Error>((status, response.bytes().await?.to_vec()))
+        };
+        let answer = match (answered.await, &question) {
+            (Ok((status, body)), Question::Push(bytes)) if status.is_success() => {
+                acknowledged(bytes, &body);
+                Answer::Pushed(body)
+            }
+            (Ok((status, body)), Question::Pull(_)) if status.is_success() => Answer::Pulled(body),
+            (Ok((status, body)), _) => {
+                let problem = String::from_utf8_lossy(&body);
+                assert!(status.as_u16() == 503, "{path}: {status} {problem}");
+                Answer::Refused(Refused::Crashed)
+            }
+            (Err(_), _) => Answer::Refused(Refused::Crashed),
+        };
+        match device.hear(number, &answer, server::now_ms(), Crash::Never) {
+            None => return Step::Stop(Stop::Unreachable),
+            Some((Turn::Over(step), _)) => return step,
+            Some((Turn::Asks, next)) => (number, question) = next.expect("it asks something"),
+        }
+    }
+}
