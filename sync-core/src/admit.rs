@@ -1,7 +1,7 @@
 //! May this author make this change? One function, for the device (early, with what it knows) and for the
 //! server (the authority).
 
-use crate::document::{Change, Document, Entry, Misfit, Past};
+use crate::document::{Change, Document, Entry, Misfit, Past, Section};
 use crate::id::{CallId, ChangeHash, DocKind, OutletId, UserId};
 use crate::model::Invalid;
 use crate::model::people::{Audience, Rights, Territories};
@@ -250,7 +250,8 @@ fn recording_of(document: &Document, hash: ChangeHash, by: UserId) -> bool {
 /// All that the person's submissions within `past` cover.
 fn submitted_by<'a>(document: &'a Document, past: &Past<'_>, by: UserId) -> Past<'a> {
     let submissions = document.changes().iter().filter(|change| {
-        past.contains(change.hash())
+        change.section == Section::Submissions
+            && past.contains(change.hash())
             && matches!(change.entry(), Ok(Entry::Submission(s)) if s.by == by)
     });
     let heads: Vec<ChangeHash> = submissions.map(Change::hash).collect();

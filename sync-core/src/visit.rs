@@ -218,19 +218,21 @@ impl Visit {
     }
 
     fn mark_withdrawn(&mut self, document: &Document) {
-        let mut gone = BTreeSet::new();
-        for recorded in &self.recordings {
+        let (mut gone, mut abandoned) = (BTreeSet::new(), BTreeSet::new());
+        // From the newest: an abandonment that a later one covers adds nothing.
+        for recorded in self.recordings.iter().rev() {
             let by = recorded.entry.by;
             match &recorded.entry.act {
                 Act::Withdraw { recordings } => gone.extend(recordings.iter().map(|r| (by, *r))),
-                Act::Abandon {} => {
+                Act::Abandon {} if !abandoned.contains(&(by, recorded.hash)) => {
                     let past = document.past(&[recorded.hash]);
                     let before = self.recordings.iter().map(|r| r.hash);
-                    gone.extend(before.filter(|h| past.contains(*h)).map(|h| (by, h)));
+                    abandoned.extend(before.filter(|h| past.contains(*h)).map(|h| (by, h)));
                 }
                 _ => {}
             }
         }
+        gone.extend(abandoned);
         for recorded in &mut self.recordings {
             recorded.withdrawn = gone.contains(&(recorded.entry.by, recorded.hash));
         }

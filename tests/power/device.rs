@@ -90,7 +90,7 @@ fn work(screens: usize) {
     for screen in 0..screens {
         let met = Observation {
             check: brand::checks::DISPLAY,
-            subject: Subject::Display { number: 1 },
+            subject: Subject::Display { display: 1 },
             value: Value::Met { met: screen % 2 == 0 },
         };
         let photo = (screen % 6 == 5).then(|| {

@@ -10,7 +10,7 @@ const SECTOR: usize = 512;
 
 /// One line of the shim's journal.
 #[derive(Debug, Clone)]
-pub enum Line {
+pub(crate) enum Line {
     Create(u64, String),
     Open(u64, String),
     Write(u64, usize, Vec<u8>),
@@ -25,7 +25,7 @@ pub enum Line {
 }
 
 /// Reads a journal.
-pub fn journal(path: &Path) -> Vec<Line> {
+pub(crate) fn journal(path: &Path) -> Vec<Line> {
     let bytes = std::fs::read(path).expect("the journal reads");
     let (mut lines, mut rest) = (Vec::new(), &bytes[..]);
     while let Some((head, after)) = rest.split_first_chunk::<29>() {
@@ -123,7 +123,7 @@ impl Name {
 
 /// A disk with a cache that forgets.
 #[derive(Debug, Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     files: Vec<File>,
     inodes: BTreeMap<u64, usize>,
     /// What a program sees.
@@ -135,7 +135,7 @@ pub struct Disk {
 
 impl Disk {
     /// A disk on which everything in this folder is safe.
-    pub fn of(folder: &Path) -> Self {
+    pub(crate) fn of(folder: &Path) -> Self {
         let mut disk = Self::default();
         disk.read(folder, "");
         disk.names = disk.synced_names.clone();
@@ -167,7 +167,7 @@ impl Disk {
     }
 
     /// The program does this.
-    pub fn take(&mut self, line: &Line) {
+    pub(crate) fn take(&mut self, line: &Line) {
         match line {
             Line::Create(inode, path) => {
                 self.files.push(File::default());
@@ -208,7 +208,7 @@ impl Disk {
 
     /// The power fails now: `folder` becomes what is on the disk. Without chance nothing unsynced got there;
     /// with it, some did, in any order, and some only in part.
-    pub fn fail(&self, folder: &Path, mut chance: Option<&mut Chance>) {
+    pub(crate) fn fail(&self, folder: &Path, mut chance: Option<&mut Chance>) {
         let mut names = self.synced_names.clone();
         if let Some(chance) = chance.as_deref_mut() {
             for name in self.pending_names.iter().filter(|_| chance.percent(50)) {
@@ -242,10 +242,10 @@ impl Disk {
 }
 
 /// A folder of its own that goes when it is dropped.
-pub struct Folder(pub PathBuf);
+pub(crate) struct Folder(pub PathBuf);
 
 impl Folder {
-    pub fn new(what: &str) -> Self {
+    pub(crate) fn new(what: &str) -> Self {
         let mut name = [0; 8];
         server::random(&mut name);
         let name = format!("endcap-power-{what}-{:016x}", u64::from_be_bytes(name));
@@ -254,7 +254,7 @@ impl Folder {
         Self(path.canonicalize().expect("it has a real path"))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.to_str().expect("UTF-8").to_owned()
     }
 }
@@ -265,34 +265,29 @@ impl Drop for Folder {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_synced_is_lost() {
-        let mut disk = Disk::default();
-        for line in [
-            Line::Create(1, "a".into()),
-            Line::Write(1, 0, b"hello".to_vec()),
-            Line::Create(2, "b".into()),
-            Line::Sync(1),
-            Line::SyncDir(String::new()),
-            Line::Write(1, 5, b" world".to_vec()),
-            Line::Write(2, 0, b"lost".to_vec()),
-            Line::Rename("b".into(), "c".into()),
-        ] {
-            disk.take(&line);
-        }
-        let folder = Folder::new("model");
-        disk.fail(&folder.0, None);
-        assert_eq!(std::fs::read(folder.0.join("a")).unwrap(), b"hello");
-        assert_eq!(std::fs::read(folder.0.join("b")).unwrap(), b"");
-        assert!(!folder.0.join("c").exists());
-        disk.take(&Line::Sync(2));
-        disk.take(&Line::SyncDir(String::new()));
-        let folder = Folder::new("model");
-        disk.fail(&folder.0, None);
-        assert_eq!(std::fs::read(folder.0.join("c")).unwrap(), b"lost");
+#[test]
+fn what_is_not_synced_is_lost() {
+    let mut disk = Disk::default();
+    for line in [
+        Line::Create(1, "a".into()),
+        Line::Write(1, 0, b"hello".to_vec()),
+        Line::Create(2, "b".into()),
+        Line::Sync(1),
+        Line::SyncDir(String::new()),
+        Line::Write(1, 5, b" world".to_vec()),
+        Line::Write(2, 0, b"lost".to_vec()),
+        Line::Rename("b".into(), "c".into()),
+    ] {
+        disk.take(&line);
     }
+    let folder = Folder::new("model");
+    disk.fail(&folder.0, None);
+    assert_eq!(std::fs::read(folder.0.join("a")).unwrap(), b"hello");
+    assert_eq!(std::fs::read(folder.0.join("b")).unwrap(), b"");
+    assert!(!folder.0.join("c").exists());
+    disk.take(&Line::Sync(2));
+    disk.take(&Line::SyncDir(String::new()));
+    let folder = Folder::new("model");
+    disk.fail(&folder.0, None);
+    assert_eq!(std::fs::read(folder.0.join("c")).unwrap(), b"lost");
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 use server::app::{App, Tenant};
 use server::store::{StoreError, accounts, log};
-use server::{now_ms, people, random};
+use server::{demo, now_ms, people, random};
 use sync_core::document::Entry;
 use sync_core::id::VisitId;
 use sync_core::model::Day;
@@ -77,6 +77,26 @@ impl Host {
                 let person = brand::person(&text("person"));
                 self.office(async |app| {
                     let code = people::code_for(app, &tenant(app, org), person).await;
+                    json!(code.unwrap_or_else(|problem| panic!("{}", problem.sentence())).code)
+                })
+            }
+            // The brand of `endcap demo`; answers with a code for somebody who has calls.
+            "demo" => {
+                let today = self.today;
+                self.office(async |app| {
+                    let tenant = demo::load(app, today).await.unwrap();
+                    let busy = {
+                        let world = tenant.world();
+                        let busy = world.people.values().find(|person| {
+                            let calls = |day| {
+                                let mut calls = world.calls.values();
+                                calls.any(|c| c.day == day && c.people.contains(&person.id))
+                            };
+                            calls(today) && calls(Day(today.0 + 1))
+                        });
+                        busy.unwrap().id
+                    };
+                    let code = people::code_for(app, &tenant, busy).await;
                     json!(code.unwrap_or_else(|problem| panic!("{}", problem.sentence())).code)
                 })
             }

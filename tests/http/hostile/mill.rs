@@ -58,7 +58,7 @@ impl Mill {
     /// Sends a mutant. Whatever is accepted is, change for change, what Rita has signed.
     fn fire(&mut self, bytes: &[u8]) {
         self.fired += 1;
-        if self.fired % MUTANTS == 0 {
+        if self.fired.is_multiple_of(MUTANTS) {
             is_sound(&self.world.server);
             *self = Self { fired: self.fired, ..Self::new(self.stolen).0 };
         }
