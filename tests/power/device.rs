@@ -78,8 +78,8 @@ impl Field {
     }
 }
 
-/// Works until it has done `screens` screens, and says of each that it is saved.
-fn work(screens: usize) {
+/// Works until it has done `screens` screens, and says of each that it is saved. Syncs when `sync` says so.
+fn work(screens: usize, sync: impl Fn(usize) -> bool) {
     let Some(folder) = child_folder() else { return };
     let runtime = Runtime::new().expect("a runtime");
     let folder = folder.to_str().expect("UTF-8").to_owned();
@@ -101,10 +101,10 @@ fn work(screens: usize) {
         let photos = photo.into_iter().collect();
         let recording = client.record(visit.clone(), vec![met], photos).expect("it is saved");
         say(&format!("saved {visit} {recording}"));
-        if screen % 9 == 8 {
+        if sync(screen) {
+            // The server may say that this phone, which starts again and again, asks too often.
             let synced = runtime.block_on(Arc::clone(&client).sync(None, None));
-            synced.expect("the server is there");
-            say("synced");
+            say(if synced.is_ok() { "synced" } else { "not synced" });
         }
     }
 }
@@ -120,13 +120,13 @@ fn picture(number: usize) -> Vec<u8> {
 #[test]
 #[ignore = "the others run it as a process of its own"]
 fn a_phone_that_works_for_a_while() {
-    work(45);
+    work(45, |screen| screen % 9 == 8);
 }
 
 #[test]
 #[ignore = "the others run it as a process of its own"]
 fn a_phone_that_works_until_it_is_killed() {
-    work(usize::MAX);
+    work(usize::MAX, |screen| screen == 4);
 }
 
 /// All that was said is there.
@@ -144,7 +144,7 @@ fn check(client: &Client, said: &[impl AsRef<str>]) {
                 let photo = client.photo(hash.to_owned()).expect("photos read");
                 assert!(photo.is_some(), "the photo {hash} was saved");
             }
-            ["synced"] => {}
+            ["synced"] | ["not", "synced"] => {}
             _ => panic!("{}", line.as_ref()),
         }
     }

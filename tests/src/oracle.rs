@@ -15,6 +15,7 @@ use sync_core::model::Day;
 use sync_core::model::capture::{CaptureTime, ClaimBasis};
 use sync_core::model::catalogue::{Record, RecordKey};
 use sync_core::model::people::Audience;
+use sync_core::model::visit::Act;
 use sync_core::projection::{Facts, project};
 use sync_core::visit::{Start, Visit};
 use sync_core::wire::{Outcome, PullReply, PushReply, PushRequest};
@@ -125,6 +126,9 @@ impl Oracle {
         let helds: BTreeMap<DocId, Held> =
             documents.iter().map(|id| (*id, server.held(*id))).collect();
         self.nothing_is_lost(server, devices);
+        for (held, device) in helds.values().flat_map(|h| devices.iter().map(move |d| (h, d))) {
+            a_submission_covers_what_came_before_it(held, device);
+        }
         for (number, device) in devices.iter().enumerate() {
             everyone_holds_the_same(server, &helds, number, device);
         }
@@ -292,6 +296,27 @@ fn newest_records(server: &Server) -> Vec<(RecordKey, Vec<u8>)> {
         (RecordKey::peek(&body).expect("a key"), body)
     })
     .collect()
+}
+
+/// A phone writes one entry after another, so for its own work "in the past" is simply "before".
+fn a_submission_covers_what_came_before_it(held: &Held, device: &Device) {
+    let actor = device.disk.profile().actor;
+    let own = || held.document.changes().iter().filter(|change| change.actor == actor);
+    let submissions = own().filter(|change| change.section == Section::Submissions);
+    let newest = submissions.map(|change| change.seq).max().unwrap_or(0);
+    let visit = Visit::read(&held.document);
+    for change in own() {
+        let Some(recorded) = visit.recording(change.hash()) else { continue };
+        // What corrects or settles counts by itself.
+        let first = match &recorded.entry.act {
+            Act::Start { .. } => true,
+            Act::Observe(observed) => observed.supersedes.is_empty(),
+            _ => continue,
+        };
+        if change.seq < newest || first {
+            assert_eq!(recorded.submitted, change.seq < newest, "{}", change.hash());
+        }
+    }
 }
 
 fn automerge_reads_it(held: &Held) {
