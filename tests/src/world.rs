@@ -501,7 +501,7 @@ impl World {
         let Some((mut number, mut question)) = self.devices[device].sync(self.now_ms) else {
             return Step::Stop(Stop::Unreachable);
         };
-        loop {
+        for _ in 0..1_000 {
             self.now_ms += 100;
             self.asked_ms.insert((device, number), self.now_ms);
             let answer = self.answer(device, &question, backend::Crash::Never);
@@ -512,6 +512,7 @@ impl World {
                 (Turn::Asks, next) => (number, question) = next.expect("it asks something"),
             }
         }
+        panic!("phone {device}: the sync does not end");
     }
 
     /// The network recovers, everything that is still on its way arrives, everyone syncs.
