@@ -2,8 +2,8 @@
 
     python3 quickstart.py SERVER CODE FOLDER PHOTO
 
-SERVER is the server's address, CODE a one-time code that the console shows under "People", FOLDER a new
-folder for this person's work, PHOTO a JPEG, PNG or WebP file. On a phone the calls are the same in Kotlin
+SERVER is the server's address, CODE a one-time code that the console shows under "People" for a rep, FOLDER a
+new folder for this person's work, PHOTO a JPEG, PNG or WebP file. On a phone the calls are the same in Kotlin
 and Swift: mobile-ffi/README.md shows them side by side.
 """
 
@@ -18,14 +18,17 @@ from endcap import CheckKind, Client, Found, Observation, Subject, Value
 async def main(server, code, folder, photo):
     # One folder is one person's work at one organisation, encrypted with a key of 32 random bytes. An app
     # keeps the key in the Keystore or Keychain; without it the folder can never be read again.
-    client = Client.open(folder, secrets.token_bytes(32))
+    key = pathlib.Path(folder + ".key")
+    key.exists() or key.write_bytes(secrets.token_bytes(32))
+    client = Client.open(folder, key.read_bytes())
 
     # With a network, once: who am I? Then fetch what I may see: outlets, planned calls, planograms, prices.
-    await client.enrol(server, code, label="Quickstart")
+    if client.enrolment() is None:
+        await client.enrol(server, code, label="Quickstart")
     await client.sync()
 
     # From here on no network is needed. Each call has reached the disk when it returns.
-    call = client.calls()[0]
+    call = next(iter(client.calls()), None) or sys.exit("This person has no calls today: enrol a rep.")
     visit = client.start_call(call.id)
 
     # The template says what to look at. Here: the first place on the first shelf, and what it costs.

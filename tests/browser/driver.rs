@@ -1,8 +1,9 @@
 //! As much of WebDriver (W3C) as the suite needs, over chromedriver.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -76,13 +77,6 @@ impl Browser {
         Self { driver, session: format!("{base}/session/{id}"), http }
     }
 
-    /// Closes the browser and its driver.
-    pub(crate) async fn stop(mut self) {
-        let _ = self.http.delete(&self.session).send().await;
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
-    }
-
     async fn post(&self, path: &str, body: Value) -> Value {
         send(&self.http, &format!("{}{path}", self.session), &body).await
     }
@@ -131,11 +125,26 @@ impl Browser {
         self.post(&format!("/element/{id}/value"), json!({ "text": text })).await;
     }
 
-    /// Presses Enter in the form's last field, as a person would, and waits for the answer.
+    /// Sends a form by its button, and returns on the page that answers.
     pub(crate) async fn submit(&self, form: &str) {
-        let id =
-            self.element(&format!(":is({form}) button[type=submit], :is({form}) button")).await;
-        self.post(&format!("/element/{id}/click"), json!({})).await;
+        // The driver's own click may return before the browser leaves the page, and what is asked next would be
+        // asked of the old one. The mark goes with the old page.
+        let click = format!("window.old = 1; document.querySelector(':is({form}) button').click()");
+        self.run(&click).await;
+        let arrival = async { while !self.arrived().await {} };
+        let patience = Duration::from_millis(PATIENCE_MS);
+        tokio::time::timeout(patience, arrival).await.expect("the form leads to another page");
+    }
+
+    /// Whether the marked page is gone and another is there; between the two the driver knows no page at all.
+    async fn arrived(&self) -> bool {
+        let script = "return !window.old && document.readyState === 'complete'";
+        let body = json!({ "script": script, "args": [] });
+        let request = self.http.post(format!("{}/execute/sync", self.session));
+        let reply =
+            request.header("content-type", "application/json").body(body.to_string()).send();
+        let bytes = reply.await.expect("a reply").bytes().await.expect("a body");
+        serde_json::from_slice::<Value>(&bytes).expect("JSON")["value"] == true
     }
 
     /// Presses a key.
@@ -182,6 +191,22 @@ impl Browser {
         let entries = entries.as_array().cloned().unwrap_or_default();
         let severe = entries.iter().filter(|e| e["level"] == "SEVERE");
         severe.map(|e| e["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+impl Drop for Browser {
+    /// Closes the browser and its driver, also after a failed assertion.
+    fn drop(&mut self) {
+        let (host, path) = self.session.split_once("/session").expect("a session's address");
+        let host = host.trim_start_matches("http://");
+        if let Ok(mut line) = std::net::TcpStream::connect(host) {
+            let request = format!(
+                "DELETE /session{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            );
+            let _ = line.write_all(request.as_bytes()).and_then(|()| line.read(&mut [0; 1024]));
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
     }
 }
 

@@ -94,7 +94,7 @@ async fn console() {
     let first = browser.run("return document.activeElement.getAttribute('href')").await;
     assert_eq!(first.as_str(), Some("#main"), "the first stop is the skip link");
 
-    browser.stop().await;
+    drop(browser);
     let _ = stop.send(());
     demo.await.expect("the demo stops");
 }

@@ -16,6 +16,10 @@ each has a class of its own, such as `ClientError.Revoked`, and says so in words
 `quickstart.py` in the source shows a whole visit; mobile-ffi/README.md explains the rest.
 """
 
+import atexit
+import threading
+
+from . import endcap_mobile
 from .endcap_mobile import (
     Call,
     Cancel,
@@ -53,6 +57,21 @@ from .endcap_mobile import (
 )
 
 ClientError.__str__ = lambda error: error.sentence()
+
+# At its end Python unwinds every thread that asks for the interpreter, and aborts if Rust is on its stack. So
+# the end waits for a thread that is just handing over a coroutine's result, and lets no other begin.
+_handover = threading.Lock()
+_hand_over = endcap_mobile._uniffi_continuation_callback
+
+
+@endcap_mobile._UNIFFI_RUST_FUTURE_CONTINUATION_CALLBACK
+def _one_at_a_time(future, code):
+    with _handover:
+        _hand_over(future, code)
+
+
+endcap_mobile._uniffi_continuation_callback = _one_at_a_time
+atexit.register(_handover.acquire)
 
 __all__ = [
     "Call",
