@@ -127,11 +127,13 @@ async fn problem(response: Response) -> (StatusCode, String, ClientError) {
     };
     let error = match (code.as_str(), status) {
         ("revoked", _) | ("unauthorized", StatusCode::UNAUTHORIZED) => ClientError::Revoked,
+        ("inactive", _) => ClientError::Inactive,
         ("code_invalid", _) => ClientError::CodeInvalid,
         ("protocol_unsupported", _) => ClientError::Incompatible { detail },
-        (_, s) if s.is_server_error() || s == StatusCode::TOO_MANY_REQUESTS => {
+        (_, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => {
             ClientError::Unreachable { detail }
         }
+        (_, s) if s.is_server_error() => ClientError::Unreachable { detail },
         _ => ClientError::BadAnswer { detail },
     };
     (status, code, error)

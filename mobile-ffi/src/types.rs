@@ -70,6 +70,9 @@ pub enum ClientError {
     /// The server has withdrawn this device's access. Unsent work is kept.
     #[error("this device's access was withdrawn; unsent work is kept here")]
     Revoked,
+    /// This person no longer works with the organisation. Unsent work is kept.
+    #[error("you no longer work with this organisation; unsent work is kept here")]
+    Inactive,
     /// The enrolment code is unknown, used or too old.
     #[error("the enrolment code is not valid: ask for a new one")]
     CodeInvalid,

@@ -164,8 +164,7 @@ impl App {
         let made = self
             .store
             .write(move |tx| -> Result<_, StoreError> {
-                let next = "SELECT coalesce(max(org), 0) + 1 FROM organisation";
-                let org = tx.query_row(next, [], |row| row.get(0))?;
+                let org = log::next_org(tx)?;
                 let made = Organisation { org, id, name, seed, instance };
                 log::create(tx, &made, LogOrigin::from_bytes(origin), now)?;
                 let mut ledger = Ledger::open(tx, org)?;

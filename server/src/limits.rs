@@ -19,6 +19,8 @@ pub const JSON_BYTES_MAX: usize = 64 * 1024;
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
 /// Requests that are worked on at the same time; one more is told to come back.
 pub const REQUESTS_MAX: usize = 1_024;
+/// Uploads that are taken in at the same time. They may be slow for an hour, so syncs have room of their own.
+pub const UPLOADS_MAX: usize = 512;
 /// Open connections, idle ones and live pokes among them; one more waits.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Passwords that are hashed at the same time: each takes 19 MiB and a core.
@@ -45,8 +47,10 @@ pub struct Limits {
     pub sync: Rate<DeviceId>,
     /// Upload requests by device.
     pub upload: Rate<DeviceId>,
-    /// Room for requests.
+    /// Room for requests other than uploads.
     pub requests: Arc<Semaphore>,
+    /// Room for uploads.
+    pub uploads: Semaphore,
     /// Room for hashing passwords.
     pub hashing: Semaphore,
 }
@@ -60,6 +64,7 @@ impl Default for Limits {
             sync: Rate::new(50_000, 60),
             upload: Rate::new(20_000, 200),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            uploads: Semaphore::new(UPLOADS_MAX),
             hashing: Semaphore::new(HASHING_MAX),
         }
     }

@@ -180,7 +180,10 @@ async fn around(State(outer): State<Arc<Outer>>, mut request: Request, next: Nex
         if client.is_exposed() && !outer.config.insecure_lan && !always {
             return Err(tls_required());
         }
-        let _permit = match outer.app.limits.requests.try_acquire() {
+        let limits = &outer.app.limits;
+        let uploads = route.starts_with(api::UPLOADS);
+        let room = if uploads { &limits.uploads } else { &*limits.requests };
+        let _permit = match room.try_acquire() {
             Ok(permit) => Some(permit),
             Err(_) if always => None,
             Err(_) => return Err(busy()),

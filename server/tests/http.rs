@@ -883,6 +883,15 @@ async fn bad_messages_are_refused_by_name() {
     let packed = zstd::bulk::compress(&push, 3).unwrap();
     assert_eq!(sent(packed, "zstd").await.status(), StatusCode::OK);
     assert_problem!(served.sync("push", "no token", push.clone()).await, 401, "unauthorized");
+    let pull = served.http.post(format!("{}/api/v1/pull", served.url)).bearer_auth(&token);
+    let untyped = pull.try_clone().unwrap().body(served.pull()).send().await.unwrap();
+    assert_problem!(untyped, 415, "media_type_unsupported");
+    let pull = pull.header("content-type", MEDIA_TYPE).body(served.pull());
+    for (accepted, packed) in [("gzip, zstd", true), ("zstd;q=0.5", true), ("zstd;q=0", false)] {
+        let pull = pull.try_clone().unwrap().header("accept-encoding", accepted);
+        let answer = pull.send().await.unwrap();
+        assert_eq!(answer.headers().contains_key("content-encoding"), packed, "{accepted}");
+    }
 
     let long = "x".repeat(64 * 1024);
     let answer = served.post_json("/api/v1/enrol", json!({ "code": long })).await;

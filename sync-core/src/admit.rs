@@ -196,6 +196,9 @@ fn visit_audience(
         if planned != *outlet || document.id().visit() != Some(visit) {
             return Err(Refusal::WrongStart("the planned call is for another outlet or visit"));
         }
+    } else if document.id().visit().is_some_and(|visit| visit.is_derived()) {
+        // Else anybody could take the place of a planned call's visit before it is made.
+        return Err(Refusal::WrongStart("an unplanned visit needs an id of its own, of version 7"));
     }
     if field.outlet(*outlet).ok_or(Refusal::Unknown("outlet"))? != claimed {
         return Err(Refusal::WrongStart(

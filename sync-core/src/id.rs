@@ -37,6 +37,11 @@ macro_rules! uuid_ids {
                 Self(Uuid::new_v5(&Uuid::from_bytes(*space), name).into_bytes())
             }
 
+            /// Whether it has the form that [`Self::derived`] gives.
+            pub const fn is_derived(&self) -> bool {
+                self.0[6] >> 4 == 5
+            }
+
             /// The 16 bytes.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0

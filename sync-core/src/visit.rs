@@ -103,12 +103,15 @@ impl Start {
         Audience::Outlet { territory: self.territory, distributor: self.distributor }
     }
 
-    /// How a visit began: the first start of its document that is here.
+    /// How a visit began: the first start of its document, in the order of [`Visit::read`].
     pub fn of(document: &Document) -> Option<Self> {
-        document.changes().iter().find_map(|change| match change.entry() {
-            Ok(Entry::Recording(recording)) => Self::read(change.hash(), &recording),
+        let starts = document.changes().iter().filter_map(|change| match change.entry() {
+            Ok(Entry::Recording(recording)) => {
+                Some((change.start_op, Self::read(change.hash(), &recording)?))
+            }
             _ => None,
-        })
+        });
+        starts.min_by_key(|(start_op, start)| (*start_op, start.hash)).map(|(_, start)| start)
     }
 }
 

@@ -15,6 +15,9 @@ use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use crate::app::App;
 use crate::limits::{BODY_TIMEOUT, JSON_BYTES_MAX, REQUEST_TIMEOUT};
 
+/// Where uploads are, as a route.
+pub const UPLOADS: &str = "/api/v1/uploads";
+
 /// Everything under `/api/v1`.
 pub fn router() -> Router<Arc<App>> {
     let sync = Router::new()

@@ -38,9 +38,7 @@ pub async fn push(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    app.metrics.bytes(Way::In, body.len());
-    let bytes = inflate(&headers, body)?;
-    check_protocol(&bytes)?;
+    let bytes = message(&app, &headers, body)?;
     let (org, read) = (tenant.id, bytes.clone());
     // Naming thousands of changes takes a while: not on a thread that others wait for.
     let push = tokio::task::spawn_blocking(move || from_wire::<PushRequest>(org, &read));
@@ -67,9 +65,7 @@ pub async fn pull(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    app.metrics.bytes(Way::In, body.len());
-    let bytes = inflate(&headers, body)?;
-    check_protocol(&bytes)?;
+    let bytes = message(&app, &headers, body)?;
     let pull: PullRequest =
         from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
     let reply = app.pull(&tenant, sender, pull).await?;
@@ -114,6 +110,20 @@ impl Drop for OpenLine {
     }
 }
 
+/// The message in a body, of a type and a version that are spoken here.
+fn message(app: &App, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
+    app.metrics.bytes(Way::In, body.len());
+    if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != MEDIA_TYPE) {
+        let title = "The content type is not supported";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::new(status, "media_type_unsupported", title)
+            .detail(format!("send Content-Type: {MEDIA_TYPE}")));
+    }
+    let bytes = inflate(headers, body)?;
+    check_protocol(&bytes)?;
+    Ok(bytes)
+}
+
 fn check_protocol(bytes: &[u8]) -> Result<(), Problem> {
     match protocol_of(bytes) {
         Some(PROTOCOL) => Ok(()),
@@ -156,12 +166,8 @@ fn inflate_zstd(body: &[u8]) -> Result<Vec<u8>, Problem> {
 }
 
 fn answer(app: &App, headers: &HeaderMap, bytes: Vec<u8>) -> Response {
-    let accepts = headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(',').any(|e| e.trim().starts_with("zstd")));
     let mut encoded = None;
-    if accepts && bytes.len() >= COMPRESS_BYTES_MIN {
+    if accepts_zstd(headers) && bytes.len() >= COMPRESS_BYTES_MIN {
         encoded = zstd::bulk::compress(&bytes, COMPRESS_LEVEL).ok();
     }
     let compressed = encoded.is_some();
@@ -175,4 +181,14 @@ fn answer(app: &App, headers: &HeaderMap, bytes: Vec<u8>) -> Response {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
     }
     response
+}
+
+/// Whether `Accept-Encoding` names zstd with a weight above zero (RFC 9110, 12.5.3).
+fn accepts_zstd(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    named.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|q| q.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("zstd") && weight.is_some_and(|q| q > 0.0)
+    })
 }

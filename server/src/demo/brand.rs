@@ -58,6 +58,19 @@ pub struct Comments {
     pub thread: Vec<String>,
     /// Why a call was not possible.
     pub not_possible: Vec<Reason>,
+    /// Outlets that nobody has listed.
+    pub found: Vec<Found>,
+}
+
+/// An outlet that nobody has listed.
+#[derive(Deserialize)]
+pub struct Found {
+    /// The name over the door.
+    pub name: String,
+    /// Where, but for the town.
+    pub street: String,
+    /// What the finder says.
+    pub note: String,
 }
 
 /// Why a call was not possible.

@@ -74,6 +74,7 @@ pub(super) async fn work(
             dice: Dice::of(user),
             user,
             place,
+            first_day: false,
         };
         crew.spawn(someone.live(phones.join(user.to_string())));
     }
@@ -122,6 +123,7 @@ struct Someone {
     dice: Dice,
     user: UserId,
     place: usize,
+    first_day: bool,
 }
 
 impl Someone {
@@ -142,10 +144,11 @@ impl Someone {
     }
 
     /// A phone that is enrolled and has synced.
-    async fn phone(&self, folder: &Path) -> Result<Arc<Client>, String> {
+    async fn phone(&mut self, folder: &Path) -> Result<Arc<Client>, String> {
         let key = key(folder).map_err(|e| e.to_string())?;
         let phone = Client::open(folder.display().to_string(), key).map_err(|e| e.to_string())?;
         if phone.enrolment().map_err(|e| e.to_string())?.is_none() {
+            self.first_day = true;
             let code = people::code_for(&self.app, &self.tenant, self.user)
                 .await
                 .map_err(|problem| problem.sentence())?;
@@ -169,6 +172,9 @@ impl Someone {
         open.sort_by_key(|call| call.colleagues.is_empty());
         for (done, call) in open.iter().enumerate() {
             self.visit(phone, call).await?;
+            if std::mem::take(&mut self.first_day) {
+                self.find(phone, call)?;
+            }
             // The network comes back after one, two or three visits.
             if (done + self.place).is_multiple_of(3) || self.dice.percent(30) {
                 self.sync(phone).await;
@@ -177,6 +183,14 @@ impl Someone {
         self.sync(phone).await;
         self.answer(phone).await?;
         self.unplanned(phone).await
+    }
+
+    /// On the way from the first call some see an outlet that is not on the list.
+    fn find(&self, phone: &Client, call: &Call) -> Result<(), ClientError> {
+        let Some(found) = self.brand.comments.found.get(self.place) else { return Ok(()) };
+        let address = format!("{}, {}", found.street, call.outlet.town);
+        let (name, note) = (found.name.clone(), Some(found.note.clone()));
+        phone.report_outlet(name, address, call.outlet.id.clone(), note, Vec::new()).map(drop)
     }
 
     async fn sync(&mut self, phone: &Arc<Client>) {

@@ -62,6 +62,12 @@ pub fn organisations(connection: &Connection) -> Result<Vec<Organisation>, Store
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The local number of the next organisation.
+pub fn next_org(tx: &Transaction<'_>) -> Result<Org, StoreError> {
+    let next = "SELECT coalesce(max(org), 0) + 1 FROM organisation";
+    Ok(tx.query_row(next, [], |row| row.get(0))?)
+}
+
 /// Makes an organisation and the first leaf of its log.
 pub fn create(
     tx: &Transaction<'_>,

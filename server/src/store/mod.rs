@@ -145,7 +145,9 @@ impl Store {
         let (reply, done) = oneshot::channel::<Result<T, E>>();
         let job: Job = Box::new(move |tx| {
             tx.execute_batch("SAVEPOINT job")?;
-            let result = job(tx);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(tx)));
+            let panicked = |_| Err(StoreError::Failed("a write panicked".into()).into());
+            let result = result.unwrap_or_else(panicked);
             let undo = if result.is_ok() { "" } else { "ROLLBACK TO job;" };
             if !tx.is_autocommit() {
                 tx.execute_batch(&format!("{undo} RELEASE job"))?;
@@ -252,17 +254,10 @@ fn run_batch(connection: &mut Connection, jobs: Vec<Job>) {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in jobs {
             // A job whose savepoint itself fails has dropped its reply: its caller hears `Closed`.
-            let finish = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&tx)));
-            match finish {
-                Ok(Ok(finish)) => {
-                    finishes.push(finish);
-                    // On a full disk SQLite gives up the whole transaction, not the statement alone.
-                    if tx.is_autocommit() {
-                        return Err(StoreError::Full);
-                    }
-                }
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(StoreError::Failed("a write panicked".into())),
+            finishes.push(job(&tx)?);
+            // On a full disk SQLite gives up the whole transaction, not the statement alone.
+            if tx.is_autocommit() {
+                return Err(StoreError::Full);
             }
         }
         tx.commit().map_err(StoreError::from)
@@ -287,11 +282,14 @@ mod tests {
         let insert = |n: i64, fail: bool| {
             store.write(move |tx| {
                 tx.execute("INSERT INTO kpi_day VALUES (1, ?1, x'00', x'00', 'k', 1, 1)", [n])?;
+                assert!(n < 4, "asked to panic");
                 if fail { Err(StoreError::Failed("asked to".into())) } else { Ok(()) }
             })
         };
-        let (a, b, c) = tokio::join!(insert(1, false), insert(2, true), insert(3, false));
+        let (a, b, c, d) =
+            tokio::join!(insert(1, false), insert(2, true), insert(3, false), insert(4, false));
         assert!(a.is_ok() && b.is_err() && c.is_ok());
+        assert!(matches!(d, Err(StoreError::Failed(why)) if why.contains("panicked")));
         let days = store.read(|c| {
             let mut query = c.prepare("SELECT day FROM kpi_day ORDER BY day")?;
             let days = query.query_map([], |row| row.get::<_, i64>(0))?;
@@ -300,7 +298,7 @@ mod tests {
         assert_eq!(days.await.unwrap(), [1, 3]);
         assert!(matches!(Store::open(&folder), Err(StoreError::InUse)));
         store.close();
-        assert!(matches!(insert(4, false).await, Err(StoreError::Closed)));
+        assert!(matches!(insert(3, false).await, Err(StoreError::Closed)));
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -405,6 +405,8 @@ fn outside_the_scope() {
     forge.expect_entry("wrong_start", RITA, fresh(6), &rita(start(1, Some(4), 1, 1)));
     let call = DocId::from(VisitId::of_call(ORG, brand::call(4)));
     forge.expect_entry("wrong_start", RITA, call, &rita(start(2, Some(4), 1, 2)));
+    // Without its call, so that nobody else can begin it as planned.
+    forge.expect_entry("wrong_start", RITA, call, &rita(start(1, None, 1, 1)));
     // A visit that has begun elsewhere.
     forge.expect_entry("wrong_start", RITA, shared(), &rita(start(2, Some(0), 1, 2)));
     // An outlet's report from elsewhere.

@@ -137,7 +137,10 @@ impl Sender {
 
     /// One standard audit as a group to push.
     fn audit(&self, visit: u32, dice: &mut Dice) -> Result<Group, Failure> {
-        let id: DocId = VisitId::derived(self.actor.as_bytes(), &visit.to_be_bytes()).into();
+        let mut entropy = [0; 10];
+        entropy[..6].copy_from_slice(&self.actor.as_bytes()[..6]);
+        entropy[6..].copy_from_slice(&visit.to_be_bytes());
+        let id: DocId = VisitId::fresh(u64::from(visit), entropy).into();
         let mut document = Document::new(audit::org(), id);
         let by = self.user;
         let mut minute = u64::from(visit) * 600_000;
