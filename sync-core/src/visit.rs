@@ -105,13 +105,16 @@ impl Start {
 
     /// How a visit began: the first start of its document, in the order of [`Visit::read`].
     pub fn of(document: &Document) -> Option<Self> {
-        let starts = document.changes().iter().filter_map(|change| match change.entry() {
-            Ok(Entry::Recording(recording)) => {
-                Some((change.start_op, Self::read(change.hash(), &recording)?))
-            }
+        let place = |start: &Self| document.change(start.hash).map(|c| (c.start_op, start.hash));
+        Self::all(document).min_by_key(place)
+    }
+
+    /// How each of its people began a visit. They say the same, but where its outlet has moved meanwhile.
+    pub fn all(document: &Document) -> impl Iterator<Item = Self> + '_ {
+        document.changes().iter().filter_map(|change| match change.entry() {
+            Ok(Entry::Recording(recording)) => Self::read(change.hash(), &recording),
             _ => None,
-        });
-        starts.min_by_key(|(start_op, start)| (*start_op, start.hash)).map(|(_, start)| start)
+        })
     }
 }
 
