@@ -1,5 +1,5 @@
-"""Computes the golden bytes of fixtures/ from docs/protocol.md alone: a second implementation, as small as it
-goes. `python3 check.py FIXTURES`; needs Python 3.8 and nothing else. Section numbers are those of the document."""
+"""Computes the golden bytes of fixtures/ from docs/protocol.md alone, with the second implementation beside it.
+`python3 check.py FIXTURES`; needs Python 3.9 and nothing else."""
 
 import json
 import pathlib

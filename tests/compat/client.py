@@ -339,14 +339,13 @@ class Client:
         self.save()
 
     def _merge(self, document, changes):
-        actor = self.actor()
         for hash, change in changes.items():
             try:
                 document.insert(change)
                 document.pending.discard(hash)
             except Misfit as misfit:
-                if change.actor == actor and misfit.code == "forked":
-                    document.refused = ["forked", "the server has other work of this device"]
+                if misfit.code == "forked":
+                    document.refused = ["forked", "the server has other work of one of its actors"]
                 elif not document.refused:
                     raise Malformed(f"a change that does not fit: {misfit.code}")
         if not document.pending:

@@ -8,6 +8,9 @@ Recording = namedtuple("Recording", "hash by act observations supersedes photos"
 
 START, OBSERVE, NOT_POSSIBLE, WITHDRAW, ABANDON = range(5)
 NO_VALUE = 8
+# Lengths of the known kinds.
+SUBJECTS = {0: [3], 1: [2], 2: [2], 3: [2], 4: [1]}
+VALUES = {0: [3, 4], 1: [3], 2: [2, 3], 3: [2], 4: [2], 5: [2], 6: [2], 7: [2], 8: [1]}
 
 
 class Misfit(Exception):
@@ -76,6 +79,11 @@ class Document:
         return self
 
 
+def said(array, known):
+    """A subject's or value's bytes, to be compared: as it came if its kind or length is not known."""
+    return encode(list(array)) if len(array) in known.get(array[0], []) else array.raw
+
+
 def _recording(hash, entry):
     """None if it does not read."""
     act = entry[3]
@@ -86,7 +94,8 @@ def _recording(hash, entry):
         checks = [check for check, count in zip(runs[::2], runs[1::2]) for _ in range(count)]
         if not len(checks) == len(subjects) == len(values):
             return None
-        observations = [((check, s.raw), v.raw) for check, s, v in zip(checks, subjects, values)]
+        subjects, values = [said(s, SUBJECTS) for s in subjects], [said(v, VALUES) for v in values]
+        observations = [((check, subject), value) for check, subject, value in zip(checks, subjects, values)]
         photos, supersedes = body[4], body[5]
     elif act[0] == NOT_POSSIBLE:
         photos = act[3]

@@ -2,7 +2,7 @@
 //!
 //! `fixtures/documents` and `fixtures/wire` are compared byte for byte. `ENDCAP_BLESS=1` writes them anew:
 //! before the first release a change of the protocol, after it a mistake. `check.py`, beside this file,
-//! computes the same bytes from docs/protocol.md without any Rust.
+//! computes the same bytes from docs/protocol.md without any Rust; `client.py` syncs by it.
 
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be read fails the test")]
 
