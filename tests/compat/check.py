@@ -5,7 +5,7 @@ import json
 import pathlib
 import sys
 
-from ed25519 import verifies
+from ed25519 import sign, verifies
 from formats import *
 
 
@@ -59,6 +59,7 @@ def main(fixtures):
         keys[fingerprint(key)] = key
         message = seal_message(hexed(case["organisation"]), document["kind"], hexed(document["id"]), hexed(case["head"]))
         same("the length of what a seal signs", len(message), 80)
+        same("a seal as it is made", sign(hexed(case["seed"]), message), hexed(case["signature"]))
         same("a seal", verifies(key, message, hexed(case["signature"])), True)
         same("a forged seal", verifies(key, message[:-1] + b"x", hexed(case["signature"])), False)
         count["seals"] += 1

@@ -1,5 +1,5 @@
-"""A client of the Endcap protocol, written from docs/protocol.md alone: enrols, captures visits without a
-network, syncs. Python 3.9 and nothing else. Section numbers are those of the document."""
+"""A client of docs/protocol.md that shares no code with the others: enrols, captures visits without a network,
+syncs. Python 3.9 and nothing else. Section numbers are those of the document."""
 
 import base64
 import hashlib
@@ -193,10 +193,12 @@ class Client:
         """Begins a planned call, or goes on with it."""
         call = self.record_of(CALL, id)
         visit = call_visit(self.own["organisation"], id)
-        if not self.visit_document(visit).changes:
+        read = self.visit(visit)
+        if read.status == "abandoned" or not read.started(self.own["user"]):
             outlet = self.record_of(OUTLET, call[1])
+            audience = read.start.act[3:5] if read.start else [outlet[3], outlet[4]]
             template = [call[4], self.record_of(TEMPLATE, call[4])[1]]
-            self._record(visit, [START, call[1], id, outlet[3], outlet[4], template])
+            self._record(visit, [START, call[1], id, *audience, template])
         return visit
 
     def note(self, text):

@@ -133,6 +133,10 @@ class Visit:
     def _by(self, person, hashes):
         return {hash for hash in hashes if hash in self.recordings and self.recordings[hash].by == person}
 
+    def started(self, person):
+        own = self._by(person, set(self.recordings) - self.withdrawn)
+        return any(self.recordings[hash].act[0] == START for hash in own)
+
     def _withdrawn(self):
         withdrawn = set()
         for hash, recording in self.recordings.items():

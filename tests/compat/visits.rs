@@ -1,5 +1,5 @@
-//! A client that knows no Rust, against the real server and beside the real library: `client.py` was written
-//! from docs/protocol.md alone, and `phone.py` lets this test tell it what to do.
+//! A client without any Rust, against the real server and beside the real library: `client.py` follows
+//! docs/protocol.md, and `phone.py` lets this test tell it what to do.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -258,7 +258,7 @@ fn same_document(server: &Document, client: &Json) {
 }
 
 #[test]
-fn a_client_that_was_written_from_the_document_syncs_visits() {
+fn a_client_that_shares_no_code_syncs_visits() {
     let Some(python) = python() else { return };
     let folder = Folder::new();
     let office = Office::open(&folder.0);
