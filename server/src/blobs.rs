@@ -2,7 +2,7 @@
 //!
 //! Every path is built from typed names; none comes from outside.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -114,12 +114,16 @@ impl Blobs {
     }
 
     fn path(&self, org: OrgId, hash: BlobHash, rendition: Rendition) -> PathBuf {
-        let hex = hash.to_string();
-        let dir = self.root.folder.join(org.to_string()).join(&hex[..2]);
-        match rendition {
-            Rendition::Original => dir.join(hex),
-            Rendition::Thumbnail => dir.join(hex + ".thumb.jpg"),
-        }
+        path(&self.root.folder, org, hash, rendition)
+    }
+}
+
+fn path(folder: &Path, org: OrgId, hash: BlobHash, rendition: Rendition) -> PathBuf {
+    let hex = hash.to_string();
+    let dir = folder.join(org.to_string()).join(&hex[..2]);
+    match rendition {
+        Rendition::Original => dir.join(hex),
+        Rendition::Thumbnail => dir.join(hex + ".thumb.jpg"),
     }
 }
 
@@ -132,6 +136,93 @@ impl Root {
             dir.ancestors().skip(1).take(2).try_for_each(sync_dir)?;
         }
         Ok(dir)
+    }
+}
+
+/// The whole photos of a folder for who is not its server: a backup's, or those that a server is adding to.
+pub struct Album {
+    folder: PathBuf,
+    /// Folders that are to be brought to the disk.
+    touched: BTreeSet<PathBuf>,
+}
+
+/// What is wrong with a photo that should be here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// There is no file.
+    #[error("its file is missing")]
+    Missing,
+    /// The file is not the photo.
+    #[error("its file has other content")]
+    OtherContent,
+    /// The photo is here, and its small picture is not.
+    #[error("its thumbnail is missing")]
+    NoThumbnail,
+}
+
+impl Album {
+    /// The photos in a folder, which may be absent.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder, touched: BTreeSet::new() }
+    }
+
+    /// What is wrong with a photo, if anything is.
+    pub fn flaw(&self, org: OrgId, hash: BlobHash) -> Result<Option<Flaw>, StoreError> {
+        let Some(bytes) = present(fs::read(path(&self.folder, org, hash, Rendition::Original)))?
+        else {
+            return Ok(Some(Flaw::Missing));
+        };
+        if BlobHash::of(&bytes) != hash {
+            return Ok(Some(Flaw::OtherContent));
+        }
+        let thumbnail = path(&self.folder, org, hash, Rendition::Thumbnail).try_exists()?;
+        Ok((!thumbnail).then_some(Flaw::NoThumbnail))
+    }
+
+    /// Clears what a copy that did not end left half-written.
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        present(fs::remove_dir_all(self.folder.join(UNFINISHED)))?;
+        Ok(fs::create_dir_all(self.folder.join(UNFINISHED))?)
+    }
+
+    /// Takes a photo over from another album, unless it is here or is not whole there. With `anew` what is here
+    /// is replaced. It is safe after [`Album::settle`].
+    pub fn take(
+        &mut self,
+        from: &Self,
+        org: OrgId,
+        hash: BlobHash,
+        anew: bool,
+    ) -> Result<(), StoreError> {
+        for rendition in [Rendition::Thumbnail, Rendition::Original] {
+            let to = path(&self.folder, org, hash, rendition);
+            self.touched.insert(parent(&to).to_owned());
+            if !anew && to.try_exists()? {
+                continue;
+            }
+            let read = present(fs::read(path(&from.folder, org, hash, rendition)))?;
+            let whole =
+                |bytes: &Vec<u8>| rendition == Rendition::Thumbnail || BlobHash::of(bytes) == hash;
+            let Some(bytes) = read.filter(whole) else { continue };
+            let unfinished = self.folder.join(UNFINISHED).join(hash.to_string());
+            let mut file = File::create(&unfinished)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::create_dir_all(parent(&to))?;
+            fs::rename(&unfinished, &to)?;
+        }
+        Ok(())
+    }
+
+    /// Brings to the disk that what was taken, now or before, is here.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        let mut dirs = BTreeSet::from([self.folder.clone(), parent(&self.folder).to_owned()]);
+        for dir in std::mem::take(&mut self.touched) {
+            dirs.insert(parent(&dir).to_owned());
+            dirs.insert(dir);
+        }
+        dirs.iter().try_for_each(|dir| present(sync_dir(dir)).map(drop))?;
+        Ok(())
     }
 }
 
@@ -314,7 +405,8 @@ fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
+    let parent = path.parent().unwrap_or(path);
+    if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {
@@ -322,6 +414,7 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     sync_dir(parent(dir))
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+/// Brings to the disk which files a folder has.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -5,7 +5,9 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod backup;
 pub mod blobs;
+pub mod check;
 pub mod config;
 pub mod console;
 pub mod demo;

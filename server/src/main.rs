@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use server::app::App;
+use server::backup::{self, BackupError};
+use server::check::{Report, Stage};
 use server::config::{Network, ServeConfig};
 use server::init::{Init, init};
 use server::serve::serve;
@@ -28,8 +30,41 @@ enum Command {
     Init(InitArgs),
     /// Run the server.
     Serve(ServeArgs),
+    /// Write a backup, whether the server runs or not. Into an older backup's folder only new photos are copied.
+    Backup(BackupArgs),
+    /// Make a data folder from a backup. Phones notice, and bring back what they hold and it does not.
+    Restore(RestoreArgs),
+    /// Check every hash, signature, figure and photo of a data folder, served or not, or of a backup.
+    Check(CheckArgs),
     /// Run the server with a made-up brand whose people are at work.
     Demo(DemoArgs),
+}
+
+#[derive(Args)]
+struct BackupArgs {
+    /// The data folder
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Where the backup goes: a folder that is absent, empty, or holds an older backup
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+}
+
+#[derive(Args)]
+struct RestoreArgs {
+    /// The backup
+    #[arg(long, value_name = "FOLDER")]
+    from: PathBuf,
+    /// The data folder, which must be absent or empty
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// The data folder, or a backup
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
 }
 
 #[derive(Args)]
@@ -86,6 +121,9 @@ struct DemoArgs {
     listen: SocketAddr,
 }
 
+/// Most damages that are listed.
+const DAMAGE_SHOWN_MAX: usize = 100;
+
 /// Why the program ends, in words for who runs it.
 enum Failure {
     /// The command line asks for something that cannot be.
@@ -99,6 +137,9 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Init(args) => run_init(args).await,
         Command::Serve(args) => run_serve(args).await,
+        Command::Backup(args) => run_backup(&args),
+        Command::Restore(args) => run_restore(&args),
+        Command::Check(args) => run_check(&args),
         Command::Demo(args) => run_demo(args).await,
     };
     let (message, code) = match done {
@@ -171,6 +212,98 @@ async fn run_serve(args: ServeArgs) -> Result<(), Failure> {
         println!("There is no organisation yet: stop this and run `endcap init`.");
     }
     serve(app, config, listener, shutdown).await.map_err(failed)
+}
+
+fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
+    let report = backup::backup(&args.data, &args.to, &mut show_progress()).map_err(not_done)?;
+    println!("Backed up to {}, and read back:", args.to.display());
+    summarise(&report);
+    if report.is_clean() {
+        return Ok(());
+    }
+    list(&report);
+    Err(Failure::Failed(format!(
+        "the backup is made, but these photos are damaged in {} too: their phones may still have them",
+        args.data.display()
+    )))
+}
+
+fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
+    let report = backup::restore(&args.from, &args.data, &mut show_progress()).map_err(not_done)?;
+    println!("Restored into {}, and read back:", args.data.display());
+    summarise(&report);
+    if !report.is_clean() {
+        println!("Photos that the backup has lost; they are awaited from phones again:");
+        list(&report);
+    }
+    println!(
+        "Every log goes on as a new life of the old one. Phones notice at their next sync, and push back what\n\
+         was written after the backup, also each other's work; photos are sent again."
+    );
+    println!("Next: endcap serve --data {}", args.data.display());
+    println!(
+        "      Before phones reach it, do again what was done in the console since the backup: phones that"
+    );
+    println!(
+        "      were revoked, people who left, passwords. Phones that were enrolled since need a new code."
+    );
+    Ok(())
+}
+
+fn run_check(args: &CheckArgs) -> Result<(), Failure> {
+    let report = backup::check(&args.data, &mut show_progress()).map_err(not_done)?;
+    summarise(&report);
+    if report.is_clean() {
+        println!("All is as it was written.");
+        return Ok(());
+    }
+    list(&report);
+    Err(Failure::Failed(format!("{} is damaged", args.data.display())))
+}
+
+fn not_done(error: BackupError) -> Failure {
+    if let BackupError::Damaged(_, report) = &error {
+        list(report);
+    }
+    Failure::Failed(error.to_string())
+}
+
+fn summarise(report: &Report) {
+    for organisation in &report.organisations {
+        println!("  {}: {} lines of log", organisation.name, organisation.lines);
+    }
+    println!("  {} photos, {} bytes", report.photos, report.photo_bytes);
+}
+
+/// What is wrong, one a line, on standard error.
+fn list(report: &Report) {
+    for damage in report.damage.iter().take(DAMAGE_SHOWN_MAX) {
+        eprintln!("  {damage}");
+    }
+    if let Some(more @ 1..) = report.damage.len().checked_sub(DAMAGE_SHOWN_MAX) {
+        eprintln!("  and {more} more");
+    }
+}
+
+/// On a terminal: one line that says how far it is.
+fn show_progress() -> impl FnMut(Stage, u64, u64) {
+    let terminal = io::stderr().is_terminal();
+    let mut shown = None;
+    move |stage, done, total| {
+        let percent = done * 100 / total.max(1);
+        if !terminal || shown == Some((stage, percent)) {
+            return;
+        }
+        shown = Some((stage, percent));
+        let what = match stage {
+            Stage::Copying => "copying the database",
+            Stage::Photos => "copying photos",
+            Stage::Lines => "checking the log",
+            Stage::Reading => "checking photos",
+        };
+        let end = if done == total { "\n" } else { "" };
+        eprint!("\r{what}: {percent} %{end}");
+    }
 }
 
 async fn run_demo(args: DemoArgs) -> Result<(), Failure> {

@@ -172,6 +172,11 @@ pub fn close_sessions(
     Ok(())
 }
 
+/// Ends every session and voids every enrolment code.
+pub fn close_everything(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    Ok(tx.execute_batch("DELETE FROM session; DELETE FROM enrolment")?)
+}
+
 /// A one-time code that enrols a device.
 #[derive(Debug, Clone)]
 pub struct Enrolment {

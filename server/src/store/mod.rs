@@ -5,6 +5,7 @@
 //! one commit, and a job that fails undoes itself alone.
 
 pub mod accounts;
+pub mod archive;
 pub mod figures;
 pub mod log;
 pub mod pages;
@@ -28,7 +29,7 @@ pub enum StoreError {
     #[error("the disk is full")]
     Full,
     /// Another process has the folder open.
-    #[error("another endcap process uses this data folder")]
+    #[error("another endcap process uses this folder")]
     InUse,
     /// A newer program wrote this folder.
     #[error("the data folder has schema {found}; this program knows {known}")]
@@ -38,6 +39,20 @@ pub enum StoreError {
         /// Of this program.
         known: i64,
     },
+    /// An older program wrote this folder.
+    #[error(
+        "the data folder has schema {found}; this program knows {known}: run `endcap serve` of this \
+         program on it once, or use the program that wrote it"
+    )]
+    TooOld {
+        /// In the folder.
+        found: i64,
+        /// Of this program.
+        known: i64,
+    },
+    /// What is in the folder is not what may be served.
+    #[error("{0}")]
+    NotForServing(&'static str),
     /// What is stored does not read as what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
@@ -77,6 +92,12 @@ impl From<std::io::Error> for StoreError {
 
 /// Each script takes the schema from its place in this list to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_first.sql")];
+/// The database of a data folder.
+pub const DATABASE: &str = "endcap.db";
+/// The database of a backup: so named that nobody serves it as it is.
+pub const BACKUP: &str = "backup.db";
+/// The database of a data folder that is being restored.
+pub const RESTORING: &str = "endcap.db.restoring";
 const READERS: usize = 4;
 /// Most jobs that share one commit.
 const BATCH_MAX: usize = 256;
@@ -103,9 +124,9 @@ impl Store {
     /// Opens `endcap.db` in a folder, made if it is absent, and brings its schema up to date.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         std::fs::create_dir_all(folder)?;
-        let lock = File::create(folder.join("lock"))?;
-        lock.try_lock().map_err(|_| StoreError::InUse)?;
-        let path = folder.join("endcap.db");
+        let lock = lock(folder)?;
+        may_be_served(folder)?;
+        let path = folder.join(DATABASE);
         let mut writer = Connection::open(&path)?;
         configure(&writer)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
@@ -212,6 +233,25 @@ impl Store {
             let _ = writer.join();
         }
     }
+}
+
+/// Keeps other processes out of a folder for as long as the file is open.
+pub fn lock(folder: &Path) -> Result<File, StoreError> {
+    let lock = File::create(folder.join("lock"))?;
+    lock.try_lock().map_err(|_| StoreError::InUse)?;
+    Ok(lock)
+}
+
+fn may_be_served(folder: &Path) -> Result<(), StoreError> {
+    if folder.join(RESTORING).try_exists()? {
+        let why = "a restore into it did not end: remove the folder and run `endcap restore` again";
+        return Err(StoreError::NotForServing(why));
+    }
+    if folder.join(BACKUP).try_exists()? {
+        let why = "it is a backup: run `endcap restore` and serve the folder that this makes";
+        return Err(StoreError::NotForServing(why));
+    }
+    Ok(())
 }
 
 fn configure(connection: &Connection) -> Result<(), StoreError> {

@@ -1,0 +1,437 @@
+//! Is a data folder, or a backup, what it was when it was written? Every hash, signature and figure anew.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use sync_core::cbor::from_cbor;
+use sync_core::document::{Change, Document, Parts};
+use sync_core::evidence::{Frontier, Keypair, Leaf, Seal};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId};
+use sync_core::kpi::{Counts, per_visit};
+use sync_core::model::capture::CaptureTime;
+use sync_core::model::catalogue::RecordKey;
+use sync_core::projection::Facts;
+use sync_core::visit::Visit;
+use sync_core::wire::{Group, Keys};
+
+use crate::blobs::{Album, Flaw};
+use crate::ingest::server_device;
+use crate::store::StoreError;
+use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace, Line, Says};
+use crate::store::log::{Org, Organisation};
+use crate::world::World;
+
+/// What was looked at, and what is wrong.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The organisations.
+    pub organisations: Vec<Checked>,
+    /// How many photos are here.
+    pub photos: u64,
+    /// How many bytes they have.
+    pub photo_bytes: u64,
+    /// What is wrong.
+    pub damage: Vec<Damage>,
+}
+
+/// An organisation that was looked at.
+#[derive(Debug)]
+pub struct Checked {
+    /// What people call it.
+    pub name: String,
+    /// How many lines its log has.
+    pub lines: u64,
+}
+
+/// Something that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// SQLite cannot read its own file.
+    #[error("the database: {0}")]
+    Database(String),
+    /// One of an organisation's parts.
+    #[error("{organisation}, {place}: {what}")]
+    Part {
+        /// Of which organisation.
+        organisation: String,
+        /// Where.
+        place: Place,
+        /// What is wrong there.
+        what: String,
+    },
+    /// A photo.
+    #[error("{organisation}, photo {hash}: {flaw}")]
+    Photo {
+        /// Of which organisation.
+        organisation: String,
+        /// Its local number.
+        org: Org,
+        /// Its name.
+        id: OrgId,
+        /// Which.
+        hash: BlobHash,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+}
+
+/// Where in an organisation something is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A line of its log.
+    Line(u64),
+    /// A document.
+    Document(DocId),
+    /// The words of a comment or an answer.
+    Note(BlobHash),
+    /// What is kept once for the organisation.
+    Whole,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(sequence) => write!(f, "line {sequence} of the log"),
+            Self::Document(document) => write!(f, "{document}"),
+            Self::Note(digest) => write!(f, "note {digest}"),
+            Self::Whole => f.write_str("as a whole"),
+        }
+    }
+}
+
+/// What takes its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The database's file is copied.
+    Copying,
+    /// Lines of the log are checked.
+    Lines,
+    /// Photos are copied.
+    Photos,
+    /// Photos are read back.
+    Reading,
+}
+
+/// Hears how far a stage is: so many of so many.
+pub type Progress<'a> = &'a mut dyn FnMut(Stage, u64, u64);
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.damage.is_empty()
+    }
+
+    /// What is wrong besides photos.
+    pub fn torn(&self) -> bool {
+        self.damage.iter().any(|damage| !matches!(damage, Damage::Photo { .. }))
+    }
+
+    /// The photos whose files are not them.
+    pub fn lost_photos(&self) -> Vec<(Org, OrgId, BlobHash)> {
+        let lost = self.damage.iter().filter_map(|damage| match damage {
+            Damage::Photo { flaw: Flaw::NoThumbnail, .. } => None,
+            Damage::Photo { org, id, hash, .. } => Some((*org, *id, *hash)),
+            _ => None,
+        });
+        lost.collect()
+    }
+}
+
+/// Checks a database and the photos that it says are here.
+pub fn check(
+    archive: &Archive,
+    album: &Album,
+    progress: Progress<'_>,
+) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    match check_all(archive, album, progress, &mut report) {
+        // It does not even read: that is what was asked.
+        Err(StoreError::Damaged(what) | StoreError::Failed(what)) => {
+            report.damage.push(Damage::Database(what));
+        }
+        done => done?,
+    }
+    Ok(report)
+}
+
+fn check_all(
+    archive: &Archive,
+    album: &Album,
+    progress: Progress<'_>,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let torn = archive.integrity()?;
+    if !torn.is_empty() {
+        report.damage.extend(torn.into_iter().map(Damage::Database));
+        return Ok(());
+    }
+    let mut seen = 0;
+    let (total, organisations) = (archive.size()?, archive.organisations()?);
+    for made in &organisations {
+        let mut step = || {
+            seen += 1;
+            progress(Stage::Lines, seen, 2 * total); // once as a line, once in its document
+        };
+        let mut inspection = Inspection { archive, made, damage: &mut report.damage };
+        let lines = inspection.log(&mut step)?;
+        inspection.notes()?;
+        report.organisations.push(Checked { name: made.name.clone(), lines });
+        if let Some(world) = inspection.world() {
+            inspection.documents(&world, &mut step)?;
+        }
+    }
+    let mut photos = Vec::new();
+    for made in &organisations {
+        photos.extend(archive.photos(made.org)?.into_iter().map(|photo| (made, photo)));
+    }
+    for (done, (made, (hash, bytes))) in (1..).zip(&photos) {
+        if let Some(flaw) = album.flaw(made.id, *hash)? {
+            let organisation = made.name.clone();
+            let (org, id, hash) = (made.org, made.id, *hash);
+            report.damage.push(Damage::Photo { organisation, org, id, hash, flaw });
+        }
+        report.photos += 1;
+        report.photo_bytes += bytes;
+        progress(Stage::Reading, done, photos.len() as u64);
+    }
+    Ok(())
+}
+
+/// One organisation under the eye.
+struct Inspection<'a> {
+    archive: &'a Archive,
+    made: &'a Organisation,
+    damage: &'a mut Vec<Damage>,
+}
+
+impl Inspection<'_> {
+    fn found(&mut self, place: Place, what: impl Into<String>) {
+        let organisation = self.made.name.clone();
+        self.damage.push(Damage::Part { organisation, place, what: what.into() });
+    }
+
+    /// Every line against what it stands for, and the tree over them.
+    fn log(&mut self, step: &mut impl FnMut()) -> Result<u64, StoreError> {
+        let org = self.made.org;
+        let standing = self.archive.standing(org)?;
+        let mut frontier = Frontier::default();
+        let (mut wrong, mut split) = (Vec::new(), None);
+        let (mut records, mut life, mut closed) = (0, Vec::new(), false);
+        self.archive.lines(org, |line| {
+            step();
+            let at = frontier.size();
+            if line.sequence != at {
+                wrong.push((line.sequence, "a line before it is missing"));
+            }
+            if leaf(&line, &frontier).is_none_or(|leaf| leaf.0[..] != line.leaf[..]) {
+                wrong.push((line.sequence, "what it stands for is not what its leaf says"));
+            }
+            frontier.push(line.leaf.as_slice().try_into().map_or(LogHash([0; 32]), LogHash));
+            closed = line.root.is_some();
+            // From the first root that differs on all do.
+            if line.root.is_some_and(|root| root[..] != frontier.root().0[..]) && split.is_none() {
+                split = Some(line.sequence);
+            }
+            match line.says {
+                Says::Origin(origin) => life = origin,
+                Says::Record { .. } => records += 1,
+                _ => {}
+            }
+        })?;
+        for (sequence, what) in wrong {
+            self.found(Place::Line(sequence), what);
+        }
+        if let Some(sequence) = split {
+            self.found(Place::Line(sequence), "the root over the log up to here is another");
+        }
+        if !closed {
+            self.found(Place::Whole, "the log does not end with a root: its newest lines are gone");
+        }
+        if from_cbor::<Frontier>(&standing.frontier).ok().as_ref() != Some(&frontier) {
+            self.found(Place::Whole, "the log does not end where its frontier says");
+        }
+        if standing.origin != life {
+            self.found(Place::Whole, "the log's newest life is not the one that it is said to be");
+        }
+        if standing.records != records {
+            self.found(Place::Whole, "there are records that no line of the log stands for");
+        }
+        if standing.photos_astray > 0 {
+            self.found(
+                Place::Whole,
+                "photos are noted as here that are not, or as not here that are",
+            );
+        }
+        Ok(frontier.size())
+    }
+
+    fn notes(&mut self) -> Result<(), StoreError> {
+        let mut wrong = Vec::new();
+        self.archive.notes(self.made.org, |digest, note| {
+            if note.digest() != digest {
+                wrong.push(digest);
+            }
+        })?;
+        for digest in wrong {
+            self.found(Place::Note(digest), "its words are others");
+        }
+        Ok(())
+    }
+
+    /// The catalogue; `None` if it does not read. Which of its records it is, the log has said.
+    fn world(&mut self) -> Option<World> {
+        let mut world = World::default();
+        let read = self.archive.records(self.made.org, |record, at| world.insert(record, at));
+        if let Err(error) = read {
+            self.found(Place::Whole, format!("its records do not read: {error}"));
+            return None;
+        }
+        let key = Keypair::from_seed(&self.made.seed).public();
+        if world.devices.get(&server_device(self.made.id)).is_none_or(|device| device.key != key) {
+            self.found(Place::Whole, "the server's key is not the one that its device has");
+        }
+        Some(world)
+    }
+
+    fn documents(&mut self, world: &World, step: &mut impl FnMut()) -> Result<(), StoreError> {
+        let mut keys = Keys::default();
+        world.devices.values().for_each(|device| keys.insert(&device.key));
+        let mut figures: BTreeMap<FigurePlace, Counts> = BTreeMap::new();
+        let mut visits = 0;
+        for name in self.archive.documents(self.made.org)? {
+            let rows = self.archive.changes(self.made.org, &name)?;
+            rows.iter().for_each(|_| step());
+            let Some(id) = DocId::from_bytes(&name) else { continue }; // its lines were named
+            let Some(document) = self.document(id, &rows, &keys) else { continue };
+            let Some(visit) = id.visit() else { continue };
+            let derived = self.archive.derived(self.made.org, visit.as_bytes())?;
+            visits += u64::from(derived.is_some());
+            self.visit(&document, &rows, derived, &mut figures);
+        }
+        if self.archive.standing(self.made.org)?.visits != visits {
+            self.found(Place::Whole, "there are rows of visits that have no document");
+        }
+        let mut expected = Vec::new();
+        for (place, counts) in figures {
+            expected.extend(counts.iter().map(|(kpi, ratio)| {
+                let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+                let ratio = (signed(ratio.numerator), signed(ratio.denominator));
+                Figure { place, kpi: kpi.id().to_owned(), ratio }
+            }));
+        }
+        expected.sort();
+        if self.archive.figures(self.made.org)? != expected {
+            self.found(Place::Whole, "the daily figures are not the sum of the visits");
+        }
+        Ok(())
+    }
+
+    /// Every change gives its name, fits its document and is signed; `None` if one does not read.
+    fn document(&mut self, id: DocId, rows: &[ChangeRow], keys: &Keys) -> Option<Document> {
+        let mut document = Document::new(self.made.id, id);
+        let (mut changes, mut seals) = (Vec::new(), Vec::new());
+        for row in rows {
+            let place = Place::Line(row.sequence);
+            let change = from_cbor::<Parts>(&row.body).map_err(|error| error.to_string());
+            let change = change
+                .and_then(|parts| Change::new(id.kind, parts).map_err(|misfit| misfit.to_string()));
+            let change = match change {
+                Ok(change) => change,
+                Err(error) => {
+                    self.found(place, format!("its change does not read: {error}"));
+                    return None;
+                }
+            };
+            if change.hash().0[..] != row.hash[..] {
+                self.found(place, "its change has another hash than it is kept under");
+                return None;
+            }
+            if let Err(error) = from_cbor::<CaptureTime>(&row.times) {
+                self.found(place, format!("the time of its change does not read: {error}"));
+            }
+            if let Err(misfit) = document.insert(change.clone()) {
+                self.found(place, format!("its change does not fit the document: {misfit}"));
+                return None;
+            }
+            if let Some(signature) = &row.seal {
+                let head = change.hash();
+                let signature = signature.as_slice().try_into().unwrap_or([0; 64]);
+                let seal = Seal { head, signature };
+                let key = keys.of(change.actor);
+                if key.is_none_or(|key| !seal.verify(key, self.made.id, id)) {
+                    self.found(place, "its signature does not verify");
+                }
+                seals.push(seal);
+            }
+            changes.push(change);
+        }
+        let group = Group { document: id, changes, seals };
+        if let Err(unsealed) = group.check_seals(self.made.id, keys) {
+            self.found(Place::Document(id), unsealed.to_string());
+        }
+        Some(document)
+    }
+
+    /// What is derived from a visit, as far as that does not depend on the catalogue of its day.
+    fn visit(
+        &mut self,
+        document: &Document,
+        rows: &[ChangeRow],
+        derived: Option<Derived>,
+        figures: &mut BTreeMap<FigurePlace, Counts>,
+    ) {
+        let place = Place::Document(document.id());
+        let visit = Visit::read(document);
+        if visit.start.is_none() {
+            return;
+        }
+        let Some(derived) = derived else {
+            return self.found(place, "it has no row among the visits");
+        };
+        let people: Vec<u8> = visit.people().iter().flat_map(|person| *person.as_bytes()).collect();
+        let live = || visit.recordings.iter().filter(|recording| !recording.withdrawn);
+        let photos: HashSet<BlobHash> =
+            live().flat_map(|r| r.entry.photos()).map(|photo| photo.hash).collect();
+        let news = live().filter(|recording| recording.new).count();
+        let counts = [visit.conflicts().count(), news, photos.len()].map(|count| count as u64);
+        let newest = rows.last().map_or(0, |row| row.sequence);
+        let same = derived.status == visit.status.as_str()
+            && derived.people == people
+            && derived.counts == counts
+            && derived.changed == newest;
+        let facts = from_cbor::<Facts>(&derived.facts).ok();
+        let Some(facts) = facts.filter(|facts| same && facts.visited == derived.counted) else {
+            return self.found(place, "its row among the visits is not what it says");
+        };
+        if derived.counted {
+            let sum = figures.entry(derived.place).or_default();
+            if let Some(more) = sum.checked_add(&per_visit(&facts)) {
+                *sum = more;
+            }
+        }
+    }
+}
+
+/// The leaf of what a line stands for, after these lines; `None` if it stands for nothing.
+fn leaf(line: &Line, before: &Frontier) -> Option<LogHash> {
+    let at_ms = line.at_ms;
+    let leaf = match &line.says {
+        Says::Origin(origin) => {
+            let origin = LogOrigin::from_bytes(origin.as_slice().try_into().ok()?);
+            let after = (before.size() > 0).then(|| (before.size(), before.root()));
+            Leaf::Origin { origin, at_ms, after }
+        }
+        Says::Change { document, hash, device } => Leaf::Change {
+            document: DocId::from_bytes(document)?,
+            change: ChangeHash(hash.as_deref()?.try_into().ok()?),
+            device: DeviceId::from_bytes(device.as_deref()?.try_into().ok()?),
+            received_ms: at_ms,
+        },
+        Says::Record { key, salt, body } => {
+            let key = RecordKey::from_bytes(key.as_slice().try_into().ok()?);
+            Leaf::record(key, salt.as_slice().try_into().ok()?, body, at_ms)
+        }
+        Says::Nothing => return None,
+    };
+    Some(leaf.hash())
+}

@@ -1,0 +1,346 @@
+//! The database as a file: copied while a server works on it, read through line by line, brought back.
+
+use std::fs::File;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use sync_core::id::{BlobHash, LogOrigin, OrgId};
+use sync_core::model::catalogue::Record;
+use sync_core::model::visit::Note;
+
+use super::log::{self, Org, Organisation};
+use super::{MIGRATIONS, StoreError, accounts, configure};
+
+/// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
+pub struct Archive {
+    connection: Connection,
+}
+
+/// A line of the log, as its row has it.
+#[derive(Debug)]
+pub struct Line {
+    /// Its place.
+    pub sequence: u64,
+    /// The stored leaf hash.
+    pub leaf: Vec<u8>,
+    /// The stored root, where a commit ended.
+    pub root: Option<Vec<u8>>,
+    /// When it was written.
+    pub at_ms: i64,
+    /// What it stands for.
+    pub says: Says,
+}
+
+/// What a line of the log stands for.
+#[derive(Debug)]
+pub enum Says {
+    /// A life of the log begins.
+    Origin(Vec<u8>),
+    /// A change was accepted.
+    Change {
+        /// Into which document.
+        document: Vec<u8>,
+        /// Which.
+        hash: Option<Vec<u8>>,
+        /// From which device.
+        device: Option<Vec<u8>>,
+    },
+    /// A record was written.
+    Record {
+        /// Its key.
+        key: Vec<u8>,
+        /// What its leaf is salted with.
+        salt: Vec<u8>,
+        /// Its CBOR.
+        body: Vec<u8>,
+    },
+    /// Nothing that is here.
+    Nothing,
+}
+
+/// A change of a document, as its row has it.
+#[derive(Debug)]
+pub struct ChangeRow {
+    /// The line that it is in.
+    pub sequence: u64,
+    /// Its stored name.
+    pub hash: Vec<u8>,
+    /// Its parts.
+    pub body: Vec<u8>,
+    /// The signature that names it as head.
+    pub seal: Option<Vec<u8>>,
+    /// Bounds and claim of its time.
+    pub times: Vec<u8>,
+}
+
+/// What is derived from a visit, as its row has it.
+#[derive(Debug)]
+pub struct Derived {
+    /// Where it stands.
+    pub status: String,
+    /// Who worked on it, 16 bytes each.
+    pub people: Vec<u8>,
+    /// Disagreements, news and photos.
+    pub counts: [u64; 3],
+    /// The newest line of it.
+    pub changed: u64,
+    /// Whether the figures count it.
+    pub counted: bool,
+    /// Packed facts.
+    pub facts: Vec<u8>,
+    /// Where the figures count it.
+    pub place: FigurePlace,
+}
+
+/// Day, territory and distributor.
+pub type FigurePlace = (i32, [u8; 16], [u8; 16]);
+
+/// One of the daily figures.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Figure {
+    /// Where.
+    pub place: FigurePlace,
+    /// Which.
+    pub kpi: String,
+    /// Numerator and denominator.
+    pub ratio: (i64, i64),
+}
+
+/// What an organisation's row says of its log.
+#[derive(Debug)]
+pub struct Standing {
+    /// The newest life.
+    pub origin: Vec<u8>,
+    /// The right edge of the tree.
+    pub frontier: Vec<u8>,
+    /// How many versions of records are kept.
+    pub records: u64,
+    /// How many visits have a row.
+    pub visits: u64,
+    /// How many photos are here and not noted so where they are referred to, or the other way round.
+    pub photos_astray: u64,
+}
+
+/// Writes a compact copy of a database, as it is now, into a new file, and brings that to the disk.
+pub fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let connection = read_only(from)?;
+    let name = to.to_str().ok_or_else(|| StoreError::Failed("its name is not UTF-8".into()))?;
+    connection.execute("VACUUM INTO ?1", [name])?;
+    Ok(File::open(to)?.sync_all()?)
+}
+
+/// Begins a new life of every log in a restored database: phones that knew more of the old one notice. Sessions
+/// and enrolment codes end: some were ended, or used, after the backup. The photos in `lost` are awaited again.
+pub fn bring_back(
+    file: &Path,
+    at_ms: i64,
+    lost: &[(Org, BlobHash)],
+    mut random: impl FnMut() -> [u8; 24],
+) -> Result<(), StoreError> {
+    let mut connection = Connection::open(file)?;
+    configure(&connection)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    for organisation in log::organisations(&tx)? {
+        let drawn = random();
+        let (mut origin, mut instance) = ([0; 16], [0; 8]);
+        origin.copy_from_slice(&drawn[..16]);
+        instance.copy_from_slice(&drawn[16..]);
+        let origin = LogOrigin::from_bytes(origin);
+        log::go_on_after_restore(&tx, organisation.org, origin, instance, at_ms)?;
+    }
+    accounts::close_everything(&tx)?;
+    for (org, hash) in lost {
+        tx.execute("DELETE FROM blob WHERE org = ?1 AND hash = ?2", params![org, hash.0])?;
+        tx.execute("UPDATE photo SET here = 0 WHERE org = ?1 AND hash = ?2", params![org, hash.0])?;
+    }
+    tx.commit()?;
+    connection.close().map_err(|(_, error)| error.into())
+}
+
+fn read_only(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    configure(&connection)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
+        found if found > known => Err(StoreError::TooNew { found, known }),
+        found if found < known => Err(StoreError::TooOld { found, known }),
+        _ => Ok(connection),
+    }
+}
+
+impl Archive {
+    /// Opens a database that this program knows the schema of.
+    pub fn open(file: &Path) -> Result<Self, StoreError> {
+        let connection = read_only(file)?;
+        connection.execute_batch("BEGIN")?; // what is read first fixes what is read later
+        Ok(Self { connection })
+    }
+
+    /// What SQLite finds wrong.
+    pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        let mut query = self.connection.prepare("PRAGMA integrity_check")?;
+        let found = query.query_map([], |row| row.get::<_, String>(0))?;
+        let found: Vec<String> = found.collect::<Result<_, _>>()?;
+        Ok(if found == ["ok"] { Vec::new() } else { found })
+    }
+
+    /// All organisations.
+    pub fn organisations(&self) -> Result<Vec<Organisation>, StoreError> {
+        log::organisations(&self.connection)
+    }
+
+    /// Which organisations there are.
+    pub fn names(&self) -> Result<Vec<(OrgId, String)>, StoreError> {
+        Ok(self.organisations()?.into_iter().map(|made| (made.id, made.name)).collect())
+    }
+
+    /// What an organisation's row says of its log.
+    pub fn standing(&self, org: Org) -> Result<Standing, StoreError> {
+        let standing = self.connection.query_row(
+            "SELECT origin, frontier, (SELECT count(*) FROM record r WHERE r.org = o.org),
+                 (SELECT count(*) FROM visit v WHERE v.org = o.org),
+                 (SELECT count(*) FROM photo p WHERE p.org = o.org AND p.here <>
+                     EXISTS (SELECT 1 FROM blob b WHERE b.org = p.org AND b.hash = p.hash))
+             FROM organisation o WHERE org = ?1",
+            [org],
+            |row| {
+                Ok(Standing {
+                    origin: row.get(0)?,
+                    frontier: row.get(1)?,
+                    records: row.get(2)?,
+                    visits: row.get(3)?,
+                    photos_astray: row.get(4)?,
+                })
+            },
+        );
+        Ok(standing?)
+    }
+
+    /// How many lines all logs have.
+    pub fn size(&self) -> Result<u64, StoreError> {
+        Ok(self.connection.query_row("SELECT count(*) FROM log", [], |row| row.get(0))?)
+    }
+
+    /// Every line of a log in its order.
+    pub fn lines(&self, org: Org, mut each: impl FnMut(Line)) -> Result<(), StoreError> {
+        let mut query = self.connection.prepare(
+            "SELECT l.sequence, l.leaf, l.root, l.at_ms, l.document, l.hash, l.device, l.body,
+                 r.salt, r.body, o.origin
+             FROM log l
+             LEFT JOIN record r ON l.document IS NULL
+                 AND r.org = l.org AND r.key = l.body AND r.sequence = l.sequence
+             LEFT JOIN origin o ON o.org = l.org AND o.sequence = l.sequence
+             WHERE l.org = ?1 ORDER BY l.sequence",
+        )?;
+        let mut rows = query.query([org])?;
+        while let Some(row) = rows.next()? {
+            let (document, salt, origin) = (row.get(4)?, row.get(8)?, row.get(10)?);
+            let says = match (document, salt, origin) {
+                (Some(document), None, None) => {
+                    Says::Change { document, hash: row.get(5)?, device: row.get(6)? }
+                }
+                (None, Some(salt), None) => {
+                    Says::Record { key: row.get(7)?, salt, body: row.get(9)? }
+                }
+                (None, None, Some(origin)) => Says::Origin(origin),
+                _ => Says::Nothing,
+            };
+            let (sequence, leaf, root, at_ms) =
+                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            each(Line { sequence, leaf, root, at_ms, says });
+        }
+        Ok(())
+    }
+
+    /// Every version of every record with its sequence, oldest first.
+    pub fn records(&self, org: Org, each: impl FnMut(Record, u64)) -> Result<(), StoreError> {
+        log::records(&self.connection, org, each)
+    }
+
+    /// The names of all documents.
+    pub fn documents(&self, org: Org) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut query = self.connection.prepare(
+            "SELECT DISTINCT document FROM log INDEXED BY log_document
+             WHERE org = ?1 AND document IS NOT NULL ORDER BY document",
+        )?;
+        let names = query.query_map([org], |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
+    /// A document's changes in the order of the log.
+    pub fn changes(&self, org: Org, document: &[u8]) -> Result<Vec<ChangeRow>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT sequence, coalesce(hash, x''), body, seal, coalesce(times, x'')
+             FROM log INDEXED BY log_document
+             WHERE org = ?1 AND document = ?2 ORDER BY sequence",
+        )?;
+        let rows = query.query_map(params![org, document], |row| {
+            Ok(ChangeRow {
+                sequence: row.get(0)?,
+                hash: row.get(1)?,
+                body: row.get(2)?,
+                seal: row.get(3)?,
+                times: row.get(4)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What is derived from a visit, if it has a row.
+    pub fn derived(&self, org: Org, visit: &[u8; 16]) -> Result<Option<Derived>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT status, people, conflicts, news, photos, changed, counted, facts, day,
+                 territory, distributor
+             FROM visit WHERE org = ?1 AND visit = ?2",
+        )?;
+        let found = query.query_row(params![org, visit], |row| {
+            Ok(Derived {
+                status: row.get(0)?,
+                people: row.get(1)?,
+                counts: [row.get(2)?, row.get(3)?, row.get(4)?],
+                changed: row.get(5)?,
+                counted: row.get(6)?,
+                facts: row.get(7)?,
+                place: (row.get(8)?, row.get(9)?, row.get(10)?),
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    /// The daily figures in which something is counted, in order.
+    pub fn figures(&self, org: Org) -> Result<Vec<Figure>, StoreError> {
+        let mut query = self.connection.prepare(
+            "SELECT day, territory, distributor, kpi, numerator, denominator FROM kpi_day
+             WHERE org = ?1 AND (numerator <> 0 OR denominator <> 0)",
+        )?;
+        let rows = query.query_map([org], |row| {
+            let (place, ratio) =
+                ((row.get(0)?, row.get(1)?, row.get(2)?), (row.get(4)?, row.get(5)?));
+            Ok(Figure { place, kpi: row.get(3)?, ratio })
+        })?;
+        let mut figures: Vec<Figure> = rows.collect::<Result<_, _>>()?;
+        figures.sort();
+        Ok(figures)
+    }
+
+    /// Every note with the digest that it is kept under.
+    pub fn notes(&self, org: Org, mut each: impl FnMut(BlobHash, Note)) -> Result<(), StoreError> {
+        let mut query =
+            self.connection.prepare("SELECT digest, salt, text FROM note WHERE org = ?1")?;
+        let mut rows = query.query([org])?;
+        while let Some(row) = rows.next()? {
+            each(BlobHash(row.get(0)?), Note { salt: row.get(1)?, text: row.get(2)? });
+        }
+        Ok(())
+    }
+
+    /// The photos that are here, with the sizes of their files.
+    pub fn photos(&self, org: Org) -> Result<Vec<(BlobHash, u64)>, StoreError> {
+        let mut query =
+            self.connection.prepare("SELECT hash, bytes FROM blob WHERE org = ?1 ORDER BY hash")?;
+        let rows = query.query_map([org], |row| Ok((BlobHash(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
