@@ -80,8 +80,7 @@ pub fn check(folder: &Path, progress: Progress<'_>) -> Result<Report, BackupErro
 /// Writes a backup of a data folder, whether a server works on it or not. What is damaged in the report it gives
 /// are photos that are damaged in the data folder too.
 pub fn backup(data: &Path, to: &Path, progress: Progress<'_>) -> Result<Report, BackupError> {
-    let database = data.join(DATABASE);
-    if !database.is_file() {
+    if !data.join(DATABASE).is_file() {
         return Err(BackupError::NotData(data.to_owned()));
     }
     if let Some(strange) = entries(to)?.into_iter().find(|e| !OF_A_BACKUP.contains(&e.as_str())) {
@@ -93,16 +92,32 @@ pub fn backup(data: &Path, to: &Path, progress: Progress<'_>) -> Result<Report, 
     for name in &OF_A_BACKUP[3..] {
         absent(fs::remove_file(to.join(name))).map_err(writing(to))?;
     }
+    let written = write(data, to, &newer, progress);
+    if written.is_err() {
+        let _ = fs::remove_file(&newer); // it goes at the next backup
+    }
+    written
+}
+
+fn write(
+    data: &Path,
+    to: &Path,
+    newer: &Path,
+    progress: Progress<'_>,
+) -> Result<Report, BackupError> {
     let (from, mut album) = (Album::at(data.join(BLOBS)), Album::at(to.join(BLOBS)));
     album.tidy().map_err(writing(to))?;
     // The database first: a photo's file is there before the database says so, and stays.
     progress(Stage::Copying, 0, 1);
-    copy(&database, &newer)?;
-    let archive = Archive::open(&newer).map_err(reading(to))?;
+    copy(&data.join(DATABASE), newer)?;
+    let archive = Archive::open(newer).map_err(reading(to))?;
     of_the_same(&archive, to)?;
     copy_photos(&archive, &from, &mut album, progress).map_err(writing(to))?;
     let mut report = check::check(&archive, &album, progress).map_err(reading(to))?;
-    if !report.is_clean() && !report.torn() {
+    if report.torn() {
+        return Err(BackupError::Damaged(data.to_owned(), Box::new(report)));
+    }
+    if !report.is_clean() {
         // What has rotted in the older backup is copied anew; what is damaged in the data folder stays named.
         for damage in &report.damage {
             if let check::Damage::Photo { id, hash, .. } = damage {
@@ -111,13 +126,8 @@ pub fn backup(data: &Path, to: &Path, progress: Progress<'_>) -> Result<Report, 
         }
         report = check::check(&archive, &album, progress).map_err(reading(to))?;
     }
-    drop(archive);
-    if report.torn() {
-        absent(fs::remove_file(&newer)).map_err(writing(to))?;
-        return Err(BackupError::Damaged(data.to_owned(), Box::new(report)));
-    }
     album.settle().map_err(writing(to))?;
-    let named = fs::rename(&newer, to.join(BACKUP)).and_then(|()| sync_dir(to));
+    let named = fs::rename(newer, to.join(BACKUP)).and_then(|()| sync_dir(to));
     named.map_err(writing(to))?;
     Ok(report)
 }
@@ -133,7 +143,7 @@ pub fn restore(from: &Path, data: &Path, progress: Progress<'_>) -> Result<Repor
     if found.iter().any(|name| name == RESTORING) {
         return Err(BackupError::HalfRestored(data.to_owned()));
     }
-    if !found.is_empty() {
+    if found.iter().any(|name| name != LOCK) {
         return Err(BackupError::NotEmpty(data.to_owned()));
     }
     let _backup = not_while_written(from).map_err(reading(from))?;

@@ -25,22 +25,22 @@ const KEY: [u8; 32] = [7; 32];
 const KILLS: usize = 30;
 
 /// A server in this process, and a phone's folder that is enrolled with it and has synced once.
-struct Field {
-    runtime: Runtime,
+pub(crate) struct Field {
+    pub(crate) runtime: Runtime,
     app: Arc<App>,
     tenant: Arc<Tenant>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<std::io::Result<()>>,
     phone: Folder,
-    _data: Folder,
+    pub(crate) data: Folder,
 }
 
-fn open(folder: &Folder) -> Arc<Client> {
+pub(crate) fn open(folder: &Folder) -> Arc<Client> {
     Client::open(folder.text(), KEY.to_vec()).expect("the folder opens")
 }
 
 impl Field {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let (data, phone) = (Folder::new("server"), Folder::new("phone"));
         let (app, tenant, stop, serving) = runtime.block_on(async {
@@ -58,7 +58,7 @@ impl Field {
             client.sync(None, None).await.expect("synced");
             (app, tenant, stop, serving)
         });
-        Self { runtime, app, tenant, stop, serving, phone, _data: data }
+        Self { runtime, app, tenant, stop, serving, phone, data }
     }
 
     /// How often the server has this in its log.
@@ -71,11 +71,28 @@ impl Field {
         self.runtime.block_on(count).expect("a count")
     }
 
-    fn close(self) {
+    /// One screen with a photo, synced.
+    pub(crate) fn screen(&self, number: usize) {
+        let client = open(&self.phone);
+        let outlet = brand::outlet(1).to_string();
+        let visit = client.start_visit(outlet, 1).expect("a visit begins");
+        let photo = client.add_photo(picture(number), None).expect("a photo is saved");
+        client.record(visit, vec![met(true)], vec![photo]).expect("it is saved");
+        self.runtime.block_on(client.sync(None, None)).expect("it syncs");
+    }
+
+    /// Stops the server; its folder.
+    pub(crate) fn close(self) -> Folder {
         let _ = self.stop.send(());
         let ended = self.runtime.block_on(self.serving);
         ended.expect("the server ends").expect("and ends well");
+        self.data
     }
+}
+
+fn met(met: bool) -> Observation {
+    let (subject, value) = (Subject::Display { display: 1 }, Value::Met { met });
+    Observation { check: brand::checks::DISPLAY, subject, value }
 }
 
 /// Works until it has done `screens` screens, and says of each that it is saved. Syncs when `sync` says so.
@@ -88,11 +105,7 @@ fn work(screens: usize, sync: impl Fn(usize) -> bool) {
     let visit = client.start_visit(outlet, 1).expect("a visit begins");
     say(&format!("began {visit}"));
     for screen in 0..screens {
-        let met = Observation {
-            check: brand::checks::DISPLAY,
-            subject: Subject::Display { display: 1 },
-            value: Value::Met { met: screen % 2 == 0 },
-        };
+        let met = met(screen % 2 == 0);
         let photo = (screen % 6 == 5).then(|| {
             let photo = client.add_photo(picture(screen), None).expect("a photo is saved");
             say(&format!("photo {}", photo.hash));

@@ -99,12 +99,13 @@ struct File {
 enum Name {
     Made(String, Option<usize>),
     Gone(String),
-    Moved(String, String),
+    /// A name in another folder is safe with that folder, whether the older name ever was or not.
+    Moved(String, String, Option<usize>),
 }
 
 impl Name {
     fn folder(&self) -> &str {
-        let (Self::Made(path, _) | Self::Gone(path) | Self::Moved(_, path)) = self;
+        let (Self::Made(path, _) | Self::Gone(path) | Self::Moved(_, path, _)) = self;
         path.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
@@ -112,10 +113,9 @@ impl Name {
         match self {
             Self::Made(path, file) => drop(names.insert(path.clone(), *file)),
             Self::Gone(path) => drop(names.remove(path)),
-            Self::Moved(from, to) => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
+            Self::Moved(from, to, file) => {
+                names.remove(from);
+                names.insert(to.clone(), *file);
             }
         }
     }
@@ -199,7 +199,10 @@ impl Disk {
                     }
                 }
             }
-            Line::Rename(from, to) => self.name(Name::Moved(from.clone(), to.clone())),
+            Line::Rename(from, to) => {
+                let file = self.names.get(from).copied().flatten();
+                self.name(Name::Moved(from.clone(), to.clone(), file));
+            }
             Line::Unlink(path) => self.name(Name::Gone(path.clone())),
             Line::Mkdir(path) => self.name(Name::Made(path.clone(), None)),
             Line::Mark(_) => {}

@@ -5,6 +5,7 @@
 //! code opens what is left. Nothing here waits for a time to pass.
 #![cfg(target_os = "linux")]
 
+mod backup;
 mod device;
 mod disk;
 mod service;
@@ -103,7 +104,7 @@ fn fail_everywhere(
 ) {
     let marks = journal.iter().filter(|line| matches!(line, Line::Mark(_))).count();
     let syncs = journal.iter().filter(|line| matches!(line, Line::Sync(_))).count();
-    assert!(marks >= 30 && syncs >= marks / 4, "the child did too little: {marks} {syncs}");
+    assert!(marks > 0 && syncs >= 10 && syncs >= marks / 4, "the child did too little: {syncs}");
     let mut chance = Chance::new(seed);
     let strict: Vec<usize> = (0..STRICT_POINTS).map(|_| chance.index(journal.len())).collect();
     let lucky: Vec<usize> = (0..LUCKY_POINTS).map(|_| chance.index(journal.len())).collect();

@@ -1,0 +1,205 @@
+//! Which folders are taken, and what is left when something goes wrong.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use endcap_mobile::Client;
+use rusqlite::Connection;
+use tests::brand::{RITA, SAM};
+
+use crate::host::{Folder, Host, SHARED, badly, begin, endcap, photo, record, run, well, work};
+
+/// A server that has some work, Rita's phone, and a backup.
+fn backed_up() -> (Host, Arc<Client>) {
+    let host = Host::new();
+    let rita = host.phone(RITA);
+    let visit = begin(&rita, SHARED);
+    record(&rita, &visit, true, vec![photo(&rita, 1), photo(&rita, 2)]);
+    host.sync(&rita);
+    well(host.backup("backup"));
+    (host, rita)
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<(String, u64)> {
+    let (mut files, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder reads") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let inode = path.metadata().expect("it is there").ino();
+                files.push((path.to_str().expect("UTF-8").to_owned(), inode));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn only_new_photos_are_copied_and_rotten_ones_anew() {
+    let (mut host, _) = backed_up();
+    let photos = || files(&host.folder.join("backup/blobs"));
+    let before = photos();
+    assert_eq!(before.len(), 4, "two photos with their thumbnails");
+    let sam = host.phone(SAM);
+    let visit = begin(&sam, SHARED);
+    record(&sam, &visit, true, vec![photo(&sam, 3)]);
+    host.sync(&sam);
+    let original = before.iter().find(|(name, _)| !name.ends_with("jpg")).expect("an original");
+    let bytes = std::fs::read(&original.0).expect("it reads");
+    std::fs::write(&original.0, b"rotten").expect("it rots");
+    let said = well(host.backup("backup"));
+    assert!(said.contains("3 photos"), "{said}");
+    let after = photos();
+    assert_eq!(after.len(), 6);
+    let again = after.iter().filter(|file| before.contains(file)).count();
+    assert_eq!(again, 2, "the rotten photo and its thumbnail are new, the others were left alone");
+    assert_eq!(std::fs::read(&original.0).expect("it reads"), bytes);
+    well(host.check("backup"));
+    host.end("-TERM");
+}
+
+#[test]
+fn a_photo_that_the_folder_has_lost_is_named_and_awaited_again() {
+    let (mut host, rita) = backed_up();
+    host.end("-TERM");
+    let before = work(&host.data()).photos;
+    let blobs = files(&host.data().join("blobs"));
+    let (lost, _) = blobs.iter().find(|(name, _)| !name.ends_with("jpg")).expect("an original");
+    let hash = Path::new(lost).file_name().expect("a name").to_str().expect("UTF-8");
+    std::fs::remove_file(lost).expect("it is lost");
+    well(host.backup("backup")); // which has it from before
+    let said = badly(host.backup("other"));
+    assert!(said.contains(hash) && said.contains("the backup is made"), "{said}");
+    let said = well(host.restore("other", "new"));
+    assert!(said.contains("awaited from phones again"), "{said}");
+    std::fs::rename(host.data(), host.folder.join("old")).expect("it goes");
+    std::fs::rename(host.folder.join("new"), host.data()).expect("it takes its place");
+    host.start();
+    host.sync(&rita);
+    host.end("-TERM");
+    assert_eq!(work(&host.data()).photos, before);
+    well(host.check("data"));
+}
+
+#[test]
+fn a_folder_with_something_else_in_it_is_refused() {
+    let (mut host, _) = backed_up();
+    let before = files(&host.folder.join("backup"));
+    let occupied = host.folder.join("occupied");
+    std::fs::create_dir(&occupied).expect("a folder is made");
+    std::fs::write(occupied.join("letter.txt"), "dear").expect("a file is written");
+    let said = badly(host.backup("occupied"));
+    assert!(said.contains("`letter.txt`, which is of no backup"), "{said}");
+    let said = badly(host.backup("data"));
+    assert!(said.contains("which is of no backup"), "{said}");
+    let said = badly(host.restore("backup", "occupied"));
+    assert!(said.contains("is not empty"), "{said}");
+    let said = badly(host.restore("backup", "data"));
+    assert!(said.contains("is not empty"), "{said}");
+    let said = badly(host.restore("data", "new"));
+    assert!(said.contains("is no backup"), "{said}");
+    let said = badly(host.restore("absent", "new"));
+    assert!(said.contains("is no backup"), "{said}");
+    let said = badly(host.check("occupied"));
+    assert!(said.contains("neither a data folder nor a backup"), "{said}");
+    assert!(!host.folder.join("new").exists() && !host.folder.join("absent").exists());
+    assert_eq!(files(&occupied).len(), 1);
+    host.end("-TERM");
+    // The folder was lost and a server made a new one: its backup must not take the place of the good one.
+    let empty = Folder::new();
+    let init = ["init", "--organisation", "Other", "--admin-email", "a@example.com", "--data"];
+    let data = empty.join("data");
+    well(endcap(init.iter().map(|arg| arg.as_ref()).chain([data.as_os_str()])));
+    let to = host.folder.join("backup");
+    let backup = |data: &Path| {
+        let args = ["backup".as_ref(), "--to".as_ref(), to.as_os_str(), "--data".as_ref()];
+        endcap(args.into_iter().chain([data.as_os_str()]))
+    };
+    let said = badly(backup(&data));
+    assert!(said.contains("holds a backup of Nordic Oats"), "{said}");
+    let said = badly(backup(&empty.join("absent")));
+    assert!(said.contains("is no data folder"), "{said}");
+    assert_eq!(files(&host.folder.join("backup")), before);
+    well(host.check("backup"));
+}
+
+#[test]
+fn neither_a_backup_nor_half_a_restore_is_served() {
+    let (mut host, _) = backed_up();
+    host.end("-TERM");
+    let serve = |folder: &str| {
+        let folder = host.folder.join(folder);
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data"].map(|arg| arg.as_ref());
+        badly(endcap(args.into_iter().chain([folder.as_os_str()])))
+    };
+    assert!(serve("backup").contains("it is a backup: run `endcap restore`"));
+    well(host.restore("backup", "new"));
+    let new = host.folder.join("new");
+    std::fs::rename(new.join("endcap.db"), new.join("endcap.db.restoring")).expect("half-done");
+    assert!(serve("new").contains("a restore into it did not end"));
+    let said = badly(host.restore("backup", "new"));
+    assert!(said.contains("holds a restore that did not end"), "{said}");
+}
+
+#[test]
+fn a_restored_folder_asks_everybody_to_sign_in_anew() {
+    let (mut host, _) = backed_up();
+    host.end("-TERM");
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    db.execute("INSERT INTO session VALUES (x'01', 1, x'02', 'x', 0, 9e15)", [])
+        .expect("a session");
+    drop(db);
+    well(host.backup("backup"));
+    well(host.restore("backup", "new"));
+    let db = Connection::open(host.folder.join("new/endcap.db")).expect("it opens");
+    for table in ["session", "enrolment"] {
+        let count = format!("SELECT count(*) FROM {table}");
+        assert_eq!(db.query_row(&count, [], |row| row.get(0)), Ok(0), "{table}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_and_leaves_the_older_backup() {
+    let (mut host, _) = backed_up();
+    let shim = host.folder.join("full.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/restore/full.c");
+    let built = run(Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+        .args([&shim, &source])
+        .arg("-ldl"));
+    well(built);
+    let sam = host.phone(SAM);
+    let visit = begin(&sam, SHARED);
+    record(&sam, &visit, true, vec![photo(&sam, 3)]);
+    host.sync(&sam);
+    host.end("-TERM");
+    let older = std::fs::read(host.folder.join("backup/backup.db")).expect("it reads");
+    let size = host.data().join("endcap.db").metadata().expect("it is there").len();
+    let full = |command: &str, ways: [(&str, &str); 2], folder: &str, room: u64| {
+        let mut endcap = Command::new(env!("CARGO_BIN_EXE_endcap"));
+        endcap.arg(command);
+        for (flag, folder) in ways {
+            endcap.arg(flag).arg(host.folder.join(folder));
+        }
+        endcap.env("LD_PRELOAD", &shim).env("ENDCAP_FULL_BYTES", room.to_string());
+        run(endcap.env("ENDCAP_FULL_ROOT", host.folder.join(folder)))
+    };
+    for room in [0, 5_000, size / 2, size - 1, size + 100] {
+        let said = badly(full("backup", [("--data", "data"), ("--to", "backup")], "backup", room));
+        assert!(said.contains("cannot write to") && said.contains("the disk is full"), "{said}");
+        assert_eq!(std::fs::read(host.folder.join("backup/backup.db")).expect("it reads"), older);
+        well(host.check("backup"));
+        let said = badly(full("restore", [("--from", "backup"), ("--data", "new")], "new", room));
+        assert!(said.contains("cannot write to") && said.contains("the disk is full"), "{said}");
+        assert!(!host.folder.join("new/endcap.db").exists());
+        std::fs::remove_dir_all(host.folder.join("new")).expect("it goes");
+    }
+    well(full("backup", [("--data", "data"), ("--to", "backup")], "backup", 1 << 30));
+    well(host.check("backup"));
+}

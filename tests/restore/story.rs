@@ -1,0 +1,117 @@
+//! What was written after the backup comes back from phones.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use endcap_mobile::Client;
+use rusqlite::Connection;
+use sync_core::id::UserId;
+use tests::brand::{RITA, SAM, SVEN};
+
+use crate::host::{Host, SHARED, Work, begin, photo, record, well, work};
+
+/// Screens of each phone while the backup is made. Each is synced; more would be too often for the server.
+const SCREENS: usize = 12;
+
+/// Works and syncs until it has done its screens.
+async fn works(client: Arc<Client>, visit: String, left: Arc<AtomicUsize>) {
+    for screen in 0..SCREENS {
+        let photos = if screen % 4 == 0 { vec![photo(&client, screen as u8)] } else { Vec::new() };
+        record(&client, &visit, screen % 2 == 0, photos);
+        Arc::clone(&client).sync(None, None).await.expect("it syncs");
+    }
+    left.fetch_sub(1, Ordering::Relaxed);
+}
+
+fn of(work: &Work, person: UserId) -> usize {
+    let name = person.to_string().replace('-', "").to_uppercase();
+    work.changes.iter().filter(|change| change.ends_with(&name)).count()
+}
+
+#[test]
+fn what_a_restored_server_has_lost_comes_back_from_phones() {
+    let mut host = Host::new();
+    let (rita, sam, sven) = (host.phone(RITA), host.phone(SAM), host.phone(SVEN));
+    let visit = begin(&rita, SHARED);
+    begin(&sam, SHARED);
+    let south = begin(&sven, 3);
+    record(&rita, &visit, true, vec![photo(&rita, 12)]);
+    host.sync(&rita);
+    well(host.backup("backup"));
+
+    // A backup after the other while all of them work.
+    let left = Arc::new(AtomicUsize::new(3));
+    for (client, visit) in [(&rita, &visit), (&sam, &visit), (&sven, &south)] {
+        let working = works(Arc::clone(client), visit.clone(), Arc::clone(&left));
+        host.runtime.spawn(working);
+    }
+    let mut backups = 0;
+    while left.load(Ordering::Relaxed) > 0 {
+        let said = well(host.backup("backup"));
+        assert!(said.contains("Nordic Oats: ") && said.contains(" lines of log"), "{said}");
+        backups += 1;
+    }
+    assert!(backups > 0);
+    well(host.check("backup"));
+    well(host.check("data"));
+
+    // What the backup does not have: they build on one another, talk, take photos and submit.
+    for (client, number) in [(&rita, 5), (&sam, 6), (&rita, 7), (&sam, 9)] {
+        host.sync(client);
+        record(client, &visit, true, vec![photo(client, number)]);
+        client.comment(visit.clone(), "The end cap is blocked".into(), None).expect("it is said");
+        host.sync(client);
+    }
+    rita.submit(visit.clone()).expect("it is submitted");
+    record(&sven, &south, true, vec![photo(&sven, 11)]);
+    for client in [&rita, &sam, &sven] {
+        host.sync(client);
+    }
+
+    host.end("-KILL");
+    let before = work(&host.data());
+    assert!(before.changes.len() > 3 * SCREENS && before.photos.len() >= 5);
+    std::fs::remove_dir_all(host.data()).expect("the folder is lost");
+    let said = well(host.restore("backup", "data"));
+    assert!(said.contains("Phones notice") && said.contains("endcap serve"), "{said}");
+    well(host.check("data"));
+    let restored = work(&host.data());
+    assert!(restored.changes.len() < before.changes.len());
+    host.start();
+
+    // Sam brings what is Rita's too.
+    let report = host.sync(&sam);
+    assert!(report.pushed > 0 && report.refused == 0, "{report:?}");
+    host.sync(&sven);
+    host.end("-TERM");
+    let without_rita = work(&host.data());
+    assert!(of(&restored, RITA) < of(&before, RITA));
+    assert_eq!(without_rita.changes, before.changes, "Sam had seen all of hers");
+    assert!(without_rita.photos.len() < before.photos.len(), "her photos only she has");
+    well(host.check("data"));
+
+    host.start();
+    for client in [&rita, &sam, &sven] {
+        host.sync(client);
+    }
+    for client in [&rita, &sam, &sven] {
+        let report = host.sync(client);
+        assert_eq!((report.pushed, report.refused, report.photos), (0, 0, 0), "nothing is left");
+        let outstanding = client.outstanding().expect("it reads");
+        assert!(outstanding.documents.is_empty() && outstanding.photos == 0);
+    }
+    let seen = |client: &Arc<Client>| {
+        let seen = client.visit(visit.clone()).expect("it is here");
+        let recordings: Vec<String> = seen.recordings.into_iter().map(|r| r.id).collect();
+        (seen.status, recordings)
+    };
+    assert_eq!(seen(&rita), seen(&sam));
+    host.end("-TERM");
+    assert_eq!(work(&host.data()), before, "all of it is back, once");
+    well(host.check("data"));
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, u64>(0)).expect("a count");
+    assert_eq!(count("SELECT count(*) FROM origin"), 2);
+    assert_eq!(count("SELECT count(*) FROM quarantine"), 0);
+    assert_eq!(count("SELECT sum(forked) FROM device"), 0, "nobody is taken for a copy");
+}
