@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use endcap_mobile::Client;
+use endcap_mobile::{Client, ClientError};
 use rusqlite::Connection;
 use sync_core::id::UserId;
 use tests::brand::{RITA, SAM, SVEN};
@@ -114,4 +114,32 @@ fn what_a_restored_server_has_lost_comes_back_from_phones() {
     assert_eq!(count("SELECT count(*) FROM origin"), 2);
     assert_eq!(count("SELECT count(*) FROM quarantine"), 0);
     assert_eq!(count("SELECT sum(forked) FROM device"), 0, "nobody is taken for a copy");
+}
+
+#[test]
+fn a_phone_that_was_enrolled_after_the_backup_is_not_known() {
+    let mut host = Host::new();
+    let rita = host.phone(RITA);
+    let visit = begin(&rita, SHARED);
+    host.sync(&rita);
+    well(host.backup("backup"));
+    let sam = host.phone(SAM);
+    begin(&sam, SHARED);
+    record(&sam, &visit, true, Vec::new());
+    host.sync(&sam);
+    host.sync(&rita);
+    host.end("-KILL");
+    std::fs::remove_dir_all(host.data()).expect("the folder is lost");
+    well(host.restore("backup", "data"));
+    host.start();
+    let told = host.runtime.block_on(Arc::clone(&sam).sync(None, None));
+    assert!(matches!(told, Err(ClientError::Revoked)), "{told:?}");
+    assert!(sam.visit(visit.clone()).is_ok(), "what it holds stays on it");
+    let report = host.sync(&rita);
+    assert!(report.refused > 0, "{report:?}");
+    host.end("-TERM");
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    let code = db.query_row("SELECT code FROM quarantine", [], |row| row.get::<_, String>(0));
+    assert_eq!(code.as_deref(), Ok("foreign_actor"));
+    well(host.check("data"));
 }
