@@ -20,7 +20,7 @@ use crate::cbor::{from_cbor, to_cbor};
 use crate::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OrgId, UserId};
 use crate::model::Invalid;
 use crate::model::capture::Moment;
-use crate::model::visit::{OutletReport, PhotoRef, Post, Recording, Review, Submission};
+use crate::model::visit::{Act, OutletReport, PhotoRef, Post, Recording, Review, Submission};
 
 /// Version of the documents' schema, written into every genesis.
 pub const SCHEMA: u64 = 1;
@@ -525,6 +525,31 @@ impl Entry {
             Self::Report(entry) => &entry.photos,
             _ => &[],
         }
+    }
+
+    /// The entry with every name of another entry replaced by what `now` says; what has no name any more is left
+    /// out. `None` if nothing is left to say.
+    pub fn renamed(mut self, now: impl Fn(ChangeHash) -> Option<ChangeHash>) -> Option<Self> {
+        let rename = |names: &mut Vec<ChangeHash>| {
+            *names = names.iter().filter_map(|name| now(*name)).collect();
+            !names.is_empty()
+        };
+        let says = match &mut self {
+            Self::Recording(Recording { act: Act::Observe(observed), .. }) => {
+                rename(&mut observed.supersedes);
+                true
+            }
+            Self::Recording(Recording { act: Act::Withdraw { recordings }, .. }) => {
+                rename(recordings)
+            }
+            Self::Review(review) => rename(&mut review.heads),
+            Self::Post(post) => {
+                post.answers = post.answers.and_then(now);
+                true
+            }
+            Self::Recording(_) | Self::Submission(_) | Self::Report(_) => true,
+        };
+        says.then_some(self)
     }
 
     /// Checks everything that can be checked without a document or a catalogue.

@@ -153,6 +153,24 @@ pub struct PullReply {
     /// Records that went out of the device's sight.
     #[n(8)]
     pub gone: Option<Vec<RecordKey>>,
+    /// Quarantined work of this device that somebody has discarded.
+    #[n(9)]
+    pub discarded: Option<Vec<Discarded>>,
+}
+
+/// Quarantined work that somebody has looked at and discarded.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Discarded {
+    /// In which document.
+    #[n(0)]
+    pub document: DocId,
+    /// The newest change of the group that was quarantined.
+    #[n(1)]
+    pub head: ChangeHash,
+    /// By whom, and what it was quarantined for, in words.
+    #[n(2)]
+    pub detail: String,
 }
 
 /// A record's CBOR, kept as bytes so that a kind that the reader does not know passes through whole.
@@ -505,8 +523,18 @@ mod tests {
         let (server_ms, more) = (1 << 41, false);
         let (records, groups, notes) = (Vec::new(), Vec::new(), Vec::new());
         let (protocol, filled, gone) = (PROTOCOL, None, None);
-        let reply =
-            PullReply { protocol, server_ms, cursor, more, records, groups, notes, filled, gone };
+        let reply = PullReply {
+            discarded: None,
+            protocol,
+            server_ms,
+            cursor,
+            more,
+            records,
+            groups,
+            notes,
+            filled,
+            gone,
+        };
         assert!(ask.len() + to_wire(ORG, &reply).len() < 250);
         assert_eq!(protocol_of(&ask), Some(PROTOCOL));
         assert_eq!(protocol_of(b"\xa0"), None);
