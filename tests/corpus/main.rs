@@ -9,6 +9,14 @@ mod seeds;
 
 use std::path::{Path, PathBuf};
 
+use sync_core::document::{Document, Entry};
+use sync_core::id::{Actor, DocId, DocKind};
+use sync_core::model::capture::Moment;
+use sync_core::model::visit::{
+    Act, Observation, Observations, Observed, Recording, Subject, Value, Versioned,
+};
+use sync_core::visit::Visit;
+use tests::brand::{ORG, RITA};
 use tests::fuzz::{admission, codec, http};
 
 fn fuzz() -> PathBuf {
@@ -88,4 +96,36 @@ fn each_hazard_ends_as_it_should() {
         assert!(seeds::reads(&seeds::plain()), "the group reads if nothing is wrong with it");
         assert!(!seeds::reads(&bytes), "{name} reads");
     }
+}
+
+/// Everyone corrects everything that was said before, a thousand values each.
+#[test]
+fn a_document_of_corrections_is_read_in_little_memory() {
+    let (id, actor) = (DocId { kind: DocKind::Visit, id: [2; 16] }, Actor::from_bytes([3; 16]));
+    let mut document = Document::new(ORG, id);
+    let mut supersedes = Vec::new();
+    let fact = |check| {
+        let value = Value::YesNo(true);
+        Observation { check, subject: Subject::Outlet, value }
+    };
+    for _ in 0..60 {
+        let act = Act::Observe(Observed {
+            template: Versioned { number: 1, version: 1 },
+            planograms: Vec::new(),
+            price_list: None,
+            observations: Observations((0..1_000).map(fact).collect()),
+            photos: Vec::new(),
+            supersedes: supersedes.clone(),
+        });
+        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None };
+        let entry = Entry::Recording(Recording { by: RITA, when, place: None, act });
+        entry.validate().unwrap();
+        let change = document.next(actor, &entry).unwrap();
+        supersedes.push(change.hash());
+        document.insert(change).unwrap();
+    }
+    let mut live = 0;
+    let held = allocation_counter::measure(|| live = Visit::read(&document).values.len());
+    assert_eq!(live, 1_000);
+    assert!(held.bytes_max < 40 << 20, "{} bytes were held", held.bytes_max);
 }

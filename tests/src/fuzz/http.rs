@@ -27,7 +27,8 @@ use sync_core::id::{BlobHash, ChangeHash, LogHash, UserId};
 use sync_core::model::capture::Moment;
 use sync_core::model::visit::Note;
 use sync_core::wire::{
-    GROUPS_MAX, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, from_wire,
+    GROUPS_MAX, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    from_wire,
 };
 use tower::ServiceExt;
 
@@ -279,7 +280,7 @@ impl Served {
         compressed: bool,
     ) -> Answer {
         let token = format!("Bearer {}", self.tokens[who]);
-        let mut headers = vec![("authorization", token.as_str())];
+        let mut headers = vec![("authorization", token.as_str()), ("content-type", MEDIA_TYPE)];
         let mut body = body;
         if compressed {
             body = zstd::bulk::compress(&body, 1).expect("compression");
@@ -291,11 +292,10 @@ impl Served {
     async fn push(&mut self, story: &mut Story<'_>, proposal: &Proposal, flags: u8) {
         let has = |flaw| flags & flaw != 0;
         let mut group = proposal.group();
-        if has(flaw::BAD_SEAL) {
-            group.seals.iter_mut().for_each(|seal| seal.signature[5] ^= 1);
-        }
-        if has(flaw::NO_SEAL) {
-            group.seals.clear();
+        if let Some(head) = group.changes.last().filter(|_| !has(flaw::NO_SEAL)) {
+            let mut seal = keypair(proposal.who).seal(ORG, group.document, head.hash());
+            seal.signature[5] ^= u8::from(has(flaw::BAD_SEAL));
+            group.seals.push(seal);
         }
         let entries = group.changes.iter().filter_map(|change| change.entry().ok());
         let named: BTreeSet<BlobHash> = entries.flat_map(|entry| entry.notes()).collect();
@@ -369,10 +369,14 @@ impl Served {
             2 => "Bearer \u{ff}".to_owned(),
             _ => String::new(),
         };
+        let kind = match path {
+            "push" | "pull" => MEDIA_TYPE,
+            _ => "application/offset+octet-stream",
+        };
         let mut headers = vec![
             ("authorization", token.as_str()),
             ("tus-resumable", "1.0.0"),
-            ("content-type", "application/offset+octet-stream"),
+            ("content-type", kind),
         ];
         let text;
         let mut body = bytes.to_vec();
