@@ -244,7 +244,7 @@ impl World {
         match self.chance.below(100) {
             0..14 => Command::StartCall(call),
             14..18 => Command::StartUnplanned {
-                visit: VisitId::from_bytes(self.chance.bytes()),
+                visit: VisitId::fresh(self.now_ms.unsigned_abs(), self.chance.bytes()),
                 outlet: brand::outlet(1 + self.chance.below(OUTLETS.into()) as u8),
                 template: 1,
             },
