@@ -6,12 +6,11 @@ cd "$(dirname "$0")"
 
 target=$1
 host=$(rustc -vV | sed -n 's/^host: //p')
-all=$(mktemp -d)
-trap 'rm -rf "$all"' EXIT
+kept=$(mktemp -d)
+trap 'rm -rf "$kept"' EXIT
 
-mkdir "$all/found" "$all/kept"
-cp "corpus/$target"/seed-* "$all/kept"
-find "corpus/$target" "found/$target" -type f ! -name 'seed-*' -exec cp -t "$all/found" {} +
-"${CARGO_TARGET_DIR:-target}/$host/release/$target" -merge=1 -set_cover_merge=1 -use_counters=0 "$all/kept" "$all/found"
+cp "corpus/$target"/seed-* "$kept"
+"${CARGO_TARGET_DIR:-target}/$host/release/$target" -merge=1 -set_cover_merge=1 -use_counters=0 -use_cmp=0 \
+  "$kept" "corpus/$target" "found/$target"
 find "corpus/$target" -type f ! -name 'seed-*' -delete
-cp -n "$all/kept"/* "corpus/$target"
+cp "$kept"/* "corpus/$target"

@@ -26,7 +26,7 @@ use sync_core::projection::{Facts, project};
 use sync_core::visit::Visit;
 use sync_core::wire::{Group, from_wire, to_wire};
 
-use super::Script;
+use super::{Script, reading};
 use crate::brand::{self, ORG, RITA, SAM, SUE, SVEN, checks};
 use crate::chance::Chance;
 
@@ -672,6 +672,7 @@ fn is_sound(document: &Document, order: u64) {
     if document.id().kind == DocKind::Visit {
         let (here, there) = (Visit::read(document), Visit::read(&other));
         assert_eq!(here, there, "a view is a function of the set of changes");
+        reading::agrees(document, &here);
         let facts = [&here, &there].map(|visit| {
             let must_stock = &world().outlets[&brand::outlet(1)].must_stock;
             project(visit, must_stock, Day::at(NOW.wall_ms, "UTC"), &world().catalogue)

@@ -185,7 +185,7 @@ pub fn run(data: &[u8]) -> Vec<String> {
     let folder = Folder::founded();
     let mut script = Script::new(data);
     let mut story = Story::new(Script::new(script.block()));
-    let outcomes = runtime().block_on(async {
+    let (outcomes, app) = runtime().block_on(async {
         let mut served = Served::open(&folder).await;
         for _ in 0..REQUESTS_MAX {
             if script.is_over() {
@@ -198,8 +198,9 @@ pub fn run(data: &[u8]) -> Vec<String> {
         }
         served.all_is_readable(&story).await;
         close(Arc::clone(&served.app));
-        served.outcomes
+        (served.outcomes, Arc::downgrade(&served.app))
     });
+    assert!(app.upgrade().is_none(), "something holds on to a server that has stopped");
     let db = Connection::open(folder.0.join("endcap.db")).expect("the database opens");
     oracle::is_sound(&Server::over(db));
     outcomes

@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod codec;
 pub mod http;
+mod reading;
 
 /// Takes bytes from the front of an input. Where nothing is left there are zeros.
 #[derive(Debug, Clone)]
