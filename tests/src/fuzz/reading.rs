@@ -10,7 +10,7 @@ use sync_core::model::visit::{
 use sync_core::visit::{Status, Visit, in_conflict};
 
 /// Panics where a view is not what the protocol says.
-pub fn agrees(document: &Document, visit: &Visit) {
+pub(super) fn agrees(document: &Document, visit: &Visit) {
     let reading = Reading::of(document);
     let start = reading.recordings.iter().find(|(_, r)| matches!(r.act, Act::Start { .. }));
     assert_eq!(visit.start.as_ref().map(|start| start.hash), start.map(|(hash, _)| *hash));
