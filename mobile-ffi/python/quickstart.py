@@ -23,8 +23,7 @@ async def main(server, code, folder, photo):
     client = Client.open(folder, key.read_bytes())
 
     # With a network, once: who am I? Then fetch what I may see: outlets, planned calls, planograms, prices.
-    if client.enrolment() is None:
-        await client.enrol(server, code, label="Quickstart")
+    client.enrolment() or await client.enrol(server, code, label="Quickstart")
     await client.sync()
 
     # From here on no network is needed. Each call has reached the disk when it returns.
@@ -38,8 +37,11 @@ async def main(server, code, folder, photo):
     subject = Subject.POSITION(planogram=shelf.number, position=place.number)
     seen = Value.SHELF(facings=place.facings, in_stock=True, found=Found.AS_PLANNED())
     facings = Observation(check=checks[CheckKind.PLANOGRAM], subject=subject, value=seen)
-    product = Subject.PRODUCT(gtin=place.product.gtin)
-    price = Observation(check=checks[CheckKind.PRICE], subject=product, value=Value.PRICE(minor=249, currency="EUR"))
+    price = Observation(
+        check=checks[CheckKind.PRICE],
+        subject=Subject.PRODUCT(gtin=place.product.gtin),
+        value=Value.PRICE(minor=249, currency="EUR"),
+    )
 
     # One screen's worth is one recording: its observations and photos are saved together or not at all.
     client.record(visit, [facings, price], [client.add_photo(pathlib.Path(photo).read_bytes())])

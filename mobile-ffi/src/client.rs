@@ -563,6 +563,24 @@ impl Client {
 }
 
 impl Client {
+    /// Removes photos that the server has confirmed, because their documents have gone out of sight.
+    pub(crate) fn forget_photos(&self, photos: &[BlobHash]) -> Result<(), ClientError> {
+        for hash in photos {
+            let sent = self.store.write(|writer| -> Result<bool, ClientError> {
+                let state = writer.get(PHOTOS, &hash.0)?;
+                let sent = match state {
+                    Some(bytes) => read_cbor::<PhotoState>(&bytes)?.sent,
+                    None => false,
+                };
+                Ok(sent && writer.delete(PHOTOS, &hash.0)?)
+            })?;
+            if sent {
+                self.vault.remove(&hash.0)?;
+            }
+        }
+        Ok(())
+    }
+
     /// [`Client::open`] with other clocks.
     pub fn with_clock(
         folder: &str,

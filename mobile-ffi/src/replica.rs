@@ -127,6 +127,27 @@ impl Replica for View<'_> {
     }
 }
 
+/// Begins anew to send every photo: the server may have lost what it had confirmed.
+pub(crate) fn resend_photos(writer: &Writer<'_>) -> Result<(), StoreError> {
+    let mut states = Vec::new();
+    writer.scan(PHOTOS, |name, bytes| {
+        states.push((name.to_vec(), from_cbor::<PhotoState>(bytes).map_err(damaged)?));
+        Ok(())
+    })?;
+    for (name, state) in states.into_iter().filter(|(_, state)| state.sent) {
+        let state = PhotoState { sent: false, upload: None, ..state };
+        writer.put(PHOTOS, &name, &to_cbor(&state))?;
+    }
+    Ok(())
+}
+
+fn unqueue(writer: &Writer<'_>, document: &[u8]) -> Result<(), StoreError> {
+    if let Some(Ok(position)) = writer.get(OUTBOX, document)?.map(TryInto::try_into) {
+        writer.remove_queued(u64::from_be_bytes(position))?;
+    }
+    writer.delete(OUTBOX, document).map(drop)
+}
+
 /// Stores what sync-core wants stored, and keeps the outbox in step with the documents.
 pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), StoreError> {
     for write in writes {
@@ -139,12 +160,7 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                         let position = writer.push(OUTBOX, &id)?;
                         writer.put(OUTBOX, &id, &position.to_be_bytes())?;
                     }
-                    (false, Some(position)) => {
-                        if let Ok(position) = position.try_into() {
-                            writer.remove_queued(u64::from_be_bytes(position))?;
-                        }
-                        writer.delete(OUTBOX, &id)?;
-                    }
+                    (false, Some(_)) => unqueue(writer, &id)?,
                     _ => {}
                 }
             }
@@ -152,6 +168,16 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
             Write::Record(key, _) if key.kind > u8::MAX - RECORDS => {}
             Write::Record(key, bytes) => {
                 writer.put(Space(RECORDS + key.kind), &key.id, &bytes.0)?;
+            }
+            Write::Forget(key) if key.kind > u8::MAX - RECORDS => {}
+            Write::Forget(key) => drop(writer.delete(Space(RECORDS + key.kind), &key.id)?),
+            Write::Purge(kept) => {
+                let id = kept.document.id().to_bytes();
+                writer.delete(DOCUMENTS, &id)?;
+                unqueue(writer, &id)?;
+                for digest in kept.notes() {
+                    writer.delete(NOTES, &digest.0)?;
+                }
             }
             Write::Note(note) => writer.put(NOTES, &note.digest().0, &to_cbor(&note))?,
             Write::Profile(profile) => writer.put(OWN, own::PROFILE, &to_cbor(&*profile))?,

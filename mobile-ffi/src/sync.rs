@@ -11,7 +11,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use sync_core::cbor::to_cbor;
 use sync_core::client::{
-    BadAnswer, Fault, Profile, apply_pull, apply_push, next_pull, next_push, rewind,
+    BadAnswer, Fault, Profile, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
 };
 use sync_core::evidence::Keypair;
 use sync_core::id::{Actor, BlobHash, OrgId};
@@ -22,7 +22,7 @@ use sync_core::wire::{
 use zeroize::Zeroizing;
 
 use crate::client::{Client, Server, read_cbor};
-use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own};
+use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, resend_photos};
 use crate::store::{StoreError, random};
 use crate::types::{ClientError, Enrolment, Phase, SyncReport, invalid};
 
@@ -225,6 +225,8 @@ pub(crate) async fn enrol(
         cursor: None,
         pushed: None,
         witness: None,
+        filled: None,
+        narrowed: None,
     };
     let server = Server {
         url: server,
@@ -327,6 +329,7 @@ impl Run {
                 Step::Push => self.push().await,
                 Step::Pull => self.pull().await,
                 Step::Rewind => self.rewind().await,
+                Step::Sweep => self.sweep().await,
                 Step::Done => return Ok(()),
                 Step::Stop(Stop::Revoked) => return Err(ClientError::Revoked),
                 Step::Stop(_) => {
@@ -398,9 +401,31 @@ impl Run {
     }
 
     async fn rewind(&mut self) -> Result<Heard, ClientError> {
-        let done =
-            self.blocking(|client| client.change(|view, writer| Ok(apply(writer, rewind(view)?)?)));
+        let done = self.blocking(|client| {
+            client.change(|view, writer| {
+                apply(writer, rewind(view)?)?;
+                Ok(resend_photos(writer)?)
+            })
+        });
         done.await.map(|()| Heard::Rewound)
+    }
+
+    async fn sweep(&mut self) -> Result<Heard, ClientError> {
+        let done = self.blocking(|client| {
+            let instance = random()?;
+            let gone = client.change(|view, writer| {
+                let writes = sweep(view, instance)?;
+                let purged = writes.iter().filter_map(|write| match write {
+                    Write::Purge(kept) => Some(kept.photos()),
+                    _ => None,
+                });
+                let gone: Vec<BlobHash> = purged.flatten().collect();
+                apply(writer, writes)?;
+                Ok(gone)
+            })?;
+            client.forget_photos(&gone)
+        });
+        done.await.map(|()| Heard::Swept)
     }
 
     async fn post(&self, what: &str, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {

@@ -6,10 +6,18 @@ CREATE TABLE organisation (
     name       TEXT NOT NULL,
     seed       BLOB NOT NULL,            -- secret key of the server as an author in this organisation
     instance   BLOB NOT NULL,            -- second half of the server's actor
-    origin     BLOB NOT NULL,
+    origin     BLOB NOT NULL,            -- the newest of this log's lives
     frontier   BLOB NOT NULL,            -- right edge of the Merkle tree over log
     created_ms INTEGER NOT NULL
 ) STRICT;
+
+-- The lives of the log: it begins a new one when it is restored from a backup.
+CREATE TABLE origin (
+    org      INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    origin   BLOB NOT NULL,
+    PRIMARY KEY (org, sequence)
+) STRICT, WITHOUT ROWID;
 
 -- Who may see a row of the log: 0 everyone; -1 nobody any more (a newer version of the record exists).
 CREATE TABLE audience (
@@ -47,6 +55,17 @@ CREATE TABLE record (
     salt     BLOB NOT NULL,
     body     BLOB NOT NULL,
     PRIMARY KEY (org, key, sequence)
+) STRICT, WITHOUT ROWID;
+
+-- Records, and documents of outlets, that went from one audience to another at this sequence.
+CREATE TABLE moved (
+    org      INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    item     BLOB NOT NULL,              -- a record's key, or a document's name
+    document INTEGER NOT NULL,           -- 1: a document
+    left     INTEGER NOT NULL,           -- audience
+    entered  INTEGER NOT NULL,           -- audience
+    PRIMARY KEY (org, sequence, item, document)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE note (
@@ -201,6 +220,7 @@ CREATE TABLE device (
     synced_ms   INTEGER,
     revoked_ms  INTEGER,
     last_push   BLOB,                    -- name of the newest push
+    acked       INTEGER NOT NULL DEFAULT 0, -- lines of the log that it is known to know, noted when rights change
     forked      INTEGER NOT NULL DEFAULT 0, -- pushes that did not follow the newest: a copied store
     PRIMARY KEY (org, device),
     UNIQUE (org, fingerprint)

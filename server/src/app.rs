@@ -17,10 +17,11 @@ use tokio::sync::{broadcast, watch};
 
 use crate::blobs::{Arrivals, Blobs};
 use crate::error::Problem;
-use crate::ingest::{ActError, Console, Ingest, Sender, server_device, verify};
+use crate::feed;
+use crate::ingest::{ActError, Console, Ingest, Sender, server_device, verify, write_records};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::store::log::{Ledger, Org, Organisation};
+use crate::store::log::{Ledger, Org, Organisation, Reader};
 use crate::store::{Store, StoreError, accounts, log};
 use crate::world::World;
 use crate::{now_ms, random};
@@ -75,7 +76,7 @@ impl Tenant {
 
     fn open(made: &Organisation, connection: &rusqlite::Connection) -> Result<Self, StoreError> {
         let mut world = World::default();
-        log::records(connection, made.org, |record| world.insert(record))?;
+        log::records(connection, made.org, |record, sequence| world.insert(record, sequence))?;
         let keypair = Keypair::from_seed(&made.seed);
         let actor = Actor::new(&keypair.public(), made.instance);
         Ok(Self {
@@ -207,16 +208,12 @@ impl App {
             .store
             .write(move |tx| -> Result<T, E> {
                 let mut ledger = Ledger::open(tx, writing.org)?;
-                // Later records may need the audience of an outlet that comes with them.
                 let mut world = writing.world.write().unwrap_or_else(PoisonError::into_inner);
-                for record in &records {
-                    world.insert(record.clone());
-                }
-                for record in &records {
+                write_records(&mut ledger, &mut world, records, now, || {
                     let mut salt = [0; 16];
                     random(&mut salt);
-                    ledger.append_record(record, &world.audience(record), salt, now)?;
-                }
+                    salt
+                })?;
                 drop(world);
                 let result = also(&ledger)?;
                 ledger.close()?;
@@ -240,7 +237,7 @@ impl App {
         let org = tenant.org;
         let world = self.store.read(move |connection| {
             let mut world = World::default();
-            log::records(connection, org, |record| world.insert(record))?;
+            log::records(connection, org, |record, sequence| world.insert(record, sequence))?;
             Ok(world)
         });
         let world = world.await?;
@@ -285,12 +282,11 @@ impl App {
     pub async fn verify(
         &self,
         tenant: &Arc<Tenant>,
-        sender: Sender,
         push: PushRequest,
     ) -> Result<(PushRequest, Vec<Option<Outcome>>), Problem> {
-        let org = tenant.id;
+        let (org, keys) = (tenant.id, tenant.world().keys_of(&push));
         let run = tokio::task::spawn_blocking(move || {
-            let verified = verify(org, &sender, &push);
+            let verified = verify(org, &keys, &push);
             (push, verified)
         });
         run.await.map_err(|_| StoreError::Failed("verification panicked".into()).into())
@@ -311,25 +307,19 @@ impl App {
                 .detail("unsent work stays on the device"));
         }
         let page = self.store.read(move |connection| {
-            let since = match &pull.cursor {
-                Some(cursor) if !log::knows(connection, org, cursor)? => return Ok(None),
-                Some(cursor) => cursor.sequence,
-                None => 0,
+            let log = Reader::open(connection, org)?;
+            let world = tenant.world();
+            let newest = log.newest_push(sender.device)?;
+            let Some(reply) = feed::pull(&log, &world, &sender, &newest, &pull, now)? else {
+                return Ok(None);
             };
-            let newest = accounts::newest_push(connection, org, sender.device)?;
-            let knows = pull.cursor.is_some() && newest.name == pull.pushed;
-            let own = knows.then_some((sender.device, newest.since));
-            let seen = {
-                let world = tenant.world();
-                let rights = world.rights(sender.user);
-                log::audiences(connection, org, |audience| {
-                    rights.is_some_and(|r| r.sees(&world.tree, audience))
-                })?
-            };
-            let page = log::page(connection, org, since, &seen, own)?;
-            Ok(Some((page, newest.synced_ms.is_none_or(|synced| now - synced >= SYNCED_STEP_MS))))
+            let known = pull.cursor.map_or(0, |cursor| cursor.sequence);
+            let long_ago = newest.synced_ms.is_none_or(|synced| now - synced >= SYNCED_STEP_MS);
+            // All that is ever asked is on which side of a change of rights a device stood.
+            let news = world.rights_changed_in(newest.acked..known);
+            Ok(Some((reply, (long_ago || news).then_some(known))))
         });
-        let Some((page, long_ago)) = page.await? else {
+        let Some((reply, note)) = page.await? else {
             return Err(Problem::new(
                 StatusCode::CONFLICT,
                 "cursor_unknown",
@@ -337,23 +327,17 @@ impl App {
             )
             .detail("the server was restored; pull again without a cursor, keeping unsent work"));
         };
-        if long_ago {
-            let noted: Result<(), StoreError> =
-                self.store.write(move |tx| accounts::synced(tx, org, sender.device, now)).await;
+        if let Some(known) = note {
+            let noted: Result<(), StoreError> = self
+                .store
+                .write(move |tx| accounts::synced(tx, org, sender.device, known, now))
+                .await;
             if let Err(error) = noted {
                 tracing::warn!(%error, "a pull could not be noted");
             }
         }
         self.metrics.pull();
-        Ok(PullReply {
-            protocol: PROTOCOL,
-            server_ms: now,
-            cursor: page.cursor,
-            more: page.more,
-            records: page.records,
-            groups: page.groups,
-            notes: page.notes,
-        })
+        Ok(reply)
     }
 
     /// Where an organisation's log stands.

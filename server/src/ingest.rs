@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use sync_core::admit::{Admitted, Author, Refusal, admit};
+use sync_core::admit::{self, Author, Field, Refusal, admit};
 use sync_core::document::{Change, Entry, Misfit};
 use sync_core::evidence::{Keypair, Leaf, Seal};
 use sync_core::id::{
@@ -12,11 +12,12 @@ use sync_core::id::{
 };
 use sync_core::model::Day;
 use sync_core::model::capture::{CaptureTime, Moment};
-use sync_core::model::people::Audience;
+use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::model::people::{Audience, Rights};
 use sync_core::model::visit::Note;
 use sync_core::projection::project;
 use sync_core::visit::Visit;
-use sync_core::wire::{Group, Outcome, PushRequest};
+use sync_core::wire::{Group, Keys, Outcome, PushRequest, Unsealed};
 
 use crate::store::StoreError;
 use crate::store::log::{Held, Ledger, Line};
@@ -34,31 +35,14 @@ pub struct Sender {
     pub user: UserId,
 }
 
-/// Checks each group's signatures: every change is the sender's own and reached by one of its seals.
-/// `None` where all is well.
-pub fn verify(org: OrgId, sender: &Sender, push: &PushRequest) -> Vec<Option<Outcome>> {
-    push.groups.iter().map(|group| verify_group(org, sender, group)).collect()
-}
-
-fn verify_group(org: OrgId, sender: &Sender, group: &Group) -> Option<Outcome> {
-    if !group.changes.iter().all(|c| c.actor.belongs_to(&sender.key)) {
-        return Some(quarantined(&Refusal::ForeignActor));
-    }
-    let bad =
-        |detail: &str| Outcome::Quarantined { code: "bad_seal".into(), detail: detail.into() };
-    if !group.seals.iter().all(|seal| seal.verify(&sender.key, org, group.document)) {
-        return Some(bad("a signature does not verify"));
-    }
-    let changes: BTreeMap<ChangeHash, &Change> =
-        group.changes.iter().map(|c| (c.hash(), c)).collect();
-    let mut reached = HashSet::new();
-    let mut open: Vec<ChangeHash> = group.seals.iter().map(|s| s.head).collect();
-    while let Some(hash) = open.pop() {
-        if let Some(change) = changes.get(&hash).filter(|_| reached.insert(hash)) {
-            open.extend(&change.deps);
-        }
-    }
-    (reached.len() < changes.len()).then(|| bad("no signature reaches every change"))
+/// Checks each group's signatures: every change is sealed by the device that it claims to be from, which need
+/// not be the one that brings it. `None` where all is well.
+pub fn verify(org: OrgId, keys: &Keys, push: &PushRequest) -> Vec<Option<Outcome>> {
+    let outcome = |unsealed: Unsealed| match unsealed {
+        Unsealed::Stranger(_) => quarantined(&Refusal::ForeignActor),
+        unsealed => Outcome::Quarantined { code: "bad_seal".into(), detail: unsealed.to_string() },
+    };
+    push.groups.iter().map(|group| group.check_seals(org, keys).err().map(outcome)).collect()
 }
 
 fn quarantined(refusal: &Refusal) -> Outcome {
@@ -89,6 +73,53 @@ pub enum ActError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A change that may be written.
+struct Fresh<'c> {
+    change: &'c Change,
+    entry: Entry,
+    device: DeviceId,
+    audience: Audience,
+    times: CaptureTime,
+}
+
+/// Writes catalogue records that have been validated, and takes along what follows an outlet that moves: its
+/// calls and its document.
+pub fn write_records(
+    ledger: &mut Ledger<'_>,
+    world: &mut World,
+    mut records: Vec<Record>,
+    now_ms: i64,
+    mut salt: impl FnMut() -> [u8; 16],
+) -> Result<(), StoreError> {
+    let mut moved = HashSet::new();
+    for record in &records {
+        if let Record::Outlet(outlet) = record
+            && world.outlets.get(&outlet.id).is_some_and(|old| old.audience() != outlet.audience())
+        {
+            moved.insert(outlet.id);
+        }
+    }
+    if !moved.is_empty() {
+        let named: HashSet<RecordKey> = records.iter().map(Record::key).collect();
+        let calls = world.calls.values().filter(|call| moved.contains(&call.outlet));
+        let mut calls: Vec<Record> = calls.cloned().map(Record::Call).collect();
+        calls.retain(|call| !named.contains(&call.key()));
+        calls.sort_by_key(Record::key);
+        records.extend(calls);
+    }
+    // A record may need the audience of an outlet that comes after it.
+    for (sequence, record) in (ledger.size()..).zip(&records) {
+        world.insert(record.clone(), sequence);
+    }
+    for record in &records {
+        if let Record::Outlet(outlet) = record {
+            ledger.move_document(outlet.id.into(), &outlet.audience())?;
+        }
+        ledger.append_record(record, &world.audience(record), salt(), now_ms)?;
+    }
+    Ok(())
 }
 
 /// One write to one organisation: the ledger and what admission must know.
@@ -143,44 +174,99 @@ impl Ingest<'_, '_> {
         group: &Group,
         notes: &BTreeMap<BlobHash, &Note>,
     ) -> Result<Outcome, StoreError> {
-        let Some(rights) = self.world.rights(sender.user) else {
-            return Ok(quarantined(&Refusal::NoRight("the person no longer works here")));
-        };
-        let author = Author { rights, key: sender.key };
         let mut held = self.ledger.document(self.org, group.document)?;
         let mut fresh = Vec::new();
         for change in &group.changes {
             if held.document.contains(change.hash()) {
                 continue;
             }
-            let admitted = match admit(&author, self.world, &held.document, change) {
-                Ok(admitted) => admitted,
+            let judged = match self.judge(sender, pushed, &held, change)? {
+                Ok(judged) => judged,
                 Err(refusal) => return Ok(quarantined(&refusal)),
             };
-            for digest in admitted.entry.notes() {
+            for digest in judged.entry.notes() {
                 if !notes.contains_key(&digest) && self.ledger.note(digest)?.is_none() {
                     let detail = format!("the note {digest} did not come along");
                     return Ok(Outcome::Quarantined { code: "missing_note".into(), detail });
                 }
             }
             held.document.insert(change.clone()).map_err(damaged)?;
-            fresh.push((change, admitted));
+            held.audience = Some(judged.audience);
+            fresh.push(judged);
         }
-        let times: Vec<CaptureTime> = fresh
-            .iter()
-            .map(|(_, admitted)| self.time(admitted.entry.when(), pushed))
-            .collect::<Result<_, _>>()?;
-        let named: BTreeSet<BlobHash> = fresh.iter().flat_map(|(_, a)| a.entry.notes()).collect();
+        let named: BTreeSet<BlobHash> = fresh.iter().flat_map(|f| f.entry.notes()).collect();
         self.ledger.put_notes(named.iter().filter_map(|digest| notes.get(digest).copied()))?;
-        self.append(sender.device, held, &fresh, &times, &group.seals)?;
+        self.append(held, &fresh, &group.seals)?;
+        let others: BTreeSet<DeviceId> =
+            fresh.iter().map(|f| f.device).filter(|device| *device != sender.device).collect();
+        for device in others {
+            self.ledger.brought(device)?;
+        }
         self.ledger.release(sender.device, group.document)?;
         Ok(Outcome::Accepted)
     }
 
-    fn time(&self, captured: &Moment, pushed: &Moment) -> Result<CaptureTime, StoreError> {
-        let anchor_ms = match captured.anchor {
+    /// Decides on one change by what its author may do, or could when it was made.
+    fn judge<'c>(
+        &self,
+        sender: &Sender,
+        pushed: &Moment,
+        held: &Held,
+        change: &'c Change,
+    ) -> Result<Result<Fresh<'c>, Refusal>, StoreError> {
+        let document = &held.document;
+        let entry = match admit::read(document, change) {
+            Ok(entry) => entry,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let Some(device) = self.world.device_of(change.actor) else {
+            return Ok(Err(Refusal::ForeignActor));
+        };
+        let user = if device.id == server_device(self.org) { entry.by() } else { device.user };
+        let decide = |rights: Option<Rights>, field: &dyn Field| {
+            let gone = Refusal::NoRight("the person no longer works here");
+            let author = Author { rights: rights.ok_or(gone)?, key: device.key };
+            admit(&author, field, document, held.audience, change, &entry)
+        };
+        let mut decided = match device.revoked {
+            true => Err(Refusal::RevokedDevice),
+            false => decide(self.world.rights(user), self.world),
+        };
+        if let Err(refusal) = &decided
+            && refusal.is_about_rights()
+            && !device.revoked
+        {
+            let known = self.ledger.known_at(entry.when());
+            let then = self.world.at(known);
+            let acked = self.ledger.acked(device.id)?;
+            let at_last = self.world.at(known.max(acked));
+            let knew = decide(at_last.rights(user), &at_last);
+            decided = match (knew, decide(then.rights(user), &then)) {
+                (Ok(audience), _) => Ok(audience),
+                (_, Ok(_)) => Err(Refusal::Late),
+                _ => decided,
+            };
+        }
+        let mut audience = match decided {
+            Ok(audience) => audience,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        // An outlet's document is where the outlet is now, wherever its author knew it to be.
+        if document.id().kind == DocKind::Outlet
+            && let Some(outlet) = self.world.outlets.get(&OutletId::from_bytes(document.id().id))
+        {
+            audience = outlet.audience();
+        }
+        // The clocks of a push say nothing of what another phone has written.
+        let pushed = (device.id == sender.device).then_some(pushed);
+        let times = self.time(entry.when(), pushed)?;
+        Ok(Ok(Fresh { change, entry, device: device.id, audience, times }))
+    }
+
+    fn time(&self, captured: &Moment, pushed: Option<&Moment>) -> Result<CaptureTime, StoreError> {
+        let anchor_ms = match self.ledger.known_at(captured) {
             0 => None,
-            anchor => self.ledger.time_of(anchor - 1)?,
+            known => self.ledger.time_of(known - 1)?,
         };
         Ok(CaptureTime::estimate(captured, pushed, anchor_ms, self.now_ms))
     }
@@ -197,45 +283,47 @@ impl Ingest<'_, '_> {
         let author = Author { rights, key: console.keypair.public() };
         let mut held = self.ledger.document(self.org, document)?;
         let change = held.document.next(console.actor, entry).map_err(Refusal::from)?;
-        let admitted = admit(&author, self.world, &held.document, &change)?;
+        entry.validate().map_err(Refusal::from)?;
+        let audience = admit(&author, self.world, &held.document, held.audience, &change, entry)?;
         held.document.insert(change.clone()).map_err(Refusal::from)?;
         self.ledger.put_notes(note)?;
         let seal = console.keypair.seal(self.org, document, change.hash());
-        let times = [self.time(entry.when(), entry.when())?];
-        self.append(console.device, held, &[(&change, admitted)], &times, &[seal])?;
+        let (device, entry) = (console.device, entry.clone());
+        let times = self.time(entry.when(), Some(entry.when()))?;
+        let fresh = Fresh { change: &change, entry, device, audience, times };
+        self.append(held, &[fresh], &[seal])?;
         Ok(change.hash())
     }
 
     /// The server's clocks as a moment of an entry that is written now.
     pub fn moment(&self) -> Moment {
         let (wall_ms, anchor) = (self.now_ms, self.ledger.size());
-        Moment { wall_ms, boot: 0, boot_ms: 0, anchor, skew_ms: Some(0) }
+        let life = self.ledger.life();
+        Moment { wall_ms, boot: 0, boot_ms: 0, anchor, skew_ms: Some(0), life }
     }
 
     fn append(
         &mut self,
-        device: DeviceId,
         mut held: Held,
-        fresh: &[(&Change, Admitted)],
-        times: &[CaptureTime],
+        fresh: &[Fresh<'_>],
         seals: &[Seal],
     ) -> Result<(), StoreError> {
-        let Some((_, first)) = fresh.first() else { return Ok(()) };
+        let Some(first) = fresh.first() else { return Ok(()) };
         let (document, audience) = (held.document.id(), first.audience);
         let audience_id = self.ledger.audience(&audience)?;
-        for ((change, admitted), times) in fresh.iter().zip(times) {
-            let hash = change.hash();
+        for Fresh { change, entry, device, times, .. } in fresh {
+            let (hash, device) = (change.hash(), *device);
             let leaf = Leaf::Change { document, change: hash, device, received_ms: self.now_ms };
             let seal = seals.iter().find(|s| s.head == hash);
             let line = Line::Change { document, change, device, seal, times };
             self.ledger.append(&leaf, self.now_ms, audience_id, line)?;
             held.times.insert(hash, *times);
             held.devices.insert(hash, device);
-            for photo in admitted.entry.photos() {
+            for photo in entry.photos() {
                 self.ledger.put_photo(&PhotoRow {
                     hash: photo.hash,
                     document,
-                    by: admitted.entry.by(),
+                    by: entry.by(),
                     referenced_ms: times.claimed_ms,
                     bytes: photo.bytes,
                 })?;

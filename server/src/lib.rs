@@ -10,6 +10,7 @@ pub mod config;
 pub mod console;
 pub mod demo;
 pub mod error;
+pub mod feed;
 pub mod ingest;
 pub mod init;
 pub mod limits;

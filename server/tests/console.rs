@@ -25,8 +25,8 @@ use sync_core::id::{
 };
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{
-    AnswerKind, Call, Check, CheckKind, Display, Distributor, ListPrice, Outlet, Person, Planogram,
-    Position, PriceList, Product, Record, Shelf, Template, Territory,
+    AnswerKind, Call, Check, CheckKind, Device, Display, Distributor, ListPrice, Outlet, Person,
+    Planogram, Position, PriceList, Product, Record, Shelf, Template, Territory,
 };
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
@@ -337,6 +337,8 @@ impl Bench {
             Ok(())
         });
         insert.await.unwrap();
+        let record = Record::Device(Device { id: device, user, key, revoked: false });
+        self.app.write_records(&self.tenant, vec![record]).await.unwrap();
         Phone { sender: Sender { device, key, user }, keypair, minutes: 0 }
     }
 
@@ -360,7 +362,14 @@ struct Phone {
 impl Phone {
     fn moment(&self) -> Moment {
         let wall_ms = now_ms() - 3_600_000 + self.minutes as i64 * 60_000;
-        Moment { wall_ms, boot: 1, boot_ms: self.minutes * 60_000, anchor: 1, skew_ms: None }
+        Moment {
+            wall_ms,
+            boot: 1,
+            boot_ms: self.minutes * 60_000,
+            anchor: 1,
+            skew_ms: None,
+            life: None,
+        }
     }
 
     fn write(&mut self, document: &mut Document, entry: Entry) -> ChangeHash {
@@ -426,12 +435,8 @@ impl Phone {
             PushRequest { protocol: PROTOCOL, now, previous: None, groups: vec![group], notes };
         let mut name = [0; 32];
         random(&mut name);
-        let (push, verified) = bench
-            .app
-            .verify(&bench.tenant, self.sender, push)
-            .await
-            .map_err(|p| p.sentence())
-            .unwrap();
+        let (push, verified) =
+            bench.app.verify(&bench.tenant, push).await.map_err(|p| p.sentence()).unwrap();
         let sent = bench.app.push(&bench.tenant, self.sender, push, verified, LogHash(name)).await;
         let reply = sent.map_err(|p| p.sentence()).unwrap();
         assert_eq!(reply.outcomes, [Outcome::Accepted]);

@@ -32,8 +32,8 @@ use sync_core::id::{
 use sync_core::kpi::{Counts, Kpi, Ratio, per_visit};
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{
-    Call, Check, CheckKind, Display, Distributor, ListPrice, Outlet, Person, Planogram, Position,
-    PriceList, Product, Record, Shelf, Template, Territory,
+    Call, Check, CheckKind, Device, Display, Distributor, ListPrice, Outlet, Person, Planogram,
+    Position, PriceList, Product, Record, Shelf, Template, Territory,
 };
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
@@ -329,7 +329,7 @@ impl Served {
         let call = call.map(call_id);
         let visit = match call {
             Some(call) => VisitId::of_call(self.tenant.id, call),
-            None => VisitId::derived(&[outlet; 16], &day.0.to_be_bytes()),
+            None => VisitId::fresh(day.0.unsigned_abs().into(), [outlet; 10]),
         };
         let (territory, distributor) = place(outlet);
         let outlet = outlet_id(outlet);
@@ -416,11 +416,11 @@ impl Served {
         let seals = vec![keypair.seal(self.tenant.id, id, changes.last().unwrap().hash())];
         let group = Group { document: id, changes, seals };
         // Another boot than the captures': then the wall clock is what counts.
-        let now = Moment { wall_ms: 0, boot: 2, boot_ms: 0, anchor: 0, skew_ms: None };
+        let now = Moment { wall_ms: 0, boot: 2, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
         let (previous, notes) = (self.pushed, Vec::new());
         let push = PushRequest { protocol: PROTOCOL, now, previous, groups: vec![group], notes };
         let name = LogHash::of(&to_wire(self.tenant.id, &push));
-        let (push, verified) = self.app.verify(&self.tenant, sender, push).await.unwrap();
+        let (push, verified) = self.app.verify(&self.tenant, push).await.unwrap();
         let reply = self.app.push(&self.tenant, sender, push, verified, name).await.unwrap();
         assert_eq!(reply.outcomes, [Outcome::Accepted]);
         self.pushed = Some(name);
@@ -472,7 +472,7 @@ impl Served {
     }
 
     async fn pull(&self, token: &str) -> Reply {
-        let pull = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None };
+        let pull = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None };
         let request = Request::builder().method("POST").uri("/api/v1/pull");
         let request = request.header("content-type", MEDIA_TYPE);
         let request = request.header("authorization", format!("Bearer {token}"));
@@ -489,10 +489,10 @@ impl Browser {
 
 fn noon(day: Day) -> Moment {
     let wall_ms = i64::from(day.0) * 86_400_000 + 10 * 3_600_000;
-    Moment { wall_ms, boot: 1, boot_ms: 0, anchor: 0, skew_ms: None }
+    Moment { wall_ms, boot: 1, boot_ms: 0, anchor: 0, skew_ms: None, life: None }
 }
 
-async fn phone(app: &App, tenant: &Tenant, user: UserId) -> (Sender, Keypair) {
+async fn phone(app: &App, tenant: &Arc<Tenant>, user: UserId) -> (Sender, Keypair) {
     let keypair = Keypair::from_seed(&[9; 32]);
     let key = keypair.public();
     let device = DeviceId::from_bytes([9; 16]);
@@ -514,6 +514,8 @@ async fn phone(app: &App, tenant: &Tenant, user: UserId) -> (Sender, Keypair) {
         Ok(())
     });
     insert.await.unwrap();
+    let record = Record::Device(Device { id: device, user, key, revoked: false });
+    app.write_records(tenant, vec![record]).await.unwrap();
     (Sender { device, key, user }, keypair)
 }
 

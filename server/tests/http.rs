@@ -178,7 +178,7 @@ impl Served {
     }
 
     fn push(&self) -> Vec<u8> {
-        let now = Moment { wall_ms: 0, boot: 1, boot_ms: 2, anchor: 0, skew_ms: None };
+        let now = Moment { wall_ms: 0, boot: 1, boot_ms: 2, anchor: 0, skew_ms: None, life: None };
         let (groups, notes) = (Vec::new(), Vec::new());
         to_wire(
             self.tenant.id,
@@ -187,7 +187,10 @@ impl Served {
     }
 
     fn pull(&self) -> Vec<u8> {
-        to_wire(self.tenant.id, &PullRequest { protocol: PROTOCOL, cursor: None, pushed: None })
+        to_wire(
+            self.tenant.id,
+            &PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None },
+        )
     }
 
     async fn sql(&self, statement: &'static str) {

@@ -27,15 +27,6 @@ pub struct Author {
     pub key: [u8; 32],
 }
 
-/// A change that may be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admitted {
-    /// What it says.
-    pub entry: Entry,
-    /// Who may see its document.
-    pub audience: Audience,
-}
-
 /// Why a change may not be written. [`Refusal::code`] is its name in the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -51,6 +42,15 @@ pub enum Refusal {
     /// The actor is another device's.
     #[error("the actor does not belong to this device's key")]
     ForeignActor,
+    /// The device's access has been withdrawn: nobody can know whether it wrote this before that.
+    #[error("the device's access has been withdrawn")]
+    RevokedDevice,
+    /// The right to it was lost, and the device knew when it sent this: nobody can know whether it was made
+    /// before that.
+    #[error(
+        "it claims to be from before the rights changed, and came after the device had heard of it"
+    )]
+    Late,
     /// The entry names somebody else as its author.
     #[error("the entry is not by the person whom this device is enrolled for")]
     ForeignPerson,
@@ -72,6 +72,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it is about what its author may do, which changes with time and which a supervisor may overrule,
+    /// rather than about the change itself.
+    pub fn is_about_rights(&self) -> bool {
+        use Refusal::{Late, NoRight, OutOfScope, RevokedDevice, Unknown, WrongStart};
+        matches!(self, Late | NoRight(_) | OutOfScope | RevokedDevice | Unknown(_) | WrongStart(_))
+    }
+
     /// A stable name, for messages and for devices to act on.
     pub fn code(&self) -> &'static str {
         match self {
@@ -81,6 +88,8 @@ impl Refusal {
             Self::Unreadable(_) => "unreadable",
             Self::Invalid(_) => "invalid",
             Self::ForeignActor => "foreign_actor",
+            Self::RevokedDevice => "revoked_device",
+            Self::Late => "late",
             Self::ForeignPerson => "foreign_person",
             Self::NoRight(_) => "no_right",
             Self::OutOfScope => "out_of_scope",
@@ -91,36 +100,55 @@ impl Refusal {
     }
 }
 
-/// Decides on one change against the document that it would continue. Changes nothing.
+/// What a change says, if it continues the document, reads and keeps its rules.
+pub fn read(document: &Document, change: &Change) -> Result<Entry, Refusal> {
+    document.check(change)?;
+    let entry = change.entry().map_err(|error| Refusal::Unreadable(error.to_string()))?;
+    entry.validate()?;
+    Ok(entry)
+}
+
+/// Decides whether the author may make a change that says `entry`, as [`read`] found it. `standing` is who sees
+/// the document so far, if that is settled. Changes nothing; returns who may see the document.
 pub fn admit(
     author: &Author,
     field: &dyn Field,
     document: &Document,
+    standing: Option<Audience>,
     change: &Change,
-) -> Result<Admitted, Refusal> {
-    document.check(change)?;
+    entry: &Entry,
+) -> Result<Audience, Refusal> {
     if !change.actor.belongs_to(&author.key) {
         return Err(Refusal::ForeignActor);
     }
-    let entry = change.entry().map_err(|error| Refusal::Unreadable(error.to_string()))?;
-    entry.validate()?;
     if entry.by() != author.rights.user {
         return Err(Refusal::ForeignPerson);
     }
-    let audience = match document.id().kind {
-        DocKind::Visit => visit_audience(field, document, &entry)?,
-        DocKind::Outlet => outlet_audience(field, document, &entry)?,
+    let past = document.past(&change.deps);
+    let sees = |audience: &Audience| author.rights.sees(field.territories(), audience);
+    let (audience, in_scope) = match document.id().kind {
+        DocKind::Visit => {
+            let (audience, own) = visit_audience(field, document, standing, entry)?;
+            let begun = || {
+                let own = |s: &Start| s.by == entry.by() && past.contains(s.hash);
+                Start::all(document).filter(own).any(|start| sees(&start.audience()))
+            };
+            (audience, own.map_or_else(|| sees(&audience) || begun(), |own| sees(&own)))
+        }
+        DocKind::Outlet => {
+            let audience = outlet_audience(field, document, standing, entry)?;
+            (audience, sees(&audience))
+        }
     };
-    if !author.rights.sees(field.territories(), &audience) {
+    if !in_scope {
         return Err(Refusal::OutOfScope);
     }
     let role = author.rights.role;
-    let past = document.past(&change.deps);
     let in_past = |hashes: &[ChangeHash]| {
         let missing = hashes.iter().find(|h| !past.contains(**h));
         missing.map_or(Ok(()), |h| Err(Refusal::NotInPast(*h)))
     };
-    match &entry {
+    match entry {
         Entry::Recording(recording) => match &recording.act {
             Act::Observe(observed) => {
                 in_past(&observed.supersedes)?;
@@ -161,36 +189,39 @@ pub fn admit(
             require(may, "only people of the field report outlets")?;
         }
     }
-    Ok(Admitted { entry, audience })
+    Ok(audience)
 }
 
 fn require(right: bool, rule: &'static str) -> Result<(), Refusal> {
     if right { Ok(()) } else { Err(Refusal::NoRight(rule)) }
 }
 
+/// Who sees a visit, and where a start says that it begins.
+///
+/// A visit keeps the audience of the start that came first. Another person's may name another one where the outlet
+/// has moved and that person did not know: it must have been right then.
 fn visit_audience(
     field: &dyn Field,
     document: &Document,
+    standing: Option<Audience>,
     entry: &Entry,
-) -> Result<Audience, Refusal> {
+) -> Result<(Audience, Option<Audience>), Refusal> {
     let begun = Start::of(document);
+    let standing = standing.or(begun.as_ref().map(Start::audience));
     let Entry::Recording(Recording {
         act: Act::Start { outlet, call, territory, distributor, .. },
         ..
     }) = entry
     else {
-        let begun = begun.ok_or(Refusal::WrongStart("a visit begins with its start"))?;
-        return Ok(begun.audience());
+        let standing = standing.ok_or(Refusal::WrongStart("a visit begins with its start"))?;
+        return Ok((standing, None));
     };
     let claimed = Audience::Outlet { territory: *territory, distributor: *distributor };
     if let Some(begun) = begun {
-        let same = begun.outlet == *outlet && begun.call == *call && begun.audience() == claimed;
-        return match same {
-            true => Ok(claimed),
-            false => Err(Refusal::WrongStart("the visit was begun at another outlet or scope")),
-        };
-    }
-    if let Some(call) = call {
+        if begun.outlet != *outlet || begun.call != *call {
+            return Err(Refusal::WrongStart("the visit was begun at another outlet or call"));
+        }
+    } else if let Some(call) = call {
         let planned = field.call(*call).ok_or(Refusal::Unknown("planned call"))?;
         let visit = crate::id::VisitId::of_call(document.org(), *call);
         if planned != *outlet || document.id().visit() != Some(visit) {
@@ -200,30 +231,34 @@ fn visit_audience(
         // Else anybody could take the place of a planned call's visit before it is made.
         return Err(Refusal::WrongStart("an unplanned visit needs an id of its own, of version 7"));
     }
-    if field.outlet(*outlet).ok_or(Refusal::Unknown("outlet"))? != claimed {
+    let known = || Start::all(document).any(|start| start.audience() == claimed);
+    if standing != Some(claimed)
+        && !known()
+        && field.outlet(*outlet).ok_or(Refusal::Unknown("outlet"))? != claimed
+    {
         return Err(Refusal::WrongStart(
             "the outlet has moved to another territory or distributor",
         ));
     }
-    Ok(claimed)
+    Ok((standing.unwrap_or(claimed), Some(claimed)))
 }
 
 fn outlet_audience(
     field: &dyn Field,
     document: &Document,
+    standing: Option<Audience>,
     entry: &Entry,
 ) -> Result<Audience, Refusal> {
     if let Some(audience) = field.outlet(OutletId::from_bytes(document.id().id)) {
         return Ok(audience);
     }
     let reported = |entry: &Entry| match entry {
-        Entry::Report(report) => {
-            Some(Audience::Outlet { territory: report.territory, distributor: report.distributor })
-        }
+        Entry::Report(report) => Some(report.audience()),
         _ => None,
     };
     let first = document.changes().iter().find_map(|change| reported(&change.entry().ok()?));
-    first.or_else(|| reported(entry)).ok_or(Refusal::Unknown("outlet"))
+    let audience = standing.or(first).or_else(|| reported(entry));
+    audience.ok_or(Refusal::Unknown("outlet"))
 }
 
 /// Every observation replaces at least one earlier value for the same check and subject.

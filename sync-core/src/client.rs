@@ -6,15 +6,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use minicbor::{Decode, Encode};
 
 use crate::cbor::from_cbor;
-use crate::document::{Change, Document, Misfit, Parts};
+use crate::document::{Change, Document, Entry, Misfit, Parts};
 use crate::evidence::{Cursor, Keypair, Seal};
-use crate::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, UserId};
+use crate::id::{
+    Actor, BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, OrgId, OutletId, UserId,
+};
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
+use crate::model::people::{Audience, Territories};
 use crate::model::visit::Note;
+use crate::visit::Start;
 use crate::wire::{
-    Group, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
-    RecordBytes,
+    Filled, Group, Keys, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
+    PushRequest, RecordBytes,
 };
 
 /// Bytes of entries that one push aims at: small enough that a cut connection costs little.
@@ -49,6 +53,12 @@ pub struct Profile {
     /// When it last heard from the server.
     #[n(7)]
     pub witness: Option<Witness>,
+    /// How far it has been given what came into its sight.
+    #[n(8)]
+    pub filled: Option<Filled>,
+    /// Something may have gone out of its sight and still be here.
+    #[n(9)]
+    pub narrowed: Option<bool>,
 }
 
 /// The server's time, as a device heard it.
@@ -98,6 +108,7 @@ impl Profile {
             boot_ms: clocks.boot_ms,
             anchor: self.cursor.map_or(0, |c| c.sequence),
             skew_ms: self.skew_ms(clocks),
+            life: self.cursor.map(|c| c.origin.life()),
         }
     }
 
@@ -114,10 +125,13 @@ pub struct Kept {
     pub document: Document,
     /// The seals that came with other people's changes.
     pub seals: Vec<Seal>,
-    /// This device's changes that the server has not confirmed, in order.
+    /// The changes that the server has not confirmed: this device's own and, after a server has lost part of
+    /// its log, others'.
     pub pending: Vec<ChangeHash>,
     /// Why the server refused the pending changes, if it did.
     pub refused: Option<Refused>,
+    /// Its outlet went out of sight.
+    pub gone: bool,
 }
 
 /// Why the server refused a document's pending changes.
@@ -143,13 +157,15 @@ struct KeptBytes {
     pending: Vec<ChangeHash>,
     #[n(3)]
     refused: Option<Refused>,
+    #[n(4)]
+    gone: Option<bool>,
 }
 
 impl Kept {
     /// A document that nobody has written to.
     pub fn new(org: OrgId, id: DocId) -> Self {
         let document = Document::new(org, id);
-        Self { document, seals: Vec::new(), pending: Vec::new(), refused: None }
+        Self { document, seals: Vec::new(), pending: Vec::new(), refused: None, gone: false }
     }
 
     /// For the store.
@@ -160,17 +176,46 @@ impl Kept {
             seals: self.seals.clone(),
             pending: self.pending.clone(),
             refused: self.refused.clone(),
+            gone: self.gone.then_some(true),
         })
     }
 
     /// From the store; `None` for bytes that are not a kept document.
     pub fn from_bytes(org: OrgId, id: DocId, bytes: &[u8]) -> Option<Self> {
-        let KeptBytes { changes, seals, pending, refused } = from_cbor(bytes).ok()?;
+        let KeptBytes { changes, seals, pending, refused, gone } = from_cbor(bytes).ok()?;
         let mut document = Document::new(org, id);
         for (hash, parts) in changes {
             document.insert(Change::kept(hash, parts)).ok()?;
         }
-        Some(Self { document, seals, pending, refused })
+        Some(Self { document, seals, pending, refused, gone: gone == Some(true) })
+    }
+
+    /// Who may see it, as far as the document itself says: more than one audience where its outlet moved while
+    /// people began it.
+    pub fn audiences(&self) -> Vec<Audience> {
+        match self.document.id().kind {
+            DocKind::Visit => Start::all(&self.document).map(|start| start.audience()).collect(),
+            DocKind::Outlet => {
+                let entries = self.document.changes().iter().filter_map(|c| c.entry().ok());
+                let mut reports = entries.filter_map(|entry| match entry {
+                    Entry::Report(report) => Some(report.audience()),
+                    _ => None,
+                });
+                reports.next().into_iter().collect()
+            }
+        }
+    }
+
+    /// The notes that its entries name.
+    pub fn notes(&self) -> Vec<BlobHash> {
+        let entries = self.document.changes().iter().filter_map(|c| c.entry().ok());
+        entries.flat_map(|entry| entry.notes()).collect()
+    }
+
+    /// The photos that its entries name.
+    pub fn photos(&self) -> Vec<BlobHash> {
+        let entries = self.document.changes().iter().filter_map(|c| c.entry().ok());
+        entries.flat_map(|e| e.photos().iter().map(|p| p.hash).collect::<Vec<_>>()).collect()
     }
 
     /// Whether the server still has to hear of something here.
@@ -210,6 +255,10 @@ pub enum Write {
     Note(Note),
     /// Who the device is and where it stands.
     Profile(Box<Profile>),
+    /// A record that went out of sight: forget it.
+    Forget(RecordKey),
+    /// A document that went out of sight: forget it, with its words and its photos.
+    Purge(Box<Kept>),
 }
 
 /// Why a server's answer was not applied. Nothing of it was.
@@ -272,8 +321,13 @@ pub fn next_push<R: Replica>(
         if changes.is_empty() {
             continue;
         }
-        let seals = heads(&changes).into_iter().map(|head| keypair.seal(profile.org, id, head));
-        let seals = seals.collect();
+        let mut seals: Vec<Seal> = heads(&changes, &profile.key)
+            .into_iter()
+            .map(|head| keypair.seal(profile.org, id, head))
+            .collect();
+        let foreign = changes.iter().filter(|c| !c.actor.belongs_to(&profile.key));
+        let foreign: HashSet<ChangeHash> = foreign.map(Change::hash).collect();
+        seals.extend(kept.seals.iter().filter(|s| foreign.contains(&s.head)).cloned());
         groups.push(Group { document: id, changes, seals });
         if bytes > MESSAGE_BYTES_MAX / 2 || groups.len() >= crate::wire::GROUPS_MAX {
             break;
@@ -291,15 +345,17 @@ pub fn next_push<R: Replica>(
     }))
 }
 
-/// The changes from which all of `changes`, each after its parents, are reached without leaving them: one,
-/// unless other people's changes lie between a device's own.
-fn heads(changes: &[Change]) -> Vec<ChangeHash> {
+/// The own changes from which all own ones of `changes`, each after its parents, are reached without leaving
+/// `changes`: one, unless changes that are not among them lie between a device's own.
+fn heads(changes: &[Change], key: &[u8; 32]) -> Vec<ChangeHash> {
     let (mut heads, mut reached) = (Vec::new(), HashSet::new());
     for change in changes.iter().rev() {
-        if !reached.contains(&change.hash()) {
+        if reached.contains(&change.hash()) {
+            reached.extend(change.deps.iter().copied());
+        } else if change.actor.belongs_to(key) {
             heads.push(change.hash());
+            reached.extend(change.deps.iter().copied());
         }
-        reached.extend(change.deps.iter().copied());
     }
     heads
 }
@@ -342,7 +398,8 @@ pub fn apply_push<R: Replica>(
 
 /// The next pull.
 pub fn next_pull(profile: &Profile) -> PullRequest {
-    PullRequest { protocol: PROTOCOL, cursor: profile.cursor, pushed: profile.pushed }
+    let Profile { cursor, pushed, filled, .. } = *profile;
+    PullRequest { protocol: PROTOCOL, cursor, pushed, filled }
 }
 
 /// What a page changes on the device. Every change must be signed by the device whose actor it is under.
@@ -355,12 +412,37 @@ pub fn apply_pull<R: Replica>(
         return Err(Fault::Answer(BadAnswer::Protocol(reply.protocol)));
     }
     let mut writes = Vec::new();
+    if replica.profile().cursor.is_none() {
+        // After a rewind: what the server no longer knows is not listed any more.
+        for kind in RecordKind::ALL {
+            writes.extend(replica.records(kind)?.iter().map(|r| Write::Forget(r.key())));
+        }
+    }
+    let mut narrowed = false;
+    for key in reply.gone.iter().flatten() {
+        narrowed = true;
+        writes.push(Write::Forget(*key));
+        let document = OutletId::from_bytes(key.id).into();
+        if key.kind == RecordKind::Outlet as u8
+            && let Some(kept) = replica.document(document)?
+        {
+            writes.push(Write::Document(Box::new(Kept { gone: true, ..kept })));
+        }
+    }
     let mut keys = Keys::default();
     for bytes in &reply.records {
         let key = RecordKey::peek(&bytes.0)
             .ok_or_else(|| Fault::Answer(BadAnswer::Unfit("a record has no key".into())))?;
-        if let Ok(Record::Device(device)) = from_cbor(&bytes.0) {
-            keys.insert(&device.key);
+        match from_cbor(&bytes.0) {
+            Ok(Record::Device(device)) => keys.insert(&device.key),
+            Ok(Record::Person(person)) => narrowed |= person.id == replica.profile().user,
+            Ok(Record::Territory(_)) => narrowed = true,
+            Ok(Record::Outlet(outlet)) => {
+                if let Some(kept) = replica.document(outlet.id.into())?.filter(|kept| kept.gone) {
+                    writes.push(Write::Document(Box::new(Kept { gone: false, ..kept })));
+                }
+            }
+            _ => {}
         }
         writes.push(Write::Record(key, bytes.clone()));
     }
@@ -375,7 +457,8 @@ pub fn apply_pull<R: Replica>(
     for group in &reply.groups {
         let mut kept =
             replica.document(group.document)?.unwrap_or_else(|| Kept::new(org, group.document));
-        verify(&keys, org, group).map_err(Fault::Answer)?;
+        let forged = |_| Fault::Answer(BadAnswer::Forged(group.document));
+        group.check_seals(org, &keys).map_err(forged)?;
         match merge(&mut kept, group) {
             Ok(()) => writes.push(Write::Document(Box::new(kept))),
             // What builds on the record has no place in a copy that went its own way.
@@ -397,31 +480,94 @@ pub fn apply_pull<R: Replica>(
     writes.extend(reply.notes.iter().cloned().map(Write::Note));
     let mut profile = replica.profile().clone();
     profile.cursor = Some(reply.cursor);
+    profile.filled = reply.filled;
+    profile.narrowed = (profile.narrowed == Some(true) || narrowed).then_some(true);
     profile.heard(reply.server_ms, clocks);
     writes.push(Write::Profile(Box::new(profile)));
     Ok(writes)
 }
 
-/// Begins anew after the server forgot where the device stands (it was restored from a backup): pull from
-/// the start, and push everything of one's own again. What the server still has it takes as a repetition.
+/// Begins anew after the server forgot where the device stands: it was restored from a backup. Everything here
+/// counts as unconfirmed, others' work with its seals too, until a pull from the beginning has shown what the
+/// server still has; the rest is then pushed back.
 pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
     let mut profile = replica.profile().clone();
-    (profile.cursor, profile.pushed) = (None, None);
+    (profile.cursor, profile.pushed, profile.filled) = (None, None, None);
     let mut writes = vec![Write::Profile(Box::new(profile))];
-    let key = replica.profile().key;
     for id in replica.documents()? {
         let Some(mut kept) = replica.document(id)? else { continue };
-        let own = kept.document.changes().iter().filter(|c| c.actor.belongs_to(&key));
-        kept.pending = own.map(Change::hash).collect();
         // These said only that the server lacked something then.
         let lacking = |r: &Refused| matches!(r.code.as_str(), "missing_parent" | "missing_note");
         if kept.refused.as_ref().is_some_and(lacking) {
             kept.refused = None;
         }
-        if !kept.pending.is_empty() {
-            writes.push(Write::Document(Box::new(kept)));
+        if kept.refused.is_none() {
+            kept.pending = kept.document.changes().iter().map(Change::hash).collect();
+        }
+        writes.push(Write::Document(Box::new(kept)));
+    }
+    Ok(writes)
+}
+
+/// Drops what has gone out of the person's sight, once all of it is confirmed. To be asked after the last page of
+/// a pull. Should some of it ever come back, its place in the author's numbering is forgotten: so the device
+/// writes as a new actor from then on, whose second half is `instance`, drawn by chance.
+pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R::Error> {
+    let mut profile = replica.profile().clone();
+    if profile.narrowed.is_none() {
+        return Ok(Vec::new());
+    }
+    let rights = match replica.record(RecordKey::person(profile.user))? {
+        Some(Record::Person(person)) => person.rights(),
+        _ => None,
+    };
+    // Somebody who was let go keeps what there is: unsent work may still be asked for.
+    let Some(rights) = rights else { return Ok(Vec::new()) };
+    let mut tree = Territories::default();
+    for record in replica.records(RecordKind::Territory)? {
+        if let Record::Territory(territory) = record {
+            tree.insert(territory.id, territory.parent);
         }
     }
+    let mut writes = Vec::new();
+    let (mut outlets, mut hidden) = (HashMap::new(), HashSet::new());
+    for record in replica.records(RecordKind::Outlet)? {
+        if let Record::Outlet(outlet) = &record {
+            match rights.sees(&tree, &outlet.audience()) {
+                true => drop(outlets.insert(outlet.id, outlet.audience())),
+                false => {
+                    hidden.insert(DocId::from(outlet.id));
+                    writes.push(Write::Forget(record.key()));
+                }
+            }
+        }
+    }
+    for record in replica.records(RecordKind::Call)? {
+        if matches!(&record, Record::Call(call) if !outlets.contains_key(&call.outlet)) {
+            writes.push(Write::Forget(record.key()));
+        }
+    }
+    let mut waiting = false;
+    for id in replica.documents()? {
+        let Some(kept) = replica.document(id)? else { continue };
+        let listed = outlets.get(&OutletId::from_bytes(id.id)).copied();
+        let audiences = listed.map_or_else(|| kept.audiences(), |audience| vec![audience]);
+        let seen = audiences.iter().any(|audience| rights.sees(&tree, audience));
+        if seen && !kept.gone && !hidden.contains(&id) {
+            continue;
+        }
+        match kept.pending.is_empty() {
+            true => {
+                if kept.document.newest_of(profile.actor).is_some() {
+                    profile.actor = Actor::new(&profile.key, instance);
+                }
+                writes.push(Write::Purge(Box::new(kept)));
+            }
+            false => waiting |= kept.to_push(),
+        }
+    }
+    profile.narrowed = waiting.then_some(true);
+    writes.push(Write::Profile(Box::new(profile)));
     Ok(writes)
 }
 
@@ -429,6 +575,7 @@ fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
     for change in &group.changes {
         kept.document.insert(change.clone())?;
     }
+    kept.gone = false;
     add_seals(kept, group);
     let arrived: HashSet<ChangeHash> = group.hashes().collect();
     kept.pending.retain(|hash| !arrived.contains(hash));
@@ -441,43 +588,4 @@ fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
 fn add_seals(kept: &mut Kept, group: &Group) {
     let known: BTreeSet<ChangeHash> = kept.seals.iter().map(|s| s.head).collect();
     kept.seals.extend(group.seals.iter().filter(|s| !known.contains(&s.head)).cloned());
-}
-
-/// Public keys by their fingerprints.
-#[derive(Default)]
-struct Keys(HashMap<[u8; 8], [u8; 32]>);
-
-impl Keys {
-    fn insert(&mut self, key: &[u8; 32]) {
-        self.0.insert(Actor::fingerprint(key), *key);
-    }
-
-    fn of(&self, actor: Actor) -> Option<&[u8; 32]> {
-        self.0.get(&actor.as_bytes()[..8])
-    }
-}
-
-fn verify(keys: &Keys, org: OrgId, group: &Group) -> Result<(), BadAnswer> {
-    let forged = || BadAnswer::Forged(group.document);
-    let changes: HashMap<ChangeHash, &Change> =
-        group.changes.iter().map(|c| (c.hash(), c)).collect();
-    let mut covered: HashSet<ChangeHash> = HashSet::new();
-    for seal in &group.seals {
-        let signer = changes.get(&seal.head).and_then(|c| keys.of(c.actor)).ok_or_else(forged)?;
-        if !seal.verify(signer, org, group.document) {
-            return Err(forged());
-        }
-        // A signature counts for its signer's own changes only.
-        let mut open = vec![seal.head];
-        let mut seen = HashSet::new();
-        while let Some(hash) = open.pop() {
-            if let Some(change) = changes.get(&hash).filter(|_| seen.insert(hash)) {
-                if change.actor.belongs_to(signer) {
-                    covered.insert(hash);
-                }
-                open.extend(&change.deps);
-            }
-        }
-    }
-    if covered.len() == changes.len() { Ok(()) } else { Err(forged()) }
 }

@@ -411,7 +411,8 @@ struct Page {
 impl Page {
     fn write(&mut self, entry: Entry) -> Result<(), Refusal> {
         let change = self.kept.document.next(self.actor, &entry)?;
-        admit(&self.author, &self.known, &self.kept.document, &change)?;
+        entry.validate()?;
+        admit(&self.author, &self.known, &self.kept.document, None, &change, &entry)?;
         let hash = change.hash();
         self.kept.document.insert(change)?;
         self.kept.pending.push(hash);

@@ -92,6 +92,14 @@ uuid_ids! {
     LogOrigin
 }
 
+impl LogOrigin {
+    /// Enough of it to tell the lives of one organisation's log apart: the first four bytes, big-endian.
+    pub fn life(self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+}
+
 impl VisitId {
     /// The visit of a planned call: a function of the call alone, so that two people who start it
     /// offline write into the same document.

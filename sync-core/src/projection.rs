@@ -627,7 +627,8 @@ mod tests {
     };
     use crate::model::visit::{Act, NotPossible, Observation, Observations, Submission};
 
-    const WHEN: Moment = Moment { wall_ms: 0, boot: 1, boot_ms: 0, anchor: 1, skew_ms: None };
+    const WHEN: Moment =
+        Moment { wall_ms: 0, boot: 1, boot_ms: 0, anchor: 1, skew_ms: None, life: None };
     const DAY: Day = Day(20_000);
 
     const SHELF: CheckId = 10;

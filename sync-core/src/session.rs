@@ -2,7 +2,8 @@
 //!
 //! A session pushes what is in the outbox, then pulls until nothing is new, then makes one more push for
 //! what was captured meanwhile. Only one: somebody who goes on capturing faster than a slow network carries
-//! it away would else never pull. A session never waits and never reads a clock; the shell sends the
+//! it away would else never pull. After a rewind it pulls first, to learn what the server has lost, and then
+//! pushes all of that. A session never waits and never reads a clock; the shell sends the
 //! messages, applies the answers with [`crate::client`] and may drop a session at any point: everything that
 //! counts is in the store.
 
@@ -15,6 +16,8 @@ pub enum Step {
     Pull,
     /// Apply [`crate::client::rewind`], then go on.
     Rewind,
+    /// Apply [`crate::client::sweep`], then go on.
+    Sweep,
     /// All is exchanged.
     Done,
     /// Nothing more can be done now.
@@ -32,6 +35,8 @@ pub enum Heard {
     Pulled(bool),
     /// What [`Step::Rewind`] asked for is stored.
     Rewound,
+    /// What [`Step::Sweep`] asked for is stored.
+    Swept,
     /// The server does not know the cursor.
     CursorUnknown,
     /// The network failed, or the server did for now.
@@ -84,11 +89,12 @@ impl Session {
             (_, Heard::Unreachable) => Step::Stop(Stop::Unreachable),
             (_, Heard::Revoked) => Step::Stop(Stop::Revoked),
             (_, Heard::Incompatible) => Step::Stop(Stop::Incompatible),
+            (Step::Push, Heard::Pushed(true)) if self.rewound || !self.pulled => Step::Push,
             (Step::Push, Heard::Pushed(_) | Heard::Empty) if self.pulled => Step::Done,
-            (Step::Push, Heard::Pushed(true)) => Step::Push,
             (Step::Push, Heard::Pushed(false) | Heard::Empty) => Step::Pull,
             (Step::Pull, Heard::Pulled(true)) => Step::Pull,
-            (Step::Pull, Heard::Pulled(false)) => {
+            (Step::Pull, Heard::Pulled(false)) => Step::Sweep,
+            (Step::Sweep, Heard::Swept) => {
                 self.pulled = true;
                 Step::Push
             }
@@ -97,7 +103,7 @@ impl Session {
                 self.rewound = true;
                 Step::Rewind
             }
-            (Step::Rewind, Heard::Rewound) => Step::Push,
+            (Step::Rewind, Heard::Rewound) => Step::Pull,
             _ => Step::Stop(Stop::Bad),
         };
         self.step
@@ -115,29 +121,34 @@ mod tests {
 
     #[test]
     fn pushes_then_pulls() {
-        use Heard::{Empty, Pulled, Pushed};
+        use Heard::{Empty, Pulled, Pushed, Swept};
         assert_eq!(
-            steps(&[Pushed(true), Pushed(false), Pulled(true), Pulled(false), Empty]),
-            [Step::Push, Step::Pull, Step::Pull, Step::Push, Step::Done]
+            steps(&[Pushed(true), Pushed(false), Pulled(true), Pulled(false), Swept, Empty]),
+            [Step::Push, Step::Pull, Step::Pull, Step::Sweep, Step::Push, Step::Done]
         );
-        assert_eq!(steps(&[Empty, Pulled(false), Empty]), [Step::Pull, Step::Push, Step::Done]);
     }
 
     #[test]
     fn ends_while_somebody_goes_on_capturing() {
-        use Heard::{Pulled, Pushed};
+        use Heard::{Pulled, Pushed, Swept};
         assert_eq!(
-            steps(&[Pushed(false), Pulled(false), Pushed(true)]),
-            [Step::Pull, Step::Push, Step::Done]
+            steps(&[Pushed(false), Pulled(false), Swept, Pushed(true)]),
+            [Step::Pull, Step::Sweep, Step::Push, Step::Done]
         );
     }
 
     #[test]
     fn rewinds_once() {
-        use Heard::{CursorUnknown, Empty, Rewound};
+        use Heard::{CursorUnknown, Empty, Pulled, Pushed, Rewound, Swept};
         assert_eq!(
-            steps(&[Empty, CursorUnknown, Rewound, Empty, CursorUnknown]),
-            [Step::Pull, Step::Rewind, Step::Push, Step::Pull, Step::Stop(Stop::Bad)]
+            steps(&[Empty, CursorUnknown, Rewound, CursorUnknown]),
+            [Step::Pull, Step::Rewind, Step::Pull, Step::Stop(Stop::Bad)]
+        );
+        let lost = [Pulled(false), Swept, Pushed(true), Pushed(false)];
+        assert_eq!(
+            steps(&[&[Empty, CursorUnknown, Rewound][..], &lost].concat())[3..],
+            [Step::Sweep, Step::Push, Step::Push, Step::Done],
+            "what the server has lost is pushed to its end"
         );
     }
 

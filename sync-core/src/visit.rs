@@ -118,6 +118,14 @@ impl Start {
         }
         first.map(|(_, start)| start)
     }
+
+    /// How each of its people began a visit. They say the same, but where its outlet has moved meanwhile.
+    pub fn all(document: &Document) -> impl Iterator<Item = Self> + '_ {
+        document.changes().iter().filter_map(|change| match change.entry() {
+            Ok(Entry::Recording(recording)) => Self::read(change.hash(), &recording),
+            _ => None,
+        })
+    }
 }
 
 /// A recording and what became of it.

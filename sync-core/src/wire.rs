@@ -3,7 +3,7 @@
 //! Every message is one CBOR map with small integer keys; unknown keys are skipped. Sizes are limited here,
 //! by name, before anything is built from them. HTTP compresses; this module does not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use minicbor::data::Type;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
@@ -12,6 +12,7 @@ use crate::document::{Change, DEPS_MAX, Document, Parts, Section};
 use crate::evidence::{Cursor, Seal};
 use crate::id::{Actor, ChangeHash, DocId, LogHash, OrgId};
 use crate::model::capture::Moment;
+use crate::model::catalogue::RecordKey;
 use crate::model::visit::Note;
 
 /// The protocol version that this crate speaks.
@@ -104,6 +105,21 @@ pub struct PullRequest {
     /// the reply leaves out what this device itself has pushed.
     #[n(2)]
     pub pushed: Option<LogHash>,
+    /// What the last page said under this name.
+    #[n(3)]
+    pub filled: Option<Filled>,
+}
+
+/// How far a device has been given what came into its sight after it had passed by. Only the server reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Filled {
+    /// Everything before this sequence that is in sight is on the device.
+    #[n(0)]
+    pub next: u64,
+    /// The record whose coming decided what is in sight.
+    #[n(1)]
+    pub since: u64,
 }
 
 /// A page of what is new. It is applied whole or not at all.
@@ -131,6 +147,12 @@ pub struct PullReply {
     /// The notes that they name, as far as they still exist.
     #[n(6)]
     pub notes: Vec<Note>,
+    /// The device is being given what has come into its sight: it says this with its next pull.
+    #[n(7)]
+    pub filled: Option<Filled>,
+    /// Records that went out of the device's sight.
+    #[n(8)]
+    pub gone: Option<Vec<RecordKey>>,
 }
 
 /// A record's CBOR, kept as bytes so that a kind that the reader does not know passes through whole.
@@ -161,6 +183,66 @@ impl Group {
     /// The names of the changes.
     pub fn hashes(&self) -> impl Iterator<Item = ChangeHash> + '_ {
         self.changes.iter().map(Change::hash)
+    }
+
+    /// Checks that every change is sealed by the device whose actor it is under.
+    pub fn check_seals(&self, org: OrgId, keys: &Keys) -> Result<(), Unsealed> {
+        if let Some(change) = self.changes.iter().find(|c| keys.of(c.actor).is_none()) {
+            return Err(Unsealed::Stranger(change.hash()));
+        }
+        let changes: HashMap<ChangeHash, &Change> =
+            self.changes.iter().map(|c| (c.hash(), c)).collect();
+        let mut sealed: HashSet<ChangeHash> = HashSet::new();
+        let mut seen = HashSet::new();
+        for seal in &self.seals {
+            let head = changes.get(&seal.head);
+            let signer = head.and_then(|c| keys.of(c.actor)).ok_or(Unsealed::BadSeal)?;
+            if !seal.verify(signer, org, self.document) {
+                return Err(Unsealed::BadSeal);
+            }
+            // A signature counts for its signer's own changes only.
+            let mut open = vec![seal.head];
+            while let Some(hash) = open.pop() {
+                if let Some(change) = changes.get(&hash).filter(|_| seen.insert((signer, hash))) {
+                    if change.actor.belongs_to(signer) {
+                        sealed.insert(hash);
+                    }
+                    open.extend(&change.deps);
+                }
+            }
+        }
+        let bare = self.hashes().find(|hash| !sealed.contains(hash));
+        bare.map_or(Ok(()), |hash| Err(Unsealed::Bare(hash)))
+    }
+}
+
+/// Why a group's changes are not proved to come from the devices whose actors they are under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsealed {
+    /// The actor belongs to no key that is known.
+    #[error("the actor of {0} belongs to no enrolled device")]
+    Stranger(ChangeHash),
+    /// A seal names no change of the group, or does not verify.
+    #[error("a signature does not verify")]
+    BadSeal,
+    /// No seal of its device reaches the change.
+    #[error("no signature of its device reaches {0}")]
+    Bare(ChangeHash),
+}
+
+/// Devices' public keys, by the fingerprints that their actors begin with.
+#[derive(Debug, Clone, Default)]
+pub struct Keys(HashMap<[u8; 8], [u8; 32]>);
+
+impl Keys {
+    /// Adds a key.
+    pub fn insert(&mut self, key: &[u8; 32]) {
+        self.0.insert(Actor::fingerprint(key), *key);
+    }
+
+    /// The key that an actor belongs to.
+    pub fn of(&self, actor: Actor) -> Option<&[u8; 32]> {
+        self.0.get(&actor.as_bytes()[..8])
     }
 }
 
@@ -351,7 +433,8 @@ mod tests {
     use crate::model::visit::Submission;
 
     const ORG: OrgId = OrgId::from_bytes([1; 16]);
-    const NOW: Moment = Moment { wall_ms: -5, boot: 1, boot_ms: 2, anchor: 3, skew_ms: None };
+    const NOW: Moment =
+        Moment { wall_ms: -5, boot: 1, boot_ms: 2, anchor: 3, skew_ms: None, life: None };
 
     fn group() -> Group {
         let id = DocId { kind: DocKind::Visit, id: [2; 16] };
@@ -435,12 +518,14 @@ mod tests {
                 protocol: PROTOCOL,
                 cursor: Some(cursor),
                 pushed: Some(LogHash([3; 32])),
+                filled: None,
             },
         );
         let (server_ms, more) = (1 << 41, false);
         let (records, groups, notes) = (Vec::new(), Vec::new(), Vec::new());
+        let (protocol, filled, gone) = (PROTOCOL, None, None);
         let reply =
-            PullReply { protocol: PROTOCOL, server_ms, cursor, more, records, groups, notes };
+            PullReply { protocol, server_ms, cursor, more, records, groups, notes, filled, gone };
         assert!(ask.len() + to_wire(ORG, &reply).len() < 250);
         assert_eq!(protocol_of(&ask), Some(PROTOCOL));
         assert_eq!(protocol_of(b"\xa0"), None);

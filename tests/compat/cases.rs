@@ -20,7 +20,8 @@ use sync_core::model::visit::{
 };
 use sync_core::model::{Currency, Day, Geo, Money};
 use sync_core::wire::{
-    Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RecordBytes, to_wire,
+    Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RecordBytes,
+    to_wire,
 };
 
 pub(crate) const ORG: OrgId = OrgId::from_bytes([0x0e; 16]);
@@ -64,6 +65,7 @@ fn moment(step: i64, anchor: u64, skew_ms: Option<i64>) -> Moment {
         boot_ms: 60_000 + 1_000 * step as u64,
         anchor,
         skew_ms,
+        life: (anchor > 0).then(|| cursor().origin.life()),
     }
 }
 
@@ -231,6 +233,7 @@ pub(crate) fn documents() -> Vec<Written> {
                 boot_ms: 0,
                 anchor: 50,
                 skew_ms: Some(0),
+                life: None,
             },
             verdict: Verdict::SentBack,
             heads: visit.document.heads().to_vec(),
@@ -475,6 +478,8 @@ fn pull_reply() -> PullReply {
         records: records().iter().map(|r| RecordBytes(to_cbor(r))).collect(),
         groups,
         notes: notes(),
+        filled: None,
+        gone: None,
     }
 }
 
@@ -497,7 +502,7 @@ pub(crate) fn messages() -> Vec<Message> {
         groups: vec![documents()[2].group(|c| c.actor == actor(1))],
         notes: Vec::new(),
     };
-    let fresh = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None };
+    let fresh = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None };
     let later =
         PullRequest { cursor: Some(cursor()), pushed: Some(LogHash([0x68; 32])), ..fresh.clone() };
     let never_pushed = PullRequest { pushed: None, ..later.clone() };
@@ -508,6 +513,12 @@ pub(crate) fn messages() -> Vec<Message> {
         notes: Vec::new(),
         ..pull_reply()
     };
+    let moving = PullRequest { filled: Some(Filled { next: 40, since: 45 }), ..later.clone() };
+    let moved = PullReply {
+        filled: Some(Filled { next: 60, since: 45 }),
+        gone: Some(vec![RecordKey::outlet(OUTLET)]),
+        ..nothing.clone()
+    };
     vec![
         ("a first push", PUSH, true, to_wire(ORG, &first)),
         ("a push of two documents", PUSH, true, to_wire(ORG, &push())),
@@ -515,6 +526,8 @@ pub(crate) fn messages() -> Vec<Message> {
         ("a fresh pull", PULL, true, to_wire(ORG, &fresh)),
         ("a later pull", PULL, true, to_wire(ORG, &later)),
         ("a pull of one who has never pushed", PULL, true, to_wire(ORG, &never_pushed)),
+        ("a pull of one whose scope has moved", PULL, true, to_wire(ORG, &moving)),
+        ("its page", PULL, false, to_wire(ORG, &moved)),
         ("a page", PULL, false, to_wire(ORG, &pull_reply())),
         ("nothing new", PULL, false, to_wire(ORG, &nothing)),
     ]

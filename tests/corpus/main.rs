@@ -117,7 +117,7 @@ fn a_document_of_corrections_is_read_in_little_memory() {
             photos: Vec::new(),
             supersedes: supersedes.clone(),
         });
-        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None };
+        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
         let entry = Entry::Recording(Recording { by: RITA, when, place: None, act });
         entry.validate().unwrap();
         let change = document.next(actor, &entry).unwrap();

@@ -125,7 +125,7 @@ fn codec_seeds() -> Vec<Seed> {
             add(format!("entry-{number}-{place}"), shape, &unhex(&change["parts"]["value"]));
         }
     }
-    let when = Moment { wall_ms: -1, boot: 1, boot_ms: 2, anchor: 3, skew_ms: Some(4) };
+    let when = Moment { wall_ms: -1, boot: 1, boot_ms: 2, anchor: 3, skew_ms: Some(4), life: None };
     add("moment".into(), "moment", &to_cbor(&when));
     add("group".into(), "group", &plain());
     for (name, bytes) in unreadable() {
@@ -137,7 +137,7 @@ fn codec_seeds() -> Vec<Seed> {
 /// A group of one change, byte by byte: `[[visit, id], [actor], [[0, 1, 9, [0], 1, entry]], []]`.
 pub(crate) fn plain() -> Vec<u8> {
     let by = UserId::from_bytes([1; 16]);
-    let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None };
+    let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
     let entry = Entry::Submission(Submission { by, when, place: None }).encode();
     let mut bytes = vec![0x84, 0x82, 0x00, 0x50];
     bytes.extend([2; 16]);
@@ -384,7 +384,7 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("upload-something-else", http::input(&[], &[upload(1, 1)]), "checksum_mismatch"),
         ("bad-seal", http::input(&begun(), &[push(flaw::BAD_SEAL)]), "bad_seal"),
         ("no-seal", http::input(&begun(), &[push(flaw::NO_SEAL)]), "bad_seal"),
-        ("others-token", http::input(&begun(), &[push(flaw::OTHERS_TOKEN)]), "foreign_actor"),
+        ("carried-by-another", http::input(&begun(), &[push(flaw::OTHERS_TOKEN)]), "accepted"),
         ("too-many-groups", http::input(&begun(), &[push(flaw::TOO_MANY)]), "too_large"),
         ("sent-twice", http::input(&begun(), &[push(flaw::TWICE | flaw::COMPRESSED)]), "accepted"),
         (

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
-use server::ingest::{ActError, Console, Ingest, Sender, server_device, verify};
-use server::store::log::{Ledger, Org, Organisation};
+use server::feed;
+use server::ingest::{ActError, Console, Ingest, Sender, server_device, verify, write_records};
+use server::store::log::{Ledger, Org, Organisation, Reader};
 use server::store::{StoreError, accounts, log};
 use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair};
@@ -122,18 +123,19 @@ impl Server {
         let actor = Actor::new(&keypair.public(), made.instance);
         let console = Console { keypair, actor, device: server_device(ORG) };
         let mut world = server::world::World::default();
-        log::records(&db, made.org, |record| world.insert(record)).expect("the records read");
+        log::records(&db, made.org, |record, sequence| world.insert(record, sequence))
+            .expect("the records read");
         Self { db, org: made.org, world, console, chance: Chance::new(chance.bits()) }
     }
 
-    /// The server as a backup of it would be if it were restored now.
+    /// The server as a backup that is made now brings it back later.
     pub fn backup(&mut self) -> Self {
         let name: [u8; 8] = self.chance.bytes();
         let name = format!("endcap-backup-{:016x}.db", u64::from_be_bytes(name));
         let path = std::env::temp_dir().join(name);
         let file = path.to_str().expect("a path in UTF-8");
         self.db.execute("VACUUM INTO ?1", [file]).expect("a backup is written");
-        let db = Connection::open_in_memory().expect("memory");
+        let mut db = Connection::open_in_memory().expect("memory");
         schema(&db);
         db.execute("ATTACH ?1 AS backup", [file]).expect("the backup opens");
         for table in tables(&db) {
@@ -142,6 +144,11 @@ impl Server {
         }
         db.execute_batch("DETACH backup").expect("the backup closes");
         std::fs::remove_file(&path).expect("the backup goes");
+        let tx = db.transaction().expect("a transaction");
+        let (origin, instance) = (LogOrigin::from_bytes(self.chance.bytes()), self.chance.bytes());
+        log::go_on_after_restore(&tx, self.org, origin, instance, BEGIN_MS)
+            .expect("a new life of the log");
+        tx.commit().expect("a commit");
         let made = log::organisations(&db).expect("organisations").remove(0);
         let mut chance = self.chance.clone();
         Self::open(db, &made, &mut chance)
@@ -153,13 +160,10 @@ impl Server {
         let mut ledger = Ledger::open(&tx, self.org).expect("the ledger opens");
         for record in &records {
             record.validate().expect("the brand's records are valid");
-            self.world.insert(record.clone());
         }
-        for record in &records {
-            let audience = self.world.audience(record);
-            let salt = self.chance.bytes();
-            ledger.append_record(record, &audience, salt, now_ms).expect("a record is written");
-        }
+        let salt = || self.chance.bytes();
+        write_records(&mut ledger, &mut self.world, records, now_ms, salt)
+            .expect("the records are written");
         ledger.close().expect("the ledger closes");
         tx.commit().expect("a commit");
     }
@@ -212,7 +216,7 @@ impl Server {
         let push: PushRequest = read(bytes)?;
         let name = LogHash::of(bytes);
         let tx = self.db.transaction()?;
-        let verified = verify(ORG, &sender, &push);
+        let verified = verify(ORG, &self.world.keys_of(&push), &push);
         if !accounts::pushed(&tx, self.org, from, push.previous, name, now_ms)? {
             return Err(Refused::Revoked);
         }
@@ -232,30 +236,24 @@ impl Server {
     }
 
     /// Answers a pull, as it came over the network.
-    pub fn pull(&self, from: DeviceId, bytes: &[u8], now_ms: i64) -> Result<PullReply, Refused> {
+    pub fn pull(
+        &mut self,
+        from: DeviceId,
+        bytes: &[u8],
+        now_ms: i64,
+    ) -> Result<PullReply, Refused> {
         let sender = self.sender(from)?;
         let pull: PullRequest = read(bytes)?;
-        let since = match &pull.cursor {
-            Some(cursor) if !log::knows(&self.db, self.org, cursor)? => {
-                return Err(Refused::CursorUnknown);
-            }
-            Some(cursor) => cursor.sequence,
-            None => 0,
-        };
-        let newest = accounts::newest_push(&self.db, self.org, from)?;
-        let knows = pull.cursor.is_some() && newest.name == pull.pushed;
-        let own = knows.then_some((from, newest.since));
-        let seen = log::audiences(&self.db, self.org, |audience| self.sees(sender.user, audience))?;
-        let page = log::page(&self.db, self.org, since, &seen, own)?;
-        Ok(PullReply {
-            protocol: PROTOCOL,
-            server_ms: now_ms,
-            cursor: page.cursor,
-            more: page.more,
-            records: page.records,
-            groups: page.groups,
-            notes: page.notes,
-        })
+        let log = Reader::open(&self.db, self.org)?;
+        let newest = log.newest_push(from)?;
+        let reply = feed::pull(&log, &self.world, &sender, &newest, &pull, now_ms)?;
+        drop(log);
+        let reply = reply.ok_or(Refused::CursorUnknown)?;
+        let known = pull.cursor.map_or(0, |cursor| cursor.sequence);
+        let tx = self.db.transaction()?;
+        accounts::synced(&tx, self.org, from, known, now_ms)?;
+        tx.commit()?;
+        Ok(reply)
     }
 
     /// Whether a person's scope holds an audience now.
@@ -284,6 +282,13 @@ impl Server {
     /// Where the log stands.
     pub fn head(&self) -> Cursor {
         log::head(&self.db, self.org).expect("a log has a head")
+    }
+
+    /// Where each life of the log begins.
+    pub fn lives(&self) -> Vec<u64> {
+        let mut query = self.db.prepare_cached("SELECT sequence FROM origin").expect("a query");
+        let rows = query.query_map([], |row| row.get(0)).expect("the lives");
+        rows.map(|row| row.expect("a row")).collect()
     }
 
     /// A document with its times.

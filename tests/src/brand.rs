@@ -146,25 +146,59 @@ pub fn call_record(number: u8, cancelled: bool) -> Record {
     })
 }
 
+/// A territory below another.
+pub fn territory_record(number: u8, parent: Option<u8>) -> Record {
+    let name = ["All", "North", "South"][usize::from(number)].into();
+    Record::Territory(Territory { id: territory(number), parent: parent.map(territory), name })
+}
+
+/// One of the four people, with a scope.
+pub fn person_record(id: UserId, scope: Scope, active: bool) -> Record {
+    let (name, role) = match id {
+        RITA => ("Rita", Role::Rep),
+        SAM => ("Sam", Role::DistributorStaff),
+        SVEN => ("Sven", Role::Rep),
+        _ => ("Sue", Role::Supervisor),
+    };
+    Record::Person(Person { id, name: name.into(), role, scope, active })
+}
+
+/// An outlet somewhere.
+pub fn outlet_record(number: u8, at: u8, by: u8) -> Record {
+    Record::Outlet(Outlet {
+        id: outlet(number),
+        name: format!("Corner shop {number}"),
+        code: format!("{number:04}"),
+        territory: territory(at),
+        distributor: distributor(by),
+        channel: "supermarket".into(),
+        street: "High Street 1".into(),
+        town: "12345 Town".into(),
+        place: None,
+        zone: "Europe/Helsinki".into(),
+        planograms: vec![1],
+        must_stock: vec![product(0), product(1)],
+        active: true,
+    })
+}
+
 /// Everything that the brand hands to the field on the first day.
 pub fn records() -> Vec<Record> {
     let mut records = Vec::new();
-    for (number, name) in [(0, "All"), (1, "North"), (2, "South")] {
-        let parent = (number > 0).then(|| territory(0));
-        let (id, name) = (territory(number), name.into());
-        records.push(Record::Territory(Territory { id, parent, name }));
+    for number in 0..=2 {
+        records.push(territory_record(number, (number > 0).then_some(0)));
     }
     for number in 1..=2 {
         let name = format!("Distributor {number}");
         records.push(Record::Distributor(Distributor { id: distributor(number), name, gln: None }));
     }
-    for (id, name, role, scope) in [
-        (RITA, "Rita", Role::Rep, Scope::Territory(territory(1))),
-        (SAM, "Sam", Role::DistributorStaff, Scope::Distributor(distributor(1))),
-        (SVEN, "Sven", Role::Rep, Scope::Territory(territory(2))),
-        (SUE, "Sue", Role::Supervisor, Scope::Territory(territory(0))),
+    for (id, scope) in [
+        (RITA, Scope::Territory(territory(1))),
+        (SAM, Scope::Distributor(distributor(1))),
+        (SVEN, Scope::Territory(territory(2))),
+        (SUE, Scope::Territory(territory(0))),
     ] {
-        records.push(Record::Person(Person { id, name: name.into(), role, scope, active: true }));
+        records.push(person_record(id, scope, true));
     }
     for place in 0..PRODUCTS.len() {
         records.push(Record::Product(Product {
@@ -203,21 +237,7 @@ pub fn records() -> Vec<Record> {
         ],
     }));
     for number in 1..=OUTLETS {
-        records.push(Record::Outlet(Outlet {
-            id: outlet(number),
-            name: format!("Corner shop {number}"),
-            code: format!("{number:04}"),
-            territory: territory(1 + (number - 1) / 2),
-            distributor: distributor(1 + (number - 1) % 2),
-            channel: "supermarket".into(),
-            street: "High Street 1".into(),
-            town: "12345 Town".into(),
-            place: None,
-            zone: "Europe/Helsinki".into(),
-            planograms: vec![1],
-            must_stock: vec![product(0), product(1)],
-            active: true,
-        }));
+        records.push(outlet_record(number, 1 + (number - 1) / 2, 1 + (number - 1) % 2));
     }
     records.extend((0..CALLS).map(|number| call_record(number, false)));
     records

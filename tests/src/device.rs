@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{
     Clocks, Fault, Kept, Profile, Replica, Write, apply_pull, apply_push, next_pull, next_push,
-    rewind,
+    rewind, sweep,
 };
 use sync_core::command::{Command, CommandError, execute};
 use sync_core::evidence::Keypair;
@@ -91,6 +91,12 @@ impl Disk {
                 }
                 Write::Note(note) => {
                     self.notes.insert(note.digest(), to_cbor(&note));
+                }
+                Write::Forget(key) => drop(self.records.remove(&key.to_bytes())),
+                Write::Purge(kept) => {
+                    self.documents.remove(&kept.document.id());
+                    self.outbox.retain(|id| *id != kept.document.id());
+                    kept.notes().iter().for_each(|digest| drop(self.notes.remove(digest)));
                 }
                 Write::Profile(profile) => {
                     // As a store keeps it: through its bytes.
@@ -189,6 +195,7 @@ pub struct Device {
     pub complaint: Option<String>,
     waiting: Option<Waiting>,
     asked: u64,
+    chance: Chance,
 }
 
 impl Device {
@@ -200,7 +207,19 @@ impl Device {
         let key = keypair.public();
         let actor = Actor::new(&key, chance.bytes());
         let (cursor, pushed, witness) = (None, None, None);
-        let profile = Profile { org: ORG, user, device: id, key, actor, cursor, pushed, witness };
+        let (filled, narrowed) = (None, None);
+        let profile = Profile {
+            org: ORG,
+            user,
+            device: id,
+            key,
+            actor,
+            cursor,
+            pushed,
+            witness,
+            filled,
+            narrowed,
+        };
         let disk = Disk {
             profile,
             records: BTreeMap::new(),
@@ -210,14 +229,16 @@ impl Device {
         };
         let clock = Clock { off_ms: 0, boot: chance.bits() as u32, booted_ms: now_ms - 60_000 };
         let (complaint, waiting, asked) = (None, None, 0);
-        Self { user, id, seed, keypair, disk, clock, complaint, waiting, asked }
+        let chance = Chance::new(chance.bits());
+        Self { user, id, seed, keypair, disk, clock, complaint, waiting, asked, chance }
     }
 
     /// A second phone with the same store, as a backup restored elsewhere makes one.
     pub fn copy(&self) -> Self {
         let keypair = Keypair::from_seed(&self.seed);
         let (complaint, waiting, asked) = (None, None, 0);
-        Self { keypair, disk: self.disk.clone(), complaint, waiting, asked, ..*self }
+        let chance = self.chance.clone();
+        Self { keypair, disk: self.disk.clone(), complaint, waiting, asked, chance, ..*self }
     }
 
     /// Does a command; what it returns was saved, unless the phone crashed first.
@@ -353,6 +374,11 @@ impl Device {
                     let Ok(writes) = rewind(&self.disk);
                     self.disk.commit(writes);
                     session.handle(Heard::Rewound);
+                }
+                Step::Sweep => {
+                    let Ok(writes) = sweep(&self.disk, self.chance.bytes());
+                    self.disk.commit(writes);
+                    session.handle(Heard::Swept);
                 }
                 end => return (Turn::Over(end), None),
             }

@@ -53,7 +53,7 @@ pub async fn push(
         note.validate().map_err(|invalid| Problem::malformed(invalid.to_string()))?;
     }
     let name = LogHash::of(&bytes);
-    let (push, verified) = app.verify(&tenant, sender, push).await?;
+    let (push, verified) = app.verify(&tenant, push).await?;
     let reply = app.push(&tenant, sender, push, verified, name).await?;
     Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
 }

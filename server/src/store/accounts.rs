@@ -421,6 +421,8 @@ pub struct NewestPush {
     pub since: u64,
     /// When the device was last heard of.
     pub synced_ms: Option<i64>,
+    /// How many lines of the log it is known to know.
+    pub acked: u64,
 }
 
 /// The device's newest push.
@@ -429,30 +431,34 @@ pub fn newest_push(
     org: Org,
     device: DeviceId,
 ) -> Result<NewestPush, StoreError> {
-    let mut query = connection
-        .prepare_cached("SELECT last_push, synced_ms FROM device WHERE org = ?1 AND device = ?2")?;
+    let mut query = connection.prepare_cached(
+        "SELECT last_push, synced_ms, acked FROM device WHERE org = ?1 AND device = ?2",
+    )?;
     let found = query.query_row(params![org, device.as_bytes()], |row| {
-        Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?))
+        Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?, row.get(2)?))
     });
-    let (pushes, synced_ms) = found.optional()?.unwrap_or_default();
+    let (pushes, synced_ms, acked) = found.optional()?.unwrap_or_default();
     let pushes = pushes.unwrap_or_default();
     let name = pushes.get(32..64).and_then(|name| name.try_into().ok()).map(LogHash);
-    Ok(NewestPush { name, since: since(&pushes), synced_ms })
+    Ok(NewestPush { name, since: since(&pushes), synced_ms, acked })
 }
 
 fn since(pushes: &[u8]) -> u64 {
     pushes.get(64..72).and_then(|n| n.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
-/// Notes that a device was heard of.
+/// Notes that a device was heard of, and that it knows so many lines of the log.
 pub fn synced(
     tx: &Transaction<'_>,
     org: Org,
     device: DeviceId,
+    known: u64,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE device SET synced_ms = ?3 WHERE org = ?1 AND device = ?2")?
-        .execute(params![org, device.as_bytes(), now_ms])?;
+    tx.prepare_cached(
+        "UPDATE device SET acked = max(acked, ?3), synced_ms = ?4 WHERE org = ?1 AND device = ?2",
+    )?
+    .execute(params![org, device.as_bytes(), known, now_ms])?;
     Ok(())
 }
 
@@ -477,7 +483,7 @@ pub fn pushed(
     let pushes = pushes.unwrap_or_default();
     let known = |name: [u8; 32]| pushes.chunks_exact(32).any(|known| known == name);
     if known(name.0) {
-        synced(tx, org, device, now_ms)?; // the network has brought it twice
+        synced(tx, org, device, 0, now_ms)?; // the network has brought it twice
         return Ok(true);
     }
     let follows = pushes.is_empty() || known(previous);

@@ -7,14 +7,17 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params}
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Parts};
 use sync_core::evidence::{Cursor, Frontier, Leaf, Seal};
-use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId};
-use sync_core::model::capture::CaptureTime;
+use sync_core::id::{
+    ChangeHash, DeviceId, DistributorId, DocId, LogHash, LogOrigin, OrgId, TerritoryId,
+};
+use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::wire::{Group, RecordBytes};
 
 use super::StoreError;
+use super::accounts::{NewestPush, newest_push};
 
 /// Local number of an organisation in this store.
 pub type Org = i64;
@@ -89,8 +92,40 @@ pub fn create(
             at_ms,
         ],
     )?;
-    let mut ledger = Ledger::open(tx, made.org)?;
-    ledger.append(&Leaf::Origin { origin, at_ms, after: None }, at_ms, NOBODY, Line::Origin)?;
+    begin_life(tx, made.org, origin, None, at_ms)
+}
+
+/// Goes on with the log of an organisation under a new origin: its store comes from a backup, and what was
+/// written after that is lost here, though not on devices. `instance` becomes the second half of the server's
+/// actor: the numbers that the old one has given to what was lost are taken.
+pub fn go_on_after_restore(
+    tx: &Transaction<'_>,
+    org: Org,
+    origin: LogOrigin,
+    instance: [u8; 8],
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    let Cursor { sequence, root, .. } = head(tx, org)?;
+    begin_life(tx, org, origin, Some((sequence, root)), at_ms)?;
+    tx.execute("UPDATE organisation SET instance = ?2 WHERE org = ?1", params![org, instance])?;
+    // The pushes that devices would name next are not known here.
+    tx.execute("UPDATE device SET last_push = NULL WHERE org = ?1", [org])?;
+    Ok(())
+}
+
+fn begin_life(
+    tx: &Transaction<'_>,
+    org: Org,
+    origin: LogOrigin,
+    after: Option<(u64, LogHash)>,
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    let mut ledger = Ledger::open(tx, org)?;
+    let leaf = Leaf::Origin { origin, at_ms, after };
+    let sequence = ledger.append(&leaf, at_ms, NOBODY, Line::Origin)?;
+    let origin = origin.as_bytes();
+    tx.execute("INSERT INTO origin VALUES (?1, ?2, ?3)", params![org, sequence, origin])?;
+    tx.execute("UPDATE organisation SET origin = ?2 WHERE org = ?1", params![org, origin])?;
     ledger.close()
 }
 
@@ -99,6 +134,8 @@ pub fn create(
 pub struct Held {
     /// The document.
     pub document: Document,
+    /// Who sees it; `None` while nobody has written to it.
+    pub audience: Option<Audience>,
     /// When each change was captured, as well as that is known.
     pub times: HashMap<ChangeHash, CaptureTime>,
     /// The device that pushed each change.
@@ -114,13 +151,15 @@ pub fn document(
 ) -> Result<Held, StoreError> {
     let mut held = Held {
         document: Document::new(id, document),
+        audience: None,
         times: HashMap::new(),
         devices: HashMap::new(),
     };
     let mut query = connection.prepare_cached(
-        "SELECT hash, body, times, device FROM log INDEXED BY log_document
+        "SELECT hash, body, times, device, audience FROM log INDEXED BY log_document
          WHERE org = ?1 AND document = ?2 ORDER BY sequence",
     )?;
+    let mut audience = None;
     let mut rows = query.query(params![org, document.to_bytes()])?;
     while let Some(row) = rows.next()? {
         let hash = ChangeHash(row.get(0)?);
@@ -128,11 +167,29 @@ pub fn document(
         let times = from_cbor(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
         held.times.insert(hash, times);
         held.devices.insert(hash, DeviceId::from_bytes(row.get(3)?));
+        audience = Some(row.get(4)?);
         held.document
             .insert(Change::kept(hash, parts))
             .map_err(|misfit| StoreError::Damaged(format!("{document}: {misfit}")))?;
     }
+    held.audience = audience.map(|id| audience_of(connection, org, id)).transpose()?;
     Ok(held)
+}
+
+fn audience_of(
+    connection: &Connection,
+    org: Org,
+    audience: AudienceId,
+) -> Result<Audience, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT territory, distributor FROM audience WHERE org = ?1 AND audience = ?2",
+    )?;
+    Ok(query.query_row(params![org, audience], |row| {
+        Ok(Audience::Outlet {
+            territory: TerritoryId::from_bytes(row.get(0)?),
+            distributor: DistributorId::from_bytes(row.get(1)?),
+        })
+    })?)
 }
 
 /// What one line of the log holds.
@@ -164,6 +221,8 @@ pub struct Ledger<'a> {
     pub org: Org,
     frontier: Frontier,
     audiences: HashMap<Audience, AudienceId>,
+    /// The lives of the log and where each begins.
+    lives: Vec<(u32, u64)>,
 }
 
 impl<'a> Ledger<'a> {
@@ -172,7 +231,48 @@ impl<'a> Ledger<'a> {
         let frontier: Vec<u8> = tx
             .prepare_cached("SELECT frontier FROM organisation WHERE org = ?1")?
             .query_row([org], |row| row.get(0))?;
-        Ok(Self { tx, org, frontier: from_cbor(&frontier)?, audiences: HashMap::new() })
+        let mut lives = tx.prepare_cached(
+            "SELECT origin, sequence FROM origin WHERE org = ?1 ORDER BY sequence",
+        )?;
+        let lives = lives
+            .query_map([org], |row| Ok((LogOrigin::from_bytes(row.get(0)?).life(), row.get(1)?)))?;
+        let lives = lives.collect::<Result<_, _>>()?;
+        Ok(Self { tx, org, frontier: from_cbor(&frontier)?, audiences: HashMap::new(), lives })
+    }
+
+    /// How many of the lines that are here now the device knew at a moment. Lines that were lost in a restore
+    /// count as far as the log is still the same.
+    pub fn known_at(&self, when: &Moment) -> u64 {
+        let Some(life) = when.life else { return when.anchor.min(self.size()) };
+        let Some(place) = self.lives.iter().rposition(|(name, _)| *name == life) else { return 0 };
+        let end = self.lives.get(place + 1).map_or(self.size(), |(_, begins)| *begins);
+        when.anchor.min(end)
+    }
+
+    /// How many lines a device is known to have known.
+    pub fn acked(&self, device: DeviceId) -> Result<u64, StoreError> {
+        let acked = self
+            .tx
+            .prepare_cached("SELECT acked FROM device WHERE org = ?1 AND device = ?2")?
+            .query_row(params![self.org, device.as_bytes()], |row| row.get(0));
+        Ok(acked.optional()?.unwrap_or(0))
+    }
+
+    /// Another device has brought what is this one's: it may not have all that its name is on up to here.
+    pub fn brought(&self, device: DeviceId) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached(
+                "UPDATE device SET last_push =
+                     CAST(substr(coalesce(last_push, zeroblob(64)), 1, 64) || ?3 AS BLOB)
+                 WHERE org = ?1 AND device = ?2",
+            )?
+            .execute(params![self.org, device.as_bytes(), self.size().to_be_bytes()])?;
+        Ok(())
+    }
+
+    /// The newest life of the log.
+    pub fn life(&self) -> Option<u32> {
+        self.lives.last().map(|(name, _)| *name)
     }
 
     /// How many leaves there are.
@@ -224,16 +324,20 @@ impl<'a> Ledger<'a> {
         at_ms: i64,
     ) -> Result<u64, StoreError> {
         let (key, body) = (record.key(), to_cbor(record));
-        let older: Option<u64> = self
-            .tx
-            .prepare_cached("SELECT max(sequence) FROM record WHERE org = ?1 AND key = ?2")?
-            .query_row(params![self.org, key.to_bytes()], |row| row.get(0))?;
-        if let Some(older) = older {
-            self.tx
-                .prepare_cached("UPDATE log SET audience = ?3 WHERE org = ?1 AND sequence = ?2")?
-                .execute(params![self.org, older, NOBODY])?;
-        }
         let audience = self.audience(audience)?;
+        let older = self
+            .tx
+            .prepare_cached(
+                "SELECT sequence, audience FROM log WHERE org = ?1 AND sequence =
+                     (SELECT max(sequence) FROM record WHERE org = ?1 AND key = ?2)",
+            )?
+            .query_row(params![self.org, key.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
+        if let Some((older, left)) = older.optional()? {
+            self.set_audience(older, NOBODY)?;
+            if left != audience {
+                self.put_moved(&key.to_bytes(), false, left, audience)?;
+            }
+        }
         let leaf = Leaf::record(key, &salt, &body, at_ms);
         let sequence = self.append(&leaf, at_ms, audience, Line::Record(key))?;
         self.tx
@@ -245,6 +349,53 @@ impl<'a> Ledger<'a> {
             self.put_root(sequence)?;
         }
         Ok(sequence)
+    }
+
+    fn set_audience(&self, sequence: u64, audience: AudienceId) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached("UPDATE log SET audience = ?3 WHERE org = ?1 AND sequence = ?2")?
+            .execute(params![self.org, sequence, audience])?;
+        Ok(())
+    }
+
+    fn put_moved(
+        &self,
+        item: &[u8],
+        document: bool,
+        left: AudienceId,
+        entered: AudienceId,
+    ) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached("INSERT OR REPLACE INTO moved VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![self.org, self.size(), item, document, left, entered])?;
+        Ok(())
+    }
+
+    /// Takes a document along to another audience. A line must follow in the same transaction.
+    pub fn move_document(
+        &mut self,
+        document: DocId,
+        audience: &Audience,
+    ) -> Result<(), StoreError> {
+        let (audience, document) = (self.audience(audience)?, document.to_bytes());
+        let lines: Vec<(u64, AudienceId)> = self
+            .tx
+            .prepare_cached(
+                "SELECT sequence, audience FROM log INDEXED BY log_document
+                 WHERE org = ?1 AND document = ?2",
+            )?
+            .query_map(params![self.org, document], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for (sequence, left) in lines {
+            if left != audience {
+                self.set_audience(sequence, audience)?;
+                self.put_moved(&document, true, left, audience)?;
+            }
+        }
+        self.tx
+            .prepare_cached("UPDATE report SET audience = ?3 WHERE org = ?1 AND outlet = ?2")?
+            .execute(params![self.org, &document[1..], audience])?;
+        Ok(())
     }
 
     fn put_root(&self, sequence: u64) -> Result<(), StoreError> {
@@ -347,14 +498,46 @@ fn boundary(
     Ok(query.query_row(params![org, sequence], cursor).optional()?)
 }
 
-/// Whether the log really was at this cursor once.
-pub fn knows(connection: &Connection, org: Org, at: &Cursor) -> Result<bool, StoreError> {
-    // A sequence beyond SQLite's integers was never given out.
-    Ok(i64::try_from(at.sequence).is_ok()
-        && boundary(connection, org, at.sequence)?.as_ref() == Some(at))
+/// The log of one organisation in one state, for reading.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    connection: Transaction<'a>,
+    org: Org,
 }
 
-/// The audiences that a person sees, everyone's among them.
+impl<'a> Reader<'a> {
+    /// Reads the newest state, however often it is asked.
+    pub fn open(connection: &'a Connection, org: Org) -> Result<Self, StoreError> {
+        Ok(Self { connection: connection.unchecked_transaction()?, org })
+    }
+
+    /// Whether the log really was at this cursor once.
+    pub fn knows(&self, at: &Cursor) -> Result<bool, StoreError> {
+        // A sequence beyond SQLite's integers was never given out.
+        Ok(i64::try_from(at.sequence).is_ok()
+            && boundary(&self.connection, self.org, at.sequence)?.as_ref() == Some(at))
+    }
+
+    /// The audiences that somebody sees.
+    pub fn audiences(
+        &self,
+        sees: impl Fn(&Audience) -> bool,
+    ) -> Result<Vec<AudienceId>, StoreError> {
+        audiences(&self.connection, self.org, sees)
+    }
+
+    /// A page of what these audiences see in a range of the log.
+    pub fn page(&self, range: &Range<'_>) -> Result<Page, StoreError> {
+        page(&self.connection, self.org, range)
+    }
+
+    /// A device's newest push.
+    pub fn newest_push(&self, device: DeviceId) -> Result<NewestPush, StoreError> {
+        newest_push(&self.connection, self.org, device)
+    }
+}
+
+/// The audiences that somebody sees.
 pub fn audiences(
     connection: &Connection,
     org: Org,
@@ -363,11 +546,14 @@ pub fn audiences(
     let mut query = connection
         .prepare_cached("SELECT audience, territory, distributor FROM audience WHERE org = ?1")?;
     let mut rows = query.query([org])?;
-    let mut seen = vec![EVERYONE];
+    let mut seen = Vec::new();
+    if sees(&Audience::Everyone) {
+        seen.push(EVERYONE);
+    }
     while let Some(row) = rows.next()? {
         let audience = Audience::Outlet {
-            territory: sync_core::id::TerritoryId::from_bytes(row.get(1)?),
-            distributor: sync_core::id::DistributorId::from_bytes(row.get(2)?),
+            territory: TerritoryId::from_bytes(row.get(1)?),
+            distributor: DistributorId::from_bytes(row.get(2)?),
         };
         if sees(&audience) {
             seen.push(row.get(0)?);
@@ -389,13 +575,32 @@ pub struct Page {
     pub groups: Vec<Group>,
     /// The notes that they name.
     pub notes: Vec<Note>,
+    /// Records that went from these audiences to others.
+    pub gone: Vec<RecordKey>,
 }
+
+/// What a page is made from.
+#[derive(Debug)]
+pub struct Range<'a> {
+    /// From which sequence on.
+    pub since: u64,
+    /// Up to where; to the newest line if `None`.
+    pub until: Option<Cursor>,
+    /// Who asks.
+    pub audiences: &'a [AudienceId],
+    /// Whose pushes from which sequence on are left out.
+    pub own: Option<(DeviceId, u64)>,
+}
+
+/// Documents that went from one audience to another within a range.
+const CAME: &str =
+    "SELECT item FROM moved WHERE org = ?1 AND sequence >= ?2 AND sequence < ?3 AND document = 1";
 
 /// The first sequence that does not fit the page that begins at `since`; `None` if all fits.
 fn full_at(
     connection: &Connection,
     org: Org,
-    since: u64,
+    (since, until): (u64, u64),
     wanted: &str,
 ) -> Result<Option<u64>, StoreError> {
     let mut query = connection.prepare(&format!(
@@ -403,10 +608,11 @@ fn full_at(
              (SELECT length(r.body) FROM record r
               WHERE l.document IS NULL AND r.org = l.org AND r.key = l.body AND r.sequence = l.sequence), 0)
          FROM log l INDEXED BY log_audience
-         WHERE l.org = ?1 AND l.audience IN ({wanted}) AND l.sequence >= ?2 ORDER BY l.sequence"
+         WHERE l.org = ?1 AND l.audience IN ({wanted}) AND l.sequence >= ?2 AND l.sequence < ?3
+         ORDER BY l.sequence"
     ))?;
     let (mut count, mut bytes) = (0, 0);
-    let mut rows = query.query(params![org, since])?;
+    let mut rows = query.query(params![org, since, until])?;
     while let Some(row) = rows.next()? {
         bytes += row.get::<_, u64>(1)?;
         if count > 0 && (count >= PAGE_ROWS || bytes > PAGE_BYTES) {
@@ -417,24 +623,19 @@ fn full_at(
     Ok(None)
 }
 
-/// What these audiences have not seen since `since` leaves, but for what this device itself has pushed from
-/// that sequence on.
-pub fn page(
-    connection: &Connection,
-    org: Org,
-    since: u64,
-    audiences: &[AudienceId],
-    own: Option<(DeviceId, u64)>,
-) -> Result<Page, StoreError> {
-    let tx = connection.unchecked_transaction()?; // one snapshot for all queries
+fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, StoreError> {
+    let Range { since, until, audiences, own } = *range;
     let wanted = audiences.iter().map(|a| a.to_string()).collect::<Vec<_>>().join(",");
-    let mut upto = head(&tx, org)?;
-    let full = full_at(&tx, org, since, &wanted)?;
+    let mut upto = match until {
+        Some(until) => until,
+        None => head(connection, org)?,
+    };
+    let full = full_at(connection, org, (since, upto.sequence), &wanted)?;
     let mut more = false;
     if let Some(full) = full {
         // What belongs together may go on past the page's last row: end before it, or with it whole.
-        let before = boundary(&tx, org, full)?.filter(|cursor| cursor.sequence > since);
-        let with: Option<Cursor> = tx
+        let before = boundary(connection, org, full)?.filter(|cursor| cursor.sequence > since);
+        let with: Option<Cursor> = connection
             .query_row(
                 "SELECT o.origin, l.sequence + 1, l.root FROM organisation o JOIN log l USING (org)
                  WHERE o.org = ?1 AND l.sequence >= ?2 AND l.root IS NOT NULL ORDER BY l.sequence LIMIT 1",
@@ -446,46 +647,104 @@ pub fn page(
         more = end.sequence < upto.sequence;
         upto = end;
     }
-    let mut page =
-        Page { cursor: upto, more, records: Vec::new(), groups: Vec::new(), notes: Vec::new() };
+    let mut draft = Draft::new(connection, org);
+    let mut gone = Vec::new();
+    if since > 0 {
+        draft.documents_that_came(since, upto.sequence, &wanted)?;
+        gone = records_that_went(connection, org, since, upto.sequence, &wanted)?;
+    }
     let own_since = own.map_or(0, |(_, since)| since);
     let own = own.map_or(Value::Null, |(device, _)| Value::Blob(device.as_bytes().to_vec()));
-    let mut query = tx.prepare(&format!(
+    let mut query = connection.prepare(&format!(
         "SELECT sequence, document, hash, seal, body FROM log
          WHERE org = ?1 AND sequence IN (
             SELECT sequence FROM log INDEXED BY log_audience
             WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3)
-         AND (?4 IS NULL OR device IS NOT ?4 OR sequence < ?5) ORDER BY sequence"
+         AND (?4 IS NULL OR device IS NOT ?4 OR sequence < ?5 OR document IN ({CAME}))
+         ORDER BY sequence"
     ))?;
-    let mut body =
-        tx.prepare_cached("SELECT body FROM record WHERE org = ?1 AND key = ?2 AND sequence = ?3")?;
-    let mut places: HashMap<DocId, usize> = HashMap::new();
-    let mut rows = query.query(params![org, since, upto.sequence, own, own_since])?;
-    while let Some(row) = rows.next()? {
-        let stored: Vec<u8> = row.get(4)?;
-        let Some(document) = row.get::<_, Option<Vec<u8>>>(1)? else {
-            let sequence: u64 = row.get(0)?;
-            let bytes = body.query_row(params![org, stored, sequence], |row| row.get(0))?;
-            page.records.push(RecordBytes(bytes));
-            continue;
-        };
-        let document = DocId::from_bytes(&document)
-            .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
-        let place = *places.entry(document).or_insert_with(|| {
-            page.groups.push(Group { document, changes: Vec::new(), seals: Vec::new() });
-            page.groups.len() - 1
-        });
-        let head = ChangeHash(row.get(2)?);
-        let group = &mut page.groups[place];
-        group.changes.push(Change::kept(head, from_cbor(&stored)?));
-        if let Some(signature) = row.get(3)? {
-            group.seals.push(Seal { head, signature });
-        }
+    draft.rows(query.query(params![org, since, upto.sequence, own, own_since])?)?;
+    let Draft { records, groups, .. } = draft;
+    let notes = notes_of(connection, org, &groups)?;
+    Ok(Page { cursor: upto, more, records, groups, notes, gone })
+}
+
+/// Rows of the log on their way into a page.
+struct Draft<'a> {
+    connection: &'a Connection,
+    org: Org,
+    records: Vec<RecordBytes>,
+    groups: Vec<Group>,
+    places: HashMap<DocId, usize>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(connection: &'a Connection, org: Org) -> Self {
+        let (records, groups, places) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { connection, org, records, groups, places }
     }
-    drop(rows);
-    drop(query);
-    page.notes = notes_of(&tx, org, &page.groups)?;
-    Ok(page)
+
+    /// Documents of outlets that came to these audiences from others: all of them from before the page.
+    fn documents_that_came(
+        &mut self,
+        since: u64,
+        upto: u64,
+        wanted: &str,
+    ) -> Result<(), StoreError> {
+        let mut query = self.connection.prepare_cached(&format!(
+            "SELECT sequence, document, hash, seal, body FROM log INDEXED BY log_document
+             WHERE org = ?1 AND sequence < ?2 AND audience IN ({wanted}) AND document IN ({CAME})
+             ORDER BY sequence"
+        ))?;
+        self.rows(query.query(params![self.org, since, upto])?)
+    }
+
+    fn rows(&mut self, mut rows: rusqlite::Rows<'_>) -> Result<(), StoreError> {
+        let mut body = self.connection.prepare_cached(
+            "SELECT body FROM record WHERE org = ?1 AND key = ?2 AND sequence = ?3",
+        )?;
+        while let Some(row) = rows.next()? {
+            let stored: Vec<u8> = row.get(4)?;
+            let Some(document) = row.get::<_, Option<Vec<u8>>>(1)? else {
+                let sequence: u64 = row.get(0)?;
+                let bytes =
+                    body.query_row(params![self.org, stored, sequence], |row| row.get(0))?;
+                self.records.push(RecordBytes(bytes));
+                continue;
+            };
+            let document = DocId::from_bytes(&document)
+                .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
+            let groups = &mut self.groups;
+            let place = *self.places.entry(document).or_insert_with(|| {
+                groups.push(Group { document, changes: Vec::new(), seals: Vec::new() });
+                groups.len() - 1
+            });
+            let head = ChangeHash(row.get(2)?);
+            let group = &mut groups[place];
+            group.changes.push(Change::kept(head, from_cbor(&stored)?));
+            if let Some(signature) = row.get(3)? {
+                group.seals.push(Seal { head, signature });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn records_that_went(
+    connection: &Connection,
+    org: Org,
+    since: u64,
+    upto: u64,
+    wanted: &str,
+) -> Result<Vec<RecordKey>, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT DISTINCT m.item FROM moved m WHERE m.org = ?1 AND m.sequence >= ?2 AND m.sequence < ?3
+         AND m.document = 0 AND m.left IN ({wanted})
+         AND NOT EXISTS (SELECT 1 FROM log l WHERE l.org = ?1 AND l.audience IN ({wanted})
+             AND l.sequence = (SELECT max(sequence) FROM record WHERE org = ?1 AND key = m.item))"
+    ))?;
+    let keys = query.query_map(params![org, since, upto], |row| row.get::<_, [u8; 17]>(0))?;
+    keys.map(|key| Ok(RecordKey::from_bytes(&key?))).collect()
 }
 
 fn notes_of(connection: &Connection, org: Org, groups: &[Group]) -> Result<Vec<Note>, StoreError> {
@@ -511,18 +770,18 @@ pub fn note(
     Ok(note.optional()?)
 }
 
-/// Every version of every record, oldest first.
+/// Every version of every record with its sequence, oldest first.
 pub fn records(
     connection: &Connection,
     org: Org,
-    mut each: impl FnMut(Record),
+    mut each: impl FnMut(Record, u64),
 ) -> Result<(), StoreError> {
     let mut query =
-        connection.prepare("SELECT body FROM record WHERE org = ?1 ORDER BY sequence")?;
+        connection.prepare("SELECT body, sequence FROM record WHERE org = ?1 ORDER BY sequence")?;
     let mut rows = query.query([org])?;
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        each(from_cbor(body)?);
+        each(from_cbor(body)?, row.get(1)?);
     }
     Ok(())
 }

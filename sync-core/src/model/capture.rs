@@ -27,6 +27,9 @@ pub struct Moment {
     /// Server time minus wall clock when the device last heard from the server, if that was in this boot.
     #[n(4)]
     pub skew_ms: Option<i64>,
+    /// In which life of the log `anchor` counts: [`crate::id::LogOrigin::life`]. `None` before the first sync.
+    #[n(5)]
+    pub life: Option<u32>,
 }
 
 /// Which clock a claimed time rests on, best first.
@@ -67,16 +70,16 @@ pub struct CaptureTime {
 
 impl CaptureTime {
     /// Places a capture between its anchor's time and its receipt. `pushed` is the same device's reading
-    /// of its clocks as it sent the change that was received at `receipt_ms`.
+    /// of its clocks as it sent the change that was received at `receipt_ms`; `None` if another brought it.
     pub fn estimate(
         captured: &Moment,
-        pushed: &Moment,
+        pushed: Option<&Moment>,
         anchor_ms: Option<i64>,
         receipt_ms: i64,
     ) -> Self {
         let earliest_ms = anchor_ms.unwrap_or(i64::MIN).min(receipt_ms);
-        let same_boot = captured.boot == pushed.boot && captured.boot_ms <= pushed.boot_ms;
-        let (claim, basis) = if same_boot {
+        let same_boot = pushed.filter(|p| captured.boot == p.boot && captured.boot_ms <= p.boot_ms);
+        let (claim, basis) = if let Some(pushed) = same_boot {
             let age = i64::try_from(pushed.boot_ms - captured.boot_ms).unwrap_or(i64::MAX);
             (receipt_ms.saturating_sub(age), ClaimBasis::BootClock)
         } else if let Some(skew) = captured.skew_ms {
@@ -97,7 +100,7 @@ mod tests {
     const ANCHOR: i64 = RECEIPT - 86_400_000;
 
     fn moment(wall_ms: i64, boot: u32, boot_ms: u64) -> Moment {
-        Moment { wall_ms, boot, boot_ms, anchor: 7, skew_ms: None }
+        Moment { wall_ms, boot, boot_ms, anchor: 7, skew_ms: None, life: None }
     }
 
     #[test]
@@ -105,7 +108,7 @@ mod tests {
         for wall in [0, RECEIPT, RECEIPT + 31_536_000_000, i64::MAX, i64::MIN] {
             let time = CaptureTime::estimate(
                 &moment(wall, 1, 1_000),
-                &moment(wall, 1, 3_601_000),
+                Some(&moment(wall, 1, 3_601_000)),
                 Some(ANCHOR),
                 RECEIPT,
             );
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn after_a_reboot_the_claim_stays_within_the_bounds() {
         let estimate = |captured: Moment| {
-            CaptureTime::estimate(&captured, &moment(0, 2, 5), Some(ANCHOR), RECEIPT)
+            CaptureTime::estimate(&captured, Some(&moment(0, 2, 5)), Some(ANCHOR), RECEIPT)
         };
         let early = estimate(moment(0, 1, 9));
         assert_eq!((early.claimed_ms, early.clamped), (ANCHOR, true));
@@ -129,8 +132,12 @@ mod tests {
 
     #[test]
     fn a_boot_clock_that_runs_back_is_not_believed() {
-        let time =
-            CaptureTime::estimate(&moment(5, 1, 100), &moment(5, 1, 50), Some(ANCHOR), RECEIPT);
+        let time = CaptureTime::estimate(
+            &moment(5, 1, 100),
+            Some(&moment(5, 1, 50)),
+            Some(ANCHOR),
+            RECEIPT,
+        );
         assert_eq!(time.basis, ClaimBasis::WallClock);
         assert!(time.claimed_ms >= time.earliest_ms && time.claimed_ms <= time.latest_ms);
     }

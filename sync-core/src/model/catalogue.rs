@@ -92,11 +92,15 @@ impl RecordKind {
 }
 
 /// A record's name: its kind and its id within the kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(array)]
 pub struct RecordKey {
     /// The number of the kind, as encoded; newer kinds have numbers that [`RecordKind`] lacks.
+    #[n(0)]
     pub kind: u8,
     /// A UUID's bytes, or a number in the last eight bytes.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
     pub id: [u8; 16],
 }
 
@@ -115,6 +119,12 @@ impl RecordKey {
         out[0] = self.kind;
         out[1..].copy_from_slice(&self.id);
         out
+    }
+
+    /// The reverse of [`RecordKey::to_bytes`].
+    pub fn from_bytes(bytes: &[u8; 17]) -> Self {
+        let [kind, id @ ..] = *bytes;
+        Self { kind, id }
     }
 
     /// The key of an encoded record, of a kind that is known or not: every record is

@@ -8,6 +8,7 @@ use minicbor::data::Type;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use super::capture::Moment;
+use super::people::Audience;
 use super::{Geo, Invalid, Money};
 use crate::id::{BlobHash, CallId, ChangeHash, DistributorId, Gtin, OutletId, TerritoryId, UserId};
 
@@ -529,6 +530,11 @@ impl Observation {
 }
 
 impl OutletReport {
+    /// Who would see the outlet.
+    pub fn audience(&self) -> Audience {
+        Audience::Outlet { territory: self.territory, distributor: self.distributor }
+    }
+
     /// Checks everything that can be checked without a catalogue.
     pub fn validate(&self) -> Result<(), Invalid> {
         self.place.as_ref().map_or(Ok(()), Geo::validate)?;

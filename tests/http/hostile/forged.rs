@@ -21,7 +21,7 @@ const RITA: usize = 0;
 const SAM: usize = 1;
 const SVEN: usize = 2;
 const NOW: Moment =
-    Moment { wall_ms: brand::BEGIN_MS, boot: 1, boot_ms: 1, anchor: 1, skew_ms: None };
+    Moment { wall_ms: brand::BEGIN_MS, boot: 1, boot_ms: 1, anchor: 1, skew_ms: None, life: None };
 /// What the message itself is refused with, before anything of it is looked at.
 const UNREAD: &str = "(the message does not read)";
 
@@ -244,8 +244,8 @@ fn somebody_elses_name() {
     let mut forge = Forge::new();
     let sams = forge.device(SAM).disk.profile().actor;
     let servers = forge.world.server.console.actor;
-    forge.expect_edited("foreign_actor", |p| p.actor = sams);
-    forge.expect_edited("foreign_actor", |p| p.actor = servers);
+    forge.expect_edited("bad_seal", |p| p.actor = sams);
+    forge.expect_edited("bad_seal", |p| p.actor = servers);
     forge.expect_edited("foreign_actor", |p| p.actor = Actor::from_bytes([0; 16]));
     forge.expect_edited(UNREAD, |p| {
         p.actor = Actor::from_bytes(*b"endcap\0\0\0\0\0\0\0\0\0\0"); // the genesis's
@@ -254,10 +254,12 @@ fn somebody_elses_name() {
         let entry = observe(by, vec![met(true)]);
         forge.expect_edited("foreign_person", |p| p.value = entry.encode());
     }
-    // Sam's own change and seal, sent by Rita.
+    // Sam's own change and seal are Sam's, whoever brings them.
     let parts = forge.parts(SAM, shared(), &observe(brand::SAM, vec![met(true)]));
     let group = forge.group(SAM, shared(), vec![parts]);
-    forge.expect("foreign_actor", RITA, group);
+    forge.expect("accepted", RITA, group.clone());
+    let held = forge.world.server.held(shared());
+    assert_eq!(held.devices[&group.changes[0].hash()], forge.device(SAM).id);
 }
 
 #[test]
@@ -478,7 +480,8 @@ fn numbers_at_the_end_of_their_range() {
     let ends = [i64::MIN, -1, 0, i64::MAX];
     for (wall_ms, skew_ms) in ends.iter().flat_map(|a| ends.iter().map(|b| (*a, Some(*b)))) {
         for anchor in [0, 1, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
-            let when = Moment { wall_ms, boot: u32::MAX, boot_ms: u64::MAX, anchor, skew_ms };
+            let when =
+                Moment { wall_ms, boot: u32::MAX, boot_ms: u64::MAX, anchor, skew_ms, life: None };
             let act = Act::Observe(observed(vec![met(true)], Vec::new()));
             let entry = Entry::Recording(Recording { by: brand::RITA, when, place: None, act });
             let parts = forge.parts(RITA, shared(), &entry);

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use automerge::transaction::Transactable;
 use automerge::{ActorId, Automerge, ReadDoc, ScalarValue};
 use server::world::World;
-use sync_core::admit::{Author, Refusal, admit};
+use sync_core::admit::{Author, Refusal, admit, read};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, DEPS_MAX, Document, Entry, Parts, Section, VALUE_BYTES_MAX};
 use sync_core::evidence::Keypair;
@@ -38,7 +38,7 @@ const STEPS_MAX: usize = 96;
 pub const NAMELESS: &str = "(has no name)";
 
 const NOW: Moment =
-    Moment { wall_ms: brand::BEGIN_MS, boot: 1, boot_ms: 1, anchor: 1, skew_ms: None };
+    Moment { wall_ms: brand::BEGIN_MS, boot: 1, boot_ms: 1, anchor: 1, skew_ms: None, life: None };
 
 /// Numbers on whose other side something else begins.
 const EDGES: [u64; 16] = [
@@ -174,7 +174,7 @@ fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         let mut world = World::default();
-        brand::records().into_iter().for_each(|record| world.insert(record));
+        (1..).zip(brand::records()).for_each(|(sequence, record)| world.insert(record, sequence));
         world
     })
 }
@@ -633,27 +633,28 @@ fn decide(document: &Document, proposal: &Proposal) -> Result<(), &'static str> 
         return Err(NAMELESS);
     }
     let group = proposal.group();
-    let read: Group = from_wire(ORG, &to_wire(ORG, &group)).expect("a group reads");
-    assert_eq!(read, group, "a group comes back as it was sent");
+    let received: Group = from_wire(ORG, &to_wire(ORG, &group)).expect("a group reads");
+    assert_eq!(received, group, "a group comes back as it was sent");
     let rights = world().rights(PEOPLE[proposal.who]).expect("they work here");
     let author = Author { rights, key: public(proposal.who) };
     let mut document = document.clone();
-    for change in &read.changes {
+    for change in &received.changes {
         if document.contains(change.hash()) {
             continue;
         }
         let fits = document.check(change);
-        let admitted = match admit(&author, world(), &document, change) {
-            Ok(admitted) => admitted,
+        let entry = match read(&document, change) {
+            Ok(entry) => entry,
             Err(refusal) => {
                 assert!(fits.is_ok() || matches!(refusal, Refusal::Misfit(_)));
                 return Err(refusal.code());
             }
         };
         assert_eq!(fits, Ok(()));
-        assert_eq!(admitted.entry.by(), author.rights.user);
-        let again = Entry::decode(change.section, &admitted.entry.encode());
-        assert_eq!(again.ok(), Some(admitted.entry));
+        assert_eq!(Entry::decode(change.section, &entry.encode()).ok().as_ref(), Some(&entry));
+        admit(&author, world(), &document, None, change, &entry)
+            .map_err(|refusal| refusal.code())?;
+        assert_eq!(entry.by(), author.rights.user);
         document.insert(change.clone()).expect("what is admitted can be inserted");
     }
     Ok(())

@@ -27,8 +27,8 @@ use sync_core::id::{BlobHash, ChangeHash, LogHash, UserId};
 use sync_core::model::capture::Moment;
 use sync_core::model::visit::Note;
 use sync_core::wire::{
-    GROUPS_MAX, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
-    from_wire,
+    Filled, GROUPS_MAX, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
+    PushRequest, from_wire,
 };
 use tower::ServiceExt;
 
@@ -302,8 +302,14 @@ impl Served {
         let named: BTreeSet<BlobHash> = entries.flat_map(|entry| entry.notes()).collect();
         let notes = known_words().iter().filter(|note| named.contains(&note.digest()));
         let notes = notes.filter(|_| !has(flaw::NO_NOTES)).cloned().collect();
-        let now =
-            Moment { wall_ms: i64::MIN, boot: 1, boot_ms: 9, anchor: u64::MAX, skew_ms: None };
+        let now = Moment {
+            wall_ms: i64::MIN,
+            boot: 1,
+            boot_ms: 9,
+            anchor: u64::MAX,
+            skew_ms: None,
+            life: None,
+        };
         let who = match has(flaw::OTHERS_TOKEN) {
             true => (proposal.who + 1) % PEOPLE.len(),
             false => proposal.who,
@@ -347,14 +353,14 @@ impl Served {
     /// Someone who sees everything gets everything that was accepted, and nothing else.
     async fn all_is_readable(&mut self, story: &Story<'_>) {
         let mut found = BTreeSet::new();
-        let mut cursor = None;
+        let (mut cursor, mut filled) = (None, None);
         loop {
-            let pull = PullRequest { protocol: PROTOCOL, cursor, pushed: None };
+            let pull = PullRequest { protocol: PROTOCOL, cursor, pushed: None, filled };
             let answer = self.send_sync(SUE, "pull", encode(&pull), true).await;
             assert_eq!(answer.status, 200);
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");
             found.extend(reply.groups.iter().flat_map(|group| group.hashes()));
-            cursor = Some(reply.cursor);
+            (cursor, filled) = (Some(reply.cursor), reply.filled);
             if !reply.more {
                 break;
             }
@@ -412,7 +418,9 @@ impl Served {
             }
         }
         let pushed = self.previous[who].filter(|_| flags & 8 == 0);
-        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed };
+        let filled = (flags & 32 != 0)
+            .then_some(Filled { next: u64::MAX >> (how % 64), since: u64::MAX >> (flags >> 2) });
+        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled };
         let answer = self.send_sync(who, "pull", encode(&pull), flags & 16 != 0).await;
         if answer.status == 200 {
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");

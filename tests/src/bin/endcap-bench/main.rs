@@ -147,7 +147,7 @@ impl Sender {
         let mut when = |dice: &mut Dice| {
             minute += 30_000 + dice.below(60_000);
             let wall_ms = 1_790_000_000_000 + minute as i64;
-            Moment { wall_ms, boot: 7, boot_ms: minute, anchor: 1, skew_ms: Some(20) }
+            Moment { wall_ms, boot: 7, boot_ms: minute, anchor: 1, skew_ms: Some(20), life: None }
         };
         let one = Versioned { number: 1, version: 1 };
         let mut acts = vec![Act::Start {
@@ -203,8 +203,14 @@ async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::V
             let groups = visits.iter().map(|v| sender.audit(*v, &mut dice));
             let groups: Vec<Group> = groups.collect::<Result<_, _>>()?;
             let documents = groups.iter().map(|g| g.document).collect();
-            let now =
-                Moment { wall_ms: 0, boot: 7, boot_ms: 1 << 40, anchor: 1, skew_ms: Some(20) };
+            let now = Moment {
+                wall_ms: 0,
+                boot: 7,
+                boot_ms: 1 << 40,
+                anchor: 1,
+                skew_ms: Some(20),
+                life: None,
+            };
             let notes = Vec::new();
             let push = PushRequest { protocol: PROTOCOL, now, previous, groups, notes };
             let bytes = to_wire(audit::org(), &push);

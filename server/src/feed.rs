@@ -1,0 +1,74 @@
+//! From the log to a device: what is new within the sight of its person, and what came into it.
+//!
+//! A person sees the audiences that the scope holds. When a record of the log changes the scope, a device that
+//! stands before that record lacks the past of what came into sight. It is given that first, page by page, while
+//! its cursor stands still; [`Filled`] says how far it has got. What went out of sight it drops by itself once it
+//! has the records that say so.
+
+use sync_core::admit::Field;
+use sync_core::model::people::Audience;
+use sync_core::wire::{Filled, PROTOCOL, PullReply, PullRequest};
+
+use crate::ingest::Sender;
+use crate::store::StoreError;
+use crate::store::accounts::NewestPush;
+use crate::store::log::{Page, Range, Reader};
+use crate::world::World;
+
+/// A page for a device; `None` if the log was never where the device stands.
+pub fn pull(
+    log: &Reader<'_>,
+    world: &World,
+    sender: &Sender,
+    newest: &NewestPush,
+    pull: &PullRequest,
+    now_ms: i64,
+) -> Result<Option<PullReply>, StoreError> {
+    if let Some(cursor) = &pull.cursor
+        && !log.knows(cursor)?
+    {
+        return Ok(None);
+    }
+    let rights = world.rights(sender.user);
+    let sees = |audience: &Audience| rights.is_some_and(|r| r.sees(&world.tree, audience));
+    let changed = world.scope_changed(sender.user);
+    let since = pull.cursor.map_or(0, |cursor| cursor.sequence);
+    let reply = |page: Page, filled| PullReply {
+        protocol: PROTOCOL,
+        server_ms: now_ms,
+        cursor: page.cursor,
+        more: page.more,
+        records: page.records,
+        groups: page.groups,
+        notes: page.notes,
+        filled,
+        gone: Some(page.gone).filter(|gone| !gone.is_empty()),
+    };
+
+    if let Some(cursor) = pull.cursor.filter(|cursor| cursor.sequence <= changed) {
+        let filled = pull.filled.filter(|filled| filled.since == changed);
+        let next = filled.map_or(0, |filled| filled.next);
+        let then = world.at(cursor.sequence);
+        let before = then.rights(sender.user);
+        let came = |audience: &Audience| {
+            sees(audience) && !before.is_some_and(|r| r.sees(then.territories(), audience))
+        };
+        let audiences = log.audiences(came)?;
+        if next < since && !audiences.is_empty() {
+            let range =
+                Range { since: next, until: Some(cursor), audiences: &audiences, own: None };
+            let page = log.page(&range)?;
+            let filled = Filled { next: page.cursor.sequence, since: changed };
+            return Ok(Some(reply(Page { cursor, more: true, ..page }, Some(filled))));
+        }
+    }
+
+    let knows = pull.cursor.is_some() && newest.name == pull.pushed;
+    let own = knows.then_some((sender.device, newest.since));
+    let audiences = log.audiences(sees)?;
+    let range = Range { since, until: None, audiences: &audiences, own };
+    let page = log.page(&range)?;
+    let next = page.cursor.sequence;
+    let filled = (changed >= next).then_some(Filled { next, since: changed });
+    Ok(Some(reply(page, filled)))
+}
