@@ -211,6 +211,7 @@ impl Group {
         let changes: HashMap<ChangeHash, &Change> =
             self.changes.iter().map(|c| (c.hash(), c)).collect();
         let mut sealed: HashSet<ChangeHash> = HashSet::new();
+        let mut seen = HashSet::new();
         for seal in &self.seals {
             let head = changes.get(&seal.head);
             let signer = head.and_then(|c| keys.of(c.actor)).ok_or(Unsealed::BadSeal)?;
@@ -218,9 +219,9 @@ impl Group {
                 return Err(Unsealed::BadSeal);
             }
             // A signature counts for its signer's own changes only.
-            let (mut open, mut seen) = (vec![seal.head], HashSet::new());
+            let mut open = vec![seal.head];
             while let Some(hash) = open.pop() {
-                if let Some(change) = changes.get(&hash).filter(|_| seen.insert(hash)) {
+                if let Some(change) = changes.get(&hash).filter(|_| seen.insert((signer, hash))) {
                     if change.actor.belongs_to(signer) {
                         sealed.insert(hash);
                     }
@@ -270,7 +271,7 @@ pub trait Within {
     fn org(&self) -> OrgId;
 
     /// Whether the message may hold this many changes more. Each costs a hash, so they are counted before
-    /// any is built.
+    /// any is built; so does the genesis of a group, and a group without changes counts as one.
     fn may_hold(&mut self, _changes: usize) -> bool {
         true
     }
@@ -376,12 +377,12 @@ impl<'b, C: Within> Decode<'b, C> for Group {
         let error = decode::Error::message;
         expect_array(d, 4)?;
         let document: DocId = d.decode_with(org)?;
-        let genesis = Document::new(org.org(), document).genesis();
         let actors: Vec<Actor> = d.decode_with(org)?;
         let count = length(d, CHANGES_MAX, "too many changes")?;
-        if !org.may_hold(count) {
+        if !org.may_hold(count.max(1)) {
             return Err(error("too many changes"));
         }
+        let genesis = Document::new(org.org(), document).genesis();
         let mut changes: Vec<Change> = Vec::with_capacity(count.min(256));
         for place in 0..count {
             expect_array(d, 6)?;
@@ -408,7 +409,8 @@ impl<'b, C: Within> Decode<'b, C> for Group {
             );
         }
         let mut seals = Vec::new();
-        for _ in 0..length(d, CHANGES_MAX, "too many seals")? {
+        // Each costs a signature's verification, and one for a change is enough.
+        for _ in 0..length(d, changes.len(), "too many seals")? {
             expect_array(d, 2)?;
             let head = usize::try_from(d.u64()?).ok().and_then(|n| changes.get(n));
             let head = head.ok_or_else(|| error("a seal names no change of the group"))?.hash();
@@ -502,6 +504,23 @@ mod tests {
             }
         }
         assert!(from_wire::<PushRequest>(ORG, &[bytes, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn what_costs_work_is_counted_before_the_work() {
+        let empty = Group { changes: Vec::new(), seals: Vec::new(), ..group() };
+        let groups = |count: usize| {
+            let head = [&[0x9a][..], &(count as u32).to_be_bytes()].concat();
+            from_wire::<Vec<Group>>(ORG, &[head, to_wire(ORG, &empty).repeat(count)].concat())
+        };
+        assert_eq!(groups(2 * CHANGES_MAX).unwrap().len(), 2 * CHANGES_MAX);
+        assert!(groups(2 * CHANGES_MAX + 1).is_err());
+        let sealed = |seals: usize| {
+            let group = Group { seals: vec![group().seals[0].clone(); seals], ..group() };
+            from_wire::<Group>(ORG, &to_wire(ORG, &group))
+        };
+        assert!(sealed(group().changes.len()).is_ok());
+        assert!(sealed(group().changes.len() + 1).is_err());
     }
 
     #[test]
