@@ -157,10 +157,12 @@ impl Ingest<'_, '_> {
                 let audience = self.claimed_audience(group)?;
                 let reason = Reason { code, detail, audience };
                 self.ledger.quarantine(self.org, sender.device, group, &reason, self.now_ms)?;
-                // Should it be approved later, its words must be here.
-                let entries = group.changes.iter().filter_map(|change| change.entry().ok());
-                let named: BTreeSet<BlobHash> = entries.flat_map(|entry| entry.notes()).collect();
-                self.ledger.put_notes(named.iter().filter_map(|d| notes.get(d).copied()))?;
+                if admit::about_rights(code) {
+                    // Should it be approved later, its words must be here.
+                    let entries = group.changes.iter().filter_map(|change| change.entry().ok());
+                    let named: BTreeSet<BlobHash> = entries.flat_map(|e| e.notes()).collect();
+                    self.ledger.put_notes(named.iter().filter_map(|d| notes.get(d).copied()))?;
+                }
             }
             outcomes.push(outcome);
         }
