@@ -20,8 +20,8 @@ use sync_core::model::visit::{
 };
 use sync_core::model::{Currency, Day, Geo, Money};
 use sync_core::wire::{
-    Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RecordBytes,
-    to_wire,
+    Discarded, Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    RecordBytes, to_wire,
 };
 
 pub(crate) const ORG: OrgId = OrgId::from_bytes([0x0e; 16]);
@@ -480,6 +480,7 @@ fn pull_reply() -> PullReply {
         notes: notes(),
         filled: None,
         gone: None,
+        discarded: None,
     }
 }
 
@@ -517,6 +518,11 @@ pub(crate) fn messages() -> Vec<Message> {
     let moved = PullReply {
         filled: Some(Filled { next: 60, since: 45 }),
         gone: Some(vec![RecordKey::outlet(OUTLET)]),
+        discarded: Some(vec![Discarded {
+            document: VisitId::of_call(ORG, CALL).into(),
+            head: ChangeHash([0x64; 32]),
+            detail: "in words".into(),
+        }]),
         ..nothing.clone()
     };
     vec![

@@ -9,6 +9,7 @@ pub mod archive;
 pub mod figures;
 pub mod log;
 pub mod pages;
+pub mod quarantine;
 pub mod uploads;
 pub mod visits;
 
