@@ -82,6 +82,7 @@ fn schema(db: &Connection) {
     let entries = std::fs::read_dir(folder).expect("the server has migrations");
     let mut scripts: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     scripts.sort();
+    db.pragma_update(None, "user_version", scripts.len()).expect("a version is set");
     for script in scripts {
         let script = std::fs::read_to_string(script).expect("a migration reads");
         db.execute_batch(&script).expect("a migration runs");
