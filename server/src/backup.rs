@@ -108,8 +108,7 @@ fn write(
     let (from, mut album) = (Album::at(data.join(BLOBS)), Album::at(to.join(BLOBS)));
     album.tidy().map_err(writing(to))?;
     // The database first: a photo's file is there before the database says so, and stays.
-    progress(Stage::Copying, 0, 1);
-    copy(&data.join(DATABASE), newer)?;
+    copy(&data.join(DATABASE), newer, progress)?;
     let archive = Archive::open(newer).map_err(reading(to))?;
     of_the_same(&archive, to)?;
     copy_photos(&archive, &from, &mut album, progress).map_err(writing(to))?;
@@ -157,8 +156,7 @@ pub fn restore(from: &Path, data: &Path, progress: Progress<'_>) -> Result<Repor
     let _lock = store::lock(data).map_err(writing(data))?;
     // Under this name nobody serves it.
     let restoring = data.join(RESTORING);
-    progress(Stage::Copying, 0, 1);
-    copy(&database, &restoring)?;
+    copy(&database, &restoring, progress)?;
     sync_dir(data).map_err(writing(data))?;
     let mut album = Album::at(data.join(BLOBS));
     album.tidy().map_err(writing(data))?;
@@ -182,11 +180,14 @@ pub fn restore(from: &Path, data: &Path, progress: Progress<'_>) -> Result<Repor
     Ok(Report { damage: report.damage, ..written })
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
+fn copy(from: &Path, to: &Path, progress: Progress<'_>) -> Result<(), BackupError> {
+    progress(Stage::Copying, 0, 1);
     archive::copy(from, to).map_err(|error| match error {
         StoreError::Full | StoreError::Failed(_) => writing(to)(error),
         error => reading(from)(error),
-    })
+    })?;
+    progress(Stage::Copying, 1, 1);
+    Ok(())
 }
 
 fn copy_photos(

@@ -166,11 +166,11 @@ fn check_all(
         return Ok(());
     }
     let mut seen = 0;
-    let (total, organisations) = (archive.size()?, archive.organisations()?);
+    let (total, organisations) = (archive.steps()?, archive.organisations()?);
     for made in &organisations {
         let mut step = || {
             seen += 1;
-            progress(Stage::Lines, seen, 2 * total); // once as a line, once in its document
+            progress(Stage::Lines, seen, total);
         };
         let mut inspection = Inspection { archive, made, damage: &mut report.damage };
         let lines = inspection.log(&mut step)?;

@@ -302,7 +302,7 @@ fn show_progress() -> impl FnMut(Stage, u64, u64) {
             Stage::Reading => "checking photos",
         };
         let end = if done == total { "\n" } else { "" };
-        eprint!("\r{what}: {percent} %{end}");
+        eprint!("\r\x1b[K{what}: {percent} %{end}");
     }
 }
 

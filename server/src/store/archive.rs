@@ -218,9 +218,10 @@ impl Archive {
         Ok(standing?)
     }
 
-    /// How many lines all logs have.
-    pub fn size(&self) -> Result<u64, StoreError> {
-        Ok(self.connection.query_row("SELECT count(*) FROM log", [], |row| row.get(0))?)
+    /// How many lines all logs have, changes twice: as a line, and in their document.
+    pub fn steps(&self) -> Result<u64, StoreError> {
+        let count = "SELECT count(*) + count(document) FROM log";
+        Ok(self.connection.query_row(count, [], |row| row.get(0))?)
     }
 
     /// Every line of a log in its order.
