@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -28,11 +29,13 @@ fn starts() -> MutexGuard<'static, ()> {
     STARTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ports below those that the system hands out, so that nobody takes one while its server is down.
-fn next_port() -> u16 {
+/// A free port below those that the system hands out, so that nobody takes it while its server is down.
+fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let of_process = (std::process::id() % 1_000) as u16 * 10;
-    10_000 + of_process + NEXT.fetch_add(1, Ordering::Relaxed)
+    let of_process = 10_000 + (std::process::id() % 600) as u16 * 16;
+    let mut ports = std::iter::repeat_with(|| of_process + NEXT.fetch_add(1, Ordering::Relaxed));
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("ports do not end")
 }
 
 /// A folder of its own that goes when it is dropped.
@@ -118,7 +121,7 @@ impl Host {
             codes
         });
         drop(starts);
-        let mut host = Self { folder, runtime, port: next_port(), codes, server: None };
+        let mut host = Self { folder, runtime, port: free_port(), codes, server: None };
         host.start();
         host
     }
@@ -129,8 +132,7 @@ impl Host {
 
     /// Starts the server where it was before.
     pub(crate) fn start(&mut self) {
-        let first = self.server.is_none();
-        assert!(first, "it runs already");
+        assert!(self.server.is_none(), "it runs already");
         let mut command = Command::new(env!("CARGO_BIN_EXE_endcap"));
         command.arg("serve").arg("--data").arg(self.data());
         command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).env("RUST_LOG", "off");
