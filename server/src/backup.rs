@@ -109,8 +109,8 @@ fn write(
     album.tidy().map_err(writing(to))?;
     // The database first: a photo's file is there before the database says so, and stays.
     copy(&data.join(DATABASE), newer, progress)?;
+    of_the_same(newer, to)?;
     let archive = Archive::open(newer).map_err(reading(to))?;
-    of_the_same(&archive, to)?;
     copy_photos(&archive, &from, &mut album, progress).map_err(writing(to))?;
     let mut report = check::check(&archive, &album, progress).map_err(reading(to))?;
     if report.torn() {
@@ -209,13 +209,13 @@ fn copy_photos(
 
 /// Refuses to replace a backup of what is not in the newer one: an empty folder is backed up as quickly as a full
 /// one.
-fn of_the_same(newer: &Archive, folder: &Path) -> Result<(), BackupError> {
+fn of_the_same(newer: &Path, folder: &Path) -> Result<(), BackupError> {
     let older = folder.join(BACKUP);
     if !older.is_file() {
         return Ok(());
     }
-    let names = |archive: &Archive| archive.names().map_err(reading(folder));
-    let (here, known) = (names(newer)?, names(&Archive::open(&older).map_err(reading(folder))?)?);
+    let names = |file: &Path| archive::names(file).map_err(reading(folder));
+    let (here, known) = (names(newer)?, names(&older)?);
     match known.into_iter().find(|(id, _)| here.iter().all(|(other, _)| other != id)) {
         Some((_, name)) => Err(BackupError::Another(folder.to_owned(), name)),
         None => Ok(()),

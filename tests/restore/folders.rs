@@ -203,3 +203,19 @@ fn a_full_disk_is_named_and_leaves_the_older_backup() {
     well(full("backup", [("--data", "data"), ("--to", "backup")], "backup", 1 << 30));
     well(host.check("backup"));
 }
+
+#[test]
+fn a_backup_of_another_schema_is_replaced_and_not_restored() {
+    let (mut host, _) = backed_up();
+    for (version, what) in [(0, "restore it with the program that wrote it"), (99, "knows")] {
+        let db = Connection::open(host.folder.join("backup/backup.db")).expect("it opens");
+        db.pragma_update(None, "user_version", version).expect("it is set");
+        drop(db);
+        let said = badly(host.restore("backup", "new"));
+        assert!(said.contains(&format!("schema {version}")) && said.contains(what), "{said}");
+        assert!(!host.folder.join("new").exists());
+        well(host.backup("backup"));
+        well(host.check("backup"));
+    }
+    host.end("-TERM");
+}

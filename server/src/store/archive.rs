@@ -158,10 +158,24 @@ pub fn bring_back(
     connection.close().map_err(|(_, error)| error.into())
 }
 
-fn read_only(file: &Path) -> Result<Connection, StoreError> {
+/// Which organisations a database has, whatever its schema.
+pub fn names(file: &Path) -> Result<Vec<(OrgId, String)>, StoreError> {
+    let connection = open(file)?;
+    let mut query = connection.prepare("SELECT id, name FROM organisation ORDER BY org")?;
+    let names = query.query_map([], |row| Ok((OrgId::from_bytes(row.get(0)?), row.get(1)?)))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+fn open(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     configure(&connection)?;
+    Ok(connection)
+}
+
+/// Opens what this program knows the schema of.
+fn read_only(file: &Path) -> Result<Connection, StoreError> {
+    let connection = open(file)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
         found if found > known => Err(StoreError::TooNew { found, known }),
@@ -189,11 +203,6 @@ impl Archive {
     /// All organisations.
     pub fn organisations(&self) -> Result<Vec<Organisation>, StoreError> {
         log::organisations(&self.connection)
-    }
-
-    /// Which organisations there are.
-    pub fn names(&self) -> Result<Vec<(OrgId, String)>, StoreError> {
-        Ok(self.organisations()?.into_iter().map(|made| (made.id, made.name)).collect())
     }
 
     /// What an organisation's row says of its log.

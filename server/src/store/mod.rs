@@ -42,8 +42,9 @@ pub enum StoreError {
     },
     /// An older program wrote this folder.
     #[error(
-        "the data folder has schema {found}; this program knows {known}: run `endcap serve` of this \
-         program on it once, or use the program that wrote it"
+        "the folder has schema {found}; this program knows {known}. If it is a data folder, run \
+         `endcap serve` of this program on it; if it is a backup, restore it with the program that wrote \
+         it, and upgrade then"
     )]
     TooOld {
         /// In the folder.
