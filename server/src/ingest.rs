@@ -203,7 +203,7 @@ impl Ingest<'_, '_> {
             self.ledger.brought(device)?;
         }
         self.ledger.release(sender.device, group.document)?;
-        Ok(Outcome::Accepted)
+        Ok(Outcome::Accepted {})
     }
 
     /// Decides on one change by what its author may do, or could when it was made.

@@ -439,7 +439,7 @@ impl Phone {
             bench.app.verify(&bench.tenant, push).await.map_err(|p| p.sentence()).unwrap();
         let sent = bench.app.push(&bench.tenant, self.sender, push, verified, LogHash(name)).await;
         let reply = sent.map_err(|p| p.sentence()).unwrap();
-        assert_eq!(reply.outcomes, [Outcome::Accepted]);
+        assert_eq!(reply.outcomes, [Outcome::Accepted {}]);
     }
 }
 

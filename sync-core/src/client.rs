@@ -378,7 +378,7 @@ pub fn apply_push<R: Replica>(
     for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
         let Some(mut kept) = replica.document(group.document)? else { continue };
         match outcome {
-            Outcome::Accepted => {
+            Outcome::Accepted {} => {
                 let sent: HashSet<ChangeHash> = group.hashes().collect();
                 kept.pending.retain(|hash| !sent.contains(hash));
                 add_seals(&mut kept, group);
