@@ -185,3 +185,27 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sync_core::wire::RecordBytes;
+
+    use super::*;
+    use crate::store::Store;
+    use crate::store::tests::Scratch;
+
+    #[test]
+    fn records_of_later_kinds_wait_for_a_library_that_knows_them() {
+        let scratch = Scratch::new();
+        let store = Store::open(&scratch.0, &[7; 32]).unwrap();
+        let later = |kind| (RecordKey { kind, id: [1; 16] }, RecordBytes(b"as it came".to_vec()));
+        let (next, far) = (later(RecordKind::ALL.len() as u8), later(u8::MAX));
+        let writes = [&next, &far].map(|(key, bytes)| Write::Record(*key, bytes.clone()));
+        store.write(|writer| apply(writer, writes.into())).unwrap();
+        let at = Space(RECORDS + next.0.kind);
+        let kept = |name| store.read(|reader| reader.get(at, name)).unwrap();
+        assert_eq!(kept(&next.0.id).as_ref(), Some(&next.1.0));
+        store.write(|writer| apply(writer, vec![Write::Forget(next.0)])).unwrap();
+        assert_eq!(kept(&next.0.id), None);
+    }
+}
