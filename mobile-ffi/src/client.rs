@@ -441,6 +441,30 @@ impl Client {
         })
     }
 
+    /// Proposes again what the server has refused of a document, as far as it may be written now; `document` is as
+    /// [`Client::outstanding`] names it. Blocks; saved when it returns.
+    pub fn propose_again(&self, document: String) -> Result<Proposal, ClientError> {
+        let (document, instance) = (document.parse()?, random()?);
+        let clocks = self.clock.read();
+        self.change(|view, writer| {
+            let done = execute(view, &clocks, None, Command::ProposeAgain { document, instance })?;
+            apply(writer, done.writes)?;
+            let left_out = done.left_out.iter().map(ToString::to_string).collect();
+            Ok(Proposal { left_out })
+        })
+    }
+
+    /// Drops from this device what the server has refused of a document. The server keeps what it was given.
+    /// Blocks; saved when it returns.
+    pub fn give_up(&self, document: String) -> Result<(), ClientError> {
+        let document = document.parse()?;
+        let clocks = self.clock.read();
+        self.change(|view, writer| {
+            let done = execute(view, &clocks, None, Command::GiveUp(document))?;
+            Ok(apply(writer, done.writes)?)
+        })
+    }
+
     /// Everything that the server has not confirmed yet. Blocks.
     pub fn outstanding(&self) -> Result<Outstanding, ClientError> {
         self.view(|view| {

@@ -619,6 +619,13 @@ pub struct Unconfirmed {
     pub detail: String,
 }
 
+/// What came of proposing refused work again.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Proposal {
+    /// For each entry that cannot be proposed again, why; it stays with the server alone.
+    pub left_out: Vec<String>,
+}
+
 /// What the device has not handed over yet.
 #[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
 pub struct Outstanding {

@@ -86,6 +86,11 @@ CREATE TABLE quarantine (
     detail      TEXT NOT NULL,
     received_ms INTEGER NOT NULL,
     body        BLOB NOT NULL,           -- the group as it came
+    audience    INTEGER NOT NULL,        -- who sees its document, as far as that is known; 0: unknown
+    state       TEXT NOT NULL DEFAULT 'waiting', -- then accepted, discarded or proposed_again
+    decided     INTEGER,                 -- the log's size then
+    decided_ms  INTEGER,
+    decided_by  BLOB,                    -- NULL when its author did, by proposing it again
     PRIMARY KEY (org, item),
     UNIQUE (org, device, document, head)
 ) STRICT, WITHOUT ROWID;

@@ -373,6 +373,41 @@ impl App {
         Ok(written)
     }
 
+    /// Decides what becomes of refused work that waits.
+    pub async fn decide(
+        &self,
+        tenant: &Arc<Tenant>,
+        item: u64,
+        approved: bool,
+        by: UserId,
+    ) -> Result<(), Problem> {
+        let now = now_ms();
+        let writing = Arc::clone(tenant);
+        let written: Result<(), Problem> = self
+            .store
+            .write(move |tx| {
+                let mut ledger = Ledger::open(tx, writing.org)?;
+                let found = ledger.quarantined(writing.id, item)?.ok_or_else(Problem::not_found)?;
+                if found.state != "waiting" {
+                    let status = StatusCode::CONFLICT;
+                    return Err(Problem::new(status, "decided", "This has been decided meanwhile"));
+                }
+                if approved {
+                    let world = writing.world();
+                    let mut ingest =
+                        Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
+                    ingest.approve(&found, by)?;
+                } else {
+                    ledger.decide(item, "discarded", by, now)?;
+                }
+                Ok(ledger.close()?)
+            })
+            .await;
+        written?;
+        self.poke(tenant.id);
+        Ok(())
+    }
+
     /// The device whose key this is, if it is enrolled.
     pub fn device(&self, tenant: &Tenant, id: DeviceId) -> Option<Device> {
         tenant.world().devices.get(&id).cloned()

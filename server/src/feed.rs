@@ -7,7 +7,7 @@
 
 use sync_core::admit::Field;
 use sync_core::model::people::Audience;
-use sync_core::wire::{Filled, PROTOCOL, PullReply, PullRequest};
+use sync_core::wire::{Discarded, Filled, PROTOCOL, PullReply, PullRequest};
 
 use crate::ingest::Sender;
 use crate::store::StoreError;
@@ -33,7 +33,7 @@ pub fn pull(
     let sees = |audience: &Audience| rights.is_some_and(|r| r.sees(&world.tree, audience));
     let changed = world.scope_changed(sender.user);
     let since = pull.cursor.map_or(0, |cursor| cursor.sequence);
-    let reply = |page: Page, filled| PullReply {
+    let reply = |page: Page, filled, discarded: Vec<Discarded>| PullReply {
         protocol: PROTOCOL,
         server_ms: now_ms,
         cursor: page.cursor,
@@ -43,6 +43,7 @@ pub fn pull(
         notes: page.notes,
         filled,
         gone: Some(page.gone).filter(|gone| !gone.is_empty()),
+        discarded: Some(discarded).filter(|discarded| !discarded.is_empty()),
     };
 
     if let Some(cursor) = pull.cursor.filter(|cursor| cursor.sequence <= changed) {
@@ -59,7 +60,8 @@ pub fn pull(
                 Range { since: next, until: Some(cursor), audiences: &audiences, own: None };
             let page = log.page(&range)?;
             let filled = Filled { next: page.cursor.sequence, since: changed };
-            return Ok(Some(reply(Page { cursor, more: true, ..page }, Some(filled))));
+            let page = Page { cursor, more: true, ..page };
+            return Ok(Some(reply(page, Some(filled), Vec::new())));
         }
     }
 
@@ -70,5 +72,6 @@ pub fn pull(
     let page = log.page(&range)?;
     let next = page.cursor.sequence;
     let filled = (changed >= next).then_some(Filled { next, since: changed });
-    Ok(Some(reply(page, filled)))
+    let discarded = log.discarded(sender.device, since)?;
+    Ok(Some(reply(page, filled, discarded)))
 }

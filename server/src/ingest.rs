@@ -12,15 +12,16 @@ use sync_core::id::{
 };
 use sync_core::model::Day;
 use sync_core::model::capture::{CaptureTime, Moment};
-use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::model::catalogue::{Device, Record, RecordKey};
 use sync_core::model::people::{Audience, Rights};
-use sync_core::model::visit::Note;
+use sync_core::model::visit::{Act, Note, Recording};
 use sync_core::projection::project;
 use sync_core::visit::Visit;
 use sync_core::wire::{Group, Keys, Outcome, PushRequest, Unsealed};
 
 use crate::store::StoreError;
 use crate::store::log::{Held, Ledger, Line};
+use crate::store::quarantine::{Item, Reason};
 use crate::store::visits::{PhotoRow, ReportRow, VisitRow};
 use crate::world::World;
 
@@ -153,14 +154,15 @@ impl Ingest<'_, '_> {
                 },
             };
             if let Outcome::Quarantined { code, detail } = &outcome {
-                self.ledger.quarantine(
-                    self.org,
-                    sender.device,
-                    group,
-                    code,
-                    detail,
-                    self.now_ms,
-                )?;
+                let audience = self.claimed_audience(group)?;
+                let reason = Reason { code, detail, audience };
+                self.ledger.quarantine(self.org, sender.device, group, &reason, self.now_ms)?;
+                if admit::about_rights(code) {
+                    // Should it be approved later, its words must be here.
+                    let entries = group.changes.iter().filter_map(|change| change.entry().ok());
+                    let named: BTreeSet<BlobHash> = entries.flat_map(|e| e.notes()).collect();
+                    self.ledger.put_notes(named.iter().filter_map(|d| notes.get(d).copied()))?;
+                }
             }
             outcomes.push(outcome);
         }
@@ -175,6 +177,7 @@ impl Ingest<'_, '_> {
         notes: &BTreeMap<BlobHash, &Note>,
     ) -> Result<Outcome, StoreError> {
         let mut held = self.ledger.document(self.org, group.document)?;
+        let approved = self.ledger.approved_at(sender.device, group.document)?;
         let mut fresh = Vec::new();
         for change in &group.changes {
             if held.document.contains(change.hash()) {
@@ -184,6 +187,13 @@ impl Ingest<'_, '_> {
                 Ok(judged) => judged,
                 Err(refusal) => return Ok(quarantined(&refusal)),
             };
+            // Until it has heard of it, a device can only propose again what was quarantined.
+            if judged.device == sender.device
+                && self.ledger.known_at(judged.entry.when()) < approved
+            {
+                let detail = "this was approved as it was proposed first".to_owned();
+                return Ok(Outcome::Quarantined { code: "approved_meanwhile".into(), detail });
+            }
             for digest in judged.entry.notes() {
                 if !notes.contains_key(&digest) && self.ledger.note(digest)?.is_none() {
                     let detail = format!("the note {digest} did not come along");
@@ -202,8 +212,62 @@ impl Ingest<'_, '_> {
         for device in others {
             self.ledger.brought(device)?;
         }
-        self.ledger.release(sender.device, group.document)?;
+        self.ledger.release(sender.device, group.document, self.now_ms)?;
         Ok(Outcome::Accepted {})
+    }
+
+    /// Who would see what a refused group writes to.
+    fn claimed_audience(&self, group: &Group) -> Result<Audience, StoreError> {
+        if let Some(audience) = self.ledger.document(self.org, group.document)?.audience {
+            return Ok(audience);
+        }
+        let mut entries = group.changes.iter().filter_map(|change| change.entry().ok());
+        let claimed = entries.find_map(|entry| match entry {
+            Entry::Recording(Recording {
+                act: Act::Start { territory, distributor, .. }, ..
+            }) => Some(Audience::Outlet { territory, distributor }),
+            Entry::Report(report) => Some(report.audience()),
+            _ => None,
+        });
+        Ok(claimed.unwrap_or(Audience::Everyone))
+    }
+
+    /// Accepts what was refused because of its author's rights: a supervisor answers for it. What is wrong with
+    /// the work itself cannot be overruled.
+    pub fn approve(&mut self, item: &Item, by: UserId) -> Result<(), ActError> {
+        let group = &item.group;
+        let mut held = self.ledger.document(self.org, group.document)?;
+        let mut fresh = Vec::new();
+        for change in &group.changes {
+            if held.document.contains(change.hash()) {
+                continue;
+            }
+            let entry = admit::read(&held.document, change)?;
+            let device = self.world.device_of(change.actor).ok_or(Refusal::ForeignActor)?;
+            match self.rule(&held, change, &entry, device) {
+                Ok(audience) => held.audience = Some(audience),
+                Err(refusal) if refusal.is_about_rights() => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+            let audience = match held.audience {
+                Some(audience) => audience,
+                None => self.claimed_audience(group)?,
+            };
+            if !matches!(audience, Audience::Outlet { .. }) {
+                return Err(Refusal::WrongStart("a visit begins with its start").into());
+            }
+            held.audience = Some(audience);
+            let (times, device) = (self.time(entry.when(), None)?, device.id);
+            held.document.insert(change.clone()).map_err(damaged)?;
+            fresh.push(Fresh { change, entry, device, audience, times });
+        }
+        self.append(held, &fresh, &group.seals)?;
+        let authors: BTreeSet<DeviceId> = fresh.iter().map(|f| f.device).collect();
+        for device in authors {
+            self.ledger.brought(device)?;
+        }
+        self.ledger.decide(item.item, "accepted", by, self.now_ms)?;
+        Ok(())
     }
 
     /// Decides on one change by what its author may do, or could when it was made.
@@ -222,26 +286,19 @@ impl Ingest<'_, '_> {
         let Some(device) = self.world.device_of(change.actor) else {
             return Ok(Err(Refusal::ForeignActor));
         };
-        let user = if device.id == server_device(self.org) { entry.by() } else { device.user };
-        let decide = |rights: Option<Rights>, field: &dyn Field| {
-            let gone = Refusal::NoRight("the person no longer works here");
-            let author = Author { rights: rights.ok_or(gone)?, key: device.key };
-            admit(&author, field, document, held.audience, change, &entry)
-        };
-        let mut decided = match device.revoked {
-            true => Err(Refusal::RevokedDevice),
-            false => decide(self.world.rights(user), self.world),
-        };
+        let mut decided = self.rule(held, change, &entry, device);
         if let Err(refusal) = &decided
             && refusal.is_about_rights()
             && !device.revoked
         {
             let known = self.ledger.known_at(entry.when());
-            let then = self.world.at(known);
             let acked = self.ledger.acked(device.id)?;
-            let at_last = self.world.at(known.max(acked));
-            let knew = decide(at_last.rights(user), &at_last);
-            decided = match (knew, decide(then.rights(user), &then)) {
+            let then = |known| {
+                let then = self.world.at(known);
+                let rights = then.rights(author_of(self.org, device, &entry));
+                rule(rights, device, &then, held, change, &entry)
+            };
+            decided = match (then(known.max(acked)), then(known)) {
                 (Ok(audience), _) => Ok(audience),
                 (_, Ok(_)) => Err(Refusal::Late),
                 _ => decided,
@@ -261,6 +318,21 @@ impl Ingest<'_, '_> {
         let pushed = (device.id == sender.device).then_some(pushed);
         let times = self.time(entry.when(), pushed)?;
         Ok(Ok(Fresh { change, entry, device: device.id, audience, times }))
+    }
+
+    /// What the rules say now.
+    fn rule(
+        &self,
+        held: &Held,
+        change: &Change,
+        entry: &Entry,
+        device: &Device,
+    ) -> Result<Audience, Refusal> {
+        if device.revoked {
+            return Err(Refusal::RevokedDevice);
+        }
+        let rights = self.world.rights(author_of(self.org, device, entry));
+        rule(rights, device, self.world, held, change, entry)
     }
 
     fn time(&self, captured: &Moment, pushed: Option<&Moment>) -> Result<CaptureTime, StoreError> {
@@ -396,6 +468,23 @@ impl Ingest<'_, '_> {
         };
         self.ledger.put_report(&row)
     }
+}
+
+/// A device writes for its person; the server's own for whoever acts in the console.
+fn author_of(org: OrgId, device: &Device, entry: &Entry) -> UserId {
+    if device.id == server_device(org) { entry.by() } else { device.user }
+}
+
+fn rule(
+    rights: Option<Rights>,
+    device: &Device,
+    field: &dyn Field,
+    held: &Held,
+    change: &Change,
+    entry: &Entry,
+) -> Result<Audience, Refusal> {
+    let rights = rights.ok_or(Refusal::NoRight("the person no longer works here"))?;
+    admit(&Author { rights, key: device.key }, field, &held.document, held.audience, change, entry)
 }
 
 fn damaged(misfit: Misfit) -> StoreError {

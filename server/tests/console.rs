@@ -425,6 +425,10 @@ impl Phone {
     }
 
     async fn push(&self, bench: &Bench, document: &Document, notes: Vec<Note>) {
+        assert_eq!(self.outcome(bench, document, notes).await, Outcome::Accepted {});
+    }
+
+    async fn outcome(&self, bench: &Bench, document: &Document, notes: Vec<Note>) -> Outcome {
         let own = document.changes().iter().filter(|c| c.actor.belongs_to(&self.sender.key));
         let changes: Vec<Change> = own.cloned().collect();
         let head = changes.last().unwrap().hash();
@@ -439,7 +443,8 @@ impl Phone {
             bench.app.verify(&bench.tenant, push).await.map_err(|p| p.sentence()).unwrap();
         let sent = bench.app.push(&bench.tenant, self.sender, push, verified, LogHash(name)).await;
         let reply = sent.map_err(|p| p.sentence()).unwrap();
-        assert_eq!(reply.outcomes, [Outcome::Accepted {}]);
+        let [outcome] = <[Outcome; 1]>::try_from(reply.outcomes).unwrap();
+        outcome
     }
 }
 
@@ -572,6 +577,47 @@ async fn out_of_scope_is_not_there() {
     bench.get(SARA, "/").await.hides(&["Matrummet", "Anna"]);
     bench.get(DORA, &format!("/visits/{visit}")).await.shows(&["Conversation"]);
     bench.close().await;
+}
+
+#[tokio::test]
+async fn refused_work_is_decided_on_once_by_who_may() {
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let mut items = Vec::new();
+    for n in [1_u8, 2] {
+        // She says that the outlet is another distributor's.
+        let visit = VisitId::fresh(1, [n; 10]);
+        let mut document = Document::new(bench.tenant.id, visit.into());
+        let (call, template) = (None, Versioned { number: 1, version: 1 });
+        let (territory, distributor) = (NORTH, OTHER);
+        let start = Act::Start { outlet: OUTLET, call, territory, distributor, template };
+        anna.record(&mut document, start);
+        anna.observe(&mut document, vec![price(2, 2_490)], Vec::new(), Vec::new());
+        anna.submit(&mut document);
+        let outcome = anna.outcome(&bench, &document, Vec::new()).await;
+        assert!(matches!(outcome, Outcome::Quarantined { code, .. } if code == "wrong_start"));
+        items.push((visit, document));
+    }
+    let page = bench.get(MARIA, "/refused").await;
+    page.shows(&["Refused work", "2 to decide", "Anna Lindqvist", "1 observation", "Approve"]);
+    bench.get(MARIA, "/").await.shows(&["/refused"]);
+    // Neither a supervisor of elsewhere nor a distributor's manager has a say.
+    bench.get(SARA, "/refused").await.shows(&["Nothing waits"]).hides(&["Anna Lindqvist"]);
+    let approve = [("decision", "approve")];
+    assert_eq!(bench.post(SARA, "/refused/1", &approve).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.get(DORA, "/refused").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(bench.post(DORA, "/refused/1", &approve).await.status, StatusCode::FORBIDDEN);
+
+    assert_eq!(bench.post(MARIA, "/refused/1", &approve).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(bench.document(items[0].0).await.heads(), items[0].1.heads());
+    bench.get(MARIA, &format!("/visits/{}", items[0].0)).await.shows(&["Anna Lindqvist"]);
+    let discard = [("decision", "discard")];
+    assert_eq!(bench.post(MARIA, "/refused/1", &discard).await.status, StatusCode::CONFLICT);
+    assert_eq!(bench.post(MARIA, "/refused/2", &discard).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(bench.post(MARIA, "/refused/2", &approve).await.status, StatusCode::CONFLICT);
+    assert!(bench.document(items[1].0).await.changes().is_empty());
+    let page = bench.get(MARIA, "/refused").await;
+    page.shows(&["Nothing waits", "Approved", "Discarded", "by Maria Ståhl"]).hides(&["to decide"]);
 }
 
 #[tokio::test]

@@ -72,11 +72,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it is about what its author may do, which changes with time and which a supervisor may overrule,
-    /// rather than about the change itself.
+    /// See [`about_rights`].
     pub fn is_about_rights(&self) -> bool {
-        use Refusal::{Late, NoRight, OutOfScope, RevokedDevice, Unknown, WrongStart};
-        matches!(self, Late | NoRight(_) | OutOfScope | RevokedDevice | Unknown(_) | WrongStart(_))
+        about_rights(self.code())
     }
 
     /// A stable name, for messages and for devices to act on.
@@ -98,6 +96,14 @@ impl Refusal {
             Self::NotInPast(_) => "not_in_past",
         }
     }
+}
+
+/// Whether a refusal of this name is about what the author may do, which changes with time and which a supervisor
+/// may overrule, rather than about the change itself.
+pub fn about_rights(code: &str) -> bool {
+    const RIGHTS: [&str; 6] =
+        ["late", "no_right", "out_of_scope", "revoked_device", "unknown", "wrong_start"];
+    RIGHTS.contains(&code)
 }
 
 /// What a change says, if it continues the document, reads and keeps its rules.

@@ -17,8 +17,8 @@ use crate::model::people::{Audience, Territories};
 use crate::model::visit::Note;
 use crate::visit::Start;
 use crate::wire::{
-    Filled, Group, Keys, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
-    PushRequest, RecordBytes,
+    Discarded, Filled, Group, Keys, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PullRequest,
+    PushReply, PushRequest, RecordBytes,
 };
 
 /// Bytes of entries that one push aims at: small enough that a cut connection costs little.
@@ -216,6 +216,25 @@ impl Kept {
     pub fn photos(&self) -> Vec<BlobHash> {
         let entries = self.document.changes().iter().filter_map(|c| c.entry().ok());
         entries.flat_map(|e| e.photos().iter().map(|p| p.hash).collect::<Vec<_>>()).collect()
+    }
+
+    /// What the server has confirmed, and others' work that it may have lost.
+    pub fn without_own_pending(&self, key: &[u8; 32]) -> Self {
+        let mut left = Self::new(self.document.org(), self.document.id());
+        let pending: HashSet<ChangeHash> = self.pending.iter().copied().collect();
+        for change in self.document.changes() {
+            let own = pending.contains(&change.hash()) && change.actor.belongs_to(key);
+            // What builds on own work that goes has no place here either.
+            if !own
+                && left.document.insert(change.clone()).is_ok()
+                && pending.contains(&change.hash())
+            {
+                left.pending.push(change.hash());
+            }
+        }
+        left.seals = self.seals.clone();
+        left.gone = self.gone;
+        left
     }
 
     /// Whether the server still has to hear of something here.
@@ -460,7 +479,13 @@ pub fn apply_pull<R: Replica>(
         let forged = |_| Fault::Answer(BadAnswer::Forged(group.document));
         group.check_seals(org, &keys).map_err(forged)?;
         match merge(&mut kept, group) {
-            Ok(()) => writes.push(Write::Document(Box::new(kept))),
+            Ok(()) => {
+                // What was proposed again is in the record already, as it was proposed first.
+                if kept.refused.as_ref().is_some_and(|r| r.code == "approved_meanwhile") {
+                    kept = kept.without_own_pending(&replica.profile().key);
+                }
+                writes.push(Write::Document(Box::new(kept)));
+            }
             // What builds on the record has no place in a copy that went its own way.
             Err(Misfit::MissingParent(_)) if kept.refused.is_some() => {
                 writes.push(Write::Document(Box::new(kept)));
@@ -475,6 +500,12 @@ pub fn apply_pull<R: Replica>(
                 kept.refused = Some(Refused { code: "forked".into(), detail: misfit.to_string() });
                 writes.push(Write::Document(Box::new(kept)));
             }
+        }
+    }
+    for Discarded { document, head, detail } in reply.discarded.iter().flatten() {
+        if let Some(kept) = replica.document(*document)?.filter(|k| k.pending.contains(head)) {
+            let refused = Some(Refused { code: "discarded".into(), detail: detail.clone() });
+            writes.push(Write::Document(Box::new(Kept { refused, ..kept })));
         }
     }
     writes.extend(reply.notes.iter().cloned().map(Write::Note));
@@ -501,9 +532,7 @@ pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
         if kept.refused.as_ref().is_some_and(lacking) {
             kept.refused = None;
         }
-        if kept.refused.is_none() {
-            kept.pending = kept.document.changes().iter().map(Change::hash).collect();
-        }
+        kept.pending = kept.document.changes().iter().map(Change::hash).collect();
         writes.push(Write::Document(Box::new(kept)));
     }
     Ok(writes)

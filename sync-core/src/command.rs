@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use crate::admit::{Author, Field, Refusal, admit};
 use crate::client::{Clocks, Kept, Replica, Write};
 use crate::document::Entry;
-use crate::id::{CallId, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, VisitId};
+use crate::id::{
+    Actor, CallId, ChangeHash, DistributorId, DocId, DocKind, OutletId, TerritoryId, VisitId,
+};
 use crate::model::catalogue::{Call, Outlet, Record, RecordKey, RecordKind};
 use crate::model::people::{Audience, Territories};
 use crate::model::visit::{
@@ -83,6 +85,16 @@ pub enum Command {
         /// To which entry.
         answers: Option<ChangeHash>,
     },
+    /// Proposes again what the server has refused, as far as it may be written now: as new changes on top of what
+    /// the server has confirmed, by a new actor whose second half is `instance`.
+    ProposeAgain {
+        /// In which document.
+        document: DocId,
+        /// Drawn by chance.
+        instance: [u8; 8],
+    },
+    /// Drops what the server has refused.
+    GiveUp(DocId),
     /// Reports an outlet that the catalogue lacks, or better knowledge of one that it has.
     Report {
         /// The outlet's id, fresh for a new one.
@@ -111,6 +123,8 @@ pub struct Done {
     pub change: Option<ChangeHash>,
     /// What to store.
     pub writes: Vec<Write>,
+    /// Of refused work that was to be proposed again, what cannot be, and why.
+    pub left_out: Vec<Refusal>,
 }
 
 /// Why a command was not done. Nothing of it was.
@@ -235,6 +249,19 @@ pub fn execute<R: Replica>(
             page.write(Entry::Post(Post { by, when, text: text.digest(), answers }))?;
             Ok(page.done(vec![text]))
         }
+        Command::ProposeAgain { document, instance } => {
+            let kept = desk.refused(document)?;
+            desk.propose_again(&kept, instance)
+        }
+        Command::GiveUp(document) => {
+            let kept = desk.refused(document)?;
+            let left = kept.without_own_pending(&profile.key);
+            let write = match left.document.changes().is_empty() {
+                true => Write::Purge(Box::new(kept)),
+                false => Write::Document(Box::new(left)),
+            };
+            Ok(Done { document, change: None, writes: vec![write], left_out: Vec::new() })
+        }
         Command::Report { outlet, name, address, territory, distributor, note, photos } => {
             let known = replica.record(RecordKey::outlet(outlet)).map_err(store)?;
             let known: Vec<Outlet> = match known {
@@ -256,6 +283,14 @@ pub fn execute<R: Replica>(
             }))?;
             Ok(page.done(note.into_iter().collect()))
         }
+    }
+}
+
+/// What is here, if it is.
+fn here<T, E>(found: Result<T, CommandError<E>>) -> Result<Option<T>, CommandError<E>> {
+    match found {
+        Err(CommandError::NotHere(_)) => Ok(None),
+        found => found.map(Some),
     }
 }
 
@@ -315,23 +350,102 @@ impl<R: Replica> Desk<'_, R> {
         outlets: &[&Outlet],
         calls: &[&Call],
     ) -> Result<Page, CommandError<R::Error>> {
-        let mut known = Known::default();
-        for record in self.replica.records(RecordKind::Territory).map_err(store)? {
-            if let Record::Territory(territory) = record {
-                known.territories.insert(territory.id, territory.parent);
-            }
-        }
-        let active = outlets.iter().filter(|o| o.active);
-        known.outlets = active.map(|o| (o.id, o.audience())).collect();
-        let wanted = calls.iter().filter(|c| !c.cancelled);
-        known.calls = wanted.map(|c| (c.id, c.outlet)).collect();
         let profile = self.replica.profile();
         let kept = self.replica.document(id).map_err(store)?;
         let kept = kept.unwrap_or_else(|| Kept::new(profile.org, id));
         if let Some(refused) = kept.refused {
             return Err(CommandError::Stuck { code: refused.code, detail: refused.detail });
         }
-        Ok(Page { author: self.author, actor: profile.actor, known, kept, newest: None })
+        let mut page = self.page(kept)?;
+        let active = outlets.iter().filter(|o| o.active);
+        page.known.outlets.extend(active.map(|o| (o.id, o.audience())));
+        let wanted = calls.iter().filter(|c| !c.cancelled);
+        page.known.calls.extend(wanted.map(|c| (c.id, c.outlet)));
+        Ok(page)
+    }
+
+    fn page(&self, kept: Kept) -> Result<Page, CommandError<R::Error>> {
+        let mut known = Known::default();
+        for record in self.replica.records(RecordKind::Territory).map_err(store)? {
+            if let Record::Territory(territory) = record {
+                known.territories.insert(territory.id, territory.parent);
+            }
+        }
+        let actor = self.replica.profile().actor;
+        Ok(Page { author: self.author, actor, known, kept, newest: None })
+    }
+
+    fn refused(&self, document: DocId) -> Result<Kept, CommandError<R::Error>> {
+        let kept = self.replica.document(document).map_err(store)?;
+        let kept = kept.filter(|kept| kept.refused.is_some() && !kept.pending.is_empty());
+        kept.ok_or(CommandError::NotHere("refused work"))
+    }
+
+    /// Each entry keeps the moment at which it was captured. A start says where the outlet is now.
+    fn propose_again(
+        &self,
+        kept: &Kept,
+        instance: [u8; 8],
+    ) -> Result<Done, CommandError<R::Error>> {
+        let profile = self.replica.profile();
+        let mut page = self.page(kept.without_own_pending(&profile.key))?;
+        page.actor = Actor::new(&profile.key, instance);
+        let id = kept.document.id();
+        let mut outlets: Vec<OutletId> =
+            Start::all(&kept.document).map(|start| start.outlet).collect();
+        if id.kind == DocKind::Outlet {
+            outlets.push(OutletId::from_bytes(id.id));
+        }
+        for outlet in outlets {
+            if let Some(outlet) = here(self.outlet(outlet))?.filter(|outlet| outlet.active) {
+                page.known.outlets.insert(outlet.id, outlet.audience());
+            }
+        }
+        for call in Start::all(&kept.document).filter_map(|start| start.call) {
+            if let Some((call, _)) = here(self.call(call))?.filter(|(call, _)| !call.cancelled) {
+                page.known.calls.insert(call.id, call.outlet);
+            }
+        }
+        let own = kept.document.changes().iter();
+        let own = own.filter(|c| c.actor.belongs_to(&profile.key));
+        let mut names: HashMap<ChangeHash, ChangeHash> = HashMap::new();
+        let mut left_out = Vec::new();
+        for change in own.filter(|c| kept.pending.contains(&c.hash())) {
+            let Ok(mut entry) = change.entry() else { continue };
+            if let Entry::Recording(Recording {
+                act: Act::Start { outlet, territory, distributor, .. },
+                ..
+            }) = &mut entry
+                && let Some(Audience::Outlet { territory: at, distributor: by }) =
+                    page.known.outlet(*outlet)
+                && page.kept.document.changes().is_empty()
+            {
+                (*territory, *distributor) = (at, by);
+            }
+            let confirmed = |name| page.kept.document.contains(name).then_some(name);
+            let entry = entry.renamed(|name| names.get(&name).copied().or_else(|| confirmed(name)));
+            let written = match entry {
+                Some(entry) => page.write(entry),
+                None => Err(Refusal::NotInPast(change.hash())),
+            };
+            match (written, page.newest) {
+                (Ok(()), Some(new)) => drop(names.insert(change.hash(), new)),
+                (Err(refusal), _) => left_out.push(refusal),
+                _ => {}
+            }
+        }
+        if names.is_empty() {
+            return Err(left_out
+                .into_iter()
+                .next()
+                .map_or(CommandError::Nothing, CommandError::from));
+        }
+        let mut profile = profile.clone();
+        profile.actor = page.actor;
+        let mut done = page.done(Vec::new());
+        done.writes.push(Write::Profile(Box::new(profile)));
+        done.left_out = left_out;
+        Ok(done)
     }
 
     fn begun(&self, visit: VisitId) -> Result<Page, CommandError<R::Error>> {
@@ -452,6 +566,6 @@ impl Page {
         if self.newest.is_some() {
             writes.push(Write::Document(Box::new(self.kept)));
         }
-        Done { document, change: self.newest, writes }
+        Done { document, change: self.newest, writes, left_out: Vec::new() }
     }
 }

@@ -20,7 +20,7 @@ use crate::cbor::{from_cbor, to_cbor};
 use crate::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OrgId, UserId};
 use crate::model::Invalid;
 use crate::model::capture::Moment;
-use crate::model::visit::{OutletReport, PhotoRef, Post, Recording, Review, Submission};
+use crate::model::visit::{Act, OutletReport, PhotoRef, Post, Recording, Review, Submission};
 
 /// Version of the documents' schema, written into every genesis.
 pub const SCHEMA: u64 = 1;
@@ -266,6 +266,9 @@ pub struct Document {
     id: DocId,
     genesis: ChangeHash,
     changes: Vec<Change>,
+    /// Each change's past, itself included. Walking the graph instead would take a hostile one, with the most
+    /// parents everywhere, minutes.
+    pasts: Vec<Places>,
     places: HashMap<ChangeHash, usize>,
     newest_of: HashMap<Actor, usize>,
     heads: Vec<ChangeHash>,
@@ -280,6 +283,7 @@ impl Document {
             id,
             genesis,
             changes: Vec::new(),
+            pasts: Vec::new(),
             places: HashMap::new(),
             newest_of: HashMap::new(),
             heads: vec![genesis],
@@ -370,8 +374,8 @@ impl Document {
         if change.start_op != self.next_op(&change.deps) {
             return malformed("the operation's number must be one more than its parents' greatest");
         }
-        if let Some(own) = self.newest_of(change.actor)
-            && !self.past(&change.deps).contains(own.hash)
+        if let Some(own) = self.newest_of.get(&change.actor)
+            && !self.places_of(&change.deps).any(|parent| self.pasts[parent].contains(*own))
         {
             return malformed("an actor must build on its own newest change");
         }
@@ -385,6 +389,9 @@ impl Document {
             return Ok(());
         }
         let place = self.changes.len();
+        let mut past = self.past(&change.deps).inside;
+        past.insert(place);
+        self.pasts.push(past);
         self.heads.retain(|head| !change.deps.contains(head));
         let at = self.heads.partition_point(|head| *head < change.hash);
         self.heads.insert(at, change.hash);
@@ -396,15 +403,13 @@ impl Document {
 
     /// `of` and everything before it. Hashes that are not here are passed over.
     pub fn past(&self, of: &[ChangeHash]) -> Past<'_> {
-        let mut inside = vec![false; self.changes.len()];
-        let mut open: Vec<usize> = of.iter().filter_map(|h| self.places.get(h).copied()).collect();
-        while let Some(place) = open.pop() {
-            if !std::mem::replace(&mut inside[place], true) {
-                let parents = self.changes[place].deps.iter();
-                open.extend(parents.filter_map(|h| self.places.get(h).copied()));
-            }
-        }
+        let mut inside = Places::default();
+        self.places_of(of).for_each(|place| inside.extend(&self.pasts[place]));
         Past { document: self, inside }
+    }
+
+    fn places_of(&self, hashes: &[ChangeHash]) -> impl Iterator<Item = usize> {
+        hashes.iter().filter_map(|hash| self.places.get(hash).copied())
     }
 
     /// The document as an Automerge file, which any Automerge program opens.
@@ -421,18 +426,38 @@ impl Document {
 #[derive(Debug)]
 pub struct Past<'a> {
     document: &'a Document,
-    inside: Vec<bool>,
+    inside: Places,
 }
 
 impl Past<'_> {
     /// Whether nothing but the genesis is in it.
     pub fn is_empty(&self) -> bool {
-        !self.inside.contains(&true)
+        self.inside.0.is_empty()
     }
 
     /// Whether a change is in it.
     pub fn contains(&self, hash: ChangeHash) -> bool {
-        self.document.places.get(&hash).is_some_and(|place| self.inside[*place])
+        self.document.places.get(&hash).is_some_and(|place| self.inside.contains(*place))
+    }
+}
+
+/// A set of places, one bit each; the last word is not zero.
+#[derive(Debug, Clone, Default)]
+struct Places(Vec<u64>);
+
+impl Places {
+    fn contains(&self, place: usize) -> bool {
+        self.0.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    fn insert(&mut self, place: usize) {
+        self.0.resize(self.0.len().max(place / 64 + 1), 0);
+        self.0[place / 64] |= 1 << (place % 64);
+    }
+
+    fn extend(&mut self, other: &Self) {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        self.0.iter_mut().zip(&other.0).for_each(|(word, more)| *word |= more);
     }
 }
 
@@ -525,6 +550,31 @@ impl Entry {
             Self::Report(entry) => &entry.photos,
             _ => &[],
         }
+    }
+
+    /// The entry with every name of another entry replaced by what `now` says; what has no name any more is left
+    /// out. `None` if nothing is left to say.
+    pub fn renamed(mut self, now: impl Fn(ChangeHash) -> Option<ChangeHash>) -> Option<Self> {
+        let rename = |names: &mut Vec<ChangeHash>| {
+            *names = names.iter().filter_map(|name| now(*name)).collect();
+            !names.is_empty()
+        };
+        let says = match &mut self {
+            Self::Recording(Recording { act: Act::Observe(observed), .. }) => {
+                rename(&mut observed.supersedes);
+                true
+            }
+            Self::Recording(Recording { act: Act::Withdraw { recordings }, .. }) => {
+                rename(recordings)
+            }
+            Self::Review(review) => rename(&mut review.heads),
+            Self::Post(post) => {
+                post.answers = post.answers.and_then(now);
+                true
+            }
+            Self::Recording(_) | Self::Submission(_) | Self::Report(_) => true,
+        };
+        says.then_some(self)
     }
 
     /// Checks everything that can be checked without a document or a catalogue.
@@ -640,6 +690,29 @@ mod tests {
         ] {
             assert!(matches!(check(edit), Err(Misfit::Malformed(_))));
         }
+    }
+
+    /// As many parents and changes as there can be: walking the graph for each change would take minutes.
+    #[test]
+    fn the_widest_document() {
+        let mut document = Document::new(ORG, VISIT);
+        while document.changes().len() < CHANGES_MAX {
+            let before = document.clone();
+            for by in 0..DEPS_MAX as u8 {
+                let change = Change::new(DocKind::Visit, parts(&before, by, &[by])).unwrap();
+                document.insert(change).unwrap();
+            }
+        }
+        let older = &document.changes()[CHANGES_MAX - 2 * DEPS_MAX];
+        let newest = &document.changes()[CHANGES_MAX - 1];
+        let beside = &document.changes()[CHANGES_MAX - 2];
+        let past = document.past(&[newest.hash()]);
+        assert!([older.hash(), newest.hash()].iter().all(|h| past.contains(*h)));
+        assert!(!past.contains(beside.hash()));
+        assert!(!document.past(&[older.hash()]).contains(newest.hash()));
+        assert!(document.past(&[document.genesis()]).is_empty());
+        let full = Change::new(DocKind::Visit, parts(&document, 0, b"x")).unwrap();
+        assert_eq!(document.check(&full), Err(Misfit::Malformed("the document is full")));
     }
 
     #[test]

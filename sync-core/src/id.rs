@@ -239,6 +239,17 @@ impl fmt::Display for DocId {
     }
 }
 
+impl FromStr for DocId {
+    type Err = InvalidId;
+    fn from_str(s: &str) -> Result<Self, InvalidId> {
+        match s.split_once('/') {
+            Some(("visit", id)) => Ok(id.parse::<VisitId>()?.into()),
+            Some(("outlet", id)) => Ok(id.parse::<OutletId>()?.into()),
+            _ => Err(InvalidId(s.to_owned(), "a document's name, such as visit/<UUID>")),
+        }
+    }
+}
+
 impl fmt::Debug for DocId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

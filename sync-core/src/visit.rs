@@ -105,8 +105,18 @@ impl Start {
 
     /// How a visit began: the first start of its document, in the order of [`Visit::read`].
     pub fn of(document: &Document) -> Option<Self> {
-        let place = |start: &Self| document.change(start.hash).map(|c| (c.start_op, start.hash));
-        Self::all(document).min_by_key(place)
+        let mut first: Option<((u64, ChangeHash), Self)> = None;
+        for change in document.changes() {
+            let order = (change.start_op, change.hash());
+            // Reading all entries for each change that is admitted would be quadratic.
+            if first.as_ref().is_none_or(|(earliest, _)| order < *earliest)
+                && let Ok(Entry::Recording(recording)) = change.entry()
+                && let Some(start) = Self::read(change.hash(), &recording)
+            {
+                first = Some((order, start));
+            }
+        }
+        first.map(|(_, start)| start)
     }
 
     /// How each of its people began a visit. They say the same, but where its outlet has moved meanwhile.
@@ -289,18 +299,23 @@ impl Visit {
     }
 
     fn collect_values(&mut self) {
-        let live: Vec<&Recorded> = self.recordings.iter().filter(|r| !r.withdrawn).collect();
-        let mut replaced = BTreeSet::new();
-        for (recorded, observed) in live.iter().filter_map(|r| Some((r, r.entry.observed()?))) {
+        let live = self.recordings.iter().filter(|r| !r.withdrawn);
+        let said: Vec<_> = live.filter_map(|r| Some((r, r.entry.observed()?))).collect();
+        let facts = said.iter().map(|(_, observed)| &observed.observations.0);
+        let pairs: Vec<BTreeSet<(CheckId, &Subject)>> =
+            facts.map(|facts| facts.iter().map(|o| (o.check, &o.subject)).collect()).collect();
+        // Who replaces whom, and not every pair that is replaced: those would take a hostile document gigabytes.
+        let mut newer: BTreeMap<ChangeHash, Vec<&BTreeSet<_>>> = BTreeMap::new();
+        for ((recorded, observed), pairs) in said.iter().zip(&pairs) {
             for older in observed.supersedes.iter().filter(|h| **h != recorded.hash) {
-                let pairs = observed.observations.0.iter().map(|o| (o.check, &o.subject));
-                replaced.extend(pairs.map(|(check, subject)| (*older, check, subject)));
+                newer.entry(*older).or_default().push(pairs);
             }
         }
         let mut values: BTreeMap<_, Vec<Live>> = BTreeMap::new();
-        for (recorded, observed) in live.iter().filter_map(|r| Some((r, r.entry.observed()?))) {
+        for (recorded, observed) in said {
+            let newer = newer.get(&recorded.hash).map_or(&[][..], Vec::as_slice);
             for fact in &observed.observations.0 {
-                if !replaced.contains(&(recorded.hash, fact.check, &fact.subject)) {
+                if !newer.iter().any(|pairs| pairs.contains(&(fact.check, &fact.subject))) {
                     values.entry((fact.check, fact.subject.clone())).or_default().push(Live {
                         recording: recorded.hash,
                         by: recorded.entry.by,

@@ -153,6 +153,24 @@ pub struct PullReply {
     /// Records that went out of the device's sight.
     #[n(8)]
     pub gone: Option<Vec<RecordKey>>,
+    /// Quarantined work of this device that somebody has discarded.
+    #[n(9)]
+    pub discarded: Option<Vec<Discarded>>,
+}
+
+/// Quarantined work that somebody has looked at and discarded.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Discarded {
+    /// In which document.
+    #[n(0)]
+    pub document: DocId,
+    /// The newest change of the group that was quarantined.
+    #[n(1)]
+    pub head: ChangeHash,
+    /// By whom, and what it was quarantined for, in words.
+    #[n(2)]
+    pub detail: String,
 }
 
 /// A record's CBOR, kept as bytes so that a kind that the reader does not know passes through whole.
@@ -193,6 +211,7 @@ impl Group {
         let changes: HashMap<ChangeHash, &Change> =
             self.changes.iter().map(|c| (c.hash(), c)).collect();
         let mut sealed: HashSet<ChangeHash> = HashSet::new();
+        let mut seen = HashSet::new();
         for seal in &self.seals {
             let head = changes.get(&seal.head);
             let signer = head.and_then(|c| keys.of(c.actor)).ok_or(Unsealed::BadSeal)?;
@@ -200,9 +219,9 @@ impl Group {
                 return Err(Unsealed::BadSeal);
             }
             // A signature counts for its signer's own changes only.
-            let (mut open, mut seen) = (vec![seal.head], HashSet::new());
+            let mut open = vec![seal.head];
             while let Some(hash) = open.pop() {
-                if let Some(change) = changes.get(&hash).filter(|_| seen.insert(hash)) {
+                if let Some(change) = changes.get(&hash).filter(|_| seen.insert((signer, hash))) {
                     if change.actor.belongs_to(signer) {
                         sealed.insert(hash);
                     }
@@ -252,7 +271,7 @@ pub trait Within {
     fn org(&self) -> OrgId;
 
     /// Whether the message may hold this many changes more. Each costs a hash, so they are counted before
-    /// any is built.
+    /// any is built; so does the genesis of a group, and a group without changes counts as one.
     fn may_hold(&mut self, _changes: usize) -> bool {
         true
     }
@@ -358,12 +377,12 @@ impl<'b, C: Within> Decode<'b, C> for Group {
         let error = decode::Error::message;
         expect_array(d, 4)?;
         let document: DocId = d.decode_with(org)?;
-        let genesis = Document::new(org.org(), document).genesis();
         let actors: Vec<Actor> = d.decode_with(org)?;
         let count = length(d, CHANGES_MAX, "too many changes")?;
-        if !org.may_hold(count) {
+        if !org.may_hold(count.max(1)) {
             return Err(error("too many changes"));
         }
+        let genesis = Document::new(org.org(), document).genesis();
         let mut changes: Vec<Change> = Vec::with_capacity(count.min(256));
         for place in 0..count {
             expect_array(d, 6)?;
@@ -390,7 +409,8 @@ impl<'b, C: Within> Decode<'b, C> for Group {
             );
         }
         let mut seals = Vec::new();
-        for _ in 0..length(d, CHANGES_MAX, "too many seals")? {
+        // Each costs a signature's verification, and one for a change is enough.
+        for _ in 0..length(d, changes.len(), "too many seals")? {
             expect_array(d, 2)?;
             let head = usize::try_from(d.u64()?).ok().and_then(|n| changes.get(n));
             let head = head.ok_or_else(|| error("a seal names no change of the group"))?.hash();
@@ -487,6 +507,23 @@ mod tests {
     }
 
     #[test]
+    fn what_costs_work_is_counted_before_the_work() {
+        let empty = Group { changes: Vec::new(), seals: Vec::new(), ..group() };
+        let groups = |count: usize| {
+            let head = [&[0x9a][..], &(count as u32).to_be_bytes()].concat();
+            from_wire::<Vec<Group>>(ORG, &[head, to_wire(ORG, &empty).repeat(count)].concat())
+        };
+        assert_eq!(groups(2 * CHANGES_MAX).unwrap().len(), 2 * CHANGES_MAX);
+        assert!(groups(2 * CHANGES_MAX + 1).is_err());
+        let sealed = |seals: usize| {
+            let group = Group { seals: vec![group().seals[0].clone(); seals], ..group() };
+            from_wire::<Group>(ORG, &to_wire(ORG, &group))
+        };
+        assert!(sealed(group().changes.len()).is_ok());
+        assert!(sealed(group().changes.len() + 1).is_err());
+    }
+
+    #[test]
     fn nothing_changed_fits_into_a_few_bytes() {
         let cursor = Cursor {
             origin: LogOrigin::from_bytes([1; 16]),
@@ -505,8 +542,18 @@ mod tests {
         let (server_ms, more) = (1 << 41, false);
         let (records, groups, notes) = (Vec::new(), Vec::new(), Vec::new());
         let (protocol, filled, gone) = (PROTOCOL, None, None);
-        let reply =
-            PullReply { protocol, server_ms, cursor, more, records, groups, notes, filled, gone };
+        let reply = PullReply {
+            discarded: None,
+            protocol,
+            server_ms,
+            cursor,
+            more,
+            records,
+            groups,
+            notes,
+            filled,
+            gone,
+        };
         assert!(ask.len() + to_wire(ORG, &reply).len() < 250);
         assert_eq!(protocol_of(&ask), Some(PROTOCOL));
         assert_eq!(protocol_of(b"\xa0"), None);

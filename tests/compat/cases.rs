@@ -20,8 +20,8 @@ use sync_core::model::visit::{
 };
 use sync_core::model::{Currency, Day, Geo, Money};
 use sync_core::wire::{
-    Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RecordBytes,
-    to_wire,
+    Discarded, Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    RecordBytes, to_wire,
 };
 
 use crate::next::{self, grown};
@@ -482,6 +482,7 @@ fn pull_reply() -> PullReply {
         notes: notes(),
         filled: None,
         gone: None,
+        discarded: None,
     }
 }
 
@@ -519,6 +520,11 @@ pub(crate) fn messages() -> Vec<Message> {
     let moved = PullReply {
         filled: Some(Filled { next: 60, since: 45 }),
         gone: Some(vec![RecordKey::outlet(OUTLET)]),
+        discarded: Some(vec![Discarded {
+            document: VisitId::of_call(ORG, CALL).into(),
+            head: ChangeHash([0x64; 32]),
+            detail: "in words".into(),
+        }]),
         ..nothing.clone()
     };
     vec![

@@ -176,6 +176,8 @@ class Client:
         since_boot = int((time.monotonic() - self.booted) * 1000)
         cursor = self.own["cursor"]
         moment = [self._wall(), self.boot, since_boot, cursor[1] if cursor else 0]
+        if cursor:
+            return moment + [self.skew, int.from_bytes(cursor[0][:4], "big")]
         return moment if self.skew is None else moment + [self.skew]
 
     def _write_entry(self, visit, section, entry):
@@ -246,17 +248,17 @@ class Client:
     def sync(self, uploading=lambda offset: None):
         """Pushes, pulls, pushes what came meanwhile, sends photos. `uploading` hears of each offset."""
         report = {"requests": 0, "received": 0, "pages": 0, "rewinds": 0, "outcomes": []}
-        while True:
-            try:
-                self.push(report)
-                while self.pull(report):
-                    pass
-                break
-            except Problem as problem:
-                if problem.code != "cursor_unknown" or report["rewinds"]:
-                    raise
-                report["rewinds"] += 1
-                self.rewind()
+        self.push(report)
+        try:
+            more = self.pull(report)
+        except Problem as problem:
+            if problem.code != "cursor_unknown":
+                raise
+            report["rewinds"] += 1
+            self.rewind()
+            more = True
+        while more:
+            more = self.pull(report)
         self.push(report)
         self.send_photos(uploading)
         return report
@@ -316,6 +318,8 @@ class Client:
             question[1] = self.own["cursor"]
         if self.own["pushed"]:
             question[2] = self.own["pushed"]
+        if self.own.get("filled"):
+            question[3] = self.own["filled"]
         _, page = self._ask_cbor("/api/v1/pull", question, report)
         report["pages"] += 1
         self.take(page)
@@ -337,7 +341,7 @@ class Client:
             self._keep_record(raw)
         self.documents.update(merged)
         self.notes.update((sha256(salt + text.encode()), [salt, text]) for salt, text in page[6])
-        self.own["cursor"] = page[2]
+        self.own["cursor"], self.own["filled"] = page[2], page.get(7)
         self.save()
 
     def _merge(self, document, changes):
@@ -355,7 +359,7 @@ class Client:
         return document
 
     def rewind(self):
-        self.own["cursor"] = self.own["pushed"] = None
+        self.own["cursor"] = self.own["pushed"] = self.own["filled"] = None
         own = self.actor()[:8]
         for document in self.documents.values():
             document.pending = {h for h, c in document.changes.items() if c.actor[:8] == own}

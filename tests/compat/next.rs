@@ -25,6 +25,7 @@ const PAIR: Shape = Struct(&[Fixed, Fixed]);
 const GEO: Shape = Struct(&[Fixed, Fixed, Fixed]);
 const MOMENT: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]);
 const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
+const DISCARDED: Shape = Struct(&[PAIR, Fixed, Fixed]);
 const CURSOR: Shape = Struct(&[Fixed, Fixed, Fixed]);
 
 const OBSERVED: Shape =
@@ -72,7 +73,9 @@ pub(crate) fn message(path: &str, request: bool) -> Shape {
         ("/api/v1/push", true) => Map(&[(1, MOMENT)]),
         ("/api/v1/push", false) => Map(&[(3, List(&Kinds(&[&[], &[Fixed, Fixed]])))]),
         ("/api/v1/pull", true) => Map(&[(1, CURSOR), (3, PAIR)]),
-        ("/api/v1/pull", false) => Map(&[(2, CURSOR), (7, PAIR), (8, List(&PAIR))]),
+        ("/api/v1/pull", false) => {
+            Map(&[(2, CURSOR), (7, PAIR), (8, List(&PAIR)), (9, List(&DISCARDED))])
+        }
         other => panic!("{other:?} is no message"),
     }
 }

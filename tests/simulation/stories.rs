@@ -327,3 +327,97 @@ fn what_was_refused_stays_refused_however_often_it_arrives() {
     assert_eq!(refused(&story), (Some("late".to_owned()), 1));
     assert!(story.server.documents().is_empty());
 }
+
+/// Work of Rita's that looks as if she had held it back, refused by the server.
+fn with_late_work() -> Story {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.records(RITA, 1, vec![facings(1, 2)]);
+    story.does(RITA, Command::Submit(visit_of(1)));
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.late.insert(visit_of(1));
+    story.syncs(RITA);
+    assert_eq!(refusal(&story).as_deref(), Some("late"));
+    story
+}
+
+fn refusal(story: &Story) -> Option<String> {
+    let kept = story.devices[RITA].document(visit_of(1).into())?;
+    kept.refused.map(|refused| refused.code)
+}
+
+#[test]
+fn a_supervisor_lets_refused_work_in() {
+    let mut story = with_late_work();
+    let now_ms = story.now_ms;
+    story.server.decide(true, now_ms).expect("it can be approved");
+    story.come_to_rest();
+    story.check();
+    assert_eq!(refusal(&story), None);
+    assert_eq!(story.view(RITA, 1).values.len(), 1);
+    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 3);
+    // It is decided, and stays so.
+    story.server.decide(false, now_ms).expect("nothing waits");
+    story.come_to_rest();
+    assert_eq!(refusal(&story), None);
+}
+
+#[test]
+fn discarded_work_stays_with_its_author_who_may_give_it_up() {
+    let mut story = with_late_work();
+    let now_ms = story.now_ms;
+    story.server.decide(false, now_ms).expect("it can be discarded");
+    story.come_to_rest();
+    assert_eq!(refusal(&story).as_deref(), Some("discarded"));
+    assert_eq!(story.view(RITA, 1).values.len(), 1, "she still sees it");
+    assert!(story.server.documents().is_empty());
+    assert!(story.act(RITA, Crash::Never, Command::GiveUp(visit_of(1).into())).is_none());
+    assert!(story.devices[RITA].document(visit_of(1).into()).is_none());
+}
+
+#[test]
+fn refused_work_is_proposed_again_as_far_as_it_may_be() {
+    let mut story = with_late_work();
+    // The call is on again, so all of it may be.
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    story.syncs(RITA);
+    let instance = [7; 8];
+    let again = |document| Command::ProposeAgain { document, instance };
+    story.does(RITA, again(visit_of(1).into()));
+    story.come_to_rest();
+    assert_eq!(refusal(&story), None);
+    let held = story.server.held(visit_of(1).into());
+    let kept = story.devices[RITA].document(visit_of(1).into()).expect("it is here");
+    assert_eq!(kept.document.heads(), held.document.heads());
+    assert!(held.times.values().all(|time| time.claimed_ms < now_ms), "captured when it was");
+    let visit = story.view(RITA, 1);
+    assert_eq!((visit.values.len(), visit.submissions.len()), (1, 1));
+    // What was proposed first can no longer be let in.
+    let size = story.server.head().sequence;
+    story.server.decide(true, now_ms).expect("nothing waits");
+    assert_eq!(story.server.head().sequence, size);
+}
+
+#[test]
+fn what_is_approved_and_proposed_again_counts_once() {
+    let mut story = with_late_work();
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    story.syncs(RITA);
+    story.server.decide(true, now_ms).expect("it can be approved");
+    story.oracle.saved.clear();
+    let (document, instance) = (visit_of(1).into(), [7; 8]);
+    story.does(RITA, Command::ProposeAgain { document, instance });
+    story.oracle.saved.clear();
+    story.oracle.lost_log = true; // the second proposal is refused, and she drops it
+    for _ in 0..2 {
+        story.syncs(RITA);
+    }
+    let kept = story.devices[RITA].document(document).expect("it is here");
+    assert_eq!((kept.pending.len(), kept.refused), (0, None));
+    assert_eq!(story.server.held(document).document.changes().len(), 3);
+    assert_eq!(kept.document.heads(), story.server.held(document).document.heads());
+}

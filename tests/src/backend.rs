@@ -279,6 +279,29 @@ impl Server {
         Ok(hash)
     }
 
+    /// A supervisor decides on everything that waits in the quarantine.
+    pub fn decide(&mut self, approved: bool, now_ms: i64) -> Result<(), ActError> {
+        let tx = self.db.transaction().map_err(StoreError::from)?;
+        let mut ledger = Ledger::open(&tx, self.org)?;
+        let waiting = tx
+            .prepare("SELECT item FROM quarantine WHERE state = 'waiting' ORDER BY item")
+            .and_then(|mut q| q.query_map([], |row| row.get(0))?.collect::<Result<Vec<u64>, _>>())
+            .map_err(StoreError::from)?;
+        for item in waiting {
+            let item = ledger.quarantined(ORG, item)?.expect("it waits");
+            if approved {
+                let mut ingest =
+                    Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
+                ingest.approve(&item, crate::brand::SUE)?;
+            } else {
+                ledger.decide(item.item, "discarded", crate::brand::SUE, now_ms)?;
+            }
+        }
+        ledger.close()?;
+        tx.commit().map_err(StoreError::from)?;
+        Ok(())
+    }
+
     /// Where the log stands.
     pub fn head(&self) -> Cursor {
         log::head(&self.db, self.org).expect("a log has a head")

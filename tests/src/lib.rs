@@ -9,6 +9,7 @@ pub mod backend;
 pub mod brand;
 pub mod chance;
 pub mod device;
+pub mod fuzz;
 pub mod live;
 pub mod network;
 pub mod oracle;

@@ -119,8 +119,15 @@ impl Oracle {
         let late = document.visit().is_some_and(|visit| self.late.contains(&visit));
         // A phone that has not heard of the loss yet pushes what builds on lost work; and work may rest on rights
         // that were lost.
-        let lost =
-            ["missing_parent", "missing_note", "out_of_scope", "wrong_start", "no_right", "late"];
+        let lost = [
+            "missing_parent",
+            "missing_note",
+            "out_of_scope",
+            "wrong_start",
+            "no_right",
+            "late",
+            "approved_meanwhile",
+        ];
         let may = (self.copied && code == "forked")
             || (self.lost_log && lost.contains(&code))
             || (late && code == "late");

@@ -12,6 +12,7 @@ pub mod page;
 mod people;
 mod photos;
 mod planogram;
+mod refused;
 mod scorecard;
 mod settle;
 mod sign_in;
@@ -49,6 +50,8 @@ pub fn router() -> Router<Arc<App>> {
         .route("/people/{id}/password", post(people::reset))
         .route("/people/{id}/codes", post(people::issue))
         .route("/devices/{id}/revoke", post(people::revoke))
+        .route("/refused", get(refused::refused))
+        .route("/refused/{item}", post(refused::decide))
         .route("/photos/{hash}", get(photos::photo))
         .route("/live", get(live::live))
         .route("/sign-in", get(sign_in::form).post(sign_in::enter))

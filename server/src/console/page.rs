@@ -15,6 +15,7 @@ use crate::auth::Viewer;
 use crate::error::Problem;
 use crate::store::StoreError;
 use crate::store::pages::{self, Sight};
+use crate::store::quarantine;
 
 /// The part of the console that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +26,18 @@ pub enum Section {
     Outlets,
     Scorecard,
     People,
+    Refused,
     Account,
 }
 
 impl Section {
-    const NAV: [(Self, &'static str, &'static str); 5] = [
+    const NAV: [(Self, &'static str, &'static str); 6] = [
         (Self::Overview, "/", "Overview"),
         (Self::Visits, "/visits", "Visits"),
         (Self::Outlets, "/outlets", "Outlets"),
         (Self::Scorecard, "/scorecard", "Scorecard"),
         (Self::People, "/people", "People"),
+        (Self::Refused, "/refused", "Refused"),
     ];
 }
 
@@ -79,12 +82,18 @@ impl Page {
         title: impl Into<String>,
     ) -> Result<Self, Problem> {
         let reviews = viewer.rights.role.reviews();
-        let waiting = if reviews { Some(to_review(app, viewer).await?) } else { None };
-        let waiting = waiting.filter(|n| *n > 0).map(capped);
+        let (visits, refused) = if reviews { waiting(app, viewer).await? } else { (0, 0) };
         let link = |(part, url, name): (Section, &'static str, &'static str)| {
-            let waiting = waiting.clone().filter(|_| part == Section::Visits);
+            let waiting = match part {
+                Section::Visits => visits,
+                Section::Refused => refused,
+                _ => 0,
+            };
+            let waiting = Some(waiting).filter(|n| *n > 0).map(capped);
             Link { url, name, here: part == section, waiting }
         };
+        // Refused work is rare, and a page about nothing only takes room.
+        let shown = |link: &Link| link.url != "/refused" || link.here || link.waiting.is_some();
         let scope = view::scope_name(&viewer.tenant.world(), viewer.rights.scope);
         Ok(Self {
             title: title.into(),
@@ -93,7 +102,7 @@ impl Page {
             name: viewer.name.clone(),
             role: format!("{}, {scope}", view::role_name(viewer.rights.role)),
             csrf: viewer.csrf.clone(),
-            nav: Section::NAV.into_iter().map(link).collect(),
+            nav: Section::NAV.into_iter().map(link).filter(shown).collect(),
             live: true,
         })
     }
@@ -109,9 +118,13 @@ impl Page {
     }
 }
 
-async fn to_review(app: &App, viewer: &Viewer) -> Result<u64, StoreError> {
+/// How many visits wait for a review, and how much refused work for a decision.
+async fn waiting(app: &App, viewer: &Viewer) -> Result<(u64, u64), StoreError> {
     let see = sight(viewer);
-    let read = app.store.read(move |c| pages::count_status(c, &see, Status::Submitted));
+    let read = app.store.read(move |c| {
+        let visits = pages::count_status(c, &see, Status::Submitted)?;
+        Ok((visits, quarantine::waiting(c, &see)?))
+    });
     read.await
 }
 

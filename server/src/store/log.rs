@@ -14,10 +14,11 @@ use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
-use sync_core::wire::{Group, RecordBytes};
+use sync_core::wire::{Discarded, Group, RecordBytes};
 
 use super::StoreError;
 use super::accounts::{NewestPush, newest_push};
+use super::quarantine::discarded;
 
 /// Local number of an organisation in this store.
 pub type Org = i64;
@@ -529,6 +530,11 @@ impl<'a> Reader<'a> {
     /// A page of what these audiences see in a range of the log.
     pub fn page(&self, range: &Range<'_>) -> Result<Page, StoreError> {
         page(&self.connection, self.org, range)
+    }
+
+    /// What was discarded of a device's work, from a sequence on.
+    pub fn discarded(&self, device: DeviceId, since: u64) -> Result<Vec<Discarded>, StoreError> {
+        discarded(&self.connection, self.org, device, since)
     }
 
     /// A device's newest push.

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod figures;
 pub mod log;
 pub mod pages;
+pub mod quarantine;
 pub mod uploads;
 pub mod visits;
 

@@ -51,7 +51,7 @@ impl Sight {
     }
 
     /// The local numbers of what is seen, for an `IN (…)`.
-    fn list(&self, connection: &Connection) -> Result<String, StoreError> {
+    pub(super) fn list(&self, connection: &Connection) -> Result<String, StoreError> {
         // Never empty: everyone's audience has no rows of documents.
         let sees = |audience: &Audience| *audience == Audience::Everyone || self.sees(audience);
         let seen: Vec<AudienceId> = log::audiences(connection, self.org, sees)?;

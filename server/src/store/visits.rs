@@ -3,14 +3,13 @@
 use rusqlite::{OptionalExtension, named_params, params};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::id::{
-    BlobHash, CallId, DeviceId, DistributorId, DocId, OrgId, OutletId, TerritoryId, UserId, VisitId,
+    BlobHash, CallId, DistributorId, DocId, OrgId, OutletId, TerritoryId, UserId, VisitId,
 };
 use sync_core::kpi::{Counts, Kpi, Ratio, per_visit};
 use sync_core::model::Day;
 use sync_core::model::visit::Note;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
-use sync_core::wire::{Group, Outcome, to_wire};
 
 use super::StoreError;
 use super::log::{self, AudienceId, Held, Ledger};
@@ -97,70 +96,6 @@ impl Ledger<'_> {
     /// A note's words.
     pub fn note(&self, digest: BlobHash) -> Result<Option<Note>, StoreError> {
         log::note(self.tx, self.org, digest)
-    }
-
-    /// What this group was refused for when it came before: it stays so until someone decides otherwise. What
-    /// came too early, without its notes or badly sealed may be tried again.
-    pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
-        let Some(head) = group.changes.last() else { return Ok(None) };
-        let found = self
-            .tx
-            .prepare_cached(
-                "SELECT code, detail FROM quarantine
-                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4
-                   AND code NOT IN ('bad_seal', 'missing_parent', 'missing_note')",
-            )?
-            .query_row(
-                params![self.org, device.as_bytes(), group.document.to_bytes(), head.hash().0],
-                |row| Ok(Outcome::Quarantined { code: row.get(0)?, detail: row.get(1)? }),
-            );
-        Ok(found.optional()?)
-    }
-
-    /// Drops what was kept apart of a document and has been accepted after all.
-    pub fn release(&self, device: DeviceId, document: DocId) -> Result<(), StoreError> {
-        self.tx
-            .prepare_cached(
-                "DELETE FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3
-                 AND head IN (SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
-            )?
-            .execute(params![self.org, device.as_bytes(), document.to_bytes()])?;
-        Ok(())
-    }
-
-    /// Keeps a refused group apart, once.
-    pub fn quarantine(
-        &self,
-        id: OrgId,
-        device: DeviceId,
-        group: &Group,
-        code: &str,
-        detail: &str,
-        received_ms: i64,
-    ) -> Result<(), StoreError> {
-        let Some(head) = group.changes.last() else { return Ok(()) };
-        self.tx
-            .prepare_cached(
-                "INSERT INTO quarantine
-                     (org, item, device, document, head, code, detail, received_ms, body)
-                 SELECT ?1, coalesce(max(item), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
-                 FROM quarantine WHERE org = ?1
-                 ON CONFLICT (org, device, document, head) DO UPDATE
-                 SET code = excluded.code, detail = excluded.detail,
-                     received_ms = excluded.received_ms, body = excluded.body
-                 WHERE code <> excluded.code",
-            )?
-            .execute(params![
-                self.org,
-                device.as_bytes(),
-                group.document.to_bytes(),
-                head.hash().0,
-                code,
-                detail,
-                received_ms,
-                to_wire(id, group),
-            ])?;
-        Ok(())
     }
 
     /// Notes that a document refers to a photo.

@@ -287,10 +287,10 @@ fn seals() {
         vec![of_other_change],
         vec![by_sam.clone()],
         vec![by_nobody],
-        vec![good.clone(), by_sam],
     ] {
         forge.expect("bad_seal", RITA, sealed(seals));
     }
+    forge.expect(UNREAD, RITA, sealed(vec![good, by_sam.clone()])); // more seals than changes
     // Two changes, and the seal names the first: it does not reach the second.
     let mut document = forge.document(shared());
     let actor = forge.device(RITA).disk.profile().actor;

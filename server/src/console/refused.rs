@@ -1,0 +1,179 @@
+//! Work that was refused: what it is, why, and what becomes of it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::{Redirect, Response};
+use serde::Deserialize;
+use sync_core::admit::about_rights;
+use sync_core::document::Entry;
+use sync_core::id::{DocKind, OutletId};
+use sync_core::model::people::Role;
+use sync_core::model::visit::Act;
+
+use super::page::{Page, Section, html, sight};
+use super::view::{self, Markup};
+use crate::app::App;
+use crate::auth::{Posted, Viewer};
+use crate::error::Problem;
+use crate::store::quarantine::{self, Item};
+use crate::world::World;
+
+/// Pieces of refused work that the page shows.
+const ITEMS_MAX: u32 = 100;
+
+struct Refused {
+    item: u64,
+    where_: String,
+    link: Option<String>,
+    by: String,
+    phone: String,
+    at: Markup,
+    why: String,
+    detail: String,
+    says: Vec<String>,
+    /// Somebody may still decide.
+    open: bool,
+    /// It may be approved.
+    approvable: bool,
+    badge: Markup,
+    decided: Option<Markup>,
+}
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct RefusedPage {
+    page: Page,
+    items: Vec<Refused>,
+    waiting: usize,
+}
+
+/// `GET /refused`
+pub(super) async fn refused(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+) -> Result<Response, Problem> {
+    viewer.require(Role::reviews, "decide on refused work")?;
+    let (see, org) = (sight(&viewer), viewer.tenant.id);
+    let items = app.store.read(move |c| quarantine::items(c, &see, org, ITEMS_MAX)).await?;
+    let page = Page::new(&app, &viewer, Section::Refused, "Refused work").await?;
+    let world = viewer.tenant.world();
+    let zone = view::zone_of(&world, &viewer.rights);
+    let items: Vec<Refused> = items.iter().map(|item| shown(&world, item, &zone)).collect();
+    let waiting = items.iter().filter(|item| item.open).count();
+    drop(world);
+    html(&RefusedPage { page, items, waiting })
+}
+
+#[derive(Deserialize)]
+pub(super) struct Decision {
+    decision: String,
+}
+
+/// `POST /refused/{item}`: approves it, or discards it.
+pub(super) async fn decide(
+    State(app): State<Arc<App>>,
+    Path(item): Path<u64>,
+    Posted(viewer, form): Posted<Decision>,
+) -> Result<Redirect, Problem> {
+    viewer.require(Role::reviews, "decide on refused work")?;
+    let approved = match form.decision.as_str() {
+        "approve" => true,
+        "discard" => false,
+        _ => return Err(Problem::malformed("decision: needs approve or discard")),
+    };
+    let (see, org) = (sight(&viewer), viewer.tenant.id);
+    let seen = app.store.read(move |c| quarantine::items(c, &see, org, u32::MAX)).await?;
+    if !seen.iter().any(|seen| seen.item == item) {
+        return Err(Problem::not_found());
+    }
+    app.decide(&viewer.tenant, item, approved, viewer.rights.user).await?;
+    Ok(Redirect::to("/refused"))
+}
+
+fn shown(world: &World, item: &Item, zone: &str) -> Refused {
+    let entries: Vec<Entry> = item.group.changes.iter().filter_map(|c| c.entry().ok()).collect();
+    let document = item.group.document;
+    let outlet = match document.kind {
+        DocKind::Outlet => Some(OutletId::from_bytes(document.id)),
+        DocKind::Visit => entries.iter().find_map(|entry| match entry {
+            Entry::Recording(recording) => match recording.act {
+                Act::Start { outlet, .. } => Some(outlet),
+                _ => None,
+            },
+            _ => None,
+        }),
+    };
+    let outlet = outlet.and_then(|id| world.outlets.get(&id));
+    let by = entries.first().map(|entry| world.name(entry.by()));
+    let device = world.devices.get(&item.device);
+    let open = item.state == "waiting";
+    let badge = match item.state.as_str() {
+        "accepted" => view::badge("is-approved", "check", "Approved"),
+        "discarded" => view::badge("is-not-possible", "cross", "Discarded"),
+        "proposed_again" => view::badge("is-new", "new", "Proposed again"),
+        _ => view::badge("is-submitted", "clock", "Waits"),
+    };
+    let decided = item.decided.map(|(by, at_ms)| {
+        Markup(format!("by {}, {}", view::escape(&world.name(by)), view::ago(at_ms, zone)))
+    });
+    Refused {
+        item: item.item,
+        where_: outlet
+            .map_or_else(|| "An outlet that is not known here".into(), |o| o.name.clone()),
+        link: outlet.map(|o| format!("/outlets/{}", o.id)),
+        by: by.unwrap_or_else(|| "Nobody that can be read".into()),
+        phone: device.map_or_else(|| "a phone that is not known".into(), |d| world.name(d.user)),
+        at: view::ago(item.received_ms, zone),
+        why: reason(&item.code).into(),
+        detail: item.detail.clone(),
+        says: says(&entries),
+        open,
+        approvable: open && about_rights(&item.code),
+        badge,
+        decided,
+    }
+}
+
+fn reason(code: &str) -> &'static str {
+    match code {
+        "late" => "Made before the rights changed, it says, but sent long after",
+        "no_right" => "The person had no right to do this",
+        "out_of_scope" => "The outlet was outside the person’s part of the field",
+        "revoked_device" => "From a phone whose access was withdrawn",
+        "unknown" => "The outlet or call was not on the list any more",
+        "wrong_start" => "The outlet had moved, or the call was for another one",
+        "forked" => "Another copy of the phone wrote in its place",
+        "missing_parent" => "What it builds on has not come yet",
+        "missing_note" => "Its words have not come yet",
+        "bad_seal" => "Its signature is not right",
+        _ => "It does not keep the rules",
+    }
+}
+
+fn says(entries: &[Entry]) -> Vec<String> {
+    let (mut observations, mut photos, mut says) = (0_u64, 0_u64, Vec::new());
+    for entry in entries {
+        photos += entry.photos().len() as u64;
+        match entry {
+            Entry::Recording(recording) => match &recording.act {
+                Act::Start { .. } => says.push("begins a visit".to_owned()),
+                Act::Observe(observed) => observations += observed.observations.0.len() as u64,
+                Act::NotPossible { .. } => says.push("says why a call was not possible".into()),
+                Act::Withdraw { .. } | Act::Abandon {} => says.push("takes work back".into()),
+            },
+            Entry::Submission(_) => says.push("submits it".into()),
+            Entry::Review(_) => says.push("reviews it".into()),
+            Entry::Post(_) => says.push("comments".into()),
+            Entry::Report(report) => says.push(format!("reports “{}”", report.name)),
+        }
+    }
+    if observations > 0 {
+        says.push(view::count(observations, "observation", "observations"));
+    }
+    if photos > 0 {
+        says.push(view::count(photos, "photo", "photos"));
+    }
+    says
+}

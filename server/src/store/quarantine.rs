@@ -1,0 +1,236 @@
+//! Work that was refused: kept apart, whole, until somebody decides.
+//!
+//! A group waits; then it is accepted by a supervisor, discarded by one, or proposed again by its author. Each is
+//! final, and one excludes the others. What turns out to be in the log leaves the quarantine.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sync_core::id::{ChangeHash, DeviceId, DocId, OrgId, UserId};
+use sync_core::model::people::Audience;
+use sync_core::wire::{Discarded, Group, Outcome, from_wire, to_wire};
+
+use super::StoreError;
+use super::log::{Ledger, Org};
+use super::pages::Sight;
+
+/// A group that was refused.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Its number.
+    pub item: u64,
+    /// The device that brought it.
+    pub device: DeviceId,
+    /// Why, as a stable name.
+    pub code: String,
+    /// Why, in words.
+    pub detail: String,
+    /// When it came.
+    pub received_ms: i64,
+    /// What it is.
+    pub group: Group,
+    /// What became of it: `waiting`, `accepted`, `discarded` or `proposed_again`.
+    pub state: String,
+    /// Who decided, and when.
+    pub decided: Option<(UserId, i64)>,
+}
+
+/// Why a group was refused, and by whom it may be seen.
+#[derive(Debug)]
+pub struct Reason<'a> {
+    /// A stable name.
+    pub code: &'a str,
+    /// In words.
+    pub detail: &'a str,
+    /// Who sees the document, as far as it says.
+    pub audience: Audience,
+}
+
+impl Ledger<'_> {
+    /// What this group was refused for when it came before: it stays so until someone decides otherwise. What
+    /// came too early, without its notes or badly sealed may be tried again.
+    pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
+        let Some(head) = group.changes.last() else { return Ok(None) };
+        let found = self
+            .tx
+            .prepare_cached(
+                "SELECT code, detail FROM quarantine
+                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4
+                   AND state <> 'accepted'
+                   AND code NOT IN ('bad_seal', 'missing_parent', 'missing_note')",
+            )?
+            .query_row(
+                params![self.org, device.as_bytes(), group.document.to_bytes(), head.hash().0],
+                |row| Ok(Outcome::Quarantined { code: row.get(0)?, detail: row.get(1)? }),
+            );
+        Ok(found.optional()?)
+    }
+
+    /// The sequence at which work of this device on a document was last accepted out of the quarantine.
+    pub fn approved_at(&self, device: DeviceId, document: DocId) -> Result<u64, StoreError> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "SELECT coalesce(max(decided), 0) FROM quarantine
+                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'accepted'",
+            )?
+            .query_row(params![self.org, device.as_bytes(), document.to_bytes()], |row| {
+                row.get(0)
+            })?)
+    }
+
+    /// Work on a document was accepted from this device: what waits of it was either part of that, or is
+    /// proposed again by it.
+    pub fn release(
+        &self,
+        device: DeviceId,
+        document: DocId,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let (device, document) = (device.as_bytes(), document.to_bytes());
+        self.tx
+            .prepare_cached(
+                "DELETE FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3
+                 AND state = 'waiting' AND head IN (
+                    SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
+            )?
+            .execute(params![self.org, device, document])?;
+        self.tx
+            .prepare_cached(
+                "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
+                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'waiting'",
+            )?
+            .execute(params![self.org, device, document, self.size(), now_ms])?;
+        Ok(())
+    }
+
+    /// Keeps a refused group apart, once.
+    pub fn quarantine(
+        &mut self,
+        id: OrgId,
+        device: DeviceId,
+        group: &Group,
+        reason: &Reason<'_>,
+        received_ms: i64,
+    ) -> Result<(), StoreError> {
+        let Some(head) = group.changes.last() else { return Ok(()) };
+        let audience = self.audience(&reason.audience)?;
+        self.tx
+            .prepare_cached(
+                "INSERT INTO quarantine
+                     (org, item, device, document, head, code, detail, received_ms, body, audience)
+                 SELECT ?1, coalesce(max(item), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                 FROM quarantine WHERE org = ?1
+                 ON CONFLICT (org, device, document, head) DO UPDATE
+                 SET code = excluded.code, detail = excluded.detail,
+                     received_ms = excluded.received_ms, body = excluded.body,
+                     audience = excluded.audience
+                 WHERE code <> excluded.code AND state = 'waiting'",
+            )?
+            .execute(params![
+                self.org,
+                device.as_bytes(),
+                group.document.to_bytes(),
+                head.hash().0,
+                reason.code,
+                reason.detail,
+                received_ms,
+                to_wire(id, group),
+                audience,
+            ])?;
+        Ok(())
+    }
+
+    /// Writes down what became of a group that waited.
+    pub fn decide(
+        &self,
+        item: u64,
+        state: &str,
+        by: UserId,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let changed = self
+            .tx
+            .prepare_cached(
+                "UPDATE quarantine SET state = ?3, decided = ?4, decided_ms = ?5, decided_by = ?6
+                 WHERE org = ?1 AND item = ?2 AND state = 'waiting'",
+            )?
+            .execute(params![self.org, item, state, self.size(), now_ms, by.as_bytes()])?;
+        Ok(changed == 1)
+    }
+
+    /// A group that was refused.
+    pub fn quarantined(&self, id: OrgId, item: u64) -> Result<Option<Item>, StoreError> {
+        let found = self
+            .tx
+            .prepare_cached(&format!("{ITEM} AND item = ?2"))?
+            .query_row(params![self.org, item], |row| Ok(read(id, row)));
+        found.optional()?.transpose()
+    }
+}
+
+const ITEM: &str =
+    "SELECT item, device, code, detail, received_ms, body, state, decided_by, decided_ms
+                    FROM quarantine WHERE org = ?1";
+
+fn read(id: OrgId, row: &Row<'_>) -> Result<Item, StoreError> {
+    let body: Vec<u8> = row.get(5)?;
+    let (by, at): (Option<[u8; 16]>, Option<i64>) = (row.get(7)?, row.get(8)?);
+    Ok(Item {
+        item: row.get(0)?,
+        device: DeviceId::from_bytes(row.get(1)?),
+        code: row.get(2)?,
+        detail: row.get(3)?,
+        received_ms: row.get(4)?,
+        group: from_wire(id, &body)?,
+        state: row.get(6)?,
+        decided: by.map(UserId::from_bytes).zip(at),
+    })
+}
+
+/// The groups that somebody sees, what waits first, then the newest.
+pub fn items(
+    connection: &Connection,
+    see: &Sight,
+    id: OrgId,
+    limit: u32,
+) -> Result<Vec<Item>, StoreError> {
+    let seen = see.list(connection)?;
+    let mut query = connection.prepare_cached(&format!(
+        "{ITEM} AND audience IN ({seen}) ORDER BY state <> 'waiting', received_ms DESC LIMIT ?2"
+    ))?;
+    let rows = query.query_map(params![see.org, limit], |row| Ok(read(id, row)))?;
+    rows.map(|row| row?).collect()
+}
+
+/// How many groups wait for a decision of somebody.
+pub fn waiting(connection: &Connection, see: &Sight) -> Result<u64, StoreError> {
+    let seen = see.list(connection)?;
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT count(*) FROM quarantine WHERE org = ?1 AND state = 'waiting' AND audience IN ({seen})"
+    ))?;
+    Ok(query.query_row([see.org], |row| row.get(0))?)
+}
+
+/// What was discarded of a device's work, from a sequence on.
+pub fn discarded(
+    connection: &Connection,
+    org: Org,
+    device: DeviceId,
+    since: u64,
+) -> Result<Vec<Discarded>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT document, head, detail FROM quarantine
+         WHERE org = ?1 AND device = ?2 AND state = 'discarded' AND decided >= ?3 ORDER BY item",
+    )?;
+    let rows = query.query_map(params![org, device.as_bytes(), since], |row| {
+        let document: Vec<u8> = row.get(0)?;
+        Ok((document, ChangeHash(row.get(1)?), row.get(2)?))
+    })?;
+    let mut found = Vec::new();
+    for row in rows {
+        let (document, head, detail) = row?;
+        let document = DocId::from_bytes(&document)
+            .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
+        found.push(Discarded { document, head, detail });
+    }
+    Ok(found)
+}
