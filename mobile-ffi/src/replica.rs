@@ -171,6 +171,16 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
             }
             Write::Forget(key) if key.kind > u8::MAX - RECORDS => {}
             Write::Forget(key) => drop(writer.delete(Space(RECORDS + key.kind), &key.id)?),
+            Write::ForgetRecords => {
+                for space in (RECORDS..=u8::MAX).map(Space) {
+                    let mut names = Vec::new();
+                    writer.scan(space, |name, _| {
+                        names.push(name.to_vec());
+                        Ok(())
+                    })?;
+                    names.iter().try_for_each(|name| writer.delete(space, name).map(drop))?;
+                }
+            }
             Write::Purge(kept) => {
                 let id = kept.document.id().to_bytes();
                 writer.delete(DOCUMENTS, &id)?;
@@ -205,7 +215,10 @@ mod tests {
         let at = Space(RECORDS + next.0.kind);
         let kept = |name| store.read(|reader| reader.get(at, name)).unwrap();
         assert_eq!(kept(&next.0.id).as_ref(), Some(&next.1.0));
-        store.write(|writer| apply(writer, vec![Write::Forget(next.0)])).unwrap();
-        assert_eq!(kept(&next.0.id), None);
+        for forget in [Write::Forget(next.0), Write::ForgetRecords] {
+            let again = vec![Write::Record(next.0, next.1.clone()), forget];
+            store.write(|writer| apply(writer, again)).unwrap();
+            assert_eq!(kept(&next.0.id), None);
+        }
     }
 }

@@ -93,6 +93,7 @@ impl Disk {
                     self.notes.insert(note.digest(), to_cbor(&note));
                 }
                 Write::Forget(key) => drop(self.records.remove(&key.to_bytes())),
+                Write::ForgetRecords => self.records.clear(),
                 Write::Purge(kept) => {
                     self.documents.remove(&kept.document.id());
                     self.outbox.retain(|id| *id != kept.document.id());
