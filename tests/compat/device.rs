@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use endcap_mobile::{Client, Observation, Subject, Value};
-use image::{DynamicImage, ImageFormat};
 use serde_json::{Value as Json, json};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Kept, Profile, Refused, Replica, Witness, Write};
@@ -19,7 +18,7 @@ use tests::chance::Chance;
 use tests::device::{self, Answer, Device, Question, Turn};
 
 use crate::cases;
-use crate::office::{Folder, Office, copy, enrol, phone, sync};
+use crate::office::{Folder, Office, copy, enrol, phone, picture, sync};
 use crate::{array, bless, fixtures, golden, hex, named, read, unhex};
 
 const SEED: [u8; 32] = [0x44; 32];
@@ -207,10 +206,8 @@ pub(crate) fn leave_folder() {
     sync(&rita).unwrap();
     let words = Value::Text { text: "The freezer hums".into() };
     let words = Observation { check: checks::WORDS, subject: Subject::Outlet, value: words };
-    let mut picture = std::io::Cursor::new(Vec::new());
-    DynamicImage::new_rgb8(64, 48).write_to(&mut picture, ImageFormat::Png).unwrap();
     let draft = rita.start_call(brand::call(0).to_string()).unwrap();
-    let photo = rita.add_photo(picture.into_inner(), Some(checks::PRICE)).unwrap();
+    let photo = rita.add_photo(picture(), Some(checks::PRICE)).unwrap();
     rita.record(draft, vec![price(249), words], vec![photo]).unwrap();
     drop(rita);
     office.close();

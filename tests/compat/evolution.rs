@@ -25,7 +25,7 @@ use tests::device::Device;
 use tests::live;
 
 use crate::next::{self, grown};
-use crate::office::{Folder, Gate, Office, Passing, RUNTIME, copy, enrol, phone, sync};
+use crate::office::{Folder, Gate, Office, Passing, RUNTIME, copy, enrol, phone, picture, sync};
 
 /// A check that today's template does not have, of a subject that today's library does not know.
 const LATER_CHECK: u32 = 900;
@@ -291,7 +291,10 @@ fn todays_phone_works_with_a_newer_server() {
         match (*path, *request, *status) {
             // As a phone of the next version would ask, so that today's server is asked by one too.
             ("/api/v1/enrol", true, _) => more_members(body, json!({ "protocol": 2, "os": {} })),
-            ("/api/v1/enrol", false, 200) => more_members(body, json!({ "motto": ["later"] })),
+            ("/api/v1/photos/missing", true, _)
+            | ("/api/v1/enrol" | "/api/v1/photos/missing", false, 200) => {
+                more_members(body, json!({ "later": [{}] }));
+            }
             ("/api/v1/push" | "/api/v1/pull", false, 200) => {
                 let later = next_answer(path, body);
                 some.fetch_add(u64::from(later != *body), Ordering::Relaxed);
@@ -313,10 +316,11 @@ fn todays_phone_works_with_a_newer_server() {
     assert_eq!(rita.find_outlets("corner".into(), 9).unwrap().len(), 2);
 
     let visit = rita.start_call(brand::call(0).to_string()).unwrap();
-    rita.record(visit.clone(), vec![choice(1)], Vec::new()).unwrap();
+    let photo = rita.add_photo(picture(), None).unwrap();
+    rita.record(visit.clone(), vec![choice(1)], vec![photo]).unwrap();
     rita.submit(visit.clone()).unwrap();
     let report = sync(&rita).unwrap();
-    assert_eq!((report.pushed, report.refused), (3, 0));
+    assert_eq!((report.pushed, report.refused, report.photos), (3, 0, 1));
     let quiet = sync(&rita).unwrap();
     assert_eq!((quiet.pushed, quiet.pulled), (0, 0), "its place in the log came through");
     assert!(rita.outstanding().unwrap().documents.is_empty());

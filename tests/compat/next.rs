@@ -22,11 +22,9 @@ pub(crate) enum Shape {
 use Shape::{Fixed, Kinds, List, Map, Struct};
 
 const PAIR: Shape = Struct(&[Fixed, Fixed]);
-const GEO: Shape = Struct(&[Fixed, Fixed, Fixed]);
 const MOMENT: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]);
 const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
-const DISCARDED: Shape = Struct(&[PAIR, Fixed, Fixed]);
-const CURSOR: Shape = Struct(&[Fixed, Fixed, Fixed]);
+const TRIPLE: Shape = Struct(&[Fixed, Fixed, Fixed]);
 
 const OBSERVED: Shape =
     Map(&[(0, PAIR), (1, List(&PAIR)), (2, PAIR), (4, List(&PHOTO)), (5, List(&Fixed))]);
@@ -41,10 +39,10 @@ const ACT: Shape = Kinds(&[
 /// An entry of a section.
 pub(crate) const fn entry(section: Section) -> Shape {
     match section {
-        Section::Recordings => Map(&[(1, MOMENT), (2, GEO), (3, ACT)]),
-        Section::Submissions => Map(&[(1, MOMENT), (2, GEO)]),
+        Section::Recordings => Map(&[(1, MOMENT), (2, TRIPLE), (3, ACT)]),
+        Section::Submissions => Map(&[(1, MOMENT), (2, TRIPLE)]),
         Section::Reviews | Section::Thread => Map(&[(1, MOMENT)]),
-        Section::Reports => Map(&[(1, MOMENT), (2, GEO), (8, List(&PHOTO))]),
+        Section::Reports => Map(&[(1, MOMENT), (2, TRIPLE), (8, List(&PHOTO))]),
     }
 }
 
@@ -59,11 +57,11 @@ pub(crate) const RECORD: Shape = Kinds(&[
         (6, List(&Struct(&[Fixed, Fixed, Fixed, Fixed]))),
         (7, List(&Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]))),
     ])],
-    &[Map(&[(6, List(&Struct(&[Fixed, Fixed, Fixed])))])],
+    &[Map(&[(6, List(&TRIPLE))])],
     &[Map(&[])],
     &[Map(&[])],
     &[Map(&[(4, List(&Map(&[])))])],
-    &[Map(&[(8, GEO)])],
+    &[Map(&[(8, TRIPLE)])],
     &[Map(&[])],
 ]);
 
@@ -72,9 +70,9 @@ pub(crate) fn message(path: &str, request: bool) -> Shape {
     match (path, request) {
         ("/api/v1/push", true) => Map(&[(1, MOMENT)]),
         ("/api/v1/push", false) => Map(&[(3, List(&Kinds(&[&[], &[Fixed, Fixed]])))]),
-        ("/api/v1/pull", true) => Map(&[(1, CURSOR), (3, PAIR)]),
+        ("/api/v1/pull", true) => Map(&[(1, TRIPLE), (3, PAIR)]),
         ("/api/v1/pull", false) => {
-            Map(&[(2, CURSOR), (7, PAIR), (8, List(&PAIR)), (9, List(&DISCARDED))])
+            Map(&[(2, TRIPLE), (7, PAIR), (8, List(&PAIR)), (9, List(&TRIPLE))])
         }
         other => panic!("{other:?} is no message"),
     }

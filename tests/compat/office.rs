@@ -6,9 +6,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use endcap_mobile::{Client, ClientError, SyncReport};
+use image::{DynamicImage, ImageFormat};
 use rusqlite::params;
 use server::app::{App, Tenant};
 use server::config::ServeConfig;
@@ -136,6 +137,13 @@ pub(crate) fn sync(client: &Arc<Client>) -> Result<SyncReport, ClientError> {
     RUNTIME.block_on(Arc::clone(client).sync(None, None))
 }
 
+/// What a camera gives.
+pub(crate) fn picture() -> Vec<u8> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    DynamicImage::new_rgb8(64, 48).write_to(&mut file, ImageFormat::Png).unwrap();
+    file.into_inner()
+}
+
 /// A body that passes the gate: its path, whether it is a request, the status of a reply, and its bytes.
 pub(crate) struct Passing<'a> {
     pub(crate) path: &'a str,
@@ -214,20 +222,19 @@ async fn pass(State(doors): State<Arc<Mutex<Doors>>>, request: Request) -> Respo
         let doors = doors.lock().unwrap();
         doors.http.request(head.method.clone(), format!("{}{path}", doors.server))
     };
-    let carried = [header::AUTHORIZATION, header::CONTENT_TYPE];
-    let onward = carried.iter().fold(onward, |onward, name| match head.headers.get(name) {
-        Some(value) => onward.header(name, value),
-        None => onward,
-    });
-    let answer = onward.body(asked.body).send().await.unwrap();
-    let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
+    let own =
+        [header::HOST, header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::ACCEPT_ENCODING];
+    let mut headers = head.headers.clone();
+    own.iter().for_each(|name| drop(headers.remove(name)));
+    let answer = onward.headers(headers).body(asked.body).send().await.unwrap();
+    let mut headers = answer.headers().clone();
+    headers.remove(header::CONTENT_LENGTH);
     let status = answer.status().as_u16();
     let body = answer.bytes().await.unwrap().to_vec();
     let mut answered = Passing { path, request: false, status, body };
     edited(&mut answered);
     let mut response = Response::new(Body::from(answered.body));
     *response.status_mut() = StatusCode::from_u16(answered.status).unwrap();
-    let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    *response.headers_mut() = headers;
     response
 }
