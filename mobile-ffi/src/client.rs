@@ -204,6 +204,7 @@ impl Client {
                         catalogue::AnswerKind::Number => CheckKind::Number,
                         catalogue::AnswerKind::Text => CheckKind::Text,
                     },
+                    catalogue::CheckKind::Unknown(_) => CheckKind::Other,
                 },
             });
             let checks = checks.collect();

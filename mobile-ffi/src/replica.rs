@@ -171,6 +171,16 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
             }
             Write::Forget(key) if key.kind > u8::MAX - RECORDS => {}
             Write::Forget(key) => drop(writer.delete(Space(RECORDS + key.kind), &key.id)?),
+            Write::ForgetRecords => {
+                for space in (RECORDS..=u8::MAX).map(Space) {
+                    let mut names = Vec::new();
+                    writer.scan(space, |name, _| {
+                        names.push(name.to_vec());
+                        Ok(())
+                    })?;
+                    names.iter().try_for_each(|name| writer.delete(space, name).map(drop))?;
+                }
+            }
             Write::Purge(kept) => {
                 let id = kept.document.id().to_bytes();
                 writer.delete(DOCUMENTS, &id)?;
@@ -184,4 +194,31 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_core::wire::RecordBytes;
+
+    use super::*;
+    use crate::store::Store;
+    use crate::store::tests::Scratch;
+
+    #[test]
+    fn records_of_later_kinds_wait_for_a_library_that_knows_them() {
+        let scratch = Scratch::new();
+        let store = Store::open(&scratch.0, &[7; 32]).unwrap();
+        let later = |kind| (RecordKey { kind, id: [1; 16] }, RecordBytes(b"as it came".to_vec()));
+        let (next, far) = (later(RecordKind::ALL.len() as u8), later(u8::MAX));
+        let writes = [&next, &far].map(|(key, bytes)| Write::Record(*key, bytes.clone()));
+        store.write(|writer| apply(writer, writes.into())).unwrap();
+        let at = Space(RECORDS + next.0.kind);
+        let kept = |name| store.read(|reader| reader.get(at, name)).unwrap();
+        assert_eq!(kept(&next.0.id).as_ref(), Some(&next.1.0));
+        for forget in [Write::Forget(next.0), Write::ForgetRecords] {
+            let again = vec![Write::Record(next.0, next.1.clone()), forget];
+            store.write(|writer| apply(writer, again)).unwrap();
+            assert_eq!(kept(&next.0.id), None);
+        }
+    }
 }

@@ -351,6 +351,8 @@ pub enum CheckKind {
     Number,
     /// A question for words.
     Text,
+    /// Something that this version of the library does not know.
+    Other,
 }
 
 /// What an observation is about.

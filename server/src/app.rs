@@ -206,7 +206,7 @@ impl App {
         let writing = Arc::clone(tenant);
         let written = self
             .store
-            .write(move |tx| -> Result<T, E> {
+            .write_for(tenant.org, move |tx| -> Result<T, E> {
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let mut world = writing.world.write().unwrap_or_else(PoisonError::into_inner);
                 write_records(&mut ledger, &mut world, records, now, || {
@@ -260,7 +260,7 @@ impl App {
         let sizes: Vec<usize> = push.groups.iter().map(|group| group.changes.len()).collect();
         let outcomes = self
             .store
-            .write(move |tx| -> Result<_, Problem> {
+            .write_for(tenant.org, move |tx| -> Result<_, Problem> {
                 if !accounts::pushed(tx, writing.org, sender.device, push.previous, name, now)? {
                     return Err(Problem::revoked());
                 }
@@ -330,7 +330,7 @@ impl App {
         if let Some(known) = note {
             let noted: Result<(), StoreError> = self
                 .store
-                .write(move |tx| accounts::synced(tx, org, sender.device, known, now))
+                .write_for(org, move |tx| accounts::synced(tx, org, sender.device, known, now))
                 .await;
             if let Err(error) = noted {
                 tracing::warn!(%error, "a pull could not be noted");
@@ -358,7 +358,7 @@ impl App {
         let writing = Arc::clone(tenant);
         let written = self
             .store
-            .write(move |tx| -> Result<_, ActError> {
+            .write_for(tenant.org, move |tx| -> Result<_, ActError> {
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let world = writing.world();
                 let mut ingest =
@@ -385,7 +385,7 @@ impl App {
         let writing = Arc::clone(tenant);
         let written: Result<(), Problem> = self
             .store
-            .write(move |tx| {
+            .write_for(tenant.org, move |tx| {
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let found = ledger.quarantined(writing.id, item)?.ok_or_else(Problem::not_found)?;
                 if found.state != "waiting" {

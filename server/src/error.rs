@@ -129,6 +129,11 @@ impl From<StoreError> for Problem {
                 "The server is stopping: try again",
             )
             .retry_after(5),
+            StoreError::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy: try again")
+                    .detail("too much of this organisation waits to be written")
+                    .retry_after(2)
+            }
             error => {
                 tracing::error!(%error, "store");
                 Self::internal()

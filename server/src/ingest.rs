@@ -213,7 +213,7 @@ impl Ingest<'_, '_> {
             self.ledger.brought(device)?;
         }
         self.ledger.release(sender.device, group.document, self.now_ms)?;
-        Ok(Outcome::Accepted)
+        Ok(Outcome::Accepted {})
     }
 
     /// Who would see what a refused group writes to.

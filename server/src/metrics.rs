@@ -122,7 +122,7 @@ impl Metrics {
         self.pushes.inc();
         for (changes, outcome) in groups {
             let labels = match outcome {
-                Outcome::Accepted => Change { outcome: "accepted", code: String::new() },
+                Outcome::Accepted {} => Change { outcome: "accepted", code: String::new() },
                 Outcome::Quarantined { code, .. } => {
                     Change { outcome: "quarantined", code: code.clone() }
                 }
@@ -170,7 +170,7 @@ mod tests {
         metrics.request(&Method::GET, "/x/{id}", StatusCode::OK, Duration::from_millis(2));
         metrics.request(&"BREW".parse().unwrap(), "", StatusCode::NOT_FOUND, Duration::ZERO);
         let refused = Outcome::Quarantined { code: "out_of_scope".into(), detail: String::new() };
-        metrics.push([(3, &Outcome::Accepted), (2, &refused)].into_iter());
+        metrics.push([(3, &Outcome::Accepted {}), (2, &refused)].into_iter());
         metrics.pull();
         metrics.bytes(Way::Out, 7);
         metrics.log(OrgId::from_bytes([1; 16]), 9);

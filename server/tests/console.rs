@@ -425,7 +425,7 @@ impl Phone {
     }
 
     async fn push(&self, bench: &Bench, document: &Document, notes: Vec<Note>) {
-        assert_eq!(self.outcome(bench, document, notes).await, Outcome::Accepted);
+        assert_eq!(self.outcome(bench, document, notes).await, Outcome::Accepted {});
     }
 
     async fn outcome(&self, bench: &Bench, document: &Document, notes: Vec<Note>) -> Outcome {

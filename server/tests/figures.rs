@@ -422,7 +422,7 @@ impl Served {
         let name = LogHash::of(&to_wire(self.tenant.id, &push));
         let (push, verified) = self.app.verify(&self.tenant, push).await.unwrap();
         let reply = self.app.push(&self.tenant, sender, push, verified, name).await.unwrap();
-        assert_eq!(reply.outcomes, [Outcome::Accepted]);
+        assert_eq!(reply.outcomes, [Outcome::Accepted {}]);
         self.pushed = Some(name);
     }
 

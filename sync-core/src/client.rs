@@ -276,6 +276,8 @@ pub enum Write {
     Profile(Box<Profile>),
     /// A record that went out of sight: forget it.
     Forget(RecordKey),
+    /// Forget every record, those of unknown kinds too.
+    ForgetRecords,
     /// A document that went out of sight: forget it, with its words and its photos.
     Purge(Box<Kept>),
 }
@@ -397,7 +399,7 @@ pub fn apply_push<R: Replica>(
     for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
         let Some(mut kept) = replica.document(group.document)? else { continue };
         match outcome {
-            Outcome::Accepted => {
+            Outcome::Accepted {} => {
                 let sent: HashSet<ChangeHash> = group.hashes().collect();
                 kept.pending.retain(|hash| !sent.contains(hash));
                 add_seals(&mut kept, group);
@@ -433,9 +435,7 @@ pub fn apply_pull<R: Replica>(
     let mut writes = Vec::new();
     if replica.profile().cursor.is_none() {
         // After a rewind: what the server no longer knows is not listed any more.
-        for kind in RecordKind::ALL {
-            writes.extend(replica.records(kind)?.iter().map(|r| Write::Forget(r.key())));
-        }
+        writes.push(Write::ForgetRecords);
     }
     let mut narrowed = false;
     for key in reply.gone.iter().flatten() {

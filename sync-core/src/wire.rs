@@ -78,7 +78,7 @@ pub struct PushReply {
 pub enum Outcome {
     /// All its changes are in the log and on the server's disk, now or from an earlier push.
     #[n(0)]
-    Accepted,
+    Accepted {},
     /// None was accepted; the server keeps them apart, and the device keeps them too.
     #[n(1)]
     Quarantined {

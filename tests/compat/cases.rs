@@ -24,6 +24,8 @@ use sync_core::wire::{
     RecordBytes, to_wire,
 };
 
+use crate::next::{self, grown};
+
 pub(crate) const ORG: OrgId = OrgId::from_bytes([0x0e; 16]);
 const CALL: CallId = CallId::from_bytes([0xc1; 16]);
 const OUTLET: OutletId = OutletId::from_bytes([0x51; 16]);
@@ -486,7 +488,7 @@ fn pull_reply() -> PullReply {
 
 fn push_reply() -> PushReply {
     let refused = Outcome::Quarantined { code: "out_of_scope".into(), detail: "in words".into() };
-    let outcomes = vec![Outcome::Accepted, refused];
+    let outcomes = vec![Outcome::Accepted {}, refused];
     PushReply { protocol: PROTOCOL, server_ms: NOON_MS, push: LogHash([0x68; 32]), outcomes }
 }
 
@@ -539,17 +541,10 @@ pub(crate) fn messages() -> Vec<Message> {
     ]
 }
 
-/// Appends `key: value` to a map of fewer than 23 pairs.
-fn with_pair(map: &[u8], pair: &[u8]) -> Vec<u8> {
-    assert!((0xa0..0xb7).contains(&map[0]));
-    [&[map[0] + 1], &map[1..], pair].concat()
-}
-
-/// Messages with what this version does not know, and what they read as.
+/// Messages as the next version would write them, and what they read as.
 pub(crate) fn later() -> Vec<(Message, Vec<u8>)> {
-    let pair = b"\x18\x63\xa1\x01\x62hi";
     let longer = |(what, path, request, plain): Message| {
-        ((what, path, request, with_pair(&plain, pair)), plain)
+        ((what, path, request, grown(&next::message(path, request), &plain)), plain)
     };
     messages().into_iter().map(longer).collect()
 }

@@ -7,7 +7,11 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be read fails the test")]
 
 mod cases;
+mod device;
+mod evolution;
 mod exchange;
+mod next;
+mod office;
 mod visits;
 
 use std::io::Write;
@@ -21,12 +25,13 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Entry, Parts, Section};
 use sync_core::evidence::{Frontier, Keypair, Seal, proves};
 use sync_core::id::{Actor, ChangeHash, DocId, OrgId};
-use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::model::catalogue::{CheckKind, Record, RecordKey};
 use sync_core::wire::{
     PullReply, PullRequest, PushReply, PushRequest, from_wire, protocol_of, to_wire,
 };
 
 use crate::cases::{ORG, Written};
+use crate::next::grown;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
@@ -49,9 +54,13 @@ fn bless() {
         for (name, now) in [
             ("documents/geneses.json", geneses_now()),
             ("documents/documents.json", documents_now()),
+            ("documents/later.json", later_entries_now()),
+            ("device/rows.json", device::rows_now()),
+            ("device/draft.json", device::draft_now()),
             ("wire/seals.json", seals_now()),
             ("wire/log.json", log_now()),
             ("wire/records.json", records_now()),
+            ("wire/later_records.json", later_records_now()),
             ("wire/messages.json", messages_now()),
             ("wire/later.json", later_now()),
             ("wire/exchange.json", exchange::record()),
@@ -59,6 +68,7 @@ fn bless() {
             let text = serde_json::to_string_pretty(&now).unwrap() + "\n";
             std::fs::write(fixtures().join(name), text).unwrap();
         }
+        device::leave_folder();
         for Written { name, document, .. } in cases::documents() {
             let path = fixtures().join(format!("documents/{name}.automerge.bin"));
             std::fs::write(path, document.to_automerge().unwrap()).unwrap();
@@ -185,6 +195,27 @@ fn shipped_entries_are_read_and_written_as_they_were() {
     }
 }
 
+fn later_entries_now() -> Json {
+    let documents = cases::documents();
+    let changes = documents.iter().flat_map(|written| written.document.changes());
+    let entries = changes.map(|change| {
+        let later = grown(&next::entry(change.section), &change.value);
+        let read = Entry::decode(change.section, &later).unwrap();
+        read.validate().unwrap();
+        assert_eq!(read, change.entry().unwrap());
+        json!({
+            "section": change.section.as_str(),
+            "entry": hex(&later), "reads_as": hex(&change.value),
+        })
+    });
+    entries.collect()
+}
+
+#[test]
+fn what_a_later_version_adds_to_an_entry_is_skipped() {
+    golden("documents/later.json", &later_entries_now());
+}
+
 #[test]
 fn a_shipped_file_opens_in_automerge() {
     bless();
@@ -290,6 +321,35 @@ fn records_of_every_kind() {
     }
 }
 
+fn later_records_now() -> Json {
+    let records = cases::records().into_iter().map(|record| {
+        let plain = to_cbor(&record);
+        let later = grown(&next::RECORD, &plain);
+        assert_eq!(RecordKey::peek(&later), Some(record.key()));
+        assert_eq!(from_cbor::<Record>(&later).unwrap(), record);
+        json!({ "record": hex(&later), "reads_as": hex(&plain) })
+    });
+    records.collect()
+}
+
+#[test]
+fn what_a_later_version_adds_to_a_record_is_skipped() {
+    golden("wire/later_records.json", &later_records_now());
+}
+
+#[test]
+fn a_check_of_a_later_kind_is_kept_whole() {
+    for kind in [
+        to_cbor(&(9_u32, "later", 1_u8)),
+        to_cbor(&(4_u32, 9_u32, ["a later kind of answer"])),
+        to_cbor(&(0_u32, "longer than today's")),
+    ] {
+        let check: CheckKind = from_cbor(&kind).unwrap();
+        assert_eq!(check, CheckKind::Unknown(kind.clone()));
+        assert_eq!(to_cbor(&check), kind);
+    }
+}
+
 /// What a message is after it was read and written again, with the hashes of its groups.
 fn again(path: &str, request: bool, org: OrgId, bytes: &[u8]) -> (Vec<u8>, Vec<Vec<String>>) {
     fn hashes(groups: &[sync_core::wire::Group]) -> Vec<Vec<String>> {
@@ -347,7 +407,7 @@ fn later_now() -> Json {
 }
 
 #[test]
-fn what_a_later_version_adds_is_skipped() {
+fn what_a_later_version_adds_to_a_message_is_skipped() {
     golden("wire/later.json", &later_now());
 }
 

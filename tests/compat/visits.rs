@@ -3,53 +3,23 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 
 use automerge::Automerge;
 use endcap_mobile::{Client, Found, Observation, Subject, Value};
-use rusqlite::params;
 use serde_json::{Value as Json, json};
-use server::app::{App, Tenant};
-use server::config::ServeConfig;
-use server::people::code_for;
-use server::serve::serve;
-use server::store::log;
 use sync_core::document::Document;
-use sync_core::id::{Gtin, UserId, VisitId};
+use sync_core::id::{Gtin, VisitId};
 use sync_core::model::catalogue::{Product, Record};
 use tests::brand::{self, ORG, RITA, SAM, checks};
-use tests::live;
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
+use crate::office::{self, Folder, Office, RUNTIME};
 use crate::{hex, python};
 
 /// Enough that nobody can be told all of it in one page.
 const MORE_PRODUCTS: u64 = 9_000;
 const PHOTO_PIECE: u64 = 256 << 10;
-
-/// Gone when the test is over.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let name = format!("visits-{}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The second implementation, as a process.
 struct Phone {
@@ -93,72 +63,6 @@ impl Drop for Phone {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it may have ended
         let _ = self.child.wait();
-    }
-}
-
-/// The brand on a real server.
-struct Office {
-    runtime: Runtime,
-    app: Arc<App>,
-    tenant: Arc<Tenant>,
-    url: String,
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<std::io::Result<()>>,
-}
-
-impl Office {
-    fn open(folder: &Path) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let data = folder.join("server");
-        let (app, tenant, url, stop, serving) = runtime.block_on(async {
-            let (app, tenant) = live::found(&data, &[]).await;
-            let numbers = (0..MORE_PRODUCTS).collect::<Vec<_>>();
-            for some in numbers.chunks(MORE_PRODUCTS as usize / 3) {
-                let products = some.iter().map(|number| product(*number)).collect();
-                app.write_records(&tenant, products).await.unwrap();
-            }
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}", listener.local_addr().unwrap());
-            let (stop, stopped) = oneshot::channel();
-            let stopped = async move { drop(stopped.await) };
-            let config = ServeConfig::local(data);
-            let serving = tokio::spawn(serve(Arc::clone(&app), config, listener, stopped));
-            (app, tenant, url, stop, serving)
-        });
-        Self { runtime, app, tenant, url, stop, serving }
-    }
-
-    fn code(&self, person: UserId) -> String {
-        self.runtime.block_on(code_for(&self.app, &self.tenant, person)).unwrap().code
-    }
-
-    fn document(&self, visit: VisitId) -> Document {
-        let (org, id) = (self.tenant.org, self.tenant.id);
-        let read = self.app.store.read(move |db| log::document(db, org, id, visit.into()));
-        self.runtime.block_on(read).unwrap().document
-    }
-
-    /// Leaves of the log.
-    fn logged(&self) -> u64 {
-        let org = self.tenant.org;
-        let read = self.app.store.read(move |db| log::head(db, org));
-        self.runtime.block_on(read).unwrap().sequence
-    }
-
-    fn count(&self, sql: &'static str) -> u64 {
-        let org = self.tenant.org;
-        let read =
-            self.app.store.read(move |db| Ok(db.query_row(sql, params![org], |row| row.get(0))?));
-        self.runtime.block_on(read).unwrap()
-    }
-
-    fn sync(&self, client: &Arc<Client>) {
-        self.runtime.block_on(Arc::clone(client).sync(None, None)).unwrap();
-    }
-
-    fn close(self) {
-        let _ = self.stop.send(());
-        self.runtime.block_on(self.serving).unwrap().unwrap();
     }
 }
 
@@ -260,8 +164,13 @@ fn same_document(server: &Document, client: &Json) {
 #[test]
 fn a_client_that_shares_no_code_syncs_visits() {
     let Some(python) = python() else { return };
-    let folder = Folder::new();
-    let office = Office::open(&folder.0);
+    let folder = Folder::new("visits");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let numbers = (0..MORE_PRODUCTS).collect::<Vec<_>>();
+    for some in numbers.chunks(MORE_PRODUCTS as usize / 3) {
+        let products = some.iter().map(|number| product(*number)).collect();
+        RUNTIME.block_on(office.app.write_records(&office.tenant, products)).unwrap();
+    }
     let place = folder.0.join("second");
     let mut rita = Phone::start(python, &place);
     let (call, other) = (brand::call(0), brand::call(1));
@@ -275,11 +184,9 @@ fn a_client_that_shares_no_code_syncs_visits() {
     let held = rita.tell(json!({ "do": "held" }));
     assert!(held["records"].as_u64().unwrap() > MORE_PRODUCTS);
     assert_eq!(held["cursor"][1], office.logged());
-    let sam = folder.0.join("sam").to_str().unwrap().to_owned();
-    let sam = Client::open(sam, vec![7; 32]).unwrap();
-    let enrolled = Arc::clone(&sam).enrol(office.url.clone(), office.code(SAM), "phone".into());
-    office.runtime.block_on(enrolled).unwrap();
-    office.sync(&sam);
+    let sam = office::phone(&folder.0.join("sam"));
+    office::enrol(&sam, &office.url, &office.code(SAM)).unwrap();
+    office::sync(&sam).unwrap();
 
     // Both work on one call without a network, and disagree on a price.
     let before = office.logged();
@@ -320,7 +227,7 @@ fn a_client_that_shares_no_code_syncs_visits() {
     assert_eq!(office.count("SELECT count(*) FROM blob WHERE org = ?1"), 1);
 
     // Both see all of it, the conflict with both values too.
-    office.sync(&sam);
+    office::sync(&sam).unwrap();
     rita.sync();
     let (hers, his) = (rita.visit(visit), shown(&sam, visit));
     assert_eq!(common(hers.clone()), his);
@@ -352,12 +259,12 @@ fn a_client_that_shares_no_code_syncs_visits() {
     let settled = said_price(0, 259);
     rita.tell(json!({ "do": "record", "visit": id, "observations": [settled], "settle": true }));
     rita.sync();
-    office.sync(&sam);
+    office::sync(&sam).unwrap();
     let hers = rita.visit(visit);
     assert_eq!(hers["conflicts"], json!([]));
     assert_eq!(common(hers.clone()), shown(&sam, visit));
     sam.comment(started, "Thank you".into(), None).unwrap();
-    office.sync(&sam);
+    office::sync(&sam).unwrap();
     let document = office.document(visit);
     let newest = document.changes().last().unwrap();
     let deps: Vec<String> = newest.deps.iter().map(|d| hex(&d.0)).collect();

@@ -72,7 +72,7 @@ fn acknowledged(push: &[u8], reply: &[u8]) -> Vec<(DocId, ChangeHash)> {
     let push: PushRequest = from_wire(ORG, push).expect("a push");
     let reply: PushReply = from_wire(ORG, reply).expect("a reply");
     let accepted =
-        push.groups.iter().zip(&reply.outcomes).filter(|(_, o)| **o == Outcome::Accepted);
+        push.groups.iter().zip(&reply.outcomes).filter(|(_, o)| **o == Outcome::Accepted {});
     accepted.flat_map(|(group, _)| group.hashes().map(|hash| (group.document, hash))).collect()
 }
 

@@ -16,7 +16,7 @@ use server::{demo, now_ms, people, random};
 use sync_core::document::Entry;
 use sync_core::id::VisitId;
 use sync_core::model::Day;
-use sync_core::model::catalogue::{Device, Record};
+use sync_core::model::catalogue::{Call, Device, Record};
 use sync_core::model::visit::{Note, Review, Verdict};
 
 use crate::brand;
@@ -106,6 +106,15 @@ impl Host {
                 Value::Null
             }),
             "revoke" => self.office(async |app| revoke(app, &text("person")).await),
+            "calls" => {
+                let cancelled = said["cancelled"].as_bool().unwrap();
+                self.office(async |app| plan(app, cancelled).await)
+            }
+            "knows" => self.office(async |app| knows(app, &text("person")).await),
+            "decide" => {
+                let approve = said["approve"].as_bool().unwrap();
+                self.office(async |app| decide(app, approve).await)
+            }
             "review" => {
                 let (visit, comment) = (text("visit").parse().unwrap(), text("comment"));
                 let approve = said["approve"].as_bool().unwrap_or(false);
@@ -209,6 +218,43 @@ impl Drop for Host {
 fn tenant(app: &App, number: u8) -> Arc<Tenant> {
     let id = brand::org(number);
     app.tenants().into_iter().find(|t| t.id == id).unwrap()
+}
+
+/// All planned calls are cancelled, or on again.
+async fn plan(app: &Arc<App>, cancelled: bool) -> Value {
+    let tenant = tenant(app, 0);
+    let calls: Vec<_> = tenant.world().calls.values().cloned().collect();
+    let calls = calls.into_iter().map(|call| Record::Call(Call { cancelled, ..call }));
+    app.write_records(&tenant, calls.collect()).await.unwrap();
+    Value::Null
+}
+
+/// As if this person's phones had said that they know all that there is.
+async fn knows(app: &Arc<App>, name: &str) -> Value {
+    let tenant = tenant(app, 0);
+    let person = brand::person(name);
+    let head = app.head(&tenant).await.unwrap().sequence;
+    let held: Vec<_> = {
+        let world = tenant.world();
+        world.devices.values().filter(|d| d.user == person).map(|d| d.id).collect()
+    };
+    let (org, now) = (tenant.org, now_ms());
+    let noted: Result<(), StoreError> = app
+        .store
+        .write(move |tx| held.iter().try_for_each(|d| accounts::synced(tx, org, *d, head, now)))
+        .await;
+    noted.unwrap();
+    Value::Null
+}
+
+/// Decides on the one piece of refused work that waits.
+async fn decide(app: &Arc<App>, approve: bool) -> Value {
+    let tenant = tenant(app, 0);
+    let sql = "SELECT item FROM quarantine WHERE state = 'waiting'";
+    let item = app.store.read(move |db| Ok(db.query_row(sql, [], |row| row.get(0))?)).await;
+    let decided = app.decide(&tenant, item.unwrap(), approve, brand::person("Sue")).await;
+    decided.unwrap_or_else(|problem| panic!("{}", problem.sentence()));
+    Value::Null
 }
 
 async fn revoke(app: &Arc<App>, name: &str) -> Value {

@@ -167,6 +167,11 @@ fn work_that_comes_back() {
 }
 
 #[test]
+fn refused_work() {
+    run("refused_test.py", 1);
+}
+
+#[test]
 fn the_rest_of_a_day() {
     run("day_test.py", 1);
 }

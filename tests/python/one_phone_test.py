@@ -79,11 +79,12 @@ class OnePhone(unittest.TestCase):
         recording = sam.record(visit, [words(secret), price(gtin, 123457), unlisted], [sam.add_photo(picture(7))])
         sam.comment(visit, "Keys are under the mat")
         sam.report_outlet("Zebrafinch kiosk", "Lower lane 4", call.outlet.id, note="Opens at noon")
-        plain = [secret, "Mrs Hollanderova", "Purple jar", "under the mat", "Zebrafinch", "Lower lane", "noon",
-                 "market", "Nordgard", "Breakfast", "Sam", gtin, server.removeprefix("http://"), "/api/", call.id,
+        # Each is long enough not to be met by chance in what is sealed.
+        plain = [secret, "Mrs Hollanderova", "Purple jar", "under the mat", "Zebrafinch", "Lower lane", "at noon",
+                 "market", "Nordgard", "Breakfast", gtin, server.removeprefix("http://"), "/api/", call.id,
                  visit, recording, key("Sam").decode().strip(".") + "..."]
         binary = [bytes.fromhex(visit.replace("-", "")), bytes.fromhex(recording), int(gtin).to_bytes(6, "big"),
-                  b"\xff\xd8\xff", b"JFIF", b"SQLite format 3\0secret"]
+                  b"\xff\xd8\xff\xe0\x00\x10JFIF", b"SQLite format 3\0secret"]
         for state in ("open", "closed"):
             found = contents(str(SCRATCH / "phone-2-Sam"))
             self.assertGreater(sum(map(len, found.values())), 20_000)

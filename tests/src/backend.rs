@@ -408,7 +408,7 @@ pub fn dump(db: &Connection, but: &[&str]) -> String {
 /// What a group's outcome is called: `accepted`, or the reason's stable name.
 pub fn code(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::Accepted => "accepted",
+        Outcome::Accepted {} => "accepted",
         Outcome::Quarantined { code, .. } => code,
     }
 }

@@ -93,6 +93,7 @@ impl Disk {
                     self.notes.insert(note.digest(), to_cbor(&note));
                 }
                 Write::Forget(key) => drop(self.records.remove(&key.to_bytes())),
+                Write::ForgetRecords => self.records.clear(),
                 Write::Purge(kept) => {
                     self.documents.remove(&kept.document.id());
                     self.outbox.retain(|id| *id != kept.document.id());
@@ -202,16 +203,15 @@ impl Device {
     /// A phone as enrolment leaves it.
     pub fn new(user: UserId, now_ms: i64, chance: &mut Chance) -> Self {
         let seed = chance.bytes();
-        let keypair = Keypair::from_seed(&seed);
-        let id = DeviceId::from_bytes(chance.bytes());
-        let key = keypair.public();
+        let device = DeviceId::from_bytes(chance.bytes());
+        let key = Keypair::from_seed(&seed).public();
         let actor = Actor::new(&key, chance.bytes());
         let (cursor, pushed, witness) = (None, None, None);
         let (filled, narrowed) = (None, None);
         let profile = Profile {
             org: ORG,
             user,
-            device: id,
+            device,
             key,
             actor,
             cursor,
@@ -220,13 +220,27 @@ impl Device {
             filled,
             narrowed,
         };
-        let disk = Disk {
+        Self::over(seed, profile, Vec::new(), now_ms, chance)
+    }
+
+    /// A phone with a disk on which this was written.
+    pub fn over(
+        seed: [u8; 32],
+        profile: Profile,
+        writes: Vec<Write>,
+        now_ms: i64,
+        chance: &mut Chance,
+    ) -> Self {
+        let (user, id) = (profile.user, profile.device);
+        let mut disk = Disk {
             profile,
             records: BTreeMap::new(),
             documents: BTreeMap::new(),
             outbox: Vec::new(),
             notes: BTreeMap::new(),
         };
+        disk.commit(writes);
+        let keypair = Keypair::from_seed(&seed);
         let clock = Clock { off_ms: 0, boot: chance.bits() as u32, booted_ms: now_ms - 60_000 };
         let (complaint, waiting, asked) = (None, None, 0);
         let chance = Chance::new(chance.bits());

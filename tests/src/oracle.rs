@@ -91,7 +91,7 @@ impl Oracle {
                 let (name, logged) =
                     ((group.document, hash), server.times_logged(group.document, hash));
                 match outcome {
-                    Outcome::Accepted => {
+                    Outcome::Accepted {} => {
                         assert_eq!(logged, 1, "{name:?} was acknowledged");
                         self.acknowledged.insert(name);
                     }

@@ -627,7 +627,7 @@ impl World {
             for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
                 let logged =
                     group.hashes().all(|h| self.server.times_logged(group.document, h) == 1);
-                assert_eq!(*outcome == Outcome::Accepted, logged, "{:?}", group.document);
+                assert_eq!(*outcome == Outcome::Accepted {}, logged, "{:?}", group.document);
             }
         }
         assert_eq!(self.server.head().sequence, size, "an old push was written again");

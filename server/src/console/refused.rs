@@ -31,8 +31,7 @@ struct Refused {
     phone: String,
     at: Markup,
     why: String,
-    detail: String,
-    says: Vec<String>,
+    says: String,
     /// Somebody may still decide.
     open: bool,
     /// It may be approved.
@@ -126,8 +125,10 @@ fn shown(world: &World, item: &Item, zone: &str) -> Refused {
         by: by.unwrap_or_else(|| "Nobody that can be read".into()),
         phone: device.map_or_else(|| "a phone that is not known".into(), |d| world.name(d.user)),
         at: view::ago(item.received_ms, zone),
-        why: reason(&item.code).into(),
-        detail: item.detail.clone(),
+        why: match reason(&item.code) {
+            Some(why) => why.into(),
+            None => item.detail.clone(),
+        },
         says: says(&entries),
         open,
         approvable: open && about_rights(&item.code),
@@ -136,8 +137,9 @@ fn shown(world: &World, item: &Item, zone: &str) -> Refused {
     }
 }
 
-fn reason(code: &str) -> &'static str {
-    match code {
+/// Why, for supervisors; `None` where only the words of the refusal tell.
+fn reason(code: &str) -> Option<&'static str> {
+    Some(match code {
         "late" => "Made before the rights changed, it says, but sent long after",
         "no_right" => "The person had no right to do this",
         "out_of_scope" => "The outlet was outside the person’s part of the field",
@@ -148,11 +150,12 @@ fn reason(code: &str) -> &'static str {
         "missing_parent" => "What it builds on has not come yet",
         "missing_note" => "Its words have not come yet",
         "bad_seal" => "Its signature is not right",
-        _ => "It does not keep the rules",
-    }
+        _ => return None,
+    })
 }
 
-fn says(entries: &[Entry]) -> Vec<String> {
+/// What is in it, as a sentence.
+fn says(entries: &[Entry]) -> String {
     let (mut observations, mut photos, mut says) = (0_u64, 0_u64, Vec::new());
     for entry in entries {
         photos += entry.photos().len() as u64;
@@ -170,10 +173,13 @@ fn says(entries: &[Entry]) -> Vec<String> {
         }
     }
     if observations > 0 {
-        says.push(view::count(observations, "observation", "observations"));
+        says.push(format!("holds {}", view::count(observations, "observation", "observations")));
     }
     if photos > 0 {
-        says.push(view::count(photos, "photo", "photos"));
+        says.push(format!("has {}", view::count(photos, "photo", "photos")));
     }
-    says
+    if says.is_empty() {
+        return "Nothing that can be read.".into();
+    }
+    format!("It {}.", view::and(&says))
 }

@@ -310,7 +310,7 @@ impl Someone {
                     let number = self.sight(&outlet.id, &check.title).below(12) as i64;
                     fact(Subject::Outlet, Value::Number { number });
                 }
-                CheckKind::Text => continue,
+                CheckKind::Text | CheckKind::Other => continue,
             }
             if facts.is_empty() && photos.is_empty() {
                 continue;

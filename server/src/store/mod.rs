@@ -2,7 +2,8 @@
 //!
 //! Writes run on one thread. It takes what has queued up, runs each job in a savepoint of its own, commits
 //! them together with one fsync, and only then lets the callers go on: many small pushes share the price of
-//! one commit, and a job that fails undoes itself alone.
+//! one commit, and a job that fails undoes itself alone. Organisations take turns: one that floods the queue
+//! waits for itself.
 
 pub mod accounts;
 pub mod archive;
@@ -13,14 +14,17 @@ pub mod quarantine;
 pub mod uploads;
 pub mod visits;
 
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, oneshot};
 
+use self::log::Org;
 use crate::clock;
 
 /// Why the store could not do what was asked.
@@ -64,6 +68,9 @@ pub enum StoreError {
     /// The program is stopping.
     #[error("the store is closed")]
     Closed,
+    /// So much of one organisation waits to be written that no more is taken.
+    #[error("too much waits to be written")]
+    Busy,
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -103,6 +110,13 @@ pub const RESTORING: &str = "endcap.db.restoring";
 const READERS: usize = 4;
 /// Most jobs that share one commit.
 const BATCH_MAX: usize = 256;
+/// A batch that has taken this long is committed: who waits for it has waited enough.
+const BATCH_TIME: Duration = Duration::from_millis(50);
+/// Most jobs of one organisation that wait: half of the requests that are worked on, so that another one's are too.
+const WAITING_MAX: usize = 512;
+
+/// Whose jobs belong to no organisation.
+const NOBODY: Org = 0;
 
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Job = Box<dyn FnOnce(&Transaction<'_>) -> Result<Finish, StoreError> + Send>;
@@ -114,7 +128,7 @@ pub struct Store {
 }
 
 struct Inner {
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    queue: Arc<Queue>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
     free: Semaphore,
@@ -141,12 +155,12 @@ impl Store {
             configure(&reader)?;
             readers.push(reader);
         }
-        let (jobs, queue) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("store".into());
-        let writer = thread.spawn(move || write_loop(writer, &queue))?;
+        let queue = Arc::new(Queue::default());
+        let (thread, jobs) = (std::thread::Builder::new().name("store".into()), Arc::clone(&queue));
+        let writer = thread.spawn(move || write_loop(writer, &jobs))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                jobs: Mutex::new(Some(jobs)),
+                queue,
                 writer: Mutex::new(Some(writer)),
                 readers: Mutex::new(readers),
                 free: Semaphore::new(READERS),
@@ -156,9 +170,19 @@ impl Store {
         })
     }
 
-    /// Runs a job in a transaction. When this returns `Ok`, what it wrote is on the disk; when it returns
-    /// an error, nothing of it was written.
+    /// Runs a job of no organisation in a transaction; see [`Store::write_for`].
     pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.write_for(NOBODY, job).await
+    }
+
+    /// Runs an organisation's job in a transaction. When this returns `Ok`, what it wrote is on the disk; when it
+    /// returns an error, nothing of it was written.
+    pub async fn write_for<T, E, F>(&self, org: Org, job: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -180,13 +204,7 @@ impl Store {
                     reply.send(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
             }))
         });
-        let sent = match self.inner.jobs.lock() {
-            Ok(jobs) => jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()),
-            Err(_) => false,
-        };
-        if !sent {
-            return Err(StoreError::Closed.into());
-        }
+        self.inner.queue.push(org, job)?;
         let result = done.await.unwrap_or_else(|_| Err(StoreError::Closed.into()));
         self.inner.write_seconds.observe(started.elapsed().as_secs_f64());
         result
@@ -227,9 +245,7 @@ impl Store {
 
     /// Lets queued writes finish, folds the write-ahead log into the database and stops the writer.
     pub fn close(&self) {
-        if let Ok(mut jobs) = self.inner.jobs.lock() {
-            jobs.take();
-        }
+        self.inner.queue.close();
         let writer = self.inner.writer.lock().ok().and_then(|mut w| w.take());
         if let Some(writer) = writer {
             let _ = writer.join();
@@ -281,26 +297,94 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn write_loop(mut connection: Connection, queue: &mpsc::Receiver<Job>) {
-    while let Ok(first) = queue.recv() {
-        let batch = std::iter::once(first).chain(queue.try_iter().take(BATCH_MAX - 1));
-        run_batch(&mut connection, batch.collect());
+/// What waits to be written, by organisation.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: HashMap<Org, VecDeque<Job>>,
+    /// The organisations that have jobs, in the order of their turns.
+    turns: VecDeque<Org>,
+    closed: bool,
+}
+
+impl Queue {
+    fn push(&self, org: Org, job: Job) -> Result<(), StoreError> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.closed {
+            return Err(StoreError::Closed);
+        }
+        let jobs = waiting.jobs.entry(org).or_default();
+        if jobs.len() >= WAITING_MAX {
+            return Err(StoreError::Busy);
+        }
+        jobs.push_back(job);
+        if jobs.len() == 1 {
+            waiting.turns.push_back(org);
+        }
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// Waits for a job; `None` once the queue is closed and empty.
+    fn wait(&self) -> Option<Job> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |waiting: &mut Waiting| waiting.turns.is_empty() && !waiting.closed;
+        let waiting = self.news.wait_while(waiting, idle);
+        waiting.unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    /// The next job, if one waits.
+    fn next(&self) -> Option<Job> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    fn close(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.news.notify_one();
+    }
+}
+
+impl Waiting {
+    fn next(&mut self) -> Option<Job> {
+        let org = self.turns.pop_front()?;
+        let jobs = self.jobs.get_mut(&org)?;
+        let job = jobs.pop_front();
+        match jobs.is_empty() {
+            true => drop(self.jobs.remove(&org)),
+            false => self.turns.push_back(org),
+        }
+        job
+    }
+}
+
+fn write_loop(mut connection: Connection, queue: &Queue) {
+    while let Some(first) = queue.wait() {
+        run_batch(&mut connection, first, queue);
     }
     // The log would be folded in by the next start too; doing it now keeps a copied folder small.
     let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
 
-fn run_batch(connection: &mut Connection, jobs: Vec<Job>) {
-    let mut finishes = Vec::with_capacity(jobs.len());
+fn run_batch(connection: &mut Connection, first: Job, queue: &Queue) {
+    let started = clock();
+    let mut finishes = Vec::new();
     let committed = (|| {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for job in jobs {
+        let mut next = Some(first);
+        while let Some(job) = next {
             // A job whose savepoint itself fails has dropped its reply: its caller hears `Closed`.
             finishes.push(job(&tx)?);
             // On a full disk SQLite gives up the whole transaction, not the statement alone.
             if tx.is_autocommit() {
                 return Err(StoreError::Full);
             }
+            let more = finishes.len() < BATCH_MAX && started.elapsed() < BATCH_TIME;
+            next = if more { queue.next() } else { None };
         }
         tx.commit().map_err(StoreError::from)
     })();
@@ -341,6 +425,36 @@ mod tests {
         assert!(matches!(Store::open(&folder), Err(StoreError::InUse)));
         store.close();
         assert!(matches!(insert(3, false).await, Err(StoreError::Closed)));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_organisation_that_floods_waits_for_itself() {
+        let folder = tempfile();
+        let store = Store::open(&folder).unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let job = |org: Org| {
+            let order = Arc::clone(&order);
+            store.write_for(org, move |_| -> Result<(), StoreError> {
+                order.lock().unwrap().push(org);
+                Ok(())
+            })
+        };
+        // The writer is held up until all have queued.
+        let (go_on, held_up) = std::sync::mpsc::channel();
+        let first = store.write(move |_| -> Result<(), StoreError> {
+            held_up.recv().map_err(|_| StoreError::Closed)
+        });
+        let flood = futures_util::future::join_all((0..WAITING_MAX + 1).map(|_| job(1)));
+        let others = futures_util::future::join_all([job(2), job(3), job(2)]);
+        let queued = async { go_on.send(()).unwrap() };
+        let (first, flood, others, ()) = tokio::join!(first, flood, others, queued);
+        first.unwrap();
+        assert!(others.into_iter().all(|other| other.is_ok()));
+        let refused = flood.iter().filter(|done| matches!(done, Err(StoreError::Busy))).count();
+        assert_eq!(refused, 1, "one more than may wait");
+        assert_eq!(order.lock().unwrap()[..5], [1, 2, 3, 1, 2]);
+        store.close();
         std::fs::remove_dir_all(folder).unwrap();
     }
 

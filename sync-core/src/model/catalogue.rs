@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use super::people::{Audience, Rights, Role, Scope};
-use super::visit::CheckId;
+use super::visit::{CheckId, lenient, raw};
 use super::{Currency, Day, Geo, Invalid};
 use crate::id::{CallId, DeviceId, DistributorId, Gtin, OutletId, TerritoryId, UserId};
 
@@ -581,43 +581,74 @@ pub struct Check {
 }
 
 /// What kind of thing a check looks at.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(flat)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckKind {
     /// Each position of the outlet's planograms.
-    #[n(0)]
     Planogram,
     /// A secondary display.
-    #[n(1)]
     Display {
         /// Which.
-        #[n(0)]
         display: u32,
     },
     /// The shelf prices of these products; of the outlet's must-stock list if none is named.
-    #[n(2)]
     Price {
         /// Which.
-        #[n(0)]
         gtins: Vec<Gtin>,
     },
     /// The presence of these products; of the outlet's must-stock list if none is named.
-    #[n(3)]
     Stock {
         /// Which.
-        #[n(0)]
         gtins: Vec<Gtin>,
     },
     /// A question about the outlet.
-    #[n(4)]
     Question {
         /// How it is answered.
-        #[n(0)]
         answer: AnswerKind,
         /// What to choose from.
-        #[n(1)]
         options: Vec<String>,
     },
+    /// A kind of check or of answer that this version does not know, kept as it came.
+    Unknown(Vec<u8>),
+}
+
+impl<C> Encode<C> for CheckKind {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        match self {
+            Self::Planogram => e.array(1)?.u32(0)?.ok(),
+            Self::Display { display } => e.array(2)?.u32(1)?.u32(*display)?.ok(),
+            Self::Price { gtins } => gtins.encode(e.array(2)?.u32(2)?, ctx),
+            Self::Stock { gtins } => gtins.encode(e.array(2)?.u32(3)?, ctx),
+            Self::Question { answer, options } => {
+                answer.encode(e.array(3)?.u32(4)?, ctx)?;
+                options.encode(e, ctx)
+            }
+            Self::Unknown(bytes) => raw(e, bytes),
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for CheckKind {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+        let known = |d: &mut Decoder<'b>, kind, length| {
+            Ok(Some(match (kind, length) {
+                (0, 1) => Self::Planogram,
+                (1, 2) => Self::Display { display: d.u32()? },
+                (2, 2) => Self::Price { gtins: d.decode_with(ctx)? },
+                (3, 2) => Self::Stock { gtins: d.decode_with(ctx)? },
+                (4, 3) => match d.decode_with(ctx) {
+                    Ok(answer) => Self::Question { answer, options: d.decode_with(ctx)? },
+                    Err(error) if error.is_unknown_variant() => return Ok(None),
+                    Err(error) => return Err(error),
+                },
+                _ => return Ok(None),
+            }))
+        };
+        lenient(d, known, Self::Unknown)
+    }
 }
 
 /// How a question is answered.

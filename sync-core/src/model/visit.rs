@@ -609,7 +609,7 @@ impl<'b, C> Decode<'b, C> for Observations {
 
 /// Reads `[kind, …]`: `known` gets the kind and decodes the rest, or returns `None` for a kind that it
 /// does not know, whose bytes are then kept whole.
-fn lenient<'b, T>(
+pub(super) fn lenient<'b, T>(
     d: &mut Decoder<'b>,
     known: impl FnOnce(&mut Decoder<'b>, u32, u64) -> Result<Option<T>, decode::Error>,
     unknown: impl FnOnce(Vec<u8>) -> T,
@@ -625,7 +625,10 @@ fn lenient<'b, T>(
     Ok(unknown(d.input()[start..d.position()].to_vec()))
 }
 
-fn raw<W: encode::Write>(e: &mut Encoder<W>, bytes: &[u8]) -> Result<(), encode::Error<W::Error>> {
+pub(super) fn raw<W: encode::Write>(
+    e: &mut Encoder<W>,
+    bytes: &[u8],
+) -> Result<(), encode::Error<W::Error>> {
     e.writer_mut().write_all(bytes).map_err(encode::Error::write)
 }
 

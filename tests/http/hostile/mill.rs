@@ -67,7 +67,7 @@ impl Mill {
         match self.world.server.push(id, bytes, now_ms, Crash::Never) {
             Ok(reply) => {
                 let after = self.world.server.head().sequence;
-                let accepted = reply.outcomes.contains(&Outcome::Accepted);
+                let accepted = reply.outcomes.contains(&Outcome::Accepted {});
                 assert!(after == size || accepted, "written and not accepted");
                 let few = after - self.before <= self.valid.len() as u64;
                 assert!(few || self.stolen, "more than was ever valid");
@@ -87,7 +87,7 @@ impl Mill {
         let reply = self.world.server.push(id, &encode(push), now_ms, Crash::Never);
         let reply = reply.expect("the valid push is taken");
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
-            assert_eq!(*outcome, Outcome::Accepted, "{}", group.document);
+            assert_eq!(*outcome, Outcome::Accepted {}, "{}", group.document);
             for hash in group.hashes() {
                 assert_eq!(self.world.server.times_logged(group.document, hash), 1);
             }

@@ -317,7 +317,7 @@ async fn a_refused_change_is_an_outcome_and_kept_apart() {
     far.now.boot_ms = u64::MAX;
     let reply = world.send("push", &[], encode(&far)).await;
     assert_eq!(reply.status, 200);
-    assert_eq!(outcome(&reply), vec![code(&Outcome::Accepted).to_owned()]);
+    assert_eq!(outcome(&reply), vec![code(&Outcome::Accepted {}).to_owned()]);
     world.sync().await;
     world.close().await;
 }

@@ -333,7 +333,7 @@ impl Served {
             }
         }
         assert!(outcomes.windows(2).all(|two| two[0] == two[1]), "again, and judged otherwise");
-        let accepted = outcomes.first() == Some(&Outcome::Accepted);
+        let accepted = outcomes.first() == Some(&Outcome::Accepted {});
         self.outcomes.extend(outcomes.first().map(|outcome| code(outcome).to_owned()));
         story.decided(proposal, accepted);
         let after = self.heads(proposal).await;

@@ -242,7 +242,7 @@ async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::V
                     .await?
                     .error_for_status()?;
                 let reply: PushReply = from_wire(audit::org(), &reply.bytes().await?)?;
-                if !reply.outcomes.iter().all(|o| *o == Outcome::Accepted) {
+                if !reply.outcomes.iter().all(|o| *o == Outcome::Accepted {}) {
                     return Err(format!("not accepted: {:?}", reply.outcomes).into());
                 }
                 acknowledged.extend(documents);

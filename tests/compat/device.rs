@@ -1,0 +1,254 @@
+//! What a phone's store once held: it still opens, and work that was begun with it goes on.
+
+use std::path::Path;
+
+use endcap_mobile::{Client, Observation, Subject, Value};
+use serde_json::{Value as Json, json};
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::client::{Kept, Profile, Refused, Replica, Witness, Write};
+use sync_core::command::Command;
+use sync_core::evidence::{Cursor, Keypair};
+use sync_core::id::{Actor, DeviceId, DocId, LogHash, LogOrigin, OrgId, VisitId};
+use sync_core::model::visit;
+use sync_core::session::Step;
+use sync_core::wire::{Filled, RecordBytes};
+use tests::backend::{Crash, Server, encode};
+use tests::brand::{self, BEGIN_MS, ORG, RITA, checks};
+use tests::chance::Chance;
+use tests::device::{self, Answer, Device, Question, Turn};
+
+use crate::cases;
+use crate::office::{Folder, Office, copy, enrol, phone, picture, sync};
+use crate::{array, bless, fixtures, golden, hex, named, read, unhex};
+
+const SEED: [u8; 32] = [0x44; 32];
+/// The folder of the library's own store, as a phone with a draft once left it.
+const FOLDER: &str = "device/folder";
+
+fn profile() -> Profile {
+    let key = Keypair::from_seed(&SEED).public();
+    Profile {
+        org: ORG,
+        user: RITA,
+        device: DeviceId::from_bytes([0x45; 16]),
+        key,
+        actor: Actor::new(&key, [0x46; 8]),
+        cursor: None,
+        pushed: None,
+        witness: None,
+        filled: None,
+        narrowed: None,
+    }
+}
+
+/// A profile in which everything is said.
+fn full_profile() -> Profile {
+    let origin = LogOrigin::from_bytes([0x61; 16]);
+    Profile {
+        cursor: Some(Cursor { origin, sequence: 300, root: LogHash([0x66; 32]) }),
+        pushed: Some(LogHash([0x68; 32])),
+        witness: Some(Witness { server_ms: BEGIN_MS, boot: 7, boot_ms: 60_000 }),
+        filled: Some(Filled { next: 40, since: 45 }),
+        narrowed: Some(true),
+        ..profile()
+    }
+}
+
+/// A document with seals, with unconfirmed work, refused and out of sight.
+fn full_document() -> Kept {
+    let document = cases::documents().swap_remove(0).document;
+    let (org, id, head) = (document.org(), document.id(), document.changes()[0].hash());
+    let refused = Refused { code: "out_of_scope".into(), detail: "in words".into() };
+    let pending = document.changes()[7..].iter().map(|c| c.hash()).collect();
+    let seals = vec![Keypair::from_seed(&SEED).seal(org, id, head)];
+    Kept { document, seals, pending, refused: Some(refused), gone: true }
+}
+
+fn visit() -> VisitId {
+    VisitId::of_call(ORG, brand::call(0))
+}
+
+/// A whole sync with a server beside it.
+fn exchange(server: &mut Server, phone: &mut Device, now_ms: i64) {
+    let mut asked = phone.sync(now_ms);
+    while let Some((number, question)) = asked {
+        let answer = match &question {
+            Question::Push(bytes) => server
+                .push(phone.id, bytes, now_ms, Crash::Never)
+                .map(|reply| Answer::Pushed(encode(&reply))),
+            Question::Pull(bytes) => {
+                server.pull(phone.id, bytes, now_ms).map(|page| Answer::Pulled(encode(&page)))
+            }
+        };
+        let answer = answer.unwrap_or_else(Answer::Refused);
+        match phone.hear(number, &answer, now_ms, device::Crash::Never).unwrap() {
+            (Turn::Over(step), _) => return assert_eq!(step, Step::Done, "{:?}", phone.complaint),
+            (Turn::Asks, next) => asked = next,
+        }
+    }
+}
+
+/// Rita's phone, beside the brand's server, with the brand's records and this in its store.
+fn phone_with(profile: Profile, draft: Option<Kept>) -> (Server, Device) {
+    let mut chance = Chance::new(12);
+    let mut server = Server::new(&mut chance);
+    let records = brand::records();
+    let mut writes: Vec<Write> =
+        records.iter().map(|r| Write::Record(r.key(), RecordBytes(to_cbor(r)))).collect();
+    writes.extend(draft.map(|kept| Write::Document(Box::new(kept))));
+    let phone = Device::over(SEED, profile, writes, BEGIN_MS, &mut chance);
+    server.enrol(phone.id, RITA, phone.keypair.public(), BEGIN_MS);
+    (server, phone)
+}
+
+fn draft() -> Device {
+    let (mut server, mut phone) = phone_with(profile(), None);
+    exchange(&mut server, &mut phone, BEGIN_MS + 1_000);
+    let facings =
+        visit::Value::Shelf { facings: 2, in_stock: true, place: visit::Place::AsPlanned };
+    let subject = visit::Subject::Position { planogram: 1, position: 1 };
+    let seen = visit::Observation { check: checks::PLANOGRAM, subject, value: facings };
+    let (observations, photos, notes) = (vec![seen], Vec::new(), Vec::new());
+    for command in [
+        Command::StartCall(brand::call(0)),
+        Command::Record { visit: visit(), observations, photos, notes },
+    ] {
+        phone.act(BEGIN_MS + 60_000, device::Crash::Never, command).unwrap();
+    }
+    phone
+}
+
+fn row(kept: &Kept) -> Json {
+    json!({
+        "organisation": hex(kept.document.org().as_bytes()),
+        "document": named(kept.document.id()),
+        "row": hex(&kept.to_bytes()),
+    })
+}
+
+pub(crate) fn rows_now() -> Json {
+    json!([
+        { "what": "a fresh profile", "row": hex(&to_cbor(&profile())) },
+        { "what": "a profile", "row": hex(&to_cbor(&full_profile())) },
+        { "what": "a document", "kept": row(&full_document()) },
+    ])
+}
+
+/// What a phone holds that has begun a visit.
+pub(crate) fn draft_now() -> Json {
+    let phone = draft();
+    let kept = phone.document(visit().into()).unwrap();
+    let profile = to_cbor(phone.disk.profile());
+    json!({ "seed": hex(&SEED), "profile": hex(&profile), "visit": row(&kept) })
+}
+
+fn kept(row: &Json) -> Kept {
+    let kind = match row["document"]["kind"].as_str() {
+        Some("outlet") => sync_core::id::DocKind::Outlet,
+        _ => sync_core::id::DocKind::Visit,
+    };
+    let id = DocId { kind, id: array(&row["document"]["id"]) };
+    let org = OrgId::from_bytes(array(&row["organisation"]));
+    Kept::from_bytes(org, id, &unhex(&row["row"])).unwrap()
+}
+
+#[test]
+fn rows_of_the_store() {
+    golden("device/rows.json", &rows_now());
+    for case in read("device/rows.json").as_array().unwrap() {
+        let (row, again) = match case.get("kept") {
+            Some(document) => (&document["row"], kept(document).to_bytes()),
+            None => {
+                let profile: Profile = from_cbor(&unhex(&case["row"])).unwrap();
+                (&case["row"], to_cbor(&profile))
+            }
+        };
+        assert_eq!(hex(&again), row.as_str().unwrap());
+    }
+}
+
+#[test]
+fn a_draft_begun_before_an_upgrade_is_submitted_after_it() {
+    let draft = read("device/draft.json");
+    assert_eq!(array(&draft["seed"]), SEED);
+    let begun = kept(&draft["visit"]);
+    let before = begun.document.changes().to_vec();
+    assert_eq!((before.len(), begun.pending.len()), (2, 2));
+    let profile = from_cbor(&unhex(&draft["profile"])).unwrap();
+    let (mut server, mut phone) = phone_with(profile, Some(begun));
+    let submit = Command::Submit(visit());
+    phone.act(BEGIN_MS + 180_000, device::Crash::Never, submit).unwrap();
+    exchange(&mut server, &mut phone, BEGIN_MS + 240_000);
+    let there = server.held(visit().into()).document;
+    assert_eq!(there.changes()[..2], before);
+    assert_eq!(there.changes().len(), 3);
+    let here = phone.document(visit().into()).unwrap();
+    assert!(here.pending.is_empty() && here.refused.is_none());
+}
+
+fn price(minor: i64) -> Observation {
+    let subject = Subject::Product { gtin: brand::product(0).to_string() };
+    let value = Value::Price { minor, currency: "EUR".into() };
+    Observation { check: checks::PRICE, subject, value }
+}
+
+/// Makes the folder, unless it is there: what a phone once wrote is not written anew.
+pub(crate) fn leave_folder() {
+    let to = fixtures().join(FOLDER);
+    if to.exists() {
+        return;
+    }
+    let folder = Folder::new("draft");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let place = folder.0.join("rita");
+    let rita = phone(&place);
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    let words = Value::Text { text: "The freezer hums".into() };
+    let words = Observation { check: checks::WORDS, subject: Subject::Outlet, value: words };
+    let draft = rita.start_call(brand::call(0).to_string()).unwrap();
+    let photo = rita.add_photo(picture(), Some(checks::PRICE)).unwrap();
+    rita.record(draft, vec![price(249), words], vec![photo]).unwrap();
+    drop(rita);
+    office.close();
+    copy(&place, &to);
+    std::fs::remove_file(to.join("endcap.lock")).unwrap();
+}
+
+/// Who says what of a visit.
+fn said(client: &Client, visit: &str) -> Vec<(u32, Value)> {
+    let values = client.visit(visit.to_owned()).unwrap().values;
+    values.into_iter().flat_map(|h| h.said.into_iter().map(move |s| (h.check, s.value))).collect()
+}
+
+#[test]
+fn a_folder_of_the_first_library_opens() {
+    bless();
+    let folder = Folder::new("first-library");
+    let place: &Path = &folder.0.join("rita");
+    copy(&fixtures().join(FOLDER), place);
+    let rita = phone(place);
+    assert_eq!(rita.enrolment().unwrap().unwrap().user_name, "Rita");
+    let visit = visit().to_string();
+    let words = Value::Text { text: "The freezer hums".into() };
+    let euros = |minor| Value::Price { minor, currency: "EUR".into() };
+    let held = said(&rita, &visit);
+    assert_eq!(held, [(checks::PRICE, euros(249)), (checks::WORDS, words)]);
+    let shown = rita.visit(visit.clone()).unwrap();
+    assert_eq!(
+        (shown.status.as_str(), shown.outlet_name.as_str()),
+        ("in_progress", "Corner shop 1")
+    );
+    let photo = shown.recordings.iter().flat_map(|r| &r.photos).next().unwrap();
+    assert!(rita.photo(photo.clone()).unwrap().unwrap().starts_with(b"\xff\xd8"));
+    let waits = rita.outstanding().unwrap();
+    assert_eq!((waits.documents[0].entries, waits.photos), (2, 1));
+
+    rita.record(visit.clone(), vec![price(259)], Vec::new()).unwrap();
+    rita.submit(visit.clone()).unwrap();
+    drop(rita);
+    let rita = phone(place);
+    assert_eq!(said(&rita, &visit)[0], (checks::PRICE, euros(259)));
+    assert_eq!(rita.visit(visit).unwrap().status, "submitted");
+    assert_eq!(rita.outstanding().unwrap().documents[0].entries, 4);
+}

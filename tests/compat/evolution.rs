@@ -1,0 +1,468 @@
+//! Old and new together: the next version of `next.rs`, which nobody ships, beside today's library and server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use endcap_mobile::{CheckKind, Client, ClientError, Observation, Outstanding, Subject, Value};
+use serde_json::{Value as Json, json};
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::document::{Change, Document, Entry, Parts};
+use sync_core::id::{Actor, ChangeHash, DocId, VisitId};
+use sync_core::model::Money;
+use sync_core::model::capture::Moment;
+use sync_core::model::catalogue::{self, Check, Record};
+use sync_core::model::visit::{
+    self, Act, Note, Observations, Observed, Post, Recording, Submission, Versioned,
+};
+use sync_core::wire::{
+    Group, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PushReply, PushRequest, RecordBytes,
+    from_wire, protocol_of, to_wire,
+};
+use tests::brand::{self, BEGIN_MS, ORG, RITA, SAM, checks};
+use tests::chance::Chance;
+use tests::device::Device;
+use tests::live;
+
+use crate::next::{self, grown};
+use crate::office::{Folder, Gate, Office, Passing, RUNTIME, copy, enrol, phone, picture, sync};
+
+/// A check that today's template does not have, of a subject that today's library does not know.
+const LATER_CHECK: u32 = 900;
+
+/// Rita's phone with the next version: it writes and says everything as that would.
+struct Newer {
+    phone: Device,
+    actor: Actor,
+    document: Document,
+    notes: Vec<Note>,
+}
+
+impl Newer {
+    fn new(visit: VisitId) -> Self {
+        let phone = Device::new(RITA, BEGIN_MS, &mut Chance::new(7));
+        let actor = Actor::new(&phone.keypair.public(), [1; 8]);
+        Self { phone, actor, document: Document::new(ORG, visit.into()), notes: Vec::new() }
+    }
+
+    fn write(&mut self, entry: &Entry) {
+        self.write_as(entry, |plain| grown(&next::entry(entry.section()), plain));
+    }
+
+    fn write_as(&mut self, entry: &Entry, value: impl FnOnce(&[u8]) -> Vec<u8>) {
+        let plain = self.document.next(self.actor, entry).unwrap();
+        let parts = Parts { value: value(&plain.value), ..Parts::clone(&plain) };
+        self.document.insert(Change::new(self.document.id().kind, parts).unwrap()).unwrap();
+    }
+
+    /// A planned call from its start to its submission, with a remark.
+    fn visits(&mut self, call: u8) {
+        let (by, when, place) = (RITA, now(), None);
+        let one = Versioned { number: 1, version: 1 };
+        let act = |act| Entry::Recording(Recording { by, when, place, act });
+        self.write(&act(Act::Start {
+            outlet: brand::outlet(1),
+            call: Some(brand::call(call)),
+            territory: brand::territory(1),
+            distributor: brand::distributor(1),
+            template: one,
+        }));
+        let fact = |check, subject, value| visit::Observation { check, subject, value };
+        let euros = Money { minor: 249, currency: "EUR".parse().unwrap() };
+        let later = |kind: u32| to_cbor(&(kind, (1_u8, "later")));
+        let facts = vec![
+            fact(
+                checks::PRICE,
+                visit::Subject::Product(brand::product(0)),
+                visit::Value::Price(euros),
+            ),
+            fact(checks::CHOICE, visit::Subject::Outlet, visit::Value::Unknown(later(77))),
+            fact(LATER_CHECK, visit::Subject::Unknown(later(99)), visit::Value::YesNo(true)),
+        ];
+        self.write(&act(Act::Observe(Observed {
+            template: one,
+            planograms: vec![one],
+            price_list: Some(one),
+            observations: Observations(facts),
+            photos: Vec::new(),
+            supersedes: Vec::new(),
+        })));
+        self.write(&Entry::Submission(Submission { by, when, place }));
+        let note = Note::new("Ask for Aoife", [3; 16]).unwrap();
+        self.write(&Entry::Post(Post { by, when, text: note.digest(), answers: None }));
+        self.notes.push(note);
+    }
+
+    fn group(&self) -> Group {
+        let (document, changes) = (self.document.id(), self.document.changes().to_vec());
+        let head = changes.last().unwrap().hash();
+        Group { document, changes, seals: vec![self.phone.keypair.seal(ORG, document, head)] }
+    }
+
+    /// Hands everything over.
+    fn push(&self, url: &str) -> PushReply {
+        let (groups, notes) = (vec![self.group()], self.notes.clone());
+        let push = PushRequest { protocol: PROTOCOL, now: now(), previous: None, groups, notes };
+        let path = "/api/v1/push";
+        let body = grown(&next::message(path, true), &to_wire(ORG, &push));
+        let answer = RUNTIME.block_on(async {
+            let request = live::http()
+                .post(format!("{url}{path}"))
+                .header("Authorization", format!("Bearer {}", live::token(&self.phone)))
+                .header("Content-Type", MEDIA_TYPE);
+            request.body(body).send().await.unwrap().bytes().await.unwrap()
+        });
+        from_wire(ORG, &answer).unwrap()
+    }
+}
+
+fn now() -> Moment {
+    let wall_ms = server::now_ms();
+    Moment { wall_ms, boot: 1, boot_ms: 90_000, anchor: 0, skew_ms: None, life: None }
+}
+
+/// The changes of a document by name.
+fn parts(document: &Document) -> BTreeMap<ChangeHash, Parts> {
+    document.changes().iter().map(|c| (c.hash(), Parts::clone(c))).collect()
+}
+
+fn choice(option: u32) -> Observation {
+    let (subject, value) = (Subject::Outlet, Value::Choice { option });
+    Observation { check: checks::CHOICE, subject, value }
+}
+
+/// What is said of a check, and whether people disagree on it.
+fn said(client: &Client, visit: VisitId, check: u32) -> (Subject, Vec<Value>, bool) {
+    let shown = client.visit(visit.to_string()).unwrap();
+    let held = shown.values.into_iter().find(|held| held.check == check).unwrap();
+    (held.subject, held.said.into_iter().map(|said| said.value).collect(), held.conflict)
+}
+
+#[test]
+fn what_a_newer_phone_writes_outlives_old_phones_and_servers() {
+    let folder = Folder::new("newer-phone");
+    let (data, backup) = (folder.0.join("server"), folder.0.join("backup"));
+    let visit = VisitId::of_call(ORG, brand::call(0));
+    let mut rita = Newer::new(visit);
+    let office = Office::found(&data, &[&rita.phone]);
+    let gate = Gate::before(&office);
+    let sam = phone(&folder.0.join("sam"));
+    enrol(&sam, &gate.url, &office.code(SAM)).unwrap();
+    sync(&sam).unwrap();
+    office.close();
+    copy(&data, &backup);
+
+    // Today's server takes in all of it, as it came, and reads what it knows.
+    let office = Office::open(&data);
+    gate.lead_to(&office);
+    rita.visits(0);
+    assert_eq!(rita.push(&office.url).outcomes, [Outcome::Accepted {}]);
+    let hers = parts(&rita.document);
+    assert_eq!(parts(&office.document(visit)), hers);
+    let counted = "SELECT count(*) FROM visit WHERE org = ?1 AND status = 'submitted'";
+    assert_eq!(office.count(counted), 1);
+
+    // So does today's phone. It shows what it does not know as unknown, and the rest.
+    sync(&sam).unwrap();
+    let shown = sam.visit(visit.to_string()).unwrap();
+    assert_eq!((shown.status.as_str(), shown.recordings.len()), ("submitted", 2));
+    assert_eq!(shown.thread[0].text, "Ask for Aoife");
+    let price = Value::Price { minor: 249, currency: "EUR".into() };
+    assert_eq!(said(&sam, visit, checks::PRICE).1, [price]);
+    assert_eq!(said(&sam, visit, checks::CHOICE).1, [Value::Other]);
+    let known = said(&sam, visit, LATER_CHECK);
+    assert_eq!(known, (Subject::Other, vec![Value::YesNo { yes: true }], false));
+
+    // An unknown value and a known one differ.
+    let mine = sam.start_call(brand::call(0).to_string()).unwrap();
+    sam.record(mine.clone(), vec![choice(1)], Vec::new()).unwrap();
+    sam.submit(mine.clone()).unwrap();
+    sync(&sam).unwrap();
+    let (_, values, conflict) = said(&sam, visit, checks::CHOICE);
+    assert!(conflict && values.contains(&Value::Other), "{values:?}");
+    assert!(values.contains(&Value::Choice { option: 1 }), "{values:?}");
+    assert_eq!(office.count("SELECT conflicts FROM visit WHERE org = ?1"), 1);
+
+    // The server comes back from a backup without any of it, and has it again from him.
+    let all = parts(&office.document(visit));
+    assert_eq!(all.len(), hers.len() + 3);
+    office.close();
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&backup, &data);
+    let office = Office::open(&data);
+    gate.lead_to(&office);
+    assert!(office.document(visit).changes().is_empty());
+    sync(&sam).unwrap();
+    assert_eq!(parts(&office.document(visit)), all);
+    assert!(sam.outstanding().unwrap().documents.is_empty());
+
+    // He settles it with what he knows.
+    sam.resolve(mine, checks::CHOICE, Subject::Outlet, Value::Choice { option: 2 }).unwrap();
+    sync(&sam).unwrap();
+    let settled = said(&sam, visit, checks::CHOICE);
+    assert_eq!(settled, (Subject::Outlet, vec![Value::Choice { option: 2 }], false));
+    office.close();
+}
+
+/// An act is for another version of the protocol: today's server refuses it, and where one has it nevertheless,
+/// today's phone passes it over.
+#[test]
+fn an_act_of_another_version_is_refused_and_passed_over() {
+    let folder = Folder::new("later-act");
+    let visit = VisitId::of_call(ORG, brand::call(0));
+    let mut rita = Newer::new(visit);
+    let office = Office::found(&folder.0.join("server"), &[&rita.phone]);
+    let gate = Gate::before(&office);
+    let sam = phone(&folder.0.join("sam"));
+    enrol(&sam, &gate.url, &office.code(SAM)).unwrap();
+
+    rita.visits(0);
+    let (by, when, place, act) = (RITA, now(), None, Act::Abandon {});
+    let abandon = Entry::Recording(Recording { by, when, place, act });
+    rita.write_as(&abandon, |plain| {
+        let (last, before) = plain.split_last().unwrap();
+        assert_eq!(*last, 4, "the act's kind");
+        [before, &[9]].concat()
+    });
+    match &rita.push(&office.url).outcomes[..] {
+        [Outcome::Quarantined { code, .. }] => assert_eq!(code, "unreadable"),
+        other => panic!("{other:?}"),
+    }
+    assert!(office.document(visit).changes().is_empty());
+
+    let group = rita.group();
+    gate.edit(move |passing| {
+        if (passing.path, passing.request) == ("/api/v1/pull", false) {
+            let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();
+            page.groups.push(group.clone());
+            passing.body = to_wire(ORG, &page);
+        }
+    });
+    sync(&sam).unwrap();
+    let shown = sam.visit(visit.to_string()).unwrap();
+    assert_eq!((shown.status.as_str(), shown.recordings.len()), ("submitted", 2));
+    assert_eq!(shown.values.len(), 3);
+    drop(gate);
+    office.close();
+}
+
+/// Members that today's enrolment does not know.
+fn more_members(body: &mut Vec<u8>, members: Json) {
+    let mut object: Json = serde_json::from_slice(body).unwrap();
+    object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    *body = serde_json::to_vec(&object).unwrap();
+}
+
+/// What today's server answers, as the next version would.
+fn next_answer(path: &str, body: &[u8]) -> Vec<u8> {
+    let mut plain = body.to_vec();
+    if path == "/api/v1/pull" {
+        let mut page: PullReply = from_wire(ORG, body).unwrap();
+        let first = page.records.len() > 1;
+        for record in &mut page.records {
+            let mut known: Record = from_cbor(&record.0).unwrap();
+            if let Record::Template(template) = &mut known {
+                let (title, help) = ("Smell".into(), String::new());
+                let kind = catalogue::CheckKind::Unknown(to_cbor(&(9_u32, "later", 1_u8)));
+                template.checks.insert(0, Check { id: LATER_CHECK, title, help, kind });
+            }
+            record.0 = grown(&next::RECORD, &to_cbor(&known));
+        }
+        if first {
+            // Kinds that nobody knows, one of them beyond what a phone has room for.
+            for record in [&b"\x82\x0c\xa2\x00\x07\x01\x81\x61x"[..], b"\x82\x18\xfa\xa1\x00\x07"] {
+                page.records.push(RecordBytes(record.to_vec()));
+            }
+        }
+        plain = to_wire(ORG, &page);
+    }
+    grown(&next::message(path, false), &plain)
+}
+
+#[test]
+fn todays_phone_works_with_a_newer_server() {
+    let folder = Folder::new("newer-server");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let gate = Gate::before(&office);
+    let (answers, changed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (all, some) = (Arc::clone(&answers), Arc::clone(&changed));
+    gate.edit(move |passing| {
+        let Passing { path, request, status, body } = passing;
+        match (*path, *request, *status) {
+            // As a phone of the next version would ask, so that today's server is asked by one too.
+            ("/api/v1/enrol", true, _) => more_members(body, json!({ "protocol": 2, "os": {} })),
+            ("/api/v1/photos/missing", true, _)
+            | ("/api/v1/enrol" | "/api/v1/photos/missing", false, 200) => {
+                more_members(body, json!({ "later": [{}] }));
+            }
+            ("/api/v1/push" | "/api/v1/pull", false, 200) => {
+                let later = next_answer(path, body);
+                some.fetch_add(u64::from(later != *body), Ordering::Relaxed);
+                all.fetch_add(1, Ordering::Relaxed);
+                *body = later;
+            }
+            _ => {}
+        }
+    });
+    let rita = phone(&folder.0.join("rita"));
+    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+
+    // A check of a later kind is shown as unknown; the others are asked as ever.
+    let template = rita.template(1).unwrap();
+    assert_eq!((template.checks[0].id, &template.checks[0].kind), (LATER_CHECK, &CheckKind::Other));
+    assert_eq!(template.checks[1].kind, CheckKind::Planogram);
+    assert_eq!(rita.planogram(1).unwrap().positions.len(), 6);
+    assert_eq!(rita.find_outlets("corner".into(), 9).unwrap().len(), 2);
+
+    let visit = rita.start_call(brand::call(0).to_string()).unwrap();
+    let photo = rita.add_photo(picture(), None).unwrap();
+    rita.record(visit.clone(), vec![choice(1)], vec![photo]).unwrap();
+    rita.submit(visit.clone()).unwrap();
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.pushed, report.refused, report.photos), (3, 0, 1));
+    let quiet = sync(&rita).unwrap();
+    assert_eq!((quiet.pushed, quiet.pulled), (0, 0), "its place in the log came through");
+    assert!(rita.outstanding().unwrap().documents.is_empty());
+    let written = office.document(visit.parse().unwrap());
+    assert_eq!(written.changes().len(), 3);
+    let answers = answers.load(Ordering::Relaxed);
+    assert_eq!((answers >= 4, changed.load(Ordering::Relaxed)), (true, answers));
+    drop(gate);
+    office.close();
+}
+
+/// Another version in place of today's, in a message.
+fn speak(version: u8, message: &mut [u8]) {
+    assert_eq!((protocol_of(message), message[1]), (Some(PROTOCOL), 0));
+    message[2] = version;
+}
+
+fn work(client: &Client, call: u8) -> DocId {
+    let visit = client.start_call(brand::call(call).to_string()).unwrap();
+    client.record(visit.clone(), vec![choice(1)], Vec::new()).unwrap();
+    client.submit(visit.clone()).unwrap();
+    visit.parse::<VisitId>().unwrap().into()
+}
+
+fn waiting(client: &Client) -> Outstanding {
+    client.outstanding().unwrap()
+}
+
+#[test]
+fn a_version_that_is_not_spoken_is_refused_and_the_work_kept() {
+    let folder = Folder::new("unspoken");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let gate = Gate::before(&office);
+    let rita = phone(&folder.0.join("rita"));
+    let code = office.code(RITA);
+
+    // Whoever enrols at a server of another version does not go on, and can once they agree.
+    gate.edit(|passing| {
+        if !passing.request {
+            more_members(&mut passing.body, json!({ "protocol": 2 }));
+        }
+    });
+    let refused = enrol(&rita, &gate.url, &code);
+    assert!(matches!(refused, Err(ClientError::Incompatible { .. })), "{refused:?}");
+    assert!(rita.enrolment().unwrap().is_none());
+    gate.leave();
+    enrol(&rita, &gate.url, &code).unwrap();
+    sync(&rita).unwrap();
+
+    // Today's server on a message of another version: a phone that it is too old for, or too new.
+    let first = work(&rita, 0);
+    let logged = office.logged();
+    let waits = waiting(&rita);
+    for version in [2, 0] {
+        gate.edit(move |passing| {
+            if passing.request {
+                speak(version, &mut passing.body);
+            } else {
+                let problem: Json = serde_json::from_slice(&passing.body).unwrap();
+                assert_eq!(problem["type"], "urn:endcap:problem:protocol_unsupported");
+                assert_eq!(passing.status, 400);
+            }
+        });
+        match sync(&rita) {
+            Err(ClientError::Incompatible { detail }) => {
+                assert!(detail.contains(&format!("says {version}")), "{detail}");
+                assert!(detail.contains("update"), "{detail}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((waiting(&rita), office.logged()), (waits.clone(), logged));
+    }
+    // A server that answers in another version is believed no more.
+    gate.edit(|passing| {
+        if !passing.request {
+            speak(2, &mut passing.body);
+        }
+    });
+    let refused = sync(&rita);
+    assert!(matches!(refused, Err(ClientError::Incompatible { .. })), "{refused:?}");
+    assert_eq!(waiting(&rita), waits);
+
+    // Work goes on meanwhile, and all of it arrives when both speak the same again.
+    let second = work(&rita, 1);
+    gate.leave();
+    assert_eq!(sync(&rita).unwrap().refused, 0);
+    assert!(waiting(&rita).documents.is_empty());
+    for visit in [first, second] {
+        assert_eq!(office.document(visit.visit().unwrap()).changes().len(), 3);
+    }
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn codes_of_a_later_version_are_read_by_their_status() {
+    let folder = Folder::new("codes");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let gate = Gate::before(&office);
+    let rita = phone(&folder.0.join("rita"));
+    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    let visit = work(&rita, 0);
+    let waits = waiting(&rita);
+
+    for status in [429, 503, 409, 418] {
+        gate.edit(move |passing| {
+            if !passing.request {
+                let problem = json!({ "type": "urn:endcap:problem:later", "title": "Later" });
+                (passing.status, passing.body) = (status, problem.to_string().into_bytes());
+            }
+        });
+        let later = matches!(status, 429 | 503);
+        match sync(&rita) {
+            Err(ClientError::Unreachable { .. }) if later => {}
+            Err(ClientError::BadAnswer { .. }) if !later => {}
+            other => panic!("{status}: {other:?}"),
+        }
+        assert_eq!(waiting(&rita), waits);
+    }
+
+    // Why work was refused is shown as it was said, and the work is still here.
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == ("/api/v1/push", false) {
+            let mut reply: PushReply = from_wire(ORG, &passing.body).unwrap();
+            let (code, detail) = ("later".to_owned(), "in words".to_owned());
+            reply.outcomes.fill(Outcome::Quarantined { code, detail });
+            passing.body = next_answer(passing.path, &to_wire(ORG, &reply));
+        } else if (passing.path, passing.request) == ("/api/v1/pull", false) {
+            // Nothing new: what is refused stays so.
+            let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();
+            page.groups.clear();
+            passing.body = to_wire(ORG, &page);
+        }
+    });
+    assert_eq!(sync(&rita).unwrap().refused, 3);
+    let refused = waiting(&rita);
+    assert_eq!(refused.documents[0].refused.as_deref(), Some("later"));
+    assert_eq!(refused.documents[0].detail, "in words");
+    assert_eq!(refused.documents[0].entries, 3);
+    let shown = rita.visit(visit.visit().unwrap().to_string()).unwrap();
+    assert_eq!(shown.recordings.len(), 2);
+    drop(gate);
+    office.close();
+}

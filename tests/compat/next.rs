@@ -1,0 +1,139 @@
+//! A next version that nobody ships: everything that docs/protocol.md, section 21, lets a later version add, added
+//! wherever it may be.
+
+use minicbor::data::Type;
+use minicbor::{Decoder, Encoder};
+use sync_core::document::Section;
+
+/// How a value of today may grow.
+pub(crate) enum Shape {
+    /// Not at all, and neither does what is in it.
+    Fixed,
+    /// By keys.
+    Map(&'static [(u64, Shape)]),
+    /// By elements at the end.
+    Struct(&'static [Shape]),
+    /// `[kind, ...]`: each kind by elements at the end.
+    Kinds(&'static [&'static [Shape]]),
+    /// A list does not grow; what is in it does.
+    List(&'static Shape),
+}
+
+use Shape::{Fixed, Kinds, List, Map, Struct};
+
+const PAIR: Shape = Struct(&[Fixed, Fixed]);
+const MOMENT: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]);
+const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
+const TRIPLE: Shape = Struct(&[Fixed, Fixed, Fixed]);
+
+const OBSERVED: Shape =
+    Map(&[(0, PAIR), (1, List(&PAIR)), (2, PAIR), (4, List(&PHOTO)), (5, List(&Fixed))]);
+const ACT: Shape = Kinds(&[
+    &[Fixed, Fixed, Fixed, Fixed, PAIR],
+    &[OBSERVED],
+    &[Fixed, Fixed, List(&PHOTO)],
+    &[List(&Fixed)],
+    &[],
+]);
+
+/// An entry of a section.
+pub(crate) const fn entry(section: Section) -> Shape {
+    match section {
+        Section::Recordings => Map(&[(1, MOMENT), (2, TRIPLE), (3, ACT)]),
+        Section::Submissions => Map(&[(1, MOMENT), (2, TRIPLE)]),
+        Section::Reviews | Section::Thread => Map(&[(1, MOMENT)]),
+        Section::Reports => Map(&[(1, MOMENT), (2, TRIPLE), (8, List(&PHOTO))]),
+    }
+}
+
+/// A record of any of today's kinds.
+pub(crate) const RECORD: Shape = Kinds(&[
+    &[Map(&[])],
+    &[Map(&[])],
+    &[Map(&[(3, Kinds(&[&[Fixed], &[Fixed]]))])],
+    &[Map(&[])],
+    &[Map(&[])],
+    &[Map(&[
+        (6, List(&Struct(&[Fixed, Fixed, Fixed, Fixed]))),
+        (7, List(&Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]))),
+    ])],
+    &[Map(&[(6, List(&TRIPLE))])],
+    &[Map(&[])],
+    &[Map(&[])],
+    &[Map(&[(4, List(&Map(&[])))])],
+    &[Map(&[(8, TRIPLE)])],
+    &[Map(&[])],
+]);
+
+/// A message; its groups, notes and records are of fixed form or named by their bytes.
+pub(crate) fn message(path: &str, request: bool) -> Shape {
+    match (path, request) {
+        ("/api/v1/push", true) => Map(&[(1, MOMENT)]),
+        ("/api/v1/push", false) => Map(&[(3, List(&Kinds(&[&[], &[Fixed, Fixed]])))]),
+        ("/api/v1/pull", true) => Map(&[(1, TRIPLE), (3, PAIR)]),
+        ("/api/v1/pull", false) => {
+            Map(&[(2, TRIPLE), (7, PAIR), (8, List(&PAIR)), (9, List(&TRIPLE))])
+        }
+        other => panic!("{other:?} is no message"),
+    }
+}
+
+/// What was written today as the next version would write it.
+pub(crate) fn grown(shape: &Shape, bytes: &[u8]) -> Vec<u8> {
+    let (mut d, mut out) = (Decoder::new(bytes), Vec::new());
+    grow(shape, &mut d, &mut Encoder::new(&mut out));
+    assert_eq!(d.position(), bytes.len());
+    out
+}
+
+fn grow(shape: &Shape, d: &mut Decoder<'_>, e: &mut Encoder<&mut Vec<u8>>) {
+    let absent = d.datatype().unwrap() == Type::Null;
+    match shape {
+        Map(members) if !absent => {
+            let pairs = d.map().unwrap().unwrap();
+            e.map(pairs + 2).unwrap();
+            for _ in 0..pairs {
+                let key = d.u64().unwrap();
+                e.u64(key).unwrap();
+                let member = members.iter().find(|(number, _)| *number == key);
+                grow(member.map_or(&Fixed, |(_, shape)| shape), d, e);
+            }
+            e.u8(99).unwrap().map(1).unwrap().u8(1).unwrap().str("later").unwrap();
+            e.u32(u32::MAX).unwrap().array(2).unwrap().null().unwrap().bytes(&[0; 32]).unwrap();
+        }
+        Struct(elements) if !absent => {
+            let here = d.array().unwrap().unwrap();
+            e.array(elements.len() as u64 + 1).unwrap();
+            end(elements, here, d, e);
+        }
+        Kinds(kinds) => {
+            let here = d.array().unwrap().unwrap();
+            let kind = d.u64().unwrap();
+            let elements = kinds[kind as usize];
+            e.array(elements.len() as u64 + 2).unwrap().u64(kind).unwrap();
+            end(elements, here - 1, d, e);
+        }
+        List(of) => {
+            let here = d.array().unwrap().unwrap();
+            e.array(here).unwrap();
+            (0..here).for_each(|_| grow(of, d, e));
+        }
+        Fixed | Map(_) | Struct(_) => {
+            let from = d.position();
+            d.skip().unwrap();
+            e.writer_mut().extend_from_slice(&d.input()[from..d.position()]);
+        }
+    }
+}
+
+/// The elements that are here, those that were left out, and one more.
+fn end(elements: &[Shape], here: u64, d: &mut Decoder<'_>, e: &mut Encoder<&mut Vec<u8>>) {
+    assert!(here as usize <= elements.len(), "a struct has more elements than next.rs knows");
+    for (place, element) in elements.iter().enumerate() {
+        match place < here as usize {
+            true => grow(element, d, e),
+            false => drop(e.null().unwrap()),
+        }
+    }
+    e.map(1).unwrap().u8(1).unwrap().str("later").unwrap();
+}
