@@ -34,12 +34,13 @@ fn a_backup_and_a_restore() {
 
 #[test]
 fn a_backup_and_a_restore_survive_the_loss_of_power() {
-    let (folder, field) = (Folder::new("backup"), Field::new());
+    let folder = Folder::new("backup");
+    let (field, phone) = Field::with_phone();
     let [to, data] = ["backup", "data"].map(|name| folder.0.join(name));
-    field.screen(1);
+    field.screen(&phone, 1);
     backup(&field.data.0, &to, &mut quiet).expect("it is backed up");
     let older = lines(&to);
-    field.screen(2);
+    field.screen(&phone, 2);
     let worked = field.close();
     std::fs::rename(&worked.0, &data).expect("its folder moves");
     let before = Disk::of(&folder.0);

@@ -26,7 +26,7 @@ const KILLS: usize = 30;
 
 /// A server in this process, and a phone's folder that is enrolled with it and has synced once.
 pub(crate) struct Field {
-    pub(crate) runtime: Runtime,
+    runtime: Runtime,
     app: Arc<App>,
     tenant: Arc<Tenant>,
     stop: oneshot::Sender<()>,
@@ -35,15 +35,21 @@ pub(crate) struct Field {
     pub(crate) data: Folder,
 }
 
-pub(crate) fn open(folder: &Folder) -> Arc<Client> {
+fn open(folder: &Folder) -> Arc<Client> {
     Client::open(folder.text(), KEY.to_vec()).expect("the folder opens")
 }
 
 impl Field {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
+        Self::with_phone().0
+    }
+
+    /// And the phone, open: a folder that was closed in this process may not open again at once, as a child
+    /// that is being started has its parent's locks for an instant.
+    pub(crate) fn with_phone() -> (Self, Arc<Client>) {
         let runtime = Runtime::new().expect("a runtime");
         let (data, phone) = (Folder::new("server"), Folder::new("phone"));
-        let (app, tenant, stop, serving) = runtime.block_on(async {
+        let (app, tenant, stop, serving, client) = runtime.block_on(async {
             let (app, tenant) = live::found(&data.0, &[]).await;
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
@@ -55,10 +61,10 @@ impl Field {
             let client = open(&phone);
             let server = format!("http://{address}");
             Arc::clone(&client).enrol(server, code, "phone".into()).await.expect("enrolled");
-            client.sync(None, None).await.expect("synced");
-            (app, tenant, stop, serving)
+            Arc::clone(&client).sync(None, None).await.expect("synced");
+            (app, tenant, stop, serving, client)
         });
-        Self { runtime, app, tenant, stop, serving, phone, data }
+        (Self { runtime, app, tenant, stop, serving, phone, data }, client)
     }
 
     /// How often the server has this in its log.
@@ -72,13 +78,12 @@ impl Field {
     }
 
     /// One screen with a photo, synced.
-    pub(crate) fn screen(&self, number: usize) {
-        let client = open(&self.phone);
+    pub(crate) fn screen(&self, client: &Arc<Client>, number: usize) {
         let outlet = brand::outlet(1).to_string();
         let visit = client.start_visit(outlet, 1).expect("a visit begins");
         let photo = client.add_photo(picture(number), None).expect("a photo is saved");
         client.record(visit, vec![met(true)], vec![photo]).expect("it is saved");
-        self.runtime.block_on(client.sync(None, None)).expect("it syncs");
+        self.runtime.block_on(Arc::clone(client).sync(None, None)).expect("it syncs");
     }
 
     /// Stops the server; its folder.
