@@ -173,6 +173,9 @@ impl World {
     fn restore(&mut self) {
         if let Some(backup) = self.backup.take() {
             self.tell("the server comes back from a backup");
+            // What it said last is heard before it is lost, or never.
+            self.network = Network::default();
+            self.devices.iter_mut().for_each(Device::give_up);
             self.server = *backup;
             self.oracle.restored(&self.server, &self.devices);
         }
