@@ -73,7 +73,7 @@ pub(super) struct Decision {
 /// `POST /refused/{item}`: approves it, or discards it.
 pub(super) async fn decide(
     State(app): State<Arc<App>>,
-    Path(item): Path<u64>,
+    Path(item): Path<u32>,
     Posted(viewer, form): Posted<Decision>,
 ) -> Result<Redirect, Problem> {
     viewer.require(Role::reviews, "decide on refused work")?;
@@ -82,9 +82,8 @@ pub(super) async fn decide(
         "discard" => false,
         _ => return Err(Problem::malformed("decision: needs approve or discard")),
     };
-    let (see, org) = (sight(&viewer), viewer.tenant.id);
-    let seen = app.store.read(move |c| quarantine::items(c, &see, org, u32::MAX)).await?;
-    if !seen.iter().any(|seen| seen.item == item) {
+    let (see, item) = (sight(&viewer), u64::from(item));
+    if !app.store.read(move |c| quarantine::sees(c, &see, item)).await? {
         return Err(Problem::not_found());
     }
     app.decide(&viewer.tenant, item, approved, viewer.rights.user).await?;

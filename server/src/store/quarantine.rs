@@ -201,6 +201,15 @@ pub fn items(
     rows.map(|row| row?).collect()
 }
 
+/// Whether somebody sees a group.
+pub fn sees(connection: &Connection, see: &Sight, item: u64) -> Result<bool, StoreError> {
+    let seen = see.list(connection)?;
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT 1 FROM quarantine WHERE org = ?1 AND item = ?2 AND audience IN ({seen})"
+    ))?;
+    Ok(query.exists(params![see.org, item])?)
+}
+
 /// How many groups wait for a decision of somebody.
 pub fn waiting(connection: &Connection, see: &Sight) -> Result<u64, StoreError> {
     let seen = see.list(connection)?;
