@@ -457,10 +457,10 @@ impl Client {
     /// Drops from this device what the server has refused of a document. The server keeps what it was given.
     /// Blocks; saved when it returns.
     pub fn give_up(&self, document: String) -> Result<(), ClientError> {
-        let document = document.parse()?;
+        let (document, instance) = (document.parse()?, random()?);
         let clocks = self.clock.read();
         self.change(|view, writer| {
-            let done = execute(view, &clocks, None, Command::GiveUp(document))?;
+            let done = execute(view, &clocks, None, Command::GiveUp { document, instance })?;
             Ok(apply(writer, done.writes)?)
         })
     }

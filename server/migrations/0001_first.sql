@@ -85,15 +85,18 @@ CREATE TABLE quarantine (
     code        TEXT NOT NULL,
     detail      TEXT NOT NULL,
     received_ms INTEGER NOT NULL,
-    body        BLOB NOT NULL,           -- the group as it came
     audience    INTEGER NOT NULL,        -- who sees its document, as far as that is known; 0: unknown
     state       TEXT NOT NULL DEFAULT 'waiting', -- then accepted, discarded or proposed_again
     decided     INTEGER,                 -- the log's size then
     decided_ms  INTEGER,
     decided_by  BLOB,                    -- NULL when its author did, by proposing it again
+    body        BLOB NOT NULL,           -- the group as it came
     PRIMARY KEY (org, item),
     UNIQUE (org, device, document, head)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX quarantine_state ON quarantine (org, state, audience, received_ms);
+CREATE INDEX quarantine_discarded ON quarantine (org, device, decided) WHERE state = 'discarded';
 
 -- Derived from log; can be rebuilt.
 CREATE TABLE visit (

@@ -284,7 +284,7 @@ impl App {
         tenant: &Arc<Tenant>,
         push: PushRequest,
     ) -> Result<(PushRequest, Vec<Option<Outcome>>), Problem> {
-        let (org, keys) = (tenant.id, tenant.world().keys_of(&push));
+        let (org, keys) = (tenant.id, tenant.world().keys_of(&push.groups));
         let run = tokio::task::spawn_blocking(move || {
             let verified = verify(org, &keys, &push);
             (push, verified)
@@ -302,6 +302,13 @@ impl App {
         let (tenant, org) = (Arc::clone(tenant), tenant.org);
         let now = now_ms();
         if tenant.world().rights(sender.user).is_none() {
+            // Told so now: what it makes from here on is judged by that. What it had, it has pushed before it pulled.
+            let told = self.head(&tenant).await?.sequence;
+            let noted: Result<(), StoreError> = self
+                .store
+                .write_for(org, move |tx| accounts::synced(tx, org, sender.device, told, now))
+                .await;
+            noted?;
             let title = "This person no longer works with the organisation";
             return Err(Problem::new(StatusCode::FORBIDDEN, "inactive", title)
                 .detail("unsent work stays on the device"));

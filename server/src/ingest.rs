@@ -177,7 +177,7 @@ impl Ingest<'_, '_> {
         notes: &BTreeMap<BlobHash, &Note>,
     ) -> Result<Outcome, StoreError> {
         let mut held = self.ledger.document(self.org, group.document)?;
-        let approved = self.ledger.approved_at(sender.device, group.document)?;
+        let approved = self.ledger.was_approved(sender.device, group.document)?;
         let mut fresh = Vec::new();
         for change in &group.changes {
             if held.document.contains(change.hash()) {
@@ -187,10 +187,7 @@ impl Ingest<'_, '_> {
                 Ok(judged) => judged,
                 Err(refusal) => return Ok(quarantined(&refusal)),
             };
-            // Until it has heard of it, a device can only propose again what was quarantined.
-            if judged.device == sender.device
-                && self.ledger.known_at(judged.entry.when()) < approved
-            {
+            if approved && held.document.said_at(&judged.entry).next().is_some() {
                 let detail = "this was approved as it was proposed first".to_owned();
                 return Ok(Outcome::Quarantined { code: "approved_meanwhile".into(), detail });
             }
@@ -216,8 +213,20 @@ impl Ingest<'_, '_> {
         Ok(Outcome::Accepted {})
     }
 
+    /// An outlet's document is where the outlet is now, wherever its author knew it to be.
+    fn outlet_audience(&self, document: DocId) -> Option<Audience> {
+        let outlet = match document.kind {
+            DocKind::Outlet => self.world.outlets.get(&OutletId::from_bytes(document.id)),
+            DocKind::Visit => None,
+        };
+        outlet.map(|outlet| outlet.audience())
+    }
+
     /// Who would see what a refused group writes to.
     fn claimed_audience(&self, group: &Group) -> Result<Audience, StoreError> {
+        if let Some(audience) = self.outlet_audience(group.document) {
+            return Ok(audience);
+        }
         if let Some(audience) = self.ledger.document(self.org, group.document)?.audience {
             return Ok(audience);
         }
@@ -236,6 +245,11 @@ impl Ingest<'_, '_> {
     /// the work itself cannot be overruled.
     pub fn approve(&mut self, item: &Item, by: UserId) -> Result<(), ActError> {
         let group = &item.group;
+        if !admit::about_rights(&item.code)
+            || group.check_seals(self.org, &self.world.keys_of([group])).is_err()
+        {
+            return Err(Refusal::NoRight("this was not refused for want of rights").into());
+        }
         let mut held = self.ledger.document(self.org, group.document)?;
         let mut fresh = Vec::new();
         for change in &group.changes {
@@ -245,7 +259,9 @@ impl Ingest<'_, '_> {
             let entry = admit::read(&held.document, change)?;
             let device = self.world.device_of(change.actor).ok_or(Refusal::ForeignActor)?;
             match self.rule(&held, change, &entry, device) {
-                Ok(audience) => held.audience = Some(audience),
+                Ok(audience) => {
+                    held.audience = self.outlet_audience(group.document).or(Some(audience));
+                }
                 Err(refusal) if refusal.is_about_rights() => {}
                 Err(refusal) => return Err(refusal.into()),
             }
@@ -308,12 +324,7 @@ impl Ingest<'_, '_> {
             Ok(audience) => audience,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        // An outlet's document is where the outlet is now, wherever its author knew it to be.
-        if document.id().kind == DocKind::Outlet
-            && let Some(outlet) = self.world.outlets.get(&OutletId::from_bytes(document.id().id))
-        {
-            audience = outlet.audience();
-        }
+        audience = self.outlet_audience(document.id()).unwrap_or(audience);
         // The clocks of a push say nothing of what another phone has written.
         let pushed = (device.id == sender.device).then_some(pushed);
         let times = self.time(entry.when(), pushed)?;

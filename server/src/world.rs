@@ -12,7 +12,7 @@ use sync_core::model::catalogue::{
     Call, Catalogue, Device, Display, Distributor, Outlet, Person, Promotion, Record, Territory,
 };
 use sync_core::model::people::{Audience, Rights, Territories};
-use sync_core::wire::{Keys, PushRequest};
+use sync_core::wire::{Group, Keys};
 
 /// The newest version of every record; of planograms, price lists and templates every version.
 #[derive(Debug, Default)]
@@ -159,10 +159,10 @@ impl World {
         self.devices.get(self.fingerprints.get(&actor.as_bytes()[..8])?)
     }
 
-    /// The keys of the devices that wrote what a push brings, those of revoked ones too.
-    pub fn keys_of(&self, push: &PushRequest) -> Keys {
+    /// The keys of the devices that wrote these, those of revoked ones too.
+    pub fn keys_of<'g>(&self, groups: impl IntoIterator<Item = &'g Group>) -> Keys {
         let mut keys = Keys::default();
-        for change in push.groups.iter().flat_map(|group| &group.changes) {
+        for change in groups.into_iter().flat_map(|group| &group.changes) {
             if keys.of(change.actor).is_none()
                 && let Some(device) = self.device_of(change.actor)
             {

@@ -131,6 +131,16 @@ pub fn admit(
         return Err(Refusal::ForeignPerson);
     }
     let past = document.past(&change.deps);
+    let named = match entry {
+        Entry::Recording(Recording { act: Act::Observe(observed), .. }) => &observed.supersedes,
+        Entry::Recording(Recording { act: Act::Withdraw { recordings }, .. }) => recordings,
+        Entry::Review(review) => &review.heads,
+        Entry::Post(post) => &post.answers.into_iter().collect(),
+        _ => &Vec::new(),
+    };
+    if let Some(missing) = named.iter().find(|hash| !past.contains(**hash)) {
+        return Err(Refusal::NotInPast(*missing));
+    }
     let sees = |audience: &Audience| author.rights.sees(field.territories(), audience);
     let (audience, in_scope) = match document.id().kind {
         DocKind::Visit => {
@@ -150,21 +160,15 @@ pub fn admit(
         return Err(Refusal::OutOfScope);
     }
     let role = author.rights.role;
-    let in_past = |hashes: &[ChangeHash]| {
-        let missing = hashes.iter().find(|h| !past.contains(**h));
-        missing.map_or(Ok(()), |h| Err(Refusal::NotInPast(*h)))
-    };
     match entry {
         Entry::Recording(recording) => match &recording.act {
             Act::Observe(observed) => {
-                in_past(&observed.supersedes)?;
                 require(
                     role.captures() || (role.reviews() && settles(document, observed)),
                     "only reps and distributor staff record; supervisors may settle conflicts",
                 )?;
             }
             Act::Withdraw { recordings } => {
-                in_past(recordings)?;
                 let by = recording.by;
                 let own = recordings.iter().all(|h| recording_of(document, *h, by));
                 require(own, "only one's own recordings can be withdrawn")?;
@@ -185,11 +189,10 @@ pub fn admit(
         Entry::Submission(_) => {
             require(role.captures(), "only reps and distributor staff submit visits")?;
         }
-        Entry::Review(review) => {
-            in_past(&review.heads)?;
+        Entry::Review(_) => {
             require(role.reviews(), "only supervisors review visits")?;
         }
-        Entry::Post(post) => in_past(post.answers.as_slice())?,
+        Entry::Post(_) => {}
         Entry::Report(_) => {
             let may = role.captures() || role.reviews();
             require(may, "only people of the field report outlets")?;

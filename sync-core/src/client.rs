@@ -132,6 +132,8 @@ pub struct Kept {
     pub refused: Option<Refused>,
     /// Its outlet went out of sight.
     pub gone: bool,
+    /// The server has changes of it that had no place here.
+    pub behind: bool,
 }
 
 /// Why the server refused a document's pending changes.
@@ -159,13 +161,22 @@ struct KeptBytes {
     refused: Option<Refused>,
     #[n(4)]
     gone: Option<bool>,
+    #[n(5)]
+    behind: Option<bool>,
 }
 
 impl Kept {
     /// A document that nobody has written to.
     pub fn new(org: OrgId, id: DocId) -> Self {
         let document = Document::new(org, id);
-        Self { document, seals: Vec::new(), pending: Vec::new(), refused: None, gone: false }
+        Self {
+            document,
+            seals: Vec::new(),
+            pending: Vec::new(),
+            refused: None,
+            gone: false,
+            behind: false,
+        }
     }
 
     /// For the store.
@@ -177,17 +188,19 @@ impl Kept {
             pending: self.pending.clone(),
             refused: self.refused.clone(),
             gone: self.gone.then_some(true),
+            behind: self.behind.then_some(true),
         })
     }
 
     /// From the store; `None` for bytes that are not a kept document.
     pub fn from_bytes(org: OrgId, id: DocId, bytes: &[u8]) -> Option<Self> {
-        let KeptBytes { changes, seals, pending, refused, gone } = from_cbor(bytes).ok()?;
+        let KeptBytes { changes, seals, pending, refused, gone, behind } = from_cbor(bytes).ok()?;
         let mut document = Document::new(org, id);
         for (hash, parts) in changes {
             document.insert(Change::kept(hash, parts)).ok()?;
         }
-        Some(Self { document, seals, pending, refused, gone: gone == Some(true) })
+        let (gone, behind) = (gone == Some(true), behind == Some(true));
+        Some(Self { document, seals, pending, refused, gone, behind })
     }
 
     /// Who may see it, as far as the document itself says: more than one audience where its outlet moved while
@@ -218,23 +231,34 @@ impl Kept {
         entries.flat_map(|e| e.photos().iter().map(|p| p.hash).collect::<Vec<_>>()).collect()
     }
 
-    /// What the server has confirmed, and others' work that it may have lost.
-    pub fn without_own_pending(&self, key: &[u8; 32]) -> Self {
+    /// The document as the server has confirmed it.
+    pub fn confirmed(&self) -> Self {
         let mut left = Self::new(self.document.org(), self.document.id());
         let pending: HashSet<ChangeHash> = self.pending.iter().copied().collect();
-        for change in self.document.changes() {
-            let own = pending.contains(&change.hash()) && change.actor.belongs_to(key);
-            // What builds on own work that goes has no place here either.
-            if !own
-                && left.document.insert(change.clone()).is_ok()
-                && pending.contains(&change.hash())
-            {
-                left.pending.push(change.hash());
-            }
+        (left.gone, left.behind) = (self.gone, self.behind);
+        let changes = self.document.changes().iter();
+        for change in changes.filter(|change| !pending.contains(&change.hash())) {
+            left.behind |= left.document.insert(change.clone()).is_err();
         }
         left.seals = self.seals.clone();
-        left.gone = self.gone;
         left
+    }
+
+    /// The confirmed change that says what this one says: the same person at the same moment.
+    pub fn said_before(&self, change: &Change) -> Option<ChangeHash> {
+        let entry = change.entry().ok()?;
+        let said = self.document.said_at(&entry).find(|hash| !self.pending.contains(hash));
+        said.filter(|hash| *hash != change.hash())
+    }
+
+    /// Whether all that waits here was approved meanwhile as it was proposed first.
+    fn said_again(&self, key: &[u8; 32]) -> bool {
+        let waits = |hash: &ChangeHash| {
+            let change = self.document.change(*hash);
+            change.is_some_and(|c| c.actor.belongs_to(key) && self.said_before(c).is_some())
+        };
+        self.refused.as_ref().is_some_and(|refused| refused.code == "approved_meanwhile")
+            && self.pending.iter().all(waits)
     }
 
     /// Whether the server still has to hear of something here.
@@ -438,14 +462,14 @@ pub fn apply_pull<R: Replica>(
         writes.push(Write::ForgetRecords);
     }
     let mut narrowed = false;
+    let mut documents = Documents { replica, changed: BTreeMap::new() };
     for key in reply.gone.iter().flatten() {
         narrowed = true;
         writes.push(Write::Forget(*key));
-        let document = OutletId::from_bytes(key.id).into();
         if key.kind == RecordKind::Outlet as u8
-            && let Some(kept) = replica.document(document)?
+            && let Some(kept) = documents.get(OutletId::from_bytes(key.id).into())?
         {
-            writes.push(Write::Document(Box::new(Kept { gone: true, ..kept })));
+            kept.gone = true;
         }
     }
     let mut keys = Keys::default();
@@ -457,8 +481,8 @@ pub fn apply_pull<R: Replica>(
             Ok(Record::Person(person)) => narrowed |= person.id == replica.profile().user,
             Ok(Record::Territory(_)) => narrowed = true,
             Ok(Record::Outlet(outlet)) => {
-                if let Some(kept) = replica.document(outlet.id.into())?.filter(|kept| kept.gone) {
-                    writes.push(Write::Document(Box::new(Kept { gone: false, ..kept })));
+                if let Some(kept) = documents.get(outlet.id.into())? {
+                    kept.gone = false;
                 }
             }
             _ => {}
@@ -472,24 +496,17 @@ pub fn apply_pull<R: Replica>(
             }
         }
     }
-    let org = replica.profile().org;
+    let (org, own_key) = (replica.profile().org, replica.profile().key);
     for group in &reply.groups {
-        let mut kept =
-            replica.document(group.document)?.unwrap_or_else(|| Kept::new(org, group.document));
         let forged = |_| Fault::Answer(BadAnswer::Forged(group.document));
         group.check_seals(org, &keys).map_err(forged)?;
-        match merge(&mut kept, group) {
-            Ok(()) => {
-                // What was proposed again is in the record already, as it was proposed first.
-                if kept.refused.as_ref().is_some_and(|r| r.code == "approved_meanwhile") {
-                    kept = kept.without_own_pending(&replica.profile().key);
-                }
-                writes.push(Write::Document(Box::new(kept)));
-            }
+        let kept = documents.get_or_new(group.document)?;
+        match merge(kept, group) {
+            // What was proposed again is in the record already, as it was proposed first.
+            Ok(()) if kept.said_again(&own_key) => *kept = kept.confirmed(),
+            Ok(()) => {}
             // What builds on the record has no place in a copy that went its own way.
-            Err(Misfit::MissingParent(_)) if kept.refused.is_some() => {
-                writes.push(Write::Document(Box::new(kept)));
-            }
+            Err(Misfit::MissingParent(_)) if kept.refused.is_some() => kept.behind = true,
             Err(misfit @ Misfit::MissingParent(_)) => {
                 let why = format!("{}: {misfit}", group.document);
                 return Err(Fault::Answer(BadAnswer::Unfit(why)));
@@ -497,17 +514,19 @@ pub fn apply_pull<R: Replica>(
             Err(misfit) => {
                 // Two copies of this store wrote under one actor: what the server has is the record; what
                 // is only here stays here, marked.
+                kept.behind = true;
                 kept.refused = Some(Refused { code: "forked".into(), detail: misfit.to_string() });
-                writes.push(Write::Document(Box::new(kept)));
             }
         }
     }
     for Discarded { document, head, detail } in reply.discarded.iter().flatten() {
-        if let Some(kept) = replica.document(*document)?.filter(|k| k.pending.contains(head)) {
-            let refused = Some(Refused { code: "discarded".into(), detail: detail.clone() });
-            writes.push(Write::Document(Box::new(Kept { refused, ..kept })));
+        if let Some(kept) = documents.get(*document)?
+            && kept.pending.contains(head)
+        {
+            kept.refused = Some(Refused { code: "discarded".into(), detail: detail.clone() });
         }
     }
+    writes.extend(documents.changed.into_values().map(|kept| Write::Document(Box::new(kept))));
     writes.extend(reply.notes.iter().cloned().map(Write::Note));
     let mut profile = replica.profile().clone();
     profile.cursor = Some(reply.cursor);
@@ -516,6 +535,29 @@ pub fn apply_pull<R: Replica>(
     profile.heard(reply.server_ms, clocks);
     writes.push(Write::Profile(Box::new(profile)));
     Ok(writes)
+}
+
+/// The documents that a page changes, each as the page has left it so far.
+struct Documents<'a, R> {
+    replica: &'a R,
+    changed: BTreeMap<DocId, Kept>,
+}
+
+impl<R: Replica> Documents<'_, R> {
+    fn get(&mut self, id: DocId) -> Result<Option<&mut Kept>, R::Error> {
+        if !self.changed.contains_key(&id)
+            && let Some(kept) = self.replica.document(id)?
+        {
+            self.changed.insert(id, kept);
+        }
+        Ok(self.changed.get_mut(&id))
+    }
+
+    fn get_or_new(&mut self, id: DocId) -> Result<&mut Kept, R::Error> {
+        self.get(id)?;
+        let org = self.replica.profile().org;
+        Ok(self.changed.entry(id).or_insert_with(|| Kept::new(org, id)))
+    }
 }
 
 /// Begins anew after the server forgot where the device stands: it was restored from a backup. Everything here
@@ -527,9 +569,8 @@ pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
     let mut writes = vec![Write::Profile(Box::new(profile))];
     for id in replica.documents()? {
         let Some(mut kept) = replica.document(id)? else { continue };
-        // These said only that the server lacked something then.
-        let lacking = |r: &Refused| matches!(r.code.as_str(), "missing_parent" | "missing_note");
-        if kept.refused.as_ref().is_some_and(lacking) {
+        // The server judges all of it again, together with what it has lost.
+        if kept.refused.as_ref().is_some_and(|refused| refused.code != "forked") {
             kept.refused = None;
         }
         kept.pending = kept.document.changes().iter().map(Change::hash).collect();

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::admit::{Author, Field, Refusal, admit};
-use crate::client::{Clocks, Kept, Replica, Write};
+use crate::client::{Clocks, Kept, Profile, Replica, Write};
 use crate::document::Entry;
 use crate::id::{
     Actor, CallId, ChangeHash, DistributorId, DocId, DocKind, OutletId, TerritoryId, VisitId,
@@ -93,8 +93,14 @@ pub enum Command {
         /// Drawn by chance.
         instance: [u8; 8],
     },
-    /// Drops what the server has refused.
-    GiveUp(DocId),
+    /// Drops what the server has refused. The device writes as a new actor from then on, for what it drops has
+    /// numbers of the old one.
+    GiveUp {
+        /// In which document.
+        document: DocId,
+        /// The new actor's second half, drawn by chance.
+        instance: [u8; 8],
+    },
     /// Reports an outlet that the catalogue lacks, or better knowledge of one that it has.
     Report {
         /// The outlet's id, fresh for a new one.
@@ -253,14 +259,17 @@ pub fn execute<R: Replica>(
             let kept = desk.refused(document)?;
             desk.propose_again(&kept, instance)
         }
-        Command::GiveUp(document) => {
+        Command::GiveUp { document, instance } => {
             let kept = desk.refused(document)?;
-            let left = kept.without_own_pending(&profile.key);
+            let profile = desk.profile_after(&kept, instance);
+            let mut left = kept.confirmed();
+            left.behind = false;
             let write = match left.document.changes().is_empty() {
                 true => Write::Purge(Box::new(kept)),
                 false => Write::Document(Box::new(left)),
             };
-            Ok(Done { document, change: None, writes: vec![write], left_out: Vec::new() })
+            let writes = vec![write, Write::Profile(Box::new(profile))];
+            Ok(Done { document, change: None, writes, left_out: Vec::new() })
         }
         Command::Report { outlet, name, address, territory, distributor, note, photos } => {
             let known = replica.record(RecordKey::outlet(outlet)).map_err(store)?;
@@ -381,15 +390,27 @@ impl<R: Replica> Desk<'_, R> {
         kept.ok_or(CommandError::NotHere("refused work"))
     }
 
+    /// Who the device is once it has dropped what is pending here: a new actor, and from the beginning of the log if
+    /// the server has something of this document that had no place here.
+    fn profile_after(&self, kept: &Kept, instance: [u8; 8]) -> Profile {
+        let mut profile = self.replica.profile().clone();
+        profile.actor = Actor::new(&profile.key, instance);
+        if kept.behind {
+            (profile.cursor, profile.filled) = (None, None);
+        }
+        profile
+    }
+
     /// Each entry keeps the moment at which it was captured. A start says where the outlet is now.
     fn propose_again(
         &self,
         kept: &Kept,
         instance: [u8; 8],
     ) -> Result<Done, CommandError<R::Error>> {
-        let profile = self.replica.profile();
-        let mut page = self.page(kept.without_own_pending(&profile.key))?;
-        page.actor = Actor::new(&profile.key, instance);
+        let profile = self.profile_after(kept, instance);
+        let mut page = self.page(kept.confirmed())?;
+        page.kept.behind = false;
+        page.actor = profile.actor;
         let id = kept.document.id();
         let mut outlets: Vec<OutletId> =
             Start::all(&kept.document).map(|start| start.outlet).collect();
@@ -411,6 +432,10 @@ impl<R: Replica> Desk<'_, R> {
         let mut names: HashMap<ChangeHash, ChangeHash> = HashMap::new();
         let mut left_out = Vec::new();
         for change in own.filter(|c| kept.pending.contains(&c.hash())) {
+            if let Some(same) = kept.said_before(change) {
+                names.insert(change.hash(), same); // approved as it was proposed first
+                continue;
+            }
             let Ok(mut entry) = change.entry() else { continue };
             if let Entry::Recording(Recording {
                 act: Act::Start { outlet, territory, distributor, .. },
@@ -440,12 +465,9 @@ impl<R: Replica> Desk<'_, R> {
                 .next()
                 .map_or(CommandError::Nothing, CommandError::from));
         }
-        let mut profile = profile.clone();
-        profile.actor = page.actor;
-        let mut done = page.done(Vec::new());
-        done.writes.push(Write::Profile(Box::new(profile)));
-        done.left_out = left_out;
-        Ok(done)
+        let (document, change) = (page.kept.document.id(), page.newest);
+        let writes = vec![Write::Document(Box::new(page.kept)), Write::Profile(Box::new(profile))];
+        Ok(Done { document, change, writes, left_out })
     }
 
     fn begun(&self, visit: VisitId) -> Result<Page, CommandError<R::Error>> {

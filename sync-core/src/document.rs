@@ -401,6 +401,13 @@ impl Document {
         Ok(())
     }
 
+    /// The changes in which the author of an entry has said something at the same moment in the same section.
+    pub fn said_at<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = ChangeHash> + 'a {
+        let said = self.changes.iter().filter(|change| change.section == entry.section());
+        let same = |other: Entry| (other.by(), other.when()) == (entry.by(), entry.when());
+        said.filter(move |change| change.entry().is_ok_and(same)).map(Change::hash)
+    }
+
     /// `of` and everything before it. Hashes that are not here are passed over.
     pub fn past(&self, of: &[ChangeHash]) -> Past<'_> {
         let mut inside = Places::default();

@@ -61,7 +61,7 @@ fn full_document() -> Kept {
     let refused = Refused { code: "out_of_scope".into(), detail: "in words".into() };
     let pending = document.changes()[7..].iter().map(|c| c.hash()).collect();
     let seals = vec![Keypair::from_seed(&SEED).seal(org, id, head)];
-    Kept { document, seals, pending, refused: Some(refused), gone: true }
+    Kept { document, seals, pending, refused: Some(refused), gone: true, behind: true }
 }
 
 fn visit() -> VisitId {

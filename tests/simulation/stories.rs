@@ -4,11 +4,13 @@ use sync_core::client::Replica;
 use sync_core::command::Command;
 use sync_core::id::{ChangeHash, Gtin, VisitId};
 use sync_core::model::capture::ClaimBasis;
-use sync_core::model::catalogue::{Product, Record};
+use sync_core::model::catalogue::{Device, Product, Record};
+use sync_core::model::people::Scope;
 use sync_core::model::visit::{Observation, Place, Subject, Value};
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
 use tests::brand::{self, ORG, checks};
+use tests::chance::Chance;
 use tests::device::Crash;
 use tests::world::World;
 
@@ -163,16 +165,16 @@ fn a_revoked_phone_is_told_so_and_keeps_its_work() {
     story.records(RITA, SHARED, met(false));
 }
 
+fn product(n: u64) -> Record {
+    let gtin = (10 * n..10 * n + 10).find_map(|n| Gtin::from_u64(n).ok()).expect("a digit fits");
+    let (name, brand, category) = (format!("Oats {n}"), String::new(), String::new());
+    let (own, width_mm, height_mm, colour) = (true, 90, 200, 0);
+    Record::Product(Product { gtin, name, brand, category, own, width_mm, height_mm, colour })
+}
+
 #[test]
 fn a_first_sync_in_many_pages_may_break_off_at_any_of_them() {
     let mut story = Story::new();
-    let product = |n: u64| {
-        let gtin =
-            (10 * n..10 * n + 10).find_map(|n| Gtin::from_u64(n).ok()).expect("a digit fits");
-        let (name, brand, category) = (format!("Oats {n}"), String::new(), String::new());
-        let (own, width_mm, height_mm, colour) = (true, 90, 200, 0);
-        Record::Product(Product { gtin, name, brand, category, own, width_mm, height_mm, colour })
-    };
     // Commits of 700: pages aim at 4,000 rows and end where a commit ended.
     for commit in 0..13 {
         let (products, now_ms) =
@@ -373,7 +375,15 @@ fn discarded_work_stays_with_its_author_who_may_give_it_up() {
     assert_eq!(refusal(&story).as_deref(), Some("discarded"));
     assert_eq!(story.view(RITA, 1).values.len(), 1, "she still sees it");
     assert!(story.server.documents().is_empty());
-    assert!(story.act(RITA, Crash::Never, Command::GiveUp(visit_of(1).into())).is_none());
+    assert!(
+        story
+            .act(
+                RITA,
+                Crash::Never,
+                Command::GiveUp { document: visit_of(1).into(), instance: [7; 8] }
+            )
+            .is_none()
+    );
     assert!(story.devices[RITA].document(visit_of(1).into()).is_none());
 }
 
@@ -420,4 +430,110 @@ fn what_is_approved_and_proposed_again_counts_once() {
     assert_eq!((kept.pending.len(), kept.refused), (0, None));
     assert_eq!(story.server.held(document).document.changes().len(), 3);
     assert_eq!(kept.document.heads(), story.server.held(document).document.heads());
+}
+
+#[test]
+fn a_page_brings_the_keys_of_its_authors_though_they_are_revoked_later() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.records(RITA, SHARED, met(true));
+    story.syncs(RITA);
+    let backup = story.server.backup();
+    for server in [None, Some(backup)] {
+        if let Some(server) = server {
+            story.server = server;
+            story.oracle.lost_log = true;
+        }
+        // More than one page later Rita's phone is lost.
+        for commit in 0..8 {
+            let (products, now_ms) =
+                ((0..700).map(|n| product(1_000 + 700 * commit + n)), story.now_ms);
+            story.server.write(products.collect(), now_ms);
+        }
+        let (id, user, now_ms) = (story.devices[RITA].id, story.devices[RITA].user, story.now_ms);
+        let key = story.devices[RITA].keypair.public();
+        let revoked = Device { id, user, key, revoked: true };
+        story.server.write(vec![Record::Device(revoked)], now_ms);
+        // Sam's phone goes on, or begins anew; a new one of his begins.
+        let mut fresh =
+            tests::device::Device::new(brand::SAM, now_ms, &mut Chance::new(now_ms as u64));
+        std::mem::swap(&mut fresh, &mut story.devices[SVEN]);
+        let (id, key) = (story.devices[SVEN].id, story.devices[SVEN].keypair.public());
+        story.server.enrol(id, brand::SAM, key, now_ms);
+        for device in [SAM, SVEN] {
+            story.syncs(device);
+            assert_eq!(story.view(device, SHARED).values.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_discard_and_others_work_come_in_one_page() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.come_to_rest();
+    story.records(RITA, SHARED, met(true));
+    let now_ms = story.now_ms;
+    let elsewhere = Scope::Territory(brand::territory(2));
+    story.server.write(vec![brand::person_record(brand::RITA, elsewhere, true)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.late.insert(visit_of(SHARED));
+    let (number, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    story.answer_to(RITA, number, &question);
+    story.devices[RITA].give_up();
+    // She is back, Sam goes on, and a supervisor discards what she held back.
+    let back = Scope::Territory(brand::territory(1));
+    story.server.write(vec![brand::person_record(brand::RITA, back, true)], now_ms);
+    story.records(SAM, SHARED, vec![facings(2, 2)]);
+    story.syncs(SAM);
+    story.server.decide(false, now_ms).expect("it can be discarded");
+    story.syncs(RITA);
+    let document = visit_of(SHARED).into();
+    let kept = story.devices[RITA].document(document).expect("it is here");
+    assert_eq!(kept.refused.map(|r| r.code).as_deref(), Some("discarded"));
+    story.act(RITA, Crash::Never, Command::GiveUp { document, instance: [8; 8] });
+    story.records(RITA, SHARED, vec![facings(3, 1)]);
+    story.records(SAM, SHARED, vec![facings(4, 1)]);
+    for device in [RITA, SAM, RITA] {
+        story.syncs(device);
+    }
+    assert_eq!(story.view(RITA, SHARED), story.view(SAM, SHARED));
+    assert_eq!(story.view(RITA, SHARED).values.len(), 3);
+}
+
+#[test]
+fn a_forked_phone_that_gives_up_goes_on_with_the_record() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.syncs(RITA);
+    let copy = story.devices[RITA].copy();
+    story.devices.push(copy);
+    let copy = story.devices.len() - 1;
+    story.records(RITA, SHARED, met(true));
+    story.records(copy, SHARED, met(false));
+    story.syncs(RITA);
+    story.oracle.copied = true;
+    story.sync_now(copy);
+    let document = visit_of(SHARED).into();
+    for again in [false, true] {
+        story.records(RITA, SHARED, vec![facings(1, u32::from(again))]);
+        story.syncs(RITA);
+        story.sync_now(copy);
+        let instance = [9 + u8::from(again); 8];
+        let command = match again {
+            false => Command::ProposeAgain { document, instance },
+            true => Command::GiveUp { document, instance },
+        };
+        let refused = story.devices[copy].document(document).expect("it is here").refused;
+        if refused.is_some() {
+            story.act(copy, Crash::Never, command);
+        }
+        story.syncs(copy);
+        story.records(RITA, SHARED, vec![facings(2, u32::from(again))]);
+        story.syncs(RITA);
+        story.syncs(copy);
+        let kept = story.devices[copy].document(document).expect("it is here");
+        assert_eq!(kept.document.heads(), story.server.held(document).document.heads());
+        assert!(kept.pending.is_empty() && kept.refused.is_none());
+    }
 }

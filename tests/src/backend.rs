@@ -217,7 +217,7 @@ impl Server {
         let push: PushRequest = read(bytes)?;
         let name = LogHash::of(bytes);
         let tx = self.db.transaction()?;
-        let verified = verify(ORG, &self.world.keys_of(&push), &push);
+        let verified = verify(ORG, &self.world.keys_of(&push.groups), &push);
         if !accounts::pushed(&tx, self.org, from, push.previous, name, now_ms)? {
             return Err(Refused::Revoked);
         }

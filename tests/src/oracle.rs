@@ -288,7 +288,8 @@ fn endcap_check_agrees(server: &Server) {
     let album = Album::at(file.with_extension("blobs"));
     let report = check(&archive, &album, &mut |_, _, _| {}).expect("it can be read");
     std::fs::remove_file(&file).expect("the copy goes");
-    assert_eq!(report.damage, []);
+    // The copy is of the database alone.
+    assert!(!report.torn(), "{:?}", report.damage);
 }
 
 fn everyone_holds_the_same(

@@ -341,8 +341,10 @@ pub fn enrol(
         return Ok(Enrolled::CodeGone);
     }
     let made = tx.execute(
-        "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (org, fingerprint) DO NOTHING",
+        // It can have written nothing before now, whatever it will say.
+        "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms, acked)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, coalesce(max(sequence) + 1, 0) FROM log WHERE org = ?1
+         ON CONFLICT (org, fingerprint) DO NOTHING",
         params![
             org,
             row.device.as_bytes(),

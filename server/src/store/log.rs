@@ -1,6 +1,6 @@
 //! The organisation's log: appending to it, reading documents from it, paging through it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
@@ -11,7 +11,7 @@ use sync_core::id::{
     ChangeHash, DeviceId, DistributorId, DocId, LogHash, LogOrigin, OrgId, TerritoryId,
 };
 use sync_core::model::capture::{CaptureTime, Moment};
-use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::wire::{Discarded, Group, RecordBytes};
@@ -598,9 +598,9 @@ pub struct Range<'a> {
     pub own: Option<(DeviceId, u64)>,
 }
 
-/// Documents that went from one audience to another within a range.
-const CAME: &str =
-    "SELECT item FROM moved WHERE org = ?1 AND sequence >= ?2 AND sequence < ?3 AND document = 1";
+/// Documents that have gone from one audience to another since: where a line of one has come, those before it must
+/// too, also if the move itself lies beyond the page.
+const CAME: &str = "SELECT item FROM moved WHERE org = ?1 AND sequence >= ?2 AND document = 1";
 
 /// The first sequence that does not fit the page that begins at `since`; `None` if all fits.
 fn full_at(
@@ -656,13 +656,15 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
     let mut draft = Draft::new(connection, org);
     let mut gone = Vec::new();
     if since > 0 {
-        draft.documents_that_came(since, upto.sequence, &wanted)?;
+        draft.documents_that_came(since, &wanted)?;
+    }
+    if since > 0 && until.is_none() {
         gone = records_that_went(connection, org, since, upto.sequence, &wanted)?;
     }
     let own_since = own.map_or(0, |(_, since)| since);
     let own = own.map_or(Value::Null, |(device, _)| Value::Blob(device.as_bytes().to_vec()));
     let mut query = connection.prepare(&format!(
-        "SELECT sequence, document, hash, seal, body FROM log
+        "SELECT sequence, document, hash, seal, body, device FROM log
          WHERE org = ?1 AND sequence IN (
             SELECT sequence FROM log INDEXED BY log_audience
             WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3)
@@ -670,6 +672,7 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
          ORDER BY sequence"
     ))?;
     draft.rows(query.query(params![org, since, upto.sequence, own, own_since])?)?;
+    draft.authors(upto.sequence)?;
     let Draft { records, groups, .. } = draft;
     let notes = notes_of(connection, org, &groups)?;
     Ok(Page { cursor: upto, more, records, groups, notes, gone })
@@ -682,27 +685,37 @@ struct Draft<'a> {
     records: Vec<RecordBytes>,
     groups: Vec<Group>,
     places: HashMap<DocId, usize>,
+    devices: BTreeSet<[u8; 16]>,
 }
 
 impl<'a> Draft<'a> {
     fn new(connection: &'a Connection, org: Org) -> Self {
         let (records, groups, places) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { connection, org, records, groups, places }
+        Self { connection, org, records, groups, places, devices: BTreeSet::new() }
+    }
+
+    /// The keys of the page's authors whose newest record, such as the one that revokes them, lies beyond the page.
+    fn authors(&mut self, upto: u64) -> Result<(), StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT body FROM record WHERE org = ?1 AND key = ?2 AND sequence = (
+                SELECT max(sequence) FROM record WHERE org = ?1 AND key = ?2) AND sequence >= ?3",
+        )?;
+        for device in &self.devices {
+            let key = RecordKey { kind: RecordKind::Device as u8, id: *device }.to_bytes();
+            let body = query.query_row(params![self.org, key, upto], |row| row.get(0));
+            self.records.extend(body.optional()?.map(RecordBytes));
+        }
+        Ok(())
     }
 
     /// Documents of outlets that came to these audiences from others: all of them from before the page.
-    fn documents_that_came(
-        &mut self,
-        since: u64,
-        upto: u64,
-        wanted: &str,
-    ) -> Result<(), StoreError> {
+    fn documents_that_came(&mut self, since: u64, wanted: &str) -> Result<(), StoreError> {
         let mut query = self.connection.prepare_cached(&format!(
-            "SELECT sequence, document, hash, seal, body FROM log INDEXED BY log_document
+            "SELECT sequence, document, hash, seal, body, device FROM log INDEXED BY log_document
              WHERE org = ?1 AND sequence < ?2 AND audience IN ({wanted}) AND document IN ({CAME})
              ORDER BY sequence"
         ))?;
-        self.rows(query.query(params![self.org, since, upto])?)
+        self.rows(query.query(params![self.org, since])?)
     }
 
     fn rows(&mut self, mut rows: rusqlite::Rows<'_>) -> Result<(), StoreError> {
@@ -726,6 +739,7 @@ impl<'a> Draft<'a> {
                 groups.len() - 1
             });
             let head = ChangeHash(row.get(2)?);
+            self.devices.insert(row.get(5)?);
             let group = &mut groups[place];
             group.changes.push(Change::kept(head, from_cbor(&stored)?));
             if let Some(signature) = row.get(3)? {

@@ -64,17 +64,15 @@ impl Ledger<'_> {
         Ok(found.optional()?)
     }
 
-    /// The sequence at which work of this device on a document was last accepted out of the quarantine.
-    pub fn approved_at(&self, device: DeviceId, document: DocId) -> Result<u64, StoreError> {
+    /// Whether work of this device on a document was accepted out of the quarantine.
+    pub fn was_approved(&self, device: DeviceId, document: DocId) -> Result<bool, StoreError> {
         Ok(self
             .tx
             .prepare_cached(
-                "SELECT coalesce(max(decided), 0) FROM quarantine
+                "SELECT 1 FROM quarantine
                  WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'accepted'",
             )?
-            .query_row(params![self.org, device.as_bytes(), document.to_bytes()], |row| {
-                row.get(0)
-            })?)
+            .exists(params![self.org, device.as_bytes(), document.to_bytes()])?)
     }
 
     /// Work on a document was accepted from this device: what waits of it was either part of that, or is
@@ -123,7 +121,8 @@ impl Ledger<'_> {
                  SET code = excluded.code, detail = excluded.detail,
                      received_ms = excluded.received_ms, body = excluded.body,
                      audience = excluded.audience
-                 WHERE code <> excluded.code AND state = 'waiting'",
+                 WHERE state = 'waiting' AND code <> excluded.code
+                   AND code IN ('bad_seal', 'missing_parent', 'missing_note')",
             )?
             .execute(params![
                 self.org,
