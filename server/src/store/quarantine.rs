@@ -46,7 +46,7 @@ pub struct Reason<'a> {
 
 impl Ledger<'_> {
     /// What this group was refused for when it came before: it stays so until someone decides otherwise. What
-    /// came too early, without its notes or badly sealed may be tried again.
+    /// came too early, without its notes, badly sealed or from an unknown device may be tried again.
     pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
         let Some(head) = group.changes.last() else { return Ok(None) };
         let found = self
@@ -55,7 +55,7 @@ impl Ledger<'_> {
                 "SELECT code, detail FROM quarantine
                  WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4
                    AND state <> 'accepted'
-                   AND code NOT IN ('bad_seal', 'missing_parent', 'missing_note')",
+                   AND code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')",
             )?
             .query_row(
                 params![self.org, device.as_bytes(), group.document.to_bytes(), head.hash().0],
@@ -122,7 +122,7 @@ impl Ledger<'_> {
                      received_ms = excluded.received_ms, body = excluded.body,
                      audience = excluded.audience
                  WHERE state = 'waiting' AND code <> excluded.code
-                   AND code IN ('bad_seal', 'missing_parent', 'missing_note')",
+                   AND code IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')",
             )?
             .execute(params![
                 self.org,
