@@ -537,3 +537,49 @@ fn a_forked_phone_that_gives_up_goes_on_with_the_record() {
         assert!(kept.pending.is_empty() && kept.refused.is_none());
     }
 }
+
+#[test]
+fn who_has_dropped_a_visit_and_begins_it_again_is_not_forked() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.syncs(RITA);
+    // The outlet moves, and she follows it: the visit that she began stays with those whom she leaves.
+    let now_ms = story.now_ms;
+    let south = Scope::Territory(brand::territory(2));
+    let moves = vec![brand::outlet_record(1, 2, 1), brand::person_record(brand::RITA, south, true)];
+    story.server.write(moves, now_ms);
+    story.syncs(RITA);
+    let document = visit_of(SHARED).into();
+    assert!(story.devices[RITA].document(document).is_none(), "it is out of her sight");
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.records(RITA, SHARED, met(true));
+    story.syncs(RITA);
+    let kept = story.devices[RITA].document(document).expect("she sees what she began");
+    assert_eq!((kept.pending.len(), kept.refused), (0, None));
+    assert_eq!(story.server.held(document).document.changes().len(), 3);
+}
+
+#[test]
+fn what_others_bring_back_reaches_its_author_too() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.come_to_rest();
+    let (backup, old) = (story.server.backup(), story.devices[RITA].copy());
+    story.records(RITA, SHARED, met(true));
+    story.syncs(RITA);
+    story.syncs(SAM);
+    // Server and phone come back from backups; only Sam's phone has what she wrote since.
+    story.server = backup;
+    story.oracle.lost_log = true;
+    story.devices[RITA] = old;
+    for device in [RITA, SAM, RITA] {
+        story.syncs(device);
+    }
+    assert_eq!(story.view(RITA, SHARED).values.len(), 1);
+    assert_eq!(story.view(RITA, SHARED), story.view(SAM, SHARED));
+    // And she goes on where she was.
+    story.records(RITA, SHARED, met(false));
+    story.syncs(RITA);
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is here");
+    assert_eq!((kept.pending.len(), kept.refused), (0, None));
+}
