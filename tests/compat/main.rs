@@ -14,9 +14,8 @@ mod next;
 mod office;
 mod visits;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Once;
 
 use automerge::{Automerge, ReadDoc};
@@ -465,28 +464,11 @@ fn shipped_parts_give_shipped_hashes() {
     }
 }
 
-/// Python, unless it is absent: then a test is skipped, loudly, or fails where nothing may be skipped.
-fn python() -> Option<&'static str> {
-    let wanted = "import sys; sys.exit(sys.version_info < (3, 9))";
-    let found = ["python3", "python"].into_iter().find(|name| {
-        let run = Command::new(name).args(["-c", wanted]).stderr(Stdio::null()).status();
-        run.is_ok_and(|status| status.success())
-    });
-    if found.is_none() {
-        let required = std::env::var_os("ENDCAP_REQUIRE_SERVICES").is_some_and(|v| v == "1");
-        assert!(!required, "there is no Python 3.9 or newer, and ENDCAP_REQUIRE_SERVICES is set");
-        // Not `eprintln!`: what that prints is kept back in a test that passes.
-        let skipped = b"\n==== SKIPPED: there is no Python 3.9 or newer on this machine ====\n\n";
-        std::io::stderr().write_all(skipped).unwrap();
-    }
-    found
-}
-
 /// docs/protocol.md is enough to compute all of this: `check.py` was written from it and knows no Rust.
 #[test]
 fn the_document_is_enough() {
     bless();
-    let Some(python) = python() else { return };
+    let Some(python) = tests::python::found() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/check.py");
     let run = Command::new(python).arg("-B").arg(script).arg(fixtures()).output();
     let output = run.unwrap();

@@ -14,8 +14,8 @@ use sync_core::id::{Gtin, VisitId};
 use sync_core::model::catalogue::{Product, Record};
 use tests::brand::{self, ORG, RITA, SAM, checks};
 
+use crate::hex;
 use crate::office::{self, Folder, Office, RUNTIME};
-use crate::{hex, python};
 
 /// Enough that nobody can be told all of it in one page.
 const MORE_PRODUCTS: u64 = 9_000;
@@ -163,7 +163,7 @@ fn same_document(server: &Document, client: &Json) {
 
 #[test]
 fn a_client_that_shares_no_code_syncs_visits() {
-    let Some(python) = python() else { return };
+    let Some(python) = tests::python::found() else { return };
     let folder = Folder::new("visits");
     let office = Office::found(&folder.0.join("server"), &[]);
     let numbers = (0..MORE_PRODUCTS).collect::<Vec<_>>();

@@ -197,14 +197,20 @@ fn a_first_sync_in_many_pages_may_break_off_at_any_of_them() {
     assert_eq!(records.len(), 9_100 + brand::PRODUCTS.len());
 }
 
-#[test]
-fn a_copied_phone_is_noticed_and_stops_nobody() {
+/// Rita has begun a visit, and there are two phones with her store; the second one's number.
+fn with_copied_phone() -> (Story, usize) {
     let mut story = Story::new();
     story.does(RITA, Command::StartCall(brand::call(SHARED)));
     story.syncs(RITA);
     let copy = story.devices[RITA].copy();
     story.devices.push(copy);
     let copy = story.devices.len() - 1;
+    (story, copy)
+}
+
+#[test]
+fn a_copied_phone_is_noticed_and_stops_nobody() {
+    let (mut story, copy) = with_copied_phone();
     // Both write as one actor: into one document, and into one each.
     story.records(RITA, SHARED, met(true));
     let lost = story.records(copy, SHARED, met(false));
@@ -503,12 +509,7 @@ fn a_discard_and_others_work_come_in_one_page() {
 
 #[test]
 fn a_forked_phone_that_gives_up_goes_on_with_the_record() {
-    let mut story = Story::new();
-    story.does(RITA, Command::StartCall(brand::call(SHARED)));
-    story.syncs(RITA);
-    let copy = story.devices[RITA].copy();
-    story.devices.push(copy);
-    let copy = story.devices.len() - 1;
+    let (mut story, copy) = with_copied_phone();
     story.records(RITA, SHARED, met(true));
     story.records(copy, SHARED, met(false));
     story.syncs(RITA);

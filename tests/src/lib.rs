@@ -13,4 +13,5 @@ pub mod fuzz;
 pub mod live;
 pub mod network;
 pub mod oracle;
+pub mod python;
 pub mod world;
