@@ -71,6 +71,9 @@ pub enum StoreError {
     /// So much of one organisation waits to be written that no more is taken.
     #[error("too much waits to be written")]
     Busy,
+    /// So much refused work of one device waits for a decision that no more is taken.
+    #[error("too much refused work of this device waits")]
+    QuarantineFull,
 }
 
 impl From<rusqlite::Error> for StoreError {

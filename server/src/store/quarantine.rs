@@ -12,6 +12,10 @@ use super::StoreError;
 use super::log::{Ledger, Org};
 use super::pages::Sight;
 
+/// Most refused groups of one device that wait, and their bytes: weeks of honest work, and no way to fill the disk.
+const WAITING_MAX: u64 = 2_000;
+const WAITING_BYTES_MAX: u64 = 64 << 20;
+
 /// A group that was refused.
 #[derive(Debug, Clone)]
 pub struct Item {
@@ -100,7 +104,7 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Keeps a refused group apart, once.
+    /// Keeps a refused group apart, once. [`StoreError::QuarantineFull`] if too much of its device waits already.
     pub fn quarantine(
         &mut self,
         id: OrgId,
@@ -111,7 +115,8 @@ impl Ledger<'_> {
     ) -> Result<(), StoreError> {
         let Some(head) = group.changes.last() else { return Ok(()) };
         let audience = self.audience(&reason.audience)?;
-        self.tx
+        let written = self
+            .tx
             .prepare_cached(
                 "INSERT INTO quarantine
                      (org, item, device, document, head, code, detail, received_ms, body, audience)
@@ -135,7 +140,17 @@ impl Ledger<'_> {
                 to_wire(id, group),
                 audience,
             ])?;
+        if written > 0 && self.is_full(device)? {
+            return Err(StoreError::QuarantineFull);
+        }
         Ok(())
+    }
+
+    fn is_full(&self, device: DeviceId) -> Result<bool, StoreError> {
+        let waiting = "SELECT count(*) > ?3 OR coalesce(sum(length(body)), 0) > ?4 FROM quarantine
+                       WHERE org = ?1 AND device = ?2 AND state IN ('waiting', 'discarded')";
+        let limits = params![self.org, device.as_bytes(), WAITING_MAX, WAITING_BYTES_MAX];
+        Ok(self.tx.prepare_cached(waiting)?.query_row(limits, |row| row.get(0))?)
     }
 
     /// Writes down what became of a group that waited.

@@ -10,7 +10,7 @@ use server::config::ServeConfig;
 use server::serve::serve;
 use sync_core::client::Replica;
 use sync_core::command::Command;
-use sync_core::document::{Change, Parts, VALUE_BYTES_MAX};
+use sync_core::document::{Change, Document, Parts, VALUE_BYTES_MAX};
 use sync_core::evidence::Cursor;
 use sync_core::id::{DocId, LogHash, LogOrigin, VisitId};
 use sync_core::model::visit::Note;
@@ -319,5 +319,30 @@ async fn a_refused_change_is_an_outcome_and_kept_apart() {
     assert_eq!(reply.status, 200);
     assert_eq!(outcome(&reply), vec![code(&Outcome::Accepted {}).to_owned()]);
     world.sync().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_work_does_not_fill_the_disk() {
+    let world = World::new().await;
+    let push = world.push();
+    // One unsigned change each, of documents that nobody knows.
+    let flood = |from: u32| {
+        let group = |n: u32| {
+            let id = DocId::from(VisitId::from_bytes((u128::from(n) << 64).to_be_bytes()));
+            let mut parts = Parts::clone(&push.groups[0].changes[0]);
+            parts.deps = vec![Document::new(ORG, id).genesis()];
+            let change = Change::new(id.kind, parts).expect("a change");
+            Group { document: id, changes: vec![change], seals: Vec::new() }
+        };
+        let groups = (from..from + 1_500).map(group).collect();
+        PushRequest { groups, notes: Vec::new(), ..push.clone() }
+    };
+    let reply = world.send("push", &[], encode(&flood(1))).await;
+    assert_eq!(reply.status, 200);
+    world.expect_push(429, "quarantine_full", &flood(2_000)).await;
+    // What waits already may come again, and good work is taken as ever.
+    assert_eq!(world.send("push", &[], encode(&flood(1))).await.status, 200);
+    assert_eq!(world.send("push", &[], encode(&push)).await.status, 200);
     world.close().await;
 }
