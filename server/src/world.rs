@@ -48,6 +48,8 @@ struct Before {
     rights: Versions<UserId, Option<Rights>>,
     outlets: Versions<OutletId, Option<Audience>>,
     calls: Versions<CallId, Option<OutletId>>,
+    /// The sequences of the records that withdrew devices' access.
+    withdrawn: HashMap<DeviceId, u64>,
     /// The sequences of the records that ended anything.
     ended: Vec<u64>,
 }
@@ -106,6 +108,9 @@ impl World {
             }
             Record::Device(r) => {
                 self.fingerprints.insert(Actor::fingerprint(&r.key), r.id);
+                if r.revoked {
+                    before.withdrawn.entry(r.id).or_insert(sequence);
+                }
                 self.devices.insert(r.id, r);
                 false
             }
@@ -157,6 +162,11 @@ impl World {
     /// The device whose actor this is.
     pub fn device_of(&self, actor: Actor) -> Option<&Device> {
         self.devices.get(self.fingerprints.get(&actor.as_bytes()[..8])?)
+    }
+
+    /// The sequence of the record that withdrew a device's access, if one did.
+    pub fn withdrawn(&self, device: DeviceId) -> Option<u64> {
+        self.before.withdrawn.get(&device).copied()
     }
 
     /// The keys of the devices that wrote these, those of revoked ones too.

@@ -339,7 +339,7 @@ impl Bench {
         insert.await.unwrap();
         let record = Record::Device(Device { id: device, user, key, revoked: false });
         self.app.write_records(&self.tenant, vec![record]).await.unwrap();
-        Phone { sender: Sender { device, key, user }, keypair, minutes: 0 }
+        Phone { sender: Sender { device, key, user }, keypair, minutes: 0, anchor: 1 }
     }
 
     /// A copy of a visit as the server has it.
@@ -357,6 +357,7 @@ struct Phone {
     sender: Sender,
     keypair: Keypair,
     minutes: u64,
+    anchor: u64,
 }
 
 impl Phone {
@@ -366,7 +367,7 @@ impl Phone {
             wall_ms,
             boot: 1,
             boot_ms: self.minutes * 60_000,
-            anchor: 1,
+            anchor: self.anchor,
             skew_ms: None,
             life: None,
         }
@@ -429,11 +430,19 @@ impl Phone {
     }
 
     async fn outcome(&self, bench: &Bench, document: &Document, notes: Vec<Note>) -> Outcome {
+        self.bring(bench, self.group(document), notes).await
+    }
+
+    fn group(&self, document: &Document) -> Group {
         let own = document.changes().iter().filter(|c| c.actor.belongs_to(&self.sender.key));
         let changes: Vec<Change> = own.cloned().collect();
         let head = changes.last().unwrap().hash();
         let seals = vec![self.keypair.seal(document.org(), document.id(), head)];
-        let group = Group { document: document.id(), changes, seals };
+        Group { document: document.id(), changes, seals }
+    }
+
+    /// Pushes a group, whosever it is.
+    async fn bring(&self, bench: &Bench, group: Group, notes: Vec<Note>) -> Outcome {
         let now = Moment { boot_ms: 3_600_000, ..self.moment() };
         let push =
             PushRequest { protocol: PROTOCOL, now, previous: None, groups: vec![group], notes };
@@ -618,6 +627,38 @@ async fn refused_work_is_decided_on_once_by_who_may() {
     assert!(bench.document(items[1].0).await.changes().is_empty());
     let page = bench.get(MARIA, "/refused").await;
     page.shows(&["Nothing waits", "Approved", "Discarded", "by Maria Ståhl"]).hides(&["to decide"]);
+}
+
+#[tokio::test]
+async fn work_of_a_withdrawn_phone_says_how_sure_its_time_is() {
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's lost phone").await;
+    let johan = bench.phone(JOHAN, "Johan's phone").await;
+    let path = format!("/devices/{}/revoke", anna.sender.device);
+    assert_eq!(bench.post(MARIA, &path, &[]).await.status, StatusCode::SEE_OTHER);
+    // An hour before, two hours after, and after by what the phone had heard, whatever its clock says.
+    for (n, minutes, anchor) in [(1, 0, 1), (2, 180, 1), (3, 0, u64::MAX)] {
+        (anna.minutes, anna.anchor) = (minutes, anchor);
+        let visit = VisitId::fresh(1, [n; 10]);
+        let mut document = Document::new(bench.tenant.id, visit.into());
+        let (call, template) = (None, Versioned { number: 1, version: 1 });
+        let (territory, distributor) = (NORTH, GROSSIST);
+        let start = Act::Start { outlet: OUTLET, call, territory, distributor, template };
+        anna.record(&mut document, start);
+        let outcome = johan.bring(&bench, anna.group(&document), Vec::new()).await;
+        assert!(matches!(outcome, Outcome::Quarantined { code, .. } if code == "revoked_device"));
+    }
+    let page = bench.get(MARIA, "/refused").await;
+    page.shows(&[
+        "3 to decide",
+        "brought by Johan",
+        "before its access was withdrawn",
+        "Nothing proves that: it can be from any time since",
+        "the phone had heard of it",
+    ]);
+    // A claim beyond the receipt is moved to it, and so lies after the withdrawal.
+    page.shows(&[", after its access was withdrawn on"]);
+    bench.close().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sync_core::admit::about_rights;
 use sync_core::document::Entry;
 use sync_core::id::{DocKind, OutletId};
+use sync_core::model::capture::CaptureTime;
 use sync_core::model::people::Role;
 use sync_core::model::visit::Act;
 
@@ -17,6 +18,8 @@ use super::view::{self, Markup};
 use crate::app::App;
 use crate::auth::{Posted, Viewer};
 use crate::error::Problem;
+use crate::store::StoreError;
+use crate::store::log::Reader;
 use crate::store::quarantine::{self, Item};
 use crate::world::World;
 
@@ -32,6 +35,7 @@ struct Refused {
     at: Markup,
     why: String,
     says: String,
+    doubt: Option<Markup>,
     /// Somebody may still decide.
     open: bool,
     /// It may be approved.
@@ -54,12 +58,23 @@ pub(super) async fn refused(
     viewer: Viewer,
 ) -> Result<Response, Problem> {
     viewer.require(Role::reviews, "decide on refused work")?;
-    let (see, org) = (sight(&viewer), viewer.tenant.id);
-    let items = app.store.read(move |c| quarantine::items(c, &see, org, ITEMS_MAX)).await?;
+    let (see, tenant) = (sight(&viewer), Arc::clone(&viewer.tenant));
+    let found = app.store.read(move |c| {
+        let (log, world) = (Reader::open(c, tenant.org)?, tenant.world());
+        let items = quarantine::items(c, &see, tenant.id, ITEMS_MAX)?;
+        let told = items.iter().map(|item| Withdrawal::of(&log, &world, item));
+        let told = told.collect::<Result<Vec<_>, _>>()?;
+        Ok(items.into_iter().zip(told).collect::<Vec<_>>())
+    });
+    let found = found.await?;
     let page = Page::new(&app, &viewer, Section::Refused, "Refused work").await?;
     let world = viewer.tenant.world();
     let zone = view::zone_of(&world, &viewer.rights);
-    let items: Vec<Refused> = items.iter().map(|item| shown(&world, item, &zone)).collect();
+    let mut items = Vec::new();
+    for (item, withdrawal) in &found {
+        let doubt = withdrawal.as_ref().map(|withdrawal| withdrawal.told(&zone));
+        items.push(Refused { doubt, ..shown(&world, item, &zone) });
+    }
     let waiting = items.iter().filter(|item| item.open).count();
     drop(world);
     html(&RefusedPage { page, items, waiting })
@@ -129,10 +144,67 @@ fn shown(world: &World, item: &Item, zone: &str) -> Refused {
             None => item.detail.clone(),
         },
         says: says(&entries),
+        doubt: None,
         open,
         approvable: open && about_rights(&item.code),
         badge,
         decided,
+    }
+}
+
+/// What is known of when work of a phone was made whose access was withdrawn.
+struct Withdrawal {
+    withdrawn_ms: i64,
+    /// Its author's phone already knew of the withdrawal.
+    knew: bool,
+    /// When the newest of it was made, as well as that is known.
+    made: CaptureTime,
+    /// The bound below rests on something.
+    bounded: bool,
+}
+
+impl Withdrawal {
+    fn of(log: &Reader<'_>, world: &World, item: &Item) -> Result<Option<Self>, StoreError> {
+        let mut newest: Option<Self> = None;
+        for change in &item.group.changes {
+            let withdrawn = world.device_of(change.actor).and_then(|d| world.withdrawn(d.id));
+            let (Some(withdrawn), Ok(entry)) = (withdrawn, change.entry()) else { continue };
+            let Some(withdrawn_ms) = log.time_of(withdrawn)? else { continue };
+            let known = log.known_at(entry.when())?;
+            let anchor_ms = known.checked_sub(1).map(|at| log.time_of(at)).transpose()?.flatten();
+            let made = CaptureTime::estimate(entry.when(), None, anchor_ms, item.received_ms);
+            let knew = known > withdrawn || newest.as_ref().is_some_and(|newest| newest.knew);
+            if newest.as_ref().is_none_or(|newest| newest.made.claimed_ms <= made.claimed_ms) {
+                newest = Some(Self { withdrawn_ms, knew, made, bounded: anchor_ms.is_some() });
+            } else if let Some(newest) = &mut newest {
+                newest.knew = knew;
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Before or after, as well as it can be known.
+    fn told(&self, zone: &str) -> Markup {
+        let at = |ms| view::when(ms, zone);
+        let Self { withdrawn_ms, made, .. } = self;
+        let withdrawn = at(*withdrawn_ms);
+        if self.knew {
+            let after = "Made after the phone’s access was withdrawn on";
+            return Markup(format!("{after} {withdrawn}: the phone had heard of it."));
+        }
+        let claimed = at(made.claimed_ms);
+        if made.claimed_ms >= *withdrawn_ms {
+            let says = "By the phone’s own clock made on";
+            return Markup(format!("{says} {claimed}, after its access was withdrawn on {withdrawn}."));
+        }
+        let doubt = match self.bounded {
+            true => format!("it can be from any time since {}", at(made.earliest_ms)),
+            false => "it can be from any time".to_owned(),
+        };
+        Markup(format!(
+            "By the phone’s own clock made on {claimed}, before its access was withdrawn on {withdrawn}. \
+             Nothing proves that: {doubt}."
+        ))
     }
 }
 

@@ -232,22 +232,14 @@ impl<'a> Ledger<'a> {
         let frontier: Vec<u8> = tx
             .prepare_cached("SELECT frontier FROM organisation WHERE org = ?1")?
             .query_row([org], |row| row.get(0))?;
-        let mut lives = tx.prepare_cached(
-            "SELECT origin, sequence FROM origin WHERE org = ?1 ORDER BY sequence",
-        )?;
-        let lives = lives
-            .query_map([org], |row| Ok((LogOrigin::from_bytes(row.get(0)?).life(), row.get(1)?)))?;
-        let lives = lives.collect::<Result<_, _>>()?;
+        let lives = lives(tx, org)?;
         Ok(Self { tx, org, frontier: from_cbor(&frontier)?, audiences: HashMap::new(), lives })
     }
 
     /// How many of the lines that are here now the device knew at a moment. Lines that were lost in a restore
     /// count as far as the log is still the same.
     pub fn known_at(&self, when: &Moment) -> u64 {
-        let Some(life) = when.life else { return when.anchor.min(self.size()) };
-        let Some(place) = self.lives.iter().rposition(|(name, _)| *name == life) else { return 0 };
-        let end = self.lives.get(place + 1).map_or(self.size(), |(_, begins)| *begins);
-        when.anchor.min(end)
+        known_at(&self.lives, self.size(), when)
     }
 
     /// How many lines a device is known to have known.
@@ -436,12 +428,7 @@ impl<'a> Ledger<'a> {
 
     /// When a sequence was written.
     pub fn time_of(&self, sequence: u64) -> Result<Option<i64>, StoreError> {
-        let Ok(sequence) = i64::try_from(sequence) else { return Ok(None) };
-        let time = self
-            .tx
-            .prepare_cached("SELECT at_ms FROM log WHERE org = ?1 AND sequence = ?2")?
-            .query_row(params![self.org, sequence], |row| row.get(0));
-        Ok(time.optional()?)
+        time_of(self.tx, self.org, sequence)
     }
 
     /// Keeps notes. One that is here already stays.
@@ -467,6 +454,30 @@ impl<'a> Ledger<'a> {
             .execute(params![self.org, to_cbor(&self.frontier)])?;
         Ok(())
     }
+}
+
+/// The lives of a log and where each begins.
+fn lives(connection: &Connection, org: Org) -> Result<Vec<(u32, u64)>, StoreError> {
+    let mut query = connection
+        .prepare_cached("SELECT origin, sequence FROM origin WHERE org = ?1 ORDER BY sequence")?;
+    let lives = query
+        .query_map([org], |row| Ok((LogOrigin::from_bytes(row.get(0)?).life(), row.get(1)?)))?;
+    Ok(lives.collect::<Result<_, _>>()?)
+}
+
+fn known_at(lives: &[(u32, u64)], size: u64, when: &Moment) -> u64 {
+    let Some(life) = when.life else { return when.anchor.min(size) };
+    let Some(place) = lives.iter().rposition(|(name, _)| *name == life) else { return 0 };
+    let end = lives.get(place + 1).map_or(size, |(_, begins)| *begins);
+    when.anchor.min(end)
+}
+
+fn time_of(connection: &Connection, org: Org, sequence: u64) -> Result<Option<i64>, StoreError> {
+    let Ok(sequence) = i64::try_from(sequence) else { return Ok(None) };
+    let time = connection
+        .prepare_cached("SELECT at_ms FROM log WHERE org = ?1 AND sequence = ?2")?
+        .query_row(params![org, sequence], |row| row.get(0));
+    Ok(time.optional()?)
 }
 
 /// The newest cursor: everything is known.
@@ -535,6 +546,17 @@ impl<'a> Reader<'a> {
     /// What was discarded of a device's work, from a sequence on.
     pub fn discarded(&self, device: DeviceId, since: u64) -> Result<Vec<Discarded>, StoreError> {
         discarded(&self.connection, self.org, device, since)
+    }
+
+    /// How many of the lines that are here now a device knew at a moment.
+    pub fn known_at(&self, when: &Moment) -> Result<u64, StoreError> {
+        let size = head(&self.connection, self.org)?.sequence;
+        Ok(known_at(&lives(&self.connection, self.org)?, size, when))
+    }
+
+    /// When a sequence was written.
+    pub fn time_of(&self, sequence: u64) -> Result<Option<i64>, StoreError> {
+        time_of(&self.connection, self.org, sequence)
     }
 
     /// A device's newest push.
