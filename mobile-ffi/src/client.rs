@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, Kept, Replica};
 use sync_core::command::{Command, execute};
-use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, CallId, ChangeHash, DocId, Gtin, OutletId, UserId, VisitId};
 use sync_core::model::Day;
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
@@ -558,14 +557,21 @@ impl Client {
 #[uniffi::export(async_runtime = "tokio")]
 impl Client {
     /// Enrols this folder with a one-time code from the console. Async; needs a network. A lost answer does
-    /// no harm: the same code works again from this folder.
+    /// no harm: the same code works again from this folder. A folder whose access was withdrawn, or that a restored
+    /// server has forgotten, is enrolled again for the same person like this, with all that it holds.
     pub async fn enrol(
         self: Arc<Self>,
         server: String,
         code: String,
         label: String,
     ) -> Result<Enrolment, ClientError> {
-        crate::sync::enrol(&self, &server, &code, &label).await
+        crate::enrol::enrol(&self, &server, &code, &label).await
+    }
+
+    /// Syncs, and from then on signs with another key; the one before is worth nothing any more. Async; needs a
+    /// network. Should it fail half-way, the next sync goes on with it.
+    pub async fn change_key(self: Arc<Self>) -> Result<(), ClientError> {
+        crate::enrol::change_key(self).await
     }
 
     /// Hands over what is new here and fetches what is new there, photos last. Async; needs a network.
@@ -666,15 +672,6 @@ impl Client {
             let change = done.change.map(|c| c.to_string()).unwrap_or_default();
             Ok((done.document, change))
         })
-    }
-
-    pub(crate) fn keypair(reader: &Reader<'_>) -> Result<Keypair, ClientError> {
-        let seed = reader.get(OWN, own::SEED)?.map(Zeroizing::new);
-        let seed = seed.ok_or(ClientError::NotEnrolled)?;
-        let seed: Zeroizing<[u8; 32]> = Zeroizing::new(
-            seed.as_slice().try_into().map_err(|_| StoreError::Damaged("the key".into()))?,
-        );
-        Ok(Keypair::from_seed(&seed))
     }
 }
 

@@ -3,9 +3,9 @@
 //! One object, [`Client`], over sync-core, an encrypted SQLite store and HTTP. Kotlin, Swift and Python
 //! bindings are generated from it by UniFFI (`mobile-ffi/bindings.sh`).
 //!
-//! **What blocks.** Everything but [`Client::enrol`], [`Client::sync`] and [`Client::wait_for_news`] works on
+//! **What blocks.** Everything but [`Client::enrol`], [`Client::change_key`], [`Client::sync`] and [`Client::wait_for_news`] works on
 //! the device alone, blocks for milliseconds, and when it returns what it did is on the disk: call it from a
-//! background thread if the interface must not stutter. Those three are async (`suspend` in Kotlin, `async`
+//! background thread if the interface must not stutter. Those four are async (`suspend` in Kotlin, `async`
 //! in Swift and Python) and need a network. Capturing works during a sync and never waits for one.
 //!
 //! **Who is who.** One folder is for one person at one organisation. Open another folder for another
@@ -13,6 +13,7 @@
 
 mod client;
 mod clock;
+mod enrol;
 mod photo;
 mod replica;
 mod store;

@@ -27,6 +27,8 @@ pub(crate) fn records_of(kind: RecordKind) -> Space {
 pub(crate) mod own {
     pub(crate) const PROFILE: &[u8] = b"profile";
     pub(crate) const SEED: &[u8] = b"seed";
+    /// Of the key before, until the server knows the next one.
+    pub(crate) const FORMER_SEED: &[u8] = b"former seed";
     pub(crate) const SERVER: &[u8] = b"server";
 }
 

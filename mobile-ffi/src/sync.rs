@@ -1,30 +1,29 @@
-//! Enrolment, sync and photo uploads over HTTP. docs/protocol.md is the norm.
+//! Sync and photo uploads over HTTP. docs/protocol.md is the norm.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use sync_core::cbor::to_cbor;
 use sync_core::client::{
-    BadAnswer, Fault, Profile, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
+    BadAnswer, Fault, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
 };
-use sync_core::evidence::Keypair;
-use sync_core::id::{Actor, BlobHash, OrgId};
+use sync_core::id::{BlobHash, OrgId};
 use sync_core::session::{Heard, Session, Step, Stop};
 use sync_core::wire::{
-    MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PushReply, REPLY_BYTES_MAX, from_wire, to_wire,
+    MEDIA_TYPE, Outcome, PullReply, PushReply, REPLY_BYTES_MAX, from_wire, to_wire,
 };
-use zeroize::Zeroizing;
 
 use crate::client::{Client, Server, read_cbor};
+use crate::enrol::{hand_over, keypair};
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, resend_photos};
 use crate::store::{StoreError, random};
-use crate::types::{ClientError, Enrolment, Phase, SyncReport, invalid};
+use crate::types::{ClientError, Phase, SyncReport};
 
 /// A cut connection loses at most this much of a photo.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -62,10 +61,10 @@ impl Cancel {
 #[derive(Debug, Default)]
 pub(crate) struct Syncing(AtomicBool);
 
-struct Running<'a>(&'a Syncing);
+pub(crate) struct Running<'a>(&'a Syncing);
 
 impl Syncing {
-    fn begin(&self) -> Result<Running<'_>, ClientError> {
+    pub(crate) fn begin(&self) -> Result<Running<'_>, ClientError> {
         match self.0.swap(true, Ordering::AcqRel) {
             false => Ok(Running(self)),
             true => Err(ClientError::Syncing),
@@ -79,7 +78,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn http() -> Result<&'static reqwest::Client, ClientError> {
+pub(crate) fn http() -> Result<&'static reqwest::Client, ClientError> {
     static HTTP: OnceLock<reqwest::Client> = OnceLock::new();
     if let Some(http) = HTTP.get() {
         return Ok(http);
@@ -96,7 +95,7 @@ fn http() -> Result<&'static reqwest::Client, ClientError> {
     Ok(HTTP.get_or_init(|| http))
 }
 
-fn unreachable(error: reqwest::Error) -> ClientError {
+pub(crate) fn unreachable(error: reqwest::Error) -> ClientError {
     // Not the address: what goes into an app's log should not name customers' servers.
     ClientError::Unreachable { detail: error.without_url().to_string() }
 }
@@ -112,7 +111,7 @@ struct Problem {
 }
 
 /// What a refused request means for the app.
-async fn problem(response: Response) -> (StatusCode, String, ClientError) {
+pub(crate) async fn problem(response: Response) -> (StatusCode, String, ClientError) {
     let status = response.status();
     let body = limited(response, 64 * 1024).await.unwrap_or_default();
     let problem: Problem = serde_json::from_slice(&body).unwrap_or_else(|_| Problem {
@@ -139,7 +138,7 @@ async fn problem(response: Response) -> (StatusCode, String, ClientError) {
     (status, code, error)
 }
 
-async fn limited(mut response: Response, max: usize) -> Result<Vec<u8>, ClientError> {
+pub(crate) async fn limited(mut response: Response, max: usize) -> Result<Vec<u8>, ClientError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > max {
@@ -148,98 +147,6 @@ async fn limited(mut response: Response, max: usize) -> Result<Vec<u8>, ClientEr
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-#[derive(Deserialize)]
-struct Enrolled {
-    organisation: Named,
-    user: Named,
-    device: String,
-    token: String,
-    protocol: u32,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    id: String,
-    name: String,
-}
-
-pub(crate) async fn enrol(
-    client: &Client,
-    server: &str,
-    code: &str,
-    label: &str,
-) -> Result<Enrolment, ClientError> {
-    let url = reqwest::Url::parse(server)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
-        .ok_or_else(|| invalid("server", "needs an address such as https://endcap.example"))?;
-    let server = url.as_str().trim_end_matches('/').to_owned();
-    let code = code.trim().to_ascii_uppercase();
-    // The key is stored before it is sent: should the answer get lost, the same key asks again.
-    let seed = client.store.write(|writer| -> Result<Zeroizing<Vec<u8>>, ClientError> {
-        if writer.get(OWN, own::PROFILE)?.is_some() {
-            return Err(ClientError::AlreadyEnrolled);
-        }
-        if let Some(seed) = writer.get(OWN, own::SEED)? {
-            return Ok(Zeroizing::new(seed));
-        }
-        let seed = Zeroizing::new(random::<32>()?.to_vec());
-        writer.put(OWN, own::SEED, &seed)?;
-        Ok(seed)
-    })?;
-    let seed: Zeroizing<[u8; 32]> = Zeroizing::new(
-        seed.as_slice().try_into().map_err(|_| StoreError::Damaged("the key".into()))?,
-    );
-    let keypair = Keypair::from_seed(&seed);
-    let body = serde_json::json!({
-        "code": code,
-        "key": URL_SAFE_NO_PAD.encode(keypair.public()),
-        "proof": URL_SAFE_NO_PAD.encode(keypair.prove(&code)),
-        "label": label,
-    });
-    let response = http()?
-        .post(format!("{server}/api/v1/enrol"))
-        .header(CONTENT_TYPE, "application/json")
-        .body(body.to_string())
-        .send()
-        .await
-        .map_err(unreachable)?;
-    if !response.status().is_success() {
-        return Err(problem(response).await.2);
-    }
-    let bytes = limited(response, 64 * 1024).await?;
-    let enrolled: Enrolled = serde_json::from_slice(&bytes)
-        .map_err(|error| ClientError::BadAnswer { detail: error.to_string() })?;
-    if enrolled.protocol != PROTOCOL {
-        let detail = format!("the server speaks protocol {}", enrolled.protocol);
-        return Err(ClientError::Incompatible { detail });
-    }
-    let profile = Profile {
-        org: enrolled.organisation.id.parse()?,
-        user: enrolled.user.id.parse()?,
-        device: enrolled.device.parse()?,
-        key: keypair.public(),
-        actor: Actor::new(&keypair.public(), random()?),
-        cursor: None,
-        pushed: None,
-        witness: None,
-        filled: None,
-        narrowed: None,
-    };
-    let server = Server {
-        url: server,
-        token: enrolled.token,
-        organisation_name: enrolled.organisation.name,
-        user_name: enrolled.user.name,
-    };
-    client.store.write(|writer| {
-        writer.put(OWN, own::PROFILE, &to_cbor(&profile))?;
-        writer.put(OWN, own::SERVER, &to_cbor(&server))?;
-        let view = View::open(writer)?.ok_or(ClientError::NotEnrolled)?;
-        Ok(server.enrolment(&view))
-    })
 }
 
 /// What one sync carries from step to step.
@@ -283,6 +190,7 @@ pub(crate) async fn sync(
 ) -> Result<SyncReport, ClientError> {
     let held = Arc::clone(&client);
     let _running = held.syncing.begin()?;
+    hand_over(&client).await?;
     let (server, org) = client.store.read(|reader| -> Result<_, ClientError> {
         let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
         let server = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
@@ -347,7 +255,7 @@ impl Run {
             let clocks = client.clock.read();
             client.store.read(|reader| -> Result<_, ClientError> {
                 let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
-                let keypair = Client::keypair(reader)?;
+                let keypair = keypair(reader)?;
                 let left = sync_core::client::Replica::outbox(&view)?.len();
                 Ok(next_push(&view, &keypair, &clocks)?.map(|push| (push, left)))
             })

@@ -88,6 +88,9 @@ pub enum ClientError {
         /// What was wrong.
         detail: String,
     },
+    /// Something was captured that the server does not have yet.
+    #[error("something waits to be sent: try again")]
+    Unsent,
     /// A sync is running already.
     #[error("a sync is running already")]
     Syncing,

@@ -152,6 +152,17 @@ pub fn refuse_cross_site(method: &Method, headers: &HeaderMap) -> Result<(), Pro
 
 /// The device whose bearer token a request carries.
 pub async fn device(app: &App, headers: &HeaderMap) -> Result<(Arc<Tenant>, Sender), Problem> {
+    match bearer(app, headers).await? {
+        (_, _, true) => Err(Problem::revoked()),
+        (tenant, sender, false) => Ok((tenant, sender)),
+    }
+}
+
+/// The device whose bearer token a request carries; the flag says that its access was withdrawn.
+pub async fn bearer(
+    app: &App,
+    headers: &HeaderMap,
+) -> Result<(Arc<Tenant>, Sender, bool), Problem> {
     let token = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
@@ -159,11 +170,8 @@ pub async fn device(app: &App, headers: &HeaderMap) -> Result<(Arc<Tenant>, Send
     let token = secret_hash(token);
     let found = app.store.read(move |connection| accounts::device_by_token(connection, token));
     let (org, sender, revoked) = found.await?.ok_or_else(Problem::unauthorized)?;
-    if revoked {
-        return Err(Problem::revoked());
-    }
     let tenant = app.tenant(org).ok_or_else(Problem::unauthorized)?;
-    Ok((tenant, sender))
+    Ok((tenant, sender, revoked))
 }
 
 /// A device that syncs, within its rate. Taken before the body is read.

@@ -781,6 +781,69 @@ async fn a_key_belongs_to_one_device_of_one_person() {
 }
 
 #[tokio::test]
+async fn a_phone_goes_on_with_another_key() {
+    let served = Served::new().await;
+    let (device, token) = served.phone(REP, 1).await;
+    let (_, others) = served.phone(STAFF, 2).await;
+    let (org, before) = (served.tenant.id, Keypair::from_seed(&[1; 32]));
+    let asked = |next: &Keypair| {
+        let (old, new) = (before.public(), next.public());
+        json!({
+            "key": BASE64_URL_SAFE_NO_PAD.encode(new),
+            "proof": BASE64_URL_SAFE_NO_PAD.encode(next.agree(org, &old, &new)),
+            "handover": BASE64_URL_SAFE_NO_PAD.encode(before.agree(org, &old, &new)),
+        })
+    };
+    let ask = |token: &str, body: &Value| {
+        let request = served.http.post(format!("{}/api/v1/key", served.url));
+        request.bearer_auth(token).body(body.to_string()).send()
+    };
+    let next = Keypair::from_seed(&[3; 32]);
+    let fine = asked(&next);
+    for (key, value) in [
+        ("key", json!("AAAA")),
+        ("key", asked(&Keypair::from_seed(&[4; 32]))["key"].clone()),
+        ("proof", fine["handover"].clone()),
+        ("handover", fine["proof"].clone()),
+    ] {
+        let mut bad = fine.clone();
+        bad[key] = value;
+        assert_problem!(ask(&token, &bad).await.unwrap(), 400, "malformed");
+    }
+    // Somebody else has not agreed; one's own key and one that is somebody's are no next ones.
+    assert_problem!(ask(&others, &fine).await.unwrap(), 400, "malformed");
+    assert_problem!(ask("nobody", &fine).await.unwrap(), 401, "unauthorized");
+    assert_problem!(ask(&token, &asked(&before)).await.unwrap(), 409, "key_taken");
+    let taken = asked(&Keypair::from_seed(&[2; 32]));
+    assert_problem!(ask(&token, &taken).await.unwrap(), 409, "key_taken");
+
+    let reply = json_of(ask(&token, &fine).await.unwrap()).await;
+    assert_eq!(reply["user"]["id"], REP.to_string());
+    let next_device: DeviceId = text(&reply, "device").parse().unwrap();
+    let record = |id| served.app.device(&served.tenant, id).unwrap();
+    assert!(record(device).revoked && !record(next_device).revoked);
+    assert_eq!(record(next_device).key, next.public());
+    assert_problem!(served.sync("pull", &token, served.pull()).await, 403, "revoked");
+    let lost = text(&reply, "token");
+    assert_eq!(served.sync("pull", &lost, served.pull()).await.status(), StatusCode::OK);
+    // The reply was lost: the same again, with the token before.
+    let head = served.app.head(&served.tenant).await.unwrap();
+    let again = json_of(ask(&token, &fine).await.unwrap()).await;
+    assert_eq!(text(&again, "device"), next_device.to_string());
+    assert_problem!(served.sync("pull", &lost, served.pull()).await, 401, "unauthorized");
+    let token_again = text(&again, "token");
+    assert_eq!(served.sync("pull", &token_again, served.pull()).await.status(), StatusCode::OK);
+    assert_eq!(served.app.head(&served.tenant).await.unwrap(), head, "the log has it once");
+    // The key before gives nobody else a way in, nor after the next one is withdrawn.
+    let other = asked(&Keypair::from_seed(&[5; 32]));
+    assert_problem!(ask(&token, &other).await.unwrap(), 403, "revoked");
+    let ada = served.browser("ada@oats.example").await;
+    ada.post("/revoke", &[("id", &next_device.to_string())]).await;
+    assert_problem!(ask(&token, &fine).await.unwrap(), 403, "revoked");
+    served.close().await;
+}
+
+#[tokio::test]
 async fn a_withdrawn_phone_is_out_at_once() {
     let served = Served::new().await;
     let (device, token) = served.phone(REP, 1).await;

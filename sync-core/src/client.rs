@@ -59,7 +59,19 @@ pub struct Profile {
     /// Something may have gone out of its sight and still be here.
     #[n(9)]
     pub narrowed: Option<bool>,
+    /// The keys that it had before.
+    #[n(10)]
+    pub former: Option<Vec<FormerKey>>,
 }
+
+/// A public key that a device no longer signs with.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct FormerKey(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 32],
+);
 
 /// The server's time, as a device heard it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -88,6 +100,35 @@ pub struct Clocks {
 }
 
 impl Profile {
+    /// A device as enrolment leaves it. `instance` is drawn by chance.
+    pub fn enrolled(
+        org: OrgId,
+        user: UserId,
+        device: DeviceId,
+        key: [u8; 32],
+        instance: [u8; 8],
+    ) -> Self {
+        Self {
+            org,
+            user,
+            device,
+            key,
+            actor: Actor::new(&key, instance),
+            cursor: None,
+            pushed: None,
+            witness: None,
+            filled: None,
+            narrowed: None,
+            former: None,
+        }
+    }
+
+    /// Whether this device writes or wrote as an actor.
+    pub fn owns(&self, actor: Actor) -> bool {
+        let mut former = self.former.iter().flatten();
+        actor.belongs_to(&self.key) || former.any(|former| actor.belongs_to(&former.0))
+    }
+
     /// The server's time now, as well as the device can know it: the wall clock where it knows nothing.
     pub fn server_ms(&self, clocks: &Clocks) -> i64 {
         clocks.wall_ms.saturating_add(self.skew_ms(clocks).unwrap_or(0))
@@ -252,10 +293,10 @@ impl Kept {
     }
 
     /// Whether all that waits here was approved meanwhile as it was proposed first.
-    fn said_again(&self, key: &[u8; 32]) -> bool {
+    fn said_again(&self, profile: &Profile) -> bool {
         let waits = |hash: &ChangeHash| {
             let change = self.document.change(*hash);
-            change.is_some_and(|c| c.actor.belongs_to(key) && self.said_before(c).is_some())
+            change.is_some_and(|c| profile.owns(c.actor) && self.said_before(c).is_some())
         };
         self.refused.as_ref().is_some_and(|refused| refused.code == "approved_meanwhile")
             && self.pending.iter().all(waits)
@@ -496,14 +537,14 @@ pub fn apply_pull<R: Replica>(
             }
         }
     }
-    let (org, own_key) = (replica.profile().org, replica.profile().key);
+    let org = replica.profile().org;
     for group in &reply.groups {
         let forged = |_| Fault::Answer(BadAnswer::Forged(group.document));
         group.check_seals(org, &keys).map_err(forged)?;
         let kept = documents.get_or_new(group.document)?;
         match merge(kept, group) {
             // What was proposed again is in the record already, as it was proposed first.
-            Ok(()) if kept.said_again(&own_key) => *kept = kept.confirmed(),
+            Ok(()) if kept.said_again(replica.profile()) => *kept = kept.confirmed(),
             Ok(()) => {}
             // What builds on the record has no place in a copy that went its own way.
             Err(Misfit::MissingParent(_)) if kept.refused.is_some() => kept.behind = true,
@@ -576,6 +617,36 @@ pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
         kept.pending = kept.document.changes().iter().map(Change::hash).collect();
         writes.push(Write::Document(Box::new(kept)));
     }
+    Ok(writes)
+}
+
+/// Goes on with another key and as a new actor, whose second half is `instance`, drawn by chance. What waits to be
+/// sent is sealed with the key that it was written under.
+pub fn renew<R: Replica>(
+    replica: &R,
+    before: &Keypair,
+    next: &Keypair,
+    instance: [u8; 8],
+) -> Result<Vec<Write>, R::Error> {
+    let mut profile = replica.profile().clone();
+    let mut writes = Vec::new();
+    for id in replica.documents()? {
+        let Some(mut kept) = replica.document(id)?.filter(|kept| !kept.pending.is_empty()) else {
+            continue;
+        };
+        let pending: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
+        let changes = kept.document.changes().iter().filter(|c| pending.contains(&c.hash()));
+        let changes: Vec<Change> = changes.cloned().collect();
+        let heads = heads(&changes, &profile.key);
+        let seals = heads.into_iter().map(|head| before.seal(profile.org, id, head)).collect();
+        add_seals(&mut kept, &Group { document: id, changes, seals });
+        writes.push(Write::Document(Box::new(kept)));
+    }
+    profile.former.get_or_insert_default().push(FormerKey(profile.key));
+    profile.key = next.public();
+    profile.actor = Actor::new(&profile.key, instance);
+    profile.pushed = None;
+    writes.push(Write::Profile(Box::new(profile)));
     Ok(writes)
 }
 

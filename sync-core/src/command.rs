@@ -428,7 +428,7 @@ impl<R: Replica> Desk<'_, R> {
             }
         }
         let own = kept.document.changes().iter();
-        let own = own.filter(|c| c.actor.belongs_to(&profile.key));
+        let own = own.filter(|c| profile.owns(c.actor));
         let mut names: HashMap<ChangeHash, ChangeHash> = HashMap::new();
         let mut left_out = Vec::new();
         for change in own.filter(|c| kept.pending.contains(&c.hash())) {

@@ -14,6 +14,7 @@ use crate::model::catalogue::RecordKey;
 
 const SEAL_CONTEXT: &[u8] = b"endcap seal v1\0";
 const ENROL_CONTEXT: &[u8] = b"endcap enrol v1\0";
+const KEY_CONTEXT: &[u8] = b"endcap key v1\0";
 
 /// A device's signature over one of its own changes and so over all of that change's past.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -52,6 +53,11 @@ impl Keypair {
     pub fn prove(&self, code: &str) -> [u8; 64] {
         self.0.sign(&[ENROL_CONTEXT, code.as_bytes()].concat()).to_bytes()
     }
+
+    /// Agrees, as one of the two, that a device's next key follows the one before.
+    pub fn agree(&self, org: OrgId, before: &[u8; 32], next: &[u8; 32]) -> [u8; 64] {
+        self.0.sign(&key_message(org, before, next)).to_bytes()
+    }
 }
 
 impl std::fmt::Debug for Keypair {
@@ -79,6 +85,21 @@ impl Seal {
 /// Whether the holder of `key` signed this enrolment code.
 pub fn proves(key: &[u8; 32], code: &str, signature: &[u8; 64]) -> bool {
     verify(key, &[ENROL_CONTEXT, code.as_bytes()].concat(), signature)
+}
+
+/// Whether the holder of `key`, one of the two, agreed that the next key follows the one before.
+pub fn agrees(
+    key: &[u8; 32],
+    org: OrgId,
+    before: &[u8; 32],
+    next: &[u8; 32],
+    signature: &[u8; 64],
+) -> bool {
+    verify(key, &key_message(org, before, next), signature)
+}
+
+fn key_message(org: OrgId, before: &[u8; 32], next: &[u8; 32]) -> Vec<u8> {
+    [KEY_CONTEXT, org.as_bytes(), before, next].concat()
 }
 
 /// What one line of the organisation's log commits to.

@@ -5,10 +5,10 @@ use std::path::Path;
 use endcap_mobile::{Client, Observation, Subject, Value};
 use serde_json::{Value as Json, json};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{Kept, Profile, Refused, Replica, Witness, Write};
+use sync_core::client::{FormerKey, Kept, Profile, Refused, Replica, Witness, Write};
 use sync_core::command::Command;
 use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{Actor, DeviceId, DocId, LogHash, LogOrigin, OrgId, VisitId};
+use sync_core::id::{DeviceId, DocId, LogHash, LogOrigin, OrgId, VisitId};
 use sync_core::model::visit;
 use sync_core::session::Step;
 use sync_core::wire::{Filled, RecordBytes};
@@ -27,18 +27,7 @@ const FOLDER: &str = "device/folder";
 
 fn profile() -> Profile {
     let key = Keypair::from_seed(&SEED).public();
-    Profile {
-        org: ORG,
-        user: RITA,
-        device: DeviceId::from_bytes([0x45; 16]),
-        key,
-        actor: Actor::new(&key, [0x46; 8]),
-        cursor: None,
-        pushed: None,
-        witness: None,
-        filled: None,
-        narrowed: None,
-    }
+    Profile::enrolled(ORG, RITA, DeviceId::from_bytes([0x45; 16]), key, [0x46; 8])
 }
 
 /// A profile in which everything is said.
@@ -50,6 +39,7 @@ fn full_profile() -> Profile {
         witness: Some(Witness { server_ms: BEGIN_MS, boot: 7, boot_ms: 60_000 }),
         filled: Some(Filled { next: 40, since: 45 }),
         narrowed: Some(true),
+        former: Some(vec![FormerKey([0x6b; 32])]),
         ..profile()
     }
 }

@@ -129,6 +129,11 @@ fn a_revoked_phone_keeps_its_work() {
 }
 
 #[test]
+fn another_key() {
+    run("key_test.py", 1);
+}
+
+#[test]
 fn a_phone_is_killed() {
     run("phone_killed_test.py", 1);
 }

@@ -21,8 +21,26 @@ class Revoked(unittest.TestCase):
         self.kept(rita, visit)
         # What is there survives the end of the app.
         del rita
-        self.kept(phone("Rita"), visit)
+        rita = phone("Rita")
+        self.kept(rita, visit)
         self.assertIsNone(office("visit", visit=visit))
+
+        # With another code the same folder goes on under another key. What the lost key signed is a supervisor's to
+        # decide on, and only then in.
+        code = office("code", person="Rita")
+        enrol(rita, code, "Rita's phone, found")
+        self.kept(rita, visit)
+        sync(rita)
+        [work] = rita.outstanding().documents
+        self.assertEqual((work.entries, work.refused), (3, "revoked_device"))
+        self.assertEqual(rita.outstanding().photos, 0)
+        self.assertIsNone(office("visit", visit=visit))
+        office("decide", approve=True)
+        sync(rita)
+        self.assertEqual(rita.outstanding().documents, [])
+        rita.submit(visit)
+        sync(rita)
+        self.assertEqual(office("visit", visit=visit)["status"], "submitted")
 
     def kept(self, client, visit):
         outstanding = client.outstanding()

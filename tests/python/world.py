@@ -65,8 +65,12 @@ def phone(name, code=None, org=0):
     """A phone of this person's, enrolled with a code if one is given."""
     client = Client.open(str(SCRATCH / f"phone-{org}-{name}"), key(name))
     if code:
-        asyncio.run(client.enrol(_running, code, f"{name}'s phone"))
+        enrol(client, code, f"{name}'s phone")
     return client
+
+
+def enrol(client, code, label):
+    return asyncio.run(client.enrol(_running, code, label))
 
 
 def codes(*names, org=0):

@@ -2,7 +2,7 @@
 
 use sync_core::client::Replica;
 use sync_core::command::Command;
-use sync_core::id::{ChangeHash, Gtin, VisitId};
+use sync_core::id::{ChangeHash, DeviceId, Gtin, VisitId};
 use sync_core::model::capture::ClaimBasis;
 use sync_core::model::catalogue::{Device, Product, Record};
 use sync_core::model::people::Scope;
@@ -163,6 +163,64 @@ fn a_revoked_phone_is_told_so_and_keeps_its_work() {
     assert!(kept.pending.contains(&hash) && kept.to_push());
     assert_eq!(story.server.times_logged(visit_of(SHARED).into(), hash), 0);
     story.records(RITA, SHARED, met(false));
+}
+
+#[test]
+fn what_a_withdrawn_phone_held_is_decided_on_when_it_is_enrolled_again() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    let before = story.records(RITA, SHARED, met(true));
+    let (id, now_ms) = (story.devices[RITA].id, story.now_ms);
+    story.server.withdraw(id, now_ms);
+    story.oracle.withdrawn = true;
+    assert_eq!(story.sync_now(RITA), Step::Stop(Stop::Revoked));
+    // She gets another code; her phone goes on with another key.
+    let (id, now_ms) = (DeviceId::from_bytes([0x77; 16]), story.now_ms);
+    story.devices[RITA].renew(id);
+    let (user, key) = (story.devices[RITA].user, story.devices[RITA].keypair.public());
+    story.server.enrol(id, user, key, now_ms);
+    let after = story.records(RITA, SHARED, met(false));
+    let own = story.devices[RITA].disk.profile().clone();
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
+    for change in kept.document.changes() {
+        assert!(own.owns(change.actor));
+        assert_eq!(change.actor == own.actor, change.hash() == after);
+    }
+    // What she wrote with the lost key is nobody's word, and she has built on it.
+    story.syncs(RITA);
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
+    let refused = kept.refused.expect("it is refused");
+    assert_eq!((refused.code.as_str(), kept.pending.len()), ("revoked_device", 3));
+    let now_ms = story.now_ms;
+    story.server.decide(true, now_ms).expect("a supervisor answers for it");
+    story.come_to_rest();
+    for hash in [before, after] {
+        assert_eq!(story.server.times_logged(visit_of(SHARED).into(), hash), 1);
+    }
+    story.check();
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
+    assert!(kept.pending.is_empty() && kept.refused.is_none());
+}
+
+#[test]
+fn what_a_withdrawn_phone_held_is_said_again_with_the_next_key() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.records(RITA, SHARED, met(true));
+    let (old, now_ms) = (story.devices[RITA].id, story.now_ms);
+    story.server.withdraw(old, now_ms);
+    story.oracle.withdrawn = true;
+    let id = DeviceId::from_bytes([0x77; 16]);
+    story.devices[RITA].renew(id);
+    let (user, key) = (story.devices[RITA].user, story.devices[RITA].keypair.public());
+    story.server.enrol(id, user, key, now_ms);
+    story.syncs(RITA);
+    let again = Command::ProposeAgain { document: visit_of(SHARED).into(), instance: [9; 8] };
+    story.does(RITA, again);
+    story.does(RITA, Command::Submit(visit_of(SHARED)));
+    story.come_to_rest();
+    assert_eq!(story.view(RITA, SHARED).values.len(), 1);
+    assert_eq!(story.view(SAM, SHARED), story.view(RITA, SHARED));
 }
 
 fn product(n: u64) -> Record {

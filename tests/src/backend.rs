@@ -192,6 +192,18 @@ impl Server {
         self.write(vec![Record::Device(record)], now_ms);
     }
 
+    /// Whether a phone may ask for anything.
+    pub fn trusts(&self, device: DeviceId) -> bool {
+        self.sender(device).is_ok()
+    }
+
+    /// Takes a phone's access, and tells everyone.
+    pub fn withdraw(&mut self, id: DeviceId, now_ms: i64) {
+        self.revoke(id, now_ms);
+        let device = self.world.devices[&id].clone();
+        self.write(vec![Record::Device(catalogue::Device { revoked: true, ..device })], now_ms);
+    }
+
     /// Takes a phone's access.
     pub fn revoke(&mut self, device: DeviceId, now_ms: i64) {
         let tx = self.db.transaction().expect("a transaction");

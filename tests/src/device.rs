@@ -6,11 +6,11 @@ use std::convert::Infallible;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{
     Clocks, Fault, Kept, Profile, Replica, Write, apply_pull, apply_push, next_pull, next_push,
-    rewind, sweep,
+    renew, rewind, sweep,
 };
 use sync_core::command::{Command, CommandError, execute};
 use sync_core::evidence::Keypair;
-use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, UserId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, UserId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
 use sync_core::session::{Heard, Session, Step};
@@ -205,21 +205,7 @@ impl Device {
         let seed = chance.bytes();
         let device = DeviceId::from_bytes(chance.bytes());
         let key = Keypair::from_seed(&seed).public();
-        let actor = Actor::new(&key, chance.bytes());
-        let (cursor, pushed, witness) = (None, None, None);
-        let (filled, narrowed) = (None, None);
-        let profile = Profile {
-            org: ORG,
-            user,
-            device,
-            key,
-            actor,
-            cursor,
-            pushed,
-            witness,
-            filled,
-            narrowed,
-        };
+        let profile = Profile::enrolled(ORG, user, device, key, chance.bytes());
         Self::over(seed, profile, Vec::new(), now_ms, chance)
     }
 
@@ -272,6 +258,24 @@ impl Device {
             self.crash();
         }
         Ok(done.change.map(|change| (done.document, change)))
+    }
+
+    /// Goes on with another key, as another device.
+    pub fn renew(&mut self, id: DeviceId) {
+        let seed = self.chance.bytes();
+        let next = Keypair::from_seed(&seed);
+        let Ok(writes) = renew(&self.disk, &self.keypair, &next, self.chance.bytes());
+        self.disk.commit(writes);
+        (self.seed, self.keypair) = (seed, next);
+        self.is_now(id);
+    }
+
+    /// Is known to the server by another name from now on.
+    pub fn is_now(&mut self, id: DeviceId) {
+        self.give_up();
+        let profile = Profile { device: id, pushed: None, ..self.disk.profile.clone() };
+        self.disk.commit(vec![Write::Profile(Box::new(profile))]);
+        self.id = id;
     }
 
     /// A document as it is on the disk.

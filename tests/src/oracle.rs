@@ -48,6 +48,8 @@ pub struct Oracle {
     pub cancelled: BTreeSet<VisitId>,
     /// Visits whose work somebody has made look late.
     pub late: BTreeSet<VisitId>,
+    /// A phone's access was withdrawn while it held work.
+    pub withdrawn: bool,
     /// A phone's store was copied: its work may be refused as forked.
     pub copied: bool,
     /// The server lost part of its log: what builds on it may be refused.
@@ -133,7 +135,8 @@ impl Oracle {
         ];
         let may = (self.copied && code == "forked")
             || (self.lost_log && lost.contains(&code))
-            || (late && code == "late");
+            || (late && code == "late")
+            || (self.withdrawn && code == "revoked_device");
         assert!(may, "{document} was refused: {code}");
     }
 

@@ -3,7 +3,7 @@
 use sync_core::client::Replica;
 use sync_core::command::{Command, CommandError};
 use sync_core::document::Entry;
-use sync_core::id::{ChangeHash, DistributorId, DocId, OutletId, UserId, VisitId};
+use sync_core::id::{ChangeHash, DeviceId, DistributorId, DocId, OutletId, UserId, VisitId};
 use sync_core::model::catalogue::RecordKey;
 use sync_core::model::people::Scope;
 use sync_core::model::visit::{
@@ -129,7 +129,7 @@ impl World {
                 3..17 => self.reassign(),
                 17 => self.backup = Some(Box::new(self.server.backup())),
                 18 => self.restore(),
-                _ => {}
+                _ => self.change_key(device),
             },
         }
     }
@@ -178,6 +178,27 @@ impl World {
             self.devices.iter_mut().for_each(Device::give_up);
             self.server = *backup;
             self.oracle.restored(&self.server, &self.devices);
+            for device in &mut self.devices {
+                if !self.server.trusts(device.id) {
+                    let id = DeviceId::from_bytes(self.chance.bytes());
+                    let key = device.keypair.public();
+                    self.server.enrol(id, device.user, key, self.now_ms);
+                    device.is_now(id);
+                }
+            }
+        }
+    }
+
+    /// A phone that has handed over everything takes another key.
+    fn change_key(&mut self, device: usize) {
+        let (phone, server) = (&mut self.devices[device], &mut self.server);
+        let Ok(outbox) = phone.disk.outbox();
+        if outbox.is_empty() && server.trusts(phone.id) {
+            let before = phone.id;
+            phone.renew(DeviceId::from_bytes(self.chance.bytes()));
+            server.enrol(phone.id, phone.user, phone.keypair.public(), self.now_ms);
+            server.withdraw(before, self.now_ms);
+            self.tell(format!("phone {device} takes another key"));
         }
     }
 
@@ -622,6 +643,9 @@ impl World {
         let before = self.server.dump(but);
         let size = self.server.head().sequence;
         for (id, bytes) in self.oracle.pushes.clone() {
+            if !self.server.trusts(id) {
+                continue; // it has another key by now
+            }
             let reply: PushReply = self
                 .server
                 .push(id, &bytes, self.now_ms, backend::Crash::Never)

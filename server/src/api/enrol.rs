@@ -1,16 +1,16 @@
-//! A phone enrols with a one-time code. docs/protocol.md is the norm.
+//! A phone enrols with a one-time code, and goes on with another key. docs/protocol.md is the norm.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sync_core::evidence::proves;
-use sync_core::id::{Actor, DeviceId};
+use sync_core::evidence::{agrees, proves};
+use sync_core::id::{Actor, DeviceId, UserId};
 use sync_core::model::catalogue::{Device, Person, Record};
 use sync_core::wire::PROTOCOL;
 
@@ -137,32 +137,16 @@ impl Attempt<'_> {
         person: &Person,
         token: &str,
     ) -> Result<Option<DeviceId>, Problem> {
-        let mut entropy = [0; 10];
-        random(&mut entropy);
-        let device = DeviceId::fresh(u64::try_from(self.now_ms).unwrap_or(0), entropy);
-        let server = Actor::fingerprint(&tenant.console.keypair.public());
-        if Actor::fingerprint(&self.key) == server {
-            return Err(key_taken());
-        }
-        let row = DeviceRow {
-            device,
-            user: person.id,
-            key: self.key,
-            label: self.label.clone(),
-            enrolled_ms: self.now_ms,
-            synced_ms: None,
-            revoked_ms: None,
-            forked: 0,
-        };
-        let record = Device { id: device, user: person.id, key: self.key, revoked: false };
+        let row = new_device(tenant, person.id, self.key, self.label.clone(), self.now_ms)?;
+        let (device, record) = (row.device, record_of(&row, false));
         let (org, code, token) = (tenant.org, self.code, auth::secret_hash(token));
         let written =
-            self.app.write_records_with(tenant, vec![Record::Device(record)], move |ledger| {
-                match accounts::enrol(ledger.tx, org, code, &row, token)? {
-                    Enrolled::Yes => Ok(()),
-                    Enrolled::CodeGone => Err(Failure::CodeGone),
-                    Enrolled::FingerprintTaken => Err(Failure::Problem(key_taken())),
-                }
+            self.app.write_records_with(tenant, vec![record], move |ledger| match accounts::enrol(
+                ledger.tx, org, code, &row, token,
+            )? {
+                Enrolled::Yes => Ok(()),
+                Enrolled::CodeGone => Err(Failure::CodeGone),
+                Enrolled::FingerprintTaken => Err(Failure::Problem(key_taken())),
             });
         match written.await {
             Ok(()) => Ok(Some(device)),
@@ -195,6 +179,109 @@ impl Attempt<'_> {
             Err(Failure::Problem(problem)) => Err(problem),
         }
     }
+}
+
+fn new_device(
+    tenant: &Tenant,
+    user: UserId,
+    key: [u8; 32],
+    label: String,
+    now_ms: i64,
+) -> Result<DeviceRow, Problem> {
+    let server = Actor::fingerprint(&tenant.console.keypair.public());
+    if Actor::fingerprint(&key) == server {
+        return Err(key_taken());
+    }
+    let mut entropy = [0; 10];
+    random(&mut entropy);
+    Ok(DeviceRow {
+        device: DeviceId::fresh(u64::try_from(now_ms).unwrap_or(0), entropy),
+        user,
+        key,
+        label,
+        enrolled_ms: now_ms,
+        synced_ms: None,
+        revoked_ms: None,
+        forked: 0,
+    })
+}
+
+fn record_of(row: &DeviceRow, revoked: bool) -> Record {
+    Record::Device(Device { id: row.device, user: row.user, key: row.key, revoked })
+}
+
+#[derive(Deserialize)]
+struct KeyRequest {
+    /// The next Ed25519 public key: 32 bytes in base64url.
+    key: String,
+    /// The next key's agreement: 64 bytes in base64url.
+    proof: String,
+    /// The present key's agreement.
+    handover: String,
+}
+
+/// `POST /api/v1/key`
+///
+/// The phone goes on as another device of the same person, and the key before is worth nothing from now on. The
+/// same request again gives the same device with a new token: the first reply was lost.
+pub async fn key(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Reply>, Problem> {
+    let now = now_ms();
+    let (tenant, sender, revoked) = auth::bearer(&app, &headers).await?;
+    app.limits.sync.check(sender.device, now)?;
+    let request: KeyRequest =
+        serde_json::from_slice(&body).map_err(|error| Problem::malformed(error.to_string()))?;
+    let key: [u8; 32] = bytes(&request.key)
+        .ok_or_else(|| Problem::malformed("key: needs 32 bytes in base64url"))?;
+    for (name, signer, proof) in
+        [("proof", key, &request.proof), ("handover", sender.key, &request.handover)]
+    {
+        let proof = bytes(proof)
+            .ok_or_else(|| Problem::malformed(format!("{name}: needs 64 bytes in base64url")))?;
+        if !agrees(&signer, tenant.id, &sender.key, &key, &proof) {
+            return Err(Problem::malformed(format!("{name}: is not this key's agreement")));
+        }
+    }
+    let person = tenant.world().people.get(&sender.user).cloned().ok_or_else(Problem::revoked)?;
+    let (org, token) = (tenant.org, auth::secret());
+    let found = app.store.read(move |connection| {
+        let before = accounts::device(connection, org, sender.device)?;
+        Ok((before, accounts::device_by_key(connection, org, &key)?))
+    });
+    let (before, next) = found.await?;
+    let before = before.ok_or_else(Problem::unauthorized)?;
+    let hash = auth::secret_hash(&token);
+    let device = match next {
+        Some(next) if revoked && next.user == sender.user => {
+            let set = app.store.write(move |tx| accounts::set_token(tx, org, next.device, hash));
+            match set.await? {
+                true => next.device,
+                false => return Err(Problem::revoked()),
+            }
+        }
+        Some(_) => return Err(key_taken()),
+        None if revoked => return Err(Problem::revoked()),
+        None => {
+            let next = new_device(&tenant, person.id, key, before.label.clone(), now)?;
+            let device = next.device;
+            let records = vec![record_of(&next, false), record_of(&before, true)];
+            let written = app.write_records_with(&tenant, records, move |ledger| {
+                if !accounts::revoke(ledger.tx, org, before.device, now)? {
+                    return Err(Problem::revoked());
+                }
+                match accounts::put_device(ledger.tx, org, &next, hash)? {
+                    true => Ok(()),
+                    false => Err(key_taken()),
+                }
+            });
+            written.await?;
+            device
+        }
+    };
+    Ok(Json(reply(&tenant, &person, device, token)))
 }
 
 enum Failure {

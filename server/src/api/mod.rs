@@ -26,6 +26,7 @@ pub fn router() -> Router<Arc<App>> {
         .layer(DefaultBodyLimit::max(sync::BODY_BYTES_MAX));
     let json = Router::new()
         .route("/enrol", post(enrol::enrol))
+        .route("/key", post(enrol::key))
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
     let timed = sync
         .merge(json)

@@ -195,7 +195,9 @@ impl Withdrawal {
         let claimed = at(made.claimed_ms);
         if made.claimed_ms >= *withdrawn_ms {
             let says = "By the phone’s own clock made on";
-            return Markup(format!("{says} {claimed}, after its access was withdrawn on {withdrawn}."));
+            return Markup(format!(
+                "{says} {claimed}, after its access was withdrawn on {withdrawn}."
+            ));
         }
         let doubt = match self.bounded {
             true => format!("it can be from any time since {}", at(made.earliest_ms)),

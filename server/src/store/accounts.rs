@@ -340,6 +340,19 @@ pub fn enrol(
     if !use_code(tx, code, row.device)? {
         return Ok(Enrolled::CodeGone);
     }
+    Ok(match put_device(tx, org, row, token)? {
+        true => Enrolled::Yes,
+        false => Enrolled::FingerprintTaken,
+    })
+}
+
+/// Writes down a new device. False when another one has a key with this fingerprint.
+pub fn put_device(
+    tx: &Transaction<'_>,
+    org: Org,
+    row: &DeviceRow,
+    token: SecretHash,
+) -> Result<bool, StoreError> {
     let made = tx.execute(
         // It can have written nothing before now, whatever it will say.
         "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms, acked)
@@ -356,7 +369,7 @@ pub fn enrol(
             row.enrolled_ms,
         ],
     )?;
-    Ok(if made == 1 { Enrolled::Yes } else { Enrolled::FingerprintTaken })
+    Ok(made == 1)
 }
 
 /// Uses a code. False when it was used or replaced in the meantime.
