@@ -33,6 +33,8 @@ const LOCK: &str = "endcap.lock";
 const FORMAT: u8 = 1;
 const BUSY_MS: u64 = 5_000;
 const WAL_BYTES_KEPT: i64 = 8 << 20;
+/// A page of a first sync lands in thousands of places of the file: names are hashes.
+const CACHE_BYTES: i64 = 16 << 20;
 
 const SALT_BYTES: usize = 16;
 const NAME_BYTES: usize = 16;
@@ -132,6 +134,7 @@ impl Store {
 
         let path = dir.join(DATABASE);
         let mut writer = connect(&path)?;
+        writer.pragma_update(None, "cache_size", -CACHE_BYTES / 1024)?;
         let found = version(&writer)?;
         let known = migrations.len();
         if found > known {

@@ -6,8 +6,9 @@ use rusqlite::Connection;
 use server::check::Report;
 use sync_core::id::BlobHash;
 use tests::brand::{ORG, RITA, SAM};
+use tests::host::{Host, SHARED, badly, begin, photo, record, well};
 
-use crate::host::{Host, SHARED, badly, begin, photo, record, well};
+use crate::ENDCAP;
 
 fn check(data: &Path) -> Report {
     server::backup::check(data, &mut |_, _, _| {}).expect("it can be read")
@@ -22,7 +23,7 @@ fn names(data: &Path, what: &str) {
 
 /// A server that has worked and was stopped.
 fn worked() -> Host {
-    let mut host = Host::new();
+    let mut host = Host::new(ENDCAP);
     let (rita, sam) = (host.phone(RITA), host.phone(SAM));
     let visit = begin(&rita, SHARED);
     record(&rita, &visit, true, vec![photo(&rita, 1)]);

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use endcap_mobile::Client;
 use rusqlite::Connection;
 use tests::brand::{RITA, SAM};
+use tests::host::{Folder, Host, SHARED, badly, begin, photo, record, run, well, work};
 
-use crate::host::{Folder, Host, SHARED, badly, begin, endcap, photo, record, run, well, work};
+use crate::{ENDCAP, endcap};
 
 /// A server that has some work, Rita's phone, and a backup.
 fn backed_up() -> (Host, Arc<Client>) {
-    let host = Host::new();
+    let host = Host::new(ENDCAP);
     let rita = host.phone(RITA);
     let visit = begin(&rita, SHARED);
     record(&rita, &visit, true, vec![photo(&rita, 1), photo(&rita, 2)]);

@@ -5,5 +5,14 @@
 
 mod damage;
 mod folders;
-mod host;
 mod story;
+
+use std::ffi::OsStr;
+use std::process::{Command, Output};
+
+const ENDCAP: &str = env!("CARGO_BIN_EXE_endcap");
+
+/// Runs `endcap` to its end.
+fn endcap<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
+    tests::host::run(Command::new(ENDCAP).args(args))
+}

@@ -7,8 +7,9 @@ use endcap_mobile::{Client, ClientError};
 use rusqlite::Connection;
 use sync_core::id::UserId;
 use tests::brand::{RITA, SAM, SVEN};
+use tests::host::{Host, SHARED, Work, begin, photo, record, well, work};
 
-use crate::host::{Host, SHARED, Work, begin, photo, record, well, work};
+use crate::ENDCAP;
 
 /// Screens of each phone while the backup is made. Each is synced; more would be too often for the server.
 const SCREENS: usize = 12;
@@ -30,7 +31,7 @@ fn of(work: &Work, person: UserId) -> usize {
 
 #[test]
 fn what_a_restored_server_has_lost_comes_back_from_phones() {
-    let mut host = Host::new();
+    let mut host = Host::new(ENDCAP);
     let (rita, sam, sven) = (host.phone(RITA), host.phone(SAM), host.phone(SVEN));
     let visit = begin(&rita, SHARED);
     begin(&sam, SHARED);
@@ -118,7 +119,7 @@ fn what_a_restored_server_has_lost_comes_back_from_phones() {
 
 #[test]
 fn a_phone_that_was_enrolled_after_the_backup_is_not_known() {
-    let mut host = Host::new();
+    let mut host = Host::new(ENDCAP);
     let rita = host.phone(RITA);
     let visit = begin(&rita, SHARED);
     host.sync(&rita);

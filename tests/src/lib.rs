@@ -10,6 +10,8 @@ pub mod brand;
 pub mod chance;
 pub mod device;
 pub mod fuzz;
+pub mod host;
+pub mod link;
 pub mod live;
 pub mod network;
 pub mod oracle;

@@ -29,7 +29,7 @@ const EVERYONE: AudienceId = 0;
 const NOBODY: AudienceId = -1;
 
 /// Rows that one page of the feed aims at. A page always ends where the log has a root.
-const PAGE_ROWS: usize = 4_000;
+const PAGE_ROWS: u64 = 4_000;
 /// Bytes that one page of the feed aims at.
 const PAGE_BYTES: u64 = 4 << 20;
 /// A commit of many records has a root after each so many leaves, so that it does not become one page.
@@ -625,6 +625,9 @@ pub struct Range<'a> {
 const CAME: &str = "SELECT item FROM moved WHERE org = ?1 AND sequence >= ?2 AND document = 1";
 
 /// The first sequence that does not fit the page that begins at `since`; `None` if all fits.
+///
+/// Lines of many audiences have to be sorted before they can be counted. So that each page does not sort all
+/// that is left, it is looked for in a window that doubles.
 fn full_at(
     connection: &Connection,
     org: Org,
@@ -635,20 +638,30 @@ fn full_at(
         "SELECT l.sequence, length(l.body) + 64 + coalesce(
              (SELECT length(r.body) FROM record r
               WHERE l.document IS NULL AND r.org = l.org AND r.key = l.body AND r.sequence = l.sequence), 0)
-         FROM log l INDEXED BY log_audience
-         WHERE l.org = ?1 AND l.audience IN ({wanted}) AND l.sequence >= ?2 AND l.sequence < ?3
+         FROM log l
+         WHERE l.org = ?1 AND l.sequence IN (
+             SELECT sequence FROM log INDEXED BY log_audience
+             WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3
+             ORDER BY sequence LIMIT {PAGE_ROWS} + 1)
          ORDER BY l.sequence"
     ))?;
-    let (mut count, mut bytes) = (0, 0);
-    let mut rows = query.query(params![org, since, until])?;
-    while let Some(row) = rows.next()? {
-        bytes += row.get::<_, u64>(1)?;
-        if count > 0 && (count >= PAGE_ROWS || bytes > PAGE_BYTES) {
-            return Ok(Some(row.get(0)?));
+    let mut window = 2 * PAGE_ROWS;
+    loop {
+        let end = since.saturating_add(window).min(until);
+        let (mut count, mut bytes) = (0, 0);
+        let mut rows = query.query(params![org, since, end])?;
+        while let Some(row) = rows.next()? {
+            bytes += row.get::<_, u64>(1)?;
+            if count > 0 && (count >= PAGE_ROWS || bytes > PAGE_BYTES) {
+                return Ok(Some(row.get(0)?));
+            }
+            count += 1;
         }
-        count += 1;
+        if end == until {
+            return Ok(None);
+        }
+        window = window.saturating_mul(2);
     }
-    Ok(None)
 }
 
 fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, StoreError> {

@@ -128,15 +128,21 @@ pub(crate) fn distributor() -> DistributorId {
     DistributorId::derived(org().as_bytes(), b"distributor")
 }
 
-/// Makes the brand: `outlets` outlets, each with a planned call today of every one of `reps` reps; returns
+/// Another organisation, whose people, outlets and calls have the same ids.
+pub(crate) fn neighbour() -> OrgId {
+    OrgId::derived(&[0; 16], b"neighbour")
+}
+
+/// Makes a brand: `outlets` outlets, each with a planned call today of every one of `reps` reps; returns
 /// the reps' enrolment codes.
 pub(crate) async fn brand(
     app: &Arc<App>,
+    org: OrgId,
     outlets: u32,
     reps: u32,
 ) -> Result<(Arc<Tenant>, Vec<String>), String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
-    let tenant = app.create(org(), "Bench").await.map_err(|e| words(&e))?;
+    let tenant = app.create(org, "Bench").await.map_err(|e| words(&e))?;
     let mut records = vec![
         Record::Territory(Territory { id: territory(), parent: None, name: "All".into() }),
         Record::Distributor(Distributor { id: distributor(), name: "D".into(), gln: None }),

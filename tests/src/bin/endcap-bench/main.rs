@@ -2,6 +2,7 @@
 //! docs/benchmarks.md says what each figure includes.
 
 mod audit;
+mod fairness;
 mod formats;
 mod proxy;
 mod target;
@@ -16,7 +17,7 @@ use serde_json::json;
 use server::app::App;
 use sync_core::document::{Document, Entry};
 use sync_core::evidence::Keypair;
-use sync_core::id::{Actor, DocId, LogHash, UserId, VisitId};
+use sync_core::id::{Actor, DocId, LogHash, OrgId, UserId, VisitId};
 use sync_core::model::capture::Moment;
 use sync_core::model::visit::{Act, Observations, Observed, Recording, Submission, Versioned};
 use sync_core::wire::{Group, Outcome, PROTOCOL, PushReply, PushRequest, from_wire, to_wire};
@@ -57,6 +58,21 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         outlets: u32,
     },
+    /// What one organisation feels while another floods the server
+    Fairness {
+        /// How long each half lasts
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        /// Devices that push as hard as they can
+        #[arg(long, default_value_t = 40)]
+        pushing: u32,
+        /// Devices that sync for the first time, again and again
+        #[arg(long, default_value_t = 4)]
+        pulling: u32,
+        /// Outlets of the organisation that floods
+        #[arg(long, default_value_t = 100_000)]
+        outlets: u32,
+    },
     /// The shapes of a recording that were weighed (docs/adr/0003)
     Formats {
         #[arg(long, default_value_t = 300)]
@@ -75,6 +91,9 @@ async fn main() -> Result<(), Failure> {
         Command::Capture { screens } => capture(screens).await?,
         Command::Sync { audits } => sync(audits).await?,
         Command::FirstSync { outlets } => first_sync(outlets).await?,
+        Command::Fairness { seconds, pushing, pulling, outlets } => {
+            fairness::measure(seconds, pushing, pulling, outlets).await?
+        }
         Command::Formats { audits } => formats::measure(audits),
     };
     println!("{figures}");
@@ -92,7 +111,7 @@ async fn serve(outlets: u32, reps: u32) -> Result<(Folder, Target, Vec<String>),
     let folder = Folder::new()?;
     let data = folder.0.join("server");
     let app = App::open(data.clone()).await?;
-    let (_, codes) = audit::brand(&app, outlets, reps).await?;
+    let (_, codes) = audit::brand(&app, audit::org(), outlets, reps).await?;
     app.store.close();
     drop(app);
     let target = Target::start(&data)?;
@@ -101,6 +120,7 @@ async fn serve(outlets: u32, reps: u32) -> Result<(Folder, Target, Vec<String>),
 
 /// A device that only makes messages, as fast as it can.
 struct Sender {
+    org: OrgId,
     keypair: Keypair,
     actor: Actor,
     token: String,
@@ -110,7 +130,13 @@ struct Sender {
 impl Sender {
     /// Enrolment is limited to a few a minute from one address, as it should be; these come from as many
     /// addresses as there are devices, through what the server takes for its proxy.
-    async fn enrol(server: &str, code: &str, user: UserId, seed: u64) -> Result<Self, Failure> {
+    async fn enrol(
+        org: OrgId,
+        server: &str,
+        code: &str,
+        user: UserId,
+        seed: u64,
+    ) -> Result<Self, Failure> {
         use base64::Engine;
         let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
         let keypair = Keypair::from_seed(&Dice::new(seed).bytes());
@@ -132,7 +158,7 @@ impl Sender {
         let reply: serde_json::Value = serde_json::from_slice(&reply.bytes().await?)?;
         let token = reply["token"].as_str().ok_or("no token")?.to_owned();
         let actor = Actor::new(&keypair.public(), [1; 8]);
-        Ok(Self { keypair, actor, token, user })
+        Ok(Self { org, keypair, actor, token, user })
     }
 
     /// One standard audit as a group to push.
@@ -141,7 +167,7 @@ impl Sender {
         entropy[..6].copy_from_slice(&self.actor.as_bytes()[..6]);
         entropy[6..].copy_from_slice(&visit.to_be_bytes());
         let id: DocId = VisitId::fresh(u64::from(visit), entropy).into();
-        let mut document = Document::new(audit::org(), id);
+        let mut document = Document::new(self.org, id);
         let by = self.user;
         let mut minute = u64::from(visit) * 600_000;
         let mut when = |dice: &mut Dice| {
@@ -179,9 +205,16 @@ impl Sender {
             document.insert(change)?;
         }
         let head = document.heads()[0];
-        let seals = vec![self.keypair.seal(audit::org(), id, head)];
+        let seals = vec![self.keypair.seal(self.org, id, head)];
         Ok(Group { document: id, changes: document.changes().to_vec(), seals })
     }
+}
+
+/// A push of a phone that has been on for a while.
+fn push_of(groups: Vec<Group>, previous: Option<LogHash>) -> PushRequest {
+    let boot_ms = 1 << 40;
+    let now = Moment { wall_ms: 0, boot: 7, boot_ms, anchor: 1, skew_ms: Some(20), life: None };
+    PushRequest { protocol: PROTOCOL, now, previous, groups, notes: Vec::new() }
 }
 
 async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::Value, Failure> {
@@ -189,7 +222,9 @@ async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::V
     let server = format!("http://{}", target.address);
     let mut senders = Vec::new();
     for (n, code) in (0..devices).zip(&codes) {
-        senders.push(Sender::enrol(&server, code, audit::rep(n), u64::from(n) + 1).await?);
+        senders.push(
+            Sender::enrol(audit::org(), &server, code, audit::rep(n), u64::from(n) + 1).await?,
+        );
     }
     eprintln!("making {audits} audits ...");
     let mut messages: Vec<Vec<(Vec<DocId>, Vec<u8>)>> = Vec::new();
@@ -203,17 +238,7 @@ async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::V
             let groups = visits.iter().map(|v| sender.audit(*v, &mut dice));
             let groups: Vec<Group> = groups.collect::<Result<_, _>>()?;
             let documents = groups.iter().map(|g| g.document).collect();
-            let now = Moment {
-                wall_ms: 0,
-                boot: 7,
-                boot_ms: 1 << 40,
-                anchor: 1,
-                skew_ms: Some(20),
-                life: None,
-            };
-            let notes = Vec::new();
-            let push = PushRequest { protocol: PROTOCOL, now, previous, groups, notes };
-            let bytes = to_wire(audit::org(), &push);
+            let bytes = to_wire(audit::org(), &push_of(groups, previous));
             previous = Some(LogHash::of(&bytes));
             raw += bytes.len();
             let bytes = zstd::bulk::compress(&bytes, 3)?;

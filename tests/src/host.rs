@@ -1,9 +1,9 @@
-//! A data folder with the brand, the real server on it, and phones.
+//! A data folder with the brand, the real `endcap` on it as a process of its own, and phones.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,15 +11,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use endcap_mobile::{Client, Observation, Photo, Subject, Value};
 use rusqlite::{Connection, OpenFlags};
+use server::app::App;
 use server::people::code_for;
 use sync_core::id::UserId;
-use tests::brand::{self, checks};
-use tests::live;
+use sync_core::model::catalogue::Record;
 use tokio::runtime::Runtime;
 
-const KEY: [u8; 32] = [7; 32];
+use crate::brand::{self, checks};
+use crate::live;
+
+/// What every phone's folder is sealed with.
+pub const KEY: [u8; 32] = [7; 32];
 /// The call at outlet 1, which Rita and Sam share.
-pub(crate) const SHARED: u8 = 0;
+pub const SHARED: u8 = 0;
 
 /// A child that is being started has the open files of its parent for an instant, locks among them: no
 /// start while a folder is open.
@@ -39,19 +43,22 @@ fn free_port() -> u16 {
 }
 
 /// A folder of its own that goes when it is dropped.
-pub(crate) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    pub(crate) fn new() -> Self {
+    /// Makes one in the folder for temporary files.
+    #[expect(clippy::new_without_default, reason = "it makes something on the disk")]
+    pub fn new() -> Self {
         let mut name = [0; 8];
         server::random(&mut name);
-        let name = format!("endcap-restore-{:016x}", u64::from_be_bytes(name));
+        let name = format!("endcap-host-{:016x}", u64::from_be_bytes(name));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).expect("a folder is made");
         Self(path)
     }
 
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
+    /// A place in it.
+    pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -62,22 +69,34 @@ impl Drop for Folder {
     }
 }
 
-/// Runs `endcap` to its end.
-pub(crate) fn endcap<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
-    run(Command::new(env!("CARGO_BIN_EXE_endcap")).args(args))
+/// Runs a program to its end.
+pub fn run(command: &mut Command) -> Output {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    start(command).wait_with_output().expect("it ends")
 }
 
-pub(crate) fn run(command: &mut Command) -> Output {
-    let starts = starts();
-    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().expect("it starts");
-    drop(starts);
-    child.wait_with_output().expect("it ends")
+/// Starts a program.
+pub fn start(command: &mut Command) -> Child {
+    let _starts = starts();
+    command.stdin(Stdio::null()).spawn().expect("it starts")
+}
+
+/// SIGKILL; nothing of it goes on when this returns.
+pub fn kill(process: &Process) {
+    let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = process.kill(); // it may have ended
+    let _ = process.wait();
+}
+
+/// Opens a phone's folder.
+pub fn open(folder: &Path) -> Arc<Client> {
+    let folder = folder.to_str().expect("UTF-8").to_owned();
+    Client::open(folder, KEY.to_vec()).expect("the folder opens")
 }
 
 /// What it said, if it went well.
 #[track_caller]
-pub(crate) fn well(output: Output) -> String {
+pub fn well(output: Output) -> String {
     let (out, err) = said(&output);
     assert!(output.status.success(), "{out}{err}");
     out
@@ -85,7 +104,7 @@ pub(crate) fn well(output: Output) -> String {
 
 /// What it complained about, if it did not.
 #[track_caller]
-pub(crate) fn badly(output: Output) -> String {
+pub fn badly(output: Output) -> String {
     let (out, err) = said(&output);
     assert_eq!(output.status.code(), Some(1), "{out}{err}");
     err
@@ -96,17 +115,24 @@ fn said(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-pub(crate) struct Host {
-    pub(crate) folder: Folder,
-    pub(crate) runtime: Runtime,
+/// A process that somebody else may kill meanwhile.
+pub type Process = Arc<Mutex<Child>>;
+
+/// A server and where its data and its phones' folders are.
+pub struct Host {
+    /// Everything of it.
+    pub folder: Folder,
+    /// What its phones run on.
+    pub runtime: Runtime,
+    program: &'static str,
     port: u16,
     codes: BTreeMap<UserId, String>,
-    server: Option<Child>,
+    server: Option<Process>,
 }
 
 impl Host {
-    /// The brand, with a code for each person, served.
-    pub(crate) fn new() -> Self {
+    /// The brand, with a code for each person, served by the program `endcap` at this path.
+    pub fn new(program: &'static str) -> Self {
         let folder = Folder::new();
         let runtime = Runtime::new().expect("a runtime");
         let starts = starts();
@@ -121,46 +147,90 @@ impl Host {
             codes
         });
         drop(starts);
-        let mut host = Self { folder, runtime, port: free_port(), codes, server: None };
+        let mut host = Self { folder, runtime, program, port: free_port(), codes, server: None };
         host.start();
         host
     }
 
-    pub(crate) fn data(&self) -> PathBuf {
+    /// The server's folder.
+    pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
     /// Starts the server where it was before.
-    pub(crate) fn start(&mut self) {
+    pub fn start(&mut self) {
         assert!(self.server.is_none(), "it runs already");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_endcap"));
+        let mut command = Command::new(self.program);
         command.arg("serve").arg("--data").arg(self.data());
         command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).env("RUST_LOG", "off");
-        let starts = starts();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = child.spawn().expect("it starts");
-        drop(starts);
+        let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::inherit()));
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let listens = lines.any(|line| line.is_ok_and(|line| line.contains("listens on ")));
-        self.server = Some(child);
+        self.server = Some(Arc::new(Mutex::new(child)));
         assert!(listens, "the server does not start");
     }
 
+    /// A fresh code for a person. The server must be down.
+    pub fn renew_code(&mut self, person: UserId) {
+        assert!(self.server.is_none(), "it runs");
+        let _starts = starts();
+        let code = self.runtime.block_on(async {
+            let app = App::open(self.data()).await.expect("the folder opens");
+            let tenant = app.tenants().remove(0);
+            let code = code_for(&app, &tenant, person).await.expect("a code").code;
+            app.store.close();
+            code
+        });
+        self.codes.insert(person, code);
+    }
+
+    /// The brand writes something. The server must be down.
+    pub fn write(&self, records: Vec<Record>) {
+        assert!(self.server.is_none(), "it runs");
+        let _starts = starts();
+        self.runtime.block_on(async {
+            let app = App::open(self.data()).await.expect("the folder opens");
+            let tenant = app.tenants().remove(0);
+            app.write_records(&tenant, records).await.expect("it is written");
+            app.store.close();
+        });
+    }
+
+    /// The server's process while it runs.
+    pub fn process(&self) -> Option<Process> {
+        self.server.clone()
+    }
+
+    /// Waits for the end of a server that somebody has killed.
+    pub fn bury(&mut self) {
+        let server = self.server.take().expect("it ran");
+        kill(&server);
+    }
+
     /// Ends the server: `-TERM` or `-KILL`.
-    pub(crate) fn end(&mut self, signal: &str) {
-        let mut child = self.server.take().expect("it runs");
+    pub fn end(&mut self, signal: &str) {
+        let child = self.server.take().expect("it runs");
+        let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = run(Command::new("kill").args([signal, &child.id().to_string()]));
         assert!(sent.status.success());
         let status = child.wait().expect("it ends");
         assert!(signal == "-KILL" || status.success(), "the server failed: {status}");
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     /// A new phone that has synced once.
-    pub(crate) fn phone(&self, person: UserId) -> Arc<Client> {
-        let folder = self.folder.join(&format!("phone-{person}"));
-        let folder = folder.to_str().expect("UTF-8").to_owned();
-        let client = Client::open(folder, KEY.to_vec()).expect("the folder opens");
-        let server = format!("http://127.0.0.1:{}", self.port);
+    pub fn phone(&self, person: UserId) -> Arc<Client> {
+        self.phone_by(&format!("phone-{person}"), person, self.address())
+    }
+
+    /// A new phone in a folder of this name that reaches the server at `address`, and has synced once.
+    pub fn phone_by(&self, name: &str, person: UserId, address: SocketAddr) -> Arc<Client> {
+        let client = open(&self.folder.join(name));
+        let server = format!("http://{address}");
         let (code, phone) = (self.codes[&person].clone(), Arc::clone(&client));
         let enrolled = self.runtime.block_on(phone.enrol(server, code, "phone".into()));
         enrolled.expect("the phone is enrolled");
@@ -168,52 +238,55 @@ impl Host {
         client
     }
 
-    pub(crate) fn sync(&self, client: &Arc<Client>) -> endcap_mobile::SyncReport {
+    /// A sync that goes well.
+    pub fn sync(&self, client: &Arc<Client>) -> endcap_mobile::SyncReport {
         self.runtime.block_on(Arc::clone(client).sync(None, None)).expect("it syncs")
     }
 
-    pub(crate) fn backup(&self, to: &str) -> Output {
+    /// `endcap backup` to a folder of this name.
+    pub fn backup(&self, to: &str) -> Output {
         self.endcap("backup", &[("--data", &self.data()), ("--to", &self.folder.join(to))])
     }
 
-    pub(crate) fn check(&self, folder: &str) -> Output {
+    /// `endcap check` of a folder of this name.
+    pub fn check(&self, folder: &str) -> Output {
         self.endcap("check", &[("--data", &self.folder.join(folder))])
     }
 
-    pub(crate) fn restore(&self, from: &str, data: &str) -> Output {
+    /// `endcap restore` from and into folders of these names.
+    pub fn restore(&self, from: &str, data: &str) -> Output {
         let (from, data) = (self.folder.join(from), self.folder.join(data));
         self.endcap("restore", &[("--from", &from), ("--data", &data)])
     }
 
     fn endcap(&self, command: &str, flags: &[(&str, &PathBuf)]) -> Output {
         let flags = flags.iter().flat_map(|(name, path)| [OsStr::new(name), path.as_os_str()]);
-        endcap([OsStr::new(command)].into_iter().chain(flags))
+        run(Command::new(self.program).arg(command).args(flags))
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill(); // it may have ended
-            let _ = server.wait();
+        if let Some(server) = self.server.take() {
+            kill(&server);
         }
     }
 }
 
 /// Begins a planned call; the visit.
-pub(crate) fn begin(client: &Client, call: u8) -> String {
+pub fn begin(client: &Client, call: u8) -> String {
     client.start_call(brand::call(call).to_string()).expect("it begins")
 }
 
 /// Records one screen.
-pub(crate) fn record(client: &Client, visit: &str, met: bool, photos: Vec<Photo>) -> String {
+pub fn record(client: &Client, visit: &str, met: bool, photos: Vec<Photo>) -> String {
     let (subject, value) = (Subject::Display { display: 1 }, Value::Met { met });
     let met = Observation { check: checks::DISPLAY, subject, value };
     client.record(visit.to_owned(), vec![met], photos).expect("it is saved")
 }
 
 /// A photo that differs from others by its number.
-pub(crate) fn photo(client: &Client, number: u8) -> Photo {
+pub fn photo(client: &Client, number: u8) -> Photo {
     let image =
         image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([number * 20, x as u8, y as u8]));
     let mut bytes = std::io::Cursor::new(Vec::new());
@@ -223,19 +296,21 @@ pub(crate) fn photo(client: &Client, number: u8) -> Photo {
 
 /// What people see of what was done, without where in the log it stands.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Work {
+pub struct Work {
     /// Each change with its document and whose phone it is from.
-    pub(crate) changes: Vec<String>,
+    pub changes: Vec<String>,
     /// Each visit with status, people, conflicts and photos.
-    visits: Vec<String>,
+    pub visits: Vec<String>,
     /// Each photo that is here.
-    pub(crate) photos: Vec<String>,
-    figures: Vec<String>,
-    notes: Vec<String>,
+    pub photos: Vec<String>,
+    /// Each figure of a day.
+    pub figures: Vec<String>,
+    /// The words of each note.
+    pub notes: Vec<String>,
 }
 
 /// Reads a folder's database while nobody else does.
-pub(crate) fn work(data: &Path) -> Work {
+pub fn work(data: &Path) -> Work {
     let db = data.join("endcap.db");
     let db = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("it opens");
     let column = |sql: &str| {
