@@ -544,6 +544,7 @@ impl Client {
                 "records": records,
                 "documents": view.documents()?.len(),
                 "waiting": outstanding.documents.len(),
+                "mended": view.profile.mended.unwrap_or(0),
                 "refused": refused,
                 "photos": photos.count,
                 "photo_bytes": photos.bytes,

@@ -5,6 +5,7 @@ use sync_core::client::{Kept, Profile, Replica, Write};
 use sync_core::id::{BlobHash, DocId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
+use sync_core::wire::RecordBytes;
 
 use crate::store::{Reader, Space, StoreError, Writer};
 
@@ -94,6 +95,22 @@ impl Replica for View<'_> {
     fn record(&self, key: RecordKey) -> Result<Option<Record>, StoreError> {
         let bytes = self.reader.get(Space(RECORDS + key.kind), &key.id)?;
         bytes.map(|bytes| from_cbor(&bytes).map_err(damaged)).transpose()
+    }
+
+    fn record_bytes(&self, key: RecordKey) -> Result<Option<RecordBytes>, StoreError> {
+        let Some(space) = RECORDS.checked_add(key.kind) else { return Ok(None) };
+        Ok(self.reader.get(Space(space), &key.id)?.map(RecordBytes))
+    }
+
+    fn each_record(&self, each: &mut dyn FnMut(RecordKey, &[u8])) -> Result<(), StoreError> {
+        for space in RECORDS..=u8::MAX {
+            self.reader.scan(Space(space), |name, bytes| {
+                let id = name.try_into().map_err(|_| StoreError::Damaged("a record".into()))?;
+                each(RecordKey { kind: space - RECORDS, id }, bytes);
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     fn records(&self, kind: RecordKind) -> Result<Vec<Record>, StoreError> {
@@ -200,8 +217,6 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
 
 #[cfg(test)]
 mod tests {
-    use sync_core::wire::RecordBytes;
-
     use super::*;
     use crate::store::Store;
     use crate::store::tests::Scratch;

@@ -14,9 +14,11 @@ use sync_core::client::{
     BadAnswer, Fault, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
 };
 use sync_core::id::{BlobHash, OrgId};
+use sync_core::print::PrintName;
+use sync_core::repair::{Repair, compare};
 use sync_core::session::{Heard, Session, Step, Stop};
 use sync_core::wire::{
-    MEDIA_TYPE, Outcome, PullReply, PushReply, REPLY_BYTES_MAX, from_wire, to_wire,
+    MEDIA_TYPE, Outcome, PullReply, PushReply, REPLY_BYTES_MAX, RepairReply, from_wire, to_wire,
 };
 
 use crate::client::{Client, Server, read_cbor};
@@ -157,6 +159,11 @@ struct Run {
     progress: Option<Arc<dyn Progress>>,
     cancel: Option<Arc<Cancel>>,
     report: SyncReport,
+    /// What the last page said that this device holds.
+    said: Option<PrintName>,
+    repair: Option<Repair>,
+    /// What went wrong with comparing or repairing: no reason not to send work and photos.
+    unrepaired: Option<ClientError>,
 }
 
 pub(crate) async fn wait_for_news(client: &Client) -> Result<(), ClientError> {
@@ -196,11 +203,16 @@ pub(crate) async fn sync(
         let server = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
         Ok((read_cbor::<Server>(&server)?, view.profile.org))
     })?;
-    let report = SyncReport { pushed: 0, refused: 0, pulled: 0, photos: 0, cancelled: false };
-    let mut run = Run { client, server, org, progress, cancel, report };
+    let report =
+        SyncReport { pushed: 0, refused: 0, pulled: 0, photos: 0, mended: 0, cancelled: false };
+    let (said, repair, unrepaired) = (None, None, None);
+    let mut run = Run { client, server, org, progress, cancel, report, said, repair, unrepaired };
     run.documents().await?;
     if !run.cancelled() {
         run.photos().await?;
+    }
+    if let Some(error) = run.unrepaired {
+        return Err(error);
     }
     run.tell(Phase::Done, 0);
     Ok(run.report)
@@ -238,6 +250,8 @@ impl Run {
                 Step::Pull => self.pull().await,
                 Step::Rewind => self.rewind().await,
                 Step::Sweep => self.sweep().await,
+                Step::Compare => self.compare().await,
+                Step::Repair => self.repair().await,
                 Step::Done => return Ok(()),
                 Step::Stop(Stop::Revoked) => return Err(ClientError::Revoked),
                 Step::Stop(_) => {
@@ -298,6 +312,7 @@ impl Run {
         let entries = reply.groups.iter().map(|g| g.changes.len()).sum::<usize>();
         self.report.pulled += u32::try_from(entries + reply.records.len()).unwrap_or(u32::MAX);
         let more = reply.more;
+        self.said = reply.print;
         let applied = self.blocking(move |client| {
             let clocks = client.clock.read();
             client.change(|view, writer| {
@@ -334,6 +349,57 @@ impl Run {
             client.forget_photos(&gone)
         });
         done.await.map(|()| Heard::Swept)
+    }
+
+    async fn compare(&mut self) -> Result<Heard, ClientError> {
+        let Some(said) = self.said else { return Ok(Heard::Compared(true)) };
+        let compared = self.blocking(move |client| {
+            let clocks = client.clock.read();
+            client.change(|view, writer| {
+                let (repair, writes) = compare(view, said, &clocks)?;
+                apply(writer, writes)?;
+                Ok(repair)
+            })
+        });
+        match compared.await {
+            Ok(repair) => self.repair = repair,
+            // What cannot be read is said at the end.
+            Err(error) => self.unrepaired = Some(error),
+        }
+        Ok(Heard::Compared(self.repair.is_none()))
+    }
+
+    /// One question of a repair. One that fails is left to the next sync.
+    async fn repair(&mut self) -> Result<Heard, ClientError> {
+        self.tell(Phase::Pull, 0);
+        match self.ask_to_repair().await {
+            Ok(more) => Ok(Heard::Repaired(more)),
+            Err(error @ ClientError::Revoked) => Err(error),
+            Err(ClientError::Unreachable { .. }) => Ok(Heard::Repaired(false)),
+            Err(error) => {
+                self.unrepaired = Some(error);
+                Ok(Heard::Repaired(false))
+            }
+        }
+    }
+
+    async fn ask_to_repair(&mut self) -> Result<bool, ClientError> {
+        let Some(mut repair) = self.repair.take() else { return Ok(false) };
+        let Some(asked) = repair.ask() else { return Ok(false) };
+        let bytes = self.post("repair", to_wire(self.org, &asked)).await?;
+        let reply: RepairReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
+        let applied = self.blocking(move |client| {
+            client.change(|view, writer| {
+                let (writes, mended) = repair.apply(view, &reply).map_err(fault)?;
+                apply(writer, writes)?;
+                Ok((repair, mended))
+            })
+        });
+        let (repair, mended) = applied.await?;
+        self.report.mended += u32::try_from(mended).unwrap_or(u32::MAX);
+        let more = repair.ask().is_some();
+        self.repair = Some(repair);
+        Ok(more)
     }
 
     async fn post(&self, what: &str, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {

@@ -651,6 +651,9 @@ pub struct SyncReport {
     pub pulled: u32,
     /// Photos that the server confirmed.
     pub photos: u32,
+    /// Records and documents that this device had lost or had otherwise than the server, and that were mended.
+    /// Zero unless its storage was damaged or a program has a bug.
+    pub mended: u32,
     /// It ended early because it was asked to.
     pub cancelled: bool,
 }

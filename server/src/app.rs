@@ -1,8 +1,8 @@
 //! What every request shares: the store, the organisations, the pokes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::http::StatusCode;
 use sync_core::document::Entry;
@@ -12,7 +12,10 @@ use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{Device, Record};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
-use sync_core::wire::{Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest};
+use sync_core::print::{Inventory, Part};
+use sync_core::wire::{
+    Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RepairReply, RepairRequest,
+};
 use tokio::sync::{broadcast, watch};
 
 use crate::blobs::{Arrivals, Blobs};
@@ -21,7 +24,7 @@ use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, server_device, verify, write_records};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::store::log::{Ledger, Org, Organisation, Reader};
+use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
 use crate::store::{Store, StoreError, accounts, log};
 use crate::world::World;
 use crate::{now_ms, random};
@@ -43,6 +46,39 @@ pub struct App {
     tenants: RwLock<HashMap<OrgId, Arc<Tenant>>>,
     pokes: broadcast::Sender<Poke>,
     stopping: watch::Sender<bool>,
+    inventories: Arc<Inventories>,
+}
+
+/// Inventories that are kept, so that the questions of one repair do not each read the log.
+const INVENTORIES_MAX: usize = 4;
+
+/// The inventories that were made last: whose, and where the log stood.
+#[derive(Default)]
+struct Inventories(Mutex<VecDeque<((Org, Cursor, Vec<AudienceId>), Arc<Inventory>)>>);
+
+impl Inventories {
+    fn get(
+        &self,
+        log: &Reader<'_>,
+        org: Org,
+        audiences: &[AudienceId],
+    ) -> Result<Arc<Inventory>, StoreError> {
+        let key = (org, log.head()?, audiences.to_vec());
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, inventory)) = kept().iter().find(|(other, _)| *other == key) {
+            return Ok(Arc::clone(inventory));
+        }
+        let inventory = Arc::new(log.inventory(audiences)?);
+        let mut kept = kept();
+        kept.truncate(INVENTORIES_MAX - 1);
+        kept.push_front((key, Arc::clone(&inventory)));
+        Ok(inventory)
+    }
+}
+
+fn inactive() -> Problem {
+    let title = "This person no longer works with the organisation";
+    Problem::new(StatusCode::FORBIDDEN, "inactive", title).detail("unsent work stays on the device")
 }
 
 /// A device that has asked less than this ago need not be noted as heard of again.
@@ -116,6 +152,7 @@ impl App {
             tenants,
             pokes,
             stopping,
+            inventories: Arc::default(),
         }))
     }
 
@@ -309,9 +346,7 @@ impl App {
                 .write_for(org, move |tx| accounts::synced(tx, org, sender.device, told, now))
                 .await;
             noted?;
-            let title = "This person no longer works with the organisation";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "inactive", title)
-                .detail("unsent work stays on the device"));
+            return Err(inactive());
         }
         let page = self.store.read(move |connection| {
             let log = Reader::open(connection, org)?;
@@ -345,6 +380,41 @@ impl App {
         }
         self.metrics.pull();
         Ok(reply)
+    }
+
+    /// Where a device differs from what its person sees, and what it wants of it.
+    pub async fn repair(
+        &self,
+        tenant: &Arc<Tenant>,
+        sender: Sender,
+        asked: RepairRequest,
+    ) -> Result<RepairReply, Problem> {
+        if tenant.world().rights(sender.user).is_none() {
+            return Err(inactive());
+        }
+        let Ok(_room) = self.limits.repairs.try_acquire() else {
+            let title = "The server is busy: try again";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
+                .detail("other devices are being repaired")
+                .retry_after(5));
+        };
+        let (organisation, device) = (tenant.id, sender.device);
+        if asked.parts.contains(&Part::WHOLE) {
+            tracing::warn!(%organisation, %device, "a device does not hold what it should: a repair begins");
+            self.metrics.repair();
+        }
+        if !asked.wanted.is_empty() {
+            let wanted = asked.wanted.len();
+            tracing::warn!(%organisation, %device, wanted, "a repair gives what a device lacked");
+        }
+        let (tenant, inventories) = (Arc::clone(tenant), Arc::clone(&self.inventories));
+        let reply = self.store.read(move |connection| {
+            let log = Reader::open(connection, tenant.org)?;
+            let audiences = feed::sight(&log, &tenant.world(), &sender)?;
+            let inventory = inventories.get(&log, tenant.org, &audiences)?;
+            feed::repair(&log, &audiences, &inventory, &asked, now_ms())
+        });
+        Ok(reply.await?)
     }
 
     /// Where an organisation's log stands.

@@ -7,12 +7,15 @@
 
 use sync_core::admit::Field;
 use sync_core::model::people::Audience;
-use sync_core::wire::{Discarded, Filled, PROTOCOL, PullReply, PullRequest};
+use sync_core::print::Inventory;
+use sync_core::wire::{
+    Discarded, Filled, PROTOCOL, PullReply, PullRequest, RepairReply, RepairRequest,
+};
 
 use crate::ingest::Sender;
 use crate::store::StoreError;
 use crate::store::accounts::NewestPush;
-use crate::store::log::{Page, Range, Reader};
+use crate::store::log::{AudienceId, Page, Range, Reader, Whole};
 use crate::world::World;
 
 /// A page for a device; `None` if the log was never where the device stands.
@@ -33,7 +36,7 @@ pub fn pull(
     let sees = |audience: &Audience| rights.is_some_and(|r| r.sees(&world.tree, audience));
     let changed = world.scope_changed(sender.user);
     let since = pull.cursor.map_or(0, |cursor| cursor.sequence);
-    let reply = |page: Page, filled, discarded: Vec<Discarded>| PullReply {
+    let reply = |page: Page, filled, discarded: Vec<Discarded>, print| PullReply {
         protocol: PROTOCOL,
         server_ms: now_ms,
         cursor: page.cursor,
@@ -44,6 +47,7 @@ pub fn pull(
         filled,
         gone: Some(page.gone).filter(|gone| !gone.is_empty()),
         discarded: Some(discarded).filter(|discarded| !discarded.is_empty()),
+        print,
     };
 
     if let Some(cursor) = pull.cursor.filter(|cursor| cursor.sequence <= changed) {
@@ -61,7 +65,7 @@ pub fn pull(
             let page = log.page(&range)?;
             let filled = Filled { next: page.cursor.sequence, since: changed };
             let page = Page { cursor, more: true, ..page };
-            return Ok(Some(reply(page, Some(filled), Vec::new())));
+            return Ok(Some(reply(page, Some(filled), Vec::new(), None)));
         }
     }
 
@@ -73,5 +77,39 @@ pub fn pull(
     let next = page.cursor.sequence;
     let filled = (changed >= next).then_some(Filled { next, since: changed });
     let discarded = log.discarded(sender.device, since)?;
-    Ok(Some(reply(page, filled, discarded)))
+    let print = match page.more {
+        true => None,
+        false => Some(log.print(&audiences)?.name()),
+    };
+    Ok(Some(reply(page, filled, discarded, print)))
+}
+
+/// The audiences that a person sees now.
+pub fn sight(
+    log: &Reader<'_>,
+    world: &World,
+    sender: &Sender,
+) -> Result<Vec<AudienceId>, StoreError> {
+    let rights = world.rights(sender.user);
+    log.audiences(|audience| rights.is_some_and(|r| r.sees(&world.tree, audience)))
+}
+
+/// Where a device differs from what these audiences see, and what it wants of it.
+pub fn repair(
+    log: &Reader<'_>,
+    audiences: &[AudienceId],
+    inventory: &Inventory,
+    asked: &RepairRequest,
+    now_ms: i64,
+) -> Result<RepairReply, StoreError> {
+    let Whole { given, records, groups, notes } = log.whole(audiences, &asked.wanted)?;
+    Ok(RepairReply {
+        protocol: PROTOCOL,
+        server_ms: now_ms,
+        contents: asked.parts.iter().map(|part| inventory.content(*part)).collect(),
+        given: given as u64,
+        records,
+        groups,
+        notes,
+    })
 }

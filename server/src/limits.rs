@@ -25,6 +25,8 @@ pub const UPLOADS_MAX: usize = 512;
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Passwords that are hashed at the same time: each takes 19 MiB and a core.
 pub const HASHING_MAX: usize = 2;
+/// Repairs that are worked on at the same time: each may read all that a person sees.
+pub const REPAIRS_MAX: usize = 2;
 /// A connection that shows no complete request header for this long is closed. Longer than the 60 s for
 /// which common proxies keep an idle connection, so that they are not cut off in the middle of reusing it.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
@@ -43,7 +45,7 @@ pub struct Limits {
     pub sign_in_account: Rate<SecretHash>,
     /// Enrolments by address.
     pub enrol: Rate<IpAddr>,
-    /// Pushes, pulls and pokes by device.
+    /// Pushes, pulls, repairs and pokes by device.
     pub sync: Rate<DeviceId>,
     /// Upload requests by device.
     pub upload: Rate<DeviceId>,
@@ -53,6 +55,8 @@ pub struct Limits {
     pub uploads: Semaphore,
     /// Room for hashing passwords.
     pub hashing: Semaphore,
+    /// Room for repairs.
+    pub repairs: Semaphore,
 }
 
 impl Default for Limits {
@@ -66,6 +70,7 @@ impl Default for Limits {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             uploads: Semaphore::new(UPLOADS_MAX),
             hashing: Semaphore::new(HASHING_MAX),
+            repairs: Semaphore::new(REPAIRS_MAX),
         }
     }
 }

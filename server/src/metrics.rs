@@ -20,6 +20,7 @@ pub struct Metrics {
     requests: Family<Request, Histogram, Seconds>,
     pushes: Counter,
     pulls: Counter,
+    repairs: Counter,
     changes: Family<Change, Counter>,
     bytes: Family<Bytes, Counter>,
     log: Family<Organisation, Gauge>,
@@ -91,14 +92,16 @@ impl Metrics {
         let requests = Family::new_with_constructor(Seconds);
         let (pushes, pulls, pokes) = (Counter::default(), Counter::default(), Gauge::default());
         let (changes, bytes, log) = (Family::default(), Family::default(), Family::default());
-        let disk_free = Gauge::default();
+        let (repairs, disk_free) = (Counter::default(), Gauge::default());
         let help = "Time to the beginning of a response, by route";
         registry.register_with_unit("request_duration", help, Unit::Seconds, requests.clone());
         registry.register("pushes", "Pushes that were taken in", pushes.clone());
         registry.register("pulls", "Pages of the feed that were given out", pulls.clone());
+        let help = "Repairs that devices began: each means a bug or a damaged disk";
+        registry.register("repairs", help, repairs.clone());
         let help = "Changes in pushes, by what became of them";
         registry.register("changes", help, changes.clone());
-        let help = "Bodies of pushes and pulls as they were sent";
+        let help = "Bodies of pushes, pulls and repairs as they were sent";
         registry.register_with_unit("sync", help, Unit::Bytes, bytes.clone());
         registry.register("poke_sessions", "Live pokes that are open", pokes.clone());
         let help = "Time from asking for a write until it is on the disk";
@@ -106,7 +109,7 @@ impl Metrics {
         registry.register("log_entries", "Entries of each organisation's log", log.clone());
         let help = "Room that is left where the data folder is";
         registry.register_with_unit("disk_free", help, Unit::Bytes, disk_free.clone());
-        Self { registry, requests, pushes, pulls, changes, bytes, log, disk_free, pokes }
+        Self { registry, requests, pushes, pulls, repairs, changes, bytes, log, disk_free, pokes }
     }
 
     /// Counts a request by its route as the router knows it, never by its path.
@@ -134,6 +137,11 @@ impl Metrics {
     /// Counts a page of the feed.
     pub fn pull(&self) {
         self.pulls.inc();
+    }
+
+    /// Counts a repair that begins.
+    pub fn repair(&self) {
+        self.repairs.inc();
     }
 
     /// Counts a body of the sync protocol.
@@ -172,6 +180,7 @@ mod tests {
         let refused = Outcome::Quarantined { code: "out_of_scope".into(), detail: String::new() };
         metrics.push([(3, &Outcome::Accepted {}), (2, &refused)].into_iter());
         metrics.pull();
+        metrics.repair();
         metrics.bytes(Way::Out, 7);
         metrics.log(OrgId::from_bytes([1; 16]), 9);
         metrics.disk_free(1);
@@ -181,6 +190,7 @@ mod tests {
             r#"endcap_request_duration_seconds_count{method="other",route="",status="404"} 1"#,
             "endcap_pushes_total 1",
             "endcap_pulls_total 1",
+            "endcap_repairs_total 1",
             r#"endcap_changes_total{outcome="accepted",code=""} 3"#,
             r#"endcap_changes_total{outcome="quarantined",code="out_of_scope"} 2"#,
             r#"endcap_sync_bytes_total{way="out"} 7"#,

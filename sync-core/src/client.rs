@@ -15,6 +15,7 @@ use crate::model::capture::Moment;
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
 use crate::model::people::{Audience, Territories};
 use crate::model::visit::Note;
+use crate::print::{Inventory, Item, Print};
 use crate::visit::Start;
 use crate::wire::{
     Discarded, Filled, Group, Keys, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PullRequest,
@@ -59,9 +60,28 @@ pub struct Profile {
     /// Something may have gone out of its sight and still be here.
     #[n(9)]
     pub narrowed: Option<bool>,
-    /// The keys that it had before.
+    /// The print of what it holds; `None` while that is not known and must be counted.
     #[n(10)]
+    pub held: Option<Held>,
+    /// How many things a repair has mended so far.
+    #[n(11)]
+    pub mended: Option<u64>,
+    /// The keys that it had before.
+    #[n(12)]
     pub former: Option<Vec<FormerKey>>,
+}
+
+/// The print of what a device holds of what the server shows it, brought along with every write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Held {
+    /// The sum.
+    #[n(0)]
+    pub print: Print,
+    /// When it was last counted from what is there, by the server's clock as the device knows it, in
+    /// milliseconds since 1970 UTC.
+    #[n(1)]
+    pub counted_ms: i64,
 }
 
 /// A public key that a device no longer signs with.
@@ -119,6 +139,8 @@ impl Profile {
             witness: None,
             filled: None,
             narrowed: None,
+            held: None,
+            mended: None,
             former: None,
         }
     }
@@ -175,6 +197,12 @@ pub struct Kept {
     pub gone: bool,
     /// The server has changes of it that had no place here.
     pub behind: bool,
+    /// Which, as far as that was written down.
+    pub passed: BTreeSet<ChangeHash>,
+    /// The server does not show it: nothing of it counts as held.
+    pub aside: bool,
+    /// What counted of it when it was read from the store.
+    counted: Print,
 }
 
 /// Why the server refused a document's pending changes.
@@ -204,6 +232,10 @@ struct KeptBytes {
     gone: Option<bool>,
     #[n(5)]
     behind: Option<bool>,
+    #[n(6)]
+    passed: Option<Vec<ChangeHash>>,
+    #[n(7)]
+    aside: Option<bool>,
 }
 
 impl Kept {
@@ -217,6 +249,9 @@ impl Kept {
             refused: None,
             gone: false,
             behind: false,
+            passed: BTreeSet::new(),
+            aside: false,
+            counted: Print::default(),
         }
     }
 
@@ -230,18 +265,42 @@ impl Kept {
             refused: self.refused.clone(),
             gone: self.gone.then_some(true),
             behind: self.behind.then_some(true),
+            passed: (!self.passed.is_empty()).then(|| self.passed.iter().copied().collect()),
+            aside: self.aside.then_some(true),
         })
     }
 
     /// From the store; `None` for bytes that are not a kept document.
     pub fn from_bytes(org: OrgId, id: DocId, bytes: &[u8]) -> Option<Self> {
-        let KeptBytes { changes, seals, pending, refused, gone, behind } = from_cbor(bytes).ok()?;
+        let read: KeptBytes = from_cbor(bytes).ok()?;
         let mut document = Document::new(org, id);
-        for (hash, parts) in changes {
+        for (hash, parts) in read.changes {
             document.insert(Change::kept(hash, parts)).ok()?;
         }
-        let (gone, behind) = (gone == Some(true), behind == Some(true));
-        Some(Self { document, seals, pending, refused, gone, behind })
+        let mut kept = Self {
+            document,
+            seals: read.seals,
+            pending: read.pending,
+            refused: read.refused,
+            gone: read.gone == Some(true),
+            behind: read.behind == Some(true),
+            passed: read.passed.into_iter().flatten().collect(),
+            aside: read.aside == Some(true),
+            counted: Print::default(),
+        };
+        kept.counted = kept.print();
+        Some(kept)
+    }
+
+    /// The print of what counts of it as held: what the server has confirmed or sent, also what had no place here.
+    pub fn print(&self) -> Print {
+        if self.aside {
+            return Print::default();
+        }
+        let pending: HashSet<ChangeHash> = self.pending.iter().copied().collect();
+        let here = self.document.changes().iter().map(Change::hash);
+        let here = here.filter(|hash| !pending.contains(hash));
+        here.chain(self.passed.iter().copied()).map(Print::of_change).sum()
     }
 
     /// Who may see it, as far as the document itself says: more than one audience where its outlet moved while
@@ -276,13 +335,28 @@ impl Kept {
     pub fn confirmed(&self) -> Self {
         let mut left = Self::new(self.document.org(), self.document.id());
         let pending: HashSet<ChangeHash> = self.pending.iter().copied().collect();
-        (left.gone, left.behind) = (self.gone, self.behind);
+        (left.gone, left.behind, left.aside) = (self.gone, self.behind, self.aside);
+        (left.passed, left.counted) = (self.passed.clone(), self.counted);
         let changes = self.document.changes().iter();
         for change in changes.filter(|change| !pending.contains(&change.hash())) {
-            left.behind |= left.document.insert(change.clone()).is_err();
+            if left.document.insert(change.clone()).is_err() {
+                left.pass_over(change.hash());
+            }
         }
         left.seals = self.seals.clone();
         left
+    }
+
+    /// The server has this, and it has no place here.
+    fn pass_over(&mut self, hash: ChangeHash) {
+        self.behind = true;
+        self.passed.insert(hash);
+    }
+
+    /// It is read anew from the beginning: what has no place here will show again.
+    pub(crate) fn forget_passed(&mut self) {
+        self.behind = false;
+        self.passed.clear();
     }
 
     /// The confirmed change that says what this one says: the same person at the same moment.
@@ -316,6 +390,10 @@ pub trait Replica {
     fn profile(&self) -> &Profile;
     /// The newest version of a record.
     fn record(&self, key: RecordKey) -> Result<Option<Record>, Self::Error>;
+    /// The newest version of a record, of a kind that is known or not, as it came.
+    fn record_bytes(&self, key: RecordKey) -> Result<Option<RecordBytes>, Self::Error>;
+    /// All records, of kinds that are not known too.
+    fn each_record(&self, each: &mut dyn FnMut(RecordKey, &[u8])) -> Result<(), Self::Error>;
     /// The newest versions of all records of a kind.
     fn records(&self, kind: RecordKind) -> Result<Vec<Record>, Self::Error>;
     /// A document, if anything of it is here.
@@ -345,6 +423,52 @@ pub enum Write {
     ForgetRecords,
     /// A document that went out of sight: forget it, with its words and its photos.
     Purge(Box<Kept>),
+}
+
+/// Everything that counts as held.
+pub fn inventory<R: Replica>(replica: &R) -> Result<Inventory, R::Error> {
+    let mut items = Vec::new();
+    replica.each_record(&mut |key, bytes| {
+        items.push((Item::Record(key), Print::of_record(key, bytes)));
+    })?;
+    for id in replica.documents()? {
+        if let Some(kept) = replica.document(id)? {
+            items.push((Item::Document(id), kept.print()));
+        }
+    }
+    Ok(Inventory::new(items))
+}
+
+/// Brings the print along with what is about to be written.
+pub(crate) fn count<R: Replica>(
+    replica: &R,
+    profile: &mut Profile,
+    writes: &[Write],
+) -> Result<(), R::Error> {
+    let Some(held) = &mut profile.held else { return Ok(()) };
+    let mut records: BTreeMap<RecordKey, Option<&RecordBytes>> = BTreeMap::new();
+    for write in writes {
+        match write {
+            Write::Document(kept) => held.print += kept.print() - kept.counted,
+            Write::Purge(kept) => held.print -= kept.counted,
+            Write::Record(key, bytes) => drop(records.insert(*key, Some(bytes))),
+            Write::Forget(key) => drop(records.insert(*key, None)),
+            Write::ForgetRecords => {
+                profile.held = None;
+                return Ok(());
+            }
+            Write::Note(_) | Write::Profile(_) => {}
+        }
+    }
+    for (key, now) in records {
+        if let Some(before) = replica.record_bytes(key)? {
+            held.print -= Print::of_record(key, &before.0);
+        }
+        if let Some(now) = now {
+            held.print += Print::of_record(key, &now.0);
+        }
+    }
+    Ok(())
 }
 
 /// Why a server's answer was not applied. Nothing of it was.
@@ -476,6 +600,7 @@ pub fn apply_push<R: Replica>(
         writes.push(Write::Document(Box::new(kept)));
     }
     let mut profile = replica.profile().clone();
+    count(replica, &mut profile, &writes)?;
     profile.pushed = Some(reply.push);
     profile.heard(reply.server_ms, clocks);
     writes.push(Write::Profile(Box::new(profile)));
@@ -503,7 +628,7 @@ pub fn apply_pull<R: Replica>(
         writes.push(Write::ForgetRecords);
     }
     let mut narrowed = false;
-    let mut documents = Documents { replica, changed: BTreeMap::new() };
+    let mut documents = Documents::new(replica);
     for key in reply.gone.iter().flatten() {
         narrowed = true;
         writes.push(Write::Forget(*key));
@@ -513,12 +638,10 @@ pub fn apply_pull<R: Replica>(
             kept.gone = true;
         }
     }
-    let mut keys = Keys::default();
     for bytes in &reply.records {
         let key = RecordKey::peek(&bytes.0)
             .ok_or_else(|| Fault::Answer(BadAnswer::Unfit("a record has no key".into())))?;
         match from_cbor(&bytes.0) {
-            Ok(Record::Device(device)) => keys.insert(&device.key),
             Ok(Record::Person(person)) => narrowed |= person.id == replica.profile().user,
             Ok(Record::Territory(_)) => narrowed = true,
             Ok(Record::Outlet(outlet)) => {
@@ -530,24 +653,20 @@ pub fn apply_pull<R: Replica>(
         }
         writes.push(Write::Record(key, bytes.clone()));
     }
-    if !reply.groups.is_empty() {
-        for record in replica.records(RecordKind::Device)? {
-            if let Record::Device(device) = record {
-                keys.insert(&device.key);
-            }
-        }
-    }
+    let keys = match reply.groups.is_empty() {
+        true => Keys::default(),
+        false => keys_with(replica, &reply.records)?,
+    };
     let org = replica.profile().org;
     for group in &reply.groups {
-        let forged = |_| Fault::Answer(BadAnswer::Forged(group.document));
-        group.check_seals(org, &keys).map_err(forged)?;
+        check_seals(org, group, &keys)?;
         let kept = documents.get_or_new(group.document)?;
         match merge(kept, group) {
             // What was proposed again is in the record already, as it was proposed first.
             Ok(()) if kept.said_again(replica.profile()) => *kept = kept.confirmed(),
             Ok(()) => {}
             // What builds on the record has no place in a copy that went its own way.
-            Err(Misfit::MissingParent(_)) if kept.refused.is_some() => kept.behind = true,
+            Err(Misfit::MissingParent(_)) if kept.refused.is_some() => {}
             Err(misfit @ Misfit::MissingParent(_)) => {
                 let why = format!("{}: {misfit}", group.document);
                 return Err(Fault::Answer(BadAnswer::Unfit(why)));
@@ -555,7 +674,6 @@ pub fn apply_pull<R: Replica>(
             Err(misfit) => {
                 // Two copies of this store wrote under one actor: what the server has is the record; what
                 // is only here stays here, marked.
-                kept.behind = true;
                 kept.refused = Some(Refused { code: "forked".into(), detail: misfit.to_string() });
             }
         }
@@ -567,9 +685,10 @@ pub fn apply_pull<R: Replica>(
             kept.refused = Some(Refused { code: "discarded".into(), detail: detail.clone() });
         }
     }
-    writes.extend(documents.changed.into_values().map(|kept| Write::Document(Box::new(kept))));
+    writes.extend(documents.into_writes());
     writes.extend(reply.notes.iter().cloned().map(Write::Note));
     let mut profile = replica.profile().clone();
+    count(replica, &mut profile, &writes)?;
     profile.cursor = Some(reply.cursor);
     profile.filled = reply.filled;
     profile.narrowed = (profile.narrowed == Some(true) || narrowed).then_some(true);
@@ -578,14 +697,42 @@ pub fn apply_pull<R: Replica>(
     Ok(writes)
 }
 
-/// The documents that a page changes, each as the page has left it so far.
-struct Documents<'a, R> {
+/// The keys of the devices that are here or come with an answer.
+pub(crate) fn keys_with<R: Replica>(replica: &R, come: &[RecordBytes]) -> Result<Keys, R::Error> {
+    let device = |bytes: &&RecordBytes| {
+        RecordKey::peek(&bytes.0).is_some_and(|key| key.kind == RecordKind::Device as u8)
+    };
+    let come = come.iter().filter(device).filter_map(|bytes| from_cbor(&bytes.0).ok());
+    let mut keys = Keys::default();
+    for record in come.chain(replica.records(RecordKind::Device)?) {
+        if let Record::Device(device) = record {
+            keys.insert(&device.key);
+        }
+    }
+    Ok(keys)
+}
+
+pub(crate) fn check_seals<E>(org: OrgId, group: &Group, keys: &Keys) -> Result<(), Fault<E>> {
+    let forged = |_| Fault::Answer(BadAnswer::Forged(group.document));
+    group.check_seals(org, keys).map_err(forged)
+}
+
+/// The documents that an answer changes, each as it has left them so far.
+pub(crate) struct Documents<'a, R> {
     replica: &'a R,
     changed: BTreeMap<DocId, Kept>,
 }
 
-impl<R: Replica> Documents<'_, R> {
-    fn get(&mut self, id: DocId) -> Result<Option<&mut Kept>, R::Error> {
+impl<'a, R: Replica> Documents<'a, R> {
+    pub(crate) fn new(replica: &'a R) -> Self {
+        Self { replica, changed: BTreeMap::new() }
+    }
+
+    pub(crate) fn into_writes(self) -> impl Iterator<Item = Write> {
+        self.changed.into_values().map(|kept| Write::Document(Box::new(kept)))
+    }
+
+    pub(crate) fn get(&mut self, id: DocId) -> Result<Option<&mut Kept>, R::Error> {
         if !self.changed.contains_key(&id)
             && let Some(kept) = self.replica.document(id)?
         {
@@ -594,7 +741,7 @@ impl<R: Replica> Documents<'_, R> {
         Ok(self.changed.get_mut(&id))
     }
 
-    fn get_or_new(&mut self, id: DocId) -> Result<&mut Kept, R::Error> {
+    pub(crate) fn get_or_new(&mut self, id: DocId) -> Result<&mut Kept, R::Error> {
         self.get(id)?;
         let org = self.replica.profile().org;
         Ok(self.changed.entry(id).or_insert_with(|| Kept::new(org, id)))
@@ -606,7 +753,7 @@ impl<R: Replica> Documents<'_, R> {
 /// server still has; the rest is then pushed back.
 pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
     let mut profile = replica.profile().clone();
-    (profile.cursor, profile.pushed, profile.filled) = (None, None, None);
+    (profile.cursor, profile.pushed, profile.filled, profile.held) = (None, None, None, None);
     let mut writes = vec![Write::Profile(Box::new(profile))];
     for id in replica.documents()? {
         let Some(mut kept) = replica.document(id)? else { continue };
@@ -615,6 +762,7 @@ pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
             kept.refused = None;
         }
         kept.pending = kept.document.changes().iter().map(Change::hash).collect();
+        kept.forget_passed();
         writes.push(Write::Document(Box::new(kept)));
     }
     Ok(writes)
@@ -690,7 +838,7 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
     }
     let mut waiting = false;
     for id in replica.documents()? {
-        let Some(kept) = replica.document(id)? else { continue };
+        let Some(mut kept) = replica.document(id)? else { continue };
         let listed = outlets.get(&OutletId::from_bytes(id.id)).copied();
         let audiences = listed.map_or_else(|| kept.audiences(), |audience| vec![audience]);
         let seen = audiences.iter().any(|audience| rights.sees(&tree, audience));
@@ -704,26 +852,41 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
                 }
                 writes.push(Write::Purge(Box::new(kept)));
             }
-            false => waiting |= kept.to_push(),
+            false => {
+                waiting |= kept.to_push();
+                if !kept.aside {
+                    kept.aside = true;
+                    writes.push(Write::Document(Box::new(kept)));
+                }
+            }
         }
     }
+    count(replica, &mut profile, &writes)?;
     profile.narrowed = waiting.then_some(true);
     writes.push(Write::Profile(Box::new(profile)));
     Ok(writes)
 }
 
-fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
+/// Takes in what fits, passes over the rest, and says why something did not fit.
+pub(crate) fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
+    let mut merged = Ok(());
     for change in &group.changes {
-        kept.document.insert(change.clone())?;
+        match kept.document.insert(change.clone()) {
+            Ok(()) => drop(kept.passed.remove(&change.hash())),
+            Err(misfit) => {
+                kept.pass_over(change.hash());
+                merged = merged.and(Err(misfit));
+            }
+        }
     }
-    kept.gone = false;
+    (kept.gone, kept.aside) = (false, false);
     add_seals(kept, group);
     let arrived: HashSet<ChangeHash> = group.hashes().collect();
     kept.pending.retain(|hash| !arrived.contains(hash));
-    if kept.pending.is_empty() {
+    if kept.pending.is_empty() && merged.is_ok() {
         kept.refused = None; // it was accepted after all
     }
-    Ok(())
+    merged
 }
 
 fn add_seals(kept: &mut Kept, group: &Group) {

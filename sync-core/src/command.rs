@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::admit::{Author, Field, Refusal, admit};
-use crate::client::{Clocks, Kept, Profile, Replica, Write};
+use crate::client::{Clocks, Kept, Profile, Replica, Write, count};
 use crate::document::Entry;
 use crate::id::{
     Actor, CallId, ChangeHash, DistributorId, DocId, DocKind, OutletId, TerritoryId, VisitId,
@@ -263,12 +263,12 @@ pub fn execute<R: Replica>(
             let kept = desk.refused(document)?;
             let profile = desk.profile_after(&kept, instance);
             let mut left = kept.confirmed();
-            left.behind = false;
+            left.forget_passed();
             let write = match left.document.changes().is_empty() {
                 true => Write::Purge(Box::new(kept)),
                 false => Write::Document(Box::new(left)),
             };
-            let writes = vec![write, Write::Profile(Box::new(profile))];
+            let writes = desk.written(vec![write], profile)?;
             Ok(Done { document, change: None, writes, left_out: Vec::new() })
         }
         Command::Report { outlet, name, address, territory, distributor, note, photos } => {
@@ -396,7 +396,7 @@ impl<R: Replica> Desk<'_, R> {
         let mut profile = self.replica.profile().clone();
         profile.actor = Actor::new(&profile.key, instance);
         if kept.behind {
-            (profile.cursor, profile.filled) = (None, None);
+            (profile.cursor, profile.filled, profile.held) = (None, None, None);
         }
         profile
     }
@@ -409,7 +409,7 @@ impl<R: Replica> Desk<'_, R> {
     ) -> Result<Done, CommandError<R::Error>> {
         let profile = self.profile_after(kept, instance);
         let mut page = self.page(kept.confirmed())?;
-        page.kept.behind = false;
+        page.kept.forget_passed();
         page.actor = profile.actor;
         let id = kept.document.id();
         let mut outlets: Vec<OutletId> =
@@ -466,8 +466,18 @@ impl<R: Replica> Desk<'_, R> {
                 .map_or(CommandError::Nothing, CommandError::from));
         }
         let (document, change) = (page.kept.document.id(), page.newest);
-        let writes = vec![Write::Document(Box::new(page.kept)), Write::Profile(Box::new(profile))];
+        let writes = self.written(vec![Write::Document(Box::new(page.kept))], profile)?;
         Ok(Done { document, change, writes, left_out })
+    }
+
+    fn written(
+        &self,
+        mut writes: Vec<Write>,
+        mut profile: Profile,
+    ) -> Result<Vec<Write>, CommandError<R::Error>> {
+        count(self.replica, &mut profile, &writes).map_err(store)?;
+        writes.push(Write::Profile(Box::new(profile)));
+        Ok(writes)
     }
 
     fn begun(&self, visit: VisitId) -> Result<Page, CommandError<R::Error>> {

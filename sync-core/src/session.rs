@@ -3,7 +3,8 @@
 //! A session pushes what is in the outbox, then pulls until nothing is new, then makes one more push for
 //! what was captured meanwhile. Only one: somebody who goes on capturing faster than a slow network carries
 //! it away would else never pull. After a rewind it pulls first, to learn what the server has lost, and then
-//! pushes all of that. A session never waits and never reads a clock; the shell sends the
+//! pushes all of that. When all is pulled and the device does not hold what it should, it repairs that, and pushes
+//! what the server turns out to lack. A session never waits and never reads a clock; the shell sends the
 //! messages, applies the answers with [`crate::client`] and may drop a session at any point: everything that
 //! counts is in the store.
 
@@ -18,6 +19,10 @@ pub enum Step {
     Rewind,
     /// Apply [`crate::client::sweep`], then go on.
     Sweep,
+    /// Ask [`crate::repair::compare`]; if the server has said no print, all is well.
+    Compare,
+    /// Send [`crate::repair::Repair::ask`].
+    Repair,
     /// All is exchanged.
     Done,
     /// Nothing more can be done now.
@@ -37,6 +42,11 @@ pub enum Heard {
     Rewound,
     /// What [`Step::Sweep`] asked for is stored.
     Swept,
+    /// Whether the device holds what it should.
+    Compared(bool),
+    /// An answer to a repair was applied; the flag says that there is more to ask. Without an answer there is not:
+    /// the next sync repairs.
+    Repaired(bool),
     /// The server does not know the cursor.
     CursorUnknown,
     /// The network failed, or the server did for now.
@@ -67,12 +77,13 @@ pub enum Stop {
 pub struct Session {
     step: Step,
     rewound: bool,
+    repaired: bool,
     pulled: bool,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { step: Step::Push, rewound: false, pulled: false }
+        Self { step: Step::Push, rewound: false, repaired: false, pulled: false }
     }
 }
 
@@ -89,15 +100,23 @@ impl Session {
             (_, Heard::Unreachable) => Step::Stop(Stop::Unreachable),
             (_, Heard::Revoked) => Step::Stop(Stop::Revoked),
             (_, Heard::Incompatible) => Step::Stop(Stop::Incompatible),
-            (Step::Push, Heard::Pushed(true)) if self.rewound || !self.pulled => Step::Push,
+            (Step::Push, Heard::Pushed(true)) if self.rewound || self.repaired || !self.pulled => {
+                Step::Push
+            }
             (Step::Push, Heard::Pushed(_) | Heard::Empty) if self.pulled => Step::Done,
             (Step::Push, Heard::Pushed(false) | Heard::Empty) => Step::Pull,
             (Step::Pull, Heard::Pulled(true)) => Step::Pull,
             (Step::Pull, Heard::Pulled(false)) => Step::Sweep,
-            (Step::Sweep, Heard::Swept) => {
+            (Step::Sweep, Heard::Swept) => Step::Compare,
+            (Step::Compare, Heard::Compared(true)) | (Step::Repair, Heard::Repaired(false)) => {
                 self.pulled = true;
                 Step::Push
             }
+            (Step::Compare, Heard::Compared(false)) => {
+                self.repaired = true;
+                Step::Repair
+            }
+            (Step::Repair, Heard::Repaired(true)) => Step::Repair,
             // A server that forgets twice in one session would keep the device busy for ever.
             (Step::Pull, Heard::CursorUnknown) if !self.rewound => {
                 self.rewound = true;
@@ -121,33 +140,53 @@ mod tests {
 
     #[test]
     fn pushes_then_pulls() {
-        use Heard::{Empty, Pulled, Pushed, Swept};
+        use Heard::{Compared, Empty, Pulled, Pushed, Swept};
+        let pull = [Pushed(true), Pushed(false), Pulled(true), Pulled(false)];
         assert_eq!(
-            steps(&[Pushed(true), Pushed(false), Pulled(true), Pulled(false), Swept, Empty]),
-            [Step::Push, Step::Pull, Step::Pull, Step::Sweep, Step::Push, Step::Done]
+            steps(&[&pull[..], &[Swept, Compared(true), Empty]].concat()),
+            [
+                Step::Push,
+                Step::Pull,
+                Step::Pull,
+                Step::Sweep,
+                Step::Compare,
+                Step::Push,
+                Step::Done
+            ]
+        );
+    }
+
+    #[test]
+    fn repairs_and_then_pushes_all_that_the_server_lacks() {
+        use Heard::{Compared, Empty, Pulled, Pushed, Repaired, Swept};
+        let pull = [Empty, Pulled(false), Swept, Compared(false)];
+        let repair = [Repaired(true), Repaired(false), Pushed(true), Pushed(false)];
+        assert_eq!(
+            steps(&[&pull[..], &repair].concat())[3..],
+            [Step::Repair, Step::Repair, Step::Push, Step::Push, Step::Done]
         );
     }
 
     #[test]
     fn ends_while_somebody_goes_on_capturing() {
-        use Heard::{Pulled, Pushed, Swept};
+        use Heard::{Compared, Pulled, Pushed, Swept};
         assert_eq!(
-            steps(&[Pushed(false), Pulled(false), Swept, Pushed(true)]),
-            [Step::Pull, Step::Sweep, Step::Push, Step::Done]
+            steps(&[Pushed(false), Pulled(false), Swept, Compared(true), Pushed(true)]),
+            [Step::Pull, Step::Sweep, Step::Compare, Step::Push, Step::Done]
         );
     }
 
     #[test]
     fn rewinds_once() {
-        use Heard::{CursorUnknown, Empty, Pulled, Pushed, Rewound, Swept};
+        use Heard::{Compared, CursorUnknown, Empty, Pulled, Pushed, Rewound, Swept};
         assert_eq!(
             steps(&[Empty, CursorUnknown, Rewound, CursorUnknown]),
             [Step::Pull, Step::Rewind, Step::Pull, Step::Stop(Stop::Bad)]
         );
-        let lost = [Pulled(false), Swept, Pushed(true), Pushed(false)];
+        let lost = [Pulled(false), Swept, Compared(true), Pushed(true), Pushed(false)];
         assert_eq!(
             steps(&[&[Empty, CursorUnknown, Rewound][..], &lost].concat())[3..],
-            [Step::Sweep, Step::Push, Step::Push, Step::Done],
+            [Step::Sweep, Step::Compare, Step::Push, Step::Push, Step::Done],
             "what the server has lost is pushed to its end"
         );
     }

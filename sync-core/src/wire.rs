@@ -14,6 +14,7 @@ use crate::id::{Actor, ChangeHash, DocId, LogHash, OrgId};
 use crate::model::capture::Moment;
 use crate::model::catalogue::RecordKey;
 use crate::model::visit::Note;
+use crate::print::{Content, Item, Part, PrintName};
 
 /// The protocol version that this crate speaks.
 pub const PROTOCOL: u32 = 1;
@@ -32,6 +33,10 @@ pub const CHANGES_MAX: usize = 10_000;
 pub const NOTES_MAX: usize = 10_000;
 /// Most records in one message.
 pub const RECORDS_MAX: usize = 20_000;
+/// Most parts that one question of a repair asks after.
+pub const PARTS_MAX: usize = 2_000;
+/// Most records and documents that one question of a repair wants whole.
+pub const WANTED_MAX: usize = 2_000;
 
 /// A device's new work.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -156,6 +161,51 @@ pub struct PullReply {
     /// Quarantined work of this device that somebody has discarded.
     #[n(9)]
     pub discarded: Option<Vec<Discarded>>,
+    /// With the last page: the print of what the device holds then.
+    #[n(10)]
+    pub print: Option<PrintName>,
+}
+
+/// "Where do we differ, and what is it?"
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RepairRequest {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// The parts whose content is asked after.
+    #[n(1)]
+    pub parts: Vec<Part>,
+    /// What is wanted whole.
+    #[n(2)]
+    pub wanted: Vec<Item>,
+}
+
+/// What the server holds for a device.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map, context_bound = "Within")]
+pub struct RepairReply {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// The server's clock, in milliseconds since 1970 UTC.
+    #[n(1)]
+    pub server_ms: i64,
+    /// One for each part, in order.
+    #[n(2)]
+    pub contents: Vec<Content>,
+    /// How many of those that are wanted, from the first on, it has looked up.
+    #[n(3)]
+    pub given: u64,
+    /// The records, and those of the devices whose changes are here.
+    #[n(4)]
+    pub records: Vec<RecordBytes>,
+    /// The documents, each whole. One that is not shown any more is missing.
+    #[n(5)]
+    pub groups: Vec<Group>,
+    /// The notes that they name, as far as they still exist.
+    #[n(6)]
+    pub notes: Vec<Note>,
 }
 
 /// Quarantined work that somebody has looked at and discarded.
@@ -442,6 +492,13 @@ impl PushRequest {
     }
 }
 
+impl RepairRequest {
+    /// Whether the counts are within the limits.
+    pub fn within_limits(&self) -> bool {
+        self.parts.len() <= PARTS_MAX && self.wanted.len() <= WANTED_MAX
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -544,6 +601,7 @@ mod tests {
         let (protocol, filled, gone) = (PROTOCOL, None, None);
         let reply = PullReply {
             discarded: None,
+            print: Some(PrintName([4; 8])),
             protocol,
             server_ms,
             cursor,

@@ -19,6 +19,7 @@ use sync_core::model::visit::{
     Post, Recording, Review, Subject, Submission, Value, Verdict, Versioned,
 };
 use sync_core::model::{Currency, Day, Geo, Money};
+use sync_core::print::Print;
 use sync_core::wire::{
     Discarded, Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RecordBytes, to_wire,
@@ -483,6 +484,7 @@ fn pull_reply() -> PullReply {
         filled: None,
         gone: None,
         discarded: None,
+        print: None,
     }
 }
 
@@ -514,6 +516,7 @@ pub(crate) fn messages() -> Vec<Message> {
         records: Vec::new(),
         groups: Vec::new(),
         notes: Vec::new(),
+        print: Some(Print::of_change(ChangeHash([0x6c; 32])).name()),
         ..pull_reply()
     };
     let moving = PullRequest { filled: Some(Filled { next: 40, since: 45 }), ..later.clone() };
@@ -525,6 +528,7 @@ pub(crate) fn messages() -> Vec<Message> {
             head: ChangeHash([0x64; 32]),
             detail: "in words".into(),
         }]),
+        print: None,
         ..nothing.clone()
     };
     vec![

@@ -5,11 +5,12 @@ use std::path::Path;
 use endcap_mobile::{Client, Observation, Subject, Value};
 use serde_json::{Value as Json, json};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{FormerKey, Kept, Profile, Refused, Replica, Witness, Write};
+use sync_core::client::{FormerKey, Held, Kept, Profile, Refused, Replica, Witness, Write};
 use sync_core::command::Command;
 use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{DeviceId, DocId, LogHash, LogOrigin, OrgId, VisitId};
+use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, VisitId};
 use sync_core::model::visit;
+use sync_core::print::Print;
 use sync_core::session::Step;
 use sync_core::wire::{Filled, RecordBytes};
 use tests::backend::{Crash, Server, encode};
@@ -40,6 +41,11 @@ fn full_profile() -> Profile {
         filled: Some(Filled { next: 40, since: 45 }),
         narrowed: Some(true),
         former: Some(vec![FormerKey([0x6b; 32])]),
+        held: Some(Held {
+            print: Print::of_change(ChangeHash([0x69; 32])),
+            counted_ms: BEGIN_MS + 1_000,
+        }),
+        mended: Some(3),
         ..profile()
     }
 }
@@ -51,7 +57,12 @@ fn full_document() -> Kept {
     let refused = Refused { code: "out_of_scope".into(), detail: "in words".into() };
     let pending = document.changes()[7..].iter().map(|c| c.hash()).collect();
     let seals = vec![Keypair::from_seed(&SEED).seal(org, id, head)];
-    Kept { document, seals, pending, refused: Some(refused), gone: true, behind: true }
+    let passed = [ChangeHash([0x6a; 32]), ChangeHash([0x6b; 32])].into();
+    let mut kept = Kept::new(org, id);
+    (kept.document, kept.seals, kept.pending, kept.refused) =
+        (document, seals, pending, Some(refused));
+    (kept.gone, kept.behind, kept.passed, kept.aside) = (true, true, passed, true);
+    kept
 }
 
 fn visit() -> VisitId {
@@ -69,6 +80,7 @@ fn exchange(server: &mut Server, phone: &mut Device, now_ms: i64) {
             Question::Pull(bytes) => {
                 server.pull(phone.id, bytes, now_ms).map(|page| Answer::Pulled(encode(&page)))
             }
+            Question::Repair(_) => panic!("nothing is to be repaired"),
         };
         let answer = answer.unwrap_or_else(Answer::Refused);
         match phone.hear(number, &answer, now_ms, device::Crash::Never).unwrap() {

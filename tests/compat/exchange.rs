@@ -8,11 +8,11 @@ use sync_core::model::Money;
 use sync_core::model::visit::{
     Note, Observation, PhotoRef, Place, Review, Subject, Value, Verdict,
 };
-use sync_core::wire::{PullReply, PushRequest, from_wire};
+use sync_core::wire::{PullReply, PushRequest, RepairReply, from_wire};
 use tests::backend::{Crash, Server, encode};
 use tests::brand::{BEGIN_MS, ORG, RITA, SAM, SUE, call, checks, product};
 use tests::chance::Chance;
-use tests::device::{self, Answer, Device, Question};
+use tests::device::{self, Device, Question};
 
 use crate::hex;
 
@@ -35,18 +35,17 @@ impl Recorder {
         while let Some((number, question)) = asked {
             self.now_ms += 700;
             let (name, device) = (self.phones[phone].0, self.phones[phone].1.id);
-            let (path, request, answer) = match &question {
-                Question::Push(bytes) => {
-                    let reply = self.server.push(device, bytes, self.now_ms, Crash::Never).unwrap();
-                    ("/api/v1/push", bytes, Answer::Pushed(encode(&reply)))
+            let request = question.bytes();
+            let response = match &question {
+                Question::Push(_) => {
+                    encode(&self.server.push(device, request, self.now_ms, Crash::Never).unwrap())
                 }
-                Question::Pull(bytes) => {
-                    let reply = self.server.pull(device, bytes, self.now_ms).unwrap();
-                    ("/api/v1/pull", bytes, Answer::Pulled(encode(&reply)))
+                Question::Pull(_) => {
+                    encode(&self.server.pull(device, request, self.now_ms).unwrap())
                 }
-            };
-            let (Answer::Pushed(response) | Answer::Pulled(response)) = &answer else {
-                unreachable!()
+                Question::Repair(_) => {
+                    encode(&self.server.repair(device, request, self.now_ms).unwrap())
+                }
             };
             let hashes = |groups: &[sync_core::wire::Group]| -> Vec<Vec<String>> {
                 groups.iter().map(|g| g.hashes().map(|h| hex(&h.0)).collect()).collect()
@@ -56,14 +55,18 @@ impl Recorder {
                     (hashes(&from_wire::<PushRequest>(ORG, bytes).unwrap().groups), Vec::new())
                 }
                 Question::Pull(_) => {
-                    (Vec::new(), hashes(&from_wire::<PullReply>(ORG, response).unwrap().groups))
+                    (Vec::new(), hashes(&from_wire::<PullReply>(ORG, &response).unwrap().groups))
+                }
+                Question::Repair(_) => {
+                    (Vec::new(), hashes(&from_wire::<RepairReply>(ORG, &response).unwrap().groups))
                 }
             };
             self.steps.push(json!({
-                "who": name, "path": path, "at_ms": self.now_ms,
-                "request": hex(request), "response": hex(response),
+                "who": name, "path": format!("/api/v1/{}", question.path()), "at_ms": self.now_ms,
+                "request": hex(request), "response": hex(&response),
                 "pushed": pushed, "pulled": pulled,
             }));
+            let answer = question.answered(response);
             let turn =
                 self.phones[phone].1.hear(number, &answer, self.now_ms, device::Crash::Never);
             asked = turn.and_then(|(_, question)| question);

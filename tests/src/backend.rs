@@ -17,9 +17,10 @@ use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{self, Record};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
+use sync_core::print::Print;
 use sync_core::wire::{
-    Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, from_wire, protocol_of,
-    to_wire,
+    Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RepairReply, RepairRequest,
+    from_wire, protocol_of, to_wire,
 };
 
 use crate::brand::{BEGIN_MS, ORG};
@@ -76,24 +77,17 @@ pub struct Server {
     chance: Chance,
 }
 
-/// The schema, as the server's own migrations make it.
-fn schema(db: &Connection) {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/migrations");
-    let entries = std::fs::read_dir(folder).expect("the server has migrations");
-    let mut scripts: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    scripts.sort();
-    db.pragma_update(None, "user_version", scripts.len()).expect("a version is set");
-    for script in scripts {
-        let script = std::fs::read_to_string(script).expect("a migration reads");
-        db.execute_batch(&script).expect("a migration runs");
-    }
+/// A database in memory with the schema that the server's own migrations make.
+fn empty() -> Connection {
+    let mut db = Connection::open_in_memory().expect("memory");
+    server::store::migrate(&mut db).expect("the migrations run");
+    db
 }
 
 impl Server {
     /// A server with the brand's records.
     pub fn new(chance: &mut Chance) -> Self {
-        let mut db = Connection::open_in_memory().expect("memory");
-        schema(&db);
+        let mut db = empty();
         let made = Organisation {
             org: 1,
             id: ORG,
@@ -136,8 +130,7 @@ impl Server {
         let path = std::env::temp_dir().join(name);
         let file = path.to_str().expect("a path in UTF-8");
         self.db.execute("VACUUM INTO ?1", [file]).expect("a backup is written");
-        let mut db = Connection::open_in_memory().expect("memory");
-        schema(&db);
+        let mut db = empty();
         db.execute("ATTACH ?1 AS backup", [file]).expect("the backup opens");
         for table in tables(&db) {
             let copy = format!("INSERT INTO {table} SELECT * FROM backup.{table}");
@@ -267,6 +260,31 @@ impl Server {
         accounts::synced(&tx, self.org, from, known, now_ms)?;
         tx.commit()?;
         Ok(reply)
+    }
+
+    /// Answers a repair, as it came over the network.
+    pub fn repair(
+        &mut self,
+        from: DeviceId,
+        bytes: &[u8],
+        now_ms: i64,
+    ) -> Result<RepairReply, Refused> {
+        let sender = self.sender(from)?;
+        let asked: RepairRequest = read(bytes)?;
+        if !asked.within_limits() {
+            return Err(Refused::Malformed("too much at once".into()));
+        }
+        let log = Reader::open(&self.db, self.org)?;
+        let audiences = feed::sight(&log, &self.world, &sender)?;
+        let inventory = log.inventory(&audiences)?;
+        Ok(feed::repair(&log, &audiences, &inventory, &asked, now_ms)?)
+    }
+
+    /// The print of all that a person sees, as it is kept.
+    pub fn print(&self, user: UserId) -> Print {
+        let log = Reader::open(&self.db, self.org).expect("a log");
+        let audiences = log.audiences(|audience| self.sees(user, audience)).expect("audiences");
+        log.print(&audiences).expect("a print")
     }
 
     /// Whether a person's scope holds an audience now.

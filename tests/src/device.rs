@@ -13,8 +13,10 @@ use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, UserId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
+use sync_core::print::PrintName;
+use sync_core::repair::{Repair, compare};
 use sync_core::session::{Heard, Session, Step};
-use sync_core::wire::{PullReply, PushReply, PushRequest, from_wire};
+use sync_core::wire::{PullReply, PushReply, PushRequest, RecordBytes, RepairReply, from_wire};
 
 use crate::backend::{Refused, encode};
 use crate::brand::ORG;
@@ -40,6 +42,15 @@ impl Replica for Disk {
     fn record(&self, key: RecordKey) -> Result<Option<Record>, Infallible> {
         let bytes = self.records.get(&key.to_bytes());
         Ok(bytes.map(|bytes| from_cbor(bytes).expect("a record reads")))
+    }
+
+    fn record_bytes(&self, key: RecordKey) -> Result<Option<RecordBytes>, Infallible> {
+        Ok(self.records.get(&key.to_bytes()).cloned().map(RecordBytes))
+    }
+
+    fn each_record(&self, each: &mut dyn FnMut(RecordKey, &[u8])) -> Result<(), Infallible> {
+        self.records.iter().for_each(|(key, bytes)| each(RecordKey::from_bytes(key), bytes));
+        Ok(())
     }
 
     fn records(&self, kind: RecordKind) -> Result<Vec<Record>, Infallible> {
@@ -135,8 +146,11 @@ struct Waiting {
     session: Session,
     /// Which question.
     number: u64,
-    /// The push that was sent; `None` for a pull.
+    /// The push that was sent; `None` for other questions.
     push: Option<PushRequest>,
+    /// What the last page said that the phone holds.
+    said: Option<PrintName>,
+    repair: Option<Repair>,
 }
 
 /// A message on its way to the server.
@@ -146,6 +160,34 @@ pub enum Question {
     Push(Vec<u8>),
     /// What is new?
     Pull(Vec<u8>),
+    /// Where do we differ?
+    Repair(Vec<u8>),
+}
+
+impl Question {
+    /// Where it is asked, under `/api/v1`.
+    pub fn path(&self) -> &'static str {
+        match self {
+            Self::Push(_) => "push",
+            Self::Pull(_) => "pull",
+            Self::Repair(_) => "repair",
+        }
+    }
+
+    /// The message.
+    pub fn bytes(&self) -> &[u8] {
+        let (Self::Push(bytes) | Self::Pull(bytes) | Self::Repair(bytes)) = self;
+        bytes
+    }
+
+    /// What was asked, answered with this message.
+    pub fn answered(&self, reply: Vec<u8>) -> Answer {
+        match self {
+            Self::Push(_) => Answer::Pushed(reply),
+            Self::Pull(_) => Answer::Pulled(reply),
+            Self::Repair(_) => Answer::Repaired(reply),
+        }
+    }
 }
 
 /// An answer on its way to a phone.
@@ -155,6 +197,8 @@ pub enum Answer {
     Pushed(Vec<u8>),
     /// To a pull.
     Pulled(Vec<u8>),
+    /// To a repair.
+    Repaired(Vec<u8>),
     /// No.
     Refused(Refused),
 }
@@ -299,7 +343,7 @@ impl Device {
         if self.waiting.is_some() {
             return None;
         }
-        let (_, question) = self.go_on(Session::default(), now_ms);
+        let (_, question) = self.go_on(Session::default(), None, None, now_ms);
         question
     }
 
@@ -319,8 +363,8 @@ impl Device {
         crash: Crash,
     ) -> Option<(Turn, Option<(u64, Question)>)> {
         let waiting = self.waiting.take_if(|waiting| waiting.number == number)?;
-        let mut session = waiting.session;
-        let heard = match self.apply(answer, waiting.push.as_ref(), now_ms) {
+        let Waiting { mut session, push, mut said, mut repair, .. } = waiting;
+        let heard = match self.apply(answer, push.as_ref(), &mut said, repair.as_mut(), now_ms) {
             Ok((_, _)) if crash == Crash::BeforeCommit => return None,
             Ok((writes, heard)) => {
                 self.disk.commit(writes);
@@ -335,13 +379,15 @@ impl Device {
             }
         };
         session.handle(heard);
-        Some(self.go_on(session, now_ms))
+        Some(self.go_on(session, said, repair, now_ms))
     }
 
     fn apply(
         &self,
         answer: &Answer,
         push: Option<&PushRequest>,
+        said: &mut Option<PrintName>,
+        repair: Option<&mut Repair>,
         now_ms: i64,
     ) -> Result<(Vec<Write>, Heard), (Heard, Option<String>)> {
         let clocks = self.clock.read(now_ms);
@@ -351,6 +397,12 @@ impl Device {
             Fault::Store(never) => match never {},
         };
         match (answer, push) {
+            (Answer::Repaired(bytes), None) => {
+                let reply: RepairReply = from_wire(ORG, bytes).map_err(cut_off)?;
+                let repair = repair.expect("a repair goes on");
+                let (writes, _) = repair.apply(&self.disk, &reply).map_err(fault)?;
+                Ok((writes, Heard::Repaired(repair.ask().is_some())))
+            }
             (Answer::Pushed(bytes), Some(push)) => {
                 let reply: PushReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_push(&self.disk, push, &reply, &clocks).map_err(fault)?;
@@ -360,6 +412,7 @@ impl Device {
             (Answer::Pulled(bytes), None) => {
                 let reply: PullReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_pull(&self.disk, &reply, &clocks).map_err(fault)?;
+                *said = reply.print;
                 Ok((writes, Heard::Pulled(reply.more)))
             }
             (Answer::Refused(Refused::Revoked), _) => Err((Heard::Revoked, None)),
@@ -371,7 +424,13 @@ impl Device {
         }
     }
 
-    fn go_on(&mut self, mut session: Session, now_ms: i64) -> (Turn, Option<(u64, Question)>) {
+    fn go_on(
+        &mut self,
+        mut session: Session,
+        said: Option<PrintName>,
+        mut repair: Option<Repair>,
+        now_ms: i64,
+    ) -> (Turn, Option<(u64, Question)>) {
         let clocks = self.clock.read(now_ms);
         let (push, question) = loop {
             match session.step() {
@@ -398,11 +457,22 @@ impl Device {
                     self.disk.commit(writes);
                     session.handle(Heard::Swept);
                 }
+                Step::Compare => {
+                    let said = said.expect("the last page says it");
+                    let Ok((needed, writes)) = compare(&self.disk, said, &clocks);
+                    self.disk.commit(writes);
+                    session.handle(Heard::Compared(needed.is_none()));
+                    repair = needed;
+                }
+                Step::Repair => {
+                    let asked = repair.as_ref().and_then(Repair::ask).expect("it goes on");
+                    break (None, Question::Repair(encode(&asked)));
+                }
                 end => return (Turn::Over(end), None),
             }
         };
         self.asked += 1;
-        self.waiting = Some(Waiting { session, number: self.asked, push });
+        self.waiting = Some(Waiting { session, number: self.asked, push, said, repair });
         (Turn::Asks, Some((self.asked, question)))
     }
 }

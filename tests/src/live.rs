@@ -70,10 +70,7 @@ pub async fn sync(
         return Step::Stop(Stop::Unreachable);
     };
     loop {
-        let (path, bytes) = match &question {
-            Question::Push(bytes) => ("push", bytes.clone()),
-            Question::Pull(bytes) => ("pull", bytes.clone()),
-        };
+        let (path, bytes) = (question.path(), question.bytes().to_vec());
         let request = http
             .post(format!("http://{address}/api/v1/{path}"))
             .header("Authorization", format!("Bearer {}", token(device)))
@@ -84,18 +81,19 @@ pub async fn sync(
             let status = response.status();
             Ok::<_, reqwest::Error>((status, response.bytes().await?.to_vec()))
         };
-        let answer = match (answered.await, &question) {
-            (Ok((status, body)), Question::Push(bytes)) if status.is_success() => {
-                acknowledged(bytes, &body);
-                Answer::Pushed(body)
+        let answer = match answered.await {
+            Ok((status, body)) if status.is_success() => {
+                if let Question::Push(bytes) = &question {
+                    acknowledged(bytes, &body);
+                }
+                question.answered(body)
             }
-            (Ok((status, body)), Question::Pull(_)) if status.is_success() => Answer::Pulled(body),
-            (Ok((status, body)), _) => {
+            Ok((status, body)) => {
                 let problem = String::from_utf8_lossy(&body);
                 assert!(status.as_u16() == 503, "{path}: {status} {problem}");
                 Answer::Refused(Refused::Crashed)
             }
-            (Err(_), _) => Answer::Refused(Refused::Crashed),
+            Err(_) => Answer::Refused(Refused::Crashed),
         };
         match device.hear(number, &answer, server::now_ms(), Crash::Never) {
             None => return Step::Stop(Stop::Unreachable),

@@ -7,9 +7,9 @@ use rusqlite::params;
 use server::blobs::Album;
 use server::check::check;
 use server::store::archive::Archive;
-use server::store::log::Held;
+use server::store::log::{Held, counted_prints, kept_prints};
 use sync_core::cbor::from_cbor;
-use sync_core::client::{Kept, Replica};
+use sync_core::client::{Kept, Replica, inventory};
 use sync_core::document::Section;
 use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, UserId, VisitId};
@@ -54,6 +54,8 @@ pub struct Oracle {
     pub copied: bool,
     /// The server lost part of its log: what builds on it may be refused.
     pub lost_log: bool,
+    /// The phones whose disks lost something behind the library's back.
+    pub rotten: BTreeSet<usize>,
     /// The longest that a phone has waited for an answer that it heard.
     pub slowest_ms: i64,
 }
@@ -138,6 +140,18 @@ impl Oracle {
             || (late && code == "late")
             || (self.withdrawn && code == "revoked_device");
         assert!(may, "{document} was refused: {code}");
+    }
+
+    /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.
+    pub fn repaired(&self, server: &Server, number: usize, device: &Device) {
+        let Ok(documents) = device.disk.documents();
+        let elsewhere = documents.into_iter().any(|id| {
+            let kept = device.document(id).expect("it is listed");
+            let held = server.held(id);
+            held.audience.is_some() && began_elsewhere(server, device, &kept, &held)
+        });
+        let why = self.rotten.contains(&number) || self.lost_log || self.copied || elsewhere;
+        assert!(why, "phone {number} repairs what should be whole");
     }
 
     /// The server answers a pull: nothing in it is outside the person's scope.
@@ -272,6 +286,9 @@ pub fn is_sound(server: &Server) {
 }
 
 fn the_server_is_sound(server: &Server, helds: &BTreeMap<DocId, Held>) {
+    let kept = kept_prints(&server.db, server.org).expect("prints");
+    let counted = counted_prints(&server.db, server.org).expect("a log");
+    assert_eq!(kept, counted, "the server has lost count");
     for held in helds.values() {
         automerge_reads_it(held);
     }
@@ -325,6 +342,10 @@ fn everyone_holds_the_same(
             assert!(note.is_some_and(|note| note.digest() == digest), "phone {number} lacks words");
         }
     }
+    let held = device.disk.profile().held.expect("it was counted").print;
+    let Ok(counted) = inventory(&device.disk);
+    assert_eq!(held, counted.print(), "phone {number} has lost count");
+    assert_eq!(held, server.print(device.user), "phone {number} and the server differ");
     let Ok(mine) = device.disk.documents();
     for id in mine.into_iter().filter(|id| !helds.contains_key(id)) {
         let kept = device.document(id).expect("it is listed");

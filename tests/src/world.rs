@@ -538,6 +538,12 @@ impl World {
                 }
                 reply.map(|reply| Answer::Pulled(encode(&reply)))
             }
+            Question::Repair(bytes) => {
+                self.oracle.repaired(&self.server, device, &self.devices[device]);
+                let reply = self.server.repair(id, bytes, now_ms);
+                self.tell(format!("the server answers a repair of phone {device}: {reply:?}"));
+                reply.map(|reply| Answer::Repaired(encode(&reply)))
+            }
         };
         match answer {
             Ok(answer) => Some(answer),

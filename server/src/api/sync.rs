@@ -1,4 +1,4 @@
-//! Push, pull and poke. docs/protocol.md is the norm.
+//! Push, pull, repair and poke. docs/protocol.md is the norm.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use futures_util::Stream;
 use prometheus_client::metrics::gauge::Gauge;
 use sync_core::id::LogHash;
 use sync_core::wire::{
-    MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, from_wire, protocol_of,
-    to_wire,
+    MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, RepairRequest, from_wire,
+    protocol_of, to_wire,
 };
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
@@ -69,6 +69,24 @@ pub async fn pull(
     let pull: PullRequest =
         from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
     let reply = app.pull(&tenant, sender, pull).await?;
+    Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
+}
+
+/// `POST /api/v1/repair`
+pub async fn repair(
+    State(app): State<Arc<App>>,
+    Phone { tenant, sender }: Phone,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let bytes = message(&app, &headers, body)?;
+    let asked: RepairRequest =
+        from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    if !asked.within_limits() {
+        let detail = "a repair asks after 2,000 parts and for 2,000 records and documents at most";
+        return Err(Problem::too_large(detail));
+    }
+    let reply = app.repair(&tenant, sender, asked).await?;
     Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
 }
 

@@ -1,6 +1,6 @@
 //! The organisation's log: appending to it, reading documents from it, paging through it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
@@ -14,6 +14,7 @@ use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
+use sync_core::print::{Inventory, Item, Print};
 use sync_core::wire::{Discarded, Group, RecordBytes};
 
 use super::StoreError;
@@ -222,6 +223,8 @@ pub struct Ledger<'a> {
     pub org: Org,
     frontier: Frontier,
     audiences: HashMap<Audience, AudienceId>,
+    /// What to add to the prints of audiences.
+    prints: BTreeMap<AudienceId, Print>,
     /// The lives of the log and where each begins.
     lives: Vec<(u32, u64)>,
 }
@@ -233,7 +236,8 @@ impl<'a> Ledger<'a> {
             .prepare_cached("SELECT frontier FROM organisation WHERE org = ?1")?
             .query_row([org], |row| row.get(0))?;
         let lives = lives(tx, org)?;
-        Ok(Self { tx, org, frontier: from_cbor(&frontier)?, audiences: HashMap::new(), lives })
+        let (frontier, audiences) = (from_cbor(&frontier)?, HashMap::new());
+        Ok(Self { tx, org, frontier, audiences, prints: BTreeMap::new(), lives })
     }
 
     /// How many of the lines that are here now the device knew at a moment. Lines that were lost in a restore
@@ -288,6 +292,9 @@ impl<'a> Ledger<'a> {
             "INSERT INTO log (org, sequence, leaf, at_ms, audience, document, hash, device, seal, body, times)
              VALUES (:org, :sequence, :leaf, :at_ms, :audience, :document, :hash, :device, :seal, :body, :times)",
         )?;
+        if let Line::Change { change, .. } = &line {
+            *self.prints.entry(audience).or_default() += Print::of_change(change.hash());
+        }
         let (document, hash, device, seal, body, times) = match line {
             Line::Origin => (None, None, None, None, Vec::new(), None),
             Line::Record(key) => (None, None, None, None, key.to_bytes().to_vec(), None),
@@ -321,12 +328,16 @@ impl<'a> Ledger<'a> {
         let older = self
             .tx
             .prepare_cached(
-                "SELECT sequence, audience FROM log WHERE org = ?1 AND sequence =
-                     (SELECT max(sequence) FROM record WHERE org = ?1 AND key = ?2)",
+                "SELECT l.sequence, l.audience, r.body FROM record r JOIN log l USING (org, sequence)
+                 WHERE r.org = ?1 AND r.key = ?2 ORDER BY r.sequence DESC LIMIT 1",
             )?
-            .query_row(params![self.org, key.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
-        if let Some((older, left)) = older.optional()? {
+            .query_row(params![self.org, key.to_bytes()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?))
+            });
+        *self.prints.entry(audience).or_default() += Print::of_record(key, &body);
+        if let Some((older, left, replaced)) = older.optional()? {
             self.set_audience(older, NOBODY)?;
+            *self.prints.entry(left).or_default() -= Print::of_record(key, &replaced);
             if left != audience {
                 self.put_moved(&key.to_bytes(), false, left, audience)?;
             }
@@ -371,17 +382,22 @@ impl<'a> Ledger<'a> {
         audience: &Audience,
     ) -> Result<(), StoreError> {
         let (audience, document) = (self.audience(audience)?, document.to_bytes());
-        let lines: Vec<(u64, AudienceId)> = self
+        let lines: Vec<(u64, AudienceId, [u8; 32])> = self
             .tx
             .prepare_cached(
-                "SELECT sequence, audience FROM log INDEXED BY log_document
+                "SELECT sequence, audience, hash FROM log INDEXED BY log_document
                  WHERE org = ?1 AND document = ?2",
             )?
-            .query_map(params![self.org, document], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map(params![self.org, document], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
             .collect::<Result<_, _>>()?;
-        for (sequence, left) in lines {
+        for (sequence, left, hash) in lines {
             if left != audience {
                 self.set_audience(sequence, audience)?;
+                let print = Print::of_change(ChangeHash(hash));
+                *self.prints.entry(left).or_default() -= print;
+                *self.prints.entry(audience).or_default() += print;
                 self.put_moved(&document, true, left, audience)?;
             }
         }
@@ -445,13 +461,17 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// Writes down the root and where the log stands. Nothing can be appended after.
+    /// Writes down the root, where the log stands, and what its audiences see. Nothing can be appended after.
     pub fn close(self) -> Result<(), StoreError> {
         let Some(last) = self.frontier.size().checked_sub(1) else { return Ok(()) };
         self.put_root(last)?;
         self.tx
             .prepare_cached("UPDATE organisation SET frontier = ?2 WHERE org = ?1")?
             .execute(params![self.org, to_cbor(&self.frontier)])?;
+        for (audience, more) in &self.prints {
+            let print = print_of(self.tx, self.org, *audience)? + *more;
+            put_print(self.tx, self.org, *audience, &print)?;
+        }
         Ok(())
     }
 }
@@ -478,6 +498,94 @@ fn time_of(connection: &Connection, org: Org, sequence: u64) -> Result<Option<i6
         .prepare_cached("SELECT at_ms FROM log WHERE org = ?1 AND sequence = ?2")?
         .query_row(params![org, sequence], |row| row.get(0));
     Ok(time.optional()?)
+}
+
+fn print_of(connection: &Connection, org: Org, audience: AudienceId) -> Result<Print, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT print FROM print WHERE org = ?1 AND audience = ?2")?;
+    let print = query.query_row(params![org, audience], |row| row.get(0)).optional()?;
+    Ok(print.map_or_else(Print::default, |bytes| Print::from_bytes(&bytes)))
+}
+
+fn put_print(
+    connection: &Connection,
+    org: Org,
+    audience: AudienceId,
+    print: &Print,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO print (org, audience, print) VALUES (?1, ?2, ?3)")?
+        .execute(params![org, audience, print.to_bytes()])?;
+    Ok(())
+}
+
+/// Counts the prints of a store that has none.
+pub fn count_prints(connection: &Connection) -> Result<(), StoreError> {
+    for Organisation { org, .. } in organisations(connection)? {
+        for (audience, print) in counted_prints(connection, org)? {
+            put_print(connection, org, audience, &print)?;
+        }
+    }
+    Ok(())
+}
+
+/// The prints of an organisation's audiences as they are kept.
+pub fn kept_prints(
+    connection: &Connection,
+    org: Org,
+) -> Result<BTreeMap<AudienceId, Print>, StoreError> {
+    let mut query = connection.prepare("SELECT audience, print FROM print WHERE org = ?1")?;
+    let prints = query.query_map([org], |row| {
+        Ok((row.get(0)?, Print::from_bytes(&row.get::<_, [u8; 40]>(1)?)))
+    })?;
+    let mut prints: BTreeMap<AudienceId, Print> = prints.collect::<Result<_, _>>()?;
+    prints.retain(|_, print| *print != Print::default());
+    Ok(prints)
+}
+
+/// The prints of an organisation's audiences, counted from its log.
+pub fn counted_prints(
+    connection: &Connection,
+    org: Org,
+) -> Result<BTreeMap<AudienceId, Print>, StoreError> {
+    let mut prints: BTreeMap<AudienceId, Print> = BTreeMap::new();
+    each_item(connection, org, &format!("audience <> {NOBODY}"), |audience, _, print| {
+        *prints.entry(audience).or_default() += print;
+    })?;
+    Ok(prints)
+}
+
+/// Passes every change, and every record's newest version, of some audiences to `each`.
+fn each_item(
+    connection: &Connection,
+    org: Org,
+    whose: &str,
+    mut each: impl FnMut(AudienceId, Item, Print),
+) -> Result<(), StoreError> {
+    let damaged = || StoreError::Damaged("a document's name".into());
+    let mut query = connection.prepare(&format!(
+        "SELECT audience, document, hash FROM log
+         WHERE org = ?1 AND document IS NOT NULL AND {whose}"
+    ))?;
+    let mut rows = query.query([org])?;
+    while let Some(row) = rows.next()? {
+        let document: [u8; 17] = row.get(1)?;
+        let document = DocId::from_bytes(&document).ok_or_else(damaged)?;
+        let print = Print::of_change(ChangeHash(row.get(2)?));
+        each(row.get(0)?, Item::Document(document), print);
+    }
+    let mut query = connection.prepare(&format!(
+        "SELECT l.audience, r.key, r.body FROM log l
+         JOIN record r ON r.org = l.org AND r.key = l.body AND r.sequence = l.sequence
+         WHERE l.org = ?1 AND l.document IS NULL AND l.{whose}"
+    ))?;
+    let mut rows = query.query([org])?;
+    while let Some(row) = rows.next()? {
+        let key = RecordKey::from_bytes(&row.get(1)?);
+        let body = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        each(row.get(0)?, Item::Record(key), Print::of_record(key, body));
+    }
+    Ok(())
 }
 
 /// The newest cursor: everything is known.
@@ -541,6 +649,33 @@ impl<'a> Reader<'a> {
     /// A page of what these audiences see in a range of the log.
     pub fn page(&self, range: &Range<'_>) -> Result<Page, StoreError> {
         page(&self.connection, self.org, range)
+    }
+
+    /// The print of all that these audiences see.
+    pub fn print(&self, audiences: &[AudienceId]) -> Result<Print, StoreError> {
+        let mut print = Print::default();
+        for audience in audiences {
+            print += print_of(&self.connection, self.org, *audience)?;
+        }
+        Ok(print)
+    }
+
+    /// All that these audiences see.
+    pub fn inventory(&self, audiences: &[AudienceId]) -> Result<Inventory, StoreError> {
+        let mut items = Vec::new();
+        let whose = format!("audience IN ({})", list(audiences));
+        each_item(&self.connection, self.org, &whose, |_, item, print| items.push((item, print)))?;
+        Ok(Inventory::new(items))
+    }
+
+    /// The first of these as far as these audiences see them, whole, as many as fit a page.
+    pub fn whole(&self, audiences: &[AudienceId], wanted: &[Item]) -> Result<Whole, StoreError> {
+        whole(&self.connection, self.org, audiences, wanted)
+    }
+
+    /// Where the log stands.
+    pub fn head(&self) -> Result<Cursor, StoreError> {
+        head(&self.connection, self.org)
     }
 
     /// What was discarded of a device's work, from a sequence on.
@@ -666,7 +801,7 @@ fn full_at(
 
 fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, StoreError> {
     let Range { since, until, audiences, own } = *range;
-    let wanted = audiences.iter().map(|a| a.to_string()).collect::<Vec<_>>().join(",");
+    let wanted = list(audiences);
     let mut upto = match until {
         Some(until) => until,
         None => head(connection, org)?,
@@ -713,6 +848,60 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
     Ok(Page { cursor: upto, more, records, groups, notes, gone })
 }
 
+fn list(audiences: &[AudienceId]) -> String {
+    audiences.iter().map(|a| a.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// Records and documents as they are.
+#[derive(Debug)]
+pub struct Whole {
+    /// How many of those that were wanted this is about.
+    pub given: usize,
+    /// The records, and those of the devices whose changes are here.
+    pub records: Vec<RecordBytes>,
+    /// The documents.
+    pub groups: Vec<Group>,
+    /// The notes that they name.
+    pub notes: Vec<Note>,
+}
+
+fn whole(
+    connection: &Connection,
+    org: Org,
+    audiences: &[AudienceId],
+    wanted: &[Item],
+) -> Result<Whole, StoreError> {
+    let seen = list(audiences);
+    let mut draft = Draft::new(connection, org);
+    let mut document = connection.prepare(&format!(
+        "SELECT sequence, document, hash, seal, body, device FROM log INDEXED BY log_document
+         WHERE org = ?1 AND document = ?2 AND audience IN ({seen}) ORDER BY sequence"
+    ))?;
+    let mut record = connection.prepare(&format!(
+        "SELECT r.body FROM record r JOIN log l USING (org, sequence)
+         WHERE r.org = ?1 AND r.key = ?2 AND l.audience IN ({seen})
+         ORDER BY r.sequence DESC LIMIT 1"
+    ))?;
+    let mut given = 0;
+    for item in wanted {
+        if draft.is_full() {
+            break;
+        }
+        match item {
+            Item::Record(key) => {
+                let body = record.query_row(params![org, key.to_bytes()], |row| row.get(0));
+                draft.records.extend(body.optional()?.map(RecordBytes));
+            }
+            Item::Document(id) => draft.rows(document.query(params![org, id.to_bytes()])?)?,
+        }
+        given += 1;
+    }
+    draft.authors(0)?;
+    let Draft { records, groups, .. } = draft;
+    let notes = notes_of(connection, org, &groups)?;
+    Ok(Whole { given, records, groups, notes })
+}
+
 /// Rows of the log on their way into a page.
 struct Draft<'a> {
     connection: &'a Connection,
@@ -727,6 +916,14 @@ impl<'a> Draft<'a> {
     fn new(connection: &'a Connection, org: Org) -> Self {
         let (records, groups, places) = (Vec::new(), Vec::new(), HashMap::new());
         Self { connection, org, records, groups, places, devices: BTreeSet::new() }
+    }
+
+    /// Whether it holds what a page aims at.
+    fn is_full(&self) -> bool {
+        let changes = || self.groups.iter().flat_map(|group| &group.changes);
+        let records = self.records.iter().map(|record| record.0.len() + 64).sum::<usize>();
+        let bytes = records + changes().map(|change| change.value.len() + 128).sum::<usize>();
+        self.records.len() + changes().count() >= PAGE_ROWS as usize || bytes as u64 > PAGE_BYTES
     }
 
     /// The keys of the page's authors whose newest record, such as the one that revokes them, lies beyond the page.

@@ -102,8 +102,14 @@ impl From<std::io::Error> for StoreError {
     }
 }
 
-/// Each script takes the schema from its place in this list to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_first.sql")];
+/// What SQL cannot say of a step from one schema to the next.
+type Afterwards = fn(&Connection) -> Result<(), StoreError>;
+
+/// Each step takes the schema from its place in this list to the next.
+const MIGRATIONS: [(&str, Afterwards); 2] = [
+    (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
+];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
 /// The database of a backup: so named that nobody serves it as it is.
@@ -283,16 +289,18 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+/// Brings a database's schema up to date.
+pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > known {
         return Err(StoreError::TooNew { found, known });
     }
-    for (version, script) in (1..).zip(MIGRATIONS) {
+    for (version, (script, afterwards)) in (1..).zip(MIGRATIONS) {
         if version > found {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
             tx.execute_batch(script)?;
+            afterwards(&tx)?;
             tx.pragma_update(None, "user_version", version)?;
             tx.commit()?;
         }

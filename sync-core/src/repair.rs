@@ -1,0 +1,185 @@
+//! Does a device hold what the server shows it? If not, it asks where they differ, part by part, and takes what it
+//! lacks. What the server lacks is pushed.
+//!
+//! Sync alone keeps both sides the same; what is mended here was damaged, or went wrong by a bug.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::client::{
+    BadAnswer, Clocks, Documents, Fault, Held, Kept, Profile, Refused, Replica, Write, check_seals,
+    count, inventory, keys_with, merge,
+};
+use crate::document::Change;
+use crate::id::ChangeHash;
+use crate::model::catalogue::RecordKey;
+use crate::print::{Content, Inventory, Item, Part, PrintName};
+use crate::wire::{Group, PARTS_MAX, PROTOCOL, RepairReply, RepairRequest, WANTED_MAX};
+
+/// After this long what is held is counted anew: a row that the disk has lost changes no sum.
+pub const COUNT_MS: i64 = 24 * 3_600_000;
+/// Most parts that one repair asks after: enough for millions of things that are all lost.
+const ASKED_MAX: usize = 1 << 20;
+
+/// Whether the device holds what the server said with the last page; if not, how to repair that.
+pub fn compare<R: Replica>(
+    replica: &R,
+    said: PrintName,
+    clocks: &Clocks,
+) -> Result<(Option<Repair>, Vec<Write>), R::Error> {
+    let profile = replica.profile();
+    let now_ms = profile.server_ms(clocks);
+    let counted = profile.held.filter(|held| (0..COUNT_MS).contains(&(now_ms - held.counted_ms)));
+    if counted.is_some_and(|held| held.print.name() == said) {
+        return Ok((None, Vec::new()));
+    }
+    let inventory = inventory(replica)?;
+    let print = inventory.print();
+    let held = Some(Held { print, counted_ms: now_ms });
+    let writes = vec![Write::Profile(Box::new(Profile { held, ..profile.clone() }))];
+    let repair = (print.name() != said).then(|| Repair::of(inventory));
+    Ok((repair, writes))
+}
+
+/// A repair that goes on: lost with the process, and begun anew by the next sync.
+#[derive(Debug)]
+pub struct Repair {
+    inventory: Inventory,
+    /// Parts that differ and were not asked after yet.
+    parts: Vec<Part>,
+    /// How many parts were asked after.
+    asked: usize,
+    /// What the server has and the device lacks, or has otherwise.
+    wanted: BTreeSet<Item>,
+    /// What the device has and the server does not show.
+    astray: Vec<Item>,
+}
+
+impl Repair {
+    fn of(inventory: Inventory) -> Self {
+        let (wanted, astray) = (BTreeSet::new(), Vec::new());
+        Self { inventory, parts: vec![Part::WHOLE], asked: 0, wanted, astray }
+    }
+
+    /// The next question; `None` when all is mended.
+    pub fn ask(&self) -> Option<RepairRequest> {
+        let parts: Vec<Part> = self.parts.iter().take(PARTS_MAX).copied().collect();
+        // First all that differs is found: the keys that documents are checked with are among it.
+        let wanted = match parts.is_empty() {
+            true => self.wanted.iter().take(WANTED_MAX).copied().collect(),
+            false => Vec::new(),
+        };
+        let asks = !parts.is_empty() || !wanted.is_empty();
+        asks.then_some(RepairRequest { protocol: PROTOCOL, parts, wanted })
+    }
+
+    /// What an answer to [`Repair::ask`] changes on the device, and how many things it has mended.
+    pub fn apply<R: Replica>(
+        &mut self,
+        replica: &R,
+        reply: &RepairReply,
+    ) -> Result<(Vec<Write>, u64), Fault<R::Error>> {
+        let unfit = |why: &str| Fault::Answer(BadAnswer::Unfit(why.into()));
+        if reply.protocol != PROTOCOL {
+            return Err(Fault::Answer(BadAnswer::Protocol(reply.protocol)));
+        }
+        let Some(asked) = self.ask() else { return Err(unfit("nothing was asked")) };
+        let given = usize::try_from(reply.given).unwrap_or(usize::MAX);
+        if reply.contents.len() != asked.parts.len() || given > asked.wanted.len() {
+            return Err(unfit("it is not what a repair asked for"));
+        }
+        if given == 0 && !asked.wanted.is_empty() {
+            return Err(unfit("a repair does not go on"));
+        }
+        self.parts.drain(..asked.parts.len());
+        self.asked += asked.parts.len();
+        if self.asked > ASKED_MAX {
+            return Err(unfit("a repair does not end"));
+        }
+        for (part, content) in asked.parts.iter().zip(&reply.contents) {
+            self.look(*part, content);
+        }
+        let mut documents = Documents::new(replica);
+        let mut writes = Vec::new();
+        let mut profile = replica.profile().clone();
+        let mut mended = 0;
+        if self.parts.is_empty() {
+            for item in std::mem::take(&mut self.astray) {
+                mended += 1;
+                profile.narrowed = Some(true); // if it is out of sight, it goes
+                match item {
+                    Item::Record(key) => writes.push(Write::Forget(key)),
+                    Item::Document(id) => {
+                        if let Some(kept) = documents.get(id)? {
+                            kept.pending = hashes(kept);
+                            kept.aside = true;
+                        }
+                    }
+                }
+            }
+        }
+        let given: HashSet<Item> = asked.wanted[..given].iter().copied().collect();
+        self.wanted.retain(|item| !given.contains(item));
+        mended += given.len() as u64;
+        for bytes in &reply.records {
+            let key = RecordKey::peek(&bytes.0).ok_or_else(|| unfit("a record has no key"))?;
+            writes.push(Write::Record(key, bytes.clone()));
+        }
+        if !reply.groups.is_empty() {
+            let keys = keys_with(replica, &reply.records)?;
+            for group in &reply.groups {
+                if !given.contains(&Item::Document(group.document)) {
+                    return Err(unfit("a repair brings what was not wanted"));
+                }
+                check_seals(profile.org, group, &keys)?;
+                replace(documents.get_or_new(group.document)?, group);
+            }
+        }
+        writes.extend(documents.into_writes());
+        writes.extend(reply.notes.iter().cloned().map(Write::Note));
+        count(replica, &mut profile, &writes)?;
+        if mended > 0 {
+            profile.mended = Some(profile.mended.unwrap_or(0) + mended);
+        }
+        writes.push(Write::Profile(Box::new(profile)));
+        Ok((writes, mended))
+    }
+
+    /// What the server says of a part, beside what is here.
+    fn look(&mut self, part: Part, content: &Content) {
+        match content {
+            Content::Parts(names) => {
+                let differ = part.parts().zip(names);
+                let differ =
+                    differ.filter(|(p, name)| self.inventory.print_of(*p).name() != **name);
+                self.parts.extend(differ.map(|(part, _)| part));
+            }
+            Content::Items(items) => {
+                let theirs: HashMap<Item, PrintName> = items.iter().copied().collect();
+                let ours: HashMap<Item, PrintName> =
+                    self.inventory.items(part).map(|(i, print)| (i, print.name())).collect();
+                let wanted = items.iter().filter(|(item, name)| ours.get(item) != Some(name));
+                self.wanted.extend(wanted.map(|(item, _)| *item));
+                let astray = ours.into_keys().filter(|item| !theirs.contains_key(item));
+                let before = self.astray.len();
+                self.astray.extend(astray);
+                self.astray[before..].sort_unstable();
+            }
+        }
+    }
+}
+
+fn hashes(kept: &Kept) -> Vec<ChangeHash> {
+    kept.document.changes().iter().map(Change::hash).collect()
+}
+
+/// Takes a document as the server has it. What is only here waits to be sent.
+fn replace(kept: &mut Kept, group: &Group) {
+    let theirs: HashSet<ChangeHash> = group.hashes().collect();
+    kept.forget_passed();
+    let merged = merge(kept, group);
+    kept.pending = hashes(kept);
+    kept.pending.retain(|hash| !theirs.contains(hash));
+    if let Err(misfit) = merged {
+        kept.refused = Some(Refused { code: "forked".into(), detail: misfit.to_string() });
+    }
+}
