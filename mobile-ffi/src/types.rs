@@ -638,7 +638,7 @@ pub struct Outstanding {
 }
 
 /// How a sync went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Record)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, uniffi::Record)]
 pub struct SyncReport {
     /// Entries that the server confirmed.
     pub pushed: u32,
@@ -648,6 +648,10 @@ pub struct SyncReport {
     pub pulled: u32,
     /// Photos that the server confirmed.
     pub photos: u32,
+    /// Parcels of colleagues that the server has taken.
+    pub delivered: u32,
+    /// Parcels of colleagues that the server can never take: their authors still have the work.
+    pub undeliverable: u32,
     /// It ended early because it was asked to.
     pub cancelled: bool,
 }
@@ -657,6 +661,8 @@ pub struct SyncReport {
 pub enum Phase {
     /// Sending work.
     Push,
+    /// Handing over what is carried for colleagues.
+    Cargo,
     /// Fetching what is new.
     Pull,
     /// Sending photos.

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use sync_core::id::OrgId;
-use sync_core::wire::Outcome;
+use sync_core::wire::{Delivery, Outcome};
 
 /// All counters of one server.
 pub struct Metrics {
@@ -21,6 +21,7 @@ pub struct Metrics {
     pushes: Counter,
     pulls: Counter,
     changes: Family<Change, Counter>,
+    parcels: Family<Parcel, Counter>,
     bytes: Family<Bytes, Counter>,
     log: Family<Organisation, Gauge>,
     disk_free: Gauge,
@@ -37,6 +38,12 @@ struct Request {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Change {
+    outcome: &'static str,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Parcel {
     outcome: &'static str,
     code: String,
 }
@@ -91,6 +98,7 @@ impl Metrics {
         let requests = Family::new_with_constructor(Seconds);
         let (pushes, pulls, pokes) = (Counter::default(), Counter::default(), Gauge::default());
         let (changes, bytes, log) = (Family::default(), Family::default(), Family::default());
+        let parcels = Family::default();
         let disk_free = Gauge::default();
         let help = "Time to the beginning of a response, by route";
         registry.register_with_unit("request_duration", help, Unit::Seconds, requests.clone());
@@ -98,6 +106,8 @@ impl Metrics {
         registry.register("pulls", "Pages of the feed that were given out", pulls.clone());
         let help = "Changes in pushes, by what became of them";
         registry.register("changes", help, changes.clone());
+        let help = "Parcels that devices brought for others, by what became of them";
+        registry.register("parcels", help, parcels.clone());
         let help = "Bodies of pushes and pulls as they were sent";
         registry.register_with_unit("sync", help, Unit::Bytes, bytes.clone());
         registry.register("poke_sessions", "Live pokes that are open", pokes.clone());
@@ -106,7 +116,7 @@ impl Metrics {
         registry.register("log_entries", "Entries of each organisation's log", log.clone());
         let help = "Room that is left where the data folder is";
         registry.register_with_unit("disk_free", help, Unit::Bytes, disk_free.clone());
-        Self { registry, requests, pushes, pulls, changes, bytes, log, disk_free, pokes }
+        Self { registry, requests, pushes, pulls, changes, parcels, bytes, log, disk_free, pokes }
     }
 
     /// Counts a request by its route as the router knows it, never by its path.
@@ -128,6 +138,18 @@ impl Metrics {
                 }
             };
             self.changes.get_or_create(&labels).inc_by(changes as u64);
+        }
+    }
+
+    /// Counts what was brought for others.
+    pub fn cargo(&self, outcomes: &[Delivery]) {
+        for outcome in outcomes {
+            let (outcome, code) = match outcome {
+                Delivery::Taken {} => ("taken", String::new()),
+                Delivery::Refused { code, .. } => ("refused", code.clone()),
+                Delivery::Later {} => ("later", String::new()),
+            };
+            self.parcels.get_or_create(&Parcel { outcome, code }).inc();
         }
     }
 

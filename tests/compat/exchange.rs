@@ -40,6 +40,7 @@ impl Recorder {
                     let reply = self.server.push(device, bytes, self.now_ms, Crash::Never).unwrap();
                     ("/api/v1/push", bytes, Answer::Pushed(encode(&reply)))
                 }
+                Question::Cargo(_) => unreachable!("nobody has met anybody"),
                 Question::Pull(bytes) => {
                     let reply = self.server.pull(device, bytes, self.now_ms).unwrap();
                     ("/api/v1/pull", bytes, Answer::Pulled(encode(&reply)))
@@ -55,6 +56,7 @@ impl Recorder {
                 Question::Push(bytes) => {
                     (hashes(&from_wire::<PushRequest>(ORG, bytes).unwrap().groups), Vec::new())
                 }
+                Question::Cargo(_) => unreachable!(),
                 Question::Pull(_) => {
                     (Vec::new(), hashes(&from_wire::<PullReply>(ORG, response).unwrap().groups))
                 }

@@ -1,8 +1,9 @@
 //! A phone: the real client over a disk of maps that survives a crash, and memory that does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
+use sync_core::cargo::{Carried, Parcel, apply_cargo, next_cargo};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{
     Clocks, Fault, Kept, Profile, Replica, Write, apply_pull, apply_push, next_pull, next_push,
@@ -10,11 +11,11 @@ use sync_core::client::{
 };
 use sync_core::command::{Command, CommandError, execute};
 use sync_core::evidence::Keypair;
-use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, UserId};
+use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, ParcelHash, UserId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
 use sync_core::session::{Heard, Session, Step};
-use sync_core::wire::{PullReply, PushReply, PushRequest, from_wire};
+use sync_core::wire::{CargoReply, CargoRequest, PullReply, PushReply, PushRequest, from_wire};
 
 use crate::backend::{Refused, encode};
 use crate::brand::ORG;
@@ -28,6 +29,7 @@ pub struct Disk {
     documents: BTreeMap<DocId, Vec<u8>>,
     outbox: Vec<DocId>,
     notes: BTreeMap<BlobHash, Vec<u8>>,
+    cargo: BTreeMap<ParcelHash, (Carried, Vec<u8>)>,
 }
 
 impl Replica for Disk {
@@ -64,6 +66,14 @@ impl Replica for Disk {
         let bytes = self.notes.get(&digest);
         Ok(bytes.map(|bytes| from_cbor(bytes).expect("a note reads")))
     }
+
+    fn cargo(&self) -> Result<Vec<Carried>, Infallible> {
+        Ok(self.cargo.values().map(|(carried, _)| *carried).collect())
+    }
+
+    fn parcel(&self, name: ParcelHash) -> Result<Option<Parcel>, Infallible> {
+        Ok(self.cargo.get(&name).and_then(|(_, bytes)| Parcel::from_bytes(bytes.clone())))
+    }
 }
 
 impl Disk {
@@ -73,7 +83,7 @@ impl Disk {
     }
 
     /// Stores all of `writes`. A crash is either before this or after it.
-    fn commit(&mut self, writes: Vec<Write>) {
+    pub fn commit(&mut self, writes: Vec<Write>) {
         for write in writes {
             match write {
                 Write::Document(kept) => {
@@ -99,6 +109,11 @@ impl Disk {
                     self.outbox.retain(|id| *id != kept.document.id());
                     kept.notes().iter().for_each(|digest| drop(self.notes.remove(digest)));
                 }
+                Write::Carry(parcel, since_ms) => {
+                    let carried = Carried::of(&parcel, since_ms);
+                    self.cargo.insert(carried.name, (carried, parcel.as_bytes().to_vec()));
+                }
+                Write::Unload(name) => drop(self.cargo.remove(&name)),
                 Write::Profile(profile) => {
                     // As a store keeps it: through its bytes.
                     self.profile = from_cbor(&to_cbor(&*profile)).expect("a profile reads");
@@ -135,8 +150,17 @@ struct Waiting {
     session: Session,
     /// Which question.
     number: u64,
-    /// The push that was sent; `None` for a pull.
-    push: Option<PushRequest>,
+    /// The question.
+    asked: Asked,
+    /// The cargo that was handed over in this session.
+    brought: BTreeSet<ParcelHash>,
+}
+
+/// A question as the phone remembers it.
+enum Asked {
+    Push(PushRequest),
+    Cargo(CargoRequest),
+    Pull,
 }
 
 /// A message on its way to the server.
@@ -144,6 +168,8 @@ struct Waiting {
 pub enum Question {
     /// New work.
     Push(Vec<u8>),
+    /// What is carried for others.
+    Cargo(Vec<u8>),
     /// What is new?
     Pull(Vec<u8>),
 }
@@ -153,6 +179,8 @@ pub enum Question {
 pub enum Answer {
     /// To a push.
     Pushed(Vec<u8>),
+    /// To cargo.
+    Delivered(Vec<u8>),
     /// To a pull.
     Pulled(Vec<u8>),
     /// No.
@@ -238,6 +266,7 @@ impl Device {
             documents: BTreeMap::new(),
             outbox: Vec::new(),
             notes: BTreeMap::new(),
+            cargo: BTreeMap::new(),
         };
         disk.commit(writes);
         let keypair = Keypair::from_seed(&seed);
@@ -295,7 +324,7 @@ impl Device {
         if self.waiting.is_some() {
             return None;
         }
-        let (_, question) = self.go_on(Session::default(), now_ms);
+        let (_, question) = self.go_on(Session::default(), BTreeSet::new(), now_ms);
         question
     }
 
@@ -315,8 +344,8 @@ impl Device {
         crash: Crash,
     ) -> Option<(Turn, Option<(u64, Question)>)> {
         let waiting = self.waiting.take_if(|waiting| waiting.number == number)?;
-        let mut session = waiting.session;
-        let heard = match self.apply(answer, waiting.push.as_ref(), now_ms) {
+        let Waiting { mut session, brought, .. } = waiting;
+        let heard = match self.apply(answer, &waiting.asked, now_ms) {
             Ok((_, _)) if crash == Crash::BeforeCommit => return None,
             Ok((writes, heard)) => {
                 self.disk.commit(writes);
@@ -331,13 +360,13 @@ impl Device {
             }
         };
         session.handle(heard);
-        Some(self.go_on(session, now_ms))
+        Some(self.go_on(session, brought, now_ms))
     }
 
     fn apply(
         &self,
         answer: &Answer,
-        push: Option<&PushRequest>,
+        asked: &Asked,
         now_ms: i64,
     ) -> Result<(Vec<Write>, Heard), (Heard, Option<String>)> {
         let clocks = self.clock.read(now_ms);
@@ -346,14 +375,18 @@ impl Device {
             Fault::Answer(error) => (Heard::Bad, Some(error.to_string())),
             Fault::Store(never) => match never {},
         };
-        match (answer, push) {
-            (Answer::Pushed(bytes), Some(push)) => {
+        match (answer, asked) {
+            (Answer::Pushed(bytes), Asked::Push(push)) => {
                 let reply: PushReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_push(&self.disk, push, &reply, &clocks).map_err(fault)?;
                 let Ok(outbox) = self.disk.outbox();
                 Ok((writes, Heard::Pushed(outbox.len() > push.groups.len())))
             }
-            (Answer::Pulled(bytes), None) => {
+            (Answer::Delivered(bytes), Asked::Cargo(cargo)) => {
+                let reply: CargoReply = from_wire(ORG, bytes).map_err(cut_off)?;
+                Ok((apply_cargo(cargo, &reply).map_err(fault)?, Heard::Delivered))
+            }
+            (Answer::Pulled(bytes), Asked::Pull) => {
                 let reply: PullReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_pull(&self.disk, &reply, &clocks).map_err(fault)?;
                 Ok((writes, Heard::Pulled(reply.more)))
@@ -367,22 +400,39 @@ impl Device {
         }
     }
 
-    fn go_on(&mut self, mut session: Session, now_ms: i64) -> (Turn, Option<(u64, Question)>) {
+    fn go_on(
+        &mut self,
+        mut session: Session,
+        mut brought: BTreeSet<ParcelHash>,
+        now_ms: i64,
+    ) -> (Turn, Option<(u64, Question)>) {
         let clocks = self.clock.read(now_ms);
-        let (push, question) = loop {
+        let (asked, question) = loop {
             match session.step() {
                 Step::Push => {
                     let Ok(next) = next_push(&self.disk, &self.keypair, &clocks);
                     match next {
                         Some(push) => {
                             let question = Question::Push(encode(&push));
-                            break (Some(push), question);
+                            break (Asked::Push(push), question);
+                        }
+                        None => session.handle(Heard::Empty),
+                    };
+                }
+                Step::Cargo => {
+                    let Ok(next) = next_cargo(&self.disk, &brought);
+                    match next {
+                        Some(cargo) => {
+                            brought.extend(cargo.parcels.iter().map(|p| ParcelHash::of(&p.0)));
+                            let question = Question::Cargo(encode(&cargo));
+                            break (Asked::Cargo(cargo), question);
                         }
                         None => session.handle(Heard::Empty),
                     };
                 }
                 Step::Pull => {
-                    break (None, Question::Pull(encode(&next_pull(&self.disk.profile))));
+                    let question = Question::Pull(encode(&next_pull(&self.disk.profile)));
+                    break (Asked::Pull, question);
                 }
                 Step::Rewind => {
                     let Ok(writes) = rewind(&self.disk);
@@ -398,7 +448,7 @@ impl Device {
             }
         };
         self.asked += 1;
-        self.waiting = Some(Waiting { session, number: self.asked, push });
+        self.waiting = Some(Waiting { session, number: self.asked, asked, brought });
         (Turn::Asks, Some((self.asked, question)))
     }
 }

@@ -72,6 +72,7 @@ pub async fn sync(
     loop {
         let (path, bytes) = match &question {
             Question::Push(bytes) => ("push", bytes.clone()),
+            Question::Cargo(bytes) => ("cargo", bytes.clone()),
             Question::Pull(bytes) => ("pull", bytes.clone()),
         };
         let request = http
@@ -88,6 +89,9 @@ pub async fn sync(
             (Ok((status, body)), Question::Push(bytes)) if status.is_success() => {
                 acknowledged(bytes, &body);
                 Answer::Pushed(body)
+            }
+            (Ok((status, body)), Question::Cargo(_)) if status.is_success() => {
+                Answer::Delivered(body)
             }
             (Ok((status, body)), Question::Pull(_)) if status.is_success() => Answer::Pulled(body),
             (Ok((status, body)), _) => {

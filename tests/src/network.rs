@@ -75,8 +75,12 @@ impl Network {
 
 impl Packet {
     fn cut(&mut self, chance: &mut Chance) {
-        if let Load::Question(Question::Push(bytes) | Question::Pull(bytes))
-        | Load::Answer(Answer::Pushed(bytes) | Answer::Pulled(bytes)) = &mut self.load
+        if let Load::Question(
+            Question::Push(bytes) | Question::Cargo(bytes) | Question::Pull(bytes),
+        )
+        | Load::Answer(
+            Answer::Pushed(bytes) | Answer::Delivered(bytes) | Answer::Pulled(bytes),
+        ) = &mut self.load
         {
             bytes.truncate(chance.index(bytes.len()));
         }

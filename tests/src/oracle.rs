@@ -8,6 +8,7 @@ use server::blobs::Album;
 use server::check::check;
 use server::store::archive::Archive;
 use server::store::log::Held;
+use sync_core::cargo::Parcel;
 use sync_core::cbor::from_cbor;
 use sync_core::client::{Kept, Replica};
 use sync_core::document::Section;
@@ -21,9 +22,12 @@ use sync_core::model::people::Audience;
 use sync_core::model::visit::Act;
 use sync_core::projection::{Facts, project};
 use sync_core::visit::Visit;
-use sync_core::wire::{Outcome, PullReply, PushReply, PushRequest};
+use sync_core::wire::{
+    CargoReply, CargoRequest, Delivery, Outcome, PullReply, PushReply, PushRequest,
+};
 
 use crate::backend::Server;
+use crate::brand::ORG;
 use crate::device::{Device, Disk};
 
 /// An entry that a phone said was saved.
@@ -44,6 +48,8 @@ pub struct Oracle {
     pub acknowledged: BTreeSet<(DocId, ChangeHash)>,
     /// Every push that the server has taken in, from whom.
     pub pushes: Vec<(DeviceId, Vec<u8>)>,
+    /// All cargo that the server has taken in, from whom.
+    pub deliveries: Vec<(DeviceId, Vec<u8>)>,
     /// The visits of cancelled calls: work on them is taken if its author did not know.
     pub cancelled: BTreeSet<VisitId>,
     /// Visits whose work somebody has made look late.
@@ -104,10 +110,46 @@ impl Oracle {
         }
     }
 
+    /// The server has taken cargo in, and maybe says so: what was in it is there now, once.
+    pub fn delivered(
+        &mut self,
+        server: &Server,
+        from: DeviceId,
+        cargo: &CargoRequest,
+        bytes: &[u8],
+        reply: Option<&CargoReply>,
+    ) {
+        self.deliveries.push((from, bytes.to_vec()));
+        let Some(reply) = reply else { return };
+        assert_eq!(reply.outcomes.len(), cargo.parcels.len());
+        let quarantined = server.quarantined();
+        for (parcel, outcome) in cargo.parcels.iter().zip(&reply.outcomes) {
+            let parcel = Parcel::from_bytes(parcel.0.clone()).expect("a parcel");
+            let opened = parcel.open(ORG, &server.console.keypair).expect("it opens");
+            for hash in opened.group.hashes() {
+                let name = (opened.group.document, hash);
+                match outcome {
+                    Delivery::Taken {} if server.times_logged(name.0, hash) == 1 => {
+                        self.acknowledged.insert(name);
+                    }
+                    Delivery::Taken {} => {
+                        let code = quarantined.get(&name).expect("it is kept apart");
+                        self.may_be_refused(name.0, code);
+                    }
+                    Delivery::Later {} => assert!(self.lost_log, "{name:?} came too early"),
+                    Delivery::Refused { code, .. } => {
+                        panic!("{name:?} was not taken from a courier: {code}")
+                    }
+                }
+            }
+        }
+    }
+
     /// The server has lost part of its log: what no phone holds any more is gone for good.
     pub fn restored(&mut self, server: &Server, devices: &[Device]) {
         self.lost_log = true;
         self.pushes.clear();
+        self.deliveries.clear();
         let survives = |(document, change): &(DocId, ChangeHash)| {
             server.times_logged(*document, *change) > 0
                 || devices.iter().any(|device| {

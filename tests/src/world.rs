@@ -12,7 +12,7 @@ use sync_core::model::visit::{
 };
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
-use sync_core::wire::{Outcome, PullReply, PushReply, PushRequest, from_wire};
+use sync_core::wire::{CargoRequest, Outcome, PullReply, PushReply, PushRequest, from_wire};
 
 use crate::backend::{self, Refused, Server, encode};
 use crate::brand::{self, BEGIN_MS, CALLS, ORG, OUTLETS, RITA, SAM, SUE, SVEN, checks};
@@ -498,6 +498,16 @@ impl World {
                     self.oracle.pushed(&self.server, id, &push, bytes, reply.as_ref().ok());
                 }
                 reply.map(|reply| Answer::Pushed(encode(&reply)))
+            }
+            Question::Cargo(bytes) => {
+                let reply = self.server.cargo(id, bytes, now_ms, crash);
+                self.tell(format!("the server takes cargo of phone {device} in: {reply:?}"));
+                if let Ok(cargo) = from_wire::<CargoRequest>(ORG, bytes)
+                    && crash != backend::Crash::BeforeCommit
+                {
+                    self.oracle.delivered(&self.server, id, &cargo, bytes, reply.as_ref().ok());
+                }
+                reply.map(|reply| Answer::Delivered(encode(&reply)))
             }
             Question::Pull(bytes) => {
                 let reply = self.server.pull(id, bytes, now_ms);

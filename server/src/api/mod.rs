@@ -23,6 +23,7 @@ pub fn router() -> Router<Arc<App>> {
     let sync = Router::new()
         .route("/push", post(sync::push))
         .route("/pull", post(sync::pull))
+        .route("/cargo", post(sync::cargo))
         .layer(DefaultBodyLimit::max(sync::BODY_BYTES_MAX));
     let json = Router::new()
         .route("/enrol", post(enrol::enrol))

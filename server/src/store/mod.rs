@@ -100,7 +100,10 @@ impl From<std::io::Error> for StoreError {
 }
 
 /// Each script takes the schema from its place in this list to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0002_courier.sql"),
+];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
 /// The database of a backup: so named that nobody serves it as it is.
