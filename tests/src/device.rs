@@ -14,6 +14,7 @@ use sync_core::evidence::Keypair;
 use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, ParcelHash, UserId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
+use sync_core::relay::Meeting;
 use sync_core::session::{Heard, Session, Step};
 use sync_core::wire::{CargoReply, CargoRequest, PullReply, PushReply, PushRequest, from_wire};
 
@@ -220,6 +221,8 @@ pub struct Device {
     pub disk: Disk,
     /// Its clocks.
     pub clock: Clock,
+    /// Nobody will ever find it.
+    pub lost: bool,
     /// The newest answer that it could not make sense of.
     pub complaint: Option<String>,
     waiting: Option<Waiting>,
@@ -273,7 +276,8 @@ impl Device {
         let clock = Clock { off_ms: 0, boot: chance.bits() as u32, booted_ms: now_ms - 60_000 };
         let (complaint, waiting, asked) = (None, None, 0);
         let chance = Chance::new(chance.bits());
-        Self { user, id, seed, keypair, disk, clock, complaint, waiting, asked, chance }
+        let lost = false;
+        Self { user, id, seed, keypair, disk, clock, lost, complaint, waiting, asked, chance }
     }
 
     /// A second phone with the same store, as a backup restored elsewhere makes one.
@@ -312,6 +316,43 @@ impl Device {
     /// Loses what is in memory.
     pub fn crash(&mut self) {
         self.waiting = None;
+    }
+
+    /// Begins to meet another phone; returns what it says first.
+    pub fn meet(&mut self) -> (Meeting, Vec<u8>) {
+        Meeting::begin(&self.disk.profile, self.chance.bytes())
+    }
+
+    /// Hears what another phone says; returns what it says to that. `None` when it crashes.
+    pub fn hear_phone(
+        &mut self,
+        meeting: &mut Meeting,
+        bytes: &[u8],
+        now_ms: i64,
+        crash: Crash,
+    ) -> Option<Vec<u8>> {
+        let clocks = self.clock.read(now_ms);
+        let Ok(turn) = meeting.hear(&self.disk, &self.keypair, &clocks, bytes);
+        if crash == Crash::BeforeCommit {
+            self.crash();
+            return None;
+        }
+        self.disk.commit(turn.writes);
+        if crash == Crash::AfterCommit {
+            self.crash();
+            return None;
+        }
+        Some(turn.say)
+    }
+
+    /// Whether this phone carries all that the other has not handed over to the server.
+    pub fn carries_all_of(&self, other: &Self) -> bool {
+        let Ok(documents) = other.disk.documents();
+        documents.into_iter().filter_map(|id| other.document(id)).all(|kept| {
+            let given = kept.given.iter().filter(|given| given.device == self.id);
+            let given: BTreeSet<ChangeHash> = given.flat_map(|g| g.changes.clone()).collect();
+            kept.pending.iter().all(|change| given.contains(change))
+        })
     }
 
     /// Waits for an answer.

@@ -8,7 +8,7 @@ use server::blobs::Album;
 use server::check::check;
 use server::store::archive::Archive;
 use server::store::log::Held;
-use sync_core::cargo::Parcel;
+use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::from_cbor;
 use sync_core::client::{Kept, Replica};
 use sync_core::document::Section;
@@ -150,11 +150,13 @@ impl Oracle {
         self.lost_log = true;
         self.pushes.clear();
         self.deliveries.clear();
+        let cargo = carried(server, devices);
         let survives = |(document, change): &(DocId, ChangeHash)| {
             server.times_logged(*document, *change) > 0
-                || devices.iter().any(|device| {
+                || devices.iter().filter(|device| !device.lost).any(|device| {
                     device.document(*document).is_some_and(|k| k.document.contains(*change))
                 })
+                || cargo.contains(&(*document, *change))
         };
         self.saved.retain(|name, _| survives(name));
         self.acknowledged.clear();
@@ -201,7 +203,7 @@ impl Oracle {
         for (held, device) in helds.values().flat_map(|h| devices.iter().map(move |d| (h, d))) {
             a_submission_covers_what_came_before_it(held, device);
         }
-        for (number, device) in devices.iter().enumerate() {
+        for (number, device) in devices.iter().enumerate().filter(|(_, device)| !device.lost) {
             everyone_holds_the_same(server, &helds, number, device);
         }
         self.times_are_true(server, &helds);
@@ -209,10 +211,18 @@ impl Oracle {
     }
 
     fn nothing_is_lost(&self, server: &Server, devices: &[Device]) {
-        let quarantined = server.quarantined();
+        let (quarantined, cargo) = (server.quarantined(), carried(server, devices));
+        assert!(self.lost_log || cargo.is_empty(), "something is still carried");
         for ((document, change), saved) in &self.saved {
             let logged = server.times_logged(*document, *change);
             let device = &devices[saved.device];
+            if device.lost {
+                // A colleague had taken it along.
+                let kept = || quarantined.contains_key(&(*document, *change));
+                let early = || self.lost_log && cargo.contains(&(*document, *change));
+                assert!(logged == 1 || kept() || early(), "{change} of {document} went with its phone");
+                continue;
+            }
             let kept = device.document(*document).filter(|k| k.document.contains(*change));
             let Some(kept) = kept else {
                 // Lost with the log, brought back by somebody else, and now a supervisor's to decide on.
@@ -249,7 +259,7 @@ impl Oracle {
                 assert!(known || !of_phones.contains(device), "nobody has saved {change}");
             }
         }
-        for device in devices {
+        for device in devices.iter().filter(|device| !device.lost) {
             let Ok(outbox) = device.disk.outbox();
             assert!(outbox.is_empty(), "something still waits to be sent");
         }
@@ -291,6 +301,21 @@ impl Oracle {
             assert!(!clamped || claimed_ms == earliest_ms || claimed_ms == latest_ms);
         }
     }
+}
+
+/// What is in the cargo of the phones that are left.
+fn carried(server: &Server, devices: &[Device]) -> BTreeSet<(DocId, ChangeHash)> {
+    let mut carried = BTreeSet::new();
+    for device in devices.iter().filter(|device| !device.lost) {
+        let Ok(cargo) = device.disk.cargo();
+        for Carried { name, .. } in cargo {
+            let Ok(parcel) = device.disk.parcel(name);
+            let cargo = parcel.expect("it is listed").open(ORG, &server.console.keypair);
+            let group = cargo.expect("it opens").group;
+            carried.extend(group.hashes().map(|hash| (group.document, hash)));
+        }
+    }
+    carried
 }
 
 fn audience(held: &Held) -> Audience {
