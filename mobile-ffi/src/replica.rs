@@ -1,8 +1,9 @@
 //! What sync-core reads and writes, on the sealed store.
 
+use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Kept, Profile, Replica, Write};
-use sync_core::id::{BlobHash, DocId};
+use sync_core::id::{BlobHash, DocId, ParcelHash};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
 use sync_core::wire::RecordBytes;
@@ -16,6 +17,9 @@ const OUTBOX: Space = Space(2);
 const NOTES: Space = Space(3);
 /// Photos by hash, each a [`PhotoState`].
 pub(crate) const PHOTOS: Space = Space(4);
+/// What is carried for others, by name: what each parcel is, and the parcel.
+const CARGO: Space = Space(5);
+const PARCELS: Space = Space(6);
 /// Records of kind 0 lie in this space, those of kind 1 in the next, and so on.
 const RECORDS: u8 = 16;
 
@@ -144,6 +148,20 @@ impl Replica for View<'_> {
         let bytes = self.reader.get(NOTES, &digest.0)?;
         bytes.map(|bytes| from_cbor(&bytes).map_err(damaged)).transpose()
     }
+
+    fn cargo(&self) -> Result<Vec<Carried>, StoreError> {
+        let mut cargo = Vec::new();
+        self.reader.scan(CARGO, |_, bytes| {
+            cargo.push(from_cbor(bytes).map_err(damaged)?);
+            Ok(())
+        })?;
+        Ok(cargo)
+    }
+
+    fn parcel(&self, name: ParcelHash) -> Result<Option<Parcel>, StoreError> {
+        let bytes = self.reader.get(PARCELS, &name.0)?;
+        Ok(bytes.and_then(Parcel::from_bytes))
+    }
 }
 
 /// Begins anew to send every photo: the server may have lost what it had confirmed.
@@ -209,6 +227,15 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                 }
             }
             Write::Note(note) => writer.put(NOTES, &note.digest().0, &to_cbor(&note))?,
+            Write::Carry(parcel, since_ms) => {
+                let carried = Carried::of(&parcel, since_ms);
+                writer.put(CARGO, &carried.name.0, &to_cbor(&carried))?;
+                writer.put(PARCELS, &carried.name.0, parcel.as_bytes())?;
+            }
+            Write::Unload(name) => {
+                writer.delete(CARGO, &name.0)?;
+                writer.delete(PARCELS, &name.0)?;
+            }
             Write::Profile(profile) => writer.put(OWN, own::PROFILE, &to_cbor(&*profile))?,
         }
     }

@@ -1,5 +1,6 @@
 //! Sync and photo uploads over HTTP. docs/protocol.md is the norm.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,16 +10,18 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
+use sync_core::cargo::{apply_cargo, next_cargo};
 use sync_core::cbor::to_cbor;
 use sync_core::client::{
     BadAnswer, Fault, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
 };
-use sync_core::id::{BlobHash, OrgId};
+use sync_core::id::{BlobHash, OrgId, ParcelHash};
 use sync_core::print::PrintName;
 use sync_core::repair::{Repair, compare};
 use sync_core::session::{Heard, Session, Step, Stop};
 use sync_core::wire::{
-    MEDIA_TYPE, Outcome, PullReply, PushReply, REPLY_BYTES_MAX, RepairReply, from_wire, to_wire,
+    CargoReply, Delivery, MEDIA_TYPE, Outcome, PullReply, PushReply, REPLY_BYTES_MAX, RepairReply,
+    from_wire, to_wire,
 };
 
 use crate::client::{Client, Server, read_cbor};
@@ -164,6 +167,8 @@ struct Run {
     repair: Option<Repair>,
     /// What went wrong with comparing or repairing: no reason not to send work and photos.
     unrepaired: Option<ClientError>,
+    /// The cargo that was handed over in this sync.
+    brought: BTreeSet<ParcelHash>,
 }
 
 pub(crate) async fn wait_for_news(client: &Client) -> Result<(), ClientError> {
@@ -203,10 +208,10 @@ pub(crate) async fn sync(
         let server = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
         Ok((read_cbor::<Server>(&server)?, view.profile.org))
     })?;
-    let report =
-        SyncReport { pushed: 0, refused: 0, pulled: 0, photos: 0, mended: 0, cancelled: false };
     let (said, repair, unrepaired) = (None, None, None);
-    let mut run = Run { client, server, org, progress, cancel, report, said, repair, unrepaired };
+    let (report, brought) = (SyncReport::default(), BTreeSet::new());
+    let mut run =
+        Run { client, server, org, progress, cancel, report, said, repair, unrepaired, brought };
     run.documents().await?;
     if !run.cancelled() {
         run.photos().await?;
@@ -247,6 +252,7 @@ impl Run {
         while !self.cancelled() {
             let heard = match session.step() {
                 Step::Push => self.push().await,
+                Step::Cargo => self.cargo().await,
                 Step::Pull => self.pull().await,
                 Step::Rewind => self.rewind().await,
                 Step::Sweep => self.sweep().await,
@@ -294,6 +300,33 @@ impl Run {
             })
         });
         applied.await.map(|()| Heard::Pushed(more))
+    }
+
+    /// Hands over what is carried for others. A server that does not know of cargo is no reason to end a sync.
+    async fn cargo(&mut self) -> Result<Heard, ClientError> {
+        let brought = self.brought.clone();
+        let next = self.blocking(move |client| client.view(|view| Ok(next_cargo(view, &brought)?)));
+        let Some(request) = next.await? else { return Ok(Heard::Empty) };
+        self.tell(Phase::Cargo, u32::try_from(request.parcels.len()).unwrap_or(u32::MAX));
+        self.brought.extend(request.parcels.iter().map(|parcel| ParcelHash::of(&parcel.0)));
+        let bytes = match self.post("cargo", to_wire(self.org, &request)).await {
+            Err(ClientError::BadAnswer { .. }) => return Ok(Heard::Empty),
+            answer => answer?,
+        };
+        let reply: CargoReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
+        for outcome in &reply.outcomes {
+            match outcome {
+                Delivery::Taken {} => self.report.delivered += 1,
+                Delivery::Refused { .. } => self.report.undeliverable += 1,
+                Delivery::Later {} => {}
+            }
+        }
+        let applied = self.blocking(move |client| {
+            client.change(|_, writer| {
+                Ok(apply(writer, apply_cargo(&request, &reply).map_err(fault)?)?)
+            })
+        });
+        applied.await.map(|()| Heard::Delivered)
     }
 
     async fn pull(&mut self) -> Result<Heard, ClientError> {

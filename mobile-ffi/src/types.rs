@@ -641,7 +641,7 @@ pub struct Outstanding {
 }
 
 /// How a sync went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Record)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, uniffi::Record)]
 pub struct SyncReport {
     /// Entries that the server confirmed.
     pub pushed: u32,
@@ -654,6 +654,10 @@ pub struct SyncReport {
     /// Records and documents that this device had lost or had otherwise than the server, and that were mended.
     /// Zero unless its storage was damaged or a program has a bug.
     pub mended: u32,
+    /// Parcels of colleagues that the server has taken.
+    pub delivered: u32,
+    /// Parcels of colleagues that the server can never take: their authors still have the work.
+    pub undeliverable: u32,
     /// It ended early because it was asked to.
     pub cancelled: bool,
 }
@@ -663,6 +667,8 @@ pub struct SyncReport {
 pub enum Phase {
     /// Sending work.
     Push,
+    /// Handing over what is carried for colleagues.
+    Cargo,
     /// Fetching what is new.
     Pull,
     /// Sending photos.

@@ -14,14 +14,15 @@ use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::print::{Inventory, Part};
 use sync_core::wire::{
-    Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RepairReply, RepairRequest,
+    CargoReply, CargoRequest, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    RepairReply, RepairRequest,
 };
 use tokio::sync::{broadcast, watch};
 
 use crate::blobs::{Arrivals, Blobs};
 use crate::error::Problem;
 use crate::feed;
-use crate::ingest::{ActError, Console, Ingest, Sender, server_device, verify, write_records};
+use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
@@ -119,7 +120,7 @@ impl Tenant {
             org: made.org,
             id: made.id,
             name: made.name.clone(),
-            console: Console { keypair, actor, device: server_device(made.id) },
+            console: Console { keypair, actor, device: DeviceId::of_server(made.id) },
             world: RwLock::new(world),
         })
     }
@@ -198,7 +199,8 @@ impl App {
         let now = now_ms();
         let key = Keypair::from_seed(&seed).public();
         let user = UserId::from_bytes([0; 16]);
-        let device = Record::Device(Device { id: server_device(id), user, key, revoked: false });
+        let device =
+            Record::Device(Device { id: DeviceId::of_server(id), user, key, revoked: false });
         let made = self
             .store
             .write(move |tx| -> Result<_, StoreError> {
@@ -327,6 +329,46 @@ impl App {
             (push, verified)
         });
         run.await.map_err(|_| StoreError::Failed("verification panicked".into()).into())
+    }
+
+    /// Takes in what a device brings for others. When this returns, what was taken is on the disk; when the device
+    /// was revoked in the meantime, nothing is.
+    pub async fn cargo(
+        &self,
+        tenant: &Arc<Tenant>,
+        courier: Sender,
+        request: CargoRequest,
+    ) -> Result<CargoReply, Problem> {
+        let (opening, now) = (Arc::clone(tenant), now_ms());
+        // Opening and checking signatures takes a while: not on a thread that others wait for.
+        let opened = tokio::task::spawn_blocking(move || {
+            let (server, world) = (&opening.console.keypair, opening.world());
+            let parcels = request.parcels.iter();
+            parcels.map(|parcel| open(opening.id, server, &world, parcel)).collect::<Vec<_>>()
+        });
+        let opened = opened.await.map_err(|_| Problem::internal())?;
+        let writing = Arc::clone(tenant);
+        let outcomes = self
+            .store
+            .write_for(tenant.org, move |tx| -> Result<_, Problem> {
+                let row = accounts::device(tx, writing.org, courier.device)?;
+                if row.is_none_or(|row| row.revoked_ms.is_some()) {
+                    return Err(Problem::revoked());
+                }
+                accounts::synced(tx, writing.org, courier.device, 0, now)?;
+                let mut ledger = Ledger::open(tx, writing.org)?;
+                let world = writing.world();
+                let mut ingest =
+                    Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
+                let outcomes = opened.iter().map(|opened| ingest.cargo(courier.device, opened));
+                let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
+                ledger.close()?;
+                Ok(outcomes)
+            })
+            .await?;
+        self.metrics.cargo(&outcomes);
+        self.poke(tenant.id);
+        Ok(CargoReply { protocol: PROTOCOL, server_ms: now, outcomes })
     }
 
     /// A page of what is new for a device.

@@ -15,7 +15,7 @@ use sync_core::visit::Visit;
 use sync_core::wire::{Group, Keys};
 
 use crate::blobs::{Album, Flaw};
-use crate::ingest::server_device;
+
 use crate::store::StoreError;
 use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace, Line, Says};
 use crate::store::log::{Org, Organisation};
@@ -287,7 +287,11 @@ impl Inspection<'_> {
             return None;
         }
         let key = Keypair::from_seed(&self.made.seed).public();
-        if world.devices.get(&server_device(self.made.id)).is_none_or(|device| device.key != key) {
+        if world
+            .devices
+            .get(&DeviceId::of_server(self.made.id))
+            .is_none_or(|device| device.key != key)
+        {
             self.found(Place::Whole, "the server's key is not the one that its device has");
         }
         Some(world)

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use sync_core::admit::{self, Author, Field, Refusal, admit};
+use sync_core::cargo::{Cargo, Parcel, Unopened};
 use sync_core::document::{Change, Entry, Misfit};
 use sync_core::evidence::{Keypair, Leaf, Seal};
 use sync_core::id::{
@@ -17,11 +18,11 @@ use sync_core::model::people::{Audience, Rights};
 use sync_core::model::visit::{Act, Note, Recording};
 use sync_core::projection::project;
 use sync_core::visit::Visit;
-use sync_core::wire::{Group, Keys, Outcome, PushRequest, Unsealed};
+use sync_core::wire::{Delivery, Group, Keys, Outcome, ParcelBytes, PushRequest, Unsealed};
 
 use crate::store::StoreError;
 use crate::store::log::{Held, Ledger, Line};
-use crate::store::quarantine::{Item, Reason};
+use crate::store::quarantine::{self, Item, Reason};
 use crate::store::visits::{PhotoRow, ReportRow, VisitRow};
 use crate::world::World;
 
@@ -46,6 +47,50 @@ pub fn verify(org: OrgId, keys: &Keys, push: &PushRequest) -> Vec<Option<Outcome
     push.groups.iter().map(|group| group.check_seals(org, keys).err().map(outcome)).collect()
 }
 
+/// A parcel that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Whose work it is, as its signature shows.
+    pub origin: DeviceId,
+    /// The work, each change of it sealed by the device that it claims to be from.
+    pub cargo: Cargo,
+}
+
+/// Opens a parcel and checks every signature on and in it, or says what becomes of it.
+pub fn open(
+    org: OrgId,
+    server: &Keypair,
+    world: &World,
+    parcel: &ParcelBytes,
+) -> Result<Opened, Delivery> {
+    let refused = |code: &str, detail: String| Delivery::Refused { code: code.into(), detail };
+    let parcel = Parcel::from_bytes(parcel.0.clone())
+        .ok_or_else(|| refused("malformed", "a parcel has 128 bytes to 1 MiB".into()))?;
+    let origin = parcel.origin();
+    let device = world.devices.get(&origin);
+    let device = device.ok_or_else(|| refused("foreign_actor", "it is from nobody here".into()))?;
+    if !parcel.is_signed(org, &device.key) {
+        return Err(refused("bad_seal", "its origin has not signed it".into()));
+    }
+    let cargo = parcel.open(org, server).map_err(|why| match why {
+        Unopened::Closed => refused("not_opened", why.to_string()),
+        Unopened::Unreadable(_) => refused("unreadable", why.to_string()),
+        // Nobody should lose work to a server that is not updated yet.
+        Unopened::Protocol(_) => Delivery::Later {},
+    })?;
+    match cargo.group.check_seals(org, &world.keys_of([&cargo.group])) {
+        Ok(()) => Ok(Opened { origin, cargo }),
+        Err(unsealed @ Unsealed::Stranger(_)) => {
+            Err(refused("foreign_actor", unsealed.to_string()))
+        }
+        Err(unsealed) => Err(refused("bad_seal", unsealed.to_string())),
+    }
+}
+
+fn by_digest(notes: &[Note]) -> BTreeMap<BlobHash, &Note> {
+    notes.iter().map(|note| (note.digest(), note)).collect()
+}
+
 fn quarantined(refusal: &Refusal) -> Outcome {
     Outcome::Quarantined { code: refusal.code().into(), detail: refusal.to_string() }
 }
@@ -58,11 +103,6 @@ pub struct Console {
     pub actor: Actor,
     /// The device that stands for it in the log.
     pub device: DeviceId,
-}
-
-/// The name of the server's own device in an organisation.
-pub fn server_device(org: OrgId) -> DeviceId {
-    DeviceId::derived(org.as_bytes(), b"server")
 }
 
 /// Why a person's act in the console was not written.
@@ -143,41 +183,86 @@ impl Ingest<'_, '_> {
         push: &PushRequest,
         verified: Vec<Option<Outcome>>,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let notes: BTreeMap<BlobHash, &Note> = push.notes.iter().map(|n| (n.digest(), n)).collect();
+        let notes = by_digest(&push.notes);
         let mut outcomes = Vec::with_capacity(push.groups.len());
         for (group, bad) in push.groups.iter().zip(verified) {
-            let outcome = match bad {
-                Some(outcome) => outcome,
-                None => match self.ledger.refused(sender.device, group)? {
-                    Some(outcome) => outcome,
-                    None => self.group(sender, &push.now, group, &notes)?,
-                },
-            };
-            if let Outcome::Quarantined { code, detail } = &outcome {
-                let audience = self.claimed_audience(group)?;
-                let reason = Reason { code, detail, audience };
-                self.ledger.quarantine(self.org, sender.device, group, &reason, self.now_ms)?;
-                if admit::about_rights(code) {
-                    // Should it be approved later, its words must be here.
-                    let entries = group.changes.iter().filter_map(|change| change.entry().ok());
-                    let named: BTreeSet<BlobHash> = entries.flat_map(|e| e.notes()).collect();
-                    self.ledger.put_notes(named.iter().filter_map(|d| notes.get(d).copied()))?;
-                }
-            }
-            outcomes.push(outcome);
+            outcomes.push(match bad {
+                Some(outcome) => self.keep_apart(sender.device, None, group, &notes, outcome)?,
+                None => self.take(sender.device, Some(&push.now), None, group, &notes)?,
+            });
         }
         Ok(outcomes)
     }
 
+    /// Decides on a parcel that another device has brought, as if its origin had pushed what is in it; the origin's
+    /// chain of pushes is not touched.
+    pub fn cargo(
+        &mut self,
+        courier: DeviceId,
+        opened: &Result<Opened, Delivery>,
+    ) -> Result<Delivery, StoreError> {
+        let Opened { origin, cargo } = match opened {
+            Ok(opened) => opened,
+            Err(outcome) => return Ok(outcome.clone()),
+        };
+        let (group, notes) = (&cargo.group, by_digest(&cargo.notes));
+        let outcome = self.take(*origin, None, Some(courier), group, &notes)?;
+        let early =
+            matches!(&outcome, Outcome::Quarantined { code, .. } if quarantine::early(code));
+        // What it lacks may come with somebody else: it is shown meanwhile, and brought again.
+        match early && self.ledger.waits(*origin, group)? {
+            true => Ok(Delivery::Later {}),
+            false => Ok(Delivery::Taken {}),
+        }
+    }
+
+    /// Takes a group in, or keeps it apart. Without `pushed` nothing is known of its sender's clocks.
+    fn take(
+        &mut self,
+        sender: DeviceId,
+        pushed: Option<&Moment>,
+        courier: Option<DeviceId>,
+        group: &Group,
+        notes: &BTreeMap<BlobHash, &Note>,
+    ) -> Result<Outcome, StoreError> {
+        if let Some(refused) = self.ledger.refused(self.org, sender, group)? {
+            return Ok(refused);
+        }
+        let outcome = self.group(sender, pushed, group, notes)?;
+        self.keep_apart(sender, courier, group, notes, outcome)
+    }
+
+    fn keep_apart(
+        &mut self,
+        sender: DeviceId,
+        courier: Option<DeviceId>,
+        group: &Group,
+        notes: &BTreeMap<BlobHash, &Note>,
+        outcome: Outcome,
+    ) -> Result<Outcome, StoreError> {
+        if let Outcome::Quarantined { code, detail } = &outcome {
+            let audience = self.claimed_audience(group)?;
+            let reason = Reason { code, detail, audience, courier };
+            self.ledger.quarantine(self.org, sender, group, &reason, self.now_ms)?;
+            if admit::about_rights(code) {
+                // Should it be approved later, its words must be here.
+                let entries = group.changes.iter().filter_map(|change| change.entry().ok());
+                let named: BTreeSet<BlobHash> = entries.flat_map(|e| e.notes()).collect();
+                self.ledger.put_notes(named.iter().filter_map(|d| notes.get(d).copied()))?;
+            }
+        }
+        Ok(outcome)
+    }
+
     fn group(
         &mut self,
-        sender: &Sender,
-        pushed: &Moment,
+        sender: DeviceId,
+        pushed: Option<&Moment>,
         group: &Group,
         notes: &BTreeMap<BlobHash, &Note>,
     ) -> Result<Outcome, StoreError> {
         let mut held = self.ledger.document(self.org, group.document)?;
-        let approved = self.ledger.was_approved(sender.device, group.document)?;
+        let approved = self.ledger.was_approved(sender, group.document)?;
         let mut fresh = Vec::new();
         for change in &group.changes {
             if held.document.contains(change.hash()) {
@@ -204,12 +289,16 @@ impl Ingest<'_, '_> {
         let named: BTreeSet<BlobHash> = fresh.iter().flat_map(|f| f.entry.notes()).collect();
         self.ledger.put_notes(named.iter().filter_map(|digest| notes.get(digest).copied()))?;
         self.append(held, &fresh, &group.seals)?;
-        let others: BTreeSet<DeviceId> =
-            fresh.iter().map(|f| f.device).filter(|device| *device != sender.device).collect();
-        for device in others {
+        // Whose work did not come by their own push must be given it by a pull.
+        let brought: BTreeSet<DeviceId> = fresh
+            .iter()
+            .map(|f| f.device)
+            .filter(|device| *device != sender || pushed.is_none())
+            .collect();
+        for device in brought {
             self.ledger.brought(device)?;
         }
-        self.ledger.release(sender.device, group.document, self.now_ms)?;
+        self.ledger.release(sender, group.document, !fresh.is_empty(), self.now_ms)?;
         Ok(Outcome::Accepted {})
     }
 
@@ -289,8 +378,8 @@ impl Ingest<'_, '_> {
     /// Decides on one change by what its author may do, or could when it was made.
     fn judge<'c>(
         &self,
-        sender: &Sender,
-        pushed: &Moment,
+        sender: DeviceId,
+        pushed: Option<&Moment>,
         held: &Held,
         change: &'c Change,
     ) -> Result<Result<Fresh<'c>, Refusal>, StoreError> {
@@ -326,7 +415,7 @@ impl Ingest<'_, '_> {
         };
         audience = self.outlet_audience(document.id()).unwrap_or(audience);
         // The clocks of a push say nothing of what another phone has written.
-        let pushed = (device.id == sender.device).then_some(pushed);
+        let pushed = pushed.filter(|_| device.id == sender);
         let times = self.time(entry.when(), pushed)?;
         Ok(Ok(Fresh { change, entry, device: device.id, audience, times }))
     }
@@ -483,7 +572,7 @@ impl Ingest<'_, '_> {
 
 /// A device writes for its person; the server's own for whoever acts in the console.
 fn author_of(org: OrgId, device: &Device, entry: &Entry) -> UserId {
-    if device.id == server_device(org) { entry.by() } else { device.user }
+    if device.id == DeviceId::of_server(org) { entry.by() } else { device.user }
 }
 
 fn rule(

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use sync_core::id::OrgId;
-use sync_core::wire::Outcome;
+use sync_core::wire::{Delivery, Outcome};
 
 /// All counters of one server.
 pub struct Metrics {
@@ -22,6 +22,7 @@ pub struct Metrics {
     pulls: Counter,
     repairs: Counter,
     changes: Family<Change, Counter>,
+    parcels: Family<Parcel, Counter>,
     bytes: Family<Bytes, Counter>,
     log: Family<Organisation, Gauge>,
     disk_free: Gauge,
@@ -38,6 +39,12 @@ struct Request {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Change {
+    outcome: &'static str,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Parcel {
     outcome: &'static str,
     code: String,
 }
@@ -93,6 +100,7 @@ impl Metrics {
         let (pushes, pulls, pokes) = (Counter::default(), Counter::default(), Gauge::default());
         let (changes, bytes, log) = (Family::default(), Family::default(), Family::default());
         let (repairs, disk_free) = (Counter::default(), Gauge::default());
+        let parcels = Family::default();
         let help = "Time to the beginning of a response, by route";
         registry.register_with_unit("request_duration", help, Unit::Seconds, requests.clone());
         registry.register("pushes", "Pushes that were taken in", pushes.clone());
@@ -101,6 +109,8 @@ impl Metrics {
         registry.register("repairs", help, repairs.clone());
         let help = "Changes in pushes, by what became of them";
         registry.register("changes", help, changes.clone());
+        let help = "Parcels that devices brought for others, by what became of them";
+        registry.register("parcels", help, parcels.clone());
         let help = "Bodies of pushes, pulls and repairs as they were sent";
         registry.register_with_unit("sync", help, Unit::Bytes, bytes.clone());
         registry.register("poke_sessions", "Live pokes that are open", pokes.clone());
@@ -109,7 +119,19 @@ impl Metrics {
         registry.register("log_entries", "Entries of each organisation's log", log.clone());
         let help = "Room that is left where the data folder is";
         registry.register_with_unit("disk_free", help, Unit::Bytes, disk_free.clone());
-        Self { registry, requests, pushes, pulls, repairs, changes, bytes, log, disk_free, pokes }
+        Self {
+            registry,
+            requests,
+            pushes,
+            pulls,
+            repairs,
+            changes,
+            parcels,
+            bytes,
+            log,
+            disk_free,
+            pokes,
+        }
     }
 
     /// Counts a request by its route as the router knows it, never by its path.
@@ -131,6 +153,18 @@ impl Metrics {
                 }
             };
             self.changes.get_or_create(&labels).inc_by(changes as u64);
+        }
+    }
+
+    /// Counts what was brought for others.
+    pub fn cargo(&self, outcomes: &[Delivery]) {
+        for outcome in outcomes {
+            let (outcome, code) = match outcome {
+                Delivery::Taken {} => ("taken", String::new()),
+                Delivery::Refused { code, .. } => ("refused", code.clone()),
+                Delivery::Later {} => ("later", String::new()),
+            };
+            self.parcels.get_or_create(&Parcel { outcome, code }).inc();
         }
     }
 

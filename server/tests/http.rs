@@ -1234,7 +1234,7 @@ async fn an_organisation_is_founded_once() {
 }
 
 fn ingest_device(tenant: &Tenant) -> DeviceId {
-    server::ingest::server_device(tenant.id)
+    DeviceId::of_server(tenant.id)
 }
 
 #[test]

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use minicbor::{Decode, Encode};
 
+use crate::cargo::{Carried, Parcel};
 use crate::cbor::from_cbor;
 use crate::document::{Change, Document, Entry, Misfit, Parts};
 use crate::evidence::{Cursor, Keypair, Seal};
 use crate::id::{
-    Actor, BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, OrgId, OutletId, UserId,
+    Actor, BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, OrgId, OutletId, ParcelHash,
+    UserId,
 };
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
@@ -24,6 +26,8 @@ use crate::wire::{
 
 /// Bytes of entries that one push aims at: small enough that a cut connection costs little.
 pub const PUSH_BYTES_AIM: usize = 512 * 1024;
+/// Colleagues who are remembered to carry one document's work.
+pub const GIVEN_MAX: usize = 16;
 
 /// Who a device is, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -203,6 +207,20 @@ pub struct Kept {
     pub aside: bool,
     /// What counted of it when it was read from the store.
     counted: Print,
+    /// Which of the pending changes colleagues carry to the server.
+    pub given: Vec<Given>,
+}
+
+/// Changes that a colleague's device has taken along and will bring to the server.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Given {
+    /// Which device.
+    #[n(0)]
+    pub device: DeviceId,
+    /// The changes.
+    #[n(1)]
+    pub changes: Vec<ChangeHash>,
 }
 
 /// Why the server refused a document's pending changes.
@@ -236,6 +254,8 @@ struct KeptBytes {
     passed: Option<Vec<ChangeHash>>,
     #[n(7)]
     aside: Option<bool>,
+    #[n(8)]
+    given: Option<Vec<Given>>,
 }
 
 impl Kept {
@@ -252,6 +272,7 @@ impl Kept {
             passed: BTreeSet::new(),
             aside: false,
             counted: Print::default(),
+            given: Vec::new(),
         }
     }
 
@@ -267,6 +288,7 @@ impl Kept {
             behind: self.behind.then_some(true),
             passed: (!self.passed.is_empty()).then(|| self.passed.iter().copied().collect()),
             aside: self.aside.then_some(true),
+            given: Some(self.still_given()).filter(|given| !given.is_empty()),
         })
     }
 
@@ -287,6 +309,7 @@ impl Kept {
             passed: read.passed.into_iter().flatten().collect(),
             aside: read.aside == Some(true),
             counted: Print::default(),
+            given: read.given.unwrap_or_default(),
         };
         kept.counted = kept.print();
         Some(kept)
@@ -301,6 +324,23 @@ impl Kept {
         let here = self.document.changes().iter().map(Change::hash);
         let here = here.filter(|hash| !pending.contains(hash));
         here.chain(self.passed.iter().copied()).map(Print::of_change).sum()
+    }
+
+    /// What colleagues carry of what still waits.
+    fn still_given(&self) -> Vec<Given> {
+        let pending: HashSet<&ChangeHash> = self.pending.iter().collect();
+        let mut given = self.given.clone();
+        given.iter_mut().for_each(|given| given.changes.retain(|hash| pending.contains(hash)));
+        given.retain(|given| !given.changes.is_empty());
+        given
+    }
+
+    /// A colleague's device has taken these changes along.
+    pub(crate) fn give(&mut self, device: DeviceId, changes: Vec<ChangeHash>) {
+        self.given.retain(|given| given.device != device);
+        // The newest say enough; the list must not grow with everyone who is met.
+        self.given.truncate(GIVEN_MAX - 1);
+        self.given.insert(0, Given { device, changes });
     }
 
     /// Who may see it, as far as the document itself says: more than one audience where its outlet moved while
@@ -404,6 +444,10 @@ pub trait Replica {
     fn documents(&self) -> Result<Vec<DocId>, Self::Error>;
     /// A note's words.
     fn note(&self, digest: BlobHash) -> Result<Option<Note>, Self::Error>;
+    /// What is carried for others, in any order.
+    fn cargo(&self) -> Result<Vec<Carried>, Self::Error>;
+    /// A parcel that is carried for somebody.
+    fn parcel(&self, name: ParcelHash) -> Result<Option<Parcel>, Self::Error>;
 }
 
 /// Something to store. All writes of one command or message are stored together or not at all.
@@ -423,6 +467,10 @@ pub enum Write {
     ForgetRecords,
     /// A document that went out of sight: forget it, with its words and its photos.
     Purge(Box<Kept>),
+    /// A parcel to carry for somebody, taken at this time (server's clock, in milliseconds since 1970 UTC).
+    Carry(Parcel, i64),
+    /// A parcel that need not be carried any more.
+    Unload(ParcelHash),
 }
 
 /// Everything that counts as held.
@@ -457,7 +505,7 @@ pub(crate) fn count<R: Replica>(
                 profile.held = None;
                 return Ok(());
             }
-            Write::Note(_) | Write::Profile(_) => {}
+            Write::Note(_) | Write::Profile(_) | Write::Carry(..) | Write::Unload(_) => {}
         }
     }
     for (key, now) in records {
@@ -500,6 +548,51 @@ impl<E> From<E> for Fault<E> {
     }
 }
 
+/// What of one document the server has not confirmed, as it is sent.
+pub(crate) struct Work {
+    /// The changes, sealed.
+    pub(crate) group: Group,
+    /// The notes that they name, as far as they are here.
+    pub(crate) notes: Vec<Note>,
+}
+
+impl Work {
+    /// `None` when all is confirmed.
+    pub(crate) fn of<R: Replica>(
+        replica: &R,
+        keypair: &Keypair,
+        kept: &Kept,
+    ) -> Result<Option<Self>, R::Error> {
+        let (org, key) = (replica.profile().org, replica.profile().key);
+        let document = kept.document.id();
+        let pending: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
+        let changes = kept.document.changes().iter();
+        let changes: Vec<Change> =
+            changes.filter(|c| pending.contains(&c.hash())).cloned().collect();
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let named = changes.iter().filter_map(|c| c.entry().ok()).flat_map(|e| e.notes());
+        let named: BTreeSet<BlobHash> = named.collect();
+        let notes = named.into_iter().filter_map(|digest| replica.note(digest).transpose());
+        let notes = notes.collect::<Result<_, _>>()?;
+        let mut seals: Vec<Seal> = heads(&changes, &key)
+            .into_iter()
+            .map(|head| keypair.seal(org, document, head))
+            .collect();
+        let foreign = changes.iter().filter(|c| !c.actor.belongs_to(&key));
+        let foreign: HashSet<ChangeHash> = foreign.map(Change::hash).collect();
+        seals.extend(kept.seals.iter().filter(|s| foreign.contains(&s.head)).cloned());
+        Ok(Some(Self { group: Group { document, changes, seals }, notes }))
+    }
+
+    /// About how much it is on the wire.
+    fn bytes(&self) -> usize {
+        let changes = self.group.changes.iter().map(|c| c.value.len() + 128);
+        changes.chain(self.notes.iter().map(|n| n.text.len() + 32)).sum()
+    }
+}
+
 /// The next push: as much of the outbox as fits one message. `None` when there is nothing to push.
 pub fn next_push<R: Replica>(
     replica: &R,
@@ -510,35 +603,13 @@ pub fn next_push<R: Replica>(
     let (mut groups, mut notes, mut bytes) = (Vec::new(), BTreeMap::new(), 0);
     for id in replica.outbox()? {
         let Some(kept) = replica.document(id)?.filter(Kept::to_push) else { continue };
-        let pending: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
-        let changes: Vec<Change> = kept
-            .document
-            .changes()
-            .iter()
-            .filter(|c| pending.contains(&c.hash()))
-            .cloned()
-            .collect();
-        for digest in changes.iter().filter_map(|c| c.entry().ok()).flat_map(|e| e.notes()) {
-            if let Some(note) = replica.note(digest)? {
-                bytes += note.text.len() + 32;
-                notes.insert(digest, note);
-            }
-        }
-        bytes += changes.iter().map(|c| c.value.len() + 128).sum::<usize>();
+        let Some(work) = Work::of(replica, keypair, &kept)? else { continue };
+        bytes += work.bytes();
         if !groups.is_empty() && bytes > PUSH_BYTES_AIM {
             break;
         }
-        if changes.is_empty() {
-            continue;
-        }
-        let mut seals: Vec<Seal> = heads(&changes, &profile.key)
-            .into_iter()
-            .map(|head| keypair.seal(profile.org, id, head))
-            .collect();
-        let foreign = changes.iter().filter(|c| !c.actor.belongs_to(&profile.key));
-        let foreign: HashSet<ChangeHash> = foreign.map(Change::hash).collect();
-        seals.extend(kept.seals.iter().filter(|s| foreign.contains(&s.head)).cloned());
-        groups.push(Group { document: id, changes, seals });
+        groups.push(work.group);
+        notes.extend(work.notes.into_iter().map(|note| (note.digest(), note)));
         if bytes > MESSAGE_BYTES_MAX / 2 || groups.len() >= crate::wire::GROUPS_MAX {
             break;
         }

@@ -5,8 +5,10 @@
 //! 2.1, SHA-256) leaf by leaf; a position in it with the root there is a device's cursor.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use hkdf::Hkdf;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::cbor::to_cbor;
 use crate::id::{ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId};
@@ -45,19 +47,43 @@ impl Keypair {
 
     /// Seals a change of this device.
     pub fn seal(&self, org: OrgId, document: DocId, head: ChangeHash) -> Seal {
-        let signature = self.0.sign(&seal_message(org, document, head)).to_bytes();
+        let signature = self.sign(&seal_message(org, document, head));
         Seal { head, signature }
     }
 
     /// Proves possession of the key to whoever gave out an enrolment code.
     pub fn prove(&self, code: &str) -> [u8; 64] {
-        self.0.sign(&[ENROL_CONTEXT, code.as_bytes()].concat()).to_bytes()
+        self.sign(&[ENROL_CONTEXT, code.as_bytes()].concat())
     }
 
     /// Agrees, as one of the two, that a device's next key follows the one before.
     pub fn agree(&self, org: OrgId, before: &[u8; 32], next: &[u8; 32]) -> [u8; 64] {
-        self.0.sign(&key_message(org, before, next)).to_bytes()
+        self.sign(&key_message(org, before, next))
     }
+
+    /// Signs a message, which begins with what it is.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
+    /// What only the holder of the key can compute, for this purpose and of this.
+    pub(crate) fn derive(&self, purpose: &[u8], of: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut derived = Zeroizing::new([0; 32]);
+        let hkdf = Hkdf::<Sha256>::new(Some(purpose), self.0.as_bytes());
+        hkdf.expand(of, &mut *derived).expect("32 bytes are not too many");
+        derived
+    }
+
+    /// The X25519 secret whose public half is [`agreement_key`] of this key's.
+    pub(crate) fn agreement_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_scalar_bytes())
+    }
+}
+
+/// The X25519 key of an Ed25519 one (RFC 7748, section 4.1); `None` for bytes that are no good key.
+pub(crate) fn agreement_key(key: &[u8; 32]) -> Option<[u8; 32]> {
+    let key = VerifyingKey::from_bytes(key).ok().filter(|key| !key.is_weak())?;
+    Some(key.to_montgomery().to_bytes())
 }
 
 impl std::fmt::Debug for Keypair {
@@ -70,7 +96,8 @@ fn seal_message(org: OrgId, document: DocId, head: ChangeHash) -> Vec<u8> {
     [SEAL_CONTEXT, org.as_bytes(), &document.to_bytes(), &head.0].concat()
 }
 
-fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+/// Whether the holder of a key signed a message, checked strictly.
+pub(crate) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(key)
         .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
 }

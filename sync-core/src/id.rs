@@ -100,6 +100,13 @@ impl LogOrigin {
     }
 }
 
+impl DeviceId {
+    /// The device that stands for the server of an organisation.
+    pub fn of_server(org: OrgId) -> Self {
+        Self::derived(org.as_bytes(), b"server")
+    }
+}
+
 impl VisitId {
     /// The visit of a planned call: a function of the call alone, so that two people who start it
     /// offline write into the same document.
@@ -159,6 +166,8 @@ hashes! {
     BlobHash
     /// A node or the root of an organisation's log.
     LogHash
+    /// SHA-256 of a parcel: its name.
+    ParcelHash
 }
 
 /// What a document is about; fixes its sections.

@@ -7,9 +7,10 @@
 //! Read it in this order: [`id`] and [`model`] (the words), [`document`] (what is written and how it is
 //! named), [`admit`] (who may write what), [`visit`] (what a document says), [`projection`] and [`kpi`]
 //! (what it counts for), [`evidence`] (signatures and the log), [`wire`] (messages), [`client`] and
-//! [`session`] (what a device does).
+//! [`session`] (what a device does), [`cargo`] and [`relay`] (what a device carries for another).
 
 pub mod admit;
+pub mod cargo;
 pub mod cbor;
 pub mod client;
 pub mod command;
@@ -20,6 +21,7 @@ pub mod kpi;
 pub mod model;
 pub mod print;
 pub mod projection;
+pub mod relay;
 pub mod repair;
 pub mod session;
 pub mod visit;

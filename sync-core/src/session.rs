@@ -1,7 +1,7 @@
 //! One sync of a device, as a state machine: what was heard goes in, what to do comes out.
 //!
-//! A session pushes what is in the outbox, then pulls until nothing is new, then makes one more push for
-//! what was captured meanwhile. Only one: somebody who goes on capturing faster than a slow network carries
+//! A session pushes what is in the outbox, then hands over what it carries for others, then pulls until nothing is
+//! new, then makes one more push for what was captured meanwhile. Only one: somebody who goes on capturing faster than a slow network carries
 //! it away would else never pull. After a rewind it pulls first, to learn what the server has lost, and then
 //! pushes all of that. When all is pulled and the device does not hold what it should, it repairs that, and pushes
 //! what the server turns out to lack. A session never waits and never reads a clock; the shell sends the
@@ -13,6 +13,9 @@
 pub enum Step {
     /// Send [`crate::client::next_push`]; if there is nothing to push, say [`Heard::Empty`].
     Push,
+    /// Send [`crate::cargo::next_cargo`] of what was not sent in this session; if there is none, say
+    /// [`Heard::Empty`].
+    Cargo,
     /// Send [`crate::client::next_pull`].
     Pull,
     /// Apply [`crate::client::rewind`], then go on.
@@ -32,10 +35,12 @@ pub enum Step {
 /// What the shell heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// The outbox had nothing.
+    /// The outbox had nothing, or there was no cargo.
     Empty,
     /// A push was answered and the answer applied; the flag says that the outbox held more than it took.
     Pushed(bool),
+    /// Cargo was handed over and the answer applied.
+    Delivered,
     /// A page was pulled and applied; the flag says that there is more.
     Pulled(bool),
     /// What [`Step::Rewind`] asked for is stored.
@@ -104,7 +109,9 @@ impl Session {
                 Step::Push
             }
             (Step::Push, Heard::Pushed(_) | Heard::Empty) if self.pulled => Step::Done,
-            (Step::Push, Heard::Pushed(false) | Heard::Empty) => Step::Pull,
+            (Step::Push, Heard::Pushed(false) | Heard::Empty) => Step::Cargo,
+            (Step::Cargo, Heard::Delivered) => Step::Cargo,
+            (Step::Cargo, Heard::Empty) => Step::Pull,
             (Step::Pull, Heard::Pulled(true)) => Step::Pull,
             (Step::Pull, Heard::Pulled(false)) => Step::Sweep,
             (Step::Sweep, Heard::Swept) => Step::Compare,
@@ -140,38 +147,34 @@ mod tests {
 
     #[test]
     fn pushes_then_pulls() {
-        use Heard::{Compared, Empty, Pulled, Pushed, Swept};
-        let pull = [Pushed(true), Pushed(false), Pulled(true), Pulled(false)];
+        use Heard::{Compared, Delivered, Empty, Pulled, Pushed, Swept};
         assert_eq!(
-            steps(&[&pull[..], &[Swept, Compared(true), Empty]].concat()),
-            [
-                Step::Push,
-                Step::Pull,
-                Step::Pull,
-                Step::Sweep,
-                Step::Compare,
-                Step::Push,
-                Step::Done
-            ]
+            steps(&[Pushed(true), Pushed(false), Delivered, Empty]),
+            [Step::Push, Step::Cargo, Step::Cargo, Step::Pull]
+        );
+        let then = [Pulled(true), Pulled(false), Swept, Compared(true), Empty];
+        assert_eq!(
+            steps(&[&[Empty; 2][..], &then].concat())[2..],
+            [Step::Pull, Step::Sweep, Step::Compare, Step::Push, Step::Done]
         );
     }
 
     #[test]
     fn repairs_and_then_pushes_all_that_the_server_lacks() {
         use Heard::{Compared, Empty, Pulled, Pushed, Repaired, Swept};
-        let pull = [Empty, Pulled(false), Swept, Compared(false)];
+        let pull = [Empty, Empty, Pulled(false), Swept, Compared(false)];
         let repair = [Repaired(true), Repaired(false), Pushed(true), Pushed(false)];
         assert_eq!(
-            steps(&[&pull[..], &repair].concat())[3..],
+            steps(&[&pull[..], &repair].concat())[4..],
             [Step::Repair, Step::Repair, Step::Push, Step::Push, Step::Done]
         );
     }
 
     #[test]
     fn ends_while_somebody_goes_on_capturing() {
-        use Heard::{Compared, Pulled, Pushed, Swept};
+        use Heard::{Compared, Empty, Pulled, Pushed, Swept};
         assert_eq!(
-            steps(&[Pushed(false), Pulled(false), Swept, Compared(true), Pushed(true)]),
+            steps(&[Pushed(false), Empty, Pulled(false), Swept, Compared(true), Pushed(true)])[1..],
             [Step::Pull, Step::Sweep, Step::Compare, Step::Push, Step::Done]
         );
     }
@@ -180,12 +183,12 @@ mod tests {
     fn rewinds_once() {
         use Heard::{Compared, CursorUnknown, Empty, Pulled, Pushed, Rewound, Swept};
         assert_eq!(
-            steps(&[Empty, CursorUnknown, Rewound, CursorUnknown]),
+            steps(&[Empty, Empty, CursorUnknown, Rewound, CursorUnknown])[1..],
             [Step::Pull, Step::Rewind, Step::Pull, Step::Stop(Stop::Bad)]
         );
         let lost = [Pulled(false), Swept, Compared(true), Pushed(true), Pushed(false)];
         assert_eq!(
-            steps(&[&[Empty, CursorUnknown, Rewound][..], &lost].concat())[3..],
+            steps(&[&[Empty, Empty, CursorUnknown, Rewound][..], &lost].concat())[4..],
             [Step::Sweep, Step::Compare, Step::Push, Step::Push, Step::Done],
             "what the server has lost is pushed to its end"
         );

@@ -96,6 +96,64 @@ pub enum Outcome {
     },
 }
 
+/// What a device carries for others.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CargoRequest {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// Parcels, [`crate::cargo::PARCELS_MAX`] at most.
+    #[n(1)]
+    pub parcels: Vec<ParcelBytes>,
+}
+
+/// A parcel as it travels: [`crate::cargo::Parcel`] reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct ParcelBytes(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub Vec<u8>,
+);
+
+/// What became of cargo.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CargoReply {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// The server's clock, in milliseconds since 1970 UTC.
+    #[n(1)]
+    pub server_ms: i64,
+    /// One for each parcel, in order.
+    #[n(2)]
+    pub outcomes: Vec<Delivery>,
+}
+
+/// What became of a parcel.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Delivery {
+    /// What is in it is in the log or in the quarantine, now or from before.
+    #[n(0)]
+    Taken {},
+    /// It is nothing that this server can ever take.
+    #[n(1)]
+    Refused {
+        /// A stable name of the reason.
+        #[n(0)]
+        code: String,
+        /// The reason in words.
+        #[n(1)]
+        detail: String,
+    },
+    /// Not yet: it is to be carried further and brought again.
+    #[n(2)]
+    Later {},
+}
+
 /// "What is new for me since?"
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -80,7 +80,7 @@ fn exchange(server: &mut Server, phone: &mut Device, now_ms: i64) {
             Question::Pull(bytes) => {
                 server.pull(phone.id, bytes, now_ms).map(|page| Answer::Pulled(encode(&page)))
             }
-            Question::Repair(_) => panic!("nothing is to be repaired"),
+            Question::Cargo(_) | Question::Repair(_) => panic!("nobody was met, nothing is amiss"),
         };
         let answer = answer.unwrap_or_else(Answer::Refused);
         match phone.hear(number, &answer, now_ms, device::Crash::Never).unwrap() {

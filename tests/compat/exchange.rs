@@ -40,6 +40,7 @@ impl Recorder {
                 Question::Push(_) => {
                     encode(&self.server.push(device, request, self.now_ms, Crash::Never).unwrap())
                 }
+                Question::Cargo(_) => unreachable!("nobody has met anybody"),
                 Question::Pull(_) => {
                     encode(&self.server.pull(device, request, self.now_ms).unwrap())
                 }
@@ -54,6 +55,7 @@ impl Recorder {
                 Question::Push(bytes) => {
                     (hashes(&from_wire::<PushRequest>(ORG, bytes).unwrap().groups), Vec::new())
                 }
+                Question::Cargo(_) => unreachable!(),
                 Question::Pull(_) => {
                     (Vec::new(), hashes(&from_wire::<PullReply>(ORG, &response).unwrap().groups))
                 }

@@ -98,7 +98,7 @@ async fn answer(app: &App, sender: Sender, question: &Question) -> Answer {
             let pull: PullRequest = from_wire(ORG, bytes).expect("a pull");
             Answer::Pulled(encode(&app.pull(&tenant, sender, pull).await.expect("pulled")))
         }
-        Question::Repair(_) => panic!("nothing is damaged"),
+        Question::Cargo(_) | Question::Repair(_) => panic!("nothing is damaged"),
     }
 }
 

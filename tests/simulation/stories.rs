@@ -1,6 +1,7 @@
 //! Stories that chance tells too seldom.
 
-use sync_core::client::Replica;
+use sync_core::cargo::pack;
+use sync_core::client::{Replica, Write};
 use sync_core::command::Command;
 use sync_core::id::{ChangeHash, DeviceId, Gtin, VisitId};
 use sync_core::model::capture::ClaimBasis;
@@ -641,4 +642,30 @@ fn what_others_bring_back_reaches_its_author_too() {
     story.syncs(RITA);
     let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is here");
     assert_eq!((kept.pending.len(), kept.refused), (0, None));
+}
+
+#[test]
+fn work_reaches_the_server_through_a_colleague_who_may_not_see_it() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    let told = story.records(RITA, SHARED, vec![facings(1, 2)]);
+    story.does(RITA, Command::Submit(visit_of(SHARED)));
+    let document = visit_of(SHARED).into();
+    let packed = pack(&story.devices[RITA].disk, &story.devices[RITA].keypair, document);
+    let Ok(Some((parcel, changes))) = packed else { panic!("nothing to carry") };
+    assert_eq!(changes.len(), 3);
+    let carry = vec![Write::Carry(parcel, 0)];
+    story.devices[SVEN].disk.commit(carry);
+    story.syncs(SVEN);
+    assert_eq!(story.devices[SVEN].disk.cargo(), Ok(Vec::new()));
+    assert!(story.devices[SVEN].document(document).is_none(), "Sven does not see it");
+    let held = story.server.held(document);
+    assert_eq!(held.devices[&told], story.devices[RITA].id);
+    assert_eq!(held.times[&told].basis, ClaimBasis::ServerSkew, "Sven's clocks say nothing of it");
+    // Rita comes back: it is confirmed, once, and her phone is not taken for a copy.
+    story.syncs(RITA);
+    story.come_to_rest();
+    story.check();
+    let forked = "SELECT sum(forked) FROM device";
+    assert_eq!(story.server.db.query_row(forked, [], |row| row.get(0)), Ok(0));
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 use server::feed;
-use server::ingest::{ActError, Console, Ingest, Sender, server_device, verify, write_records};
+use server::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
 use server::store::log::{Ledger, Org, Organisation, Reader};
 use server::store::{StoreError, accounts, log};
 use sync_core::document::Entry;
@@ -19,8 +19,8 @@ use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::print::Print;
 use sync_core::wire::{
-    Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RepairReply, RepairRequest,
-    from_wire, protocol_of, to_wire,
+    CargoReply, CargoRequest, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    RepairReply, RepairRequest, from_wire, protocol_of, to_wire,
 };
 
 use crate::brand::{BEGIN_MS, ORG};
@@ -100,7 +100,7 @@ impl Server {
         tx.commit().expect("a commit");
         let mut server = Self::open(db, &made, chance);
         let key = server.console.keypair.public();
-        let (id, user) = (server_device(ORG), UserId::from_bytes([0; 16]));
+        let (id, user) = (DeviceId::of_server(ORG), UserId::from_bytes([0; 16]));
         let mut records = vec![Record::Device(catalogue::Device { id, user, key, revoked: false })];
         records.extend(crate::brand::records());
         server.write(records, BEGIN_MS);
@@ -116,7 +116,7 @@ impl Server {
     fn open(db: Connection, made: &Organisation, chance: &mut Chance) -> Self {
         let keypair = Keypair::from_seed(&made.seed);
         let actor = Actor::new(&keypair.public(), made.instance);
-        let console = Console { keypair, actor, device: server_device(ORG) };
+        let console = Console { keypair, actor, device: DeviceId::of_server(ORG) };
         let mut world = server::world::World::default();
         log::records(&db, made.org, |record, sequence| world.insert(record, sequence))
             .expect("the records read");
@@ -239,6 +239,37 @@ impl Server {
             return Err(Refused::Crashed);
         }
         Ok(PushReply { protocol: PROTOCOL, server_ms: now_ms, push: name, outcomes })
+    }
+
+    /// Takes cargo in, as it came over the network.
+    pub fn cargo(
+        &mut self,
+        from: DeviceId,
+        bytes: &[u8],
+        now_ms: i64,
+        crash: Crash,
+    ) -> Result<CargoReply, Refused> {
+        self.sender(from)?;
+        let cargo: CargoRequest = read(bytes)?;
+        let parcels = cargo.parcels.iter();
+        let opened: Vec<_> =
+            parcels.map(|p| open(ORG, &self.console.keypair, &self.world, p)).collect();
+        let tx = self.db.transaction()?;
+        accounts::synced(&tx, self.org, from, 0, now_ms)?;
+        let mut ledger = Ledger::open(&tx, self.org)?;
+        let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
+        let outcomes = opened.iter().map(|opened| ingest.cargo(from, opened));
+        let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
+        ledger.close()?;
+        if crash == Crash::BeforeCommit {
+            drop(tx);
+            return Err(Refused::Crashed);
+        }
+        tx.commit()?;
+        if crash == Crash::BeforeReply {
+            return Err(Refused::Crashed);
+        }
+        Ok(CargoReply { protocol: PROTOCOL, server_ms: now_ms, outcomes })
     }
 
     /// Answers a pull, as it came over the network.

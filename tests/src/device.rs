@@ -1,8 +1,9 @@
 //! A phone: the real client over a disk of maps that survives a crash, and memory that does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
+use sync_core::cargo::{Carried, Parcel, apply_cargo, next_cargo};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{
     Clocks, Fault, Kept, Profile, Replica, Write, apply_pull, apply_push, next_pull, next_push,
@@ -10,13 +11,17 @@ use sync_core::client::{
 };
 use sync_core::command::{Command, CommandError, execute};
 use sync_core::evidence::Keypair;
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, UserId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, ParcelHash, UserId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
 use sync_core::print::PrintName;
+use sync_core::relay::Meeting;
 use sync_core::repair::{Repair, compare};
 use sync_core::session::{Heard, Session, Step};
-use sync_core::wire::{PullReply, PushReply, PushRequest, RecordBytes, RepairReply, from_wire};
+use sync_core::wire::{
+    CargoReply, CargoRequest, PullReply, PushReply, PushRequest, RecordBytes, RepairReply,
+    from_wire,
+};
 
 use crate::backend::{Refused, encode};
 use crate::brand::ORG;
@@ -30,6 +35,7 @@ pub struct Disk {
     documents: BTreeMap<DocId, Vec<u8>>,
     outbox: Vec<DocId>,
     notes: BTreeMap<BlobHash, Vec<u8>>,
+    cargo: BTreeMap<ParcelHash, (Carried, Vec<u8>)>,
 }
 
 impl Replica for Disk {
@@ -75,6 +81,14 @@ impl Replica for Disk {
         let bytes = self.notes.get(&digest);
         Ok(bytes.map(|bytes| from_cbor(bytes).expect("a note reads")))
     }
+
+    fn cargo(&self) -> Result<Vec<Carried>, Infallible> {
+        Ok(self.cargo.values().map(|(carried, _)| *carried).collect())
+    }
+
+    fn parcel(&self, name: ParcelHash) -> Result<Option<Parcel>, Infallible> {
+        Ok(self.cargo.get(&name).and_then(|(_, bytes)| Parcel::from_bytes(bytes.clone())))
+    }
 }
 
 impl Disk {
@@ -84,7 +98,7 @@ impl Disk {
     }
 
     /// Stores all of `writes`. A crash is either before this or after it.
-    fn commit(&mut self, writes: Vec<Write>) {
+    pub fn commit(&mut self, writes: Vec<Write>) {
         for write in writes {
             match write {
                 Write::Document(kept) => {
@@ -110,6 +124,11 @@ impl Disk {
                     self.outbox.retain(|id| *id != kept.document.id());
                     kept.notes().iter().for_each(|digest| drop(self.notes.remove(digest)));
                 }
+                Write::Carry(parcel, since_ms) => {
+                    let carried = Carried::of(&parcel, since_ms);
+                    self.cargo.insert(carried.name, (carried, parcel.as_bytes().to_vec()));
+                }
+                Write::Unload(name) => drop(self.cargo.remove(&name)),
                 Write::Profile(profile) => {
                     // As a store keeps it: through its bytes.
                     self.profile = from_cbor(&to_cbor(&*profile)).expect("a profile reads");
@@ -146,11 +165,34 @@ struct Waiting {
     session: Session,
     /// Which question.
     number: u64,
-    /// The push that was sent; `None` for other questions.
-    push: Option<PushRequest>,
+    /// The question.
+    asked: Asked,
     /// What the last page said that the phone holds.
     said: Option<PrintName>,
     repair: Option<Repair>,
+    /// The cargo that was handed over in this session.
+    brought: BTreeSet<ParcelHash>,
+}
+
+impl Waiting {
+    fn begin() -> Self {
+        Self {
+            session: Session::default(),
+            number: 0,
+            asked: Asked::Pull,
+            said: None,
+            repair: None,
+            brought: BTreeSet::new(),
+        }
+    }
+}
+
+/// A question as the phone remembers it.
+enum Asked {
+    Push(PushRequest),
+    Cargo(CargoRequest),
+    Pull,
+    Repair,
 }
 
 /// A message on its way to the server.
@@ -158,6 +200,8 @@ struct Waiting {
 pub enum Question {
     /// New work.
     Push(Vec<u8>),
+    /// What is carried for others.
+    Cargo(Vec<u8>),
     /// What is new?
     Pull(Vec<u8>),
     /// Where do we differ?
@@ -169,6 +213,7 @@ impl Question {
     pub fn path(&self) -> &'static str {
         match self {
             Self::Push(_) => "push",
+            Self::Cargo(_) => "cargo",
             Self::Pull(_) => "pull",
             Self::Repair(_) => "repair",
         }
@@ -176,7 +221,8 @@ impl Question {
 
     /// The message.
     pub fn bytes(&self) -> &[u8] {
-        let (Self::Push(bytes) | Self::Pull(bytes) | Self::Repair(bytes)) = self;
+        let (Self::Push(bytes) | Self::Cargo(bytes) | Self::Pull(bytes) | Self::Repair(bytes)) =
+            self;
         bytes
     }
 
@@ -184,6 +230,7 @@ impl Question {
     pub fn answered(&self, reply: Vec<u8>) -> Answer {
         match self {
             Self::Push(_) => Answer::Pushed(reply),
+            Self::Cargo(_) => Answer::Delivered(reply),
             Self::Pull(_) => Answer::Pulled(reply),
             Self::Repair(_) => Answer::Repaired(reply),
         }
@@ -195,6 +242,8 @@ impl Question {
 pub enum Answer {
     /// To a push.
     Pushed(Vec<u8>),
+    /// To cargo.
+    Delivered(Vec<u8>),
     /// To a pull.
     Pulled(Vec<u8>),
     /// To a repair.
@@ -236,6 +285,8 @@ pub struct Device {
     pub disk: Disk,
     /// Its clocks.
     pub clock: Clock,
+    /// Nobody will ever find it.
+    pub lost: bool,
     /// The newest answer that it could not make sense of.
     pub complaint: Option<String>,
     waiting: Option<Waiting>,
@@ -268,13 +319,15 @@ impl Device {
             documents: BTreeMap::new(),
             outbox: Vec::new(),
             notes: BTreeMap::new(),
+            cargo: BTreeMap::new(),
         };
         disk.commit(writes);
         let keypair = Keypair::from_seed(&seed);
         let clock = Clock { off_ms: 0, boot: chance.bits() as u32, booted_ms: now_ms - 60_000 };
         let (complaint, waiting, asked) = (None, None, 0);
         let chance = Chance::new(chance.bits());
-        Self { user, id, seed, keypair, disk, clock, complaint, waiting, asked, chance }
+        let lost = false;
+        Self { user, id, seed, keypair, disk, clock, lost, complaint, waiting, asked, chance }
     }
 
     /// A second phone with the same store, as a backup restored elsewhere makes one.
@@ -333,6 +386,43 @@ impl Device {
         self.waiting = None;
     }
 
+    /// Begins to meet another phone; returns what it says first.
+    pub fn meet(&mut self) -> (Meeting, Vec<u8>) {
+        Meeting::begin(&self.disk.profile, self.chance.bytes())
+    }
+
+    /// Hears what another phone says; returns what it says to that. `None` when it crashes.
+    pub fn hear_phone(
+        &mut self,
+        meeting: &mut Meeting,
+        bytes: &[u8],
+        now_ms: i64,
+        crash: Crash,
+    ) -> Option<Vec<u8>> {
+        let clocks = self.clock.read(now_ms);
+        let Ok(turn) = meeting.hear(&self.disk, &self.keypair, &clocks, bytes);
+        if crash == Crash::BeforeCommit {
+            self.crash();
+            return None;
+        }
+        self.disk.commit(turn.writes);
+        if crash == Crash::AfterCommit {
+            self.crash();
+            return None;
+        }
+        Some(turn.say)
+    }
+
+    /// Whether this phone carries all that the other has not handed over to the server.
+    pub fn carries_all_of(&self, other: &Self) -> bool {
+        let Ok(documents) = other.disk.documents();
+        documents.into_iter().filter_map(|id| other.document(id)).all(|kept| {
+            let given = kept.given.iter().filter(|given| given.device == self.id);
+            let given: BTreeSet<ChangeHash> = given.flat_map(|g| g.changes.clone()).collect();
+            kept.pending.iter().all(|change| given.contains(change))
+        })
+    }
+
     /// Waits for an answer.
     pub fn syncing(&self) -> bool {
         self.waiting.is_some()
@@ -343,7 +433,8 @@ impl Device {
         if self.waiting.is_some() {
             return None;
         }
-        let (_, question) = self.go_on(Session::default(), None, None, now_ms);
+        let waiting = Waiting::begin();
+        let (_, question) = self.go_on(waiting, now_ms);
         question
     }
 
@@ -362,9 +453,8 @@ impl Device {
         now_ms: i64,
         crash: Crash,
     ) -> Option<(Turn, Option<(u64, Question)>)> {
-        let waiting = self.waiting.take_if(|waiting| waiting.number == number)?;
-        let Waiting { mut session, push, mut said, mut repair, .. } = waiting;
-        let heard = match self.apply(answer, push.as_ref(), &mut said, repair.as_mut(), now_ms) {
+        let mut waiting = self.waiting.take_if(|waiting| waiting.number == number)?;
+        let heard = match self.apply(answer, &mut waiting, now_ms) {
             Ok((_, _)) if crash == Crash::BeforeCommit => return None,
             Ok((writes, heard)) => {
                 self.disk.commit(writes);
@@ -378,16 +468,14 @@ impl Device {
                 heard
             }
         };
-        session.handle(heard);
-        Some(self.go_on(session, said, repair, now_ms))
+        waiting.session.handle(heard);
+        Some(self.go_on(waiting, now_ms))
     }
 
     fn apply(
         &self,
         answer: &Answer,
-        push: Option<&PushRequest>,
-        said: &mut Option<PrintName>,
-        repair: Option<&mut Repair>,
+        waiting: &mut Waiting,
         now_ms: i64,
     ) -> Result<(Vec<Write>, Heard), (Heard, Option<String>)> {
         let clocks = self.clock.read(now_ms);
@@ -396,23 +484,27 @@ impl Device {
             Fault::Answer(error) => (Heard::Bad, Some(error.to_string())),
             Fault::Store(never) => match never {},
         };
-        match (answer, push) {
-            (Answer::Repaired(bytes), None) => {
+        match (answer, &waiting.asked) {
+            (Answer::Repaired(bytes), Asked::Repair) => {
                 let reply: RepairReply = from_wire(ORG, bytes).map_err(cut_off)?;
-                let repair = repair.expect("a repair goes on");
+                let repair = waiting.repair.as_mut().expect("a repair goes on");
                 let (writes, _) = repair.apply(&self.disk, &reply).map_err(fault)?;
                 Ok((writes, Heard::Repaired(repair.ask().is_some())))
             }
-            (Answer::Pushed(bytes), Some(push)) => {
+            (Answer::Pushed(bytes), Asked::Push(push)) => {
                 let reply: PushReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_push(&self.disk, push, &reply, &clocks).map_err(fault)?;
                 let Ok(outbox) = self.disk.outbox();
                 Ok((writes, Heard::Pushed(outbox.len() > push.groups.len())))
             }
-            (Answer::Pulled(bytes), None) => {
+            (Answer::Delivered(bytes), Asked::Cargo(cargo)) => {
+                let reply: CargoReply = from_wire(ORG, bytes).map_err(cut_off)?;
+                Ok((apply_cargo(cargo, &reply).map_err(fault)?, Heard::Delivered))
+            }
+            (Answer::Pulled(bytes), Asked::Pull) => {
                 let reply: PullReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_pull(&self.disk, &reply, &clocks).map_err(fault)?;
-                *said = reply.print;
+                waiting.said = reply.print;
                 Ok((writes, Heard::Pulled(reply.more)))
             }
             (Answer::Refused(Refused::Revoked), _) => Err((Heard::Revoked, None)),
@@ -424,55 +516,64 @@ impl Device {
         }
     }
 
-    fn go_on(
-        &mut self,
-        mut session: Session,
-        said: Option<PrintName>,
-        mut repair: Option<Repair>,
-        now_ms: i64,
-    ) -> (Turn, Option<(u64, Question)>) {
+    fn go_on(&mut self, mut waiting: Waiting, now_ms: i64) -> (Turn, Option<(u64, Question)>) {
         let clocks = self.clock.read(now_ms);
-        let (push, question) = loop {
-            match session.step() {
+        let (asked, question) = loop {
+            match waiting.session.step() {
                 Step::Push => {
                     let Ok(next) = next_push(&self.disk, &self.keypair, &clocks);
                     match next {
                         Some(push) => {
                             let question = Question::Push(encode(&push));
-                            break (Some(push), question);
+                            break (Asked::Push(push), question);
                         }
-                        None => session.handle(Heard::Empty),
+                        None => waiting.session.handle(Heard::Empty),
+                    };
+                }
+                Step::Cargo => {
+                    let Ok(next) = next_cargo(&self.disk, &waiting.brought);
+                    match next {
+                        Some(cargo) => {
+                            let names = cargo.parcels.iter().map(|p| ParcelHash::of(&p.0));
+                            waiting.brought.extend(names);
+                            let question = Question::Cargo(encode(&cargo));
+                            break (Asked::Cargo(cargo), question);
+                        }
+                        None => waiting.session.handle(Heard::Empty),
                     };
                 }
                 Step::Pull => {
-                    break (None, Question::Pull(encode(&next_pull(&self.disk.profile))));
+                    let question = Question::Pull(encode(&next_pull(&self.disk.profile)));
+                    break (Asked::Pull, question);
                 }
                 Step::Rewind => {
                     let Ok(writes) = rewind(&self.disk);
                     self.disk.commit(writes);
-                    session.handle(Heard::Rewound);
+                    waiting.session.handle(Heard::Rewound);
                 }
                 Step::Sweep => {
                     let Ok(writes) = sweep(&self.disk, self.chance.bytes());
                     self.disk.commit(writes);
-                    session.handle(Heard::Swept);
+                    waiting.session.handle(Heard::Swept);
                 }
                 Step::Compare => {
-                    let said = said.expect("the last page says it");
+                    let said = waiting.said.expect("the last page says it");
                     let Ok((needed, writes)) = compare(&self.disk, said, &clocks);
                     self.disk.commit(writes);
-                    session.handle(Heard::Compared(needed.is_none()));
-                    repair = needed;
+                    waiting.session.handle(Heard::Compared(needed.is_none()));
+                    waiting.repair = needed;
                 }
                 Step::Repair => {
-                    let asked = repair.as_ref().and_then(Repair::ask).expect("it goes on");
-                    break (None, Question::Repair(encode(&asked)));
+                    let asked = waiting.repair.as_ref().and_then(Repair::ask).expect("it goes on");
+                    break (Asked::Repair, Question::Repair(encode(&asked)));
                 }
                 end => return (Turn::Over(end), None),
             }
         };
         self.asked += 1;
-        self.waiting = Some(Waiting { session, number: self.asked, push, said, repair });
+        waiting.number = self.asked;
+        waiting.asked = asked;
+        self.waiting = Some(waiting);
         (Turn::Asks, Some((self.asked, question)))
     }
 }

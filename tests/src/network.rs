@@ -76,10 +76,16 @@ impl Network {
 impl Packet {
     fn cut(&mut self, chance: &mut Chance) {
         if let Load::Question(
-            Question::Push(bytes) | Question::Pull(bytes) | Question::Repair(bytes),
+            Question::Push(bytes)
+            | Question::Cargo(bytes)
+            | Question::Pull(bytes)
+            | Question::Repair(bytes),
         )
         | Load::Answer(
-            Answer::Pushed(bytes) | Answer::Pulled(bytes) | Answer::Repaired(bytes),
+            Answer::Pushed(bytes)
+            | Answer::Delivered(bytes)
+            | Answer::Pulled(bytes)
+            | Answer::Repaired(bytes),
         ) = &mut self.load
         {
             bytes.truncate(chance.index(bytes.len()));

@@ -8,6 +8,7 @@ use server::blobs::Album;
 use server::check::check;
 use server::store::archive::Archive;
 use server::store::log::{Held, counted_prints, kept_prints};
+use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::from_cbor;
 use sync_core::client::{Kept, Replica, inventory};
 use sync_core::document::Section;
@@ -21,9 +22,12 @@ use sync_core::model::people::Audience;
 use sync_core::model::visit::Act;
 use sync_core::projection::{Facts, project};
 use sync_core::visit::Visit;
-use sync_core::wire::{Outcome, PullReply, PushReply, PushRequest};
+use sync_core::wire::{
+    CargoReply, CargoRequest, Delivery, Outcome, PullReply, PushReply, PushRequest,
+};
 
 use crate::backend::Server;
+use crate::brand::ORG;
 use crate::device::{Device, Disk};
 
 /// An entry that a phone said was saved.
@@ -44,6 +48,8 @@ pub struct Oracle {
     pub acknowledged: BTreeSet<(DocId, ChangeHash)>,
     /// Every push that the server has taken in, from whom.
     pub pushes: Vec<(DeviceId, Vec<u8>)>,
+    /// All cargo that the server has taken in, from whom.
+    pub deliveries: Vec<(DeviceId, Vec<u8>)>,
     /// The visits of cancelled calls: work on them is taken if its author did not know.
     pub cancelled: BTreeSet<VisitId>,
     /// Visits whose work somebody has made look late.
@@ -108,15 +114,53 @@ impl Oracle {
         }
     }
 
+    /// The server has taken cargo in, and maybe says so: what was in it is there now, once.
+    pub fn delivered(
+        &mut self,
+        server: &Server,
+        from: DeviceId,
+        cargo: &CargoRequest,
+        bytes: &[u8],
+        reply: Option<&CargoReply>,
+    ) {
+        self.deliveries.push((from, bytes.to_vec()));
+        let Some(reply) = reply else { return };
+        assert_eq!(reply.outcomes.len(), cargo.parcels.len());
+        let quarantined = server.quarantined();
+        for (parcel, outcome) in cargo.parcels.iter().zip(&reply.outcomes) {
+            let parcel = Parcel::from_bytes(parcel.0.clone()).expect("a parcel");
+            let opened = parcel.open(ORG, &server.console.keypair).expect("it opens");
+            for hash in opened.group.hashes() {
+                let name = (opened.group.document, hash);
+                match outcome {
+                    Delivery::Taken {} if server.times_logged(name.0, hash) == 1 => {
+                        self.acknowledged.insert(name);
+                    }
+                    Delivery::Taken {} => {
+                        let code = quarantined.get(&name).expect("it is kept apart");
+                        self.may_be_refused(name.0, code);
+                    }
+                    Delivery::Later {} => assert!(self.lost_log, "{name:?} came too early"),
+                    Delivery::Refused { code, .. } => {
+                        panic!("{name:?} was not taken from a courier: {code}")
+                    }
+                }
+            }
+        }
+    }
+
     /// The server has lost part of its log: what no phone holds any more is gone for good.
     pub fn restored(&mut self, server: &Server, devices: &[Device]) {
         self.lost_log = true;
         self.pushes.clear();
+        self.deliveries.clear();
+        let cargo = carried(server, devices);
         let survives = |(document, change): &(DocId, ChangeHash)| {
             server.times_logged(*document, *change) > 0
-                || devices.iter().any(|device| {
+                || devices.iter().filter(|device| !device.lost).any(|device| {
                     device.document(*document).is_some_and(|k| k.document.contains(*change))
                 })
+                || cargo.contains(&(*document, *change))
         };
         self.saved.retain(|name, _| survives(name));
         self.acknowledged.clear();
@@ -176,7 +220,7 @@ impl Oracle {
         for (held, device) in helds.values().flat_map(|h| devices.iter().map(move |d| (h, d))) {
             a_submission_covers_what_came_before_it(held, device);
         }
-        for (number, device) in devices.iter().enumerate() {
+        for (number, device) in devices.iter().enumerate().filter(|(_, device)| !device.lost) {
             everyone_holds_the_same(server, &helds, number, device);
         }
         self.times_are_true(server, &helds);
@@ -184,10 +228,21 @@ impl Oracle {
     }
 
     fn nothing_is_lost(&self, server: &Server, devices: &[Device]) {
-        let quarantined = server.quarantined();
+        let (quarantined, cargo) = (server.quarantined(), carried(server, devices));
+        assert!(self.lost_log || cargo.is_empty(), "something is still carried");
         for ((document, change), saved) in &self.saved {
             let logged = server.times_logged(*document, *change);
             let device = &devices[saved.device];
+            if device.lost {
+                // A colleague had taken it along.
+                let kept = || quarantined.contains_key(&(*document, *change));
+                let early = || self.lost_log && cargo.contains(&(*document, *change));
+                assert!(
+                    logged == 1 || kept() || early(),
+                    "{change} of {document} went with its phone"
+                );
+                continue;
+            }
             let kept = device.document(*document).filter(|k| k.document.contains(*change));
             let Some(kept) = kept else {
                 // Lost with the log, brought back by somebody else, and now a supervisor's to decide on.
@@ -224,7 +279,7 @@ impl Oracle {
                 assert!(known || !of_phones.contains(device), "nobody has saved {change}");
             }
         }
-        for device in devices {
+        for device in devices.iter().filter(|device| !device.lost) {
             let Ok(outbox) = device.disk.outbox();
             assert!(outbox.is_empty(), "something still waits to be sent");
         }
@@ -266,6 +321,21 @@ impl Oracle {
             assert!(!clamped || claimed_ms == earliest_ms || claimed_ms == latest_ms);
         }
     }
+}
+
+/// What is in the cargo of the phones that are left.
+fn carried(server: &Server, devices: &[Device]) -> BTreeSet<(DocId, ChangeHash)> {
+    let mut carried = BTreeSet::new();
+    for device in devices.iter().filter(|device| !device.lost) {
+        let Ok(cargo) = device.disk.cargo();
+        for Carried { name, .. } in cargo {
+            let Ok(parcel) = device.disk.parcel(name);
+            let cargo = parcel.expect("it is listed").open(ORG, &server.console.keypair);
+            let group = cargo.expect("it opens").group;
+            carried.extend(group.hashes().map(|hash| (group.document, hash)));
+        }
+    }
+    carried
 }
 
 fn audience(held: &Held) -> Audience {

@@ -10,9 +10,12 @@ use sync_core::model::visit::{
     Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Recording,
     Review, Subject, Value, Verdict,
 };
+use sync_core::relay::Meeting;
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
-use sync_core::wire::{Outcome, PullReply, PushReply, PushRequest, from_wire};
+use sync_core::wire::{
+    CargoRequest, Delivery, Outcome, PullReply, PushReply, PushRequest, from_wire,
+};
 
 use crate::backend::{self, Refused, Server, encode};
 use crate::brand::{self, BEGIN_MS, CALLS, ORG, OUTLETS, RITA, SAM, SUE, SVEN, checks};
@@ -104,8 +107,12 @@ impl World {
     pub fn step(&mut self) {
         self.now_ms += 1 + self.chance.below(120_000) as i64;
         let device = self.chance.index(self.devices.len());
+        if self.devices[device].lost {
+            return;
+        }
         match self.chance.below(100) {
-            0..38 => self.work(device),
+            0..3 => self.meet_by_chance(device),
+            3..38 => self.work(device),
             38..50 => self.begin_sync(device),
             50..80 => self.deliver(),
             80..83 => {
@@ -449,6 +456,84 @@ impl World {
         self.server.act(document, None, self.now_ms, entry).expect("Sue may settle conflicts");
     }
 
+    // ---- meetings ----
+
+    /// A phone meets another one, as well as the line and the phones hold; afterwards it may be lost for ever.
+    fn meet_by_chance(&mut self, device: usize) {
+        let other = (device + 1 + self.chance.index(self.devices.len() - 1)) % self.devices.len();
+        if self.devices[other].lost {
+            return;
+        }
+        let (crash, cut) = match self.chance.below(10) {
+            0 => (Crash::BeforeCommit, None),
+            1 => (Crash::AfterCommit, None),
+            2..5 => (Crash::Never, Some(self.chance.below(6_000))),
+            _ => (Crash::Never, None),
+        };
+        self.meet(device, other, cut, crash);
+        let alone = self.devices.iter().all(|device| !device.lost);
+        let carried = self.devices[other].carries_all_of(&self.devices[device]);
+        if alone && carried && self.chance.percent(10) {
+            self.lose(device);
+        }
+    }
+
+    /// A phone is lost for ever, with all that is on it.
+    pub fn lose(&mut self, device: usize) {
+        self.tell(format!("phone {device} is lost for ever"));
+        self.devices[device].give_up();
+        self.devices[device].lost = true;
+    }
+
+    /// Two phones meet on a line that is cut after so many bytes, in pieces as chance has it; one of them may crash on
+    /// the way.
+    pub fn meet(
+        &mut self,
+        a: usize,
+        b: usize,
+        mut left: Option<u64>,
+        crash: Crash,
+    ) -> [Meeting; 2] {
+        self.tell(format!("phones {a} and {b} meet, cut: {left:?}, {crash:?}"));
+        let places = [a, b];
+        let crashes_at = match crash {
+            Crash::Never => u64::MAX,
+            _ => self.chance.below(20),
+        };
+        let mut sides: Vec<_> = places.iter().map(|place| self.devices[*place].meet()).collect();
+        let (mut under_way, mut heard) = ([Vec::new(), Vec::new()], 0);
+        for (side, (_, hello)) in sides.iter().enumerate() {
+            under_way[1 - side].extend_from_slice(hello);
+        }
+        while let Some(to) = self.chance.pick(&[0, 1]).copied() {
+            let to = if under_way[to].is_empty() { 1 - to } else { to };
+            let ended = sides[to].0.end().is_some();
+            if under_way[to].is_empty()
+                || left == Some(0)
+                || (ended && under_way[1 - to].is_empty())
+            {
+                break;
+            }
+            let most = left.unwrap_or(u64::MAX).min(under_way[to].len() as u64);
+            let piece = 1 + self.chance.below(most.min(2_000)) as usize;
+            left = left.map(|left| left - piece as u64);
+            let piece: Vec<u8> = under_way[to].drain(..piece).collect();
+            let now = if heard == crashes_at { crash } else { Crash::Never };
+            heard += 1;
+            let meeting = &mut sides[to].0;
+            let said = self.devices[places[to]].hear_phone(meeting, &piece, self.now_ms, now);
+            let Some(said) = said else { break };
+            under_way[1 - to].extend(said);
+        }
+        for (side, place) in sides.iter().zip(places) {
+            self.tell(format!("  phone {place}: {:?}", side.0));
+            let broken = side.0.end().is_some_and(Result::is_err);
+            assert!(!broken, "honest phones keep to the order of a meeting");
+        }
+        let [a, b] = <[_; 2]>::try_from(sides).expect("two");
+        [a.0, b.0]
+    }
+
     // ---- sync ----------------------------------------------------------------------------------------
 
     /// A phone begins to sync, over the network as it is.
@@ -519,6 +604,16 @@ impl World {
                     self.oracle.pushed(&self.server, id, &push, bytes, reply.as_ref().ok());
                 }
                 reply.map(|reply| Answer::Pushed(encode(&reply)))
+            }
+            Question::Cargo(bytes) => {
+                let reply = self.server.cargo(id, bytes, now_ms, crash);
+                self.tell(format!("the server takes cargo of phone {device} in: {reply:?}"));
+                if let Ok(cargo) = from_wire::<CargoRequest>(ORG, bytes)
+                    && crash != backend::Crash::BeforeCommit
+                {
+                    self.oracle.delivered(&self.server, id, &cargo, bytes, reply.as_ref().ok());
+                }
+                reply.map(|reply| Answer::Delivered(encode(&reply)))
             }
             Question::Pull(bytes) => {
                 let reply = self.server.pull(id, bytes, now_ms);
@@ -601,7 +696,7 @@ impl World {
         }
         // Once to hand over what is new, once more to fetch what the others handed over.
         for _ in 0..2 {
-            for device in 0..self.devices.len() {
+            for device in self.living() {
                 self.now_ms += 1_000;
                 let step = self.sync_now(device);
                 assert_eq!(
@@ -623,7 +718,7 @@ impl World {
     }
 
     fn nothing_changes_when_nothing_is_new(&mut self) {
-        for device in 0..self.devices.len() {
+        for device in self.living() {
             let before = self.devices[device].disk.clone();
             let size = self.server.head().sequence;
             self.devices[device].give_up();
@@ -641,6 +736,10 @@ impl World {
             assert!(before.holds_the_same(&self.devices[device].disk), "phone {device} changed");
             assert_eq!(self.server.head().sequence, size);
         }
+    }
+
+    fn living(&self) -> Vec<usize> {
+        (0..self.devices.len()).filter(|device| !self.devices[*device].lost).collect()
     }
 
     fn old_pushes_change_nothing(&mut self) {
@@ -662,6 +761,11 @@ impl World {
                     group.hashes().all(|h| self.server.times_logged(group.document, h) == 1);
                 assert_eq!(*outcome == Outcome::Accepted {}, logged, "{:?}", group.document);
             }
+        }
+        for (id, bytes) in self.oracle.deliveries.clone() {
+            let again = self.server.cargo(id, &bytes, self.now_ms, backend::Crash::Never);
+            let outcomes = again.expect("cargo that was taken before is taken again").outcomes;
+            assert!(!outcomes.iter().any(|o| matches!(o, Delivery::Refused { .. })));
         }
         assert_eq!(self.server.head().sequence, size, "an old push was written again");
         assert!(self.server.dump(but) == before, "an old push changed something");

@@ -24,6 +24,7 @@ pub fn router() -> Router<Arc<App>> {
         .route("/push", post(sync::push))
         .route("/pull", post(sync::pull))
         .route("/repair", post(sync::repair))
+        .route("/cargo", post(sync::cargo))
         .layer(DefaultBodyLimit::max(sync::BODY_BYTES_MAX));
     let json = Router::new()
         .route("/enrol", post(enrol::enrol))

@@ -11,10 +11,11 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use prometheus_client::metrics::gauge::Gauge;
+use sync_core::cargo::PARCELS_MAX;
 use sync_core::id::LogHash;
 use sync_core::wire::{
-    MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, RepairRequest, from_wire,
-    protocol_of, to_wire,
+    CargoRequest, MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, RepairRequest,
+    from_wire, protocol_of, to_wire,
 };
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
@@ -55,6 +56,23 @@ pub async fn push(
     let name = LogHash::of(&bytes);
     let (push, verified) = app.verify(&tenant, push).await?;
     let reply = app.push(&tenant, sender, push, verified, name).await?;
+    Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
+}
+
+/// `POST /api/v1/cargo`
+pub async fn cargo(
+    State(app): State<Arc<App>>,
+    Phone { tenant, sender }: Phone,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let bytes = message(&app, &headers, body)?;
+    let cargo: CargoRequest =
+        from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    if cargo.parcels.len() > PARCELS_MAX {
+        return Err(Problem::too_large("cargo holds 64 parcels at most"));
+    }
+    let reply = app.cargo(&tenant, sender, cargo).await?;
     Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
 }
 

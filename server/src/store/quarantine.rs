@@ -4,6 +4,7 @@
 //! final, and one excludes the others. What turns out to be in the log leaves the quarantine.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use sync_core::document::Change;
 use sync_core::id::{ChangeHash, DeviceId, DocId, OrgId, UserId};
 use sync_core::model::people::Audience;
 use sync_core::wire::{Discarded, Group, Outcome, from_wire, to_wire};
@@ -21,8 +22,10 @@ const WAITING_BYTES_MAX: u64 = 64 << 20;
 pub struct Item {
     /// Its number.
     pub item: u64,
-    /// The device that brought it.
+    /// The device whose work it is.
     pub device: DeviceId,
+    /// The device that brought it, if that was another one.
+    pub courier: Option<DeviceId>,
     /// Why, as a stable name.
     pub code: String,
     /// Why, in words.
@@ -46,26 +49,58 @@ pub struct Reason<'a> {
     pub detail: &'a str,
     /// Who sees the document, as far as it says.
     pub audience: Audience,
+    /// The device that brought it for its author's.
+    pub courier: Option<DeviceId>,
+}
+
+/// Whether a group that is refused for this may be taken once what it lacks is here: it came too early, without its
+/// notes, or from a device that is not known yet.
+pub fn early(code: &str) -> bool {
+    matches!(code, "foreign_actor" | "missing_parent" | "missing_note")
 }
 
 impl Ledger<'_> {
-    /// What this group was refused for when it came before: it stays so until someone decides otherwise. What
-    /// came too early, without its notes, badly sealed or from an unknown device may be tried again.
-    pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
-        let Some(head) = group.changes.last() else { return Ok(None) };
-        let found = self
-            .tx
-            .prepare_cached(
-                "SELECT code, detail FROM quarantine
-                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4
-                   AND state <> 'accepted'
-                   AND code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')",
-            )?
-            .query_row(
-                params![self.org, device.as_bytes(), group.document.to_bytes(), head.hash().0],
-                |row| Ok(Outcome::Quarantined { code: row.get(0)?, detail: row.get(1)? }),
-            );
-        Ok(found.optional()?)
+    /// What this group, or one that holds it, was refused for when it came before: it stays so until someone decides
+    /// otherwise. What came [`early`] or badly sealed may be tried again.
+    pub fn refused(
+        &self,
+        id: OrgId,
+        device: DeviceId,
+        group: &Group,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
+        let mut query = self.tx.prepare_cached(
+            "SELECT code, detail, head, body FROM quarantine
+             WHERE org = ?1 AND device = ?2 AND document = ?3 AND state <> 'accepted' ORDER BY item",
+        )?;
+        let mut rows =
+            query.query(params![self.org, device.as_bytes(), group.document.to_bytes()])?;
+        while let Some(row) = rows.next()? {
+            let code: String = row.get(0)?;
+            if code == "bad_seal" || early(&code) {
+                continue;
+            }
+            // What was made into a parcel before the rest of the group came is refused with the group.
+            let within = || -> Result<bool, StoreError> {
+                let body: Vec<u8> = row.get(3)?;
+                Ok(from_wire::<Group>(id, &body)?.hashes().any(|hash| hash == head))
+            };
+            if row.get::<_, [u8; 32]>(2)? == head.0 || within()? {
+                return Ok(Some(Outcome::Quarantined { code, detail: row.get(1)? }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether nobody has decided yet on a group that was refused.
+    pub fn waits(&self, device: DeviceId, group: &Group) -> Result<bool, StoreError> {
+        let Some(head) = group.changes.last() else { return Ok(false) };
+        let mut query = self.tx.prepare_cached(
+            "SELECT 1 FROM quarantine
+             WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4 AND state = 'waiting'",
+        )?;
+        let (device, document) = (device.as_bytes(), group.document.to_bytes());
+        Ok(query.exists(params![self.org, device, document, head.hash().0])?)
     }
 
     /// Whether work of this device on a document was accepted out of the quarantine.
@@ -79,12 +114,13 @@ impl Ledger<'_> {
             .exists(params![self.org, device.as_bytes(), document.to_bytes()])?)
     }
 
-    /// Work on a document was accepted from this device: what waits of it was either part of that, or is
-    /// proposed again by it.
+    /// Work on a document was accepted from this device: what waits of it was either part of that or, if some of it
+    /// was new, is proposed again by it.
     pub fn release(
         &self,
         device: DeviceId,
         document: DocId,
+        new: bool,
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let (device, document) = (device.as_bytes(), document.to_bytes());
@@ -95,6 +131,9 @@ impl Ledger<'_> {
                     SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
             )?
             .execute(params![self.org, device, document])?;
+        if !new {
+            return Ok(());
+        }
         self.tx
             .prepare_cached(
                 "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
@@ -119,13 +158,14 @@ impl Ledger<'_> {
             .tx
             .prepare_cached(
                 "INSERT INTO quarantine
-                     (org, item, device, document, head, code, detail, received_ms, body, audience)
-                 SELECT ?1, coalesce(max(item), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                     (org, item, device, document, head, code, detail, received_ms, body, audience,
+                      courier)
+                 SELECT ?1, coalesce(max(item), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
                  FROM quarantine WHERE org = ?1
                  ON CONFLICT (org, device, document, head) DO UPDATE
                  SET code = excluded.code, detail = excluded.detail,
                      received_ms = excluded.received_ms, body = excluded.body,
-                     audience = excluded.audience
+                     audience = excluded.audience, courier = excluded.courier
                  WHERE state = 'waiting' AND code <> excluded.code
                    AND code IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')",
             )?
@@ -139,6 +179,7 @@ impl Ledger<'_> {
                 received_ms,
                 to_wire(id, group),
                 audience,
+                reason.courier.as_ref().map(DeviceId::as_bytes),
             ])?;
         if written > 0 && self.is_full(device)? {
             return Err(StoreError::QuarantineFull);
@@ -182,7 +223,7 @@ impl Ledger<'_> {
 }
 
 const ITEM: &str =
-    "SELECT item, device, code, detail, received_ms, body, state, decided_by, decided_ms
+    "SELECT item, device, code, detail, received_ms, body, state, decided_by, decided_ms, courier
                     FROM quarantine WHERE org = ?1";
 
 fn read(id: OrgId, row: &Row<'_>) -> Result<Item, StoreError> {
@@ -191,6 +232,7 @@ fn read(id: OrgId, row: &Row<'_>) -> Result<Item, StoreError> {
     Ok(Item {
         item: row.get(0)?,
         device: DeviceId::from_bytes(row.get(1)?),
+        courier: row.get::<_, Option<[u8; 16]>>(9)?.map(DeviceId::from_bytes),
         code: row.get(2)?,
         detail: row.get(3)?,
         received_ms: row.get(4)?,

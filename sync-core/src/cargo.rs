@@ -1,0 +1,292 @@
+//! Cargo: one person's unconfirmed work that another person's device brings to the server.
+//!
+//! A [`Parcel`] holds what of one document its origin would push. It is sealed to the server's key (HPKE, RFC 9180),
+//! so that whoever carries it learns only from whom it is, and signed by its origin, so that nobody can put another
+//! one in its place. Sealing is a function of the work and the device's key: the same work makes the same parcel,
+//! however many colleagues are met, and no randomness is needed.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+
+use hpke::aead::ChaCha20Poly1305;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::{Kem, X25519HkdfSha256};
+use hpke::rand_core::{TryCryptoRng, TryRng};
+use hpke::{Deserializable, OpModeR, OpModeS, Serializable, single_shot_open};
+use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
+
+use crate::client::{BadAnswer, Fault, PUSH_BYTES_AIM, Replica, Work, Write};
+use crate::evidence::{Keypair, agreement_key, verify};
+use crate::id::{ChangeHash, DeviceId, DocId, OrgId, ParcelHash};
+use crate::model::catalogue::{Record, RecordKey};
+use crate::model::visit::Note;
+use crate::wire::{
+    CHANGES_MAX, CargoReply, CargoRequest, Delivery, Group, NOTES_MAX, PROTOCOL, ParcelBytes,
+    Within, from_wire, protocol_of, to_wire,
+};
+
+/// Longest parcel.
+pub const PARCEL_BYTES_MAX: usize = 1024 * 1024;
+/// Most parcels in one message to the server.
+pub const PARCELS_MAX: usize = 64;
+/// Most that a device carries for others.
+pub const CARGO_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most parcels that a device carries for others.
+pub const CARGO_PARCELS_MAX: usize = 1_000;
+
+const LABEL_CONTEXT: &[u8] = b"endcap parcel v1\0";
+const SEAL_CONTEXT: &[u8] = b"endcap cargo v1\0";
+
+const ORIGIN_BYTES: usize = 16;
+const SIGNATURE_BYTES: usize = 64;
+const KEY_BYTES: usize = 32;
+const TAG_BYTES: usize = 16;
+const KEY_AT: usize = ORIGIN_BYTES + SIGNATURE_BYTES;
+const TEXT_AT: usize = KEY_AT + KEY_BYTES;
+
+/// What a parcel holds once it is opened: what its origin would push of one document.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map, context_bound = "Within")]
+pub struct Cargo {
+    /// [`PROTOCOL`] of its origin.
+    #[n(0)]
+    pub protocol: u32,
+    /// The work.
+    #[n(1)]
+    pub group: Group,
+    /// The notes that it names.
+    #[n(2)]
+    pub notes: Vec<Note>,
+}
+
+/// Sealed work: origin (16 bytes), its signature (64), an encapsulated key (32) and the ciphertext.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Parcel(Vec<u8>);
+
+impl std::fmt::Debug for Parcel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Parcel({}, {} bytes)", self.name(), self.0.len())
+    }
+}
+
+/// A parcel that a device carries for somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Carried {
+    /// Its name.
+    #[n(0)]
+    pub name: ParcelHash,
+    /// Whose work it is.
+    #[n(1)]
+    pub origin: DeviceId,
+    /// Its length.
+    #[n(2)]
+    pub bytes: u32,
+    /// Since when: the server's time as well as the device knew it, in milliseconds since 1970 UTC.
+    #[n(3)]
+    pub since_ms: i64,
+}
+
+impl Carried {
+    /// A parcel that was taken at this time.
+    pub fn of(parcel: &Parcel, since_ms: i64) -> Self {
+        let bytes = u32::try_from(parcel.0.len()).unwrap_or(u32::MAX);
+        Self { name: parcel.name(), origin: parcel.origin(), bytes, since_ms }
+    }
+}
+
+/// Why a parcel cannot be read by whom it is for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unopened {
+    /// It was sealed to another key, in another organisation or for another origin, or was changed since.
+    #[error("the parcel does not open")]
+    Closed,
+    /// Its origin speaks another version of the protocol.
+    #[error("what is in the parcel speaks protocol version {0}")]
+    Protocol(u32),
+    /// What is in it does not read.
+    #[error("what is in the parcel cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl Parcel {
+    /// Seals work of a device to the server of its organisation. `None` when it is too long for a parcel, or
+    /// `server` is not the public key of a server.
+    pub fn seal(
+        org: OrgId,
+        origin: DeviceId,
+        keypair: &Keypair,
+        server: &[u8; 32],
+        cargo: &Cargo,
+    ) -> Option<Self> {
+        let text = Zeroizing::new(to_wire(org, cargo));
+        if TEXT_AT + text.len() + TAG_BYTES > PARCEL_BYTES_MAX {
+            return None;
+        }
+        let to = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(&agreement_key(server)?).ok()?;
+        let of = [&info(org)[..], origin.as_bytes(), server, &ParcelHash::of(&text).0].concat();
+        let mut secret = Secret(keypair.derive(SEAL_CONTEXT, &of));
+        let (key, text) = hpke::single_shot_seal_with_rng::<
+            ChaCha20Poly1305,
+            HkdfSha256,
+            X25519HkdfSha256,
+        >(
+            &OpModeS::Base, &to, &info(org), &text, origin.as_bytes(), &mut secret
+        )
+        .ok()?;
+        let sealed = [&key.to_bytes()[..], &text].concat();
+        let signature = keypair.sign(&label(org, origin, &sealed));
+        Some(Self([&origin.as_bytes()[..], &signature, &sealed].concat()))
+    }
+
+    /// A parcel as it travels; `None` for bytes that are too few or too many.
+    pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        (TEXT_AT + TAG_BYTES..=PARCEL_BYTES_MAX).contains(&bytes.len()).then_some(Self(bytes))
+    }
+
+    /// The bytes that travel.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// SHA-256 of the bytes.
+    pub fn name(&self) -> ParcelHash {
+        ParcelHash::of(&self.0)
+    }
+
+    /// Whose work it is, as it says.
+    pub fn origin(&self) -> DeviceId {
+        DeviceId::from_bytes(self.0[..ORIGIN_BYTES].try_into().expect("a parcel is longer"))
+    }
+
+    /// Whether the device with this key is its origin and made exactly this.
+    pub fn is_signed(&self, org: OrgId, key: &[u8; 32]) -> bool {
+        let signature = self.0[ORIGIN_BYTES..KEY_AT].try_into().expect("a parcel is longer");
+        verify(key, &label(org, self.origin(), &self.0[KEY_AT..]), &signature)
+    }
+
+    /// Opens it with the key of the organisation's server. Who made it is another question: ask
+    /// [`Parcel::is_signed`] first.
+    pub fn open(&self, org: OrgId, server: &Keypair) -> Result<Cargo, Unopened> {
+        let closed = |_| Unopened::Closed;
+        let secret = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(&*server.agreement_secret());
+        let key = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&self.0[KEY_AT..TEXT_AT]);
+        let text = single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeR::Base,
+            &secret.map_err(closed)?,
+            &key.map_err(closed)?,
+            &info(org),
+            &self.0[TEXT_AT..],
+            self.origin().as_bytes(),
+        );
+        let text = Zeroizing::new(text.map_err(closed)?);
+        let unreadable = |why: &str| Unopened::Unreadable(why.to_owned());
+        match protocol_of(&text) {
+            Some(PROTOCOL) => {}
+            Some(other) => return Err(Unopened::Protocol(other)),
+            None => return Err(unreadable("it does not begin with its protocol version")),
+        }
+        let cargo: Cargo = from_wire(org, &text).map_err(|error| unreadable(&error.to_string()))?;
+        if cargo.group.changes.is_empty() {
+            return Err(unreadable("it holds no change"));
+        }
+        if cargo.group.changes.len() > CHANGES_MAX || cargo.notes.len() > NOTES_MAX {
+            return Err(unreadable("it holds too much"));
+        }
+        match cargo.notes.iter().find_map(|note| note.validate().err()) {
+            Some(invalid) => Err(unreadable(&invalid.to_string())),
+            None => Ok(cargo),
+        }
+    }
+}
+
+fn info(org: OrgId) -> Vec<u8> {
+    [SEAL_CONTEXT, org.as_bytes()].concat()
+}
+
+fn label(org: OrgId, origin: DeviceId, sealed: &[u8]) -> Vec<u8> {
+    [LABEL_CONTEXT, org.as_bytes(), origin.as_bytes(), &ParcelHash::of(sealed).0].concat()
+}
+
+/// The entropy of one encapsulation: what it is made of is secret and differs with everything that is sealed.
+struct Secret(Zeroizing<[u8; 32]>);
+
+impl TryRng for Secret {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes).map(|()| u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes).map(|()| u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in out.chunks_mut(32) {
+            let next = ParcelHash::of(&[b"use".as_slice(), &*self.0].concat());
+            chunk.copy_from_slice(&next.0[..chunk.len()]);
+            *self.0 = ParcelHash::of(&[b"step".as_slice(), &*self.0].concat()).0;
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Secret {}
+
+/// A document's unconfirmed work as a parcel, and the changes in it. `None` when there is none, when it is too long
+/// for a parcel, and while the device does not know the server's key.
+pub fn pack<R: Replica>(
+    replica: &R,
+    keypair: &Keypair,
+    document: DocId,
+) -> Result<Option<(Parcel, Vec<ChangeHash>)>, R::Error> {
+    let profile = replica.profile();
+    let server = RecordKey::device(DeviceId::of_server(profile.org));
+    let Some(Record::Device(server)) = replica.record(server)? else { return Ok(None) };
+    let Some(kept) = replica.document(document)?.filter(|kept| kept.to_push()) else {
+        return Ok(None);
+    };
+    let Some(Work { group, notes }) = Work::of(replica, keypair, &kept)? else { return Ok(None) };
+    let changes = group.hashes().collect();
+    let cargo = Cargo { protocol: PROTOCOL, group, notes };
+    let parcel = Parcel::seal(profile.org, profile.device, keypair, &server.key, &cargo);
+    Ok(parcel.map(|parcel| (parcel, changes)))
+}
+
+/// The next cargo for the server, oldest first, without what was `brought` in this sync. `None` when there is none.
+pub fn next_cargo<R: Replica>(
+    replica: &R,
+    brought: &BTreeSet<ParcelHash>,
+) -> Result<Option<CargoRequest>, R::Error> {
+    let mut waiting = replica.cargo()?;
+    waiting.retain(|carried| !brought.contains(&carried.name));
+    waiting.sort_unstable_by_key(|carried| (carried.since_ms, carried.name));
+    let (mut parcels, mut bytes) = (Vec::new(), 0);
+    for carried in waiting.iter().take(PARCELS_MAX) {
+        let Some(parcel) = replica.parcel(carried.name)? else { continue };
+        bytes += parcel.as_bytes().len();
+        if !parcels.is_empty() && bytes > PUSH_BYTES_AIM {
+            break;
+        }
+        parcels.push(ParcelBytes(parcel.0));
+    }
+    Ok((!parcels.is_empty()).then_some(CargoRequest { protocol: PROTOCOL, parcels }))
+}
+
+/// What the answer to cargo changes on the device that brought it.
+pub fn apply_cargo<E>(request: &CargoRequest, reply: &CargoReply) -> Result<Vec<Write>, Fault<E>> {
+    if reply.protocol != PROTOCOL {
+        return Err(Fault::Answer(BadAnswer::Protocol(reply.protocol)));
+    }
+    if reply.outcomes.len() != request.parcels.len() {
+        let why = "it has not one outcome for each parcel".into();
+        return Err(Fault::Answer(BadAnswer::Unfit(why)));
+    }
+    let outcomes = request.parcels.iter().zip(&reply.outcomes);
+    let done = outcomes.filter(|(_, outcome)| !matches!(outcome, Delivery::Later {}));
+    Ok(done.map(|(parcel, _)| Write::Unload(ParcelHash::of(&parcel.0))).collect())
+}
