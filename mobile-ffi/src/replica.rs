@@ -100,6 +100,10 @@ impl Replica for View<'_> {
         Ok(records)
     }
 
+    fn holds(&self, id: DocId) -> Result<bool, StoreError> {
+        self.reader.has(DOCUMENTS, &id.to_bytes())
+    }
+
     fn document(&self, id: DocId) -> Result<Option<Kept>, StoreError> {
         let Some(bytes) = self.reader.get(DOCUMENTS, &id.to_bytes())? else { return Ok(None) };
         let kept = Kept::from_bytes(self.profile.org, id, &bytes);

@@ -215,6 +215,14 @@ impl Reader<'_> {
         Ok(Some(plain))
     }
 
+    /// Whether there is a value under `name`, read or not.
+    pub(crate) fn has(&self, space: Space, name: &[u8]) -> Result<bool, StoreError> {
+        let name = self.keys.name(space, name);
+        let mut select =
+            self.db.prepare_cached("SELECT 1 FROM item WHERE space = ?1 AND name = ?2")?;
+        Ok(select.exists((space.0, name))?)
+    }
+
     /// Passes every name and value of `space` to `visit`, in no particular order, until it fails. Whether
     /// it meets what is put meanwhile is not said.
     pub(crate) fn scan(

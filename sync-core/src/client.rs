@@ -1,6 +1,7 @@
 //! What a device holds, and how it catches up with the server. Reads go through [`Replica`]; everything to
 //! write leaves as a list of [`Write`]s, which the shell commits in one transaction.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use minicbor::{Decode, Encode};
@@ -14,7 +15,7 @@ use crate::id::{
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
 use crate::model::people::{Audience, Territories};
-use crate::model::visit::Note;
+use crate::model::visit::{Note, VOLUMES_MAX};
 use crate::visit::Start;
 use crate::wire::{
     Discarded, Filled, Group, Keys, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PullRequest,
@@ -179,6 +180,11 @@ impl Kept {
         }
     }
 
+    /// Which volume of which outlet's history it is, if it is one.
+    pub fn volume(&self) -> Option<(OutletId, u32)> {
+        self.document.volume()
+    }
+
     /// For the store.
     pub fn to_bytes(&self) -> Vec<u8> {
         let changes = self.document.changes().iter();
@@ -277,6 +283,8 @@ pub trait Replica {
     fn record(&self, key: RecordKey) -> Result<Option<Record>, Self::Error>;
     /// The newest versions of all records of a kind.
     fn records(&self, kind: RecordKind) -> Result<Vec<Record>, Self::Error>;
+    /// Whether anything of a document is here.
+    fn holds(&self, id: DocId) -> Result<bool, Self::Error>;
     /// A document, if anything of it is here.
     fn document(&self, id: DocId) -> Result<Option<Kept>, Self::Error>;
     /// The documents with something to push, oldest first.
@@ -285,6 +293,18 @@ pub trait Replica {
     fn documents(&self) -> Result<Vec<DocId>, Self::Error>;
     /// A note's words.
     fn note(&self, digest: BlobHash) -> Result<Option<Note>, Self::Error>;
+}
+
+/// The volumes of an outlet's history that are here, oldest first.
+pub fn volumes<R: Replica>(replica: &R, outlet: OutletId) -> Result<Vec<DocId>, R::Error> {
+    let mut here = Vec::new();
+    for id in (0..=VOLUMES_MAX).map(|number| DocId::volume(outlet, number)) {
+        if !replica.holds(id)? {
+            break;
+        }
+        here.push(id);
+    }
+    Ok(here)
 }
 
 /// Something to store. All writes of one command or message are stored together or not at all.
@@ -343,7 +363,7 @@ pub fn next_push<R: Replica>(
 ) -> Result<Option<PushRequest>, R::Error> {
     let profile = replica.profile();
     let (mut groups, mut notes, mut bytes) = (Vec::new(), BTreeMap::new(), 0);
-    for id in replica.outbox()? {
+    for id in in_order(replica)? {
         let Some(kept) = replica.document(id)?.filter(Kept::to_push) else { continue };
         let pending: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
         let changes: Vec<Change> = kept
@@ -388,6 +408,24 @@ pub fn next_push<R: Replica>(
         groups,
         notes: notes.into_values().collect(),
     }))
+}
+
+/// The outbox, each later volume of an outlet's history after the one that it follows.
+fn in_order<R: Replica>(replica: &R) -> Result<Vec<DocId>, R::Error> {
+    let outbox = replica.outbox()?;
+    let mut ordered = Vec::with_capacity(outbox.len());
+    let (queued, mut taken) = (outbox.iter().copied().collect::<HashSet<_>>(), HashSet::new());
+    for id in outbox {
+        let mut waiting = vec![id];
+        if id.is_later_volume()
+            && let Some((outlet, number)) = replica.document(id)?.and_then(|kept| kept.volume())
+        {
+            let before = (0..number).rev().map(|number| DocId::volume(outlet, number));
+            waiting.extend(before.filter(|id| queued.contains(id)));
+        }
+        ordered.extend(waiting.into_iter().rev().filter(|id| taken.insert(*id)));
+    }
+    Ok(ordered)
 }
 
 /// The own changes from which all own ones of `changes`, each after its parents, are reached without leaving
@@ -466,10 +504,8 @@ pub fn apply_pull<R: Replica>(
     for key in reply.gone.iter().flatten() {
         narrowed = true;
         writes.push(Write::Forget(*key));
-        if key.kind == RecordKind::Outlet as u8
-            && let Some(kept) = documents.get(OutletId::from_bytes(key.id).into())?
-        {
-            kept.gone = true;
+        if key.kind == RecordKind::Outlet as u8 {
+            documents.set_gone(OutletId::from_bytes(key.id), true)?;
         }
     }
     let mut keys = Keys::default();
@@ -480,11 +516,7 @@ pub fn apply_pull<R: Replica>(
             Ok(Record::Device(device)) => keys.insert(&device.key),
             Ok(Record::Person(person)) => narrowed |= person.id == replica.profile().user,
             Ok(Record::Territory(_)) => narrowed = true,
-            Ok(Record::Outlet(outlet)) => {
-                if let Some(kept) = documents.get(outlet.id.into())? {
-                    kept.gone = false;
-                }
-            }
+            Ok(Record::Outlet(outlet)) => documents.set_gone(outlet.id, false)?,
             _ => {}
         }
         writes.push(Write::Record(key, bytes.clone()));
@@ -553,6 +585,16 @@ impl<R: Replica> Documents<'_, R> {
         Ok(self.changed.get_mut(&id))
     }
 
+    /// An outlet went out of sight, with its whole history, or is in sight.
+    fn set_gone(&mut self, outlet: OutletId, gone: bool) -> Result<(), R::Error> {
+        for id in volumes(self.replica, outlet)? {
+            if let Some(kept) = self.get(id)? {
+                kept.gone = gone;
+            }
+        }
+        Ok(())
+    }
+
     fn get_or_new(&mut self, id: DocId) -> Result<&mut Kept, R::Error> {
         self.get(id)?;
         let org = self.replica.profile().org;
@@ -606,7 +648,7 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
             match rights.sees(&tree, &outlet.audience()) {
                 true => drop(outlets.insert(outlet.id, outlet.audience())),
                 false => {
-                    hidden.insert(DocId::from(outlet.id));
+                    hidden.insert(outlet.id);
                     writes.push(Write::Forget(record.key()));
                 }
             }
@@ -618,23 +660,42 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
         }
     }
     let mut waiting = false;
+    // The newest volume first: one stays while a later one does.
+    let (mut newest_first, mut staying) = (Vec::new(), HashSet::new());
     for id in replica.documents()? {
+        let volume = match id.is_later_volume() {
+            true => replica.document(id)?.and_then(|kept| kept.volume()),
+            false => None,
+        };
+        newest_first.push((Reverse(volume.map_or(0, |(_, number)| number)), id));
+    }
+    newest_first.sort_unstable();
+    for (_, id) in newest_first {
         let Some(kept) = replica.document(id)? else { continue };
-        let listed = outlets.get(&OutletId::from_bytes(id.id)).copied();
-        let audiences = listed.map_or_else(|| kept.audiences(), |audience| vec![audience]);
+        let volume = kept.volume();
+        let outlet = volume.map(|(outlet, _)| outlet);
+        let listed = outlet.and_then(|outlet| outlets.get(&outlet)).copied();
+        let audiences = match (listed, volume) {
+            (Some(audience), _) => vec![audience],
+            (None, Some((outlet, 1..))) => {
+                let first = replica.document(outlet.into())?;
+                first.map_or_else(Vec::new, |first| first.audiences())
+            }
+            _ => kept.audiences(),
+        };
         let seen = audiences.iter().any(|audience| rights.sees(&tree, audience));
-        if seen && !kept.gone && !hidden.contains(&id) {
+        if seen && !kept.gone && outlet.is_none_or(|outlet| !hidden.contains(&outlet)) {
             continue;
         }
-        match kept.pending.is_empty() {
-            true => {
-                if kept.document.newest_of(profile.actor).is_some() {
-                    profile.actor = Actor::new(&profile.key, instance);
-                }
-                writes.push(Write::Purge(Box::new(kept)));
-            }
-            false => waiting |= kept.to_push(),
+        if !kept.pending.is_empty() || outlet.is_some_and(|outlet| staying.contains(&outlet)) {
+            staying.extend(outlet);
+            waiting |= kept.to_push();
+            continue;
         }
+        if kept.document.newest_of(profile.actor).is_some() {
+            profile.actor = Actor::new(&profile.key, instance);
+        }
+        writes.push(Write::Purge(Box::new(kept)));
     }
     profile.narrowed = waiting.then_some(true);
     writes.push(Write::Profile(Box::new(profile)));

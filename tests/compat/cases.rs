@@ -249,6 +249,7 @@ pub(crate) fn documents() -> Vec<Written> {
         when: moment(101, 51, None),
         text: notes()[3].digest(),
         answers: Some(review),
+        volume: None,
     };
     visit.add(0, "post", &Entry::Post(answer));
     visit.add(1, "abandon", &recording(SAM, moment(102, 51, None), None, Act::Abandon {}));
@@ -273,10 +274,16 @@ pub(crate) fn documents() -> Vec<Written> {
         distributor: PARTNER,
         note: Some(notes()[1].digest()),
         photos: vec![photo(4, None)],
+        volume: None,
     };
     outlet.add(1, "report", &Entry::Report(report));
-    let post =
-        Post { by: SUE, when: moment(301, 62, None), text: notes()[3].digest(), answers: None };
+    let post = Post {
+        by: SUE,
+        when: moment(301, 62, None),
+        text: notes()[3].digest(),
+        answers: None,
+        volume: None,
+    };
     outlet.add(2, "post", &Entry::Post(post));
     vec![visit, shut, outlet]
 }

@@ -47,6 +47,10 @@ impl Replica for Disk {
         Ok(of_kind.map(|(_, bytes)| from_cbor(bytes).expect("a record reads")).collect())
     }
 
+    fn holds(&self, id: DocId) -> Result<bool, Infallible> {
+        Ok(self.documents.contains_key(&id))
+    }
+
     fn document(&self, id: DocId) -> Result<Option<Kept>, Infallible> {
         let bytes = self.documents.get(&id);
         Ok(bytes.map(|bytes| Kept::from_bytes(ORG, id, bytes).expect("a document reads")))
