@@ -90,7 +90,7 @@ impl World {
             asked_ms: std::collections::BTreeMap::new(),
         };
         if seed.is_multiple_of(3) {
-            for outlet in 1..=OUTLETS {
+            for outlet in 1..3 {
                 let changes = VOLUME_CHANGES - world.chance.index(8);
                 world.remembers(brand::outlet(outlet), changes);
             }
