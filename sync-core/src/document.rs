@@ -342,6 +342,11 @@ impl Document {
         self.places.get(&hash).map(|place| &self.changes[*place])
     }
 
+    /// Where among the changes one is.
+    pub fn place(&self, hash: ChangeHash) -> Option<usize> {
+        self.places.get(&hash).copied()
+    }
+
     /// Whether a change, or the genesis, is here.
     pub fn contains(&self, hash: ChangeHash) -> bool {
         hash == self.genesis || self.places.contains_key(&hash)

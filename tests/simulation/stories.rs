@@ -676,9 +676,9 @@ fn a_history_goes_on_in_volumes_and_is_proven_back_to_its_beginning() {
         }
     }
     [RITA, SAM, RITA].into_iter().for_each(|device| story.syncs(device));
-    [RITA, SAM]
-        .into_iter()
-        .for_each(|device| drop(story.comments(device, "the first of volume 2")));
+    for device in [RITA, SAM] {
+        story.comments(device, "the first of volume 2");
+    }
     story.come_to_rest();
     story.check();
     assert_eq!(proven(&story), [FULL + 2, FULL, 2]);
