@@ -3,6 +3,7 @@
 
 mod audit;
 mod formats;
+mod history;
 mod proxy;
 mod target;
 
@@ -57,6 +58,14 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         outlets: u32,
     },
+    /// A year of daily posts by two people about one outlet, and a visit of many screens
+    History {
+        #[arg(long, default_value_t = 365)]
+        days: u32,
+        /// Posts of each person on each day, of 200 characters
+        #[arg(long, default_value_t = 3)]
+        posts: u32,
+    },
     /// The shapes of a recording that were weighed (docs/adr/0003)
     Formats {
         #[arg(long, default_value_t = 300)]
@@ -75,6 +84,7 @@ async fn main() -> Result<(), Failure> {
         Command::Capture { screens } => capture(screens).await?,
         Command::Sync { audits } => sync(audits).await?,
         Command::FirstSync { outlets } => first_sync(outlets).await?,
+        Command::History { days, posts } => history::measure(days, posts).await?,
         Command::Formats { audits } => formats::measure(audits),
     };
     println!("{figures}");
