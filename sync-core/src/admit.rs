@@ -291,8 +291,8 @@ fn outlet_audience(
         Entry::Report(report) => Some(report.audience()),
         _ => None,
     };
-    let first = document.changes().iter().find_map(|change| reported(&change.entry().ok()?));
-    let audience = standing.or(first).or_else(|| reported(entry));
+    let first = || document.changes().iter().find_map(|change| reported(&change.entry().ok()?));
+    let audience = standing.or_else(first).or_else(|| reported(entry));
     audience.ok_or(Refusal::Unknown("outlet"))
 }
 

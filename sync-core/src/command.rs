@@ -369,9 +369,17 @@ impl<R: Replica> Desk<'_, R> {
         outlets: &[&Outlet],
         calls: &[&Call],
     ) -> Result<Page, CommandError<R::Error>> {
-        let profile = self.replica.profile();
         let kept = self.replica.document(id).map_err(store)?;
-        let kept = kept.unwrap_or_else(|| Kept::new(profile.org, id));
+        let kept = kept.unwrap_or_else(|| Kept::new(self.replica.profile().org, id));
+        self.open_kept(kept, outlets, calls)
+    }
+
+    fn open_kept(
+        &self,
+        kept: Kept,
+        outlets: &[&Outlet],
+        calls: &[&Call],
+    ) -> Result<Page, CommandError<R::Error>> {
         if let Some(refused) = kept.refused {
             return Err(CommandError::Stuck { code: refused.code, detail: refused.detail });
         }
@@ -401,16 +409,18 @@ impl<R: Replica> Desk<'_, R> {
         let known = here(self.outlet(id))?;
         let here = volumes(self.replica, id).map_err(store)?;
         let mut number = u32::try_from(here.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        if let Some(newest) = here.last()
-            && let Some(kept) = self.replica.document(*newest).map_err(store)?
-            && kept.refused.is_none()
-            && kept.document.changes().len() - kept.pending.len() >= VOLUME_CHANGES
-            && number < VOLUMES_MAX
-        {
-            number += 1;
+        let mut newest = match here.last() {
+            Some(newest) => self.replica.document(*newest).map_err(store)?,
+            None => None,
+        };
+        let confirmed = |kept: &Kept| kept.document.changes().len() - kept.pending.len();
+        let ends = |kept: &Kept| kept.refused.is_none() && confirmed(kept) >= VOLUME_CHANGES;
+        if number < VOLUMES_MAX && newest.as_ref().is_some_and(ends) {
+            (number, newest) = (number + 1, None);
         }
+        let fresh = || Kept::new(self.replica.profile().org, DocId::volume(id, number));
         let known: Vec<&Outlet> = known.iter().collect();
-        let mut page = self.open(DocId::volume(id, number), &known, &[])?;
+        let mut page = self.open_kept(newest.unwrap_or_else(fresh), &known, &[])?;
         self.link(&mut page, id, number)?;
         Ok(page)
     }

@@ -2,8 +2,9 @@
 
 use server::store::log::{self, Range, Reader};
 use sync_core::client::{Kept, Replica};
-use sync_core::command::Command;
-use sync_core::id::{ChangeHash, DocId, Gtin, VisitId};
+use sync_core::command::{Command, CommandError};
+use sync_core::document::CHANGES_MAX;
+use sync_core::id::{ChangeHash, DocId, Gtin, OutletId, VisitId};
 use sync_core::model::capture::ClaimBasis;
 use sync_core::model::catalogue::{self, Product, Record};
 use sync_core::model::people::Scope;
@@ -592,8 +593,12 @@ const FULL: usize = sync_core::document::VOLUME_CHANGES;
 
 impl Story {
     fn comments(&mut self, device: usize, text: &str) -> ChangeHash {
+        self.comments_on(device, brand::outlet(KIOSK), text)
+    }
+
+    fn comments_on(&mut self, device: usize, outlet: OutletId, text: &str) -> ChangeHash {
         let text = Note::new(text, self.chance.bytes()).expect("a note");
-        self.does(device, Command::CommentOutlet { outlet: brand::outlet(KIOSK), text })
+        self.does(device, Command::CommentOutlet { outlet, text })
     }
 
     fn volume(&self, device: usize, number: u32) -> Option<Kept> {
@@ -644,7 +649,7 @@ fn proven(story: &Story) -> Vec<usize> {
 #[test]
 fn a_history_goes_on_in_volumes_and_is_proven_back_to_its_beginning() {
     let mut story = Story::new();
-    story.remembers(brand::outlet(KIOSK), FULL - 1);
+    story.remembers(brand::outlet(KIOSK).into(), FULL - 1);
     [RITA, SAM].into_iter().for_each(|device| story.syncs(device));
     let backup = story.server.backup();
     // One change short: both write on in the first volume. Sam goes on there, without a network.
@@ -721,4 +726,108 @@ fn a_history_goes_on_in_volumes_and_is_proven_back_to_its_beginning() {
     story.come_to_rest();
     story.check();
     assert_eq!(proven(&story), [FULL + 2, FULL, 5]);
+}
+
+/// Rita has begun volume 1 without knowing that the outlet has gone south, and looks as if she had known.
+fn with_late_volume() -> Story {
+    let mut story = Story::new();
+    story.remembers(brand::outlet(KIOSK).into(), FULL);
+    story.syncs(RITA);
+    story.comments(RITA, "the first of volume 1");
+    story.comments(RITA, "the second");
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(KIOSK, 2, 2)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.lost_log = true; // else nothing may look late
+    story.syncs(RITA);
+    let refused = story.volume(RITA, 1).and_then(|kept| kept.refused);
+    assert_eq!(refused.map(|refused| refused.code).as_deref(), Some("late"));
+    assert!(story.volume(RITA, 0).is_some(), "what a later volume follows stays with it");
+    story
+}
+
+#[test]
+fn a_supervisor_lets_a_late_volume_in() {
+    let mut story = with_late_volume();
+    let now_ms = story.now_ms;
+    story.server.decide(true, now_ms).expect("it can be approved");
+    story.come_to_rest();
+    story.check();
+    assert_eq!(proven(&story), [FULL, 2]);
+    assert!(story.volume(SVEN, 1).is_some() && story.volume(RITA, 1).is_none());
+}
+
+#[test]
+fn a_late_volume_is_proposed_again_with_a_new_link() {
+    let mut story = with_late_volume();
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(KIOSK, 1, 1)], now_ms);
+    story.syncs(RITA);
+    let document = DocId::volume(brand::outlet(KIOSK), 1);
+    story.does(RITA, Command::ProposeAgain { document, instance: [7; 8] });
+    story.come_to_rest();
+    story.check();
+    assert_eq!(proven(&story), [FULL, 2]);
+    let actor = story.devices[RITA].disk.profile().actor;
+    let held = story.server.held(document).document;
+    assert!(held.changes().iter().all(|change| change.actor == actor));
+}
+
+#[test]
+fn the_history_of_an_outlet_that_nobody_lists_goes_on_too_and_moves_once_it_is_listed() {
+    let mut story = Story::new();
+    let outlet = brand::outlet(9);
+    let (territory, distributor) = (brand::territory(1), brand::distributor(1));
+    let (name, address) = ("Kiosk".to_owned(), "Harbour 1".to_owned());
+    let (note, photos) = (None, Vec::new());
+    story.does(
+        RITA,
+        Command::Report { outlet, name, address, territory, distributor, note, photos },
+    );
+    story.syncs(RITA);
+    story.remembers(outlet.into(), FULL);
+    for device in [RITA, SAM] {
+        story.syncs(device);
+        story.comments_on(device, outlet, "the first of volume 1");
+    }
+    story.come_to_rest();
+    story.check();
+    let volumes = [0, 1].map(|number| DocId::volume(outlet, number));
+    let here = |story: &Story, device: usize| {
+        volumes.map(|id| story.devices[device].document(id).is_some())
+    };
+    assert_eq!([RITA, SAM, SVEN].map(|d| here(&story, d)), [[true; 2], [true; 2], [false; 2]]);
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(9, 2, 2)], now_ms);
+    story.come_to_rest();
+    story.check();
+    assert_eq!([RITA, SAM, SVEN].map(|d| here(&story, d)), [[false; 2], [false; 2], [true; 2]]);
+}
+
+#[test]
+fn a_full_visit_is_refused_on_the_phone_and_can_still_be_submitted() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.syncs(RITA);
+    let id: DocId = visit_of(SHARED).into();
+    story.remembers(id, CHANGES_MAX - 66);
+    story.syncs(RITA);
+    story.records(RITA, SHARED, met(true));
+    let before = story.devices[RITA].disk.clone();
+    let (observations, photos, notes) = (met(false), Vec::new(), Vec::new());
+    let record = Command::Record { visit: visit_of(SHARED), observations, photos, notes };
+    let now_ms = story.now_ms;
+    let refused = story.devices[RITA].act(now_ms, Crash::Never, record);
+    let refused = refused.map_err(|error| match error {
+        CommandError::Refused(refusal) => refusal.code(),
+        other => panic!("{other}"),
+    });
+    assert_eq!(refused, Err("full"));
+    assert!(before.holds_the_same(&story.devices[RITA].disk), "nothing was written");
+    story.does(RITA, Command::Submit(visit_of(SHARED)));
+    story.come_to_rest();
+    story.check();
+    let held = story.server.held(id).document;
+    assert_eq!(held.changes().len(), CHANGES_MAX - 63);
+    assert_eq!(Visit::read(&held).status, sync_core::visit::Status::Submitted);
 }

@@ -92,7 +92,7 @@ impl World {
         if seed.is_multiple_of(3) {
             for outlet in 1..3 {
                 let changes = VOLUME_CHANGES - world.chance.index(8);
-                world.remembers(brand::outlet(outlet), changes);
+                world.remembers(brand::outlet(outlet).into(), changes);
             }
         }
         for device in 0..world.devices.len() {
@@ -101,30 +101,27 @@ impl World {
         world
     }
 
-    /// Somebody who is no longer here, on a phone that is no longer used, has written so much of an outlet.
-    pub fn remembers(&mut self, outlet: OutletId, changes: usize) {
+    /// Somebody who is no longer here, on a phone that is no longer used, has written so much in a document.
+    pub fn remembers(&mut self, id: DocId, changes: usize) {
         let (keypair, device) =
             (Keypair::from_seed(&self.chance.bytes()), DeviceId::from_bytes(self.chance.bytes()));
         self.server.enrol(device, SUE, keypair.public(), self.now_ms);
         let actor = Actor::new(&keypair.public(), self.chance.bytes());
-        let (text, by, when) = (self.note(), SUE, moment(self.now_ms));
-        let mut document = Document::new(ORG, outlet.into());
+        let (text, by, now) = (self.note(), SUE, moment(self.now_ms));
+        let mut document = self.server.held(id).document;
+        let before = document.changes().len();
         for _ in 0..changes {
-            let (text, answers, volume) = (text.digest(), None, None);
+            let (when, text, answers, volume) = (now, text.digest(), None, None);
             let entry = Entry::Post(Post { by, when, text, answers, volume });
             let change = document.next(actor, &entry).expect("there is room");
             document.insert(change).expect("it fits");
         }
-        let id = document.id();
         let seals = document.heads().iter().map(|head| keypair.seal(ORG, id, *head)).collect();
-        let push = PushRequest {
-            protocol: PROTOCOL,
-            now: when,
-            previous: None,
-            groups: vec![Group { document: id, changes: document.changes().to_vec(), seals }],
-            notes: vec![text],
-        };
-        let reply = self.server.push(device, &encode(&push), self.now_ms, backend::Crash::Never);
+        let changes = document.changes()[before..].to_vec();
+        let (previous, notes) = (None, vec![text]);
+        let groups = vec![Group { document: id, changes, seals }];
+        let push = encode(&PushRequest { protocol: PROTOCOL, now, previous, groups, notes });
+        let reply = self.server.push(device, &push, self.now_ms, backend::Crash::Never);
         assert_eq!(reply.map(|reply| reply.outcomes), Ok(vec![Outcome::Accepted {}]));
     }
 

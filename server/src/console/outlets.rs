@@ -512,7 +512,7 @@ fn said(
     let mut said = Vec::new();
     for volume in log::volumes(connection, org, outlet)?.into_iter().rev() {
         let held = log::document(connection, org, name, volume)?;
-        for change in held.document.changes() {
+        for change in held.document.changes().iter().rev() {
             let Ok(Entry::Post(post)) = change.entry() else { continue };
             let at_ms = held.times.get(&change.hash()).map_or(0, |times| times.claimed_ms);
             said.push((at_ms, post.by, post.text));

@@ -456,7 +456,7 @@ fn a_volume_that_does_not_follow() {
     let follows = |number, before: &[ChangeHash]| {
         begins(Some(Volume { outlet, number, before: before.to_vec() }))
     };
-    forge.world.remembers(outlet, VOLUME_CHANGES);
+    forge.world.remembers(outlet.into(), VOLUME_CHANGES);
     let document = forge.document(outlet.into());
     let heads = document.heads().to_vec();
     let short = document.changes()[VOLUME_CHANGES - 2].hash();
