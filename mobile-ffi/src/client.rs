@@ -1,11 +1,14 @@
 //! The one object that an app holds.
 
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{Clocks, Kept, Replica};
+use sync_core::client::{Clocks, Kept, Replica, volumes};
 use sync_core::command::{Command, execute};
+use sync_core::document::Entry;
 use sync_core::id::{BlobHash, CallId, ChangeHash, DocId, Gtin, OutletId, UserId, VisitId};
 use sync_core::model::Day;
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
@@ -19,6 +22,9 @@ use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, records_of};
 use crate::store::{Reader, Store, StoreError, Writer, random};
 use crate::sync::{Cancel, Progress, Syncing};
 use crate::types::*;
+
+/// A piece of an outlet's thread has so many posts, if there are.
+const POSTS_MIN: usize = 50;
 
 /// The 32-byte key of a folder. Keep it in the platform's key store, never beside the folder.
 pub type DeviceKey = Vec<u8>;
@@ -352,6 +358,37 @@ impl Client {
         let answers = answers.map(|a| a.parse::<ChangeHash>()).transpose()?;
         let text = new_note(&text)?;
         self.execute(Vec::new(), |_| Ok(Command::Comment { visit, text, answers })).map(|_| ())
+    }
+
+    /// Says something in an outlet's thread. Blocks; saved when it returns.
+    pub fn comment_outlet(&self, outlet: String, text: String) -> Result<(), ClientError> {
+        let (outlet, text) = (outlet.parse()?, new_note(&text)?);
+        self.execute(Vec::new(), |_| Ok(Command::CommentOutlet { outlet, text })).map(|_| ())
+    }
+
+    /// What was said of an outlet, newest first: what its newest volume holds, and those before as long as that is
+    /// little. `older` is what the last piece said, for the next one. Blocks.
+    #[uniffi::method(default(older = None))]
+    pub fn outlet_thread(
+        &self,
+        outlet: String,
+        older: Option<u32>,
+    ) -> Result<OutletThread, ClientError> {
+        let outlet: OutletId = outlet.parse()?;
+        self.view(|view| {
+            let mut volumes = volumes(view, outlet)?;
+            volumes.truncate(older.map_or(usize::MAX, |older| older as usize));
+            let mut posts = Vec::new();
+            while posts.len() < POSTS_MIN
+                && let Some(volume) = volumes.pop()
+            {
+                if let Some(kept) = view.document(volume)? {
+                    posts.extend(said(view, &kept)?);
+                }
+            }
+            let older = u32::try_from(volumes.len()).ok().filter(|older| *older > 0);
+            Ok(OutletThread { posts, older })
+        })
     }
 
     /// Settles a disagreement: `value` replaces what everyone has said so far. Blocks; saved when it returns.
@@ -760,6 +797,30 @@ fn shown_outlet(view: &View<'_>, outlet: &catalogue::Outlet) -> Result<Outlet, S
         must_stock: outlet.must_stock.iter().map(Gtin::to_string).collect(),
         distributor,
     })
+}
+
+/// What was said in a volume, newest first.
+fn said(view: &View<'_>, kept: &Kept) -> Result<Vec<OutletPost>, StoreError> {
+    let mut changes: Vec<_> = kept.document.changes().iter().collect();
+    changes.sort_unstable_by_key(|change| Reverse((change.start_op, change.hash())));
+    let pending: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
+    let (mut posts, mut names) = (Vec::new(), HashMap::new());
+    for change in changes {
+        let Ok(Entry::Post(post)) = change.entry() else { continue };
+        let by = match names.get(&post.by) {
+            Some(by) => String::clone(by),
+            None => names.entry(post.by).or_insert(name(view, post.by)?).clone(),
+        };
+        posts.push(OutletPost {
+            id: change.hash().to_string(),
+            by,
+            own: post.by == view.profile.user,
+            at_ms: post.when.wall_ms.saturating_add(post.when.skew_ms.unwrap_or(0)),
+            text: words(view, post.text),
+            confirmed: !pending.contains(&change.hash()),
+        });
+    }
+    Ok(posts)
 }
 
 fn product(view: &View<'_>, gtin: Gtin) -> Result<Product, StoreError> {

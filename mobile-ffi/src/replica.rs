@@ -2,7 +2,7 @@
 
 use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{Kept, Profile, Replica, Write};
+use sync_core::client::{Kept, Profile, Replica, Rows, Write};
 use sync_core::id::{BlobHash, DocId, ParcelHash};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
@@ -20,12 +20,18 @@ pub(crate) const PHOTOS: Space = Space(4);
 /// What is carried for others, by name: what each parcel is, and the parcel.
 const CARGO: Space = Space(5);
 const PARCELS: Space = Space(6);
+/// The pages of documents, named by document and number.
+const PAGES: Space = Space(8);
 /// Records of kind 0 lie in this space, those of kind 1 in the next, and so on.
 const RECORDS: u8 = 16;
 
 /// Where the records of a kind lie.
 pub(crate) fn records_of(kind: RecordKind) -> Space {
     Space(RECORDS + kind as u8)
+}
+
+fn page_of(document: DocId, number: u16) -> Vec<u8> {
+    [&document.to_bytes()[..], &number.to_be_bytes()].concat()
 }
 
 /// Names in [`OWN`].
@@ -123,9 +129,14 @@ impl Replica for View<'_> {
         Ok(records)
     }
 
+    fn holds(&self, id: DocId) -> Result<bool, StoreError> {
+        self.reader.has(DOCUMENTS, &id.to_bytes())
+    }
+
     fn document(&self, id: DocId) -> Result<Option<Kept>, StoreError> {
-        let Some(bytes) = self.reader.get(DOCUMENTS, &id.to_bytes())? else { return Ok(None) };
-        let kept = Kept::from_bytes(self.profile.org, id, &bytes);
+        let Some(head) = self.reader.get(DOCUMENTS, &id.to_bytes())? else { return Ok(None) };
+        let page = |number| self.reader.get(PAGES, &page_of(id, number));
+        let kept = Kept::from_rows(self.profile.org, id, &head, page)?;
         kept.map(Some).ok_or_else(|| StoreError::Damaged(id.to_string()))
     }
 
@@ -190,8 +201,17 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
     for write in writes {
         match write {
             Write::Document(kept) => {
-                let id = kept.document.id().to_bytes();
-                writer.put(DOCUMENTS, &id, &kept.to_bytes())?;
+                let document = kept.document.id();
+                let id = document.to_bytes();
+                let Rows { head, pages, dropped } =
+                    kept.rows(writer.get(DOCUMENTS, &id)?.as_deref());
+                writer.put(DOCUMENTS, &id, &head)?;
+                for (number, page) in pages {
+                    writer.put(PAGES, &page_of(document, number), &page)?;
+                }
+                for number in dropped {
+                    writer.delete(PAGES, &page_of(document, number))?;
+                }
                 match (kept.to_push(), writer.get(OUTBOX, &id)?) {
                     (true, None) => {
                         let position = writer.push(OUTBOX, &id)?;
@@ -219,7 +239,12 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                 }
             }
             Write::Purge(kept) => {
-                let id = kept.document.id().to_bytes();
+                let document = kept.document.id();
+                let id = document.to_bytes();
+                let head = writer.get(DOCUMENTS, &id)?;
+                for number in 0..head.map_or(0, |head| Rows::pages_of(&head)) {
+                    writer.delete(PAGES, &page_of(document, number))?;
+                }
                 writer.delete(DOCUMENTS, &id)?;
                 unqueue(writer, &id)?;
                 for digest in kept.notes() {

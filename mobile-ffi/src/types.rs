@@ -609,6 +609,32 @@ pub struct Post {
     pub answers: Option<String>,
 }
 
+/// Something said of an outlet.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct OutletPost {
+    /// Its id.
+    pub id: String,
+    /// Who.
+    pub by: String,
+    /// Whether it is this person.
+    pub own: bool,
+    /// When, as well as the device of its author knew it, in milliseconds since 1970 UTC.
+    pub at_ms: i64,
+    /// What; empty where the words are not here.
+    pub text: String,
+    /// Whether the server has it.
+    pub confirmed: bool,
+}
+
+/// A piece of an outlet's thread.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct OutletThread {
+    /// What was said, newest first.
+    pub posts: Vec<OutletPost>,
+    /// Where it goes on with what is older; `None` if this is all.
+    pub older: Option<u32>,
+}
+
 /// Work that the server has not confirmed yet.
 #[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
 pub struct Unconfirmed {

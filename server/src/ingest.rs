@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use sync_core::admit::{self, Author, Field, Refusal, admit};
+use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
 use sync_core::cargo::{Cargo, Parcel, Unopened};
 use sync_core::document::{Change, Entry, Misfit};
 use sync_core::evidence::{Keypair, Leaf, Seal};
@@ -126,7 +126,7 @@ struct Fresh<'c> {
 }
 
 /// Writes catalogue records that have been validated, and takes along what follows an outlet that moves: its
-/// calls and its document.
+/// calls and its history.
 pub fn write_records(
     ledger: &mut Ledger<'_>,
     world: &mut World,
@@ -156,7 +156,7 @@ pub fn write_records(
     }
     for record in &records {
         if let Record::Outlet(outlet) = record {
-            ledger.move_document(outlet.id.into(), &outlet.audience())?;
+            ledger.move_history(outlet.id, &outlet.audience())?;
         }
         ledger.append_record(record, &world.audience(record), salt(), now_ms)?;
     }
@@ -263,12 +263,12 @@ impl Ingest<'_, '_> {
     ) -> Result<Outcome, StoreError> {
         let mut held = self.ledger.document(self.org, group.document)?;
         let approved = self.ledger.was_approved(sender, group.document)?;
-        let mut fresh = Vec::new();
+        let (mut before, mut fresh) = (None, Vec::new());
         for change in &group.changes {
             if held.document.contains(change.hash()) {
                 continue;
             }
-            let judged = match self.judge(sender, pushed, &held, change)? {
+            let judged = match self.judge(sender, pushed, &mut held, &mut before, change)? {
                 Ok(judged) => judged,
                 Err(refusal) => return Ok(quarantined(&refusal)),
             };
@@ -302,21 +302,45 @@ impl Ingest<'_, '_> {
         Ok(Outcome::Accepted {})
     }
 
-    /// An outlet's document is where the outlet is now, wherever its author knew it to be.
-    fn outlet_audience(&self, document: DocId) -> Option<Audience> {
-        let outlet = match document.kind {
-            DocKind::Outlet => self.world.outlets.get(&OutletId::from_bytes(document.id)),
-            DocKind::Visit => None,
-        };
-        outlet.map(|outlet| outlet.audience())
+    /// An outlet's history is where the outlet is now, wherever its author knew it to be.
+    fn outlet_audience(&self, outlet: Option<OutletId>) -> Option<Audience> {
+        self.world.outlets.get(&outlet?).map(|outlet| outlet.audience())
+    }
+
+    /// What a change says, if it fits. A volume that it begins is seen by whoever sees the one `before`, which is
+    /// read once for all changes of a group.
+    fn read(
+        &self,
+        held: &mut Held,
+        before: &mut Option<Held>,
+        change: &Change,
+    ) -> Result<Result<Entry, Refusal>, StoreError> {
+        let read = admit::read(&held.document, change);
+        if let Ok(entry) = &read
+            && let Some(volume) = entry.volume()
+        {
+            let before = match before {
+                Some(before) => before,
+                None => before.insert(self.ledger.document(self.org, volume.predecessor())?),
+            };
+            if let Err(refusal) = volume.follows(&before.document) {
+                return Ok(Err(refusal));
+            }
+            held.audience = held.audience.or(before.audience);
+        }
+        Ok(read)
     }
 
     /// Who would see what a refused group writes to.
     fn claimed_audience(&self, group: &Group) -> Result<Audience, StoreError> {
-        if let Some(audience) = self.outlet_audience(group.document) {
+        let held = self.ledger.document(self.org, group.document)?;
+        let outlet = held.document.volume().map_or_else(|| group.outlet(), |(id, _)| Some(id));
+        if let Some(audience) = self.outlet_audience(outlet).or(held.audience) {
             return Ok(audience);
         }
-        if let Some(audience) = self.ledger.document(self.org, group.document)?.audience {
+        if let Some(outlet) = outlet
+            && let Some(audience) = self.ledger.document(self.org, outlet.into())?.audience
+        {
             return Ok(audience);
         }
         let mut entries = group.changes.iter().filter_map(|change| change.entry().ok());
@@ -340,16 +364,17 @@ impl Ingest<'_, '_> {
             return Err(Refusal::NoRight("this was not refused for want of rights").into());
         }
         let mut held = self.ledger.document(self.org, group.document)?;
-        let mut fresh = Vec::new();
+        let (mut before, mut fresh) = (None, Vec::new());
         for change in &group.changes {
             if held.document.contains(change.hash()) {
                 continue;
             }
-            let entry = admit::read(&held.document, change)?;
+            let entry = self.read(&mut held, &mut before, change)??;
             let device = self.world.device_of(change.actor).ok_or(Refusal::ForeignActor)?;
             match self.rule(&held, change, &entry, device) {
                 Ok(audience) => {
-                    held.audience = self.outlet_audience(group.document).or(Some(audience));
+                    let outlet = outlet_of(&held.document, &entry);
+                    held.audience = self.outlet_audience(outlet).or(Some(audience));
                 }
                 Err(refusal) if refusal.is_about_rights() => {}
                 Err(refusal) => return Err(refusal.into()),
@@ -380,11 +405,11 @@ impl Ingest<'_, '_> {
         &self,
         sender: DeviceId,
         pushed: Option<&Moment>,
-        held: &Held,
+        held: &mut Held,
+        before: &mut Option<Held>,
         change: &'c Change,
     ) -> Result<Result<Fresh<'c>, Refusal>, StoreError> {
-        let document = &held.document;
-        let entry = match admit::read(document, change) {
+        let entry = match self.read(held, before, change)? {
             Ok(entry) => entry,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -413,7 +438,8 @@ impl Ingest<'_, '_> {
             Ok(audience) => audience,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        audience = self.outlet_audience(document.id()).unwrap_or(audience);
+        let outlet = outlet_of(&held.document, &entry);
+        audience = self.outlet_audience(outlet).unwrap_or(audience);
         // The clocks of a push say nothing of what another phone has written.
         let pushed = pushed.filter(|_| device.id == sender);
         let times = self.time(entry.when(), pushed)?;
@@ -455,12 +481,12 @@ impl Ingest<'_, '_> {
         let author = Author { rights, key: console.keypair.public() };
         let mut held = self.ledger.document(self.org, document)?;
         let change = held.document.next(console.actor, entry).map_err(Refusal::from)?;
-        entry.validate().map_err(Refusal::from)?;
-        let audience = admit(&author, self.world, &held.document, held.audience, &change, entry)?;
+        let entry = self.read(&mut held, &mut None, &change)??;
+        let audience = admit(&author, self.world, &held.document, held.audience, &change, &entry)?;
         held.document.insert(change.clone()).map_err(Refusal::from)?;
         self.ledger.put_notes(note)?;
         let seal = console.keypair.seal(self.org, document, change.hash());
-        let (device, entry) = (console.device, entry.clone());
+        let device = console.device;
         let times = self.time(entry.when(), Some(entry.when()))?;
         let fresh = Fresh { change: &change, entry, device, audience, times };
         self.append(held, &[fresh], &[seal])?;
@@ -503,7 +529,7 @@ impl Ingest<'_, '_> {
         }
         match document.kind {
             DocKind::Visit => self.project_visit(&held, audience),
-            DocKind::Outlet => self.project_report(&held, audience),
+            DocKind::Outlet => self.project_report(&held, fresh, audience),
         }
     }
 
@@ -551,19 +577,26 @@ impl Ingest<'_, '_> {
         self.ledger.put_visit(&row, &facts)
     }
 
-    fn project_report(&mut self, held: &Held, audience: Audience) -> Result<(), StoreError> {
-        let reports = held.document.changes().iter().filter_map(|change| match change.entry() {
-            Ok(Entry::Report(report)) => Some((change.hash(), report)),
+    fn project_report(
+        &mut self,
+        held: &Held,
+        fresh: &[Fresh<'_>],
+        audience: Audience,
+    ) -> Result<(), StoreError> {
+        let mut newest_first = fresh.iter().rev();
+        let newest = newest_first.find_map(|fresh| match &fresh.entry {
+            Entry::Report(report) => Some((fresh, report)),
             _ => None,
         });
-        let Some((hash, report)) = reports.collect::<Vec<_>>().pop() else { return Ok(()) };
+        let Some((fresh, report)) = newest else { return Ok(()) };
+        let Some((outlet, _)) = held.document.volume() else { return Ok(()) };
         let row = ReportRow {
-            outlet: OutletId::from_bytes(held.document.id().id),
+            outlet,
             audience: self.ledger.audience(&audience)?,
             by: report.by,
-            at_ms: held.times.get(&hash).map_or(self.now_ms, |t| t.claimed_ms),
-            name: report.name,
-            address: report.address,
+            at_ms: fresh.times.claimed_ms,
+            name: report.name.clone(),
+            address: report.address.clone(),
             changed: self.ledger.size().saturating_sub(1),
         };
         self.ledger.put_report(&row)

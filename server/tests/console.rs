@@ -17,11 +17,11 @@ use server::config::ServeConfig;
 use server::ingest::Sender;
 use server::store::StoreError;
 use server::{console, now_ms, people, random, serve};
-use sync_core::document::{Change, Document, Entry};
+use sync_core::document::{Change, Document, Entry, VOLUME_CHANGES};
 use sync_core::evidence::Keypair;
 use sync_core::id::{
-    Actor, BlobHash, CallId, ChangeHash, DeviceId, DistributorId, Gtin, LogHash, OrgId, OutletId,
-    TerritoryId, UserId, VisitId,
+    Actor, BlobHash, CallId, ChangeHash, DeviceId, DistributorId, DocId, Gtin, LogHash, OrgId,
+    OutletId, TerritoryId, UserId, VisitId,
 };
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{
@@ -31,7 +31,7 @@ use sync_core::model::catalogue::{
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
     Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Post, Recording,
-    Subject, Submission, Value, Verdict, Versioned,
+    Subject, Submission, Value, Verdict, Versioned, Volume,
 };
 use sync_core::model::{Day, Geo, Money};
 use sync_core::visit::{Status, Visit};
@@ -980,4 +980,42 @@ async fn an_open_page_hears_of_work_until_the_session_ends() {
         assert_eq!(&event.unwrap()[..], b"data: poke\n\n");
     }
     bench.close().await;
+}
+
+#[tokio::test]
+async fn an_outlet_shows_the_newest_of_what_was_said_of_it_in_all_volumes() {
+    let bench = Bench::new().await;
+    let url = format!("/outlets/{OUTLET}");
+    bench.get(MARIA, &url).await.hides(&["What was said"]);
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let mut notes = Vec::new();
+    let mut say = |phone: &mut Phone, document: &mut Document, text: &str, volume| {
+        let note = Note::new(text, [notes.len() as u8; 16]).unwrap();
+        let (by, when, text, answers) = (ANNA, phone.moment(), note.digest(), None);
+        phone.write(document, Entry::Post(Post { by, when, text, answers, volume }));
+        notes.push(note);
+    };
+    let mut first = Document::new(bench.tenant.id, OUTLET.into());
+    for _ in 1..VOLUME_CHANGES {
+        anna.minutes = 0;
+        say(&mut anna, &mut first, "long ago", None);
+    }
+    say(&mut anna, &mut first, "the last of <b>volume 0</b>", None);
+    let mut second = Document::new(bench.tenant.id, DocId::volume(OUTLET, 1));
+    let before = first.heads().to_vec();
+    anna.minutes = 2;
+    let volume = Some(Volume { outlet: OUTLET, number: 1, before });
+    say(&mut anna, &mut second, "the first of volume 1", volume);
+    anna.push(&bench, &first, notes.clone()).await;
+    anna.push(&bench, &second, notes).await;
+    let page = bench.get(MARIA, &url).await;
+    page.shows(&[
+        "What was said",
+        "The newest 100",
+        "Anna Lindqvist",
+        "the last of &#60;b&#62;volume 0&#60;/b&#62;",
+    ]);
+    let at = |text: &str| page.body.find(text).unwrap();
+    assert!(at("the first of volume 1") < at("the last of &#60;b&#62;volume 0"));
+    assert_eq!(page.body.matches("<blockquote>").count(), 100);
 }

@@ -366,6 +366,7 @@ impl Served {
             distributor,
             note: None,
             photos: Vec::new(),
+            volume: None,
         };
         self.push(outlet_id(n).into(), vec![Entry::Report(report)]).await;
     }

@@ -1,11 +1,11 @@
 //! May this author make this change? One function, for the device (early, with what it knows) and for the
 //! server (the authority).
 
-use crate::document::{Change, Document, Entry, Misfit, Past, Section};
+use crate::document::{Change, Document, Entry, Misfit, Past, Section, VOLUME_CHANGES};
 use crate::id::{CallId, ChangeHash, DocKind, OutletId, UserId};
 use crate::model::Invalid;
 use crate::model::people::{Audience, Rights, Territories};
-use crate::model::visit::{Act, Observed, Recording};
+use crate::model::visit::{Act, Observed, Recording, Volume};
 use crate::visit::Start;
 
 /// What admission must know of the world.
@@ -82,6 +82,7 @@ impl Refusal {
         match self {
             Self::Misfit(Misfit::MissingParent(_)) => "missing_parent",
             Self::Misfit(Misfit::Forked(_)) => "forked",
+            Self::Misfit(Misfit::Full) => "full",
             Self::Misfit(Misfit::Malformed(_)) => "malformed",
             Self::Unreadable(_) => "unreadable",
             Self::Invalid(_) => "invalid",
@@ -106,12 +107,37 @@ pub fn about_rights(code: &str) -> bool {
     RIGHTS.contains(&code)
 }
 
-/// What a change says, if it continues the document, reads and keeps its rules.
+/// What a change says, if it continues the document, reads and keeps its rules. Where it begins a volume, that must
+/// still be asked whether it [`Volume::follows`].
 pub fn read(document: &Document, change: &Change) -> Result<Entry, Refusal> {
     document.check(change)?;
     let entry = change.entry().map_err(|error| Refusal::Unreadable(error.to_string()))?;
     entry.validate()?;
+    let begins = document.id().is_later_volume() && change.seq == 1;
+    let fits = match entry.volume() {
+        Some(volume) => begins && volume.document() == document.id(),
+        None => !begins,
+    };
+    Invalid::unless(fits, "volume", "is said by an author's first entry in a later volume, alone")?;
     Ok(entry)
+}
+
+impl Volume {
+    /// Whether there was reason to begin it: what its author has seen of `before`, its predecessor, is long enough.
+    /// That does not depend on what else is there, so it stays true wherever the author's work comes to.
+    pub fn follows(&self, before: &Document) -> Result<(), Refusal> {
+        if let Some(missing) = self.before.iter().find(|head| before.change(**head).is_none()) {
+            return Err(Misfit::MissingParent(*missing).into());
+        }
+        let enough = before.past(&self.before).len() >= VOLUME_CHANGES;
+        Ok(Invalid::unless(enough, "volume", "follows one that has 500 changes or more")?)
+    }
+}
+
+/// The outlet whose history a change that says `entry` continues.
+pub fn outlet_of(document: &Document, entry: &Entry) -> Option<OutletId> {
+    let known = document.volume().map(|(outlet, _)| outlet);
+    known.or_else(|| entry.volume().map(|volume| volume.outlet))
 }
 
 /// Decides whether the author may make a change that says `entry`, as [`read`] found it. `standing` is who sees
@@ -258,15 +284,15 @@ fn outlet_audience(
     standing: Option<Audience>,
     entry: &Entry,
 ) -> Result<Audience, Refusal> {
-    if let Some(audience) = field.outlet(OutletId::from_bytes(document.id().id)) {
+    if let Some(audience) = outlet_of(document, entry).and_then(|outlet| field.outlet(outlet)) {
         return Ok(audience);
     }
     let reported = |entry: &Entry| match entry {
         Entry::Report(report) => Some(report.audience()),
         _ => None,
     };
-    let first = document.changes().iter().find_map(|change| reported(&change.entry().ok()?));
-    let audience = standing.or(first).or_else(|| reported(entry));
+    let first = || document.changes().iter().find_map(|change| reported(&change.entry().ok()?));
+    let audience = standing.or_else(first).or_else(|| reported(entry));
     audience.ok_or(Refusal::Unknown("outlet"))
 }
 

@@ -1,12 +1,16 @@
 //! What a device holds, and how it catches up with the server. Reads go through [`Replica`]; everything to
 //! write leaves as a list of [`Write`]s, which the shell commits in one transaction.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::convert::Infallible;
+use std::ops::Range;
 
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::cargo::{Carried, Parcel};
-use crate::cbor::from_cbor;
+use crate::cbor::{from_cbor, to_cbor};
 use crate::document::{Change, Document, Entry, Misfit, Parts};
 use crate::evidence::{Cursor, Keypair, Seal};
 use crate::id::{
@@ -16,7 +20,7 @@ use crate::id::{
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
 use crate::model::people::{Audience, Territories};
-use crate::model::visit::Note;
+use crate::model::visit::{Note, VOLUMES_MAX};
 use crate::print::{Inventory, Item, Print};
 use crate::visit::Start;
 use crate::wire::{
@@ -256,6 +260,63 @@ struct KeptBytes {
     aside: Option<bool>,
     #[n(8)]
     given: Option<Vec<Given>>,
+    /// One mark for each page that holds what is not here.
+    #[n(20)]
+    marks: Option<ByteVec>,
+    /// What is pending, where pages hold the changes: runs of places, each the first and how many.
+    #[n(21)]
+    runs: Option<Vec<(usize, usize)>>,
+}
+
+/// Changes, and seals, of one page.
+const PAGE_ITEMS: usize = 32;
+const MARK_BYTES: usize = 8;
+
+/// A document as a store keeps it, so that a capture costs what it writes: a head that is written each time, and
+/// pages of changes and seals, of which only those that differ are.
+#[derive(Debug)]
+pub struct Rows {
+    /// The head.
+    pub head: Vec<u8>,
+    /// The pages to be written, by number.
+    pub pages: Vec<(u16, Vec<u8>)>,
+    /// The pages that go.
+    pub dropped: Range<u16>,
+}
+
+impl Rows {
+    /// How many pages belong to a head.
+    pub fn pages_of(head: &[u8]) -> u16 {
+        u16::try_from(marks(head).len()).unwrap_or(u16::MAX)
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct Page {
+    #[n(0)]
+    changes: Vec<(ChangeHash, Parts)>,
+    #[n(1)]
+    seals: Vec<Seal>,
+}
+
+/// Names what a page holds.
+fn mark(changes: impl Iterator<Item = ChangeHash>, seals: &[Seal]) -> [u8; MARK_BYTES] {
+    let mut named = Vec::with_capacity(PAGE_ITEMS * 128);
+    changes.for_each(|hash| named.extend(hash.0));
+    for seal in seals {
+        named.extend(seal.head.0);
+        named.extend(seal.signature);
+    }
+    let mut mark = [0; MARK_BYTES];
+    mark.copy_from_slice(&BlobHash::of(&named).0[..MARK_BYTES]);
+    mark
+}
+
+/// The marks of the pages that a head says there are.
+fn marks(head: &[u8]) -> Vec<[u8; MARK_BYTES]> {
+    let marks = from_cbor::<KeptBytes>(head).ok().and_then(|head| head.marks);
+    marks.map_or_else(Vec::new, |marks| marks.as_chunks().0.to_vec())
 }
 
 impl Kept {
@@ -276,12 +337,15 @@ impl Kept {
         }
     }
 
-    /// For the store.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let changes = self.document.changes().iter();
-        crate::cbor::to_cbor(&KeptBytes {
-            changes: changes.map(|c| (c.hash(), Parts::clone(c))).collect(),
-            seals: self.seals.clone(),
+    /// Which volume of which outlet's history it is, if it is one.
+    pub fn volume(&self) -> Option<(OutletId, u32)> {
+        self.document.volume()
+    }
+
+    fn head(&self) -> KeptBytes {
+        KeptBytes {
+            changes: Vec::new(),
+            seals: Vec::new(),
             pending: self.pending.clone(),
             refused: self.refused.clone(),
             gone: self.gone.then_some(true),
@@ -289,30 +353,116 @@ impl Kept {
             passed: (!self.passed.is_empty()).then(|| self.passed.iter().copied().collect()),
             aside: self.aside.then_some(true),
             given: Some(self.still_given()).filter(|given| !given.is_empty()),
-        })
+            marks: None,
+            runs: None,
+        }
     }
 
-    /// From the store; `None` for bytes that are not a kept document.
+    /// In one piece.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let changes = self.document.changes().iter();
+        let changes = changes.map(|c| (c.hash(), Parts::clone(c))).collect();
+        to_cbor(&KeptBytes { changes, seals: self.seals.clone(), ..self.head() })
+    }
+
+    /// From one piece; `None` for bytes that are not a kept document.
     pub fn from_bytes(org: OrgId, id: DocId, bytes: &[u8]) -> Option<Self> {
-        let read: KeptBytes = from_cbor(bytes).ok()?;
+        let Ok(kept) = Self::from_rows(org, id, bytes, |_| Ok::<_, Infallible>(None));
+        kept
+    }
+
+    /// What a store has to write, which has this head of it if any.
+    pub fn rows(&self, before: Option<&[u8]>) -> Rows {
+        let old = before.map_or_else(Vec::new, marks);
+        let (changes, seals) = (self.document.changes(), &self.seals);
+        let (mut pages, mut all) = (Vec::new(), Vec::new());
+        for number in 0..changes.len().max(seals.len()).div_ceil(PAGE_ITEMS) {
+            let items = changes.iter().skip(number * PAGE_ITEMS).take(PAGE_ITEMS);
+            let seals = seals.iter().skip(number * PAGE_ITEMS).take(PAGE_ITEMS);
+            let seals: Vec<Seal> = seals.cloned().collect();
+            let mark = mark(items.clone().map(Change::hash), &seals);
+            all.extend(mark);
+            if old.get(number) != Some(&mark) {
+                let changes = items.map(|c| (c.hash(), Parts::clone(c))).collect();
+                let page = to_cbor(&Page { changes, seals });
+                pages.push((u16::try_from(number).unwrap_or(u16::MAX), page));
+            }
+        }
+        let mut head = self.head();
+        head.runs = self.runs();
+        if head.runs.is_some() {
+            head.pending.clear();
+        }
+        let now = all.len() / MARK_BYTES;
+        head.marks = Some(all.into());
+        let number = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        Rows {
+            head: to_cbor(&head),
+            pages,
+            dropped: number(now)..number(old.len()).max(number(now)),
+        }
+    }
+
+    /// What is pending, as runs of places in the document.
+    fn runs(&self) -> Option<Vec<(usize, usize)>> {
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for hash in &self.pending {
+            let place = self.document.place(*hash)?;
+            match runs.last_mut() {
+                Some((first, length)) if *first + *length == place => *length += 1,
+                _ => runs.push((place, 1)),
+            }
+        }
+        Some(runs)
+    }
+
+    /// From a store's rows, the head and what `page` finds; `None` for rows that are not a kept document.
+    pub fn from_rows<E>(
+        org: OrgId,
+        id: DocId,
+        head: &[u8],
+        mut page: impl FnMut(u16) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Self>, E> {
+        let Ok(head) = from_cbor::<KeptBytes>(head) else { return Ok(None) };
+        let KeptBytes { mut changes, mut seals, mut pending, .. } = head;
+        let marks = head.marks.map_or_else(Vec::new, Vec::from);
+        for (number, mark) in (0..).zip(marks.chunks(MARK_BYTES)) {
+            let Some(bytes) = page(number)? else { return Ok(None) };
+            match from_cbor::<Page>(&bytes) {
+                Ok(page)
+                    if self::mark(page.changes.iter().map(|(hash, _)| *hash), &page.seals)
+                        == mark =>
+                {
+                    changes.extend(page.changes);
+                    seals.extend(page.seals);
+                }
+                _ => return Ok(None),
+            }
+        }
         let mut document = Document::new(org, id);
-        for (hash, parts) in read.changes {
-            document.insert(Change::kept(hash, parts)).ok()?;
+        for (hash, parts) in changes {
+            if document.insert(Change::kept(hash, parts)).is_err() {
+                return Ok(None);
+            }
+        }
+        for (first, length) in head.runs.into_iter().flatten() {
+            let run = document.changes().iter().skip(first).take(length);
+            pending.extend(run.map(Change::hash));
         }
         let mut kept = Self {
             document,
-            seals: read.seals,
-            pending: read.pending,
-            refused: read.refused,
-            gone: read.gone == Some(true),
-            behind: read.behind == Some(true),
-            passed: read.passed.into_iter().flatten().collect(),
-            aside: read.aside == Some(true),
+            seals,
+            pending,
+            refused: head.refused,
+            gone: head.gone == Some(true),
+            behind: head.behind == Some(true),
+            passed: head.passed.into_iter().flatten().collect(),
+            aside: head.aside == Some(true),
             counted: Print::default(),
-            given: read.given.unwrap_or_default(),
+            given: head.given.unwrap_or_default(),
         };
         kept.counted = kept.print();
-        Some(kept)
+        Ok(Some(kept))
     }
 
     /// The print of what counts of it as held: what the server has confirmed or sent, also what had no place here.
@@ -436,6 +586,8 @@ pub trait Replica {
     fn each_record(&self, each: &mut dyn FnMut(RecordKey, &[u8])) -> Result<(), Self::Error>;
     /// The newest versions of all records of a kind.
     fn records(&self, kind: RecordKind) -> Result<Vec<Record>, Self::Error>;
+    /// Whether anything of a document is here.
+    fn holds(&self, id: DocId) -> Result<bool, Self::Error>;
     /// A document, if anything of it is here.
     fn document(&self, id: DocId) -> Result<Option<Kept>, Self::Error>;
     /// The documents with something to push, oldest first.
@@ -448,6 +600,18 @@ pub trait Replica {
     fn cargo(&self) -> Result<Vec<Carried>, Self::Error>;
     /// A parcel that is carried for somebody.
     fn parcel(&self, name: ParcelHash) -> Result<Option<Parcel>, Self::Error>;
+}
+
+/// The volumes of an outlet's history that are here, oldest first.
+pub fn volumes<R: Replica>(replica: &R, outlet: OutletId) -> Result<Vec<DocId>, R::Error> {
+    let mut here = Vec::new();
+    for id in (0..=VOLUMES_MAX).map(|number| DocId::volume(outlet, number)) {
+        if !replica.holds(id)? {
+            break;
+        }
+        here.push(id);
+    }
+    Ok(here)
 }
 
 /// Something to store. All writes of one command or message are stored together or not at all.
@@ -601,7 +765,7 @@ pub fn next_push<R: Replica>(
 ) -> Result<Option<PushRequest>, R::Error> {
     let profile = replica.profile();
     let (mut groups, mut notes, mut bytes) = (Vec::new(), BTreeMap::new(), 0);
-    for id in replica.outbox()? {
+    for id in in_order(replica)? {
         let Some(kept) = replica.document(id)?.filter(Kept::to_push) else { continue };
         let Some(work) = Work::of(replica, keypair, &kept)? else { continue };
         bytes += work.bytes();
@@ -624,6 +788,24 @@ pub fn next_push<R: Replica>(
         groups,
         notes: notes.into_values().collect(),
     }))
+}
+
+/// The outbox, each later volume of an outlet's history after the one that it follows.
+fn in_order<R: Replica>(replica: &R) -> Result<Vec<DocId>, R::Error> {
+    let outbox = replica.outbox()?;
+    let mut ordered = Vec::with_capacity(outbox.len());
+    let (queued, mut taken) = (outbox.iter().copied().collect::<HashSet<_>>(), HashSet::new());
+    for id in outbox {
+        let mut waiting = vec![id];
+        if id.is_later_volume()
+            && let Some((outlet, number)) = replica.document(id)?.and_then(|kept| kept.volume())
+        {
+            let before = (0..number).rev().map(|number| DocId::volume(outlet, number));
+            waiting.extend(before.filter(|id| queued.contains(id)));
+        }
+        ordered.extend(waiting.into_iter().rev().filter(|id| taken.insert(*id)));
+    }
+    Ok(ordered)
 }
 
 /// The own changes from which all own ones of `changes`, each after its parents, are reached without leaving
@@ -703,10 +885,8 @@ pub fn apply_pull<R: Replica>(
     for key in reply.gone.iter().flatten() {
         narrowed = true;
         writes.push(Write::Forget(*key));
-        if key.kind == RecordKind::Outlet as u8
-            && let Some(kept) = documents.get(OutletId::from_bytes(key.id).into())?
-        {
-            kept.gone = true;
+        if key.kind == RecordKind::Outlet as u8 {
+            documents.set_gone(OutletId::from_bytes(key.id), true)?;
         }
     }
     for bytes in &reply.records {
@@ -715,11 +895,7 @@ pub fn apply_pull<R: Replica>(
         match from_cbor(&bytes.0) {
             Ok(Record::Person(person)) => narrowed |= person.id == replica.profile().user,
             Ok(Record::Territory(_)) => narrowed = true,
-            Ok(Record::Outlet(outlet)) => {
-                if let Some(kept) = documents.get(outlet.id.into())? {
-                    kept.gone = false;
-                }
-            }
+            Ok(Record::Outlet(outlet)) => documents.set_gone(outlet.id, false)?,
             _ => {}
         }
         writes.push(Write::Record(key, bytes.clone()));
@@ -812,6 +988,16 @@ impl<'a, R: Replica> Documents<'a, R> {
         Ok(self.changed.get_mut(&id))
     }
 
+    /// An outlet went out of sight, with its whole history, or is in sight.
+    fn set_gone(&mut self, outlet: OutletId, gone: bool) -> Result<(), R::Error> {
+        for id in volumes(self.replica, outlet)? {
+            if let Some(kept) = self.get(id)? {
+                kept.gone = gone;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn get_or_new(&mut self, id: DocId) -> Result<&mut Kept, R::Error> {
         self.get(id)?;
         let org = self.replica.profile().org;
@@ -896,7 +1082,7 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
             match rights.sees(&tree, &outlet.audience()) {
                 true => drop(outlets.insert(outlet.id, outlet.audience())),
                 false => {
-                    hidden.insert(DocId::from(outlet.id));
+                    hidden.insert(outlet.id);
                     writes.push(Write::Forget(record.key()));
                 }
             }
@@ -908,29 +1094,46 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
         }
     }
     let mut waiting = false;
+    // The newest volume first: one stays while a later one does.
+    let (mut newest_first, mut staying) = (Vec::new(), HashSet::new());
     for id in replica.documents()? {
+        let volume = match id.is_later_volume() {
+            true => replica.document(id)?.and_then(|kept| kept.volume()),
+            false => None,
+        };
+        newest_first.push((Reverse(volume.map_or(0, |(_, number)| number)), id));
+    }
+    newest_first.sort_unstable();
+    for (_, id) in newest_first {
         let Some(mut kept) = replica.document(id)? else { continue };
-        let listed = outlets.get(&OutletId::from_bytes(id.id)).copied();
-        let audiences = listed.map_or_else(|| kept.audiences(), |audience| vec![audience]);
+        let volume = kept.volume();
+        let outlet = volume.map(|(outlet, _)| outlet);
+        let listed = outlet.and_then(|outlet| outlets.get(&outlet)).copied();
+        let audiences = match (listed, volume) {
+            (Some(audience), _) => vec![audience],
+            (None, Some((outlet, 1..))) => {
+                let first = replica.document(outlet.into())?;
+                first.map_or_else(Vec::new, |first| first.audiences())
+            }
+            _ => kept.audiences(),
+        };
         let seen = audiences.iter().any(|audience| rights.sees(&tree, audience));
-        if seen && !kept.gone && !hidden.contains(&id) {
+        if seen && !kept.gone && outlet.is_none_or(|outlet| !hidden.contains(&outlet)) {
             continue;
         }
-        match kept.pending.is_empty() {
-            true => {
-                if kept.document.newest_of(profile.actor).is_some() {
-                    profile.actor = Actor::new(&profile.key, instance);
-                }
-                writes.push(Write::Purge(Box::new(kept)));
+        if !kept.pending.is_empty() || outlet.is_some_and(|outlet| staying.contains(&outlet)) {
+            staying.extend(outlet);
+            waiting |= kept.to_push();
+            if !kept.aside {
+                kept.aside = true;
+                writes.push(Write::Document(Box::new(kept)));
             }
-            false => {
-                waiting |= kept.to_push();
-                if !kept.aside {
-                    kept.aside = true;
-                    writes.push(Write::Document(Box::new(kept)));
-                }
-            }
+            continue;
         }
+        if kept.document.newest_of(profile.actor).is_some() {
+            profile.actor = Actor::new(&profile.key, instance);
+        }
+        writes.push(Write::Purge(Box::new(kept)));
     }
     count(replica, &mut profile, &writes)?;
     profile.narrowed = waiting.then_some(true);
@@ -963,4 +1166,127 @@ pub(crate) fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
 fn add_seals(kept: &mut Kept, group: &Group) {
     let known: BTreeSet<ChangeHash> = kept.seals.iter().map(|s| s.head).collect();
     kept.seals.extend(group.seals.iter().filter(|s| !known.contains(&s.head)).cloned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::visit::Post;
+
+    const ORG: OrgId = OrgId::from_bytes([1; 16]);
+
+    fn moment() -> Moment {
+        Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None }
+    }
+
+    fn writes(kept: &mut Kept, changes: usize) {
+        let keypair = Keypair::from_seed(&[1; 32]);
+        let actor = Actor::new(&keypair.public(), [0; 8]);
+        for _ in 0..changes {
+            let by = UserId::from_bytes([2; 16]);
+            let (answers, volume) = (None, None);
+            let post = Post { by, when: moment(), text: BlobHash([0; 32]), answers, volume };
+            let change = kept.document.next(actor, &Entry::Post(post)).unwrap();
+            kept.pending.push(change.hash());
+            kept.document.insert(change).unwrap();
+        }
+    }
+
+    /// A store of one document.
+    #[derive(Clone, Default)]
+    struct Shelf {
+        head: Option<Vec<u8>>,
+        pages: BTreeMap<u16, Vec<u8>>,
+    }
+
+    impl Shelf {
+        /// Which pages were written and which went.
+        fn put(&mut self, kept: &Kept) -> (Vec<u16>, Range<u16>) {
+            let Rows { head, pages, dropped } = kept.rows(self.head.as_deref());
+            let written = pages.iter().map(|(number, _)| *number).collect();
+            self.pages.extend(pages);
+            dropped.clone().for_each(|number| drop(self.pages.remove(&number)));
+            assert_eq!(usize::from(Rows::pages_of(&head)), self.pages.len());
+            self.head = Some(head);
+            (written, dropped)
+        }
+
+        fn get(&self, id: DocId) -> Option<Kept> {
+            let page = |number| Ok::<_, Infallible>(self.pages.get(&number).cloned());
+            let Ok(kept) = Kept::from_rows(ORG, id, self.head.as_ref()?, page);
+            kept
+        }
+    }
+
+    #[test]
+    fn a_capture_writes_what_is_new_and_all_of_it_comes_back() {
+        let id = DocId { kind: DocKind::Outlet, id: [3; 16] };
+        let (mut kept, mut shelf) = (Kept::new(ORG, id), Shelf::default());
+        let same = |shelf: &Shelf, kept: &Kept| {
+            assert_eq!(shelf.get(id).map(|kept| kept.to_bytes()), Some(kept.to_bytes()));
+        };
+        assert_eq!(shelf.put(&kept), (vec![], 0..0));
+        same(&shelf, &kept);
+        writes(&mut kept, 70);
+        assert_eq!(shelf.put(&kept), (vec![0, 1, 2], 3..3));
+        same(&shelf, &kept);
+        for page in [2, 2, 3] {
+            writes(&mut kept, 13);
+            assert_eq!(shelf.put(&kept).0, [page]);
+            same(&shelf, &kept);
+        }
+        assert!(shelf.head.as_ref().is_some_and(|head| head.len() < 80), "a head is small");
+        // Nothing but the head changes where nothing but it does; a seal changes the page that it is in.
+        kept.pending.remove(50);
+        kept.pending.swap(3, 90);
+        (kept.gone, kept.behind) = (true, true);
+        assert_eq!(shelf.put(&kept), (vec![], 4..4));
+        same(&shelf, &kept);
+        let head = kept.document.changes()[100].hash();
+        kept.seals.push(Keypair::from_seed(&[1; 32]).seal(ORG, id, head));
+        assert_eq!(shelf.put(&kept), (vec![0], 4..4));
+        same(&shelf, &kept);
+        // What is dropped from its midst moves the rest.
+        let left = kept.confirmed();
+        assert_eq!(left.document.changes().len(), 1 - usize::from(left.behind));
+        assert_eq!(shelf.put(&left), (vec![0], 1..4));
+        same(&shelf, &left);
+    }
+
+    #[test]
+    fn a_row_of_an_earlier_library_is_read_and_becomes_pages() {
+        let id = DocId { kind: DocKind::Outlet, id: [3; 16] };
+        let mut kept = Kept::new(ORG, id);
+        writes(&mut kept, 40);
+        let mut shelf = Shelf { head: Some(kept.to_bytes()), ..Shelf::default() };
+        assert_eq!(shelf.get(id).map(|kept| kept.to_bytes()), Some(kept.to_bytes()));
+        assert_eq!(shelf.put(&kept), (vec![0, 1], 2..2));
+        assert_eq!(shelf.get(id).map(|kept| kept.to_bytes()), Some(kept.to_bytes()));
+    }
+
+    #[test]
+    fn pages_that_are_not_what_was_written_are_no_document() {
+        let id = DocId { kind: DocKind::Outlet, id: [3; 16] };
+        let (mut kept, mut shelf) = (Kept::new(ORG, id), Shelf::default());
+        writes(&mut kept, 40);
+        shelf.put(&kept);
+        let older = shelf.pages[&1].clone();
+        writes(&mut kept, 40);
+        shelf.put(&kept);
+        assert!(shelf.get(id).is_some());
+        let with = |edit: &dyn Fn(&mut Shelf)| {
+            let mut shelf = shelf.clone();
+            edit(&mut shelf);
+            shelf.get(id).is_some()
+        };
+        assert!(!with(&|shelf| drop(shelf.pages.remove(&2))));
+        assert!(!with(&|shelf| drop(shelf.pages.insert(1, older.clone()))));
+        assert!(!with(&|shelf| drop(shelf.pages.insert(1, shelf.pages[&0].clone()))));
+        assert!(!with(&|shelf| drop(shelf.pages.insert(1, b"no page".to_vec()))));
+        assert!(!with(&|shelf| shelf.head = Some(b"no head".to_vec())));
+        assert!(
+            Kept::from_bytes(ORG, id, shelf.head.as_ref().unwrap()).is_none(),
+            "not in one piece"
+        );
+    }
 }

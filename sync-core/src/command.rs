@@ -3,20 +3,21 @@
 
 use std::collections::HashMap;
 
-use crate::admit::{Author, Field, Refusal, admit};
-use crate::client::{Clocks, Kept, Profile, Replica, Write, count};
-use crate::document::Entry;
-use crate::id::{
-    Actor, CallId, ChangeHash, DistributorId, DocId, DocKind, OutletId, TerritoryId, VisitId,
-};
+use crate::admit::{Author, Field, Refusal, admit, read};
+use crate::client::{Clocks, Kept, Profile, Replica, Write, count, volumes};
+use crate::document::{CHANGES_MAX, Entry, Misfit, VOLUME_CHANGES};
+use crate::id::{Actor, CallId, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, VisitId};
 use crate::model::catalogue::{Call, Outlet, Record, RecordKey, RecordKind};
 use crate::model::people::{Audience, Territories};
 use crate::model::visit::{
     Act, CheckId, NotPossible, Note, Observation, Observations, Observed, OutletReport, PhotoRef,
-    Post, Recording, Subject, Submission, Value, Versioned,
+    Post, Recording, Subject, Submission, VOLUMES_MAX, Value, Versioned, Volume,
 };
 use crate::model::{Geo, Invalid};
 use crate::visit::{Start, Status, Visit};
+
+/// Of a document's places, so many are spared for those who submit what is there.
+const CHANGES_SPARED: usize = 64;
 
 /// What a person does.
 #[derive(Debug, Clone)]
@@ -84,6 +85,13 @@ pub enum Command {
         text: Note,
         /// To which entry.
         answers: Option<ChangeHash>,
+    },
+    /// Says something in an outlet's thread.
+    CommentOutlet {
+        /// At which outlet.
+        outlet: OutletId,
+        /// What.
+        text: Note,
     },
     /// Proposes again what the server has refused, as far as it may be written now: as new changes on top of what
     /// the server has confirmed, by a new actor whose second half is `instance`.
@@ -252,7 +260,13 @@ pub fn execute<R: Replica>(
         }
         Command::Comment { visit, text, answers } => {
             let mut page = desk.begun(visit)?;
-            page.write(Entry::Post(Post { by, when, text: text.digest(), answers }))?;
+            page.write(Entry::Post(Post { by, when, text: text.digest(), answers, volume: None }))?;
+            Ok(page.done(vec![text]))
+        }
+        Command::CommentOutlet { outlet, text } => {
+            let mut page = desk.history(outlet)?;
+            let (answers, volume) = (None, None);
+            page.write(Entry::Post(Post { by, when, text: text.digest(), answers, volume }))?;
             Ok(page.done(vec![text]))
         }
         Command::ProposeAgain { document, instance } => {
@@ -272,12 +286,7 @@ pub fn execute<R: Replica>(
             Ok(Done { document, change: None, writes, left_out: Vec::new() })
         }
         Command::Report { outlet, name, address, territory, distributor, note, photos } => {
-            let known = replica.record(RecordKey::outlet(outlet)).map_err(store)?;
-            let known: Vec<Outlet> = match known {
-                Some(Record::Outlet(outlet)) => vec![outlet],
-                _ => Vec::new(),
-            };
-            let mut page = desk.open(outlet.into(), &known.iter().collect::<Vec<_>>(), &[])?;
+            let mut page = desk.history(outlet)?;
             let note_digest = note.as_ref().map(Note::digest);
             page.write(Entry::Report(OutletReport {
                 by,
@@ -289,6 +298,7 @@ pub fn execute<R: Replica>(
                 distributor,
                 note: note_digest,
                 photos,
+                volume: None,
             }))?;
             Ok(page.done(note.into_iter().collect()))
         }
@@ -359,9 +369,17 @@ impl<R: Replica> Desk<'_, R> {
         outlets: &[&Outlet],
         calls: &[&Call],
     ) -> Result<Page, CommandError<R::Error>> {
-        let profile = self.replica.profile();
         let kept = self.replica.document(id).map_err(store)?;
-        let kept = kept.unwrap_or_else(|| Kept::new(profile.org, id));
+        let kept = kept.unwrap_or_else(|| Kept::new(self.replica.profile().org, id));
+        self.open_kept(kept, outlets, calls)
+    }
+
+    fn open_kept(
+        &self,
+        kept: Kept,
+        outlets: &[&Outlet],
+        calls: &[&Call],
+    ) -> Result<Page, CommandError<R::Error>> {
         if let Some(refused) = kept.refused {
             return Err(CommandError::Stuck { code: refused.code, detail: refused.detail });
         }
@@ -381,7 +399,59 @@ impl<R: Replica> Desk<'_, R> {
             }
         }
         let actor = self.replica.profile().actor;
-        Ok(Page { author: self.author, actor, known, kept, newest: None })
+        let (author, standing, volume) = (self.author, None, None);
+        Ok(Page { author, actor, known, standing, volume, kept, newest: None })
+    }
+
+    /// Opens the newest volume of an outlet's history, or the next one once enough of the newest is confirmed: so the
+    /// link between them rests on nothing that may be refused.
+    fn history(&self, id: OutletId) -> Result<Page, CommandError<R::Error>> {
+        let known = here(self.outlet(id))?;
+        let here = volumes(self.replica, id).map_err(store)?;
+        let mut number = u32::try_from(here.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let mut newest = match here.last() {
+            Some(newest) => self.replica.document(*newest).map_err(store)?,
+            None => None,
+        };
+        let confirmed = |kept: &Kept| kept.document.changes().len() - kept.pending.len();
+        let ends = |kept: &Kept| kept.refused.is_none() && confirmed(kept) >= VOLUME_CHANGES;
+        if number < VOLUMES_MAX && newest.as_ref().is_some_and(ends) {
+            (number, newest) = (number + 1, None);
+        }
+        let fresh = || Kept::new(self.replica.profile().org, DocId::volume(id, number));
+        let known: Vec<&Outlet> = known.iter().collect();
+        let mut page = self.open_kept(newest.unwrap_or_else(fresh), &known, &[])?;
+        self.link(&mut page, id, number)?;
+        Ok(page)
+    }
+
+    /// Takes what a later volume needs from those before it: what the actor's first entry says of the one before,
+    /// and, where nobody's list has the outlet, by whom the first is seen.
+    fn link(
+        &self,
+        page: &mut Page,
+        outlet: OutletId,
+        number: u32,
+    ) -> Result<(), CommandError<R::Error>> {
+        if number > 0 && page.known.outlet(outlet).is_none() {
+            let first = self.replica.document(outlet.into()).map_err(store)?;
+            page.standing = first.and_then(|first| first.audiences().first().copied());
+        }
+        if number == 0 || page.kept.document.newest_of(page.actor).is_some() {
+            return Ok(());
+        }
+        let before = self.replica.document(DocId::volume(outlet, number - 1)).map_err(store)?;
+        let before = before.ok_or(CommandError::NotHere("earlier volume of this outlet"))?;
+        let confirmed = before.confirmed().document;
+        // After a rewind nothing is confirmed yet; what is here then is pushed before this.
+        let seen = match confirmed.changes().len() >= VOLUME_CHANGES {
+            true => confirmed,
+            false => before.document,
+        };
+        let volume = Volume { outlet, number, before: seen.heads().to_vec() };
+        volume.follows(&seen)?;
+        page.volume = Some(volume);
+        Ok(())
     }
 
     fn refused(&self, document: DocId) -> Result<Kept, CommandError<R::Error>> {
@@ -411,12 +481,9 @@ impl<R: Replica> Desk<'_, R> {
         let mut page = self.page(kept.confirmed())?;
         page.kept.forget_passed();
         page.actor = profile.actor;
-        let id = kept.document.id();
         let mut outlets: Vec<OutletId> =
             Start::all(&kept.document).map(|start| start.outlet).collect();
-        if id.kind == DocKind::Outlet {
-            outlets.push(OutletId::from_bytes(id.id));
-        }
+        outlets.extend(kept.volume().map(|(outlet, _)| outlet));
         for outlet in outlets {
             if let Some(outlet) = here(self.outlet(outlet))?.filter(|outlet| outlet.active) {
                 page.known.outlets.insert(outlet.id, outlet.audience());
@@ -426,6 +493,9 @@ impl<R: Replica> Desk<'_, R> {
             if let Some((call, _)) = here(self.call(call))?.filter(|(call, _)| !call.cancelled) {
                 page.known.calls.insert(call.id, call.outlet);
             }
+        }
+        if let Some((outlet, number)) = kept.volume() {
+            self.link(&mut page, outlet, number)?;
         }
         let own = kept.document.changes().iter();
         let own = own.filter(|c| profile.owns(c.actor));
@@ -548,17 +618,29 @@ impl Field for Known {
 /// A document that a command writes to.
 struct Page {
     author: Author,
-    actor: crate::id::Actor,
+    actor: Actor,
     known: Known,
+    /// Who sees the document, where neither it nor the catalogue says so.
+    standing: Option<Audience>,
+    /// What the actor's first entry in it says.
+    volume: Option<Volume>,
     kept: Kept,
     newest: Option<ChangeHash>,
 }
 
 impl Page {
     fn write(&mut self, entry: Entry) -> Result<(), Refusal> {
+        let ends = matches!(entry, Entry::Submission(_));
+        let room = if ends { CHANGES_MAX } else { CHANGES_MAX - CHANGES_SPARED };
+        if self.kept.document.changes().len() >= room {
+            return Err(Misfit::Full.into());
+        }
+        let begins = self.kept.document.newest_of(self.actor).is_none();
+        let entry = entry.in_volume(self.volume.clone().filter(|_| begins));
         let change = self.kept.document.next(self.actor, &entry)?;
-        entry.validate()?;
-        admit(&self.author, &self.known, &self.kept.document, None, &change, &entry)?;
+        let entry = read(&self.kept.document, &change)?;
+        let Self { author, known, standing, .. } = &self;
+        admit(author, known, &self.kept.document, *standing, &change, &entry)?;
         let hash = change.hash();
         self.kept.document.insert(change)?;
         self.kept.pending.push(hash);

@@ -17,10 +17,12 @@ use automerge::{ActorId, Automerge, ExpandedChange, ObjType, ScalarValue};
 use minicbor::{Decode, Encode};
 
 use crate::cbor::{from_cbor, to_cbor};
-use crate::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OrgId, UserId};
+use crate::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OrgId, OutletId, UserId};
 use crate::model::Invalid;
 use crate::model::capture::Moment;
-use crate::model::visit::{Act, OutletReport, PhotoRef, Post, Recording, Review, Submission};
+use crate::model::visit::{
+    Act, OutletReport, PhotoRef, Post, Recording, Review, Submission, Volume,
+};
 
 /// Version of the documents' schema, written into every genesis.
 pub const SCHEMA: u64 = 1;
@@ -30,6 +32,8 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 pub const DEPS_MAX: usize = 64;
 /// Most changes of one document.
 pub const CHANGES_MAX: usize = 4_096;
+/// A volume of an outlet's history that has so many changes is followed by the next one.
+pub const VOLUME_CHANGES: usize = 500;
 /// Greatest operation number: far above any document's, far below where Automerge overflows.
 const OP_MAX: u64 = 1 << 24;
 
@@ -254,6 +258,9 @@ pub enum Misfit {
     /// Its actor has already written something else at this place: two copies of one store.
     #[error("the actor has already written its change {0} of this document")]
     Forked(u64),
+    /// The document has no room.
+    #[error("it has as many entries as it can have: submit or sync it, and go on in a new one")]
+    Full,
     /// It can never fit.
     #[error("{0}")]
     Malformed(&'static str),
@@ -300,6 +307,21 @@ impl Document {
         self.org
     }
 
+    /// Which volume of which outlet's history it is, if it is one. A later volume says so in its first change.
+    pub fn volume(&self) -> Option<(OutletId, u32)> {
+        match self.id.kind {
+            DocKind::Visit => None,
+            DocKind::Outlet if !self.id.is_later_volume() => {
+                Some((OutletId::from_bytes(self.id.id), 0))
+            }
+            DocKind::Outlet => {
+                let first = self.changes.first()?.entry().ok()?;
+                let volume = first.volume().filter(|volume| volume.document() == self.id)?;
+                Some((volume.outlet, volume.number))
+            }
+        }
+    }
+
     /// The name of its first change.
     pub fn genesis(&self) -> ChangeHash {
         self.genesis
@@ -318,6 +340,11 @@ impl Document {
     /// A change by its name.
     pub fn change(&self, hash: ChangeHash) -> Option<&Change> {
         self.places.get(&hash).map(|place| &self.changes[*place])
+    }
+
+    /// Where among the changes one is.
+    pub fn place(&self, hash: ChangeHash) -> Option<usize> {
+        self.places.get(&hash).copied()
     }
 
     /// Whether a change, or the genesis, is here.
@@ -359,7 +386,7 @@ impl Document {
             return Ok(());
         }
         if self.changes.len() >= CHANGES_MAX {
-            return malformed("the document is full");
+            return Err(Misfit::Full);
         }
         if let Some(missing) = change.deps.iter().find(|d| !self.contains(**d)) {
             return Err(Misfit::MissingParent(*missing));
@@ -440,6 +467,11 @@ impl Past<'_> {
     /// Whether nothing but the genesis is in it.
     pub fn is_empty(&self) -> bool {
         self.inside.0.is_empty()
+    }
+
+    /// How many changes are in it.
+    pub fn len(&self) -> usize {
+        self.inside.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Whether a change is in it.
@@ -550,6 +582,25 @@ impl Entry {
         }
     }
 
+    /// The volume of an outlet's history that its author begins with it.
+    pub fn volume(&self) -> Option<&Volume> {
+        match self {
+            Self::Post(entry) => entry.volume.as_ref(),
+            Self::Report(entry) => entry.volume.as_ref(),
+            Self::Recording(_) | Self::Submission(_) | Self::Review(_) => None,
+        }
+    }
+
+    /// The same, said by an author who begins a volume with it, or none.
+    pub fn in_volume(mut self, volume: Option<Volume>) -> Self {
+        match &mut self {
+            Self::Post(entry) => entry.volume = volume,
+            Self::Report(entry) => entry.volume = volume,
+            Self::Recording(_) | Self::Submission(_) | Self::Review(_) => {}
+        }
+        self
+    }
+
     /// The photos that it refers to.
     pub fn photos(&self) -> &[PhotoRef] {
         match self {
@@ -593,7 +644,8 @@ impl Entry {
                 let ok = (1..=crate::model::visit::NAMED_MAX).contains(&entry.heads.len());
                 Invalid::unless(ok, "heads", "needs 1 to 256 heads")
             }
-            Self::Submission(_) | Self::Post(_) => Ok(()),
+            Self::Post(entry) => entry.validate(),
+            Self::Submission(_) => Ok(()),
         }
     }
 }
@@ -719,7 +771,7 @@ mod tests {
         assert!(!document.past(&[older.hash()]).contains(newest.hash()));
         assert!(document.past(&[document.genesis()]).is_empty());
         let full = Change::new(DocKind::Visit, parts(&document, 0, b"x")).unwrap();
-        assert_eq!(document.check(&full), Err(Misfit::Malformed("the document is full")));
+        assert_eq!(document.check(&full), Err(Misfit::Full));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! passes the entropy in, so that the same inputs always give the same document.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
@@ -198,7 +199,7 @@ pub struct DocId {
     /// What it is about.
     #[n(0)]
     pub kind: DocKind,
-    /// Which one: a [`VisitId`]'s or an [`OutletId`]'s bytes.
+    /// Which one: a [`VisitId`]'s or an [`OutletId`]'s bytes, or what [`DocId::volume`] gives.
     #[n(1)]
     #[cbor(with = "minicbor::bytes")]
     pub id: [u8; 16],
@@ -222,6 +223,23 @@ impl DocId {
             _ => return None,
         };
         Some(Self { kind, id: id.try_into().ok()? })
+    }
+
+    /// A volume of an outlet's history. The first, number 0, has the outlet's own id; the id of a later one follows
+    /// from outlet and number, so that two people who go on offline write into the same.
+    pub fn volume(outlet: OutletId, number: u32) -> Self {
+        let Some(number) = NonZeroU32::new(number) else { return outlet.into() };
+        let place = [&outlet.0[..], &number.get().to_be_bytes()].concat();
+        let digest = BlobHash::of(&[&b"endcap volume v1\0"[..], &place].concat()).0;
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        let id = uuid::Builder::from_custom_bytes(id).into_uuid().into_bytes();
+        Self { kind: DocKind::Outlet, id }
+    }
+
+    /// Whether it is a volume after an outlet's first: no outlet's own id has this form.
+    pub fn is_later_volume(self) -> bool {
+        self.kind == DocKind::Outlet && self.id[6] >> 4 == 8 && self.id[8] >> 6 == 0b10
     }
 
     /// The visit it is, if it is one.
@@ -378,6 +396,19 @@ mod tests {
         let (org, call) = (OrgId::from_bytes([1; 16]), CallId::from_bytes([2; 16]));
         assert_eq!(VisitId::of_call(org, call), VisitId::of_call(org, call));
         assert_ne!(VisitId::of_call(org, call), VisitId::of_call(OrgId::from_bytes([3; 16]), call));
+    }
+
+    #[test]
+    fn a_volume_follows_from_its_outlet_and_number() {
+        let outlet = OutletId::from_bytes([7; 16]);
+        assert_eq!(DocId::volume(outlet, 0), outlet.into());
+        assert!(!DocId::volume(outlet, 0).is_later_volume());
+        let volumes = [(outlet, 1), (outlet, 2), (OutletId::from_bytes([8; 16]), 1)];
+        let volumes = volumes.map(|(outlet, number)| DocId::volume(outlet, number));
+        assert!(volumes.iter().all(|volume| volume.is_later_volume()));
+        assert!(volumes[0] != volumes[1] && volumes[0] != volumes[2]);
+        let visit = DocId { kind: DocKind::Visit, ..volumes[0] };
+        assert!(!visit.is_later_volume());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::document::{Change, DEPS_MAX, Document, Parts, Section};
 use crate::evidence::{Cursor, Seal};
-use crate::id::{Actor, ChangeHash, DocId, LogHash, OrgId};
+use crate::id::{Actor, ChangeHash, DocId, DocKind, LogHash, OrgId, OutletId};
 use crate::model::capture::Moment;
 use crate::model::catalogue::RecordKey;
 use crate::model::visit::Note;
@@ -311,6 +311,20 @@ impl Group {
         self.changes.iter().map(Change::hash)
     }
 
+    /// The outlet whose history it continues, as far as it says so itself.
+    pub fn outlet(&self) -> Option<OutletId> {
+        match self.document.kind {
+            DocKind::Visit => None,
+            DocKind::Outlet if !self.document.is_later_volume() => {
+                Some(OutletId::from_bytes(self.document.id))
+            }
+            DocKind::Outlet => {
+                let mut entries = self.changes.iter().filter_map(|change| change.entry().ok());
+                entries.find_map(|entry| entry.volume().map(|volume| volume.outlet))
+            }
+        }
+    }
+
     /// Checks that every change is sealed by the device whose actor it is under.
     pub fn check_seals(&self, org: OrgId, keys: &Keys) -> Result<(), Unsealed> {
         if let Some(change) = self.changes.iter().find(|c| keys.of(c.actor).is_none()) {
@@ -562,7 +576,7 @@ mod tests {
     use super::*;
     use crate::document::Entry;
     use crate::evidence::Keypair;
-    use crate::id::{DocKind, LogOrigin, UserId};
+    use crate::id::{LogOrigin, UserId};
     use crate::model::visit::Submission;
 
     const ORG: OrgId = OrgId::from_bytes([1; 16]);

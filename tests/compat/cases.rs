@@ -16,7 +16,7 @@ use sync_core::model::catalogue::{
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
     Act, NotPossible, Note, Observation, Observations, Observed, OutletReport, PhotoRef, Place,
-    Post, Recording, Review, Subject, Submission, Value, Verdict, Versioned,
+    Post, Recording, Review, Subject, Submission, Value, Verdict, Versioned, Volume,
 };
 use sync_core::model::{Currency, Day, Geo, Money};
 use sync_core::print::Print;
@@ -74,6 +74,12 @@ fn moment(step: i64, anchor: u64, skew_ms: Option<i64>) -> Moment {
 
 fn place() -> Option<Geo> {
     Some(Geo { lon_e6: 24_940_000, lat_e6: 60_170_000, accuracy_m: Some(12) })
+}
+
+pub(crate) fn volumes() -> Vec<(OutletId, u32)> {
+    [(0x00, 0), (0x00, 1), (0x99, 1), (0x99, 2), (0xff, 256), (0xff, 1_000)]
+        .map(|(n, number)| (OutletId::from_bytes([n; 16]), number))
+        .into()
 }
 
 pub(crate) fn geneses() -> Vec<(OrgId, DocId)> {
@@ -194,7 +200,7 @@ fn notes() -> Vec<Note> {
     ]
 }
 
-/// Three documents in which every kind of entry occurs.
+/// Four documents in which every kind of entry occurs.
 pub(crate) fn documents() -> Vec<Written> {
     let id: DocId = VisitId::of_call(ORG, CALL).into();
     // Rita and Sam begin the same call apart.
@@ -250,6 +256,7 @@ pub(crate) fn documents() -> Vec<Written> {
         when: moment(101, 51, None),
         text: notes()[3].digest(),
         answers: Some(review),
+        volume: None,
     };
     visit.add(0, "post", &Entry::Post(answer));
     visit.add(1, "abandon", &recording(SAM, moment(102, 51, None), None, Act::Abandon {}));
@@ -274,12 +281,32 @@ pub(crate) fn documents() -> Vec<Written> {
         distributor: PARTNER,
         note: Some(notes()[1].digest()),
         photos: vec![photo(4, None)],
+        volume: None,
     };
-    outlet.add(1, "report", &Entry::Report(report));
-    let post =
-        Post { by: SUE, when: moment(301, 62, None), text: notes()[3].digest(), answers: None };
+    outlet.add(1, "report", &Entry::Report(report.clone()));
+    let post = Post {
+        by: SUE,
+        when: moment(301, 62, None),
+        text: notes()[3].digest(),
+        answers: None,
+        volume: None,
+    };
     outlet.add(2, "post", &Entry::Post(post));
-    vec![visit, shut, outlet]
+    // Its history goes on: each author says first what they have seen of the volume before.
+    let id = outlet.document.id();
+    let before = outlet.document.heads().to_vec();
+    let begins = Volume { outlet: OutletId::from_bytes(id.id), number: 1, before };
+    let mut volume = Written::new("volume", begins.document());
+    let (text, answers) = (notes()[3].digest(), None);
+    let post = |step, volume| {
+        Entry::Post(Post { by: SUE, when: moment(step, 62, None), text, answers, volume })
+    };
+    volume.add(2, "post", &post(400, Some(begins.clone())));
+    volume.add(2, "post", &post(401, None));
+    let (when, photos) = (moment(402, 62, None), Vec::new());
+    let report = OutletReport { when, note: None, photos, volume: Some(begins), ..report };
+    volume.add(1, "report", &Entry::Report(report));
+    vec![visit, shut, outlet, volume]
 }
 
 pub(crate) fn seals() -> Vec<([u8; 32], OrgId, DocId, ChangeHash)> {

@@ -24,7 +24,7 @@ def learn(keys, record):
 def main(fixtures):
     load = lambda name: json.loads((fixtures / name).read_text())
     hexed = bytes.fromhex
-    count = {"geneses": 0, "changes": 0, "groups": 0, "seals": 0, "leaves": 0}
+    count = {"geneses": 0, "volumes": 0, "changes": 0, "groups": 0, "seals": 0, "leaves": 0}
 
     for case in load("documents/geneses.json"):
         document = case["document"]
@@ -33,6 +33,11 @@ def main(fixtures):
         same("a genesis' hash", digest, hexed(case["hash"]))
         count["geneses"] += 1
 
+    for case in load("documents/volumes.json"):
+        same("a volume's id", volume(hexed(case["outlet"]), case["number"]), hexed(case["id"]))
+        count["volumes"] += 1
+
+    ends = {}
     for case in load("documents/documents.json"):
         kind, id = case["document"]["kind"], hexed(case["document"]["id"])
         _, first = genesis(hexed(case["organisation"]), kind, id)
@@ -48,7 +53,13 @@ def main(fixtures):
             same("a change's hash", digest, hexed(one["hash"]))
             newest[parts["actor"]], ops[digest] = parts["seq"], parts["start_op"]
             heads = heads - set(parts["deps"]) | {digest}
+            said = decode(parts["value"]).get({"thread": 4, "reports": 9}.get(parts["section"], -1))
+            same("who says which volume", said is not None, case["name"] == "volume" and parts["seq"] == 1)
+            if said:
+                same("the volume of an entry", volume(said[0], said[1]), id)
+                same("the heads of the volume before", set(said[2]), ends[volume(said[0], said[1] - 1)])
             count["changes"] += 1
+        ends[id] = heads
         same("heads", [head.hex() for head in sorted(heads)], case["heads"])
 
     sealed = load("wire/seals.json")

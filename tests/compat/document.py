@@ -42,12 +42,14 @@ class Document:
         _, hash = change_chunk(self.kind, change)
         if hash in self.changes:
             return hash
+        if len(self.changes) >= 4096:
+            raise Misfit("full")
         if any(dep != self.genesis and dep not in self.changes for dep in change.deps):
             raise Misfit("missing_parent")
         seq, before = self.newest(change.actor)
         if change.seq <= seq:
             raise Misfit("forked")
-        known = change.section in SECTIONS[self.kind] and len(self.changes) < 4096
+        known = change.section in SECTIONS[self.kind]
         follows = change.seq == seq + 1 and (before is None or before in past(self.changes, change.deps))
         if not (known and follows and change.start_op == self.start_op(change.deps)):
             raise Misfit("malformed")

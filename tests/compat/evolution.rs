@@ -89,7 +89,13 @@ impl Newer {
         })));
         self.write(&Entry::Submission(Submission { by, when, place }));
         let note = Note::new("Ask for Aoife", [3; 16]).unwrap();
-        self.write(&Entry::Post(Post { by, when, text: note.digest(), answers: None }));
+        self.write(&Entry::Post(Post {
+            by,
+            when,
+            text: note.digest(),
+            answers: None,
+            volume: None,
+        }));
         self.notes.push(note);
     }
 

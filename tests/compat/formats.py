@@ -151,6 +151,15 @@ def contents(deps, actor, seq, start_op, others, columns):
     return out + b"".join(data for _, data in columns)
 
 
+def volume(outlet, number):
+    """Section 6: the id of a volume of an outlet's history."""
+    if number == 0:
+        return outlet
+    id = bytearray(sha256(b"endcap volume v1\0" + outlet + number.to_bytes(4, "big"))[:16])
+    id[6], id[8] = id[6] & 0x0F | 0x80, id[8] & 0x3F | 0x80
+    return bytes(id)
+
+
 def genesis(organisation, kind, id):
     sections = SECTIONS[kind]
     keys = ["organisation", "kind", "id", "schema"] + sections

@@ -52,6 +52,7 @@ fn bless() {
         }
         for (name, now) in [
             ("documents/geneses.json", geneses_now()),
+            ("documents/volumes.json", volumes_now()),
             ("documents/documents.json", documents_now()),
             ("documents/later.json", later_entries_now()),
             ("device/rows.json", device::rows_now()),
@@ -144,6 +145,19 @@ fn geneses_now() -> Json {
 #[test]
 fn geneses() {
     golden("documents/geneses.json", &geneses_now());
+}
+
+fn volumes_now() -> Json {
+    let volumes = cases::volumes().into_iter().map(|(outlet, number)| {
+        let id = hex(&DocId::volume(outlet, number).id);
+        json!({ "outlet": hex(outlet.as_bytes()), "number": number, "id": id })
+    });
+    volumes.collect()
+}
+
+#[test]
+fn volumes() {
+    golden("documents/volumes.json", &volumes_now());
 }
 
 fn documents_now() -> Json {

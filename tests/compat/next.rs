@@ -41,8 +41,9 @@ pub(crate) const fn entry(section: Section) -> Shape {
     match section {
         Section::Recordings => Map(&[(1, MOMENT), (2, TRIPLE), (3, ACT)]),
         Section::Submissions => Map(&[(1, MOMENT), (2, TRIPLE)]),
-        Section::Reviews | Section::Thread => Map(&[(1, MOMENT)]),
-        Section::Reports => Map(&[(1, MOMENT), (2, TRIPLE), (8, List(&PHOTO))]),
+        Section::Reviews => Map(&[(1, MOMENT)]),
+        Section::Thread => Map(&[(1, MOMENT), (4, TRIPLE)]),
+        Section::Reports => Map(&[(1, MOMENT), (2, TRIPLE), (8, List(&PHOTO)), (9, TRIPLE)]),
     }
 }
 

@@ -124,6 +124,11 @@ fn two_people_disagree_and_a_third_settles_it() {
 }
 
 #[test]
+fn two_people_write_about_one_outlet() {
+    run("outlet_thread_test.py", 1);
+}
+
+#[test]
 fn a_revoked_phone_keeps_its_work() {
     run("revoked_test.py", 1);
 }

@@ -1,18 +1,21 @@
 //! Stories that chance tells too seldom.
 
+use server::store::log::{self, Range, Reader};
 use sync_core::cargo::pack;
-use sync_core::client::{Replica, Write};
-use sync_core::command::Command;
-use sync_core::id::{ChangeHash, DeviceId, Gtin, VisitId};
+use sync_core::client::{Kept, Replica, Write};
+use sync_core::command::{Command, CommandError};
+use sync_core::document::CHANGES_MAX;
+use sync_core::id::{ChangeHash, DeviceId, DocId, Gtin, OutletId, VisitId};
 use sync_core::model::capture::ClaimBasis;
-use sync_core::model::catalogue::{Device, Product, Record};
+use sync_core::model::catalogue::{self, Product, Record};
 use sync_core::model::people::Scope;
-use sync_core::model::visit::{Observation, Place, Subject, Value};
+use sync_core::model::visit::{Note, Observation, Place, Subject, Value};
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
+use sync_core::wire::Group;
 use tests::brand::{self, ORG, checks};
 use tests::chance::Chance;
-use tests::device::Crash;
+use tests::device::{Crash, Device};
 use tests::world::World;
 
 const RITA: usize = 0;
@@ -517,7 +520,7 @@ fn a_page_brings_the_keys_of_its_authors_though_they_are_revoked_later() {
         }
         let (id, user, now_ms) = (story.devices[RITA].id, story.devices[RITA].user, story.now_ms);
         let key = story.devices[RITA].keypair.public();
-        let revoked = Device { id, user, key, revoked: true };
+        let revoked = catalogue::Device { id, user, key, revoked: true };
         story.server.write(vec![Record::Device(revoked)], now_ms);
         // Sam's phone goes on, or begins anew; a new one of his begins.
         let mut fresh =
@@ -668,4 +671,248 @@ fn work_reaches_the_server_through_a_colleague_who_may_not_see_it() {
     story.check();
     let forked = "SELECT sum(forked) FROM device";
     assert_eq!(story.server.db.query_row(forked, [], |row| row.get(0)), Ok(0));
+}
+
+const KIOSK: u8 = 1; // Rita's and Sam's
+const FULL: usize = sync_core::document::VOLUME_CHANGES;
+
+impl Story {
+    fn comments(&mut self, device: usize, text: &str) -> ChangeHash {
+        self.comments_on(device, brand::outlet(KIOSK), text)
+    }
+
+    fn comments_on(&mut self, device: usize, outlet: OutletId, text: &str) -> ChangeHash {
+        let text = Note::new(text, self.chance.bytes()).expect("a note");
+        self.does(device, Command::CommentOutlet { outlet, text })
+    }
+
+    fn volume(&self, device: usize, number: u32) -> Option<Kept> {
+        self.devices[device].document(DocId::volume(brand::outlet(KIOSK), number))
+    }
+}
+
+/// From the newest volume to the first, with what the server has alone: every volume's changes are reached by seals
+/// of their authors' keys, and each author's first entry names heads of the volume before. How many changes each has.
+fn proven(story: &Story) -> Vec<usize> {
+    let server = &story.server;
+    let volumes = log::volumes(&server.db, server.org, brand::outlet(KIOSK)).expect("volumes");
+    let (everyone, everything) = (|_: &_| true, u64::MAX);
+    let reader = Reader::open(&server.db, server.org).expect("the log opens");
+    let audiences = reader.audiences(everyone).expect("audiences");
+    let range = Range { since: 0, until: None, audiences: &audiences, own: None };
+    let mut groups = Vec::new();
+    let mut since = 0;
+    while since < everything {
+        let page = reader.page(&Range { since, ..range }).expect("a page");
+        groups.extend(page.groups);
+        since = if page.more { page.cursor.sequence } else { everything };
+    }
+    let mut lengths = Vec::new();
+    let mut named: Option<Vec<ChangeHash>> = None;
+    for id in volumes.iter().rev() {
+        let held = server.held(*id);
+        let of_volume = groups.iter().filter(|group| group.document == *id);
+        let seals: Vec<_> = of_volume.flat_map(|group| group.seals.clone()).collect();
+        let whole = Group { document: *id, changes: held.document.changes().to_vec(), seals };
+        let keys = server.world.keys_of([&whole]);
+        assert_eq!(whole.check_seals(ORG, &keys), Ok(()), "{id}");
+        if let Some(named) = named {
+            assert!(!named.is_empty());
+            assert!(held.document.past(&named).len() >= FULL, "what was seen is a whole volume");
+        }
+        let entries = held.document.changes().iter().filter_map(|c| c.entry().ok());
+        named = Some(
+            entries.flat_map(|e| e.volume().map_or(Vec::new(), |v| v.before.clone())).collect(),
+        );
+        lengths.push(held.document.changes().len());
+    }
+    assert_eq!(named, Some(Vec::new()), "the first volume follows none");
+    lengths.reverse();
+    lengths
+}
+
+#[test]
+fn a_history_goes_on_in_volumes_and_is_proven_back_to_its_beginning() {
+    let mut story = Story::new();
+    story.remembers(brand::outlet(KIOSK).into(), FULL - 1);
+    [RITA, SAM].into_iter().for_each(|device| story.syncs(device));
+    let backup = story.server.backup();
+    // One change short: both write on in the first volume. Sam goes on there, without a network.
+    story.comments(RITA, "the last of volume 0");
+    let late = story.comments(SAM, "late, in volume 0");
+    story.syncs(RITA);
+    let first = story.comments(RITA, "the first of volume 1");
+    let later = story.comments(SAM, "later still, in volume 0");
+    assert!(story.volume(RITA, 1).is_some_and(|kept| kept.document.contains(first)));
+    assert!(story.volume(SAM, 1).is_none());
+    [SAM, RITA].into_iter().for_each(|device| story.syncs(device));
+    let sams = story.comments(SAM, "Sam begins the same one apart");
+    story.come_to_rest();
+    story.check();
+    for device in [RITA, SAM] {
+        let volume = |n| story.volume(device, n).expect("it is here").document;
+        assert!([late, later].iter().all(|change| volume(0).contains(*change)));
+        assert!([first, sams].iter().all(|change| volume(1).contains(*change)));
+        assert_eq!(volume(1).past(&[sams]).len(), 1, "neither had seen the other's");
+        assert!(story.volume(device, 2).is_none());
+    }
+    assert_eq!(proven(&story), [FULL + 2, 2]);
+
+    // And another volume, begun apart too.
+    for n in 2..FULL {
+        story.comments(if n % 2 == 0 { RITA } else { SAM }, "day by day");
+        if n % 100 == 0 {
+            [RITA, SAM, RITA].into_iter().for_each(|device| story.syncs(device));
+        }
+    }
+    [RITA, SAM, RITA].into_iter().for_each(|device| story.syncs(device));
+    for device in [RITA, SAM] {
+        story.comments(device, "the first of volume 2");
+    }
+    story.come_to_rest();
+    story.check();
+    assert_eq!(proven(&story), [FULL + 2, FULL, 2]);
+
+    // The outlet goes south: all of it is Sven's then, and nobody's in the north.
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(KIOSK, 2, 2)], now_ms);
+    story.come_to_rest();
+    story.check();
+    assert!((0..3).all(|n| story.volume(RITA, n).is_none() && story.volume(SVEN, n).is_some()));
+    // And comes back, where Rita is somebody new in its history.
+    story.server.write(vec![brand::outlet_record(KIOSK, 1, 1)], now_ms);
+    story.come_to_rest();
+    story.comments(RITA, "back in the north");
+    story.come_to_rest();
+    story.check();
+    assert_eq!(proven(&story), [FULL + 2, FULL, 3]);
+    assert!((0..3).all(|n| story.volume(SVEN, n).is_none() && story.volume(RITA, n).is_some()));
+
+    // A fresh phone of Sam's gets all of it, and goes on.
+    let fresh = Device::new(brand::SAM, story.now_ms, &mut Chance::new(5));
+    let (id, key) = (fresh.id, fresh.keypair.public());
+    let now_ms = story.now_ms;
+    story.server.enrol(id, brand::SAM, key, now_ms);
+    story.devices.push(fresh);
+    story.syncs(3);
+    story.comments(3, "from a fresh phone");
+    story.come_to_rest();
+    story.check();
+    assert_eq!(proven(&story), [FULL + 2, FULL, 4]);
+
+    // A server that has lost the later volumes gets them back, each after the one that it follows, although the
+    // phones held the last of them ready to be sent already.
+    story.comments(SAM, "not sent before the loss");
+    story.server = backup;
+    story.server.enrol(id, brand::SAM, key, now_ms);
+    let world = &mut story.0;
+    world.oracle.restored(&world.server, &world.devices);
+    assert_eq!(proven(&story), [FULL - 1]);
+    story.come_to_rest();
+    story.check();
+    assert_eq!(proven(&story), [FULL + 2, FULL, 5]);
+}
+
+/// Rita has begun volume 1 without knowing that the outlet has gone south, and looks as if she had known.
+fn with_late_volume() -> Story {
+    let mut story = Story::new();
+    story.remembers(brand::outlet(KIOSK).into(), FULL);
+    story.syncs(RITA);
+    story.comments(RITA, "the first of volume 1");
+    story.comments(RITA, "the second");
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(KIOSK, 2, 2)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.lost_log = true; // else nothing may look late
+    story.syncs(RITA);
+    let refused = story.volume(RITA, 1).and_then(|kept| kept.refused);
+    assert_eq!(refused.map(|refused| refused.code).as_deref(), Some("late"));
+    assert!(story.volume(RITA, 0).is_some(), "what a later volume follows stays with it");
+    story
+}
+
+#[test]
+fn a_supervisor_lets_a_late_volume_in() {
+    let mut story = with_late_volume();
+    let now_ms = story.now_ms;
+    story.server.decide(true, now_ms).expect("it can be approved");
+    story.come_to_rest();
+    story.check();
+    assert_eq!(proven(&story), [FULL, 2]);
+    assert!(story.volume(SVEN, 1).is_some() && story.volume(RITA, 1).is_none());
+}
+
+#[test]
+fn a_late_volume_is_proposed_again_with_a_new_link() {
+    let mut story = with_late_volume();
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(KIOSK, 1, 1)], now_ms);
+    story.syncs(RITA);
+    let document = DocId::volume(brand::outlet(KIOSK), 1);
+    story.does(RITA, Command::ProposeAgain { document, instance: [7; 8] });
+    story.come_to_rest();
+    story.check();
+    assert_eq!(proven(&story), [FULL, 2]);
+    let actor = story.devices[RITA].disk.profile().actor;
+    let held = story.server.held(document).document;
+    assert!(held.changes().iter().all(|change| change.actor == actor));
+}
+
+#[test]
+fn the_history_of_an_outlet_that_nobody_lists_goes_on_too_and_moves_once_it_is_listed() {
+    let mut story = Story::new();
+    let outlet = brand::outlet(9);
+    let (territory, distributor) = (brand::territory(1), brand::distributor(1));
+    let (name, address) = ("Kiosk".to_owned(), "Harbour 1".to_owned());
+    let (note, photos) = (None, Vec::new());
+    story.does(
+        RITA,
+        Command::Report { outlet, name, address, territory, distributor, note, photos },
+    );
+    story.syncs(RITA);
+    story.remembers(outlet.into(), FULL);
+    for device in [RITA, SAM] {
+        story.syncs(device);
+        story.comments_on(device, outlet, "the first of volume 1");
+    }
+    story.come_to_rest();
+    story.check();
+    let volumes = [0, 1].map(|number| DocId::volume(outlet, number));
+    let here = |story: &Story, device: usize| {
+        volumes.map(|id| story.devices[device].document(id).is_some())
+    };
+    assert_eq!([RITA, SAM, SVEN].map(|d| here(&story, d)), [[true; 2], [true; 2], [false; 2]]);
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(9, 2, 2)], now_ms);
+    story.come_to_rest();
+    story.check();
+    assert_eq!([RITA, SAM, SVEN].map(|d| here(&story, d)), [[false; 2], [false; 2], [true; 2]]);
+}
+
+#[test]
+fn a_full_visit_is_refused_on_the_phone_and_can_still_be_submitted() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.syncs(RITA);
+    let id: DocId = visit_of(SHARED).into();
+    story.remembers(id, CHANGES_MAX - 66);
+    story.syncs(RITA);
+    story.records(RITA, SHARED, met(true));
+    let before = story.devices[RITA].disk.clone();
+    let (observations, photos, notes) = (met(false), Vec::new(), Vec::new());
+    let record = Command::Record { visit: visit_of(SHARED), observations, photos, notes };
+    let now_ms = story.now_ms;
+    let refused = story.devices[RITA].act(now_ms, Crash::Never, record);
+    let refused = refused.map_err(|error| match error {
+        CommandError::Refused(refusal) => refusal.code(),
+        other => panic!("{other}"),
+    });
+    assert_eq!(refused, Err("full"));
+    assert!(before.holds_the_same(&story.devices[RITA].disk), "nothing was written");
+    story.does(RITA, Command::Submit(visit_of(SHARED)));
+    story.come_to_rest();
+    story.check();
+    let held = story.server.held(id).document;
+    assert_eq!(held.changes().len(), CHANGES_MAX - 63);
+    assert_eq!(Visit::read(&held).status, sync_core::visit::Status::Submitted);
 }

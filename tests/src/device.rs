@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use sync_core::cargo::{Carried, Parcel, apply_cargo, next_cargo};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{
-    Clocks, Fault, Kept, Profile, Replica, Write, apply_pull, apply_push, next_pull, next_push,
-    renew, rewind, sweep,
+    Clocks, Fault, Kept, Profile, Replica, Rows, Write, apply_pull, apply_push, next_pull,
+    next_push, renew, rewind, sweep,
 };
 use sync_core::command::{Command, CommandError, execute};
 use sync_core::evidence::Keypair;
@@ -33,6 +33,7 @@ pub struct Disk {
     profile: Profile,
     records: BTreeMap<[u8; 17], Vec<u8>>,
     documents: BTreeMap<DocId, Vec<u8>>,
+    pages: BTreeMap<(DocId, u16), Vec<u8>>,
     outbox: Vec<DocId>,
     notes: BTreeMap<BlobHash, Vec<u8>>,
     cargo: BTreeMap<ParcelHash, (Carried, Vec<u8>)>,
@@ -64,9 +65,16 @@ impl Replica for Disk {
         Ok(of_kind.map(|(_, bytes)| from_cbor(bytes).expect("a record reads")).collect())
     }
 
+    fn holds(&self, id: DocId) -> Result<bool, Infallible> {
+        Ok(self.documents.contains_key(&id))
+    }
+
     fn document(&self, id: DocId) -> Result<Option<Kept>, Infallible> {
-        let bytes = self.documents.get(&id);
-        Ok(bytes.map(|bytes| Kept::from_bytes(ORG, id, bytes).expect("a document reads")))
+        let Some(head) = self.documents.get(&id) else { return Ok(None) };
+        let kept = Kept::from_rows(ORG, id, head, |number| {
+            Ok::<_, Infallible>(self.pages.get(&(id, number)).cloned())
+        });
+        kept.map(|kept| Some(kept.expect("a document reads")))
     }
 
     fn outbox(&self) -> Result<Vec<DocId>, Infallible> {
@@ -94,7 +102,7 @@ impl Replica for Disk {
 impl Disk {
     /// Documents, records and notes by name.
     pub(crate) fn content(&self) -> impl PartialEq + '_ {
-        (&self.documents, &self.records, &self.notes, &self.outbox)
+        (&self.documents, &self.pages, &self.records, &self.notes, &self.outbox)
     }
 
     /// Stores all of `writes`. A crash is either before this or after it.
@@ -109,7 +117,15 @@ impl Disk {
                         false => self.outbox.retain(|other| *other != id),
                         true => {}
                     }
-                    self.documents.insert(id, kept.to_bytes());
+                    let Rows { head, pages, dropped } =
+                        kept.rows(self.documents.get(&id).map(Vec::as_slice));
+                    self.documents.insert(id, head);
+                    for (number, page) in pages {
+                        self.pages.insert((id, number), page);
+                    }
+                    for number in dropped {
+                        assert!(self.pages.remove(&(id, number)).is_some());
+                    }
                 }
                 Write::Record(key, bytes) => {
                     self.records.insert(key.to_bytes(), bytes.0);
@@ -120,7 +136,9 @@ impl Disk {
                 Write::Forget(key) => drop(self.records.remove(&key.to_bytes())),
                 Write::ForgetRecords => self.records.clear(),
                 Write::Purge(kept) => {
-                    self.documents.remove(&kept.document.id());
+                    let id = kept.document.id();
+                    self.documents.remove(&id);
+                    self.pages.retain(|(document, _), _| *document != id);
                     self.outbox.retain(|id| *id != kept.document.id());
                     kept.notes().iter().for_each(|digest| drop(self.notes.remove(digest)));
                 }
@@ -317,6 +335,7 @@ impl Device {
             profile,
             records: BTreeMap::new(),
             documents: BTreeMap::new(),
+            pages: BTreeMap::new(),
             outbox: Vec::new(),
             notes: BTreeMap::new(),
             cargo: BTreeMap::new(),

@@ -342,6 +342,13 @@ fn audience(held: &Held) -> Audience {
     held.audience.expect("somebody has written to it")
 }
 
+/// A volume stays on a phone while a later one does, of which something was refused.
+fn a_later_volume_stays(device: &Device, kept: &Kept) -> bool {
+    let Some((outlet, number)) = kept.volume() else { return false };
+    let later = (number + 1..).map_while(|n| device.document(DocId::volume(outlet, n)));
+    later.into_iter().any(|kept| kept.refused.is_some())
+}
+
 /// The outlet had moved when its person began the visit without knowing: what others see there, that person does
 /// not, but for what was written there in good faith.
 fn began_elsewhere(server: &Server, device: &Device, kept: &Kept, held: &Held) -> bool {
@@ -362,9 +369,27 @@ fn the_server_is_sound(server: &Server, helds: &BTreeMap<DocId, Held>) {
     for held in helds.values() {
         automerge_reads_it(held);
     }
+    histories_hold_together(helds);
     figures_equal_a_rebuild(server, helds);
     the_log_adds_up(server);
     endcap_check_agrees(server);
+}
+
+/// From every volume of an outlet's history each of its authors leads back to what they had seen of the one before.
+fn histories_hold_together(helds: &BTreeMap<DocId, Held>) {
+    for (id, held) in helds.iter().filter(|(id, _)| id.is_later_volume()) {
+        let (outlet, number) = held.document.volume().expect("a later volume says which it is");
+        assert_eq!(*id, DocId::volume(outlet, number));
+        let before = &helds[&DocId::volume(outlet, number - 1)];
+        assert_eq!(audience(held), audience(before), "{id} is seen by others than what it follows");
+        for change in held.document.changes() {
+            let entry = change.entry().expect("an entry reads");
+            assert_eq!(entry.volume().is_some(), change.seq == 1, "{id}: {}", change.hash());
+            if let Some(volume) = entry.volume() {
+                assert_eq!(volume.follows(&before.document), Ok(()), "{id}: {}", change.hash());
+            }
+        }
+    }
 }
 
 /// What an operator runs finds nothing wrong either.
@@ -391,8 +416,11 @@ fn everyone_holds_the_same(
     for (id, held) in helds {
         if !server.sees(device.user, &audience(held)) {
             let kept = device.document(*id);
-            let may =
-                |kept: &Kept| kept.refused.is_some() || began_elsewhere(server, device, kept, held);
+            let may = |kept: &Kept| {
+                kept.refused.is_some()
+                    || began_elsewhere(server, device, kept, held)
+                    || a_later_volume_stays(device, kept)
+            };
             assert!(kept.is_none_or(|kept| may(&kept)), "phone {number} holds {id}, out of scope");
             continue;
         }

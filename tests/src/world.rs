@@ -2,19 +2,23 @@
 
 use sync_core::client::Replica;
 use sync_core::command::{Command, CommandError};
-use sync_core::document::Entry;
-use sync_core::id::{ChangeHash, DeviceId, DistributorId, DocId, OutletId, UserId, VisitId};
+use sync_core::document::{Entry, VOLUME_CHANGES};
+use sync_core::evidence::Keypair;
+use sync_core::id::{
+    Actor, ChangeHash, DeviceId, DistributorId, DocId, DocKind, OutletId, UserId, VisitId,
+};
+use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::RecordKey;
 use sync_core::model::people::Scope;
 use sync_core::model::visit::{
-    Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Recording,
+    Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Post, Recording,
     Review, Subject, Value, Verdict,
 };
 use sync_core::relay::Meeting;
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
 use sync_core::wire::{
-    CargoRequest, Delivery, Outcome, PullReply, PushReply, PushRequest, from_wire,
+    CargoRequest, Delivery, Group, Outcome, PROTOCOL, PullReply, PushReply, PushRequest, from_wire,
 };
 
 use crate::backend::{self, Refused, Server, encode};
@@ -88,10 +92,40 @@ impl World {
             server_crash: backend::Crash::Never,
             asked_ms: std::collections::BTreeMap::new(),
         };
+        if seed.is_multiple_of(3) {
+            for outlet in 1..3 {
+                let changes = VOLUME_CHANGES - world.chance.index(8);
+                world.remembers(brand::outlet(outlet).into(), changes);
+            }
+        }
         for device in 0..world.devices.len() {
             assert_eq!(world.sync_now(device), Step::Done);
         }
         world
+    }
+
+    /// Somebody who is no longer here, on a phone that is no longer used, has written so much in a document.
+    pub fn remembers(&mut self, id: DocId, changes: usize) {
+        let (keypair, device) =
+            (Keypair::from_seed(&self.chance.bytes()), DeviceId::from_bytes(self.chance.bytes()));
+        self.server.enrol(device, SUE, keypair.public(), self.now_ms);
+        let actor = Actor::new(&keypair.public(), self.chance.bytes());
+        let (text, by, now) = (self.note(), SUE, moment(self.now_ms));
+        let mut document = self.server.held(id).document;
+        let before = document.changes().len();
+        for _ in 0..changes {
+            let (when, text, answers, volume) = (now, text.digest(), None, None);
+            let entry = Entry::Post(Post { by, when, text, answers, volume });
+            let change = document.next(actor, &entry).expect("there is room");
+            document.insert(change).expect("it fits");
+        }
+        let seals = document.heads().iter().map(|head| keypair.seal(ORG, id, *head)).collect();
+        let changes = document.changes()[before..].to_vec();
+        let (previous, notes) = (None, vec![text]);
+        let groups = vec![Group { document: id, changes, seals }];
+        let push = encode(&PushRequest { protocol: PROTOCOL, now, previous, groups, notes });
+        let reply = self.server.push(device, &push, self.now_ms, backend::Crash::Never);
+        assert_eq!(reply.map(|reply| reply.outcomes), Ok(vec![Outcome::Accepted {}]));
     }
 
     /// Writes a line of the story.
@@ -315,7 +349,11 @@ impl World {
                 outlet: brand::outlet(1 + self.chance.below(OUTLETS.into()) as u8),
                 template: 1,
             },
-            18..60 => self.record(visit),
+            18..54 => self.record(visit),
+            54..60 => {
+                let outlet = brand::outlet(1 + self.chance.below(OUTLETS.into()) as u8);
+                Command::CommentOutlet { outlet, text: self.note() }
+            }
             60..66 => {
                 let read = Visit::read(&kept.document);
                 let own: Vec<ChangeHash> =
@@ -349,6 +387,12 @@ impl World {
                 let note = Some(self.note());
                 Command::NotPossible { call, reason, note, photos: Vec::new() }
             }
+            97..99 => {
+                let outlets = self.histories(device);
+                let outlet = self.chance.pick(&outlets).copied();
+                let outlet = outlet.unwrap_or_else(|| brand::outlet(1));
+                Command::CommentOutlet { outlet, text: self.note() }
+            }
             _ => {
                 let number = 1 + self.chance.below(OUTLETS.into()) as u8;
                 let (territory, distributor) = place_of(user);
@@ -356,7 +400,7 @@ impl World {
                 let Ok(known) = self.devices[device].disk.record(known);
                 Command::Report {
                     outlet: match known.filter(|_| self.chance.percent(50)) {
-                        None => OutletId::from_bytes(self.chance.bytes()),
+                        None => OutletId::fresh(self.now_ms.unsigned_abs(), self.chance.bytes()),
                         Some(_) => brand::outlet(number),
                     },
                     name: format!("Kiosk {number}"),
@@ -368,6 +412,13 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The outlets of whose history a phone has something.
+    fn histories(&self, device: usize) -> Vec<OutletId> {
+        let Ok(documents) = self.devices[device].disk.documents();
+        let first = |id: &DocId| id.kind == DocKind::Outlet && !id.is_later_volume();
+        documents.into_iter().filter(first).map(|id| OutletId::from_bytes(id.id)).collect()
     }
 
     /// A person does something on a phone.
@@ -770,6 +821,10 @@ impl World {
         assert_eq!(self.server.head().sequence, size, "an old push was written again");
         assert!(self.server.dump(but) == before, "an old push changed something");
     }
+}
+
+fn moment(now_ms: i64) -> Moment {
+    Moment { wall_ms: now_ms, boot: 0, boot_ms: 0, anchor: 0, skew_ms: Some(0), life: None }
 }
 
 /// Where a person of the field would say that a new store lies.

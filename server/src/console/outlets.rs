@@ -1,14 +1,16 @@
 //! Outlets: the list, what the field has found that is not on it, and all that is known of one.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use rusqlite::Connection;
 use serde::Deserialize;
 use sync_core::document::Entry;
-use sync_core::id::{DocId, Gtin, OutletId, VisitId};
+use sync_core::id::{Gtin, OrgId, OutletId, UserId, VisitId};
 use sync_core::kpi::{Counts, Kpi, Ratio, per_visit};
 use sync_core::model::Day;
 use sync_core::model::catalogue::{Outlet, Record};
@@ -24,7 +26,7 @@ use crate::error::Problem;
 use crate::now_ms;
 use crate::store::StoreError;
 use crate::store::figures::{self, Line, Report};
-use crate::store::log;
+use crate::store::log::{self, Org};
 use crate::world::World;
 
 /// Visits of an outlet that its page looks at.
@@ -33,6 +35,8 @@ const VISITS_MAX: u32 = 50;
 const NEWEST_MAX: u32 = 20;
 /// Planned calls are shown this far back and ahead.
 const CALL_DAYS: i32 = 14;
+/// What was said of an outlet that its page shows.
+const SAID_MAX: usize = 100;
 /// Reported outlets that one page shows.
 const REPORTS_MAX: usize = 20;
 
@@ -356,11 +360,15 @@ pub(super) async fn add(
     let (org, name) = (tenant.org, tenant.id);
     let read = app.store.read(move |connection| {
         let reported = figures::reports(connection, org)?.into_iter().find(|r| r.outlet == id);
-        let held = log::document(connection, org, name, DocId::from(id))?;
-        let place = held.document.changes().iter().rev().find_map(|change| match change.entry() {
-            Ok(Entry::Report(report)) => report.place,
-            _ => None,
-        });
+        let mut place = None;
+        for volume in log::volumes(connection, org, id)? {
+            let document = log::document(connection, org, name, volume)?.document;
+            let newest = document.changes().iter().rev().find_map(|change| match change.entry() {
+                Ok(Entry::Report(report)) => report.place,
+                _ => None,
+            });
+            place = newest.or(place);
+        }
         Ok((reported, place))
     });
     let (reported, place) = read.await?;
@@ -475,6 +483,51 @@ struct OutletPage {
     search: String,
     ahead: Vec<CallView>,
     past: Vec<CallView>,
+    said: Vec<SaidView>,
+    said_note: &'static str,
+}
+
+/// A line of the outlet's thread.
+struct Said {
+    by: UserId,
+    at_ms: i64,
+    text: Option<String>,
+}
+
+struct SaidView {
+    name: String,
+    company: String,
+    brand: bool,
+    at: Markup,
+    text: String,
+}
+
+/// What was said of an outlet, newest first: one more than is shown, if there is so much. Older volumes of its history
+/// are read as far as that takes.
+fn said(
+    connection: &Connection,
+    (org, name): (Org, OrgId),
+    outlet: OutletId,
+) -> Result<Vec<Said>, StoreError> {
+    let mut said = Vec::new();
+    for volume in log::volumes(connection, org, outlet)?.into_iter().rev() {
+        let held = log::document(connection, org, name, volume)?;
+        for change in held.document.changes().iter().rev() {
+            let Ok(Entry::Post(post)) = change.entry() else { continue };
+            let at_ms = held.times.get(&change.hash()).map_or(0, |times| times.claimed_ms);
+            said.push((at_ms, post.by, post.text));
+        }
+        if said.len() > SAID_MAX {
+            break;
+        }
+    }
+    said.sort_by_key(|(at_ms, ..)| Reverse(*at_ms));
+    said.truncate(SAID_MAX + 1);
+    let said = said.into_iter().map(|(at_ms, by, digest)| {
+        let text = log::note(connection, org, digest)?.map(|note| note.text);
+        Ok(Said { by, at_ms, text })
+    });
+    said.collect()
 }
 
 /// `GET /outlets/{id}`
@@ -500,7 +553,8 @@ pub(super) async fn outlet(
     let wanted: Vec<VisitId> =
         calls.iter().map(|call| VisitId::of_call(tenant.id, call.id)).collect();
     let (asked, sees) = (wanted.clone(), seen.clone());
-    let (lines, of_calls, report) = app
+    let tenant_id = tenant.id;
+    let (lines, of_calls, report, mut thread) = app
         .store
         .read(move |connection| {
             let until = Day(i32::MAX);
@@ -513,7 +567,7 @@ pub(super) async fn outlet(
             }
             let of_calls = figures::lines(connection, org, &asked)?;
             let report = figures::reports(connection, org)?.into_iter().find(|r| r.outlet == id);
-            Ok((read, of_calls, report))
+            Ok((read, of_calls, report, said(connection, (org, tenant_id), id)?))
         })
         .await?;
     let page = Page::new(&app, &viewer, Section::Outlets, outlet.name.clone()).await?;
@@ -589,6 +643,18 @@ pub(super) async fn outlet(
         (missing, all) => format!("{missing} of {all} missing when last looked at"),
     };
     let shown = visits.len() as u64;
+    let said_note = match thread.len() > SAID_MAX {
+        true => "The newest 100",
+        false => "Also on the phones of those who see the outlet",
+    };
+    thread.truncate(SAID_MAX);
+    let said = thread.into_iter().map(|said| SaidView {
+        name: world.name(said.by),
+        company: view::company(&world, &tenant.name, said.by),
+        brand: view::of_brand(&world, said.by),
+        at: view::ago(said.at_ms, &outlet.zone),
+        text: said.text.unwrap_or_else(|| view::ERASED.to_owned()),
+    });
     html(&OutletPage {
         page,
         address: address(&outlet),
@@ -607,6 +673,8 @@ pub(super) async fn outlet(
         search: view::query(&outlet.name),
         ahead: ahead.collect(),
         past: past.collect(),
+        said: said.collect(),
+        said_note,
         name: outlet.name,
     })
 }

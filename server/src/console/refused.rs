@@ -8,7 +8,7 @@ use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::admit::about_rights;
 use sync_core::document::Entry;
-use sync_core::id::{DocKind, OutletId};
+use sync_core::id::DocKind;
 use sync_core::model::capture::CaptureTime;
 use sync_core::model::people::Role;
 use sync_core::model::visit::Act;
@@ -109,7 +109,7 @@ fn shown(world: &World, item: &Item, zone: &str) -> Refused {
     let entries: Vec<Entry> = item.group.changes.iter().filter_map(|c| c.entry().ok()).collect();
     let document = item.group.document;
     let outlet = match document.kind {
-        DocKind::Outlet => Some(OutletId::from_bytes(document.id)),
+        DocKind::Outlet => item.group.outlet(),
         DocKind::Visit => entries.iter().find_map(|entry| match entry {
             Entry::Recording(recording) => match recording.act {
                 Act::Start { outlet, .. } => Some(outlet),

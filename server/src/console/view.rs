@@ -233,6 +233,22 @@ pub fn claimed(at_ms: i64, zone: &str, bounds: &str) -> Markup {
     time(at_ms, zone, "%-d %b %H:%M", &more)
 }
 
+/// Stands for words that are not kept any more.
+pub const ERASED: &str = "(this text was erased)";
+
+/// For whom a person works: a distributor, or the brand of this name.
+pub fn company(world: &World, brand: &str, user: UserId) -> String {
+    match world.people.get(&user).map(|person| person.scope) {
+        Some(Scope::Distributor(id)) => distributor_name(world, id),
+        _ => brand.to_owned(),
+    }
+}
+
+/// Whether a person works for the brand.
+pub fn of_brand(world: &World, user: UserId) -> bool {
+    !world.people.get(&user).is_some_and(|person| person.role.of_distributor())
+}
+
 /// A day: `Monday 23 November`, with the year if it is not this one.
 pub fn day(day: Day, today: Day) -> String {
     date(day, today, "%A %-d %B")

@@ -8,12 +8,12 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Parts};
 use sync_core::evidence::{Cursor, Frontier, Leaf, Seal};
 use sync_core::id::{
-    ChangeHash, DeviceId, DistributorId, DocId, LogHash, LogOrigin, OrgId, TerritoryId,
+    ChangeHash, DeviceId, DistributorId, DocId, LogHash, LogOrigin, OrgId, OutletId, TerritoryId,
 };
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::people::Audience;
-use sync_core::model::visit::Note;
+use sync_core::model::visit::{Note, VOLUMES_MAX};
 use sync_core::print::{Inventory, Item, Print};
 use sync_core::wire::{Discarded, Group, RecordBytes};
 
@@ -176,6 +176,25 @@ pub fn document(
     }
     held.audience = audience.map(|id| audience_of(connection, org, id)).transpose()?;
     Ok(held)
+}
+
+/// The volumes of an outlet's history, oldest first.
+pub fn volumes(
+    connection: &Connection,
+    org: Org,
+    outlet: OutletId,
+) -> Result<Vec<DocId>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT 1 FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2 LIMIT 1",
+    )?;
+    let mut here = Vec::new();
+    for document in (0..=VOLUMES_MAX).map(|number| DocId::volume(outlet, number)) {
+        if !query.exists(params![org, document.to_bytes()])? {
+            break;
+        }
+        here.push(document);
+    }
+    Ok(here)
 }
 
 fn audience_of(
@@ -375,35 +394,38 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// Takes a document along to another audience. A line must follow in the same transaction.
-    pub fn move_document(
+    /// Takes an outlet's history along to another audience. A line must follow in the same transaction.
+    pub fn move_history(
         &mut self,
-        document: DocId,
+        outlet: OutletId,
         audience: &Audience,
     ) -> Result<(), StoreError> {
-        let (audience, document) = (self.audience(audience)?, document.to_bytes());
-        let lines: Vec<(u64, AudienceId, [u8; 32])> = self
-            .tx
-            .prepare_cached(
-                "SELECT sequence, audience, hash FROM log INDEXED BY log_document
-                 WHERE org = ?1 AND document = ?2",
-            )?
-            .query_map(params![self.org, document], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?
-            .collect::<Result<_, _>>()?;
-        for (sequence, left, hash) in lines {
-            if left != audience {
-                self.set_audience(sequence, audience)?;
-                let print = Print::of_change(ChangeHash(hash));
-                *self.prints.entry(left).or_default() -= print;
-                *self.prints.entry(audience).or_default() += print;
-                self.put_moved(&document, true, left, audience)?;
+        let audience = self.audience(audience)?;
+        for document in volumes(self.tx, self.org, outlet)? {
+            let document = document.to_bytes();
+            let lines: Vec<(u64, AudienceId, [u8; 32])> = self
+                .tx
+                .prepare_cached(
+                    "SELECT sequence, audience, hash FROM log INDEXED BY log_document
+                     WHERE org = ?1 AND document = ?2",
+                )?
+                .query_map(params![self.org, document], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?
+                .collect::<Result<_, _>>()?;
+            for (sequence, left, hash) in lines {
+                if left != audience {
+                    self.set_audience(sequence, audience)?;
+                    let print = Print::of_change(ChangeHash(hash));
+                    *self.prints.entry(left).or_default() -= print;
+                    *self.prints.entry(audience).or_default() += print;
+                    self.put_moved(&document, true, left, audience)?;
+                }
             }
         }
         self.tx
             .prepare_cached("UPDATE report SET audience = ?3 WHERE org = ?1 AND outlet = ?2")?
-            .execute(params![self.org, &document[1..], audience])?;
+            .execute(params![self.org, outlet.as_bytes(), audience])?;
         Ok(())
     }
 

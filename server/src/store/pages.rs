@@ -8,8 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::cbor::from_cbor;
 use sync_core::document::{Entry, Parts};
 use sync_core::id::{
-    BlobHash, CallId, DeviceId, DistributorId, DocId, DocKind, OrgId, OutletId, TerritoryId,
-    UserId, VisitId,
+    BlobHash, CallId, DeviceId, DistributorId, DocId, OrgId, OutletId, TerritoryId, UserId, VisitId,
 };
 use sync_core::model::Day;
 use sync_core::model::people::Audience;
@@ -479,15 +478,11 @@ pub fn audience_of(
     org: Org,
     document: DocId,
 ) -> Result<Option<Audience>, StoreError> {
-    let table = match document.kind {
-        DocKind::Visit => "visit WHERE org = ?1 AND visit = ?2",
-        DocKind::Outlet => "report WHERE org = ?1 AND outlet = ?2",
-    };
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT a.territory, a.distributor FROM audience a
-         WHERE a.org = ?1 AND a.audience = (SELECT audience FROM {table})"
-    ))?;
-    let audience = query.query_row(params![org, document.id], |row| {
+    let mut query = connection.prepare_cached(
+        "SELECT a.territory, a.distributor FROM audience a WHERE a.org = ?1 AND a.audience =
+             (SELECT audience FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2 LIMIT 1)",
+    )?;
+    let audience = query.query_row(params![org, document.to_bytes()], |row| {
         Ok(Audience::Outlet {
             territory: TerritoryId::from_bytes(row.get(0)?),
             distributor: DistributorId::from_bytes(row.get(1)?),

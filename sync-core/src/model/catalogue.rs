@@ -7,7 +7,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use super::people::{Audience, Rights, Role, Scope};
 use super::visit::{CheckId, lenient, raw};
 use super::{Currency, Day, Geo, Invalid};
-use crate::id::{CallId, DeviceId, DistributorId, Gtin, OutletId, TerritoryId, UserId};
+use crate::id::{CallId, DeviceId, DistributorId, DocId, Gtin, OutletId, TerritoryId, UserId};
 
 /// Longest CBOR of one record.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -737,6 +737,8 @@ impl Outlet {
         self.place.as_ref().map_or(Ok(()), Geo::validate)?;
         let zone = jiff::tz::TimeZone::get(&self.zone).is_ok();
         Invalid::unless(zone, "zone", "needs an IANA time zone such as Europe/Helsinki")?;
+        let own = !DocId::from(self.id).is_later_volume();
+        Invalid::unless(own, "id", "cannot be a UUID of version 8")?;
         Invalid::unless(self.planograms.len() <= 50, "planograms", "can be 50 at most")?;
         Invalid::unless(self.must_stock.len() <= 1_000, "must_stock", "can be 1,000 at most")
     }

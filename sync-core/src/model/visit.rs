@@ -10,7 +10,10 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use super::capture::Moment;
 use super::people::Audience;
 use super::{Geo, Invalid, Money};
-use crate::id::{BlobHash, CallId, ChangeHash, DistributorId, Gtin, OutletId, TerritoryId, UserId};
+use crate::document::DEPS_MAX;
+use crate::id::{
+    BlobHash, CallId, ChangeHash, DistributorId, DocId, Gtin, OutletId, TerritoryId, UserId,
+};
 
 /// Most observations in one recording.
 pub const OBSERVATIONS_MAX: usize = 1_000;
@@ -22,6 +25,8 @@ pub const NAMED_MAX: usize = 256;
 pub const COUNT_MAX: u32 = 100_000;
 /// Longest note, in bytes of UTF-8.
 pub const NOTE_BYTES_MAX: usize = 4_000;
+/// Greatest number of a volume of an outlet's history.
+pub const VOLUMES_MAX: u32 = 1_000;
 
 /// A number of the organisation's check dictionary: the same check has it in every template and version.
 pub type CheckId = u32;
@@ -340,7 +345,7 @@ pub enum Verdict {
     SentBack,
 }
 
-/// A remark in a visit's thread.
+/// A remark in the thread of a visit or an outlet.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Post {
@@ -356,6 +361,51 @@ pub struct Post {
     /// The entry that it answers.
     #[n(3)]
     pub answers: Option<ChangeHash>,
+    /// The volume of an outlet's history that its author begins with it.
+    #[n(4)]
+    pub volume: Option<Volume>,
+}
+
+/// Which volume of which outlet's history an author begins to write in, and what of the one before that author has
+/// seen: the author's seals cover that too.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Volume {
+    /// The outlet.
+    #[n(0)]
+    pub outlet: OutletId,
+    /// Which volume, from 1.
+    #[n(1)]
+    pub number: u32,
+    /// Heads of the volume before, ascending.
+    #[n(2)]
+    pub before: Vec<ChangeHash>,
+}
+
+impl Volume {
+    /// The document that it is.
+    pub fn document(&self) -> DocId {
+        DocId::volume(self.outlet, self.number)
+    }
+
+    /// The document before it.
+    pub fn predecessor(&self) -> DocId {
+        DocId::volume(self.outlet, self.number.saturating_sub(1))
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        let ok = (1..=VOLUMES_MAX).contains(&self.number)
+            && (1..=DEPS_MAX).contains(&self.before.len())
+            && self.before.is_sorted_by(|a, b| a < b);
+        Invalid::unless(ok, "volume", "needs a number from 1 to 1,000 and 1 to 64 ascending heads")
+    }
+}
+
+impl Post {
+    /// Checks everything that can be checked without a document.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.volume.as_ref().map_or(Ok(()), Volume::validate)
+    }
 }
 
 /// What the field says of a store itself: a new one found, or better knowledge of a known one.
@@ -391,6 +441,9 @@ pub struct OutletReport {
     /// What it looks like.
     #[n(8)]
     pub photos: Vec<PhotoRef>,
+    /// The volume of the outlet's history that its author begins with it.
+    #[n(9)]
+    pub volume: Option<Volume>,
 }
 
 /// Free text with its salt. The document holds only its digest: SHA-256 of salt, then text.
@@ -540,6 +593,7 @@ impl OutletReport {
         self.place.as_ref().map_or(Ok(()), Geo::validate)?;
         Invalid::unless_text(&self.name, 120, "name")?;
         Invalid::unless_text(&self.address, 240, "address")?;
+        self.volume.as_ref().map_or(Ok(()), Volume::validate)?;
         validate_photos(&self.photos)
     }
 }

@@ -3,13 +3,15 @@
 use sync_core::cbor::to_cbor;
 use sync_core::client::Replica;
 use sync_core::command::Command;
-use sync_core::document::{Change, Document, Entry, Parts, Section, VALUE_BYTES_MAX};
+use sync_core::document::{
+    Change, Document, Entry, Parts, Section, VALUE_BYTES_MAX, VOLUME_CHANGES,
+};
 use sync_core::evidence::{Keypair, Seal};
 use sync_core::id::{Actor, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::capture::Moment;
 use sync_core::model::visit::{
     Act, Note, Observation, Observations, Observed, OutletReport, Place, Post, Recording, Review,
-    Subject, Submission, Value, Verdict, Versioned,
+    Subject, Submission, Value, Verdict, Versioned, Volume,
 };
 use sync_core::wire::{Group, PROTOCOL, PushRequest};
 use tests::backend::{Crash, Refused, code, encode};
@@ -358,10 +360,10 @@ fn entries_that_do_not_read_or_break_a_rule() {
         recording(brand::RITA, Act::Observe(observed(vec![met(true)], vec![ChangeHash([5; 32])])));
     forge.expect_edited("not_in_past", |p| p.value = entry.encode());
     let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers });
+    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
     forge.expect_entry("missing_note", RITA, shared(), &post);
     let answers = Some(ChangeHash([8; 32]));
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers });
+    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
     forge.expect_entry("not_in_past", RITA, shared(), &post);
 }
 
@@ -370,7 +372,8 @@ fn a_note_that_breaks_its_rule_is_not_read() {
     let mut forge = Forge::new();
     let note = Note { salt: [1; 16], text: "x".repeat(4_001) };
     assert!(note.validate().is_err());
-    let post = Post { by: brand::RITA, when: NOW, text: note.digest(), answers: None };
+    let post =
+        Post { by: brand::RITA, when: NOW, text: note.digest(), answers: None, volume: None };
     let parts = forge.parts(RITA, shared(), &Entry::Post(post));
     let mut push = forge.push(vec![forge.group(RITA, shared(), vec![parts])]);
     push.notes = vec![note];
@@ -395,7 +398,7 @@ fn outside_the_scope() {
     forge.expect_entry("wrong_start", RITA, fresh(2), &rita(start(3, None, 1, 1)));
     forge.expect_entry("out_of_scope", RITA, svens(), &observe(brand::RITA, vec![met(true)]));
     let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers });
+    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
     forge.expect_entry("out_of_scope", RITA, svens(), &post);
     let submission = Entry::Submission(Submission { by: brand::RITA, when: NOW, place: None });
     forge.expect_entry("out_of_scope", RITA, svens(), &submission);
@@ -423,11 +426,75 @@ fn outside_the_scope() {
             distributor: brand::distributor(1),
             note: None,
             photos: Vec::new(),
+            volume: None,
         })
     };
     forge.expect_entry("out_of_scope", RITA, brand::outlet(3).into(), &report(1));
     let kiosk = DocId::from(OutletId::from_bytes([0x99; 16]));
     forge.expect_entry("out_of_scope", RITA, kiosk, &report(2));
+}
+
+/// Volumes of an outlet's history that nothing leads to.
+#[test]
+fn a_volume_that_does_not_follow() {
+    let mut forge = Forge::new();
+    let outlet = brand::outlet(1);
+    let begins = |volume: Option<Volume>| {
+        Entry::Report(OutletReport {
+            by: brand::RITA,
+            when: NOW,
+            place: None,
+            name: "Kiosk".into(),
+            address: "Harbour 1".into(),
+            territory: brand::territory(1),
+            distributor: brand::distributor(1),
+            note: None,
+            photos: Vec::new(),
+            volume,
+        })
+    };
+    let follows = |number, before: &[ChangeHash]| {
+        begins(Some(Volume { outlet, number, before: before.to_vec() }))
+    };
+    forge.world.remembers(outlet.into(), VOLUME_CHANGES);
+    let document = forge.document(outlet.into());
+    let heads = document.heads().to_vec();
+    let short = document.changes()[VOLUME_CHANGES - 2].hash();
+    let [one, two] = [1, 2].map(|number| DocId::volume(outlet, number));
+    let elsewhere = DocId::volume(brand::outlet(2), 1);
+    let stranger = ChangeHash([9; 32]);
+    let genesis = document.genesis();
+    for (code, id, entry) in [
+        ("invalid", one, begins(None)),
+        ("invalid", one, follows(0, &heads)),
+        ("invalid", one, follows(2, &heads)),
+        ("invalid", one, follows(1_001, &heads)),
+        ("invalid", one, follows(u32::MAX, &heads)),
+        ("invalid", elsewhere, follows(1, &heads)),
+        ("invalid", outlet.into(), follows(1, &heads)),
+        ("invalid", DocId::volume(outlet, 1_001), follows(1_001, &heads)),
+        ("invalid", one, follows(1, &[])),
+        ("invalid", one, follows(1, &[heads[0], heads[0]])),
+        ("invalid", one, follows(1, &vec![heads[0]; 65])),
+        ("invalid", one, follows(1, &[short])),
+        ("missing_parent", one, follows(1, &[stranger])),
+        ("missing_parent", one, follows(1, &[genesis])),
+        ("missing_parent", two, follows(2, &heads)),
+        // As if it were an outlet of its own that nobody lists.
+        ("invalid", DocId::volume(outlet, 7), begins(None)),
+        ("accepted", one, follows(1, &heads)),
+        ("invalid", one, follows(1, &heads)),
+        ("accepted", one, begins(None)),
+        ("missing_parent", two, follows(2, &heads)),
+    ] {
+        forge.expect_entry(code, RITA, id, &entry);
+    }
+    let heads = forge.document(one).heads().to_vec();
+    forge.expect_entry("invalid", RITA, two, &follows(2, &heads)); // too early
+    // Who does not see the outlet begins no volume of its history.
+    let Entry::Report(report) = follows(1, document.heads()) else { panic!("it is a report") };
+    let entry = Entry::Report(OutletReport { by: brand::SVEN, ..report });
+    forge.expect_entry("out_of_scope", SVEN, one, &entry);
 }
 
 #[test]

@@ -367,8 +367,10 @@ impl<'a> Story<'a> {
                 let heads = if a & 1 == 0 { all } else { picked(usize::from(b) % 4) };
                 Entry::Review(Review { by, when, verdict, heads, comment: None })
             }
-            10 => Entry::Post(Post { by, when, text: note, answers: None }),
-            11 => Entry::Post(Post { by, when, text: note, answers: picked(1).pop() }),
+            10 => Entry::Post(Post { by, when, text: note, answers: None, volume: None }),
+            11 => {
+                Entry::Post(Post { by, when, text: note, answers: picked(1).pop(), volume: None })
+            }
             12 => Entry::Report(OutletReport {
                 by,
                 when,
@@ -379,6 +381,7 @@ impl<'a> Story<'a> {
                 distributor: brand::distributor(1 + b % 2),
                 note: None,
                 photos: Vec::new(),
+                volume: None,
             }),
             13 => observe(Observed {
                 photos: (0..b).map(|n| photo(n, b)).collect(),

@@ -93,16 +93,12 @@ impl<'a> Reader<'a> {
 
     /// The company that a person works for.
     pub(super) fn company(&self, user: UserId) -> String {
-        use sync_core::model::people::Scope;
-        match self.world.people.get(&user).map(|person| person.scope) {
-            Some(Scope::Distributor(id)) => view::distributor_name(self.world, id),
-            _ => self.brand.to_owned(),
-        }
+        view::company(self.world, self.brand, user)
     }
 
     /// Whether a person works for the brand.
     pub(super) fn of_brand(&self, user: UserId) -> bool {
-        !self.world.people.get(&user).is_some_and(|person| person.role.of_distributor())
+        view::of_brand(self.world, user)
     }
 
     /// Those who worked on the visit in the outlet, and not only here.
@@ -149,7 +145,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn note(&self, digest: BlobHash) -> String {
         let known = self.read.notes.get(&digest).cloned();
-        known.unwrap_or_else(|| "(this text was erased)".to_owned())
+        known.unwrap_or_else(|| view::ERASED.to_owned())
     }
 
     // ---- times ----

@@ -4,6 +4,7 @@
 mod audit;
 mod fairness;
 mod formats;
+mod history;
 mod proxy;
 mod target;
 
@@ -73,6 +74,14 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         outlets: u32,
     },
+    /// A year of daily posts by two people about one outlet, and a visit of many screens
+    History {
+        #[arg(long, default_value_t = 365)]
+        days: u32,
+        /// Posts of each person on each day, of 200 characters
+        #[arg(long, default_value_t = 3)]
+        posts: u32,
+    },
     /// The shapes of a recording that were weighed (docs/adr/0003)
     Formats {
         #[arg(long, default_value_t = 300)]
@@ -94,6 +103,7 @@ async fn main() -> Result<(), Failure> {
         Command::Fairness { seconds, pushing, pulling, outlets } => {
             fairness::measure(seconds, pushing, pulling, outlets).await?
         }
+        Command::History { days, posts } => history::measure(days, posts).await?,
         Command::Formats { audits } => formats::measure(audits),
     };
     println!("{figures}");
