@@ -16,7 +16,7 @@ use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, UserId, VisitId};
 use sync_core::kpi::{Counts, Kpi, per_visit};
 use sync_core::model::Day;
-use sync_core::model::capture::{CaptureTime, ClaimBasis};
+use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
 use sync_core::model::catalogue::{Record, RecordKey};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Act;
@@ -37,6 +37,8 @@ pub struct Saved {
     pub device: usize,
     /// When, in true time.
     pub at_ms: i64,
+    /// When, as it says itself.
+    pub when: Moment,
 }
 
 /// What was said so far.
@@ -78,9 +80,14 @@ impl Oracle {
     pub fn saved(&mut self, device: usize, phone: &Device, kept: &Kept, at_ms: i64) {
         let key = phone.keypair.public();
         for change in kept.document.changes().iter().filter(|c| c.actor.belongs_to(&key)) {
-            self.saved
-                .entry((kept.document.id(), change.hash()))
-                .or_insert(Saved { device, at_ms });
+            let (document, when) = (kept.document.id(), *change.entry().expect("it reads").when());
+            // What is proposed again says when it was captured first.
+            let first = (document, ChangeHash([0; 32]))..=(document, ChangeHash([255; 32]));
+            let mut first = self.saved.range(first).map(|(_, saved)| saved);
+            let first = first.find(|saved| saved.device == device && saved.when == when);
+            let at_ms = first.map_or(at_ms, |saved| saved.at_ms);
+            let saved = Saved { device, at_ms, when };
+            self.saved.entry((document, change.hash())).or_insert(saved);
         }
     }
 

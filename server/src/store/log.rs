@@ -8,7 +8,8 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Parts};
 use sync_core::evidence::{Cursor, Frontier, Leaf, Seal};
 use sync_core::id::{
-    ChangeHash, DeviceId, DistributorId, DocId, LogHash, LogOrigin, OrgId, OutletId, TerritoryId,
+    ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId, OutletId,
+    TerritoryId,
 };
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
@@ -1011,11 +1012,19 @@ fn records_that_went(
     upto: u64,
     wanted: &str,
 ) -> Result<Vec<RecordKey>, StoreError> {
+    // Of an outlet that nobody had listed only the history was in sight.
+    let (outlet, history) = (RecordKind::Outlet as u8, DocKind::Outlet as u8);
     let mut query = connection.prepare_cached(&format!(
-        "SELECT DISTINCT m.item FROM moved m WHERE m.org = ?1 AND m.sequence >= ?2 AND m.sequence < ?3
+        "SELECT m.item FROM moved m WHERE m.org = ?1 AND m.sequence >= ?2 AND m.sequence < ?3
          AND m.document = 0 AND m.left IN ({wanted})
          AND NOT EXISTS (SELECT 1 FROM log l WHERE l.org = ?1 AND l.audience IN ({wanted})
-             AND l.sequence = (SELECT max(sequence) FROM record WHERE org = ?1 AND key = m.item))"
+             AND l.sequence = (SELECT max(sequence) FROM record WHERE org = ?1 AND key = m.item))
+         UNION
+         SELECT CAST(x'{outlet:02x}' || substr(m.item, 2) AS BLOB) FROM moved m
+         WHERE m.org = ?1 AND m.sequence >= ?2 AND m.sequence < ?3
+         AND m.document = 1 AND substr(m.item, 1, 1) = x'{history:02x}' AND m.left IN ({wanted})
+         AND NOT EXISTS (SELECT 1 FROM log l INDEXED BY log_document
+             WHERE l.org = ?1 AND l.document = m.item AND l.audience IN ({wanted}))"
     ))?;
     let keys = query.query_map(params![org, since, upto], |row| row.get::<_, [u8; 17]>(0))?;
     keys.map(|key| Ok(RecordKey::from_bytes(&key?))).collect()
