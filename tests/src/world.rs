@@ -12,7 +12,7 @@ use sync_core::model::catalogue::RecordKey;
 use sync_core::model::people::Scope;
 use sync_core::model::visit::{
     Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Post, Recording,
-    Review, Subject, Value, Verdict,
+    Review, Subject, Value, Verdict, Volume,
 };
 use sync_core::relay::Meeting;
 use sync_core::session::{Step, Stop};
@@ -113,8 +113,13 @@ impl World {
         let (text, by, now) = (self.note(), SUE, moment(self.now_ms));
         let mut document = self.server.held(id).document;
         let before = document.changes().len();
+        let later = document.volume().filter(|(_, number)| *number > 0);
+        let mut begins = later.map(|(outlet, number)| {
+            let before = self.server.held(DocId::volume(outlet, number - 1)).document;
+            Volume { outlet, number, before: before.heads().to_vec() }
+        });
         for _ in 0..changes {
-            let (when, text, answers, volume) = (now, text.digest(), None, None);
+            let (when, text, answers, volume) = (now, text.digest(), None, begins.take());
             let entry = Entry::Post(Post { by, when, text, answers, volume });
             let change = document.next(actor, &entry).expect("there is room");
             document.insert(change).expect("it fits");
