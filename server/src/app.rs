@@ -17,16 +17,16 @@ use sync_core::wire::{
     CargoReply, CargoRequest, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RepairReply, RepairRequest,
 };
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
 
 use crate::blobs::{Arrivals, Blobs};
 use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
-use crate::limits::Limits;
+use crate::limits::{Limits, REQUESTS_OF_ONE_MAX};
 use crate::metrics::Metrics;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
-use crate::store::{Store, StoreError, accounts, log};
+use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, log};
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -96,6 +96,8 @@ pub struct Tenant {
     /// The server as an author in it.
     pub console: Console,
     world: RwLock<World>,
+    room: Semaphore,
+    turns: Semaphore,
 }
 
 /// "Something was written": sent after each commit.
@@ -111,6 +113,21 @@ impl Tenant {
         self.world.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Room for one more request of its devices, held while it is worked on: what one organisation asks leaves
+    /// room for the others.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when so many are worked on.
+    pub fn room(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        self.room.try_acquire().map_err(|_| StoreError::Busy)
+    }
+
+    /// A turn at what takes a core for a while, such as reading a page or checking signatures. Requests of one
+    /// organisation wait for each other, so that the others find a reader and a core.
+    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        self.turns.acquire().await.map_err(|_| StoreError::Closed)
+    }
+
     fn open(made: &Organisation, connection: &rusqlite::Connection) -> Result<Self, StoreError> {
         let mut world = World::default();
         log::records(connection, made.org, |record, sequence| world.insert(record, sequence))?;
@@ -122,6 +139,8 @@ impl Tenant {
             name: made.name.clone(),
             console: Console { keypair, actor, device: DeviceId::of_server(made.id) },
             world: RwLock::new(world),
+            room: Semaphore::new(REQUESTS_OF_ONE_MAX),
+            turns: Semaphore::new(READERS_OF_ONE),
         })
     }
 }

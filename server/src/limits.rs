@@ -19,6 +19,8 @@ pub const JSON_BYTES_MAX: usize = 64 * 1024;
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
 /// Requests that are worked on at the same time; one more is told to come back.
 pub const REQUESTS_MAX: usize = 1_024;
+/// Pushes and pulls of one organisation among them.
+pub const REQUESTS_OF_ONE_MAX: usize = REQUESTS_MAX / 2;
 /// Uploads that are taken in at the same time. They may be slow for an hour, so syncs have room of their own.
 pub const UPLOADS_MAX: usize = 512;
 /// Open connections, idle ones and live pokes among them; one more waits.

@@ -39,7 +39,9 @@ pub async fn push(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
+    let _room = tenant.room()?;
     let bytes = message(&app, &headers, body)?;
+    let turn = tenant.turn().await?;
     let (org, read) = (tenant.id, bytes.clone());
     // Naming thousands of changes takes a while: not on a thread that others wait for.
     let push = tokio::task::spawn_blocking(move || from_wire::<PushRequest>(org, &read));
@@ -55,8 +57,9 @@ pub async fn push(
     }
     let name = LogHash::of(&bytes);
     let (push, verified) = app.verify(&tenant, push).await?;
+    drop(turn);
     let reply = app.push(&tenant, sender, push, verified, name).await?;
-    Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
+    Ok(answer(&app, pack(to_wire(tenant.id, &reply), accepts_zstd(&headers))))
 }
 
 /// `POST /api/v1/cargo`
@@ -83,11 +86,16 @@ pub async fn pull(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
+    let _room = tenant.room()?;
     let bytes = message(&app, &headers, body)?;
     let pull: PullRequest =
         from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    let _turn = tenant.turn().await?;
     let reply = app.pull(&tenant, sender, pull).await?;
-    Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
+    let (org, zstd) = (tenant.id, accepts_zstd(&headers));
+    // A page of a few megabytes: not on a thread that others wait for.
+    let packed = tokio::task::spawn_blocking(move || pack(to_wire(org, &reply), zstd));
+    Ok(answer(&app, packed.await.map_err(|_| Problem::internal())?))
 }
 
 /// `POST /api/v1/repair`
@@ -201,19 +209,21 @@ fn inflate_zstd(body: &[u8]) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-fn answer(app: &App, headers: &HeaderMap, bytes: Vec<u8>) -> Response {
-    let mut encoded = None;
-    if accepts_zstd(headers) && bytes.len() >= COMPRESS_BYTES_MIN {
-        encoded = zstd::bulk::compress(&bytes, COMPRESS_LEVEL).ok();
-    }
-    let compressed = encoded.is_some();
-    let bytes = encoded.unwrap_or(bytes);
+/// The body of an answer, and whether it is compressed.
+fn pack(bytes: Vec<u8>, zstd: bool) -> (Vec<u8>, bool) {
+    let packed = (zstd && bytes.len() >= COMPRESS_BYTES_MIN)
+        .then(|| zstd::bulk::compress(&bytes, COMPRESS_LEVEL).ok())
+        .flatten();
+    packed.map_or((bytes, false), |packed| (packed, true))
+}
+
+fn answer(app: &App, (bytes, packed): (Vec<u8>, bool)) -> Response {
     app.metrics.bytes(Way::Out, bytes.len());
     let mut response = Body::from(bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if compressed {
+    if packed {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
     }
     response

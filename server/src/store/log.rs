@@ -1068,3 +1068,73 @@ pub fn records(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sync_core::model::catalogue::Display;
+
+    use super::*;
+
+    /// Sequences in the records' names, page by page, of what somebody sees from the beginning on.
+    fn pages(db: &Connection, audiences: &[AudienceId]) -> Vec<Vec<u64>> {
+        let log = Reader::open(db, 1).unwrap();
+        let (mut since, mut pages) = (0, Vec::new());
+        loop {
+            let page = log.page(&Range { since, until: None, audiences, own: None }).unwrap();
+            assert!(page.cursor.sequence > since || pages.is_empty());
+            since = page.cursor.sequence;
+            let numbers = page.records.iter().map(|bytes| match from_cbor(&bytes.0).unwrap() {
+                Record::Display(display) => u64::from(display.number),
+                _ => 0,
+            });
+            pages.push(numbers.collect());
+            if !page.more {
+                assert_eq!(Some(page.cursor), head(db, 1).ok());
+                return pages;
+            }
+        }
+    }
+
+    #[test]
+    fn pages_are_cut_the_same_however_far_apart_their_lines_are() {
+        let mut db = Connection::open_in_memory().unwrap();
+        super::super::migrate(&mut db).unwrap();
+        let tx = db.transaction().unwrap();
+        let (id, origin) = (OrgId::from_bytes([1; 16]), LogOrigin::from_bytes([2; 16]));
+        let made = Organisation { org: 1, id, name: "A".into(), seed: [3; 32], instance: [4; 8] };
+        create(&tx, &made, origin, 0).unwrap();
+        let mut ledger = Ledger::open(&tx, 1).unwrap();
+        let of = |n: u8| Audience::Outlet {
+            territory: TerritoryId::from_bytes([n; 16]),
+            distributor: DistributorId::from_bytes([9; 16]),
+        };
+        // Of 20,000 lines every fourth is of the second audience, and three far apart are of the third.
+        let audience_of = |number: u32| match number {
+            9_500 | 17_000 | 19_999 => 3,
+            number if number.is_multiple_of(4) => 2,
+            _ => 1,
+        };
+        for number in 1..=20_000 {
+            let (name, description) = (String::from("D"), String::new());
+            let display = Record::Display(Display { number, name, description });
+            ledger.append_record(&display, &of(audience_of(number)), [0; 16], 0).unwrap();
+        }
+        let ids = [1, 2, 3].map(|n| ledger.audience(&of(n)).unwrap());
+        ledger.close().unwrap();
+        tx.commit().unwrap();
+
+        for (seen, lengths) in [
+            (&[1, 2, 3][..], &[3_999, 4_000, 4_000, 4_000, 4_000, 1][..]),
+            (&[2, 3][..], &[3_999, 1_002][..]),
+            (&[3][..], &[3][..]),
+        ] {
+            let audiences: Vec<AudienceId> = seen.iter().map(|n| ids[*n as usize - 1]).collect();
+            let pages = pages(&db, &audiences);
+            let wanted = |number: &u64| seen.contains(&audience_of(*number as u32));
+            let all: Vec<u64> = (1..=20_000).filter(wanted).collect();
+            assert_eq!(pages.concat(), all);
+            let found: Vec<usize> = pages.iter().map(Vec::len).collect();
+            assert_eq!(found, lengths, "{seen:?}");
+        }
+    }
+}

@@ -118,6 +118,8 @@ pub const BACKUP: &str = "backup.db";
 /// The database of a data folder that is being restored.
 pub const RESTORING: &str = "endcap.db.restoring";
 const READERS: usize = 4;
+/// Readers that the devices of one organisation have at most: the others find one.
+pub(crate) const READERS_OF_ONE: usize = READERS - 1;
 /// Most jobs that share one commit.
 const BATCH_MAX: usize = 256;
 /// A batch that has taken this long is committed: who waits for it has waited enough.
