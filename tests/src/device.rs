@@ -9,12 +9,14 @@ use sync_core::client::{
     rewind, sweep,
 };
 use sync_core::command::{Command, CommandError, execute};
+use sync_core::document::Document;
 use sync_core::evidence::Keypair;
+use sync_core::id::DistributorId;
 use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, UserId};
-use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
+use sync_core::model::catalogue::{Distributor, Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
 use sync_core::print::PrintName;
-use sync_core::repair::{Repair, compare};
+use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step};
 use sync_core::wire::{PullReply, PushReply, PushRequest, RecordBytes, RepairReply, from_wire};
 
@@ -81,6 +83,62 @@ impl Disk {
     /// Documents, records and notes by name.
     pub(crate) fn content(&self) -> impl PartialEq + '_ {
         (&self.documents, &self.records, &self.notes, &self.outbox)
+    }
+
+    /// Loses something, or gets it wrong, behind the library's back; says what. Unsent work stays.
+    pub(crate) fn rot(&mut self, chance: &mut Chance) -> Option<String> {
+        let Ok(ids) = self.documents();
+        let id = chance.pick(&ids).copied();
+        let kept = id.and_then(|id| self.document(id).expect("it reads"));
+        let keys: Vec<[u8; 17]> = self.records.keys().copied().collect();
+        match (chance.below(6), kept) {
+            (0, Some(kept)) if kept.pending.is_empty() => {
+                self.documents.remove(&kept.document.id());
+                Some(format!("{} is lost", kept.document.id()))
+            }
+            (1, Some(mut kept)) if kept.pending.is_empty() && kept.refused.is_none() => {
+                let heads = kept.document.heads().to_vec();
+                let mut stale = Document::new(ORG, kept.document.id());
+                for change in kept.document.changes().iter().filter(|c| !heads.contains(&c.hash()))
+                {
+                    stale.insert(change.clone()).expect("what it builds on is there");
+                }
+                kept.document = stale;
+                self.documents.insert(kept.document.id(), kept.to_bytes());
+                Some(format!("{} lacks its newest changes", kept.document.id()))
+            }
+            (2, _) => {
+                let key = *chance.pick(&keys)?;
+                self.records.remove(&key);
+                Some(format!("record {key:?} is lost"))
+            }
+            (3, _) => {
+                let record = crate::brand::planogram(1);
+                self.records.insert(record.key().to_bytes(), to_cbor(&record));
+                Some("a planogram is old".into())
+            }
+            (4, _) => {
+                let (id, name) = (DistributorId::from_bytes(chance.bytes()), "Oats".into());
+                let record = Record::Distributor(Distributor { id, name, gln: None });
+                self.records.insert(record.key().to_bytes(), to_cbor(&record));
+                Some("there is a distributor that nobody knows".into())
+            }
+            (5, _) => {
+                let held = self.profile.held.as_mut()?;
+                held.print += held.print;
+                Some("the print is wrong".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Forgets that work in a document was not sent.
+    pub fn forget_unsent(&mut self, id: DocId) {
+        let Ok(kept) = self.document(id);
+        let mut kept = kept.expect("it is here");
+        kept.pending.clear();
+        self.outbox.retain(|other| *other != id);
+        self.documents.insert(id, kept.to_bytes());
     }
 
     /// Stores all of `writes`. A crash is either before this or after it.
@@ -363,6 +421,13 @@ impl Device {
         let waiting = self.waiting.take_if(|waiting| waiting.number == number)?;
         let Waiting { mut session, push, mut said, mut repair, .. } = waiting;
         let heard = match self.apply(answer, push.as_ref(), &mut said, repair.as_mut(), now_ms) {
+            Err((Heard::Misfit, complaint)) => {
+                self.complaint = complaint;
+                let Ok((needed, writes)) = begin(&self.disk, &self.clock.read(now_ms));
+                self.disk.commit(writes);
+                repair = Some(needed);
+                Heard::Misfit
+            }
             Ok((_, _)) if crash == Crash::BeforeCommit => return None,
             Ok((writes, heard)) => {
                 self.disk.commit(writes);
@@ -409,7 +474,11 @@ impl Device {
             }
             (Answer::Pulled(bytes), None) => {
                 let reply: PullReply = from_wire(ORG, bytes).map_err(cut_off)?;
-                let writes = apply_pull(&self.disk, &reply, &clocks).map_err(fault)?;
+                let misfit = |error| match fault(error) {
+                    (Heard::Bad, complaint) => (Heard::Misfit, complaint),
+                    other => other,
+                };
+                let writes = apply_pull(&self.disk, &reply, &clocks).map_err(misfit)?;
                 *said = reply.print;
                 Ok((writes, Heard::Pulled(reply.more)))
             }

@@ -4,6 +4,7 @@
 mod audit;
 mod formats;
 mod proxy;
+mod repair;
 mod target;
 
 use std::sync::Arc;
@@ -57,6 +58,13 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         outlets: u32,
     },
+    /// A device that holds many documents: nothing new, a thousand changes, and a repair of what its disk has lost
+    Repair {
+        #[arg(long, default_value_t = 100_000)]
+        documents: u32,
+        #[arg(long, default_value_t = 10)]
+        differences: u32,
+    },
     /// The shapes of a recording that were weighed (docs/adr/0003)
     Formats {
         #[arg(long, default_value_t = 300)]
@@ -75,6 +83,9 @@ async fn main() -> Result<(), Failure> {
         Command::Capture { screens } => capture(screens).await?,
         Command::Sync { audits } => sync(audits).await?,
         Command::FirstSync { outlets } => first_sync(outlets).await?,
+        Command::Repair { documents, differences } => {
+            repair::repair(documents, differences).await?
+        }
         Command::Formats { audits } => formats::measure(audits),
     };
     println!("{figures}");
@@ -184,6 +195,10 @@ impl Sender {
     }
 }
 
+fn moment(boot_ms: u64) -> Moment {
+    Moment { wall_ms: 0, boot: 7, boot_ms, anchor: 1, skew_ms: Some(20), life: None }
+}
+
 async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::Value, Failure> {
     let (folder, target, codes) = serve(1_000, devices).await?;
     let server = format!("http://{}", target.address);
@@ -203,15 +218,7 @@ async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::V
             let groups = visits.iter().map(|v| sender.audit(*v, &mut dice));
             let groups: Vec<Group> = groups.collect::<Result<_, _>>()?;
             let documents = groups.iter().map(|g| g.document).collect();
-            let now = Moment {
-                wall_ms: 0,
-                boot: 7,
-                boot_ms: 1 << 40,
-                anchor: 1,
-                skew_ms: Some(20),
-                life: None,
-            };
-            let notes = Vec::new();
+            let (now, notes) = (moment(1 << 40), Vec::new());
             let push = PushRequest { protocol: PROTOCOL, now, previous, groups, notes };
             let bytes = to_wire(audit::org(), &push);
             previous = Some(LogHash::of(&bytes));
