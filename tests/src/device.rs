@@ -88,39 +88,30 @@ impl Disk {
     /// Loses something, or gets it wrong, behind the library's back; says what. Unsent work stays.
     pub(crate) fn rot(&mut self, chance: &mut Chance) -> Option<String> {
         let Ok(ids) = self.documents();
-        let id = chance.pick(&ids).copied();
-        let kept = id.and_then(|id| self.document(id).expect("it reads"));
+        let kept = chance.pick(&ids).and_then(|id| self.document(*id).expect("it reads"));
+        let kept = kept.filter(|kept| kept.pending.is_empty() && kept.refused.is_none());
         let keys: Vec<[u8; 17]> = self.records.keys().copied().collect();
-        match (chance.below(6), kept) {
-            (0, Some(kept)) if kept.pending.is_empty() => {
-                self.documents.remove(&kept.document.id());
-                Some(format!("{} is lost", kept.document.id()))
+        match (chance.below(6), kept.map(|kept| kept.document.id())) {
+            (0, Some(id)) => {
+                self.lose(id);
+                Some(format!("{id} is lost"))
             }
-            (1, Some(mut kept)) if kept.pending.is_empty() && kept.refused.is_none() => {
-                let heads = kept.document.heads().to_vec();
-                let mut stale = Document::new(ORG, kept.document.id());
-                for change in kept.document.changes().iter().filter(|c| !heads.contains(&c.hash()))
-                {
-                    stale.insert(change.clone()).expect("what it builds on is there");
-                }
-                kept.document = stale;
-                self.documents.insert(kept.document.id(), kept.to_bytes());
-                Some(format!("{} lacks its newest changes", kept.document.id()))
+            (1, Some(id)) => {
+                self.lose_newest(id);
+                Some(format!("{id} lacks its newest changes"))
             }
             (2, _) => {
-                let key = *chance.pick(&keys)?;
-                self.records.remove(&key);
-                Some(format!("record {key:?} is lost"))
+                let key = RecordKey::from_bytes(chance.pick(&keys)?);
+                self.lose_record(key);
+                Some(format!("{key:?} is lost"))
             }
             (3, _) => {
-                let record = crate::brand::planogram(1);
-                self.records.insert(record.key().to_bytes(), to_cbor(&record));
+                self.put_record(&crate::brand::planogram(1));
                 Some("a planogram is old".into())
             }
             (4, _) => {
                 let (id, name) = (DistributorId::from_bytes(chance.bytes()), "Oats".into());
-                let record = Record::Distributor(Distributor { id, name, gln: None });
-                self.records.insert(record.key().to_bytes(), to_cbor(&record));
+                self.put_record(&Record::Distributor(Distributor { id, name, gln: None }));
                 Some("there is a distributor that nobody knows".into())
             }
             (5, _) => {
@@ -130,6 +121,35 @@ impl Disk {
             }
             _ => None,
         }
+    }
+
+    /// Loses a document behind the library's back.
+    pub fn lose(&mut self, id: DocId) {
+        self.documents.remove(&id).expect("it is here");
+    }
+
+    /// Loses a document's heads behind the library's back.
+    pub fn lose_newest(&mut self, id: DocId) {
+        let Ok(kept) = self.document(id);
+        let mut kept = kept.expect("it is here");
+        let mut stale = Document::new(ORG, id);
+        for change in kept.document.changes() {
+            if !kept.document.heads().contains(&change.hash()) {
+                stale.insert(change.clone()).expect("what it builds on is there");
+            }
+        }
+        kept.document = stale;
+        self.documents.insert(id, kept.to_bytes());
+    }
+
+    /// Loses a record behind the library's back.
+    pub fn lose_record(&mut self, key: RecordKey) {
+        self.records.remove(&key.to_bytes()).expect("it is here");
+    }
+
+    /// Has a record behind the library's back.
+    pub fn put_record(&mut self, record: &Record) {
+        self.records.insert(record.key().to_bytes(), to_cbor(record));
     }
 
     /// Forgets that work in a document was not sent.
