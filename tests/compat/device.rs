@@ -92,7 +92,9 @@ fn exchange(server: &mut Server, phone: &mut Device, now_ms: i64) {
             Question::Pull(bytes) => {
                 server.pull(phone.id, bytes, now_ms).map(|page| Answer::Pulled(encode(&page)))
             }
-            Question::Repair(_) => panic!("nothing is to be repaired"),
+            Question::Repair(bytes) => {
+                server.repair(phone.id, bytes, now_ms).map(|reply| Answer::Repaired(encode(&reply)))
+            }
         };
         let answer = answer.unwrap_or_else(Answer::Refused);
         match phone.hear(number, &answer, now_ms, device::Crash::Never).unwrap() {
@@ -283,14 +285,14 @@ fn a_store_that_has_lost_rows_is_whole_after_one_sync() {
     let words = Value::Text { text: "The freezer hums".into() };
     let words = Observation { check: checks::WORDS, subject: Subject::Outlet, value: words };
     let mut visits = Vec::new();
-    for call in 0..4 {
-        let visit = rita.start_call(brand::call(call).to_string()).unwrap();
-        rita.record(visit.clone(), vec![price(200 + i64::from(call)), words.clone()], Vec::new())
-            .unwrap();
+    let begin = || rita.start_visit(brand::outlet(1).to_string(), 1).unwrap();
+    for cents in 200..204 {
+        let visit = begin();
+        rita.record(visit.clone(), vec![price(cents), words.clone()], Vec::new()).unwrap();
         visits.push(visit);
     }
     sync(&rita).unwrap();
-    let unsent = rita.start_call(brand::call(5).to_string()).unwrap();
+    let unsent = begin();
     let seen = |rita: &Client| -> Vec<_> {
         visits.iter().map(|visit| rita.visit(visit.clone()).ok()).collect()
     };

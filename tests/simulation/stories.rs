@@ -608,11 +608,11 @@ fn what_a_disk_has_lost_comes_back_in_one_sync() {
     let id = visit_of(SHARED).into();
     let product = RecordKey::product(brand::product(0));
     let nobody = product_of(77);
+    let rita = RecordKey::device(story.devices[RITA].id);
     let disk = &mut story.devices[SAM].disk;
     disk.lose(id);
     disk.lose_record(product);
-    disk.lose_record(RecordKey::device(story.devices[RITA].id));
-    let disk = &mut story.devices[SAM].disk;
+    disk.lose_record(rita);
     disk.put_record(&nobody);
     disk.put_record(&brand::planogram(0));
     story.syncs(SAM);
@@ -654,6 +654,7 @@ fn work_that_was_forgotten_to_be_unsent_is_sent() {
     let other = story.does(RITA, Command::StartCall(brand::call(1)));
     story.devices[RITA].disk.forget_unsent(id);
     story.devices[RITA].disk.forget_unsent(visit_of(1).into());
+    story.oracle.forgotten = true;
     // A phone that goes on with one of them is refused, for what it builds on is not there.
     story.records(RITA, SHARED, met(true));
     a_day_later(&mut story, RITA);
@@ -687,6 +688,7 @@ fn what_the_server_does_not_show_is_set_aside_once() {
     story.server.write(vec![brand::outlet_record(1, 2, 1)], now_ms);
     story.syncs(SAM);
     story.does(SAM, Command::StartCall(brand::call(SHARED)));
+    story.syncs(SAM);
     story.come_to_rest();
     story.check();
     let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");

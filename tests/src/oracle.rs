@@ -54,6 +54,8 @@ pub struct Oracle {
     pub lost_log: bool,
     /// The phones whose disks lost something behind the library's back.
     pub rotten: BTreeSet<usize>,
+    /// A phone forgot that something was not sent: what builds on it may be refused.
+    pub forgotten: bool,
     /// How many questions of repairs there were.
     pub repairs: u64,
     /// For the pulls of a phone, by number: whether what it holds may be something else than the server says.
@@ -151,6 +153,7 @@ impl Oracle {
             || (self.lost_log && lost.contains(&code))
             // Numbers of changes that a disk has lost are given again.
             || (!self.rotten.is_empty() && code == "forked")
+            || (self.forgotten && code == "missing_parent")
             || (late && code == "late");
         assert!(may, "{document} was refused: {code}");
     }
