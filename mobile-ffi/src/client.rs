@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{Clocks, Kept, Replica, volumes};
+use sync_core::client::{Clocks, Kept, Profile, Replica, Write, volumes};
 use sync_core::command::{Command, execute};
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, CallId, ChangeHash, DocId, Gtin, OutletId, UserId, VisitId};
@@ -549,6 +549,15 @@ impl Client {
             self.vault.remove(&hash)?;
         }
         Ok(before.saturating_sub(self.vault.usage()?.bytes))
+    }
+
+    /// Has the next sync compare all that is here with the server, as one does every day: for a device whose
+    /// storage is in doubt. Blocks; saved when it returns.
+    pub fn count_anew(&self) -> Result<(), ClientError> {
+        self.change(|view, writer| {
+            let profile = Profile { held: None, ..view.profile.clone() };
+            Ok(apply(writer, vec![Write::Profile(Box::new(profile))])?)
+        })
     }
 
     /// A JSON text for a support desk: counts, versions, positions in the log, and ids of documents whose

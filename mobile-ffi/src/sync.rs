@@ -17,7 +17,7 @@ use sync_core::client::{
 };
 use sync_core::id::{BlobHash, OrgId, ParcelHash};
 use sync_core::print::PrintName;
-use sync_core::repair::{Repair, compare};
+use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step, Stop};
 use sync_core::wire::{
     CargoReply, Delivery, MEDIA_TYPE, Outcome, PullReply, PushReply, REPLY_BYTES_MAX, RepairReply,
@@ -165,6 +165,8 @@ struct Run {
     /// What the last page said that this device holds.
     said: Option<PrintName>,
     repair: Option<Repair>,
+    /// One a sync.
+    repaired: bool,
     /// What went wrong with comparing or repairing: no reason not to send work and photos.
     unrepaired: Option<ClientError>,
     /// The cargo that was handed over in this sync.
@@ -208,10 +210,19 @@ pub(crate) async fn sync(
         let server = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
         Ok((read_cbor::<Server>(&server)?, view.profile.org))
     })?;
-    let (said, repair, unrepaired) = (None, None, None);
-    let (report, brought) = (SyncReport::default(), BTreeSet::new());
-    let mut run =
-        Run { client, server, org, progress, cancel, report, said, repair, unrepaired, brought };
+    let mut run = Run {
+        client,
+        server,
+        org,
+        progress,
+        cancel,
+        report: SyncReport::default(),
+        said: None,
+        repair: None,
+        repaired: false,
+        unrepaired: None,
+        brought: BTreeSet::new(),
+    };
     run.documents().await?;
     if !run.cancelled() {
         run.photos().await?;
@@ -342,18 +353,28 @@ impl Run {
             answer => answer?,
         };
         let reply: PullReply = from_wire(org, &bytes).map_err(bad_answer)?;
+        let (more, said) = (reply.more, reply.print);
         let entries = reply.groups.iter().map(|g| g.changes.len()).sum::<usize>();
         self.report.pulled += u32::try_from(entries + reply.records.len()).unwrap_or(u32::MAX);
-        let more = reply.more;
-        self.said = reply.print;
+        let repaired = self.repaired;
         let applied = self.blocking(move |client| {
             let clocks = client.clock.read();
-            client.change(|view, writer| {
-                let writes = apply_pull(view, &reply, &clocks).map_err(fault)?;
-                Ok(apply(writer, writes)?)
+            client.change(|view, writer| match apply_pull(view, &reply, &clocks) {
+                Ok(writes) => Ok(apply(writer, writes).map(|()| None)?),
+                Err(Fault::Answer(BadAnswer::Unfit(_) | BadAnswer::Forged(_))) if !repaired => {
+                    let (repair, writes) = begin(view, &clocks)?;
+                    apply(writer, writes)?;
+                    Ok(Some(repair))
+                }
+                Err(error) => Err(fault(error)),
             })
         });
-        applied.await.map(|()| Heard::Pulled(more))
+        if let Some(repair) = applied.await? {
+            (self.repair, self.repaired) = (Some(repair), true);
+            return Ok(Heard::Misfit);
+        }
+        self.said = said;
+        Ok(Heard::Pulled(more))
     }
 
     async fn rewind(&mut self) -> Result<Heard, ClientError> {
@@ -395,7 +416,9 @@ impl Run {
             })
         });
         match compared.await {
-            Ok(repair) => self.repair = repair,
+            Ok(repair) => {
+                (self.repaired, self.repair) = (repair.is_some() || self.repaired, repair)
+            }
             // What cannot be read is said at the end.
             Err(error) => self.unrepaired = Some(error),
         }

@@ -174,6 +174,7 @@ fn check_all(
         };
         let mut inspection = Inspection { archive, made, damage: &mut report.damage };
         let lines = inspection.log(&mut step)?;
+        inspection.prints()?;
         inspection.notes()?;
         report.organisations.push(Checked { name: made.name.clone(), lines });
         if let Some(world) = inspection.world() {
@@ -263,6 +264,15 @@ impl Inspection<'_> {
             );
         }
         Ok(frontier.size())
+    }
+
+    /// What each audience sees, as the sum that devices compare with.
+    fn prints(&mut self) -> Result<(), StoreError> {
+        let (kept, counted) = self.archive.prints(self.made.org)?;
+        if kept != counted {
+            self.found(Place::Whole, "the prints of what people see are not the sums of it");
+        }
+        Ok(())
     }
 
     fn notes(&mut self) -> Result<(), StoreError> {

@@ -24,16 +24,19 @@ use server::auth::{self, Client, Posted, Viewer};
 use server::config::ServeConfig;
 use server::error::Problem;
 use server::init::{Init, init};
+use server::limits::REPAIRS_MAX;
 use server::people::{self, NewPerson};
 use server::store::StoreError;
 use server::{now_ms, random, serve};
 use sync_core::evidence::Keypair;
 use sync_core::id::{DeviceId, DistributorId, LogHash, OutletId, TerritoryId, UserId};
 use sync_core::model::capture::Moment;
-use sync_core::model::catalogue::{Distributor, Outlet, Person, Record, Territory};
+use sync_core::model::catalogue::{Distributor, Outlet, Person, Record, RecordKey, Territory};
 use sync_core::model::people::{Audience, Role, Scope};
+use sync_core::print::{Content, Inventory, Item, Part, Print};
 use sync_core::wire::{
-    MEDIA_TYPE, PROTOCOL, PullRequest, PushReply, PushRequest, from_wire, to_wire,
+    MEDIA_TYPE, PARTS_MAX, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RepairReply,
+    RepairRequest, WANTED_MAX, from_wire, to_wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -1089,6 +1092,71 @@ async fn too_many_at_once_are_told_to_come_back() {
     assert_eq!(served.get("/healthz").await.status(), StatusCode::OK);
     drop(busy);
     assert_problem!(served.get("/me").await, 401, "unauthorized");
+    served.close().await;
+}
+
+/// A message in which one thing is repeated.
+fn array_of(head: &[u8], count: u32, each: &[u8], tail: &[u8]) -> Vec<u8> {
+    [head, &[0x9a], &count.to_be_bytes(), &each.repeat(count as usize), tail].concat()
+}
+
+#[tokio::test]
+async fn a_repair_is_told_what_its_person_sees_and_what_is_wrong_with_it() {
+    let served = Served::new().await;
+    let (_, token) = served.phone(SOUTH_REP, 1).await;
+    let ask = async |parts: Vec<Part>, wanted: Vec<Item>| {
+        let asked = RepairRequest { protocol: PROTOCOL, parts, wanted };
+        served.sync("repair", &token, to_wire(served.tenant.id, &asked)).await
+    };
+    let org = served.tenant.id;
+    let answer = async |response: Response| {
+        assert_eq!(response.status(), StatusCode::OK);
+        let bytes = response.bytes().await.unwrap();
+        from_wire::<RepairReply>(org, &bytes).unwrap()
+    };
+    let page = served.sync("pull", &token, served.pull()).await.bytes().await.unwrap();
+    let page: PullReply = from_wire(served.tenant.id, &page).unwrap();
+    let items = page.records.iter().map(|record| {
+        let key = RecordKey::peek(&record.0).unwrap();
+        (Item::Record(key), Print::of_record(key, &record.0))
+    });
+    let held = Inventory::new(items);
+    assert_eq!((page.more, page.print), (false, Some(held.print().name())));
+    let parts: Vec<Part> = [Part::WHOLE].into_iter().chain(Part::WHOLE.parts()).collect();
+    let reply = answer(ask(parts.clone(), Vec::new()).await).await;
+    let ours: Vec<Content> = parts.iter().map(|part| held.content(*part)).collect();
+    assert_eq!((reply.contents, reply.given), (ours, 0));
+
+    let north = served.tenant.world().outlets.values().find(|o| o.territory == NORTH).unwrap().id;
+    let known = RecordKey::peek(&page.records[0].0).unwrap();
+    let wanted = [RecordKey::outlet(north), known].map(Item::Record);
+    let reply = answer(ask(Vec::new(), wanted.to_vec()).await).await;
+    assert_eq!((reply.given, reply.records), (2, page.records[..1].to_vec()), "only what is seen");
+
+    let wanted = vec![Item::Record(known); WANTED_MAX + 1];
+    assert_problem!(ask(Vec::new(), wanted).await, 413, "too_large");
+    assert_problem!(ask(vec![Part::WHOLE; PARTS_MAX + 1], Vec::new()).await, 413, "too_large");
+    let most = answer(ask(vec![Part::WHOLE; PARTS_MAX], Vec::new()).await).await;
+    assert_eq!(most.contents.len(), PARTS_MAX);
+    for bytes in [
+        &b"\xa3\x00\x01\x01\x81\x82\x11\x00\x02\x80"[..], // a depth of 17
+        b"\xa3\x00\x01\x01\x81\x82\x01\x10\x02\x80",      // five bits where there are four
+        b"\xa3\x00\x01\x01\x80\x02\x81\x40",              // a thing without a name
+        b"\xa3\x00\x01\x01\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xa1\x00\x01",
+    ] {
+        let sent = served.sync("repair", &token, bytes.to_vec()).await;
+        assert_problem!(sent, 400, "malformed");
+    }
+    // A list as long as a message can be costs no more than reading it.
+    let long = array_of(b"\xa3\x00\x01\x01", 2_700_000, b"\x82\x00\x00", b"\x02\x80");
+    assert_problem!(served.sync("repair", &token, long).await, 413, "too_large");
+    assert_problem!(served.sync("repair", "no token", served.pull()).await, 401, "unauthorized");
+    let busy = served.app.limits.repairs.acquire_many(REPAIRS_MAX as u32).await.unwrap();
+    let refused = ask(vec![Part::WHOLE], Vec::new()).await;
+    assert_eq!(refused.headers()["retry-after"], "5");
+    assert_problem!(refused, 503, "busy");
+    drop(busy);
     served.close().await;
 }
 

@@ -352,3 +352,128 @@ impl Inventory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cbor::{from_cbor, to_cbor};
+    use crate::id::DocKind;
+
+    fn item(n: u64) -> Item {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&n.to_be_bytes());
+        match n % 3 {
+            0 => Item::Record(RecordKey { kind: (n % 12) as u8, id }),
+            1 => Item::Document(DocId { kind: DocKind::Visit, id }),
+            _ => Item::Document(DocId { kind: DocKind::Outlet, id }),
+        }
+    }
+
+    fn change(n: u64) -> Print {
+        Print::of_change(ChangeHash(Sha256::digest(n.to_be_bytes()).into()))
+    }
+
+    #[test]
+    fn what_comes_and_goes_leaves_what_was_there() {
+        let key = RecordKey { kind: 1, id: [7; 16] };
+        let (one, other) = (Print::of_record(key, b"one"), Print::of_record(key, b"other"));
+        assert_ne!(one, other);
+        assert_ne!(one, Print::of_record(RecordKey { kind: 2, ..key }, b"one"));
+        assert_eq!(change(1) + one - change(1) - one, Print::default());
+        assert_eq!(change(1) + one, one + change(1));
+        assert_ne!(one.name(), (one + Print::default() + change(2)).name());
+        assert_eq!(Print::from_bytes(&one.to_bytes()), one);
+        // Twice the same is not nothing: it is a sum, no exclusive or.
+        assert_ne!(one + one, Print::default());
+        let most = Print::of_change(ChangeHash([0xff; 32]));
+        assert_eq!(most + most - most, most);
+    }
+
+    #[test]
+    fn parts_cover_every_place_once() {
+        let mut part = Part::WHOLE;
+        assert_eq!(part.places(), (0, u64::MAX));
+        while part.depth < DEPTH_MAX {
+            let places: Vec<_> = part.parts().map(Part::places).collect();
+            assert_eq!(places.len(), PARTS);
+            assert_eq!((places[0].0, places[15].1), part.places());
+            assert!(places.windows(2).all(|two| two[0].1 + 1 == two[1].0));
+            part = part.parts().nth(usize::from(part.depth) % PARTS).unwrap();
+        }
+        assert_eq!(part.places().0, part.places().1);
+        assert_eq!(part.parts().count(), 0);
+    }
+
+    #[test]
+    fn what_names_no_part_and_no_item_is_an_error() {
+        let part = |depth: u8, prefix: u64| from_cbor::<Part>(&to_cbor(&(depth, prefix)));
+        assert_eq!(part(0, 0).unwrap(), Part::WHOLE);
+        assert!(part(0, 1).is_err() && part(17, 0).is_err() && part(255, 0).is_err());
+        assert!(part(1, 15).is_ok() && part(1, 16).is_err() && part(16, u64::MAX).is_ok());
+        assert!(from_cbor::<Part>(&to_cbor(&(1, 2, 3))).is_err());
+        for n in 0..6 {
+            assert_eq!(from_cbor::<Item>(&to_cbor(&item(n))).unwrap(), item(n));
+        }
+        assert!(Item::from_bytes(&[2; 18]).is_none(), "no such tag");
+        assert!(Item::from_bytes(&[1; 18]).is_some());
+        let mut later = [1; 18];
+        later[1] = 9;
+        assert!(Item::from_bytes(&later).is_none(), "no such kind of document");
+        for content in [&[0x83, 0, 0, 0][..], &[0x41, 0], &[0x9f, 0xff], &[0x58, 129]] {
+            assert!(from_cbor::<Content>(content).is_err());
+        }
+    }
+
+    #[test]
+    fn an_empty_hand_holds_nothing() {
+        let nothing = Inventory::new([]);
+        assert_eq!(nothing.print(), Print::default());
+        assert_eq!(nothing.content(Part::WHOLE), Content::Items(Vec::new()));
+        // What does not count is not there.
+        assert_eq!(Inventory::new([(item(1), Print::default())]).items(Part::WHOLE).count(), 0);
+    }
+
+    proptest! {
+        /// Asking ever smaller parts finds exactly what differs.
+        #[test]
+        fn two_hands_find_what_they_differ_in(
+            held in 0..3_000_u64,
+            changed in proptest::collection::btree_map(0..4_000_u64, 0..3_u8, 0..40),
+        ) {
+            let ours: Vec<_> = (0..held).map(|n| (item(n), change(n))).collect();
+            let mut theirs: std::collections::BTreeMap<Item, Print> = ours.iter().copied().collect();
+            for (n, how) in &changed {
+                match how {
+                    0 => drop(theirs.remove(&item(*n))),
+                    1 => drop(theirs.insert(item(*n), change(*n + 1))),
+                    _ => *theirs.entry(item(*n)).or_default() += change(*n + 9_999),
+                }
+            }
+            let ours: std::collections::BTreeMap<Item, Print> = ours.into_iter().collect();
+            let all = ours.keys().chain(theirs.keys());
+            let differ: std::collections::BTreeSet<Item> =
+                all.filter(|item| ours.get(item) != theirs.get(item)).copied().collect();
+            let (ours, theirs) = (Inventory::new(ours), Inventory::new(theirs));
+            prop_assert_eq!(ours.print() == theirs.print(), differ.is_empty());
+            let mut found = std::collections::BTreeSet::new();
+            let mut parts = vec![Part::WHOLE];
+            while let Some(part) = parts.pop() {
+                let said = to_cbor(&theirs.content(part));
+                match from_cbor::<Content>(&said).unwrap() {
+                    Content::Parts(names) => parts.extend(
+                        part.parts().zip(names).filter(|(p, n)| ours.print_of(*p).name() != *n).map(|(p, _)| p),
+                    ),
+                    Content::Items(items) => {
+                        prop_assert!(items.len() <= LISTED_MAX);
+                        let mine: Vec<_> = ours.items(part).map(|(i, p)| (i, p.name())).collect();
+                        found.extend(items.iter().filter(|i| !mine.contains(i)).map(|(i, _)| *i));
+                        found.extend(mine.iter().filter(|i| !items.contains(i)).map(|(i, _)| *i));
+                    }
+                }
+            }
+            prop_assert_eq!(found, differ);
+        }
+    }
+}

@@ -32,12 +32,20 @@ pub fn compare<R: Replica>(
     if counted.is_some_and(|held| held.print.name() == said) {
         return Ok((None, Vec::new()));
     }
+    let (repair, writes) = begin(replica, clocks)?;
+    let differs = repair.inventory.print().name() != said;
+    Ok((differs.then_some(repair), writes))
+}
+
+/// Begins a repair: counts what is held.
+pub fn begin<R: Replica>(replica: &R, clocks: &Clocks) -> Result<(Repair, Vec<Write>), R::Error> {
+    let profile = replica.profile();
     let inventory = inventory(replica)?;
-    let print = inventory.print();
-    let held = Some(Held { print, counted_ms: now_ms });
+    let (print, counted_ms) = (inventory.print(), profile.server_ms(clocks));
+    let held = Some(Held { print, counted_ms });
     let writes = vec![Write::Profile(Box::new(Profile { held, ..profile.clone() }))];
-    let repair = (print.name() != said).then(|| Repair::of(inventory));
-    Ok((repair, writes))
+    let (wanted, astray) = (BTreeSet::new(), Vec::new());
+    Ok((Repair { inventory, parts: vec![Part::WHOLE], asked: 0, wanted, astray }, writes))
 }
 
 /// A repair that goes on: lost with the process, and begun anew by the next sync.
@@ -55,11 +63,6 @@ pub struct Repair {
 }
 
 impl Repair {
-    fn of(inventory: Inventory) -> Self {
-        let (wanted, astray) = (BTreeSet::new(), Vec::new());
-        Self { inventory, parts: vec![Part::WHOLE], asked: 0, wanted, astray }
-    }
-
     /// The next question; `None` when all is mended.
     pub fn ask(&self) -> Option<RepairRequest> {
         let parts: Vec<Part> = self.parts.iter().take(PARTS_MAX).copied().collect();
@@ -110,7 +113,10 @@ impl Repair {
                     Item::Record(key) => writes.push(Write::Forget(key)),
                     Item::Document(id) => {
                         if let Some(kept) = documents.get(id)? {
-                            kept.pending = hashes(kept);
+                            // Refused work waits for its person, and is not proposed twice.
+                            if kept.refused.is_none() {
+                                send_again(kept, &HashSet::new());
+                            }
                             kept.aside = true;
                         }
                     }
@@ -168,17 +174,20 @@ impl Repair {
     }
 }
 
-fn hashes(kept: &Kept) -> Vec<ChangeHash> {
-    kept.document.changes().iter().map(Change::hash).collect()
+/// All that the server does not have waits to be sent.
+fn send_again(kept: &mut Kept, theirs: &HashSet<ChangeHash>) {
+    kept.pending = kept.document.changes().iter().map(Change::hash).collect();
+    kept.pending.retain(|hash| !theirs.contains(hash));
+    if kept.refused.as_ref().is_some_and(|refused| refused.code == "missing_parent") {
+        kept.refused = None; // which comes along now
+    }
 }
 
 /// Takes a document as the server has it. What is only here waits to be sent.
 fn replace(kept: &mut Kept, group: &Group) {
-    let theirs: HashSet<ChangeHash> = group.hashes().collect();
     kept.forget_passed();
     let merged = merge(kept, group);
-    kept.pending = hashes(kept);
-    kept.pending.retain(|hash| !theirs.contains(hash));
+    send_again(kept, &group.hashes().collect());
     if let Err(misfit) = merged {
         kept.refused = Some(Refused { code: "forked".into(), detail: misfit.to_string() });
     }

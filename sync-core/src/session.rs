@@ -24,7 +24,8 @@ pub enum Step {
     Sweep,
     /// Ask [`crate::repair::compare`]; if the server has said no print, all is well.
     Compare,
-    /// Send [`crate::repair::Repair::ask`].
+    /// Send [`crate::repair::Repair::ask`]: of the repair that the comparison gave, or, after a page that does not
+    /// fit, of [`crate::repair::begin`].
     Repair,
     /// All is exchanged.
     Done,
@@ -52,6 +53,8 @@ pub enum Heard {
     /// An answer to a repair was applied; the flag says that there is more to ask. Without an answer there is not:
     /// the next sync repairs.
     Repaired(bool),
+    /// A page does not fit what is here: something is missing that should be.
+    Misfit,
     /// The server does not know the cursor.
     CursorUnknown,
     /// The network failed, or the server did for now.
@@ -114,16 +117,17 @@ impl Session {
             (Step::Cargo, Heard::Empty) => Step::Pull,
             (Step::Pull, Heard::Pulled(true)) => Step::Pull,
             (Step::Pull, Heard::Pulled(false)) => Step::Sweep,
-            (Step::Sweep, Heard::Swept) => Step::Compare,
-            (Step::Compare, Heard::Compared(true)) | (Step::Repair, Heard::Repaired(false)) => {
+            (Step::Sweep, Heard::Swept) => {
                 self.pulled = true;
-                Step::Push
+                Step::Compare
             }
-            (Step::Compare, Heard::Compared(false)) => {
-                self.repaired = true;
-                Step::Repair
-            }
+            // What one repair did not mend is left to the next sync.
+            (Step::Compare, Heard::Compared(whole)) if whole || self.repaired => Step::Push,
+            (Step::Compare, Heard::Compared(false)) => self.repair(),
+            (Step::Pull, Heard::Misfit) if !self.repaired => self.repair(),
             (Step::Repair, Heard::Repaired(true)) => Step::Repair,
+            (Step::Repair, Heard::Repaired(false)) if self.pulled => Step::Push,
+            (Step::Repair, Heard::Repaired(false)) => Step::Pull,
             // A server that forgets twice in one session would keep the device busy for ever.
             (Step::Pull, Heard::CursorUnknown) if !self.rewound => {
                 self.rewound = true;
@@ -133,6 +137,11 @@ impl Session {
             _ => Step::Stop(Stop::Bad),
         };
         self.step
+    }
+
+    fn repair(&mut self) -> Step {
+        self.repaired = true;
+        Step::Repair
     }
 }
 
@@ -167,6 +176,21 @@ mod tests {
         assert_eq!(
             steps(&[&pull[..], &repair].concat())[4..],
             [Step::Repair, Step::Repair, Step::Push, Step::Push, Step::Done]
+        );
+    }
+
+    #[test]
+    fn a_page_that_does_not_fit_is_pulled_again_after_a_repair() {
+        use Heard::{Compared, Empty, Misfit, Pulled, Repaired, Swept};
+        assert_eq!(
+            steps(&[Empty, Misfit, Repaired(false), Pulled(false), Swept, Compared(false), Empty])
+                [1..],
+            [Step::Repair, Step::Pull, Step::Sweep, Step::Compare, Step::Push, Step::Done],
+            "one repair a sync"
+        );
+        assert_eq!(
+            steps(&[Empty, Misfit, Repaired(false), Misfit])[1..],
+            [Step::Repair, Step::Pull, Step::Stop(Stop::Bad)]
         );
     }
 

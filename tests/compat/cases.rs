@@ -19,10 +19,10 @@ use sync_core::model::visit::{
     Post, Recording, Review, Subject, Submission, Value, Verdict, Versioned, Volume,
 };
 use sync_core::model::{Currency, Day, Geo, Money};
-use sync_core::print::Print;
+use sync_core::print::{Inventory, Item, Part, Print};
 use sync_core::wire::{
     Discarded, Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
-    RecordBytes, to_wire,
+    RecordBytes, RepairReply, RepairRequest, to_wire,
 };
 
 use crate::next::{self, grown};
@@ -498,6 +498,32 @@ fn push() -> PushRequest {
     }
 }
 
+/// What somebody holds, each with the hashes of its changes, or a record's bytes.
+pub(crate) fn items() -> Vec<(Item, Vec<Vec<u8>>)> {
+    let displays = (100..140_u32).map(|number| {
+        let (name, description) = (format!("Display {number}"), String::new());
+        Record::Display(Display { number, name, description })
+    });
+    let records = records().into_iter().chain(displays);
+    let mut items: Vec<_> =
+        records.map(|record| (Item::Record(record.key()), vec![to_cbor(&record)])).collect();
+    items.extend(documents().iter().map(|written| {
+        let changes = written.document.changes();
+        let id = Item::Document(written.document.id());
+        (id, changes.iter().map(|change| change.hash().0.to_vec()).collect())
+    }));
+    items
+}
+
+pub(crate) fn inventory() -> Inventory {
+    let print = |item, part: &Vec<u8>| match item {
+        Item::Record(key) => Print::of_record(key, part),
+        Item::Document(_) => Print::of_change(ChangeHash(part[..].try_into().unwrap())),
+    };
+    let items = items().into_iter();
+    Inventory::new(items.map(|(item, parts)| (item, parts.iter().map(|p| print(item, p)).sum())))
+}
+
 fn pull_reply() -> PullReply {
     let groups = documents().iter().map(|written| written.group(|_| true)).collect();
     PullReply {
@@ -527,6 +553,7 @@ pub(crate) type Message = (&'static str, &'static str, bool, Vec<u8>);
 pub(crate) fn messages() -> Vec<Message> {
     const PUSH: &str = "/api/v1/push";
     const PULL: &str = "/api/v1/pull";
+    const REPAIR: &str = "/api/v1/repair";
     let first = PushRequest {
         protocol: PROTOCOL,
         now: moment(0, 0, None),
@@ -558,6 +585,29 @@ pub(crate) fn messages() -> Vec<Message> {
         print: None,
         ..nothing.clone()
     };
+    let (whole, inventory) = (Part::WHOLE, inventory());
+    let parts: Vec<Part> = whole.parts().take(2).collect();
+    let contents = |parts: &[Part]| parts.iter().map(|part| inventory.content(*part)).collect();
+    let wanted = vec![
+        Item::Record(RecordKey::outlet(OUTLET)),
+        Item::Document(VisitId::of_call(ORG, CALL).into()),
+    ];
+    let where_from = RepairRequest { protocol: PROTOCOL, parts: vec![whole], wanted: Vec::new() };
+    let deeper = RepairRequest { parts: parts.clone(), ..where_from.clone() };
+    let want = RepairRequest { parts: Vec::new(), wanted, ..where_from.clone() };
+    let said = RepairReply {
+        protocol: PROTOCOL,
+        server_ms: NOON_MS,
+        contents: contents(&[whole]),
+        given: 0,
+        records: Vec::new(),
+        groups: Vec::new(),
+        notes: Vec::new(),
+    };
+    let said_deeper = RepairReply { contents: contents(&parts), ..said.clone() };
+    let PullReply { records, groups, notes, .. } = pull_reply();
+    let given =
+        RepairReply { contents: Vec::new(), given: 2, records, groups, notes, ..said.clone() };
     vec![
         ("a first push", PUSH, true, to_wire(ORG, &first)),
         ("a push of two documents", PUSH, true, to_wire(ORG, &push())),
@@ -569,6 +619,12 @@ pub(crate) fn messages() -> Vec<Message> {
         ("its page", PULL, false, to_wire(ORG, &moved)),
         ("a page", PULL, false, to_wire(ORG, &pull_reply())),
         ("nothing new", PULL, false, to_wire(ORG, &nothing)),
+        ("where a repair begins", REPAIR, true, to_wire(ORG, &where_from)),
+        ("what all falls into", REPAIR, false, to_wire(ORG, &said)),
+        ("a repair that goes on", REPAIR, true, to_wire(ORG, &deeper)),
+        ("what is in two parts", REPAIR, false, to_wire(ORG, &said_deeper)),
+        ("what a repair wants whole", REPAIR, true, to_wire(ORG, &want)),
+        ("what it is given", REPAIR, false, to_wire(ORG, &given)),
     ]
 }
 

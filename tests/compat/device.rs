@@ -80,7 +80,10 @@ fn exchange(server: &mut Server, phone: &mut Device, now_ms: i64) {
             Question::Pull(bytes) => {
                 server.pull(phone.id, bytes, now_ms).map(|page| Answer::Pulled(encode(&page)))
             }
-            Question::Cargo(_) | Question::Repair(_) => panic!("nobody was met, nothing is amiss"),
+            Question::Cargo(_) => panic!("nobody was met"),
+            Question::Repair(bytes) => {
+                server.repair(phone.id, bytes, now_ms).map(|reply| Answer::Repaired(encode(&reply)))
+            }
         };
         let answer = answer.unwrap_or_else(Answer::Refused);
         match phone.hear(number, &answer, now_ms, device::Crash::Never).unwrap() {
@@ -253,4 +256,63 @@ fn a_folder_of_the_first_library_opens() {
     assert_eq!(said(&rita, &visit)[0], (checks::PRICE, euros(259)));
     assert_eq!(rita.visit(visit).unwrap().status, "submitted");
     assert_eq!(rita.outstanding().unwrap().documents[0].entries, 4);
+}
+
+/// Rows of the library's own store are gone: how many.
+fn lose(place: &Path, sql: &str) -> usize {
+    rusqlite::Connection::open(place.join("endcap.db")).unwrap().execute(sql, []).unwrap()
+}
+
+#[test]
+fn a_store_that_has_lost_rows_is_whole_after_one_sync() {
+    let folder = Folder::new("lost-rows");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let place = folder.0.join("rita");
+    let rita = phone(&place);
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    assert_eq!(sync(&rita).unwrap().mended, 0);
+    let words = Value::Text { text: "The freezer hums".into() };
+    let words = Observation { check: checks::WORDS, subject: Subject::Outlet, value: words };
+    let mut visits = Vec::new();
+    let begin = || rita.start_visit(brand::outlet(1).to_string(), 1).unwrap();
+    for cents in 200..204 {
+        let visit = begin();
+        rita.record(visit.clone(), vec![price(cents), words.clone()], Vec::new()).unwrap();
+        visits.push(visit);
+    }
+    sync(&rita).unwrap();
+    let unsent = begin();
+    let seen = |rita: &Client| -> Vec<_> {
+        visits.iter().map(|visit| rita.visit(visit.clone()).ok()).collect()
+    };
+    let before = seen(&rita);
+    drop(rita);
+    // Documents, notes, and the records of kinds 3 (devices), 4 (products) and 5 (planograms).
+    let some = "name IN (SELECT name FROM item WHERE space = 1 ORDER BY name LIMIT 2)";
+    let documents = lose(&place, &format!("DELETE FROM item WHERE space = 1 AND {some}"));
+    let notes = lose(&place, "DELETE FROM item WHERE space = 3");
+    let records = lose(&place, "DELETE FROM item WHERE space IN (19, 20, 21)");
+    assert!(documents == 2 && notes > 0 && records > 2);
+
+    let rita = phone(&place);
+    let unsent_is_here = rita.visit(unsent.clone()).is_ok();
+    rita.count_anew().unwrap();
+    let report = sync(&rita).unwrap();
+    let lost = documents - usize::from(!unsent_is_here) + records;
+    assert_eq!(report.mended as usize, lost);
+    let after = seen(&rita);
+    for (before, after) in before.iter().zip(&after) {
+        let (before, after) = (before.as_ref().unwrap(), after.as_ref().unwrap());
+        assert_eq!(before.values.len(), after.values.len());
+        assert_eq!(before.recordings.len(), after.recordings.len());
+    }
+    let diagnostics: Json = serde_json::from_str(&rita.diagnostics().unwrap()).unwrap();
+    assert_eq!(diagnostics["mended"], lost);
+    rita.count_anew().unwrap();
+    assert_eq!(sync(&rita).unwrap().mended, 0, "it is whole");
+    // Work goes on where it was.
+    rita.record(visits[0].clone(), vec![price(999)], Vec::new()).unwrap();
+    assert_eq!(sync(&rita).unwrap().refused, 0);
+    drop(rita);
+    office.close();
 }

@@ -280,6 +280,7 @@ fn next_answer(path: &str, body: &[u8]) -> Vec<u8> {
                 page.records.push(RecordBytes(record.to_vec()));
             }
         }
+        page.print = None; // such a server would count what it sends
         plain = to_wire(ORG, &page);
     }
     grown(&next::message(path, false), &plain)
@@ -459,6 +460,7 @@ fn codes_of_a_later_version_are_read_by_their_status() {
             // Nothing new: what is refused stays so.
             let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();
             page.groups.clear();
+            page.print = None;
             passing.body = to_wire(ORG, &page);
         }
     });

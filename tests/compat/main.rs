@@ -25,8 +25,10 @@ use sync_core::document::{Change, Document, Entry, Parts, Section};
 use sync_core::evidence::{Frontier, Keypair, Seal, proves};
 use sync_core::id::{Actor, ChangeHash, DocId, OrgId};
 use sync_core::model::catalogue::{CheckKind, Record, RecordKey};
+use sync_core::print::Part;
 use sync_core::wire::{
-    PullReply, PullRequest, PushReply, PushRequest, from_wire, protocol_of, to_wire,
+    PullReply, PullRequest, PushReply, PushRequest, RepairReply, RepairRequest, from_wire,
+    protocol_of, to_wire,
 };
 
 use crate::cases::{ORG, Written};
@@ -62,6 +64,7 @@ fn bless() {
             ("wire/records.json", records_now()),
             ("wire/later_records.json", later_records_now()),
             ("wire/messages.json", messages_now()),
+            ("wire/prints.json", prints_now()),
             ("wire/later.json", later_now()),
             ("wire/exchange.json", exchange::record()),
         ] {
@@ -386,8 +389,38 @@ fn again(path: &str, request: bool, org: OrgId, bytes: &[u8]) -> (Vec<u8>, Vec<V
             let message: PullReply = from_wire(org, bytes).unwrap();
             (to_wire(org, &message), hashes(&message.groups))
         }
+        ("/api/v1/repair", true) => {
+            let message: RepairRequest = from_wire(org, bytes).unwrap();
+            (to_wire(org, &message), Vec::new())
+        }
+        ("/api/v1/repair", false) => {
+            let message: RepairReply = from_wire(org, bytes).unwrap();
+            (to_wire(org, &message), hashes(&message.groups))
+        }
         other => panic!("{other:?} is no message"),
     }
+}
+
+fn prints_now() -> Json {
+    let items = cases::items().into_iter().map(|(item, parts)| {
+        let parts: Vec<String> = parts.iter().map(|part| hex(part)).collect();
+        json!({ "item": hex(&item.to_bytes()), "parts": parts })
+    });
+    let inventory = cases::inventory();
+    let contents = std::iter::once(Part::WHOLE).chain(Part::WHOLE.parts()).map(|part| {
+        json!({ "part": hex(&to_cbor(&part)), "content": hex(&to_cbor(&inventory.content(part))) })
+    });
+    json!({
+        "items": items.collect::<Vec<_>>(),
+        "print": hex(&inventory.print().to_bytes()),
+        "name": hex(&inventory.print().name().0),
+        "contents": contents.collect::<Vec<_>>(),
+    })
+}
+
+#[test]
+fn prints() {
+    golden("wire/prints.json", &prints_now());
 }
 
 fn messages_now() -> Json {

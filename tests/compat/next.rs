@@ -75,6 +75,7 @@ pub(crate) fn message(path: &str, request: bool) -> Shape {
         ("/api/v1/pull", false) => {
             Map(&[(2, TRIPLE), (7, PAIR), (8, List(&PAIR)), (9, List(&TRIPLE))])
         }
+        ("/api/v1/repair", _) => Map(&[]),
         other => panic!("{other:?} is no message"),
     }
 }

@@ -386,6 +386,12 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("no-seal", http::input(&begun(), &[push(flaw::NO_SEAL)]), "bad_seal"),
         ("carried-by-another", http::input(&begun(), &[push(flaw::OTHERS_TOKEN)]), "accepted"),
         ("too-many-groups", http::input(&begun(), &[push(flaw::TOO_MANY)]), "too_large"),
+        ("repair", http::input(&begun(), &[push(0), ask(Ask::Repair, 0, 0, &[0; 18])]), "repaired"),
+        (
+            "repair-of-no-part",
+            http::input(&begun(), &[push(0), ask(Ask::Repair, 1, 0, &[17; 9])]),
+            "malformed",
+        ),
         ("sent-twice", http::input(&begun(), &[push(flaw::TWICE | flaw::COMPRESSED)]), "accepted"),
         (
             "words-that-did-not-come",
@@ -422,7 +428,8 @@ fn http_seeds() -> Vec<Seed> {
         http::input(&a_day(), &[pull(0, 0), vec![Ask::Push as u8, 0, 0], pull(0, 17), pull(3, 5)]),
     ));
     for (place, case) in each(&golden("wire/messages.json")).filter(|(_, c)| c["request"] == true) {
-        let how = u8::from(case["path"] != "/api/v1/push");
+        let path = case["path"].as_str().and_then(|path| path.strip_prefix("/api/v1/")).unwrap();
+        let how = http::PATHS.iter().position(|known| *known == path).unwrap() as u8;
         let bytes = unhex(&case["message"]);
         seeds
             .push((format!("message-{place}"), http::input(&[], &[ask(Ask::Raw, how, 0, &bytes)])));

@@ -2,14 +2,15 @@
 
 use server::store::log::{self, Range, Reader};
 use sync_core::cargo::pack;
-use sync_core::client::{Kept, Replica, Write};
+use sync_core::client::{Kept, Replica, Write, inventory};
 use sync_core::command::{Command, CommandError};
 use sync_core::document::CHANGES_MAX;
 use sync_core::id::{ChangeHash, DeviceId, DocId, Gtin, OutletId, VisitId};
 use sync_core::model::capture::ClaimBasis;
-use sync_core::model::catalogue::{self, Product, Record};
+use sync_core::model::catalogue::{self, Product, Record, RecordKey};
 use sync_core::model::people::Scope;
 use sync_core::model::visit::{Note, Observation, Place, Subject, Value};
+use sync_core::repair::COUNT_MS;
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
 use sync_core::wire::Group;
@@ -228,7 +229,7 @@ fn what_a_withdrawn_phone_held_is_said_again_with_the_next_key() {
     assert_eq!(story.view(SAM, SHARED), story.view(RITA, SHARED));
 }
 
-fn product(n: u64) -> Record {
+fn product_of(n: u64) -> Record {
     let gtin = (10 * n..10 * n + 10).find_map(|n| Gtin::from_u64(n).ok()).expect("a digit fits");
     let (name, brand, category) = (format!("Oats {n}"), String::new(), String::new());
     let (own, width_mm, height_mm, colour) = (true, 90, 200, 0);
@@ -241,7 +242,7 @@ fn a_first_sync_in_many_pages_may_break_off_at_any_of_them() {
     // Commits of 700: pages aim at 4,000 rows and end where a commit ended.
     for commit in 0..13 {
         let (products, now_ms) =
-            ((0..700).map(|n| product(1_000 + 700 * commit + n)), story.now_ms);
+            ((0..700).map(|n| product_of(1_000 + 700 * commit + n)), story.now_ms);
         story.server.write(products.collect(), now_ms);
     }
     story.does(RITA, Command::StartCall(brand::call(SHARED)));
@@ -516,7 +517,7 @@ fn a_page_brings_the_keys_of_its_authors_though_they_are_revoked_later() {
         // More than one page later Rita's phone is lost.
         for commit in 0..8 {
             let (products, now_ms) =
-                ((0..700).map(|n| product(1_000 + 700 * commit + n)), story.now_ms);
+                ((0..700).map(|n| product_of(1_000 + 700 * commit + n)), story.now_ms);
             story.server.write(products.collect(), now_ms);
         }
         let (id, user, now_ms) = (story.devices[RITA].id, story.devices[RITA].user, story.now_ms);
@@ -913,4 +914,125 @@ fn a_full_visit_is_refused_on_the_phone_and_can_still_be_submitted() {
     let held = story.server.held(id).document;
     assert_eq!(held.changes().len(), CHANGES_MAX - 63);
     assert_eq!(Visit::read(&held).status, sync_core::visit::Status::Submitted);
+}
+
+/// Rita has a visit with two recordings, and everybody has it who may.
+fn with_a_visit() -> Story {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.records(RITA, SHARED, met(true));
+    story.records(RITA, SHARED, vec![facings(1, 2)]);
+    story.come_to_rest();
+    story
+}
+
+/// A day goes by, and a disk is known to have lost something.
+fn a_day_later(story: &mut Story, device: usize) {
+    story.oracle.rotten.insert(device);
+    story.now_ms += COUNT_MS;
+}
+
+#[test]
+fn what_a_disk_has_lost_comes_back_in_one_sync() {
+    let mut story = with_a_visit();
+    let id = visit_of(SHARED).into();
+    let product = RecordKey::product(brand::product(0));
+    let nobody = product_of(77);
+    let rita = RecordKey::device(story.devices[RITA].id);
+    let disk = &mut story.devices[SAM].disk;
+    disk.lose(id);
+    disk.lose_record(product);
+    disk.lose_record(rita);
+    disk.put_record(&nobody);
+    disk.put_record(&brand::planogram(0));
+    story.syncs(SAM);
+    assert!(story.devices[SAM].document(id).is_none(), "what is held is not counted every time");
+    a_day_later(&mut story, SAM);
+    story.syncs(SAM);
+    let Ok(came) = story.devices[SAM].disk.record(product);
+    assert!(came.is_some() && story.devices[SAM].document(id).is_some());
+    let Ok(gone) = story.devices[SAM].disk.record(nobody.key());
+    assert_eq!(gone, None);
+    assert_eq!(story.devices[SAM].disk.profile().mended, Some(5), "all of it, and nothing else");
+    assert_eq!(story.oracle.repairs, 3, "what all falls into, what is in the parts, the things");
+    story.check();
+}
+
+#[test]
+fn a_page_that_does_not_fit_is_no_dead_end() {
+    let mut story = with_a_visit();
+    let id = visit_of(SHARED).into();
+    let rita = RecordKey::device(story.devices[RITA].id);
+    story.devices[SAM].disk.lose_newest(id);
+    story.devices[SAM].disk.lose_record(rita);
+    story.oracle.rotten.insert(SAM);
+    // What comes builds on what is lost, and is signed with a key that is lost.
+    story.records(RITA, SHARED, met(false));
+    story.syncs(RITA);
+    story.syncs(SAM);
+    assert_eq!(story.devices[SAM].disk.profile().mended, Some(2));
+    assert_eq!(story.view(SAM, SHARED), story.view(RITA, SHARED));
+    story.come_to_rest();
+    story.check();
+}
+
+#[test]
+fn work_that_was_forgotten_to_be_unsent_is_sent() {
+    let mut story = with_a_visit();
+    let id = visit_of(SHARED).into();
+    let hash = story.records(RITA, SHARED, met(false));
+    let other = story.does(RITA, Command::StartCall(brand::call(1)));
+    story.devices[RITA].disk.forget_unsent(id);
+    story.devices[RITA].disk.forget_unsent(visit_of(1).into());
+    story.oracle.forgotten = true;
+    // A phone that goes on with one of them is refused, for what it builds on is not there.
+    story.records(RITA, SHARED, met(true));
+    a_day_later(&mut story, RITA);
+    story.syncs(RITA);
+    assert_eq!(story.server.times_logged(id, hash), 1);
+    assert_eq!(story.server.times_logged(visit_of(1).into(), other), 1);
+    story.syncs(RITA);
+    story.syncs(RITA);
+    let kept = story.devices[RITA].document(id).expect("it is here");
+    assert!(kept.pending.is_empty() && kept.refused.is_none());
+}
+
+#[test]
+fn a_wrong_print_is_counted_anew_without_a_question() {
+    let mut story = with_a_visit();
+    let Ok(before) = inventory(&story.devices[SAM].disk);
+    story.devices[SAM].disk.lose_newest(visit_of(SHARED).into());
+    let Ok(lost) = inventory(&story.devices[SAM].disk);
+    assert_ne!(before.print(), lost.print());
+    story.come_to_rest();
+    let held = story.devices[SAM].disk.profile().held.expect("it was counted").print;
+    assert_eq!((held, story.oracle.repairs), (before.print(), 0), "nobody has looked");
+}
+
+#[test]
+fn what_the_server_does_not_show_is_set_aside_once() {
+    let mut story = Story::new();
+    // The outlet moves while Rita begins a visit there; Sam has begun it at the new place.
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(1, 2, 1)], now_ms);
+    story.syncs(SAM);
+    story.does(SAM, Command::StartCall(brand::call(SHARED)));
+    story.syncs(SAM);
+    story.come_to_rest();
+    story.check();
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
+    assert!(kept.aside && kept.pending.is_empty() && kept.refused.is_none());
+    let asked = story.oracle.repairs;
+    assert!(asked > 0);
+    story.come_to_rest();
+    assert_eq!(story.oracle.repairs, asked, "once is enough");
+    // It moves back, and counts again.
+    let now_ms = story.now_ms;
+    let scope = Scope::Territory(brand::territory(0));
+    story.server.write(vec![brand::person_record(brand::RITA, scope, true)], now_ms);
+    story.come_to_rest();
+    story.check();
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
+    assert!(!kept.aside);
 }

@@ -10,13 +10,14 @@ use sync_core::client::{
     next_push, renew, rewind, sweep,
 };
 use sync_core::command::{Command, CommandError, execute};
+use sync_core::document::Document;
 use sync_core::evidence::Keypair;
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, ParcelHash, UserId};
-use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DistributorId, DocId, ParcelHash, UserId};
+use sync_core::model::catalogue::{Distributor, Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
 use sync_core::print::PrintName;
 use sync_core::relay::Meeting;
-use sync_core::repair::{Repair, compare};
+use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step};
 use sync_core::wire::{
     CargoReply, CargoRequest, PullReply, PushReply, PushRequest, RecordBytes, RepairReply,
@@ -103,6 +104,82 @@ impl Disk {
     /// Documents, records and notes by name.
     pub(crate) fn content(&self) -> impl PartialEq + '_ {
         (&self.documents, &self.pages, &self.records, &self.notes, &self.outbox)
+    }
+
+    /// Loses something, or gets it wrong, behind the library's back; says what. Unsent work stays.
+    pub(crate) fn rot(&mut self, chance: &mut Chance) -> Option<String> {
+        let Ok(ids) = self.documents();
+        let kept = chance.pick(&ids).and_then(|id| self.document(*id).expect("it reads"));
+        let kept = kept.filter(|kept| kept.pending.is_empty() && kept.refused.is_none());
+        let keys: Vec<[u8; 17]> = self.records.keys().copied().collect();
+        match (chance.below(6), kept.map(|kept| kept.document.id())) {
+            (0, Some(id)) => {
+                self.lose(id);
+                Some(format!("{id} is lost"))
+            }
+            (1, Some(id)) => {
+                self.lose_newest(id);
+                Some(format!("{id} lacks its newest changes"))
+            }
+            (2, _) => {
+                let key = RecordKey::from_bytes(chance.pick(&keys)?);
+                self.lose_record(key);
+                Some(format!("{key:?} is lost"))
+            }
+            (3, _) => {
+                self.put_record(&crate::brand::planogram(1));
+                Some("a planogram is old".into())
+            }
+            (4, _) => {
+                let (id, name) = (DistributorId::from_bytes(chance.bytes()), "Oats".into());
+                self.put_record(&Record::Distributor(Distributor { id, name, gln: None }));
+                Some("there is a distributor that nobody knows".into())
+            }
+            (5, _) => {
+                let held = self.profile.held.as_mut()?;
+                held.print += held.print;
+                Some("the print is wrong".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Loses a document behind the library's back.
+    pub fn lose(&mut self, id: DocId) {
+        self.documents.remove(&id).expect("it is here");
+    }
+
+    /// Loses a document's heads behind the library's back.
+    pub fn lose_newest(&mut self, id: DocId) {
+        let Ok(kept) = self.document(id);
+        let mut kept = kept.expect("it is here");
+        let mut stale = Document::new(ORG, id);
+        for change in kept.document.changes() {
+            if !kept.document.heads().contains(&change.hash()) {
+                stale.insert(change.clone()).expect("what it builds on is there");
+            }
+        }
+        kept.document = stale;
+        self.documents.insert(id, kept.to_bytes());
+    }
+
+    /// Loses a record behind the library's back.
+    pub fn lose_record(&mut self, key: RecordKey) {
+        self.records.remove(&key.to_bytes()).expect("it is here");
+    }
+
+    /// Has a record behind the library's back.
+    pub fn put_record(&mut self, record: &Record) {
+        self.records.insert(record.key().to_bytes(), to_cbor(record));
+    }
+
+    /// Forgets that work in a document was not sent.
+    pub fn forget_unsent(&mut self, id: DocId) {
+        let Ok(kept) = self.document(id);
+        let mut kept = kept.expect("it is here");
+        kept.pending.clear();
+        self.outbox.retain(|other| *other != id);
+        self.documents.insert(id, kept.to_bytes());
     }
 
     /// Stores all of `writes`. A crash is either before this or after it.
@@ -474,6 +551,13 @@ impl Device {
     ) -> Option<(Turn, Option<(u64, Question)>)> {
         let mut waiting = self.waiting.take_if(|waiting| waiting.number == number)?;
         let heard = match self.apply(answer, &mut waiting, now_ms) {
+            Err((Heard::Misfit, complaint)) => {
+                self.complaint = complaint;
+                let Ok((needed, writes)) = begin(&self.disk, &self.clock.read(now_ms));
+                self.disk.commit(writes);
+                waiting.repair = Some(needed);
+                Heard::Misfit
+            }
             Ok((_, _)) if crash == Crash::BeforeCommit => return None,
             Ok((writes, heard)) => {
                 self.disk.commit(writes);
@@ -522,7 +606,11 @@ impl Device {
             }
             (Answer::Pulled(bytes), Asked::Pull) => {
                 let reply: PullReply = from_wire(ORG, bytes).map_err(cut_off)?;
-                let writes = apply_pull(&self.disk, &reply, &clocks).map_err(fault)?;
+                let misfit = |error| match fault(error) {
+                    (Heard::Bad, complaint) => (Heard::Misfit, complaint),
+                    other => other,
+                };
+                let writes = apply_pull(&self.disk, &reply, &clocks).map_err(misfit)?;
                 waiting.said = reply.print;
                 Ok((writes, Heard::Pulled(reply.more)))
             }

@@ -64,6 +64,12 @@ pub struct Oracle {
     pub lost_log: bool,
     /// The phones whose disks lost something behind the library's back.
     pub rotten: BTreeSet<usize>,
+    /// A phone forgot that something was not sent: what builds on it may be refused.
+    pub forgotten: bool,
+    /// How many questions of repairs there were.
+    pub repairs: u64,
+    /// For the pulls of a phone, by number: whether what it holds may be something else than the server says.
+    may_repair: BTreeMap<(usize, u64), bool>,
     /// The longest that a phone has waited for an answer that it heard.
     pub slowest_ms: i64,
 }
@@ -161,6 +167,17 @@ impl Oracle {
         self.lost_log = true;
         self.pushes.clear();
         self.deliveries.clear();
+        self.acknowledged.clear();
+        self.lost(server, devices);
+    }
+
+    /// A phone's disk has lost something: what neither the server nor another phone holds is gone for good.
+    pub fn rotted(&mut self, server: &Server, devices: &[Device], number: usize) {
+        self.rotten.insert(number);
+        self.lost(server, devices);
+    }
+
+    fn lost(&mut self, server: &Server, devices: &[Device]) {
         let cargo = carried(server, devices);
         let survives = |(document, change): &(DocId, ChangeHash)| {
             server.times_logged(*document, *change) > 0
@@ -170,7 +187,6 @@ impl Oracle {
                 || cargo.contains(&(*document, *change))
         };
         self.saved.retain(|name, _| survives(name));
-        self.acknowledged.clear();
     }
 
     fn may_be_refused(&self, document: DocId, code: &str) {
@@ -188,21 +204,32 @@ impl Oracle {
         ];
         let may = (self.copied && code == "forked")
             || (self.lost_log && lost.contains(&code))
+            // Numbers of changes that a disk has lost are given again.
+            || (!self.rotten.is_empty() && code == "forked")
+            || (self.forgotten && code == "missing_parent")
             || (late && code == "late")
             || (self.withdrawn && code == "revoked_device");
         assert!(may, "{document} was refused: {code}");
     }
 
-    /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.
-    pub fn repaired(&self, server: &Server, number: usize, device: &Device) {
+    /// A phone is about to hear what it should hold: is there a reason why it may hold something else?
+    pub fn compared(&mut self, server: &Server, asked: (usize, u64), device: &Device) {
         let Ok(documents) = device.disk.documents();
         let elsewhere = documents.into_iter().any(|id| {
             let kept = device.document(id).expect("it is listed");
             let held = server.held(id);
             held.audience.is_some() && began_elsewhere(server, device, &kept, &held)
         });
-        let why = self.rotten.contains(&number) || self.lost_log || self.copied || elsewhere;
-        assert!(why, "phone {number} repairs what should be whole");
+        let known = self.rotten.contains(&asked.0) || self.lost_log || self.copied;
+        self.may_repair.insert(asked, known || elsewhere);
+    }
+
+    /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.
+    pub fn repaired(&mut self, device: usize, number: u64) {
+        let mut pulls = self.may_repair.range((device, 0)..(device, number));
+        let why = pulls.next_back().is_some_and(|(_, why)| *why);
+        assert!(why, "phone {device} repairs what should be whole");
+        self.repairs += 1;
     }
 
     /// The server answers a pull: nothing in it is outside the person's scope.
@@ -256,6 +283,14 @@ impl Oracle {
                 if self.lost_log && quarantined.contains_key(&(*document, *change)) {
                     continue;
                 }
+                // Its number was given again; what a restored server lacks may be apart on another phone.
+                if self.rotten.contains(&saved.device) {
+                    let kept = |device: &Device| device.document(*document);
+                    let here = |kept: Kept| kept.document.contains(*change);
+                    let apart = devices.iter().filter_map(kept).any(here);
+                    assert!(logged == 1 || (self.lost_log && apart), "{change} is gone for good");
+                    continue;
+                }
                 assert_eq!(logged, 1, "{change} of {document} is gone from its own phone");
                 let seen = server.sees(device.user, &audience(&server.held(*document)));
                 assert!(!seen, "{change} of {document} is gone from a phone that may see it");
@@ -267,7 +302,8 @@ impl Oracle {
                 self.may_be_refused(*document, &refused.code);
                 assert!(kept.pending.contains(change));
                 let code = quarantined.get(&(*document, *change));
-                assert!(self.lost_log || code.is_none_or(|code| *code == refused.code));
+                let same = code.is_none_or(|code| *code == refused.code);
+                assert!(self.lost_log || !self.rotten.is_empty() || same);
             } else {
                 assert_eq!(logged, 1, "{document}: {change} of phone {}", saved.device);
                 // Refused for rights that were lost, and brought by somebody else: its author does not see it.
@@ -435,7 +471,8 @@ fn everyone_holds_the_same(
         let ours: BTreeSet<ChangeHash> =
             held.document.changes().iter().map(|change| change.hash()).collect();
         let theirs = kept.document.changes().iter().map(|change| change.hash());
-        let theirs: BTreeSet<ChangeHash> = theirs.filter(|h| !kept.pending.contains(h)).collect();
+        let theirs = theirs.filter(|h| !kept.pending.contains(h));
+        let theirs: BTreeSet<ChangeHash> = theirs.chain(kept.passed.iter().copied()).collect();
         assert_eq!(ours, theirs, "phone {number} and the server differ on {id}");
         if kept.pending.is_empty() {
             assert_eq!(kept.document.heads(), held.document.heads());

@@ -15,6 +15,7 @@ use sync_core::model::visit::{
     Review, Subject, Value, Verdict, Volume,
 };
 use sync_core::relay::Meeting;
+use sync_core::repair::COUNT_MS;
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
 use sync_core::wire::{
@@ -175,7 +176,10 @@ impl World {
                 3..17 => self.reassign(),
                 17 => self.backup = Some(Box::new(self.server.backup())),
                 18 => self.restore(),
-                _ => self.change_key(device),
+                _ => match self.chance.percent(50) {
+                    true => self.change_key(device),
+                    false => self.rot(device),
+                },
             },
         }
     }
@@ -245,6 +249,14 @@ impl World {
             server.enrol(phone.id, phone.user, phone.keypair.public(), self.now_ms);
             server.withdraw(before, self.now_ms);
             self.tell(format!("phone {device} takes another key"));
+        }
+    }
+
+    /// A phone's disk loses something.
+    pub fn rot(&mut self, device: usize) {
+        if let Some(what) = self.devices[device].disk.rot(&mut self.chance) {
+            self.tell(format!("on the disk of phone {device} {what}"));
+            self.oracle.rotted(&self.server, &self.devices, device);
         }
     }
 
@@ -456,7 +468,9 @@ impl World {
                         // Never because of how the change is made: only because of what it would do.
                         matches!(refusal.code(), "no_right" | "unknown" | "out_of_scope")
                     }
-                    CommandError::Stuck { .. } => self.oracle.lost_log,
+                    CommandError::Stuck { .. } => {
+                        self.oracle.lost_log || self.oracle.rotten.contains(&device)
+                    }
                     CommandError::Store(never) => match *never {},
                 };
                 assert!(expected, "phone {device}: {what}: {error}");
@@ -624,7 +638,7 @@ impl World {
         match load {
             Load::Question(question) => {
                 let crash = std::mem::replace(&mut self.server_crash, backend::Crash::Never);
-                let answer = self.answer(device, &question, crash);
+                let answer = self.answer(device, number, &question, crash);
                 if let Some(answer) = answer {
                     let packet = Packet { device, number, load: Load::Answer(answer) };
                     self.network.send(packet, &self.faults, &mut self.chance);
@@ -638,7 +652,7 @@ impl World {
 
     /// A question arrives at the server, and its answer at the phone.
     pub fn answer_to(&mut self, device: usize, number: u64, question: &Question) {
-        if let Some(answer) = self.answer(device, question, backend::Crash::Never) {
+        if let Some(answer) = self.answer(device, number, question, backend::Crash::Never) {
             self.hear(device, number, &answer, Crash::Never);
         }
     }
@@ -646,6 +660,7 @@ impl World {
     fn answer(
         &mut self,
         device: usize,
+        number: u64,
         question: &Question,
         crash: backend::Crash,
     ) -> Option<Answer> {
@@ -686,11 +701,13 @@ impl World {
                 }
                 if let Ok(reply) = &reply {
                     self.oracle.pulled(&self.server, self.devices[device].user, reply);
+                    let phone = &self.devices[device];
+                    self.oracle.compared(&self.server, (device, number), phone);
                 }
                 reply.map(|reply| Answer::Pulled(encode(&reply)))
             }
             Question::Repair(bytes) => {
-                self.oracle.repaired(&self.server, device, &self.devices[device]);
+                self.oracle.repaired(device, number);
                 let reply = self.server.repair(id, bytes, now_ms);
                 self.tell(format!("the server answers a repair of phone {device}: {reply:?}"));
                 reply.map(|reply| Answer::Repaired(encode(&reply)))
@@ -731,7 +748,7 @@ impl World {
         for _ in 0..1_000 {
             self.now_ms += 100;
             self.asked_ms.insert((device, number), self.now_ms);
-            let answer = self.answer(device, &question, backend::Crash::Never);
+            let answer = self.answer(device, number, &question, backend::Crash::Never);
             let answer = answer.expect("the server does not crash");
             let heard = self.devices[device].hear(number, &answer, self.now_ms, Crash::Never);
             match heard.expect("the phone waits for it") {
@@ -750,8 +767,13 @@ impl World {
         while !self.network.is_empty() {
             self.deliver();
         }
-        // Once to hand over what is new, once more to fetch what the others handed over.
-        for _ in 0..2 {
+        // Once to hand over what is new, once more to fetch what the others handed over; and what a repair found
+        // unsent takes a round of its own. A day later what a disk has lost is noticed.
+        let rotten = !self.oracle.rotten.is_empty();
+        if rotten {
+            self.now_ms += COUNT_MS;
+        }
+        for _ in 0..if rotten { 4 } else { 2 } {
             for device in self.living() {
                 self.now_ms += 1_000;
                 let step = self.sync_now(device);
@@ -800,7 +822,11 @@ impl World {
 
     fn old_pushes_change_nothing(&mut self) {
         // What lacked its parents for a while is judged again, and may be refused for something else.
-        let but = if self.oracle.lost_log { &["device", "quarantine"][..] } else { &["device"] };
+        let but = if self.oracle.lost_log || !self.oracle.rotten.is_empty() {
+            &["device", "quarantine"][..]
+        } else {
+            &["device"]
+        };
         let before = self.server.dump(but);
         let size = self.server.head().sequence;
         for (id, bytes) in self.oracle.pushes.clone() {

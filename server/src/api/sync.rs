@@ -69,6 +69,7 @@ pub async fn cargo(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
+    let _room = tenant.room()?;
     let bytes = message(&app, &headers, body)?;
     let cargo: CargoRequest =
         from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
@@ -76,7 +77,7 @@ pub async fn cargo(
         return Err(Problem::too_large("cargo holds 64 parcels at most"));
     }
     let reply = app.cargo(&tenant, sender, cargo).await?;
-    Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
+    Ok(answer(&app, pack(to_wire(tenant.id, &reply), accepts_zstd(&headers))))
 }
 
 /// `POST /api/v1/pull`
@@ -105,6 +106,7 @@ pub async fn repair(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
+    let _room = tenant.room()?;
     let bytes = message(&app, &headers, body)?;
     let asked: RepairRequest =
         from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
@@ -112,8 +114,11 @@ pub async fn repair(
         let detail = "a repair asks after 2,000 parts and for 2,000 records and documents at most";
         return Err(Problem::too_large(detail));
     }
+    let _turn = tenant.turn().await?;
     let reply = app.repair(&tenant, sender, asked).await?;
-    Ok(answer(&app, &headers, to_wire(tenant.id, &reply)))
+    let (org, zstd) = (tenant.id, accepts_zstd(&headers));
+    let packed = tokio::task::spawn_blocking(move || pack(to_wire(org, &reply), zstd));
+    Ok(answer(&app, packed.await.map_err(|_| Problem::internal())?))
 }
 
 /// `GET /api/v1/poke`: a server-sent event for each time that something was written. It ends when the

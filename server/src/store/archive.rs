@@ -8,7 +8,7 @@ use sync_core::id::{BlobHash, LogOrigin, OrgId};
 use sync_core::model::catalogue::Record;
 use sync_core::model::visit::Note;
 
-use super::log::{self, Org, Organisation};
+use super::log::{self, Org, Organisation, Prints};
 use super::{MIGRATIONS, StoreError, accounts, configure};
 
 /// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
@@ -267,6 +267,11 @@ impl Archive {
     /// Every version of every record with its sequence, oldest first.
     pub fn records(&self, org: Org, each: impl FnMut(Record, u64)) -> Result<(), StoreError> {
         log::records(&self.connection, org, each)
+    }
+
+    /// The prints of an organisation's audiences: as they are kept, and as they are counted from the log.
+    pub fn prints(&self, org: Org) -> Result<(Prints, Prints), StoreError> {
+        Ok((log::kept_prints(&self.connection, org)?, log::counted_prints(&self.connection, org)?))
     }
 
     /// The names of all documents.

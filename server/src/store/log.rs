@@ -27,6 +27,8 @@ pub type Org = i64;
 
 /// Local number of an audience: 0 is everyone.
 pub type AudienceId = i64;
+/// Prints by audience; those of nothing are left out.
+pub type Prints = BTreeMap<AudienceId, Print>;
 const EVERYONE: AudienceId = 0;
 const NOBODY: AudienceId = -1;
 
@@ -244,7 +246,7 @@ pub struct Ledger<'a> {
     frontier: Frontier,
     audiences: HashMap<Audience, AudienceId>,
     /// What to add to the prints of audiences.
-    prints: BTreeMap<AudienceId, Print>,
+    prints: Prints,
     /// The lives of the log and where each begins.
     lives: Vec<(u32, u64)>,
 }
@@ -257,7 +259,7 @@ impl<'a> Ledger<'a> {
             .query_row([org], |row| row.get(0))?;
         let lives = lives(tx, org)?;
         let (frontier, audiences) = (from_cbor(&frontier)?, HashMap::new());
-        Ok(Self { tx, org, frontier, audiences, prints: BTreeMap::new(), lives })
+        Ok(Self { tx, org, frontier, audiences, prints: Prints::new(), lives })
     }
 
     /// How many of the lines that are here now the device knew at a moment. Lines that were lost in a restore
@@ -553,25 +555,19 @@ pub fn count_prints(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// The prints of an organisation's audiences as they are kept.
-pub fn kept_prints(
-    connection: &Connection,
-    org: Org,
-) -> Result<BTreeMap<AudienceId, Print>, StoreError> {
+pub fn kept_prints(connection: &Connection, org: Org) -> Result<Prints, StoreError> {
     let mut query = connection.prepare("SELECT audience, print FROM print WHERE org = ?1")?;
     let prints = query.query_map([org], |row| {
         Ok((row.get(0)?, Print::from_bytes(&row.get::<_, [u8; 40]>(1)?)))
     })?;
-    let mut prints: BTreeMap<AudienceId, Print> = prints.collect::<Result<_, _>>()?;
+    let mut prints: Prints = prints.collect::<Result<_, _>>()?;
     prints.retain(|_, print| *print != Print::default());
     Ok(prints)
 }
 
 /// The prints of an organisation's audiences, counted from its log.
-pub fn counted_prints(
-    connection: &Connection,
-    org: Org,
-) -> Result<BTreeMap<AudienceId, Print>, StoreError> {
-    let mut prints: BTreeMap<AudienceId, Print> = BTreeMap::new();
+pub fn counted_prints(connection: &Connection, org: Org) -> Result<Prints, StoreError> {
+    let mut prints = Prints::new();
     each_item(connection, org, &format!("audience <> {NOBODY}"), |audience, _, print| {
         *prints.entry(audience).or_default() += print;
     })?;

@@ -502,6 +502,31 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_the_first_schema_is_counted() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(MIGRATIONS[0].0).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        // An outlet's document at one audience, a record in two versions, and the log's beginning.
+        db.execute_batch(
+            "INSERT INTO organisation VALUES (1, x'01', 'Oats', x'', x'', x'', x'', 0);
+             INSERT INTO log VALUES
+                 (1, 0, x'00', NULL, 0, -1, NULL, NULL, NULL, NULL, x'', NULL),
+                 (1, 1, x'00', NULL, 0, -1, NULL, NULL, NULL, NULL, zeroblob(17), NULL),
+                 (1, 2, x'00', NULL, 0, 0, NULL, NULL, NULL, NULL, zeroblob(17), NULL),
+                 (1, 3, x'00', NULL, 0, 4, CAST(x'01' || zeroblob(16) AS BLOB), zeroblob(32), NULL, NULL, x'', x'');
+             INSERT INTO record VALUES (1, zeroblob(17), 1, x'', x'aa'), (1, zeroblob(17), 2, x'', x'bb');
+             UPDATE organisation SET id = zeroblob(16), seed = zeroblob(32), instance = zeroblob(8);",
+        )
+        .unwrap();
+        migrate(&mut db).unwrap();
+        let key = sync_core::model::catalogue::RecordKey::from_bytes(&[0; 17]);
+        let record = sync_core::print::Print::of_record(key, &[0xbb]);
+        let change = sync_core::print::Print::of_change(sync_core::id::ChangeHash([0; 32]));
+        let kept = log::kept_prints(&db, 1).unwrap();
+        assert_eq!(kept.into_iter().collect::<Vec<_>>(), [(0, record), (4, change)]);
+    }
+
+    #[test]
     fn a_newer_folder_is_refused() {
         let folder = tempfile();
         drop(Store::open(&folder).map(|s| s.close()));

@@ -12,15 +12,17 @@ use sync_core::kpi::per_visit;
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey};
 use sync_core::model::visit::Note;
+use sync_core::print::Inventory;
 use sync_core::projection::Facts;
 use sync_core::wire::{
-    Group, PullReply, PullRequest, PushReply, PushRequest, Reading, from_wire, protocol_of, to_wire,
+    Group, PullReply, PullRequest, PushReply, PushRequest, Reading, RepairReply, RepairRequest,
+    from_wire, protocol_of, to_wire,
 };
 
 use crate::brand::ORG;
 
 /// What an input's first byte says that the rest is.
-pub const SHAPES: [&str; 19] = [
+pub const SHAPES: [&str; 21] = [
     "push request",
     "push reply",
     "pull request",
@@ -40,6 +42,8 @@ pub const SHAPES: [&str; 19] = [
     "capture time",
     "parts",
     "kept document",
+    "repair request",
+    "repair reply",
 ];
 
 /// An input: bytes that are to be read as this.
@@ -66,6 +70,11 @@ pub fn run(data: &[u8]) {
         "push reply" => drop(message::<PushReply>(bytes)),
         "pull request" => drop(message::<PullRequest>(bytes)),
         "pull reply" => drop(message::<PullReply>(bytes)),
+        "repair request" => drop(message::<RepairRequest>(bytes).inspect(|asked| {
+            let (_, nothing) = (asked.within_limits(), Inventory::new([]));
+            let _ = asked.parts.iter().map(|part| nothing.content(*part)).collect::<Vec<_>>();
+        })),
+        "repair reply" => drop(message::<RepairReply>(bytes)),
         "group" => drop(message::<Group>(bytes).inspect(keeps_names)),
         "recordings" => entry(Section::Recordings, bytes),
         "submissions" => entry(Section::Submissions, bytes),

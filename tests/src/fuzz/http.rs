@@ -26,9 +26,10 @@ use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{BlobHash, ChangeHash, LogHash, UserId};
 use sync_core::model::capture::Moment;
 use sync_core::model::visit::Note;
+use sync_core::print::Item;
 use sync_core::wire::{
     Filled, GROUPS_MAX, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
-    PushRequest, from_wire,
+    PushRequest, RepairReply, from_wire,
 };
 use tower::ServiceExt;
 
@@ -60,10 +61,13 @@ pub enum Ask {
     Enrol,
     /// A request by method `how` for the upload of a block of bytes.
     Upload,
+    /// A repair by phone `how`, of a block of bytes as parts and wanted things.
+    Repair,
 }
 
 impl Ask {
-    const ALL: [Self; 5] = [Self::Push, Self::Raw, Self::Pull, Self::Enrol, Self::Upload];
+    const ALL: [Self; 6] =
+        [Self::Push, Self::Raw, Self::Pull, Self::Enrol, Self::Upload, Self::Repair];
 }
 
 /// Flags of a push.
@@ -80,7 +84,7 @@ pub mod flaw {
 }
 
 /// Where bytes can be sent as they are.
-pub const PATHS: [&str; 5] = ["push", "pull", "enrol", "photos/missing", "uploads"];
+pub const PATHS: [&str; 6] = ["push", "pull", "enrol", "photos/missing", "uploads", "repair"];
 
 /// An input: a story, and requests.
 pub fn input(story: &[u8], asks: &[Vec<u8>]) -> Vec<u8> {
@@ -229,6 +233,7 @@ impl Served {
             Ask::Pull => self.pull(how, flags).await,
             Ask::Enrol => self.enrol(how, flags, script.block()).await,
             Ask::Upload => self.upload(how, flags, script.block()).await,
+            Ask::Repair => self.repair(story, how, script.block()).await,
         }
     }
 
@@ -377,7 +382,7 @@ impl Served {
             _ => String::new(),
         };
         let kind = match path {
-            "push" | "pull" => MEDIA_TYPE,
+            "push" | "pull" | "repair" => MEDIA_TYPE,
             _ => "application/offset+octet-stream",
         };
         let mut headers = vec![
@@ -425,6 +430,30 @@ impl Served {
         if answer.status == 200 {
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");
             self.cursor = Some(reply.cursor);
+        }
+    }
+
+    /// Nine bytes each are a part, whose answer adds up; and the story's documents are wanted.
+    async fn repair(&mut self, story: &Story<'_>, how: u8, bytes: &[u8]) {
+        let who = usize::from(how) % PEOPLE.len();
+        let (chunks, _) = bytes.as_chunks::<9>();
+        let numbers = chunks
+            .iter()
+            .map(|[depth, prefix @ ..]| (*depth, u64::from_be_bytes(*prefix) >> (how % 64)));
+        let names: Vec<(u8, u64)> = numbers.collect();
+        let fits = |(depth, prefix): &(u8, u64)| {
+            *depth <= 16 && prefix.checked_shr(4 * u32::from(*depth)).unwrap_or(0) == 0
+        };
+        let wanted = story.documents().iter().map(|document| Item::Document(document.id()));
+        let mut e = minicbor::Encoder::new(Vec::new());
+        let written = e.map(3).and_then(|e| e.u8(0)?.u32(PROTOCOL)?.u8(1)?.encode(&names));
+        written.and_then(|e| e.u8(2)?.encode(wanted.collect::<Vec<_>>())).expect("memory");
+        let answer = self.send_sync(who, "repair", e.into_writer(), how & 1 == 0).await;
+        assert_eq!(answer.status == 200, names.iter().all(fits), "what names no part is no part");
+        if answer.status == 200 {
+            let reply: RepairReply = from_wire(ORG, &answer.body).expect("a reply reads");
+            assert_eq!(reply.contents.len(), names.len());
+            self.outcomes.push("repaired".into());
         }
     }
 

@@ -6,6 +6,7 @@ mod fairness;
 mod formats;
 mod history;
 mod proxy;
+mod repair;
 mod target;
 
 use std::sync::Arc;
@@ -82,6 +83,13 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         posts: u32,
     },
+    /// A device that holds many documents: nothing new, a thousand changes, and a repair of what its disk has lost
+    Repair {
+        #[arg(long, default_value_t = 100_000)]
+        documents: u32,
+        #[arg(long, default_value_t = 10)]
+        differences: u32,
+    },
     /// The shapes of a recording that were weighed (docs/adr/0003)
     Formats {
         #[arg(long, default_value_t = 300)]
@@ -104,6 +112,9 @@ async fn main() -> Result<(), Failure> {
             fairness::measure(seconds, pushing, pulling, outlets).await?
         }
         Command::History { days, posts } => history::measure(days, posts).await?,
+        Command::Repair { documents, differences } => {
+            repair::repair(documents, differences).await?
+        }
         Command::Formats { audits } => formats::measure(audits),
     };
     println!("{figures}");
@@ -222,9 +233,12 @@ impl Sender {
 
 /// A push of a phone that has been on for a while.
 fn push_of(groups: Vec<Group>, previous: Option<LogHash>) -> PushRequest {
-    let boot_ms = 1 << 40;
-    let now = Moment { wall_ms: 0, boot: 7, boot_ms, anchor: 1, skew_ms: Some(20), life: None };
+    let now = moment(1 << 40);
     PushRequest { protocol: PROTOCOL, now, previous, groups, notes: Vec::new() }
+}
+
+fn moment(boot_ms: u64) -> Moment {
+    Moment { wall_ms: 0, boot: 7, boot_ms, anchor: 1, skew_ms: Some(20), life: None }
 }
 
 async fn ingest(audits: u32, devices: u32, batch: usize) -> Result<serde_json::Value, Failure> {
