@@ -8,11 +8,15 @@
 //! background thread if the interface must not stutter. Those three are async (`suspend` in Kotlin, `async`
 //! in Swift and Python) and need a network. Capturing works during a sync and never waits for one.
 //!
+//! **Meetings.** [`Client::meet`] exchanges with a colleague's device what neither has brought to the server, without
+//! a network; the app brings the line.
+//!
 //! **Who is who.** One folder is for one person at one organisation. Open another folder for another
 //! person; nothing is shared between folders.
 
 mod client;
 mod clock;
+mod meeting;
 mod photo;
 mod replica;
 mod store;
@@ -21,6 +25,7 @@ mod types;
 
 pub use client::{Client, DeviceKey};
 pub use clock::{Clock, SystemClock};
+pub use meeting::Meeting;
 pub use sync::{Cancel, Progress};
 pub use types::*;
 
