@@ -8,7 +8,9 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, Kept, Replica};
 use sync_core::command::{Command, execute};
 use sync_core::evidence::Keypair;
-use sync_core::id::{BlobHash, CallId, ChangeHash, DeviceId, DocId, Gtin, OutletId, UserId, VisitId};
+use sync_core::id::{
+    BlobHash, CallId, ChangeHash, DeviceId, DocId, Gtin, OutletId, UserId, VisitId,
+};
 use sync_core::model::Day;
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
 use sync_core::model::visit::{self as core_visit, Act, NotPossible, Note, PhotoRef, Verdict};

@@ -33,8 +33,7 @@ impl Client {
     /// Begins to meet a colleague's device. Needs no network, and an enrolment that has synced once. Blocks.
     pub fn meet(self: Arc<Self>) -> Result<Arc<Meeting>, ClientError> {
         let nonce = random()?;
-        let (meeting, hello) =
-            self.view(|view| Ok(relay::Meeting::begin(&view.profile, nonce)))?;
+        let (meeting, hello) = self.view(|view| Ok(relay::Meeting::begin(&view.profile, nonce)))?;
         let state = Mutex::new(State { meeting, failed: false });
         Ok(Arc::new(Meeting { client: self, hello, state }))
     }

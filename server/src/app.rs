@@ -163,7 +163,8 @@ impl App {
         let now = now_ms();
         let key = Keypair::from_seed(&seed).public();
         let user = UserId::from_bytes([0; 16]);
-        let device = Record::Device(Device { id: DeviceId::of_server(id), user, key, revoked: false });
+        let device =
+            Record::Device(Device { id: DeviceId::of_server(id), user, key, revoked: false });
         let made = self
             .store
             .write(move |tx| -> Result<_, StoreError> {

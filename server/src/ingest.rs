@@ -80,7 +80,9 @@ pub fn open(
     })?;
     match cargo.group.check_seals(org, &world.keys_of([&cargo.group])) {
         Ok(()) => Ok(Opened { origin, cargo }),
-        Err(unsealed @ Unsealed::Stranger(_)) => Err(refused("foreign_actor", unsealed.to_string())),
+        Err(unsealed @ Unsealed::Stranger(_)) => {
+            Err(refused("foreign_actor", unsealed.to_string()))
+        }
         Err(unsealed) => Err(refused("bad_seal", unsealed.to_string())),
     }
 }
@@ -205,7 +207,8 @@ impl Ingest<'_, '_> {
         };
         let (group, notes) = (&cargo.group, by_digest(&cargo.notes));
         let outcome = self.take(*origin, None, Some(courier), group, &notes)?;
-        let early = matches!(&outcome, Outcome::Quarantined { code, .. } if quarantine::early(code));
+        let early =
+            matches!(&outcome, Outcome::Quarantined { code, .. } if quarantine::early(code));
         // What it lacks may come with somebody else: it is shown meanwhile, and brought again.
         match early && self.ledger.waits(*origin, group)? {
             true => Ok(Delivery::Later {}),

@@ -131,7 +131,9 @@ impl Parcel {
             ChaCha20Poly1305,
             HkdfSha256,
             X25519HkdfSha256,
-        >(&OpModeS::Base, &to, &info(org), &text, origin.as_bytes(), &mut secret)
+        >(
+            &OpModeS::Base, &to, &info(org), &text, origin.as_bytes(), &mut secret
+        )
         .ok()?;
         let sealed = [&key.to_bytes()[..], &text].concat();
         let signature = keypair.sign(&label(org, origin, &sealed));

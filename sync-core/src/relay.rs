@@ -17,9 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use minicbor::{Decode, Encode};
 
-use crate::cargo::{
-    CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Carried, PARCEL_BYTES_MAX, Parcel, pack,
-};
+use crate::cargo::{CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Carried, PARCEL_BYTES_MAX, Parcel, pack};
 use crate::cbor::{from_cbor, to_cbor};
 use crate::client::{Clocks, Profile, Replica, Write};
 use crate::evidence::{Keypair, verify};
@@ -554,11 +552,7 @@ impl Meeting {
                 self.refuse(here, offered.name, "too_large");
             } else if here.device(offered.origin)?.is_none() {
                 self.refuse(here, offered.name, "stranger");
-            } else if !has_room(
-                &carried,
-                self.wanted.len() + 1,
-                bytes + u64::from(offered.bytes),
-            ) {
+            } else if !has_room(&carried, self.wanted.len() + 1, bytes + u64::from(offered.bytes)) {
                 self.refuse(here, offered.name, "full");
             } else {
                 bytes += u64::from(offered.bytes);

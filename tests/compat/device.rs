@@ -61,7 +61,8 @@ fn full_document() -> Kept {
     let refused = Refused { code: "out_of_scope".into(), detail: "in words".into() };
     let pending = document.changes()[7..].iter().map(|c| c.hash()).collect();
     let seals = vec![Keypair::from_seed(&SEED).seal(org, id, head)];
-    Kept { document, seals, pending, refused: Some(refused), gone: true, behind: true }
+    let (refused, given) = (Some(refused), Vec::new());
+    Kept { document, seals, pending, refused, gone: true, behind: true, given }
 }
 
 fn visit() -> VisitId {
@@ -76,6 +77,9 @@ fn exchange(server: &mut Server, phone: &mut Device, now_ms: i64) {
             Question::Push(bytes) => server
                 .push(phone.id, bytes, now_ms, Crash::Never)
                 .map(|reply| Answer::Pushed(encode(&reply))),
+            Question::Cargo(bytes) => server
+                .cargo(phone.id, bytes, now_ms, Crash::Never)
+                .map(|reply| Answer::Delivered(encode(&reply))),
             Question::Pull(bytes) => {
                 server.pull(phone.id, bytes, now_ms).map(|page| Answer::Pulled(encode(&page)))
             }

@@ -433,7 +433,9 @@ fn met(world: &mut World, at: usize, liar: usize) -> (Side, Meeting) {
 
 fn offers(parcel: &Parcel) -> Message {
     let bytes = parcel.as_bytes().len() as u32;
-    Message::Offer { parcels: vec![Offered { name: parcel.name(), origin: parcel.origin(), bytes }] }
+    Message::Offer {
+        parcels: vec![Offered { name: parcel.name(), origin: parcel.origin(), bytes }],
+    }
 }
 
 fn gives(parcel: &Parcel) -> Message {

@@ -18,8 +18,8 @@ use sync_core::model::catalogue::{self, Record};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::wire::{
-    CargoReply, CargoRequest, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, from_wire, protocol_of,
-    to_wire,
+    CargoReply, CargoRequest, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    from_wire, protocol_of, to_wire,
 };
 
 use crate::brand::{BEGIN_MS, ORG};

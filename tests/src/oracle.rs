@@ -220,7 +220,10 @@ impl Oracle {
                 // A colleague had taken it along.
                 let kept = || quarantined.contains_key(&(*document, *change));
                 let early = || self.lost_log && cargo.contains(&(*document, *change));
-                assert!(logged == 1 || kept() || early(), "{change} of {document} went with its phone");
+                assert!(
+                    logged == 1 || kept() || early(),
+                    "{change} of {document} went with its phone"
+                );
                 continue;
             }
             let kept = device.document(*document).filter(|k| k.document.contains(*change));

@@ -13,7 +13,9 @@ use sync_core::model::visit::{
 use sync_core::relay::Meeting;
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
-use sync_core::wire::{CargoRequest, Delivery, Outcome, PullReply, PushReply, PushRequest, from_wire};
+use sync_core::wire::{
+    CargoRequest, Delivery, Outcome, PullReply, PushReply, PushRequest, from_wire,
+};
 
 use crate::backend::{self, Refused, Server, encode};
 use crate::brand::{self, BEGIN_MS, CALLS, ORG, OUTLETS, RITA, SAM, SUE, SVEN, checks};
@@ -485,7 +487,10 @@ impl World {
         while let Some(to) = self.chance.pick(&[0, 1]).copied() {
             let to = if under_way[to].is_empty() { 1 - to } else { to };
             let ended = sides[to].0.end().is_some();
-            if under_way[to].is_empty() || left == Some(0) || (ended && under_way[1 - to].is_empty()) {
+            if under_way[to].is_empty()
+                || left == Some(0)
+                || (ended && under_way[1 - to].is_empty())
+            {
                 break;
             }
             let most = left.unwrap_or(u64::MAX).min(under_way[to].len() as u64);

@@ -14,8 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use sync_core::cargo::PARCELS_MAX;
 use sync_core::id::LogHash;
 use sync_core::wire::{
-    CargoRequest, MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, from_wire, protocol_of,
-    to_wire,
+    CargoRequest, MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, from_wire,
+    protocol_of, to_wire,
 };
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;

@@ -80,7 +80,7 @@ pub mod flaw {
 }
 
 /// Where bytes can be sent as they are.
-pub const PATHS: [&str; 5] = ["push", "pull", "enrol", "photos/missing", "uploads"];
+pub const PATHS: [&str; 6] = ["push", "pull", "enrol", "photos/missing", "uploads", "cargo"];
 
 /// An input: a story, and requests.
 pub fn input(story: &[u8], asks: &[Vec<u8>]) -> Vec<u8> {
@@ -377,7 +377,7 @@ impl Served {
             _ => String::new(),
         };
         let kind = match path {
-            "push" | "pull" => MEDIA_TYPE,
+            "push" | "pull" | "cargo" => MEDIA_TYPE,
             _ => "application/offset+octet-stream",
         };
         let mut headers = vec![
