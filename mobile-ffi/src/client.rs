@@ -1,7 +1,7 @@
 //! The one object that an app holds.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,9 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, Kept, Profile, Replica, Write, volumes};
 use sync_core::command::{Command, execute};
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, CallId, ChangeHash, DocId, Gtin, OutletId, UserId, VisitId};
+use sync_core::id::{
+    BlobHash, CallId, ChangeHash, DeviceId, DocId, Gtin, OutletId, UserId, VisitId,
+};
 use sync_core::model::Day;
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
 use sync_core::model::visit::{self as core_visit, Act, NotPossible, Note, PhotoRef, Verdict};
@@ -508,8 +510,16 @@ impl Client {
             for id in view.documents()? {
                 let Some(kept) = view.document(id)? else { continue };
                 if !kept.pending.is_empty() {
+                    let given = kept.given.iter().flat_map(|given| &given.changes);
+                    let given: BTreeSet<&ChangeHash> =
+                        given.filter(|change| kept.pending.contains(change)).collect();
+                    let carried = u32::try_from(given.len()).unwrap_or(u32::MAX);
+                    let colleagues = kept.given.iter().map(|given| name_of(view, given.device));
+                    let colleagues = colleagues.collect::<Result<_, _>>()?;
                     let (refused, detail) = kept.refused.map(|r| (r.code, r.detail)).unzip();
                     documents.push(Unconfirmed {
+                        carried,
+                        colleagues,
                         document: id.to_string(),
                         entries: u32::try_from(kept.pending.len()).unwrap_or(u32::MAX),
                         refused,
@@ -526,7 +536,15 @@ impl Client {
                 }
                 Ok(())
             })?;
-            Ok(Outstanding { documents, photos, photo_bytes })
+            let carried = view.cargo()?;
+            Ok(Outstanding {
+                documents,
+                photos,
+                photo_bytes,
+                cargo: u32::try_from(carried.len()).unwrap_or(u32::MAX),
+                cargo_bytes: carried.iter().map(|carried| u64::from(carried.bytes)).sum(),
+                cargo_since_ms: carried.iter().map(|carried| carried.since_ms).min(),
+            })
         })
     }
 
@@ -595,6 +613,11 @@ impl Client {
                 "photos": photos.count,
                 "photo_bytes": photos.bytes,
                 "photos_waiting": outstanding.photos,
+                "with_colleagues":
+                    outstanding.documents.iter().filter(|d| d.carried > 0).count(),
+                "cargo": outstanding.cargo,
+                "cargo_bytes": outstanding.cargo_bytes,
+                "cargo_since_ms": outstanding.cargo_since_ms,
             });
             Ok(serde_json::to_string_pretty(&report).unwrap_or_default())
         })
@@ -781,6 +804,14 @@ fn outlet(view: &View<'_>, id: OutletId) -> Result<Option<catalogue::Outlet>, St
 fn name(view: &View<'_>, user: UserId) -> Result<String, StoreError> {
     match view.record(RecordKey::person(user))? {
         Some(Record::Person(person)) => Ok(person.name),
+        _ => Ok(String::new()),
+    }
+}
+
+/// What the person of a device is called; empty for one who is not known here.
+pub(crate) fn name_of(view: &View<'_>, device: DeviceId) -> Result<String, StoreError> {
+    match view.record(RecordKey::device(device))? {
+        Some(Record::Device(device)) => name(view, device.user),
         _ => Ok(String::new()),
     }
 }

@@ -8,12 +8,16 @@
 //! background thread if the interface must not stutter. Those four are async (`suspend` in Kotlin, `async`
 //! in Swift and Python) and need a network. Capturing works during a sync and never waits for one.
 //!
+//! **Meetings.** [`Client::meet`] exchanges with a colleague's device what neither has brought to the server, without
+//! a network; the app brings the line.
+//!
 //! **Who is who.** One folder is for one person at one organisation. Open another folder for another
 //! person; nothing is shared between folders.
 
 mod client;
 mod clock;
 mod enrol;
+mod meeting;
 mod photo;
 mod replica;
 mod store;
@@ -22,6 +26,7 @@ mod types;
 
 pub use client::{Client, DeviceKey};
 pub use clock::{Clock, SystemClock};
+pub use meeting::Meeting;
 pub use sync::{Cancel, Progress};
 pub use types::*;
 

@@ -646,6 +646,10 @@ pub struct Unconfirmed {
     pub refused: Option<String>,
     /// The refusal in words; empty while they only wait.
     pub detail: String,
+    /// How many of the entries colleagues carry to the server.
+    pub carried: u32,
+    /// Which colleagues.
+    pub colleagues: Vec<String>,
 }
 
 /// What came of proposing refused work again.
@@ -664,6 +668,46 @@ pub struct Outstanding {
     pub photos: u32,
     /// Their size.
     pub photo_bytes: u64,
+    /// Parcels that are carried for colleagues: this device cannot read them.
+    pub cargo: u32,
+    /// Their size.
+    pub cargo_bytes: u64,
+    /// Since when the oldest of them is carried, in milliseconds since 1970 UTC.
+    pub cargo_since_ms: Option<i64>,
+}
+
+/// How a meeting of two devices went.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct MeetingReport {
+    /// Whose the other device is, once it has proved to be it.
+    pub colleague: Option<String>,
+    /// Parcels, of this person's work and of what was carried already, that the other device carries now.
+    pub given: u32,
+    /// Parcels that the other device has not answered for.
+    pub to_give: u32,
+    /// Parcels that this device has taken along.
+    pub taken: u32,
+    /// Parcels that are still to come.
+    pub to_take: u32,
+    /// What the other device would not take.
+    pub declined: Vec<Declined>,
+    /// What this device would not take.
+    pub refused: Vec<Declined>,
+    /// Both devices have all that they wanted.
+    pub complete: bool,
+    /// Why it broke off, as a stable name of docs/protocol.md, or `failed` for this device's own store.
+    pub broken: Option<String>,
+    /// The same in words.
+    pub detail: String,
+}
+
+/// Parcels that a device would not take.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Declined {
+    /// Why, as a stable name: `full`, `stranger`, `too_large`, `bad_seal` or `own`.
+    pub code: String,
+    /// How many.
+    pub parcels: u32,
 }
 
 /// How a sync went.

@@ -28,15 +28,21 @@ use server::limits::REPAIRS_MAX;
 use server::people::{self, NewPerson};
 use server::store::StoreError;
 use server::{now_ms, random, serve};
+use sync_core::cargo::{Cargo, PARCELS_MAX, Parcel};
+use sync_core::document::{Document, Entry};
 use sync_core::evidence::Keypair;
-use sync_core::id::{DeviceId, DistributorId, LogHash, OutletId, TerritoryId, UserId};
+use sync_core::id::{
+    Actor, DeviceId, DistributorId, DocId, DocKind, LogHash, OutletId, TerritoryId, UserId,
+};
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{Distributor, Outlet, Person, Record, RecordKey, Territory};
 use sync_core::model::people::{Audience, Role, Scope};
+use sync_core::model::visit::Submission;
 use sync_core::print::{Content, Inventory, Item, Part, Print};
 use sync_core::wire::{
-    MEDIA_TYPE, PARTS_MAX, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest, RepairReply,
-    RepairRequest, WANTED_MAX, from_wire, to_wire,
+    CargoReply, CargoRequest, Delivery, Group, MEDIA_TYPE, PARTS_MAX, PROTOCOL, ParcelBytes,
+    PullReply, PullRequest, PushReply, PushRequest, RepairReply, RepairRequest, WANTED_MAX,
+    from_wire, to_wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -975,6 +981,65 @@ async fn bad_messages_are_refused_by_name() {
     let wrong_method = served.get("/api/v1/push").await;
     assert_eq!(wrong_method.headers()["allow"], "POST");
     assert_problem!(wrong_method, 405, "method_not_allowed");
+    served.close().await;
+}
+
+#[tokio::test]
+async fn what_is_brought_for_others_is_judged_parcel_by_parcel() {
+    let served = Served::new().await;
+    let (_, token) = served.phone(REP, 1).await;
+    let (author, _) = served.phone(SOUTH_REP, 2).await;
+    let org = served.tenant.id;
+    let cargo = |parcels: Vec<Vec<u8>>| {
+        let parcels = parcels.into_iter().map(ParcelBytes).collect();
+        to_wire(org, &CargoRequest { protocol: PROTOCOL, parcels })
+    };
+    let pair = Keypair::from_seed(&[2; 32]);
+    let document = DocId { kind: DocKind::Visit, id: [1; 16] };
+    let mut written = Document::new(org, document);
+    let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+    let entry = Entry::Submission(Submission { by: SOUTH_REP, when, place: None });
+    let change = written.next(Actor::new(&pair.public(), [1; 8]), &entry).unwrap();
+    written.insert(change.clone()).unwrap();
+    let seals = vec![pair.seal(org, document, change.hash())];
+    let group = Group { document, changes: vec![change], seals };
+    let inside = Cargo { protocol: PROTOCOL, group, notes: Vec::new() };
+    let sealed = |to: &Keypair, inside: &Cargo| {
+        let parcel = Parcel::seal(org, author, &pair, &to.public(), inside).unwrap();
+        parcel.as_bytes().to_vec()
+    };
+    let server = &served.tenant.console.keypair;
+    let good = sealed(server, &inside);
+    let elsewhere = sealed(&Keypair::from_seed(&[9; 32]), &inside);
+    let mut bad = good.clone();
+    bad[200] ^= 1;
+    let answer = served.sync("cargo", &token, cargo(vec![good, elsewhere, bad, Vec::new()])).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let reply: CargoReply = from_wire(org, &answer.bytes().await.unwrap()).unwrap();
+    let said = reply.outcomes.iter().map(|outcome| match outcome {
+        Delivery::Refused { code, .. } => code,
+        Delivery::Taken {} => "taken",
+        Delivery::Later {} => "later",
+    });
+    assert_eq!(said.collect::<Vec<_>>(), ["taken", "not_opened", "bad_seal", "malformed"]);
+
+    // It was refused for what it is, under its author's name, and who carried it is known.
+    let device = served.app.device(&served.tenant, author).unwrap();
+    let kept = served.app.store.read(move |db| {
+        let sql = "SELECT count(*) FROM quarantine WHERE device = ?1 AND courier <> device";
+        Ok(db.query_row(sql, [device.id.as_bytes()], |row| row.get::<_, u64>(0))?)
+    });
+    assert_eq!(kept.await.unwrap(), 1);
+
+    let many = cargo(vec![Vec::new(); PARCELS_MAX + 1]);
+    assert_problem!(served.sync("cargo", &token, many).await, 413, "too_large");
+    let whole = cargo(vec![vec![0; 8 * 1024 * 1024]]);
+    assert_problem!(served.sync("cargo", &token, whole).await, 413, "too_large");
+    assert_problem!(served.sync("cargo", &token, "").await, 400, "malformed");
+    assert_problem!(served.sync("cargo", "no token", cargo(Vec::new())).await, 401, "unauthorized");
+    let other = to_wire(org, &CargoRequest { protocol: 9, parcels: Vec::new() });
+    assert_problem!(served.sync("cargo", &token, other).await, 400, "protocol_unsupported");
+    assert_eq!(served.sync("cargo", &token, cargo(Vec::new())).await.status(), StatusCode::OK);
     served.close().await;
 }
 

@@ -7,6 +7,7 @@ import sys
 
 from ed25519 import sign, verifies
 from formats import *
+from hpke import opened
 
 
 def same(what, computed, written):
@@ -21,10 +22,20 @@ def learn(keys, record):
         keys[fingerprint(body[2])] = body[2]
 
 
+def messages(line):
+    """What was said on a line between two devices."""
+    found = []
+    while line:
+        length = int.from_bytes(line[:4], "big")
+        found.append(decode(line[4 : 4 + length]))
+        line = line[4 + length :]
+    return found
+
+
 def main(fixtures):
     load = lambda name: json.loads((fixtures / name).read_text())
     hexed = bytes.fromhex
-    count = {"geneses": 0, "volumes": 0, "changes": 0, "groups": 0, "seals": 0, "leaves": 0}
+    count = dict.fromkeys(["geneses", "volumes", "changes", "groups", "seals", "leaves", "parcels"], 0)
 
     for case in load("documents/geneses.json"):
         document = case["document"]
@@ -153,6 +164,42 @@ def main(fixtures):
         else:
             same("the cursor", decode(request).get(1), known.get(step["who"]))
             known[step["who"]] = decode(response)[2]
+
+    relay = load("wire/relay.json")
+    organisation, server = hexed(relay["organisation"]), hexed(relay["server_seed"])
+    phones = [{k: hexed(v) for k, v in phone.items()} for phone in relay["phones"]]
+    keys = {fingerprint(phone["public_key"]): phone["public_key"] for phone in phones}
+    for case in relay["parcels"]:
+        parcel, phone = hexed(case["parcel"]), phones[0]
+        origin, signature, enc, sealed = parcel[:16], parcel[16:80], parcel[80:112], parcel[112:]
+        same("a parcel's name", sha256(parcel), hexed(case["name"]))
+        same("a parcel's origin", origin, phone["device"])
+        label = b"endcap parcel v1\0" + organisation + origin + sha256(enc + sealed)
+        same("a parcel's signature", sign(phone["seed"], label), signature)
+        info = b"endcap cargo v1\0" + organisation
+        cargo = opened(server, hexed(relay["server_key"]), enc, info, origin, sealed)
+        same("what is in a parcel", cargo, hexed(case["cargo"]))
+        same("a parcel of another", opened(server, hexed(relay["server_key"]), enc, info, bytes(16), sealed), None)
+        body = decode(cargo)
+        same("the protocol in a parcel", body[0], 1)
+        same("the changes in a parcel", [h.hex() for h in read_group(organisation, body[1], keys)[2]], case["changes"])
+        count["parcels"] += 1
+    said = [messages(phone["said"]) for phone in phones]
+    for me, other, mine, others in ((*phones, *said), (*phones[::-1], *said[::-1])):
+        same("a hello", mine[0][:4], [0, 1, organisation, me["device"]])
+        sides = [me["device"], mine[0][4], me["public_key"], other["device"], others[0][4], other["public_key"]]
+        same("a proof", mine[1], [1, sign(me["seed"], b"endcap meet v1\0" + organisation + b"".join(sides))])
+        for stored in (m for m in mine if m[0] == 6):
+            message = b"endcap stored v1\0" + organisation + me["device"] + others[0][4] + stored[1]
+            same("an acknowledgement", sign(me["seed"], message), stored[2])
+    offered = [[sha256(m[1]), phones[0]["device"], len(m[1])] for m in said[0] if m[0] == 4]
+    same("an offer", said[0][2], [2, offered])
+    same("what is asked for", [m for m in said[1] if m[0] == 3], [[3, [name for name, *_ in offered]]])
+    same("the ends", [m.count([8]) for m in said], [1, 1])
+    others = [messages(hexed(one))[0] for one in relay["other_messages"]]
+    same("other messages", others, [[5, b"\1" * 32], [7, b"\1" * 32, "full"], [9, "stranger"]])
+    same("cargo", decode(hexed(relay["request"])), {0: 1, 1: [hexed(relay["parcels"][0]["parcel"])]})
+    same("the answer to it", decode(hexed(relay["reply"]))[2], [[0], [1, "bad_seal", "why"], [2]])
 
     print("docs/protocol.md gives the same bytes:", ", ".join(f"{n} {what}" for what, n in count.items()))
 

@@ -77,6 +77,9 @@ fn exchange(server: &mut Server, phone: &mut Device, now_ms: i64) {
             Question::Push(bytes) => server
                 .push(phone.id, bytes, now_ms, Crash::Never)
                 .map(|reply| Answer::Pushed(encode(&reply))),
+            Question::Cargo(bytes) => server
+                .cargo(phone.id, bytes, now_ms, Crash::Never)
+                .map(|reply| Answer::Delivered(encode(&reply))),
             Question::Pull(bytes) => {
                 server.pull(phone.id, bytes, now_ms).map(|page| Answer::Pulled(encode(&page)))
             }

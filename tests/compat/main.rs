@@ -12,6 +12,7 @@ mod evolution;
 mod exchange;
 mod next;
 mod office;
+mod relay;
 mod visits;
 
 use std::path::{Path, PathBuf};
@@ -67,6 +68,7 @@ fn bless() {
             ("wire/prints.json", prints_now()),
             ("wire/later.json", later_now()),
             ("wire/exchange.json", exchange::record()),
+            ("wire/relay.json", relay::relay_now()),
         ] {
             let text = serde_json::to_string_pretty(&now).unwrap() + "\n";
             std::fs::write(fixtures().join(name), text).unwrap();

@@ -44,6 +44,7 @@ fn replay(target: &str, run: impl Fn(&[u8])) {
 #[test]
 fn codec() {
     seeds::bless();
+    codec::prepare();
     replay("codec", |data| {
         let held = allocation_counter::measure(|| codec::run(data)).bytes_max;
         assert!(held <= codec::held_bytes_max(data), "{held} bytes were held for {}", data.len());

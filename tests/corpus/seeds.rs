@@ -128,6 +128,15 @@ fn codec_seeds() -> Vec<Seed> {
     let when = Moment { wall_ms: -1, boot: 1, boot_ms: 2, anchor: 3, skew_ms: Some(4), life: None };
     add("moment".into(), "moment", &to_cbor(&when));
     add("group".into(), "group", &plain());
+    let relay = golden("wire/relay.json");
+    add("cargo-request".into(), "cargo request", &unhex(&relay["request"]));
+    add("cargo-reply".into(), "cargo reply", &unhex(&relay["reply"]));
+    add("cargo".into(), "cargo", &unhex(&relay["parcels"][0]["cargo"]));
+    add("parcel".into(), "parcel", &unhex(&relay["parcels"][0]["parcel"]));
+    for piece in [0, 40, 255] {
+        let words = [vec![piece], codec::words_of_a_meeting()].concat();
+        add(format!("meeting-{piece}"), "meeting", &words);
+    }
     for (name, bytes) in unreadable() {
         add(format!("hazard-{name}"), "group", &bytes);
     }
@@ -345,12 +354,14 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     const ENROL: u8 = 2;
     const MISSING: u8 = 3;
     const UPLOADS: u8 = 4;
+    const CARGO: u8 = 5;
     let raw =
         |how: u8, flags: u8, bytes: &[u8]| http::input(&[], &[ask(Ask::Raw, how, flags, bytes)]);
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
     let file = include_bytes!("../../fixtures/documents/visit.automerge.bin");
     let packed = zstd::bulk::compress(file, 3).unwrap();
     let photo = picture();
+    let many_parcels = [&b"\xa2\x00\x01\x01\x98\x41"[..], &[0x40; 65]].concat();
     let upload = |how: u8, flags: u8| ask(Ask::Upload, how, flags, &photo);
     let push = |flags: u8| vec![Ask::Push as u8, 0, flags];
     vec![
@@ -358,6 +369,9 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("compression-bomb-pulled", raw(PULL, 1 << 2, &bomb), "too_large"),
         ("damaged-compression", raw(PUSH, 1 << 2, &packed[..packed.len() / 2]), "malformed"),
         ("an-automerge-file", raw(PUSH, 0, file), "malformed"),
+        ("cargo-without-bytes", raw(CARGO, 0, b"\xa2\x00\x01\x01\x81\x01"), "malformed"),
+        ("cargo-of-another-protocol", raw(CARGO, 0, b"\xa1\x00\x02"), "protocol_unsupported"),
+        ("too-many-parcels", raw(CARGO, 0, &many_parcels), "too_large"),
         ("another-protocol", raw(PUSH, 0, b"\xa1\x00\x02"), "protocol_unsupported"),
         ("no-token", raw(PUSH, 3, b"\xa1\x00\x01"), "unauthorized"),
         ("enrol", http::input(&[], &[ask(Ask::Enrol, 9, 0, b"a phone")]), "enrolled"),

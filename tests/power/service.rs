@@ -94,6 +94,7 @@ async fn answer(app: &App, sender: Sender, question: &Question) -> Answer {
             say(&said.join(","));
             Answer::Pushed(reply)
         }
+        Question::Cargo(_) => unreachable!("these phones meet nobody"),
         Question::Pull(bytes) => {
             let pull: PullRequest = from_wire(ORG, bytes).expect("a pull");
             Answer::Pulled(encode(&app.pull(&tenant, sender, pull).await.expect("pulled")))

@@ -3,6 +3,7 @@
 //! The office works on the folder itself, which only one process may hold. So a script stops the server,
 //! lets the office do something, and starts the server again at the same address.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ use server::app::{App, Tenant};
 use server::store::{StoreError, accounts, log};
 use server::{demo, now_ms, people, random};
 use sync_core::document::Entry;
-use sync_core::id::VisitId;
+use sync_core::id::{DeviceId, VisitId};
 use sync_core::model::Day;
 use sync_core::model::catalogue::{Call, Device, Record};
 use sync_core::model::visit::{Note, Review, Verdict};
@@ -124,6 +125,7 @@ impl Host {
                 let visit = text("visit").parse().unwrap();
                 self.office(async |app| visit_row(app, visit).await)
             }
+            "refused" => self.office(async |app| refused(app).await),
             "report" => self.office(async |app| {
                 let sql = "SELECT name, address FROM report";
                 let row = app.store.read(move |db| {
@@ -257,6 +259,26 @@ async fn decide(app: &Arc<App>, approve: bool) -> Value {
     Value::Null
 }
 
+/// What was refused: why, whose work it is, and who brought it.
+async fn refused(app: &Arc<App>) -> Value {
+    let tenant = tenant(app, 0);
+    let sql = "SELECT code, device, courier FROM quarantine WHERE state = 'waiting'";
+    let rows = app.store.read(move |db| {
+        let mut query = db.prepare(sql)?;
+        let rows = query.query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, Option<[u8; 16]>>(2)?))
+        })?;
+        Ok(rows.collect::<Result<Vec<_>, _>>()?)
+    });
+    let rows = rows.await.unwrap();
+    let world = tenant.world();
+    let name = |device| world.name(world.devices[&DeviceId::from_bytes(device)].user);
+    let told = rows.into_iter().map(|(code, device, courier)| {
+        json!({ "code": code, "of": name(device), "by": courier.map(name) })
+    });
+    told.collect()
+}
+
 async fn revoke(app: &Arc<App>, name: &str) -> Value {
     let tenant = tenant(app, 0);
     let person = brand::person(name);
@@ -316,6 +338,10 @@ async fn visit_row(app: &Arc<App>, visit: VisitId) -> Value {
             row => row?,
         };
         let held = log::document(db, org, id, visit.into())?;
+        let world = tenant.world();
+        let authors = held.devices.values().map(|device| world.name(world.devices[device].user));
+        let authors: BTreeSet<String> = authors.collect();
+        row["authors"] = json!(authors);
         let recordings: Vec<String> =
             held.document.changes().iter().map(|c| c.hash().to_string()).collect();
         row["changes"] = json!(recordings);

@@ -93,6 +93,7 @@ fn run(script: &str, brands: u8) {
         .env("PYTHONPATH", path)
         .env("ENDCAP_SCRATCH", &scratch.0)
         .env("ENDCAP_QUICKSTART", sources().join("mobile-ffi/python/quickstart.py"))
+        .env("ENDCAP_MEET", sources().join("mobile-ffi/python/meet.py"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let starts = starts();
@@ -166,6 +167,11 @@ fn work_that_comes_back() {
 #[test]
 fn refused_work() {
     run("refused_test.py", 1);
+}
+
+#[test]
+fn work_goes_through_a_colleague() {
+    run("relay_test.py", 1);
 }
 
 #[test]

@@ -800,8 +800,17 @@ impl World {
             let before = self.devices[device].disk.clone();
             let size = self.server.head().sequence;
             self.devices[device].give_up();
-            let (number, question) =
+            let (mut number, mut question) =
                 self.devices[device].sync(self.now_ms).expect("no sync is under way");
+            // What lacks what went with a lost phone and a lost log is carried until somebody discards it.
+            while let Question::Cargo(_) = &question {
+                assert!(self.oracle.lost_log, "phone {device} has cargo left");
+                let answer = self.answer(device, number, &question, backend::Crash::Never);
+                let answer = answer.expect("the server does not crash");
+                let heard = self.devices[device].hear(number, &answer, self.now_ms, Crash::Never);
+                let (_, next) = heard.expect("the phone waits for it");
+                (number, question) = next.expect("it pulls");
+            }
             let Question::Pull(bytes) = question else { panic!("phone {device} has work left") };
             let id = self.devices[device].id;
             let reply: PullReply = self.server.pull(id, &bytes, self.now_ms).expect("a reply");

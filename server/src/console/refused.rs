@@ -32,6 +32,8 @@ struct Refused {
     link: Option<String>,
     by: String,
     phone: String,
+    /// Who carried it here for the phone.
+    courier: Option<String>,
     at: Markup,
     why: String,
     says: String,
@@ -137,6 +139,10 @@ fn shown(world: &World, item: &Item, zone: &str) -> Refused {
             .map_or_else(|| "An outlet that is not known here".into(), |o| o.name.clone()),
         link: outlet.map(|o| format!("/outlets/{}", o.id)),
         by: by.unwrap_or_else(|| "Nobody that can be read".into()),
+        courier: item
+            .courier
+            .and_then(|courier| world.devices.get(&courier))
+            .map(|d| world.name(d.user)),
         phone: device.map_or_else(|| "a phone that is not known".into(), |d| world.name(d.user)),
         at: view::ago(item.received_ms, zone),
         why: match reason(&item.code) {

@@ -415,6 +415,27 @@ fn run_batch(connection: &mut Connection, first: Job, queue: &Queue) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_database_of_the_first_schema_is_brought_up_to_date() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(MIGRATIONS[0]).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        db.execute_batch(
+            "INSERT INTO quarantine
+                 (org, item, device, document, head, code, detail, received_ms, audience, body)
+             VALUES (1, 1, x'01', x'02', x'03', 'late', '', 5, 0, x'04')",
+        )
+        .unwrap();
+        migrate(&mut db).unwrap();
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let kept: (i64, Option<Vec<u8>>) =
+            db.query_row("SELECT received_ms, courier FROM quarantine", [], row).unwrap();
+        assert_eq!(kept, (5, None));
+        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, i64::try_from(MIGRATIONS.len()).unwrap());
+        migrate(&mut db).unwrap();
+    }
+
     #[tokio::test]
     async fn a_failed_job_undoes_itself_alone() {
         let folder = tempfile();

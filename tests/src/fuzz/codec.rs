@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 
 use minicbor::{Decode, Encode};
+use sync_core::cargo::{Cargo, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::Kept;
+use sync_core::client::{Kept, Replica};
+use sync_core::command::Command;
 use sync_core::document::{Entry, Parts, Section};
 use sync_core::evidence::{Cursor, Leaf};
 use sync_core::id::{DocId, DocKind};
@@ -15,14 +17,16 @@ use sync_core::model::visit::Note;
 use sync_core::print::Inventory;
 use sync_core::projection::Facts;
 use sync_core::wire::{
-    Group, PullReply, PullRequest, PushReply, PushRequest, Reading, RepairReply, RepairRequest,
-    from_wire, protocol_of, to_wire,
+    CargoReply, CargoRequest, Group, PullReply, PullRequest, PushReply, PushRequest, Reading,
+    RepairReply, RepairRequest, from_wire, protocol_of, to_wire,
 };
 
-use crate::brand::ORG;
+use crate::brand::{self, ORG};
+use crate::device::{Crash, Device};
+use crate::world::World;
 
 /// What an input's first byte says that the rest is.
-pub const SHAPES: [&str; 21] = [
+pub const SHAPES: [&str; 26] = [
     "push request",
     "push reply",
     "pull request",
@@ -44,6 +48,11 @@ pub const SHAPES: [&str; 21] = [
     "kept document",
     "repair request",
     "repair reply",
+    "cargo request",
+    "cargo reply",
+    "cargo",
+    "parcel",
+    "meeting",
 ];
 
 /// An input: bytes that are to be read as this.
@@ -96,6 +105,11 @@ pub fn run(data: &[u8]) {
         "moment" => drop(value::<Moment>(bytes)),
         "capture time" => drop(value::<CaptureTime>(bytes)),
         "parts" => drop(value::<Parts>(bytes)),
+        "cargo request" => drop(message::<CargoRequest>(bytes)),
+        "cargo reply" => drop(message::<CargoReply>(bytes)),
+        "cargo" => drop(message::<Cargo>(bytes)),
+        "parcel" => parcel(bytes),
+        "meeting" => meeting(bytes),
         _ => kept(bytes),
     }
 }
@@ -148,6 +162,70 @@ fn entry(section: Section, bytes: &[u8]) {
     assert_eq!(again.encode(), written, "an entry is written in one way");
     assert_eq!(again.validate(), entry.validate());
     let _ = (entry.by(), entry.when(), entry.notes(), entry.photos());
+}
+
+/// No two parcels open, and no key but the origin's has signed one.
+fn parcel(bytes: &[u8]) {
+    let Some(parcel) = Parcel::from_bytes(bytes.to_vec()) else { return };
+    assert_eq!(parcel.as_bytes(), bytes);
+    let (_, sam) = pair();
+    let _ = parcel.open(ORG, &sam.keypair);
+    assert!(!parcel.is_signed(ORG, &sam.keypair.public()));
+}
+
+/// Makes the phones that meet, once; what an input holds is counted without them.
+pub fn prepare() {
+    pair();
+}
+
+/// Two phones that know each other; the first has work.
+fn pair() -> &'static (Device, Device) {
+    static PAIR: std::sync::OnceLock<(Device, Device)> = std::sync::OnceLock::new();
+    PAIR.get_or_init(|| {
+        let mut world = World::new(1);
+        world.act(0, Crash::Never, Command::StartCall(brand::call(0)));
+        let mut devices = world.devices.drain(..);
+        let rita = devices.next().expect("Rita's phone");
+        (rita, devices.next().expect("Sam's phone"))
+    })
+}
+
+/// What a phone says to one that speaks as these bytes do, with the same nonces each time. The first byte is how much of
+/// the bytes comes at once; what of them are the words of a true meeting brings it on.
+fn meeting(bytes: &[u8]) {
+    let Some((piece, bytes)) = bytes.split_first() else { return };
+    let (_, sam) = pair();
+    let mut sam = sam.copy();
+    let (mut meeting, _) = sam.meet();
+    for piece in bytes.chunks(1 + usize::from(*piece)) {
+        let said = sam.hear_phone(&mut meeting, piece, brand::BEGIN_MS, Crash::Never);
+        assert!(said.is_some());
+    }
+    let Ok(cargo) = sam.disk.cargo();
+    assert_eq!(cargo.len(), meeting.report().taken as usize);
+    for carried in cargo {
+        let Ok(parcel) = sam.disk.parcel(carried.name);
+        let (parcel, (rita, _)) = (parcel.expect("it is listed"), pair());
+        assert!(parcel.is_signed(ORG, &rita.keypair.public()), "it carries what nobody made");
+    }
+}
+
+/// The words of Rita's phone in a meeting with Sam's, as [`meeting`] hears them.
+pub fn words_of_a_meeting() -> Vec<u8> {
+    let (rita, sam) = pair();
+    let (mut rita, mut sam) = (rita.copy(), sam.copy());
+    let ((mut ritas, mut said), (mut sams, mut heard)) = (rita.meet(), sam.meet());
+    let mut words = Vec::new();
+    while !said.is_empty() || !heard.is_empty() {
+        let now_ms = brand::BEGIN_MS;
+        words.extend_from_slice(&said);
+        let answer = sam.hear_phone(&mut sams, &said, now_ms, Crash::Never);
+        heard.extend(answer.expect("it does not crash"));
+        said = rita.hear_phone(&mut ritas, &heard, now_ms, Crash::Never).expect("nor does this");
+        heard.clear();
+    }
+    assert_eq!((ritas.report().given, sams.report().taken), (1, 1));
+    words
 }
 
 /// Its key is found without knowing its kind, by all who store it.

@@ -84,7 +84,8 @@ pub mod flaw {
 }
 
 /// Where bytes can be sent as they are.
-pub const PATHS: [&str; 6] = ["push", "pull", "enrol", "photos/missing", "uploads", "repair"];
+pub const PATHS: [&str; 7] =
+    ["push", "pull", "enrol", "photos/missing", "uploads", "repair", "cargo"];
 
 /// An input: a story, and requests.
 pub fn input(story: &[u8], asks: &[Vec<u8>]) -> Vec<u8> {
@@ -382,7 +383,7 @@ impl Served {
             _ => String::new(),
         };
         let kind = match path {
-            "push" | "pull" | "repair" => MEDIA_TYPE,
+            "push" | "pull" | "repair" | "cargo" => MEDIA_TYPE,
             _ => "application/offset+octet-stream",
         };
         let mut headers = vec![

@@ -10,7 +10,8 @@
 
 Everything but the coroutines `Client.enrol`, `Client.sync` and `Client.wait_for_news` works on the device
 alone, blocks for milliseconds, and has reached the disk when it returns. Those three need a network;
-capturing goes on during a sync. One folder is for one person at one organisation. What goes wrong is a `ClientError`:
+capturing goes on during a sync. `Client.meet` hands work to a colleague's device without a network; `meet.py` in the
+source shows how. One folder is for one person at one organisation. What goes wrong is a `ClientError`:
 each has a class of its own, such as `ClientError.Revoked`, and says so in words as `str(error)`.
 
 `quickstart.py` in the source shows a whole visit; mobile-ffi/README.md explains the rest.
@@ -28,10 +29,13 @@ from .endcap_mobile import (
     Client,
     ClientError,
     Conflict,
+    Declined,
     Enrolment,
     Found,
     Held,
     InternalError,
+    Meeting,
+    MeetingReport,
     Observation,
     Outlet,
     Outstanding,
@@ -82,10 +86,13 @@ __all__ = [
     "Client",
     "ClientError",
     "Conflict",
+    "Declined",
     "Enrolment",
     "Found",
     "Held",
     "InternalError",
+    "Meeting",
+    "MeetingReport",
     "Observation",
     "Outlet",
     "Outstanding",

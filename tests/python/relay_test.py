@@ -1,0 +1,150 @@
+"""Work that a phone cannot bring to the server goes through a colleague's, who cannot read it."""
+
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import unittest
+
+from endcap import ClientError
+from world import *
+
+MEET = os.environ["ENDCAP_MEET"]
+
+
+def audit(client, outlet):
+    visit = client.start_call(today(client)[outlet].id)
+    client.record(visit, [facings(1, 3), words("The door sticks")], [client.add_photo(picture(4))])
+    client.submit(visit)
+    return visit
+
+
+def meet(a, b, cut=None):
+    """Two phones meet over TCP, in threads of their own; the line is cut after so many bytes each way."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    reports = {}
+
+    def side(name, client, line):
+        meeting = client.meet()
+        with line:
+            line.sendall(meeting.begin())
+            left = cut or sys.maxsize
+            while left and not meeting.done():
+                heard = line.recv(min(left, 65536))
+                if not heard:
+                    break
+                left -= len(heard)
+                line.sendall(meeting.hear(heard))
+            # What the other side still says must not make the system throw away what was said to it.
+            line.shutdown(socket.SHUT_WR)
+            while line.recv(65536):
+                pass
+            reports[name] = meeting.report()
+
+    there = threading.Thread(target=lambda: side("b", b, listener.accept()[0]))
+    there.start()
+    side("a", a, socket.create_connection(listener.getsockname()))
+    there.join()
+    listener.close()
+    return reports["a"], reports["b"]
+
+
+class Relay(unittest.TestCase):
+    def test_work_goes_through_a_colleague(self):
+        rita, sam, rob = phones("Rita", "Sam", "Rob")
+        self.work_reaches_the_server(rita, sam, rob)
+        self.refused_work_is_its_authors(rita, rob)
+        self.strangers_do_not_meet(rita, rob)
+        del rita, sam, rob
+        gc.collect()
+        self.the_example_runs("Rita", "Sam")
+
+    def work_reaches_the_server(self, rita, sam, rob):
+        for client in (rita, sam):
+            sync(client)  # each knows the others' phones
+        stop()
+        visit = audit(rita, "Birch")
+        [waiting] = rita.outstanding().documents
+        self.assertEqual((waiting.carried, waiting.colleagues), (0, []))
+
+        # The line is cut in the middle: nothing is half there.
+        _, cut = meet(rita, rob, cut=300)
+        self.assertEqual((cut.taken, cut.complete, rob.outstanding().cargo), (0, False, 0))
+        gave, took = meet(rita, rob)
+        self.assertEqual((gave.colleague, gave.given, gave.complete), ("Rob", 1, True))
+        self.assertEqual((took.colleague, took.taken, took.complete), ("Rita", 1, True))
+        # Once more changes nothing.
+        gave, took = meet(rita, rob)
+        self.assertEqual((gave.given, took.taken, rob.outstanding().cargo), (1, 0, 1))
+        [waiting] = rita.outstanding().documents
+        self.assertEqual((waiting.entries, waiting.carried, waiting.colleagues), (3, 3, ["Rob"]))
+        # Rob carries it, and does not have it.
+        with self.assertRaises(ClientError.NotHere):
+            rob.visit(visit)
+        self.assertEqual(rob.outstanding().documents, [])
+        self.assertIn('"cargo": 1', rob.diagnostics())
+        # Rob hands it on, and two bring it.
+        self.assertEqual(meet(rob, sam)[1].taken, 1)
+        start()
+        self.assertEqual(sync(sam).delivered, 1)
+        self.assertEqual(sync(rob).delivered, 1)
+        self.assertEqual((rob.outstanding().cargo, sam.outstanding().cargo), (0, 0))
+        row = office("visit", visit=visit)
+        self.assertEqual((row["status"], row["authors"], len(row["changes"])), ("submitted", ["Rita"], 3))
+        self.assertEqual((row["photos"], row["blobs"]), (1, 0))
+
+        # Rita comes back: all is confirmed, once, and her photo comes at last.
+        self.assertEqual(sync(rita).photos, 1)
+        self.assertEqual(rita.outstanding().documents, [])
+        self.assertTrue(all(r.confirmed for r in rita.visit(visit).recordings))
+        self.assertEqual(office("visit", visit=visit)["changes"], row["changes"])
+        self.assertEqual(values(rita.visit(visit), WORDS, Subject.OUTLET())[0].text, "The door sticks")
+
+    def refused_work_is_its_authors(self, rita, rob):
+        visit = audit(rita, next(name for name in sorted(today(rita)) if name not in ("Aster", "Birch")))
+        self.assertEqual(meet(rita, rob)[1].taken, 1)
+        # The call is cancelled, and Rita's phone seems to have known.
+        office("calls", cancelled=True)
+        office("knows", person="Rita")
+        self.assertEqual(sync(rob).delivered, 1)
+        self.assertEqual(office("refused"), [{"code": "late", "of": "Rita", "by": "Rob"}])
+        self.assertEqual(rob.outstanding().documents, [])
+        sync(rita)
+        [waiting] = rita.outstanding().documents
+        self.assertEqual((waiting.document, waiting.refused), (f"visit/{visit}", "late"))
+        self.assertEqual(len(office("refused")), 1)
+        office("decide", approve=True)
+        sync(rita)
+        self.assertEqual(rita.outstanding().documents, [])
+        self.assertEqual(office("visit", visit=visit)["authors"], ["Rita"])
+
+    def strangers_do_not_meet(self, rita, rob):
+        [code] = [office("code", person="Sue")]
+        sue = phone("Sue", code)
+        sync(sue)
+        broken = [report.broken for report in meet(sue, rita)]
+        self.assertEqual(broken, ["left", "stranger"])
+        self.assertEqual([r.broken for r in meet(rita, rita)], ["itself", "itself"])
+        office("revoke", person="Rob")
+        sync(rita)
+        self.assertEqual([r.broken for r in meet(rita, rob)], ["revoked", "left"])
+        with self.assertRaises(ClientError.NotEnrolled):
+            phone("nobody").meet()
+
+    def the_example_runs(self, *names):
+        folders = [SCRATCH / f"phone-0-{name}" for name in names]
+        for folder, name in zip(folders, names):
+            pathlib.Path(f"{folder}.key").write_bytes(key(name))
+        run = lambda *arguments: subprocess.Popen(
+            [sys.executable, MEET, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        waits = run(folders[0])
+        goes = run(folders[1], waits.stdout.readline().strip())
+        said = [process.communicate() for process in (waits, goes)]
+        self.assertEqual([process.returncode for process in (waits, goes)], [0, 0], said)
+        self.assertEqual([out for out, _ in said], ["Sam: gave 0, took 0, complete\n", "Rita: gave 0, took 0, complete\n"])
+
+
+main()
