@@ -83,7 +83,6 @@ fn exchange(server: &mut Server, phone: &mut Device, now_ms: i64) {
             Question::Pull(bytes) => {
                 server.pull(phone.id, bytes, now_ms).map(|page| Answer::Pulled(encode(&page)))
             }
-            Question::Cargo(_) => panic!("nobody was met"),
             Question::Repair(bytes) => {
                 server.repair(phone.id, bytes, now_ms).map(|reply| Answer::Repaired(encode(&reply)))
             }

@@ -35,18 +35,7 @@ fn made(side: usize) -> Device {
     let seed = SEEDS[side];
     let (device, user) = phone(side);
     let key = Keypair::from_seed(&seed).public();
-    let profile = Profile {
-        org: ORG,
-        user,
-        device,
-        key,
-        actor: Actor::new(&key, [0x54; 8]),
-        cursor: None,
-        pushed: None,
-        witness: None,
-        filled: None,
-        narrowed: None,
-    };
+    let profile = Profile::enrolled(ORG, user, device, key, [0x54; 8]);
     let actor = profile.actor;
     let mut writes: Vec<Write> = (0..2)
         .map(|other| enrolled(phone(other).0, phone(other).1, &SEEDS[other]))

@@ -99,7 +99,7 @@ async fn answer(app: &App, sender: Sender, question: &Question) -> Answer {
             let pull: PullRequest = from_wire(ORG, bytes).expect("a pull");
             Answer::Pulled(encode(&app.pull(&tenant, sender, pull).await.expect("pulled")))
         }
-        Question::Cargo(_) | Question::Repair(_) => panic!("nothing is damaged"),
+        Question::Repair(_) => panic!("nothing is damaged"),
     }
 }
 

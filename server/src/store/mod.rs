@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn a_database_of_the_first_schema_is_brought_up_to_date() {
         let mut db = Connection::open_in_memory().unwrap();
-        db.execute_batch(MIGRATIONS[0]).unwrap();
+        db.execute_batch(MIGRATIONS[0].0).unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();
         db.execute_batch(
             "INSERT INTO quarantine
