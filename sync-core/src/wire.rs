@@ -603,6 +603,28 @@ mod tests {
     }
 
     #[test]
+    fn a_seal_says_nothing_of_what_another_device_wrote_before() {
+        let id = DocId { kind: DocKind::Visit, id: [2; 16] };
+        let (one, other) = (Keypair::from_seed(&[3; 32]), Keypair::from_seed(&[4; 32]));
+        let mut document = Document::new(ORG, id);
+        for pair in [&other, &one] {
+            let by = UserId::from_bytes([1; 16]);
+            let entry = Entry::Submission(Submission { by, when: NOW, place: None });
+            let change = document.next(Actor::new(&pair.public(), [1; 8]), &entry).unwrap();
+            document.insert(change).unwrap();
+        }
+        let mut keys = Keys::default();
+        [&one, &other].iter().for_each(|pair| keys.insert(&pair.public()));
+        let changes = document.changes().to_vec();
+        let (before, after) = (changes[0].hash(), changes[1].hash());
+        let check =
+            |seals| Group { document: id, changes: changes.clone(), seals }.check_seals(ORG, &keys);
+        let own = one.seal(ORG, id, after);
+        assert_eq!(check(vec![own.clone()]), Err(Unsealed::Bare(before)));
+        assert_eq!(check(vec![own, other.seal(ORG, id, before)]), Ok(()));
+    }
+
+    #[test]
     fn a_group_comes_back_with_the_same_hashes() {
         let bytes = to_wire(ORG, &group());
         assert_eq!(from_wire::<Group>(ORG, &bytes).unwrap(), group());
