@@ -761,8 +761,13 @@ fn a_history_goes_on_in_volumes_and_is_proven_back_to_its_beginning() {
     assert_eq!(proven(&story), [FULL + 2, 2]);
 
     // And another volume, begun apart too.
-    story.remembers(DocId::volume(brand::outlet(KIOSK), 1), FULL - 2);
-    [RITA, SAM].into_iter().for_each(|device| story.syncs(device));
+    for n in 2..FULL {
+        story.comments(if n % 2 == 0 { RITA } else { SAM }, "day by day");
+        if n % 100 == 0 {
+            [RITA, SAM, RITA].into_iter().for_each(|device| story.syncs(device));
+        }
+    }
+    [RITA, SAM, RITA].into_iter().for_each(|device| story.syncs(device));
     for device in [RITA, SAM] {
         story.comments(device, "the first of volume 2");
     }

@@ -1,16 +1,14 @@
 //! Outlets: the list, what the field has found that is not on it, and all that is known of one.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use rusqlite::Connection;
 use serde::Deserialize;
 use sync_core::document::Entry;
-use sync_core::id::{Gtin, OrgId, OutletId, UserId, VisitId};
+use sync_core::id::{Gtin, OutletId, VisitId};
 use sync_core::kpi::{Counts, Kpi, Ratio, per_visit};
 use sync_core::model::Day;
 use sync_core::model::catalogue::{Outlet, Record};
@@ -26,7 +24,7 @@ use crate::error::Problem;
 use crate::now_ms;
 use crate::store::StoreError;
 use crate::store::figures::{self, Line, Report};
-use crate::store::log::{self, Org};
+use crate::store::{log, pages};
 use crate::world::World;
 
 /// Visits of an outlet that its page looks at.
@@ -487,47 +485,12 @@ struct OutletPage {
     said_note: &'static str,
 }
 
-/// A line of the outlet's thread.
-struct Said {
-    by: UserId,
-    at_ms: i64,
-    text: Option<String>,
-}
-
 struct SaidView {
     name: String,
     company: String,
     brand: bool,
     at: Markup,
     text: String,
-}
-
-/// What was said of an outlet, newest first: one more than is shown, if there is so much. Older volumes of its history
-/// are read as far as that takes.
-fn said(
-    connection: &Connection,
-    (org, name): (Org, OrgId),
-    outlet: OutletId,
-) -> Result<Vec<Said>, StoreError> {
-    let mut said = Vec::new();
-    for volume in log::volumes(connection, org, outlet)?.into_iter().rev() {
-        let held = log::document(connection, org, name, volume)?;
-        for change in held.document.changes().iter().rev() {
-            let Ok(Entry::Post(post)) = change.entry() else { continue };
-            let at_ms = held.times.get(&change.hash()).map_or(0, |times| times.claimed_ms);
-            said.push((at_ms, post.by, post.text));
-        }
-        if said.len() > SAID_MAX {
-            break;
-        }
-    }
-    said.sort_by_key(|(at_ms, ..)| Reverse(*at_ms));
-    said.truncate(SAID_MAX + 1);
-    let said = said.into_iter().map(|(at_ms, by, digest)| {
-        let text = log::note(connection, org, digest)?.map(|note| note.text);
-        Ok(Said { by, at_ms, text })
-    });
-    said.collect()
 }
 
 /// `GET /outlets/{id}`
@@ -567,7 +530,12 @@ pub(super) async fn outlet(
             }
             let of_calls = figures::lines(connection, org, &asked)?;
             let report = figures::reports(connection, org)?.into_iter().find(|r| r.outlet == id);
-            Ok((read, of_calls, report, said(connection, (org, tenant_id), id)?))
+            Ok((
+                read,
+                of_calls,
+                report,
+                pages::said(connection, (org, tenant_id), id, SAID_MAX + 1)?,
+            ))
         })
         .await?;
     let page = Page::new(&app, &viewer, Section::Outlets, outlet.name.clone()).await?;

@@ -472,6 +472,46 @@ fn reports(connection: &Connection, org: Org, seen: &str) -> Result<Vec<Report>,
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// A line of an outlet's thread.
+#[derive(Debug)]
+pub struct Said {
+    /// Who.
+    pub by: UserId,
+    /// When, as it is claimed, in milliseconds since 1970 UTC.
+    pub at_ms: i64,
+    /// What, unless it was erased.
+    pub text: Option<String>,
+}
+
+/// What was said of an outlet, newest first, `limit` lines at most. Older volumes of its history are read as far as
+/// that takes.
+pub fn said(
+    connection: &Connection,
+    (org, name): (Org, OrgId),
+    outlet: OutletId,
+    limit: usize,
+) -> Result<Vec<Said>, StoreError> {
+    let mut said = Vec::new();
+    for volume in log::volumes(connection, org, outlet)?.into_iter().rev() {
+        let held = log::document(connection, org, name, volume)?;
+        for change in held.document.changes().iter().rev() {
+            let Ok(Entry::Post(post)) = change.entry() else { continue };
+            let at_ms = held.times.get(&change.hash()).map_or(0, |times| times.claimed_ms);
+            said.push((at_ms, post.by, post.text));
+        }
+        if said.len() >= limit {
+            break;
+        }
+    }
+    said.sort_by_key(|(at_ms, ..)| std::cmp::Reverse(*at_ms));
+    said.truncate(limit);
+    let said = said.into_iter().map(|(at_ms, by, digest)| {
+        let text = log::note(connection, org, digest)?.map(|note| note.text);
+        Ok(Said { by, at_ms, text })
+    });
+    said.collect()
+}
+
 /// Who sees a document; `None` if it is not here.
 pub fn audience_of(
     connection: &Connection,
