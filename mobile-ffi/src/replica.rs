@@ -6,6 +6,7 @@ use sync_core::client::{Kept, Profile, Replica, Rows, Write};
 use sync_core::id::{BlobHash, DocId, ParcelHash};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
+use sync_core::print::{Item, Print};
 use sync_core::wire::RecordBytes;
 
 use crate::store::{Reader, Space, StoreError, Writer};
@@ -112,15 +113,21 @@ impl Replica for View<'_> {
         Ok(self.reader.get(Space(space), &key.id)?.map(RecordBytes))
     }
 
-    fn each_record(&self, each: &mut dyn FnMut(RecordKey, &[u8])) -> Result<(), StoreError> {
+    fn each_print(&self, each: &mut dyn FnMut(Item, Print)) -> Result<(), StoreError> {
         for space in RECORDS..=u8::MAX {
             self.reader.scan(Space(space), |name, bytes| {
                 let id = name.try_into().map_err(|_| StoreError::Damaged("a record".into()))?;
-                each(RecordKey { kind: space - RECORDS, id }, bytes);
+                let key = RecordKey { kind: space - RECORDS, id };
+                each(Item::Record(key), Print::of_record(key, bytes));
                 Ok(())
             })?;
         }
-        Ok(())
+        self.reader.scan(DOCUMENTS, |name, bytes| {
+            let print = DocId::from_bytes(name).zip(Kept::print_of(bytes));
+            let (id, print) = print.ok_or_else(|| StoreError::Damaged("a document".into()))?;
+            each(Item::Document(id), print);
+            Ok(())
+        })
     }
 
     fn records(&self, kind: RecordKind) -> Result<Vec<Record>, StoreError> {

@@ -53,9 +53,12 @@ pub struct App {
 /// Inventories that are kept, so that the questions of one repair do not each read the log.
 const INVENTORIES_MAX: usize = 4;
 
-/// The inventories that were made last: whose, and where the log stood.
+/// Whose inventory, and where the log stood.
+type Seen = (Org, Cursor, Vec<AudienceId>);
+
+/// The inventories that were made last.
 #[derive(Default)]
-struct Inventories(Mutex<VecDeque<((Org, Cursor, Vec<AudienceId>), Arc<Inventory>)>>);
+struct Inventories(Mutex<VecDeque<(Seen, Arc<Inventory>)>>);
 
 impl Inventories {
     fn get(

@@ -319,6 +319,20 @@ fn marks(head: &[u8]) -> Vec<[u8; MARK_BYTES]> {
     marks.map_or_else(Vec::new, |marks| marks.as_chunks().0.to_vec())
 }
 
+fn print(
+    here: impl Iterator<Item = ChangeHash>,
+    pending: &[ChangeHash],
+    passed: impl Iterator<Item = ChangeHash>,
+    aside: bool,
+) -> Print {
+    if aside {
+        return Print::default();
+    }
+    let pending: HashSet<ChangeHash> = pending.iter().copied().collect();
+    let here = here.filter(|hash| !pending.contains(hash));
+    here.chain(passed).map(Print::of_change).sum()
+}
+
 impl Kept {
     /// A document that nobody has written to.
     pub fn new(org: OrgId, id: DocId) -> Self {
@@ -467,13 +481,16 @@ impl Kept {
 
     /// The print of what counts of it as held: what the server has confirmed or sent, also what had no place here.
     pub fn print(&self) -> Print {
-        if self.aside {
-            return Print::default();
-        }
-        let pending: HashSet<ChangeHash> = self.pending.iter().copied().collect();
         let here = self.document.changes().iter().map(Change::hash);
-        let here = here.filter(|hash| !pending.contains(hash));
-        here.chain(self.passed.iter().copied()).map(Print::of_change).sum()
+        print(here, &self.pending, self.passed.iter().copied(), self.aside)
+    }
+
+    /// The same of a document as it is kept, without reading more than that takes; `None` for other bytes.
+    pub fn print_of(bytes: &[u8]) -> Option<Print> {
+        let read: KeptBytes = from_cbor(bytes).ok()?;
+        let here = read.changes.iter().map(|(hash, _)| *hash);
+        let passed = read.passed.into_iter().flatten();
+        Some(print(here, &read.pending, passed, read.aside == Some(true)))
     }
 
     /// What colleagues carry of what still waits.
@@ -582,8 +599,9 @@ pub trait Replica {
     fn record(&self, key: RecordKey) -> Result<Option<Record>, Self::Error>;
     /// The newest version of a record, of a kind that is known or not, as it came.
     fn record_bytes(&self, key: RecordKey) -> Result<Option<RecordBytes>, Self::Error>;
-    /// All records, of kinds that are not known too.
-    fn each_record(&self, each: &mut dyn FnMut(RecordKey, &[u8])) -> Result<(), Self::Error>;
+    /// What counts of each record, of kinds that are not known too ([`Print::of_record`]), and of each document
+    /// ([`Kept::print_of`]).
+    fn each_print(&self, each: &mut dyn FnMut(Item, Print)) -> Result<(), Self::Error>;
     /// The newest versions of all records of a kind.
     fn records(&self, kind: RecordKind) -> Result<Vec<Record>, Self::Error>;
     /// Whether anything of a document is here.
@@ -640,14 +658,7 @@ pub enum Write {
 /// Everything that counts as held.
 pub fn inventory<R: Replica>(replica: &R) -> Result<Inventory, R::Error> {
     let mut items = Vec::new();
-    replica.each_record(&mut |key, bytes| {
-        items.push((Item::Record(key), Print::of_record(key, bytes)));
-    })?;
-    for id in replica.documents()? {
-        if let Some(kept) = replica.document(id)? {
-            items.push((Item::Document(id), kept.print()));
-        }
-    }
+    replica.each_print(&mut |item, print| items.push((item, print)))?;
     Ok(Inventory::new(items))
 }
 

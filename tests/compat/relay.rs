@@ -5,7 +5,7 @@ use sync_core::cargo::{Parcel, pack};
 use sync_core::cbor::to_cbor;
 use sync_core::client::{Kept, Profile, Replica, Write};
 use sync_core::evidence::Keypair;
-use sync_core::id::{Actor, DeviceId, DocId, OrgId, UserId};
+use sync_core::id::{DeviceId, DocId, OrgId, UserId};
 use sync_core::model::catalogue::{Device as Enrolled, Record};
 use sync_core::relay::{Meeting, Message, frame};
 use sync_core::wire::{

@@ -15,7 +15,7 @@ use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, ChangeHash, DeviceId, DistributorId, DocId, ParcelHash, UserId};
 use sync_core::model::catalogue::{Distributor, Record, RecordKey, RecordKind};
 use sync_core::model::visit::Note;
-use sync_core::print::PrintName;
+use sync_core::print::{Item, Print, PrintName};
 use sync_core::relay::Meeting;
 use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step};
@@ -56,8 +56,14 @@ impl Replica for Disk {
         Ok(self.records.get(&key.to_bytes()).cloned().map(RecordBytes))
     }
 
-    fn each_record(&self, each: &mut dyn FnMut(RecordKey, &[u8])) -> Result<(), Infallible> {
-        self.records.iter().for_each(|(key, bytes)| each(RecordKey::from_bytes(key), bytes));
+    fn each_print(&self, each: &mut dyn FnMut(Item, Print)) -> Result<(), Infallible> {
+        for (key, bytes) in &self.records {
+            let key = RecordKey::from_bytes(key);
+            each(Item::Record(key), Print::of_record(key, bytes));
+        }
+        for (id, bytes) in &self.documents {
+            each(Item::Document(*id), Kept::print_of(bytes).expect("a document reads"));
+        }
         Ok(())
     }
 
