@@ -123,9 +123,10 @@ impl Replica for View<'_> {
             })?;
         }
         self.reader.scan(DOCUMENTS, |name, bytes| {
-            let print = DocId::from_bytes(name).zip(Kept::print_of(bytes));
-            let (id, print) = print.ok_or_else(|| StoreError::Damaged("a document".into()))?;
-            each(Item::Document(id), print);
+            let damaged = || StoreError::Damaged("a document".into());
+            let id = DocId::from_bytes(name).ok_or_else(damaged)?;
+            let page = |number| self.reader.get(PAGES, &page_of(id, number));
+            each(Item::Document(id), Kept::print_of(bytes, page)?.ok_or_else(damaged)?);
             Ok(())
         })
     }

@@ -300,6 +300,31 @@ struct Page {
     seals: Vec<Seal>,
 }
 
+impl KeptBytes {
+    /// A head with what its pages hold; `None` for rows that do not belong together.
+    fn whole<E>(
+        head: &[u8],
+        mut page: impl FnMut(u16) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Self>, E> {
+        let Ok(mut whole) = from_cbor::<Self>(head) else { return Ok(None) };
+        let marks = whole.marks.take().map_or_else(Vec::new, Vec::from);
+        for (number, said) in (0..).zip(marks.chunks(MARK_BYTES)) {
+            let Some(bytes) = page(number)? else { return Ok(None) };
+            let Ok(Page { changes, seals }) = from_cbor(&bytes) else { return Ok(None) };
+            if mark(changes.iter().map(|(hash, _)| *hash), &seals) != said {
+                return Ok(None);
+            }
+            whole.changes.extend(changes);
+            whole.seals.extend(seals);
+        }
+        for (first, length) in whole.runs.take().into_iter().flatten() {
+            let run = whole.changes.iter().skip(first).take(length);
+            whole.pending.extend(run.map(|(hash, _)| *hash));
+        }
+        Ok(Some(whole))
+    }
+}
+
 /// Names what a page holds.
 fn mark(changes: impl Iterator<Item = ChangeHash>, seals: &[Seal]) -> [u8; MARK_BYTES] {
     let mut named = Vec::with_capacity(PAGE_ITEMS * 128);
@@ -435,45 +460,26 @@ impl Kept {
         org: OrgId,
         id: DocId,
         head: &[u8],
-        mut page: impl FnMut(u16) -> Result<Option<Vec<u8>>, E>,
+        page: impl FnMut(u16) -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Option<Self>, E> {
-        let Ok(head) = from_cbor::<KeptBytes>(head) else { return Ok(None) };
-        let KeptBytes { mut changes, mut seals, mut pending, .. } = head;
-        let marks = head.marks.map_or_else(Vec::new, Vec::from);
-        for (number, mark) in (0..).zip(marks.chunks(MARK_BYTES)) {
-            let Some(bytes) = page(number)? else { return Ok(None) };
-            match from_cbor::<Page>(&bytes) {
-                Ok(page)
-                    if self::mark(page.changes.iter().map(|(hash, _)| *hash), &page.seals)
-                        == mark =>
-                {
-                    changes.extend(page.changes);
-                    seals.extend(page.seals);
-                }
-                _ => return Ok(None),
-            }
-        }
+        let Some(read) = KeptBytes::whole(head, page)? else { return Ok(None) };
         let mut document = Document::new(org, id);
-        for (hash, parts) in changes {
+        for (hash, parts) in read.changes {
             if document.insert(Change::kept(hash, parts)).is_err() {
                 return Ok(None);
             }
         }
-        for (first, length) in head.runs.into_iter().flatten() {
-            let run = document.changes().iter().skip(first).take(length);
-            pending.extend(run.map(Change::hash));
-        }
         let mut kept = Self {
             document,
-            seals,
-            pending,
-            refused: head.refused,
-            gone: head.gone == Some(true),
-            behind: head.behind == Some(true),
-            passed: head.passed.into_iter().flatten().collect(),
-            aside: head.aside == Some(true),
+            seals: read.seals,
+            pending: read.pending,
+            refused: read.refused,
+            gone: read.gone == Some(true),
+            behind: read.behind == Some(true),
+            passed: read.passed.into_iter().flatten().collect(),
+            aside: read.aside == Some(true),
             counted: Print::default(),
-            given: head.given.unwrap_or_default(),
+            given: read.given.unwrap_or_default(),
         };
         kept.counted = kept.print();
         Ok(Some(kept))
@@ -485,12 +491,15 @@ impl Kept {
         print(here, &self.pending, self.passed.iter().copied(), self.aside)
     }
 
-    /// The same of a document as it is kept, without reading more than that takes; `None` for other bytes.
-    pub fn print_of(bytes: &[u8]) -> Option<Print> {
-        let read: KeptBytes = from_cbor(bytes).ok()?;
+    /// The same of a document as a store's rows keep it, without building it; `None` for other rows.
+    pub fn print_of<E>(
+        head: &[u8],
+        page: impl FnMut(u16) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Print>, E> {
+        let Some(read) = KeptBytes::whole(head, page)? else { return Ok(None) };
         let here = read.changes.iter().map(|(hash, _)| *hash);
         let passed = read.passed.into_iter().flatten();
-        Some(print(here, &read.pending, passed, read.aside == Some(true)))
+        Ok(Some(print(here, &read.pending, passed, read.aside == Some(true))))
     }
 
     /// What colleagues carry of what still waits.

@@ -62,7 +62,9 @@ impl Replica for Disk {
             each(Item::Record(key), Print::of_record(key, bytes));
         }
         for (id, bytes) in &self.documents {
-            each(Item::Document(*id), Kept::print_of(bytes).expect("a document reads"));
+            let page = |number| Ok::<_, Infallible>(self.pages.get(&(*id, number)).cloned());
+            let Ok(print) = Kept::print_of(bytes, page);
+            each(Item::Document(*id), print.expect("a document reads"));
         }
         Ok(())
     }
