@@ -354,7 +354,7 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     const ENROL: u8 = 2;
     const MISSING: u8 = 3;
     const UPLOADS: u8 = 4;
-    const CARGO: u8 = 5;
+    const CARGO: u8 = 6;
     let raw =
         |how: u8, flags: u8, bytes: &[u8]| http::input(&[], &[ask(Ask::Raw, how, flags, bytes)]);
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
