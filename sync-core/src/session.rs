@@ -183,13 +183,20 @@ mod tests {
     fn a_page_that_does_not_fit_is_pulled_again_after_a_repair() {
         use Heard::{Compared, Empty, Misfit, Pulled, Repaired, Swept};
         assert_eq!(
-            steps(&[Empty, Misfit, Repaired(false), Pulled(false), Swept, Compared(false), Empty])
-                [1..],
+            steps(
+                &[
+                    &[Empty; 2][..],
+                    &[Misfit, Repaired(false)],
+                    &[Pulled(false), Swept],
+                    &[Compared(false), Empty]
+                ]
+                .concat()
+            )[2..],
             [Step::Repair, Step::Pull, Step::Sweep, Step::Compare, Step::Push, Step::Done],
             "one repair a sync"
         );
         assert_eq!(
-            steps(&[Empty, Misfit, Repaired(false), Misfit])[1..],
+            steps(&[Empty, Empty, Misfit, Repaired(false), Misfit])[2..],
             [Step::Repair, Step::Pull, Step::Stop(Stop::Bad)]
         );
     }

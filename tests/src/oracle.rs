@@ -204,8 +204,8 @@ impl Oracle {
         ];
         let may = (self.copied && code == "forked")
             || (self.lost_log && lost.contains(&code))
-            // Numbers of changes that a disk has lost are given again.
-            || (!self.rotten.is_empty() && code == "forked")
+            // Numbers of changes that a disk has lost are given again, and what was signed through them is bare.
+            || (!self.rotten.is_empty() && ["forked", "bad_seal"].contains(&code))
             || (self.forgotten && code == "missing_parent")
             || (late && code == "late")
             || (self.withdrawn && code == "revoked_device");

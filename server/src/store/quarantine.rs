@@ -143,7 +143,8 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Keeps a refused group apart, once. [`StoreError::QuarantineFull`] if too much of its device waits already.
+    /// Keeps a refused group apart, once. What came too early and comes again, or with more of the document before
+    /// the same newest change, is kept as it came last. [`StoreError::QuarantineFull`] if too much of its device waits already.
     pub fn quarantine(
         &mut self,
         id: OrgId,
@@ -165,9 +166,11 @@ impl Ledger<'_> {
                  ON CONFLICT (org, device, document, head) DO UPDATE
                  SET code = excluded.code, detail = excluded.detail,
                      received_ms = excluded.received_ms, body = excluded.body,
-                     audience = excluded.audience, courier = excluded.courier
-                 WHERE state = 'waiting' AND code <> excluded.code
-                   AND code IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')",
+                     audience = excluded.audience, courier = excluded.courier,
+                     state = 'waiting', decided = NULL, decided_ms = NULL
+                 WHERE code IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')
+                   AND (state = 'proposed_again' OR (state = 'waiting' AND
+                       (code <> excluded.code OR length(body) < length(excluded.body))))",
             )?
             .execute(params![
                 self.org,
