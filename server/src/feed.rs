@@ -46,6 +46,7 @@ pub fn pull(
         notes: page.notes,
         filled,
         gone: Some(page.gone).filter(|gone| !gone.is_empty()),
+        let_go: Some(page.let_go).filter(|let_go| !let_go.is_empty()),
         discarded: Some(discarded).filter(|discarded| !discarded.is_empty()),
         print,
     };

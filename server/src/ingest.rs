@@ -184,12 +184,17 @@ impl Ingest<'_, '_> {
         verified: Vec<Option<Outcome>>,
     ) -> Result<Vec<Outcome>, StoreError> {
         let notes = by_digest(&push.notes);
+        let size = self.ledger.size();
         let mut outcomes = Vec::with_capacity(push.groups.len());
         for (group, bad) in push.groups.iter().zip(verified) {
             outcomes.push(match bad {
                 Some(outcome) => self.keep_apart(sender.device, None, group, &notes, outcome)?,
                 None => self.take(sender.device, Some(&push.now), None, group, &notes)?,
             });
+        }
+        // Only where something was appended phones hear of it at the same line.
+        if self.ledger.size() > size {
+            self.ledger.let_go(self.now_ms)?;
         }
         Ok(outcomes)
     }
@@ -508,6 +513,9 @@ impl Ingest<'_, '_> {
     ) -> Result<(), StoreError> {
         let Some(first) = fresh.first() else { return Ok(()) };
         let (document, audience) = (held.document.id(), first.audience);
+        if held.let_go {
+            self.ledger.take_back(document)?;
+        }
         let audience_id = self.ledger.audience(&audience)?;
         for Fresh { change, entry, device, times, .. } in fresh {
             let (hash, device) = (change.hash(), *device);

@@ -909,6 +909,11 @@ pub fn apply_pull<R: Replica>(
             documents.set_gone(OutletId::from_bytes(key.id), true)?;
         }
     }
+    for id in reply.let_go.iter().flatten() {
+        if let Some(kept) = documents.get(*id)? {
+            (kept.gone, narrowed) = (true, true);
+        }
+    }
     for bytes in &reply.records {
         let key = RecordKey::peek(&bytes.0)
             .ok_or_else(|| Fault::Answer(BadAnswer::Unfit("a record has no key".into())))?;

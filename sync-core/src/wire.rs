@@ -222,6 +222,9 @@ pub struct PullReply {
     /// With the last page: the print of what the device holds then.
     #[n(10)]
     pub print: Option<PrintName>,
+    /// Visits that have not changed for so long that the device need not keep them.
+    #[n(11)]
+    pub let_go: Option<Vec<DocId>>,
 }
 
 /// "Where do we differ, and what is it?"

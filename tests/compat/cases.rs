@@ -538,6 +538,7 @@ fn pull_reply() -> PullReply {
         gone: None,
         discarded: None,
         print: None,
+        let_go: None,
     }
 }
 
@@ -583,6 +584,7 @@ pub(crate) fn messages() -> Vec<Message> {
             detail: "in words".into(),
         }]),
         print: None,
+        let_go: Some(vec![VisitId::of_call(ORG, CALL).into()]),
         ..nothing.clone()
     };
     let (whole, inventory) = (Part::WHOLE, inventory());

@@ -1041,3 +1041,41 @@ fn what_the_server_does_not_show_is_set_aside_once() {
     let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
     assert!(!kept.aside);
 }
+
+#[test]
+fn phones_let_go_of_what_has_not_changed_for_long_and_get_it_back_when_it_does() {
+    let mut story = Story::new();
+    story.server.keep(30);
+    let id = visit_of(SHARED).into();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.records(RITA, SHARED, met(true));
+    story.does(RITA, Command::Submit(visit_of(SHARED)));
+    // This one waits for Rita, however long.
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.come_to_rest();
+    let here = |story: &Story, device: usize| story.devices[device].document(id).is_some();
+    story.now_ms += 31 * 24 * HOUR_MS;
+    // Sam is on holiday with something to say; nothing is let go of before somebody writes.
+    let text = Note::new("left on the phone", [7; 16]).expect("a note");
+    story.come_to_rest();
+    assert!(here(&story, RITA) && here(&story, SAM));
+    story.does(SAM, Command::Comment { visit: visit_of(SHARED), text, answers: None });
+    story.does(SVEN, Command::StartCall(brand::call(3)));
+    story.syncs(SVEN);
+    story.syncs(RITA);
+    assert!(!here(&story, RITA) && here(&story, SAM));
+    assert!(story.devices[RITA].document(visit_of(1).into()).is_some());
+    // A fresh phone does not get it, and the server has lost nothing.
+    let fresh = Device::new(brand::RITA, story.now_ms, &mut Chance::new(9));
+    let (fresh_id, key, now_ms) = (fresh.id, fresh.keypair.public(), story.now_ms);
+    story.server.enrol(fresh_id, brand::RITA, key, now_ms);
+    story.devices.push(fresh);
+    story.syncs(3);
+    assert!(!here(&story, 3) && story.server.held(id).let_go);
+    // Sam's word brings all of it back to everybody.
+    story.come_to_rest();
+    story.check();
+    assert!([RITA, SAM, 3].into_iter().all(|device| here(&story, device)));
+    assert_eq!(story.view(RITA, SHARED), story.view(SAM, SHARED));
+    assert_eq!(story.view(RITA, SHARED).thread.len(), 1);
+}

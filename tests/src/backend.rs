@@ -185,6 +185,12 @@ impl Server {
         self.write(vec![Record::Device(record)], now_ms);
     }
 
+    /// Phones keep a visit for so many days after its newest change.
+    pub fn keep(&mut self, days: u32) {
+        let changed = self.db.execute("UPDATE organisation SET keep_days = ?1", [days]);
+        assert_eq!(changed, Ok(1));
+    }
+
     /// Whether a phone may ask for anything.
     pub fn trusts(&self, device: DeviceId) -> bool {
         self.sender(device).is_ok()

@@ -292,7 +292,8 @@ impl Oracle {
                     continue;
                 }
                 assert_eq!(logged, 1, "{change} of {document} is gone from its own phone");
-                let seen = server.sees(device.user, &audience(&server.held(*document)));
+                let held = server.held(*document);
+                let seen = server.sees(device.user, &audience(&held)) && !held.let_go;
                 assert!(!seen, "{change} of {document} is gone from a phone that may see it");
                 continue;
             };
@@ -457,10 +458,12 @@ fn everyone_holds_the_same(
     device: &Device,
 ) {
     for (id, held) in helds {
-        if !server.sees(device.user, &audience(held)) {
+        if held.let_go || !server.sees(device.user, &audience(held)) {
             let kept = device.document(*id);
             let may = |kept: &Kept| {
                 kept.refused.is_some()
+                    // Pushed again after a server was restored that had let it go.
+                    || (held.let_go && kept.aside)
                     || began_elsewhere(server, device, kept, held)
                     || a_later_volume_stays(device, kept)
             };

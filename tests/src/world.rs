@@ -29,7 +29,8 @@ use crate::device::{Answer, Crash, Device, Question, Turn};
 use crate::network::{Faults, Load, Network, Packet};
 use crate::oracle::Oracle;
 
-const YEAR_MS: i64 = 365 * 86_400_000;
+const DAY_MS: i64 = 86_400_000;
+const YEAR_MS: i64 = 365 * DAY_MS;
 /// Lines of the story that are told when it ends badly.
 const STORY_LINES: usize = 80;
 
@@ -93,6 +94,9 @@ impl World {
             server_crash: backend::Crash::Never,
             asked_ms: std::collections::BTreeMap::new(),
         };
+        if !seed.is_multiple_of(2) {
+            world.server.keep(2);
+        }
         if seed.is_multiple_of(3) {
             for outlet in 1..3 {
                 let changes = VOLUME_CHANGES - world.chance.index(8);
@@ -173,7 +177,11 @@ impl World {
             97 => self.new_versions(),
             _ => match self.chance.below(20) {
                 0..3 => self.cancel_call(),
-                3..17 => self.reassign(),
+                3..16 => self.reassign(),
+                16 => {
+                    self.now_ms += 3 * DAY_MS;
+                    self.tell("three days go by");
+                }
                 17 => self.backup = Some(Box::new(self.server.backup())),
                 18 => self.restore(),
                 _ => match self.chance.percent(50) {

@@ -32,6 +32,19 @@ pub type Prints = BTreeMap<AudienceId, Print>;
 const EVERYONE: AudienceId = 0;
 const NOBODY: AudienceId = -1;
 
+/// The audience of lines of this one that phones do not keep any more, and back. It is in nobody's list.
+fn other_side(audience: AudienceId) -> AudienceId {
+    -1 - audience
+}
+
+fn is_let_go(audience: AudienceId) -> bool {
+    audience < NOBODY
+}
+
+/// Visits that one write lets go of at most: more than it brings, and not enough to be felt.
+const LET_GO_AT_ONCE: u32 = 8;
+const DAY_MS: i64 = 86_400_000;
+
 /// Rows that one page of the feed aims at. A page always ends where the log has a root.
 const PAGE_ROWS: u64 = 4_000;
 /// Bytes that one page of the feed aims at.
@@ -145,6 +158,8 @@ pub struct Held {
     pub times: HashMap<ChangeHash, CaptureTime>,
     /// The device that pushed each change.
     pub devices: HashMap<ChangeHash, DeviceId>,
+    /// Phones do not keep it any more.
+    pub let_go: bool,
 }
 
 /// Reads a document; one that nobody has written to is its genesis.
@@ -159,6 +174,7 @@ pub fn document(
         audience: None,
         times: HashMap::new(),
         devices: HashMap::new(),
+        let_go: false,
     };
     let mut query = connection.prepare_cached(
         "SELECT hash, body, times, device, audience FROM log INDEXED BY log_document
@@ -177,6 +193,7 @@ pub fn document(
             .insert(Change::kept(hash, parts))
             .map_err(|misfit| StoreError::Damaged(format!("{document}: {misfit}")))?;
     }
+    held.let_go = audience.is_some_and(is_let_go);
     held.audience = audience.map(|id| audience_of(connection, org, id)).transpose()?;
     Ok(held)
 }
@@ -205,6 +222,7 @@ fn audience_of(
     org: Org,
     audience: AudienceId,
 ) -> Result<Audience, StoreError> {
+    let audience = if is_let_go(audience) { other_side(audience) } else { audience };
     let mut query = connection.prepare_cached(
         "SELECT territory, distributor FROM audience WHERE org = ?1 AND audience = ?2",
     )?;
@@ -361,7 +379,7 @@ impl<'a> Ledger<'a> {
             self.set_audience(older, NOBODY)?;
             *self.prints.entry(left).or_default() -= Print::of_record(key, &replaced);
             if left != audience {
-                self.put_moved(&key.to_bytes(), false, left, audience)?;
+                self.put_moved(self.size(), &key.to_bytes(), false, left, audience)?;
             }
         }
         let leaf = Leaf::record(key, &salt, &body, at_ms);
@@ -386,6 +404,7 @@ impl<'a> Ledger<'a> {
 
     fn put_moved(
         &self,
+        sequence: u64,
         item: &[u8],
         document: bool,
         left: AudienceId,
@@ -393,7 +412,7 @@ impl<'a> Ledger<'a> {
     ) -> Result<(), StoreError> {
         self.tx
             .prepare_cached("INSERT OR REPLACE INTO moved VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![self.org, self.size(), item, document, left, entered])?;
+            .execute(params![self.org, sequence, item, document, left, entered])?;
         Ok(())
     }
 
@@ -405,31 +424,77 @@ impl<'a> Ledger<'a> {
     ) -> Result<(), StoreError> {
         let audience = self.audience(audience)?;
         for document in volumes(self.tx, self.org, outlet)? {
-            let document = document.to_bytes();
-            let lines: Vec<(u64, AudienceId, [u8; 32])> = self
-                .tx
-                .prepare_cached(
-                    "SELECT sequence, audience, hash FROM log INDEXED BY log_document
-                     WHERE org = ?1 AND document = ?2",
-                )?
-                .query_map(params![self.org, document], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })?
-                .collect::<Result<_, _>>()?;
-            for (sequence, left, hash) in lines {
-                if left != audience {
-                    self.set_audience(sequence, audience)?;
-                    let print = Print::of_change(ChangeHash(hash));
-                    *self.prints.entry(left).or_default() -= print;
-                    *self.prints.entry(audience).or_default() += print;
-                    self.put_moved(&document, true, left, audience)?;
-                }
-            }
+            self.move_lines(document, self.size(), |_| audience)?;
         }
         self.tx
             .prepare_cached("UPDATE report SET audience = ?3 WHERE org = ?1 AND outlet = ?2")?
             .execute(params![self.org, outlet.as_bytes(), audience])?;
         Ok(())
+    }
+
+    /// Takes a document's lines to other audiences, at a line that is in the log when the transaction ends.
+    fn move_lines(
+        &mut self,
+        document: DocId,
+        at: u64,
+        to: impl Fn(AudienceId) -> AudienceId,
+    ) -> Result<(), StoreError> {
+        let document = document.to_bytes();
+        let lines: Vec<(u64, AudienceId, [u8; 32])> = self
+            .tx
+            .prepare_cached(
+                "SELECT sequence, audience, hash FROM log INDEXED BY log_document
+                 WHERE org = ?1 AND document = ?2",
+            )?
+            .query_map(params![self.org, document], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect::<Result<_, _>>()?;
+        for (sequence, left, hash) in lines {
+            let entered = to(left);
+            if left != entered {
+                self.set_audience(sequence, entered)?;
+                let print = Print::of_change(ChangeHash(hash));
+                *self.prints.entry(left).or_default() -= print;
+                *self.prints.entry(entered).or_default() += print;
+                self.put_moved(at, &document, true, left, entered)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets phones go of a few of the visits that have not changed for as long as the organisation wants them kept,
+    /// unless they wait for somebody in the field. What is read of them here stays as it is. To be called after
+    /// something was appended.
+    pub fn let_go(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let keep: Option<i64> = self
+            .tx
+            .prepare_cached("SELECT keep_days FROM organisation WHERE org = ?1")?
+            .query_row([self.org], |row| row.get(0))?;
+        let (Some(days), Some(at)) = (keep, self.size().checked_sub(1)) else { return Ok(()) };
+        let before = now_ms.saturating_sub(days.saturating_mul(DAY_MS));
+        let visits: Vec<[u8; 16]> = self
+            .tx
+            .prepare_cached(&format!(
+                "SELECT visit FROM visit INDEXED BY visit_kept
+                 WHERE org = ?1 AND let_go = 0 AND status NOT IN ('in_progress', 'sent_back')
+                   AND changed_ms < ?2 ORDER BY changed_ms LIMIT {LET_GO_AT_ONCE}"
+            ))?
+            .query_map(params![self.org, before], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for visit in visits {
+            let document = DocId { kind: DocKind::Visit, id: visit };
+            self.move_lines(document, at, |a| if is_let_go(a) { a } else { other_side(a) })?;
+            self.tx
+                .prepare_cached("UPDATE visit SET let_go = 1 WHERE org = ?1 AND visit = ?2")?
+                .execute(params![self.org, visit])?;
+        }
+        Ok(())
+    }
+
+    /// Brings a document that phones have let go of back to them. A line of it must follow in the same transaction.
+    pub fn take_back(&mut self, document: DocId) -> Result<(), StoreError> {
+        self.move_lines(document, self.size(), |a| if is_let_go(a) { other_side(a) } else { a })
     }
 
     fn put_root(&self, sequence: u64) -> Result<(), StoreError> {
@@ -759,6 +824,8 @@ pub struct Page {
     pub notes: Vec<Note>,
     /// Records that went from these audiences to others.
     pub gone: Vec<RecordKey>,
+    /// Visits that these audiences need not keep any more.
+    pub let_go: Vec<DocId>,
 }
 
 /// What a page is made from.
@@ -843,12 +910,13 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
         upto = end;
     }
     let mut draft = Draft::new(connection, org);
-    let mut gone = Vec::new();
+    let (mut gone, mut let_go) = (Vec::new(), Vec::new());
     if since > 0 {
         draft.documents_that_came(since, &wanted)?;
     }
     if since > 0 && until.is_none() {
         gone = records_that_went(connection, org, since, upto.sequence, &wanted)?;
+        let_go = visits_that_went(connection, org, since, upto.sequence, &wanted)?;
     }
     let own_since = own.map_or(0, |(_, since)| since);
     let own = own.map_or(Value::Null, |(device, _)| Value::Blob(device.as_bytes().to_vec()));
@@ -864,7 +932,7 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
     draft.authors(upto.sequence)?;
     let Draft { records, groups, .. } = draft;
     let notes = notes_of(connection, org, &groups)?;
-    Ok(Page { cursor: upto, more, records, groups, notes, gone })
+    Ok(Page { cursor: upto, more, records, groups, notes, gone, let_go })
 }
 
 fn list(audiences: &[AudienceId]) -> String {
@@ -999,6 +1067,25 @@ impl<'a> Draft<'a> {
         }
         Ok(())
     }
+}
+
+fn visits_that_went(
+    connection: &Connection,
+    org: Org,
+    since: u64,
+    upto: u64,
+    wanted: &str,
+) -> Result<Vec<DocId>, StoreError> {
+    let kind = DocKind::Visit as u8;
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT DISTINCT m.item FROM moved m WHERE m.org = ?1 AND m.sequence >= ?2 AND m.sequence < ?3
+         AND m.document = 1 AND substr(m.item, 1, 1) = x'{kind:02x}' AND m.left IN ({wanted})
+         AND NOT EXISTS (SELECT 1 FROM log l INDEXED BY log_document
+             WHERE l.org = ?1 AND l.document = m.item AND l.audience IN ({wanted}))"
+    ))?;
+    let items = query.query_map(params![org, since, upto], |row| row.get::<_, Vec<u8>>(0))?;
+    let damaged = || StoreError::Damaged("a document's name".into());
+    items.map(|item| DocId::from_bytes(&item?).ok_or_else(damaged)).collect()
 }
 
 fn records_that_went(
