@@ -17,6 +17,7 @@ use crate::auth::{Viewer, check_password, hash_password, normal_email, secret_ha
 use crate::error::Problem;
 use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow, Enrolment};
+use crate::store::log;
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -227,6 +228,20 @@ pub async fn set_active(
     active: bool,
 ) -> Result<(), Problem> {
     change(app, viewer, user, |person| person.active = active).await
+}
+
+/// Shortest and longest time that phones may be told to keep visits for, in days.
+pub const KEEP_DAYS: std::ops::RangeInclusive<u32> = 7..=3_650;
+
+/// Says how many days phones keep a visit after its newest change; `None`: for ever. Admins only. Nothing is
+/// lost here by it.
+pub async fn keep_on_phones(app: &App, viewer: &Viewer, days: Option<u32>) -> Result<(), Problem> {
+    require_admin(viewer)?;
+    if days.is_some_and(|days| !KEEP_DAYS.contains(&days)) {
+        return Err(Problem::invalid("phones keep visits for 7 to 3,650 days, or for ever"));
+    }
+    let org = viewer.tenant.org;
+    app.store.write_for(org, move |tx| Ok(log::set_keep_days(tx, org, days)?)).await
 }
 
 /// Gives a person another role and scope. Admins only.

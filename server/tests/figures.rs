@@ -916,6 +916,38 @@ async fn a_code_enrols_a_phone_and_a_lost_phone_is_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_admin_says_how_long_phones_keep_visits() {
+    let served = Served::new().await;
+    let mut ada = served.browser("ada@oats.example").await;
+    let chosen = |value: &str| format!("<option value=\"{value}\" selected>");
+    let page = served.page(&ada, "/people").await;
+    page.shows(&["What phones keep", &chosen("")]).hides(&[&chosen("90")]);
+    for days in ["90", "400"] {
+        let saved = served.submit(&mut ada, "/phones/keep", &[("days", days)]).await;
+        assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.body);
+        served.page(&ada, "/people").await.shows(&[&chosen(days)]);
+    }
+    for (days, status) in [
+        ("6", StatusCode::UNPROCESSABLE_ENTITY),
+        ("3651", StatusCode::UNPROCESSABLE_ENTITY),
+        ("-1", StatusCode::UNPROCESSABLE_ENTITY),
+        ("soon", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let refused = served.submit(&mut ada, "/phones/keep", &[("days", days)]).await;
+        assert_eq!(refused.status, status, "{days}");
+    }
+    let mut sam = served.browser("sam@oats.example").await;
+    served.page(&sam, "/people").await.hides(&["What phones keep"]);
+    let refused = served.submit(&mut sam, "/phones/keep", &[("days", "30")]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    served.page(&ada, "/people").await.shows(&[&chosen("400")]);
+    let saved = served.submit(&mut ada, "/phones/keep", &[("days", "")]).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER);
+    served.page(&ada, "/people").await.shows(&[&chosen("")]);
+    served.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copied_store_is_told() {
     let served = Served::new().await;
     let forge = served.app.store.write(|tx| -> Result<(), StoreError> {

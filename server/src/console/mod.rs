@@ -50,6 +50,7 @@ pub fn router() -> Router<Arc<App>> {
         .route("/people/{id}/password", post(people::reset))
         .route("/people/{id}/codes", post(people::issue))
         .route("/devices/{id}/revoke", post(people::revoke))
+        .route("/phones/keep", post(people::keep))
         .route("/refused", get(refused::refused))
         .route("/refused/{item}", post(refused::decide))
         .route("/photos/{hash}", get(photos::photo))

@@ -24,6 +24,7 @@ use crate::now_ms;
 use crate::people::{self, Member, NewPerson, code_hash};
 use crate::store::accounts::{self, DeviceRow};
 use crate::store::figures::{self, Line};
+use crate::store::log;
 use crate::world::World;
 
 /// A phone that has not been heard of for this long is quiet.
@@ -85,8 +86,12 @@ struct PeoplePage {
     hire_roles: Vec<Choice>,
     territories: Vec<Choice>,
     distributors: Vec<Choice>,
+    keep: Vec<Choice>,
     error: Option<String>,
 }
+
+/// How long phones may be told to keep visits for, in days.
+const KEEP_CHOICES: [u32; 5] = [30, 60, 90, 180, 365];
 
 /// `GET /people`
 pub(super) async fn people(
@@ -142,6 +147,17 @@ async fn list(
     let org = viewer.tenant.org;
     let waiting =
         app.store.read(move |connection| accounts::open_enrolments(connection, org, now)).await?;
+    let kept = app.store.read(move |connection| log::keep_days(connection, org)).await?;
+    let mut days = KEEP_CHOICES.to_vec();
+    days.extend(kept.filter(|days| !KEEP_CHOICES.contains(days)));
+    days.sort_unstable();
+    let for_ever = ("for ever".to_owned(), String::new(), kept.is_none());
+    let limited = days.into_iter().map(|days| {
+        let name = format!("for {}", view::count(u64::from(days), "day", "days"));
+        (name, days.to_string(), kept == Some(days))
+    });
+    let keep = std::iter::once(for_ever).chain(limited);
+    let keep = keep.map(|(name, value, chosen)| Choice { name, value, chosen }).collect();
     let page = Page::new(app, viewer, Section::People, "People and devices").await?;
     let admin = viewer.rights.role == Role::Admin;
     let world = viewer.tenant.world();
@@ -211,6 +227,7 @@ async fn list(
         hire_roles: hire_roles.collect(),
         territories,
         distributors,
+        keep,
         error,
         page,
         asked,
@@ -683,6 +700,28 @@ pub(super) async fn issue(
         }
         Err(problem) => back(&app, &client, &viewer, &id, &headers, Err(problem), None).await,
     }
+}
+
+/// How long phones keep visits.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Keep {
+    days: String,
+}
+
+/// `POST /phones/keep`: how long phones keep visits.
+pub(super) async fn keep(
+    State(app): State<Arc<App>>,
+    Posted(viewer, form): Posted<Keep>,
+) -> Result<Response, Problem> {
+    let days = match form.days.as_str() {
+        "" => None,
+        days => {
+            Some(days.parse().map_err(|_| Problem::invalid("days: needs a number or nothing"))?)
+        }
+    };
+    people::keep_on_phones(&app, &viewer, days).await?;
+    see_other("/people#keep", None)
 }
 
 /// `POST /devices/{id}/revoke`: the phone is lost.

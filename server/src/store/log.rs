@@ -83,6 +83,19 @@ pub fn organisations(connection: &Connection) -> Result<Vec<Organisation>, Store
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How many days phones keep a visit after its newest change; `None`: for ever.
+pub fn keep_days(connection: &Connection, org: Org) -> Result<Option<u32>, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT keep_days FROM organisation WHERE org = ?1")?;
+    Ok(query.query_row([org], |row| row.get(0))?)
+}
+
+/// Says how many days phones keep a visit after its newest change.
+pub fn set_keep_days(tx: &Transaction<'_>, org: Org, days: Option<u32>) -> Result<(), StoreError> {
+    tx.execute("UPDATE organisation SET keep_days = ?2 WHERE org = ?1", params![org, days])?;
+    Ok(())
+}
+
 /// The local number of the next organisation.
 pub fn next_org(tx: &Transaction<'_>) -> Result<Org, StoreError> {
     let next = "SELECT coalesce(max(org), 0) + 1 FROM organisation";
@@ -467,12 +480,9 @@ impl<'a> Ledger<'a> {
     /// unless they wait for somebody in the field. What is read of them here stays as it is. To be called after
     /// something was appended.
     pub fn let_go(&mut self, now_ms: i64) -> Result<(), StoreError> {
-        let keep: Option<i64> = self
-            .tx
-            .prepare_cached("SELECT keep_days FROM organisation WHERE org = ?1")?
-            .query_row([self.org], |row| row.get(0))?;
+        let keep = keep_days(self.tx, self.org)?;
         let (Some(days), Some(at)) = (keep, self.size().checked_sub(1)) else { return Ok(()) };
-        let before = now_ms.saturating_sub(days.saturating_mul(DAY_MS));
+        let before = now_ms.saturating_sub(i64::from(days) * DAY_MS);
         let visits: Vec<[u8; 16]> = self
             .tx
             .prepare_cached(&format!(
