@@ -350,6 +350,27 @@ fn cargo_goes_through_many_hands_and_comes_once() {
 }
 
 #[test]
+fn what_builds_on_work_that_went_with_its_phone_and_a_lost_log_is_carried_on() {
+    let mut world = world();
+    let backup = world.server.backup();
+    let [first, second] = documents(&world, RITA)[..] else { panic!("two visits") };
+    world.sync_now(RITA);
+    // Rita's phone believes that the server has both visits, and gives Sven only what came after them.
+    let before = std::mem::replace(&mut world.server, backup);
+    world.oracle.restored(&before, &world.server, &world.devices);
+    let submit = Command::Submit(first.visit().expect("a visit"));
+    let submitted = world.act(RITA, Crash::Never, submit).expect("it is saved");
+    world.meet(RITA, SVEN, None, Crash::Never);
+    assert!(world.devices[SVEN].carries_all_of(&world.devices[RITA]));
+    world.lose(RITA);
+    world.come_to_rest();
+    world.check();
+    assert!(world.server.documents().iter().all(|id| ![first, second].contains(id)));
+    assert_eq!(world.server.quarantined()[&(first, submitted)], "missing_parent");
+    assert_eq!(cargo(&world.devices[SVEN]).len(), 1);
+}
+
+#[test]
 fn a_stranger_a_revoked_phone_another_organisation_and_oneself_are_not_met() {
     let mut world = world();
     let hello = |device, org| Message::Hello { protocol: PROTOCOL, org, device, nonce: [1; 32] };

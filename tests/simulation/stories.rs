@@ -805,10 +805,10 @@ fn a_history_goes_on_in_volumes_and_is_proven_back_to_its_beginning() {
     // A server that has lost the later volumes gets them back, each after the one that it follows, although the
     // phones held the last of them ready to be sent already.
     story.comments(SAM, "not sent before the loss");
-    story.server = backup;
+    let before = std::mem::replace(&mut story.server, backup);
     story.server.enrol(id, brand::SAM, key, now_ms);
     let world = &mut story.0;
-    world.oracle.restored(&world.server, &world.devices);
+    world.oracle.restored(&before, &world.server, &world.devices);
     assert_eq!(proven(&story), [FULL - 1]);
     story.come_to_rest();
     story.check();

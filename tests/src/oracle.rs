@@ -62,13 +62,18 @@ pub struct Oracle {
     pub copied: bool,
     /// The server lost part of its log: what builds on it may be refused.
     pub lost_log: bool,
+    /// What the server had taken in and lost again, with its log or what it keeps apart.
+    unlogged: BTreeSet<(DocId, ChangeHash)>,
+    /// What went with a lost phone after the server had lost it: nobody can bring it back.
+    gone: BTreeSet<(DocId, ChangeHash)>,
     /// The phones whose disks lost something behind the library's back.
     pub rotten: BTreeSet<usize>,
     /// A phone forgot that something was not sent: what builds on it may be refused.
     pub forgotten: bool,
     /// How many questions of repairs there were.
     pub repairs: u64,
-    /// For the pulls of a phone, by number: whether what it holds may be something else than the server says.
+    /// For the pulls of a phone, by number: whether a visit that began elsewhere lets it hold something else than the
+    /// server says.
     may_repair: BTreeMap<(usize, u64), bool>,
     /// The longest that a phone has waited for an answer that it heard.
     pub slowest_ms: i64,
@@ -163,12 +168,28 @@ impl Oracle {
     }
 
     /// The server has lost part of its log: what no phone holds any more is gone for good.
-    pub fn restored(&mut self, server: &Server, devices: &[Device]) {
+    pub fn restored(&mut self, before: &Server, server: &Server, devices: &[Device]) {
         self.lost_log = true;
+        let (quarantined, kept) = (before.quarantined(), server.quarantined());
+        let lost = self.saved.keys().filter(|name| {
+            let was = before.times_logged(name.0, name.1) > 0 || quarantined.contains_key(name);
+            was && server.times_logged(name.0, name.1) == 0 && !kept.contains_key(name)
+        });
+        self.unlogged.extend(lost);
         self.pushes.clear();
         self.deliveries.clear();
         self.acknowledged.clear();
         self.lost(server, devices);
+    }
+
+    /// A phone is lost. Its colleague has what waited; but what the server has confirmed, to the phone or to a courier,
+    /// waits no more, and until the phone hears that the server has lost it again it gives that to nobody.
+    pub fn went(&mut self, server: &Server, devices: &[Device], number: usize) {
+        let cargo = carried(server, devices);
+        let saved = self.saved.iter().filter(|(_, saved)| saved.device == number);
+        let unlogged = saved.map(|(name, _)| *name).filter(|name| self.unlogged.contains(name));
+        let gone = unlogged.filter(|name| !survives(server, devices, &cargo, name));
+        self.gone.extend(gone);
     }
 
     /// A phone's disk has lost something: what neither the server nor another phone holds is gone for good.
@@ -179,14 +200,7 @@ impl Oracle {
 
     fn lost(&mut self, server: &Server, devices: &[Device]) {
         let cargo = carried(server, devices);
-        let survives = |(document, change): &(DocId, ChangeHash)| {
-            server.times_logged(*document, *change) > 0
-                || devices.iter().filter(|device| !device.lost).any(|device| {
-                    device.document(*document).is_some_and(|k| k.document.contains(*change))
-                })
-                || cargo.contains(&(*document, *change))
-        };
-        self.saved.retain(|name, _| survives(name));
+        self.saved.retain(|name, _| survives(server, devices, &cargo, name));
     }
 
     fn may_be_refused(&self, document: DocId, code: &str) {
@@ -220,14 +234,15 @@ impl Oracle {
             let held = server.held(id);
             held.audience.is_some() && began_elsewhere(server, device, &kept, &held)
         });
-        let known = self.rotten.contains(&asked.0) || self.lost_log || self.copied;
-        self.may_repair.insert(asked, known || elsewhere);
+        self.may_repair.insert(asked, elsewhere);
     }
 
     /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.
     pub fn repaired(&mut self, device: usize, number: u64) {
         let mut pulls = self.may_repair.range((device, 0)..(device, number));
-        let why = pulls.next_back().is_some_and(|(_, why)| *why);
+        let elsewhere = pulls.next_back().is_some_and(|(_, elsewhere)| *elsewhere);
+        // A disk may also lose something while the last page is on its way, before the phone compares.
+        let why = elsewhere || self.rotten.contains(&device) || self.lost_log || self.copied;
         assert!(why, "phone {device} repairs what should be whole");
         self.repairs += 1;
     }
@@ -272,7 +287,7 @@ impl Oracle {
                 let kept = || quarantined.contains_key(&(*document, *change));
                 let early = || self.lost_log && cargo.contains(&(*document, *change));
                 assert!(
-                    logged == 1 || kept() || early(),
+                    logged == 1 || kept() || early() || self.gone.contains(&(*document, *change)),
                     "{change} of {document} went with its phone"
                 );
                 continue;
@@ -365,6 +380,21 @@ impl Oracle {
             assert!(!clamped || claimed_ms == earliest_ms || claimed_ms == latest_ms);
         }
     }
+}
+
+/// Whether the log, a phone that is left or the cargo on one has it.
+fn survives(
+    server: &Server,
+    devices: &[Device],
+    cargo: &BTreeSet<(DocId, ChangeHash)>,
+    (document, change): &(DocId, ChangeHash),
+) -> bool {
+    let here = |device: &Device| {
+        device.document(*document).is_some_and(|kept| kept.document.contains(*change))
+    };
+    server.times_logged(*document, *change) > 0
+        || devices.iter().filter(|device| !device.lost).any(here)
+        || cargo.contains(&(*document, *change))
 }
 
 /// What is in the cargo of the phones that are left.

@@ -234,8 +234,8 @@ impl World {
             // What it said last is heard before it is lost, or never.
             self.network = Network::default();
             self.devices.iter_mut().for_each(Device::give_up);
-            self.server = *backup;
-            self.oracle.restored(&self.server, &self.devices);
+            let before = std::mem::replace(&mut self.server, *backup);
+            self.oracle.restored(&before, &self.server, &self.devices);
             for device in &mut self.devices {
                 if !self.server.trusts(device.id) {
                     let id = DeviceId::from_bytes(self.chance.bytes());
@@ -561,6 +561,7 @@ impl World {
         self.tell(format!("phone {device} is lost for ever"));
         self.devices[device].give_up();
         self.devices[device].lost = true;
+        self.oracle.went(&self.server, &self.devices, device);
     }
 
     /// Two phones meet on a line that is cut after so many bytes, in pieces as chance has it; one of them may crash on
