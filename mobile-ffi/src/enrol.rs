@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::client::{Client, Server, read_cbor};
 use crate::replica::{OWN, View, apply, own};
 use crate::store::{Reader, StoreError, Writer, random};
-use crate::sync::{http, limited, problem, sync, unreachable};
+use crate::sync::{exchange, http, limited, problem, unreachable};
 use crate::types::{ClientError, Enrolment, invalid};
 
 #[derive(Deserialize)]
@@ -172,7 +172,9 @@ async fn has_access(client: &Client) -> Result<bool, ClientError> {
 
 /// Sends all that waits, and goes on with another key.
 pub(crate) async fn change_key(client: Arc<Client>) -> Result<(), ClientError> {
-    sync(Arc::clone(&client), None, None).await?;
+    // No sync may begin between the change and the hand-over: it would push under a key that nobody knows.
+    let _running = client.syncing.begin()?;
+    exchange(Arc::clone(&client), None, None).await?;
     client.store.write(|writer| -> Result<(), ClientError> {
         let view = View::open(writer)?.ok_or(ClientError::NotEnrolled)?;
         if !view.outbox()?.is_empty() {
@@ -183,7 +185,6 @@ pub(crate) async fn change_key(client: Arc<Client>) -> Result<(), ClientError> {
         writer.put(OWN, own::FORMER_SEED, &before[..])?;
         next_key(writer)
     })?;
-    let _running = client.syncing.begin()?;
     hand_over(&client).await
 }
 

@@ -6,7 +6,7 @@ use sync_core::relay;
 
 use crate::client::{Client, name_of};
 use crate::enrol::keypair;
-use crate::replica::apply;
+use crate::replica::{OWN, apply, own};
 use crate::store::random;
 use crate::types::{ClientError, Declined, MeetingReport};
 
@@ -34,6 +34,13 @@ impl Client {
     /// Begins to meet a colleague's device. Needs no network, and an enrolment that has synced once. Blocks.
     pub fn meet(self: Arc<Self>) -> Result<Arc<Meeting>, ClientError> {
         let nonce = random()?;
+        if self.store.read(|reader| reader.get(OWN, own::FORMER_SEED))?.is_some() {
+            // Nobody knows the key that this device signs with.
+            return Err(ClientError::Refused {
+                code: "key_changing".into(),
+                detail: "this device is changing its key: sync first".into(),
+            });
+        }
         let (meeting, hello) = self.view(|view| Ok(relay::Meeting::begin(&view.profile, nonce)))?;
         let state = Mutex::new(State { meeting, failed: false });
         Ok(Arc::new(Meeting { client: self, hello, state }))

@@ -204,6 +204,15 @@ pub(crate) async fn sync(
 ) -> Result<SyncReport, ClientError> {
     let held = Arc::clone(&client);
     let _running = held.syncing.begin()?;
+    exchange(client, progress, cancel).await
+}
+
+/// A sync of whoever holds the right to.
+pub(crate) async fn exchange(
+    client: Arc<Client>,
+    progress: Option<Arc<dyn Progress>>,
+    cancel: Option<Arc<Cancel>>,
+) -> Result<SyncReport, ClientError> {
     hand_over(&client).await?;
     let (server, org) = client.store.read(|reader| -> Result<_, ClientError> {
         let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
@@ -294,7 +303,13 @@ impl Run {
         let Some((push, left)) = next.await? else { return Ok(Heard::Empty) };
         let more = left > push.groups.len();
         self.tell(Phase::Push, u32::try_from(left).unwrap_or(u32::MAX));
-        let bytes = self.post("push", to_wire(self.org, &push)).await?;
+        let bytes = match self.post("push", to_wire(self.org, &push)).await {
+            // It is kept here; what others have written is fetched all the same.
+            Err(ClientError::BadAnswer { detail }) if detail == QUARANTINE_FULL => {
+                return Ok(Heard::Empty);
+            }
+            answer => answer?,
+        };
         let reply: PushReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             let entries = u32::try_from(group.changes.len()).unwrap_or(u32::MAX);
@@ -475,8 +490,8 @@ impl Run {
         let response = request.body(body).send().await.map_err(unreachable)?;
         if !response.status().is_success() {
             return Err(match problem(response).await {
-                (_, code, _) if code == "cursor_unknown" => {
-                    ClientError::BadAnswer { detail: CURSOR_UNKNOWN.into() }
+                (_, code, _) if [CURSOR_UNKNOWN, QUARANTINE_FULL].contains(&code.as_str()) => {
+                    ClientError::BadAnswer { detail: code }
                 }
                 (_, _, error) => error,
             });
@@ -629,6 +644,7 @@ impl Run {
 }
 
 const CURSOR_UNKNOWN: &str = "cursor_unknown";
+const QUARANTINE_FULL: &str = "quarantine_full";
 
 fn bad_answer(error: minicbor::decode::Error) -> ClientError {
     ClientError::BadAnswer { detail: error.to_string() }

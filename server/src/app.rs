@@ -363,12 +363,15 @@ impl App {
     ) -> Result<CargoReply, Problem> {
         let (opening, now) = (Arc::clone(tenant), now_ms());
         // Opening and checking signatures takes a while: not on a thread that others wait for.
+        let turn = tenant.turn().await?;
         let opened = tokio::task::spawn_blocking(move || {
-            let (server, world) = (&opening.console.keypair, opening.world());
-            let parcels = request.parcels.iter();
-            parcels.map(|parcel| open(opening.id, server, &world, parcel)).collect::<Vec<_>>()
+            let (server, parcels) = (&opening.console.keypair, request.parcels.iter());
+            // The world is held for one at a time: who wants to change it must not wait for all.
+            let open = |parcel| open(opening.id, server, &opening.world(), parcel);
+            parcels.map(open).collect::<Vec<_>>()
         });
         let opened = opened.await.map_err(|_| Problem::internal())?;
+        drop(turn);
         let writing = Arc::clone(tenant);
         let outcomes = self
             .store
@@ -475,7 +478,10 @@ impl App {
         let reply = self.store.read(move |connection| {
             let log = Reader::open(connection, tenant.org)?;
             let audiences = feed::sight(&log, &tenant.world(), &sender)?;
-            let inventory = inventories.get(&log, tenant.org, &audiences)?;
+            let inventory = match asked.parts.is_empty() {
+                true => Arc::new(Inventory::new(Vec::new())),
+                false => inventories.get(&log, tenant.org, &audiences)?,
+            };
             feed::repair(&log, &audiences, &inventory, &asked, now_ms())
         });
         Ok(reply.await?)

@@ -211,7 +211,14 @@ impl Ingest<'_, '_> {
             Err(outcome) => return Ok(outcome.clone()),
         };
         let (group, notes) = (&cargo.group, by_digest(&cargo.notes));
-        let outcome = self.take(*origin, None, Some(courier), group, &notes)?;
+        let outcome = match self.take(*origin, None, Some(courier), group, &notes) {
+            // Before anything is written; the courier need not keep what its author still has.
+            Err(StoreError::QuarantineFull) => {
+                let detail = "too much refused work of its author waits".to_owned();
+                return Ok(Delivery::Refused { code: "quarantine_full".into(), detail });
+            }
+            outcome => outcome?,
+        };
         let early =
             matches!(&outcome, Outcome::Quarantined { code, .. } if quarantine::early(code));
         // What it lacks may come with somebody else: it is shown meanwhile, and brought again.

@@ -698,6 +698,7 @@ mod tests {
         let (protocol, filled, gone) = (PROTOCOL, None, None);
         let reply = PullReply {
             discarded: None,
+            let_go: None,
             print: Some(PrintName([4; 8])),
             protocol,
             server_ms,

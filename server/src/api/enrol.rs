@@ -273,7 +273,8 @@ pub async fn key(
                     return Err(Problem::revoked());
                 }
                 match accounts::put_device(ledger.tx, org, &next, hash)? {
-                    true => Ok(()),
+                    // What it wrote while it could not reach the server, it wrote knowing no more than before.
+                    true => Ok(accounts::knows_like(ledger.tx, org, next.device, before.device)?),
                     false => Err(key_taken()),
                 }
             });

@@ -1,5 +1,6 @@
 //! Push, pull, repair and poke. docs/protocol.md is the norm.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,10 @@ pub async fn push(
         .map_err(|error| Problem::malformed(error.to_string()))?;
     if !push.within_limits() {
         return Err(Problem::too_large("a push holds 2,000 documents and 10,000 changes at most"));
+    }
+    let mut named = HashSet::new();
+    if !push.groups.iter().all(|group| named.insert(group.document)) {
+        return Err(Problem::malformed("a push has one group for each document"));
     }
     for note in &push.notes {
         note.validate().map_err(|invalid| Problem::malformed(invalid.to_string()))?;

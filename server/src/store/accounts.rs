@@ -372,6 +372,21 @@ pub fn put_device(
     Ok(made == 1)
 }
 
+/// A device is known to know as much of the log as another one is.
+pub fn knows_like(
+    tx: &Transaction<'_>,
+    org: Org,
+    device: DeviceId,
+    other: DeviceId,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE device SET acked = (SELECT acked FROM device WHERE org = ?1 AND device = ?3)
+         WHERE org = ?1 AND device = ?2",
+        params![org, device.as_bytes(), other.as_bytes()],
+    )?;
+    Ok(())
+}
+
 /// Uses a code. False when it was used or replaced in the meantime.
 pub fn use_code(
     tx: &Transaction<'_>,

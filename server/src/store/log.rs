@@ -230,7 +230,8 @@ pub fn volumes(
     Ok(here)
 }
 
-fn audience_of(
+/// Who is behind an audience's number.
+pub fn audience_of(
     connection: &Connection,
     org: Org,
     audience: AudienceId,

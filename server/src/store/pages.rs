@@ -519,16 +519,10 @@ pub fn audience_of(
     document: DocId,
 ) -> Result<Option<Audience>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT a.territory, a.distributor FROM audience a WHERE a.org = ?1 AND a.audience =
-             (SELECT audience FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2 LIMIT 1)",
+        "SELECT audience FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2 LIMIT 1",
     )?;
-    let audience = query.query_row(params![org, document.to_bytes()], |row| {
-        Ok(Audience::Outlet {
-            territory: TerritoryId::from_bytes(row.get(0)?),
-            distributor: DistributorId::from_bytes(row.get(1)?),
-        })
-    });
-    Ok(audience.optional()?)
+    let audience = query.query_row(params![org, document.to_bytes()], |row| row.get(0));
+    audience.optional()?.map(|audience| log::audience_of(connection, org, audience)).transpose()
 }
 
 /// Whether a document that is seen refers to a photo.

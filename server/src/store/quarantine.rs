@@ -144,7 +144,8 @@ impl Ledger<'_> {
     }
 
     /// Keeps a refused group apart, once. What came too early and comes again, or with more of the document before
-    /// the same newest change, is kept as it came last. [`StoreError::QuarantineFull`] if too much of its device waits already.
+    /// the same newest change, is kept as it came last. [`StoreError::QuarantineFull`], before anything is written, if
+    /// too much of its device waits already.
     pub fn quarantine(
         &mut self,
         id: OrgId,
@@ -154,9 +155,11 @@ impl Ledger<'_> {
         received_ms: i64,
     ) -> Result<(), StoreError> {
         let Some(head) = group.changes.last() else { return Ok(()) };
+        if self.is_full(device)? && !self.has(device, group.document, head.hash())? {
+            return Err(StoreError::QuarantineFull);
+        }
         let audience = self.audience(&reason.audience)?;
-        let written = self
-            .tx
+        self.tx
             .prepare_cached(
                 "INSERT INTO quarantine
                      (org, item, device, document, head, code, detail, received_ms, body, audience,
@@ -184,15 +187,20 @@ impl Ledger<'_> {
                 audience,
                 reason.courier.as_ref().map(DeviceId::as_bytes),
             ])?;
-        if written > 0 && self.is_full(device)? {
-            return Err(StoreError::QuarantineFull);
-        }
         Ok(())
     }
 
+    fn has(&self, device: DeviceId, document: DocId, head: ChangeHash) -> Result<bool, StoreError> {
+        let mut query = self.tx.prepare_cached(
+            "SELECT 1 FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4",
+        )?;
+        Ok(query.exists(params![self.org, device.as_bytes(), document.to_bytes(), head.0])?)
+    }
+
     fn is_full(&self, device: DeviceId) -> Result<bool, StoreError> {
-        let waiting = "SELECT count(*) > ?3 OR coalesce(sum(length(body)), 0) > ?4 FROM quarantine
-                       WHERE org = ?1 AND device = ?2 AND state IN ('waiting', 'discarded')";
+        let waiting =
+            "SELECT count(*) >= ?3 OR coalesce(sum(length(body)), 0) >= ?4 FROM quarantine
+                       WHERE org = ?1 AND device = ?2 AND state = 'waiting'";
         let limits = params![self.org, device.as_bytes(), WAITING_MAX, WAITING_BYTES_MAX];
         Ok(self.tx.prepare_cached(waiting)?.query_row(limits, |row| row.get(0))?)
     }
