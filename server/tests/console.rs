@@ -16,6 +16,7 @@ use server::app::{App, Tenant};
 use server::config::ServeConfig;
 use server::ingest::Sender;
 use server::store::StoreError;
+use server::store::log::{self, Ledger};
 use server::{console, now_ms, people, random, serve};
 use sync_core::document::{Change, Document, Entry, VOLUME_CHANGES};
 use sync_core::evidence::Keypair;
@@ -658,6 +659,32 @@ async fn work_of_a_withdrawn_phone_says_how_sure_its_time_is() {
     ]);
     // A claim beyond the receipt is moved to it, and so lies after the withdrawal.
     page.shows(&[", after its access was withdrawn on"]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn what_phones_let_go_of_is_here_as_ever() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let org = bench.tenant.org;
+    let gone = bench.app.store.write_for(org, move |tx| -> Result<(), StoreError> {
+        log::set_keep_days(tx, org, Some(30))?;
+        let mut ledger = Ledger::open(tx, org)?;
+        ledger.let_go(now_ms() + 31 * 86_400_000)?;
+        ledger.close()
+    });
+    gone.await.unwrap();
+    let org_id = bench.tenant.id;
+    let held = bench.app.store.read(move |c| log::document(c, org, org_id, visit.into()));
+    assert!(held.await.unwrap().let_go);
+    let page = bench.get(MARIA, &format!("/visits/{visit}")).await;
+    page.shows(&["Anna Lindqvist", "Conversation"]);
+    bench.get(SARA, &format!("/visits/{visit}")).await.hides(&["Anna Lindqvist"]);
+    let comment = [("comment", "still here")];
+    let said = bench.post(MARIA, &format!("/visits/{visit}/comments"), &comment).await;
+    assert_eq!(said.status, StatusCode::SEE_OTHER);
+    let held = bench.app.store.read(move |c| log::document(c, org, org_id, visit.into()));
+    assert!(!held.await.unwrap().let_go, "a word brings it back to the phones");
     bench.close().await;
 }
 

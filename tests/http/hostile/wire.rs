@@ -341,6 +341,10 @@ async fn refused_work_does_not_fill_the_disk() {
     let reply = world.send("push", &[], encode(&flood(1))).await;
     assert_eq!(reply.status, 200);
     world.expect_push(429, "quarantine_full", &flood(2_000)).await;
+    // A document is named once: each group of it would be looked up among all that was refused of it.
+    let mut twice = flood(5_000);
+    twice.groups.push(twice.groups[0].clone());
+    world.expect_push(400, "malformed", &twice).await;
     // What waits already may come again, and good work is taken as ever.
     assert_eq!(world.send("push", &[], encode(&flood(1))).await.status, 200);
     assert_eq!(world.send("push", &[], encode(&push)).await.status, 200);
