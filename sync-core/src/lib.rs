@@ -7,7 +7,7 @@
 //! Read it in this order: [`id`] and [`model`] (the words), [`document`] (what is written and how it is
 //! named), [`admit`] (who may write what), [`visit`] (what a document says), [`projection`] and [`kpi`]
 //! (what it counts for), [`evidence`] (signatures and the log), [`wire`] (messages), [`client`] and
-//! [`session`] (what a device does), [`print`] and [`repair`] (how two sides know that they hold the same), [`cargo`]
+//! [`session`] (what a device does), [`mod@print`] and [`repair`] (how two sides know that they hold the same), [`cargo`]
 //! and [`relay`] (what a device carries for another).
 
 pub mod admit;

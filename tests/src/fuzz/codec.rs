@@ -210,7 +210,7 @@ fn meeting(bytes: &[u8]) {
     }
 }
 
-/// The words of Rita's phone in a meeting with Sam's, as [`meeting`] hears them.
+/// The words of Rita's phone in a meeting with Sam's, as `meeting` hears them.
 pub fn words_of_a_meeting() -> Vec<u8> {
     let (rita, sam) = pair();
     let (mut rita, mut sam) = (rita.copy(), sam.copy());
