@@ -11,17 +11,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
+use minicbor::{Decode, Encode};
 use prometheus_client::metrics::gauge::Gauge;
 use sync_core::cargo::PARCELS_MAX;
-use sync_core::id::LogHash;
+use sync_core::id::{LogHash, OrgId};
 use sync_core::wire::{
-    CargoRequest, MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, RepairRequest,
-    from_wire, protocol_of, to_wire,
+    CargoRequest, MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, Reading,
+    RepairRequest, from_wire, protocol_of, to_wire,
 };
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::app::App;
+use crate::app::{App, Tenant};
 use crate::auth::Phone;
 use crate::error::Problem;
 use crate::metrics::Way;
@@ -75,9 +76,7 @@ pub async fn cargo(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let _room = tenant.room()?;
-    let bytes = message(&app, &headers, body)?;
-    let cargo: CargoRequest =
-        from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    let cargo: CargoRequest = read(&app, &tenant, &headers, body)?;
     if cargo.parcels.len() > PARCELS_MAX {
         return Err(Problem::too_large("cargo holds 64 parcels at most"));
     }
@@ -93,15 +92,10 @@ pub async fn pull(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let _room = tenant.room()?;
-    let bytes = message(&app, &headers, body)?;
-    let pull: PullRequest =
-        from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    let pull: PullRequest = read(&app, &tenant, &headers, body)?;
     let _turn = tenant.turn().await?;
     let reply = app.pull(&tenant, sender, pull).await?;
-    let (org, zstd) = (tenant.id, accepts_zstd(&headers));
-    // A page of a few megabytes: not on a thread that others wait for.
-    let packed = tokio::task::spawn_blocking(move || pack(to_wire(org, &reply), zstd));
-    Ok(answer(&app, packed.await.map_err(|_| Problem::internal())?))
+    page(&app, &tenant, &headers, reply).await
 }
 
 /// `POST /api/v1/repair`
@@ -112,18 +106,14 @@ pub async fn repair(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let _room = tenant.room()?;
-    let bytes = message(&app, &headers, body)?;
-    let asked: RepairRequest =
-        from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    let asked: RepairRequest = read(&app, &tenant, &headers, body)?;
     if !asked.within_limits() {
         let detail = "a repair asks after 2,000 parts and for 2,000 records and documents at most";
         return Err(Problem::too_large(detail));
     }
     let _turn = tenant.turn().await?;
     let reply = app.repair(&tenant, sender, asked).await?;
-    let (org, zstd) = (tenant.id, accepts_zstd(&headers));
-    let packed = tokio::task::spawn_blocking(move || pack(to_wire(org, &reply), zstd));
-    Ok(answer(&app, packed.await.map_err(|_| Problem::internal())?))
+    page(&app, &tenant, &headers, reply).await
 }
 
 /// `GET /api/v1/poke`: a server-sent event for each time that something was written. It ends when the
@@ -176,6 +166,29 @@ fn message(app: &App, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem
     let bytes = inflate(headers, body)?;
     check_protocol(&bytes)?;
     Ok(bytes)
+}
+
+/// What a body asks.
+fn read<T: for<'b> Decode<'b, Reading>>(
+    app: &App,
+    tenant: &Tenant,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<T, Problem> {
+    let bytes = message(app, headers, body)?;
+    from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))
+}
+
+/// An answer of a few megabytes: not packed on a thread that others wait for.
+async fn page<T: Encode<OrgId> + Send + 'static>(
+    app: &App,
+    tenant: &Tenant,
+    headers: &HeaderMap,
+    reply: T,
+) -> Result<Response, Problem> {
+    let (org, zstd) = (tenant.id, accepts_zstd(headers));
+    let packed = tokio::task::spawn_blocking(move || pack(to_wire(org, &reply), zstd));
+    Ok(answer(app, packed.await.map_err(|_| Problem::internal())?))
 }
 
 fn check_protocol(bytes: &[u8]) -> Result<(), Problem> {
