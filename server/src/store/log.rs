@@ -1038,14 +1038,23 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Documents of outlets that came to these audiences from others: all of them from before the page.
+    /// Documents that came to these audiences from others: whole ones from before the page, as many as a page holds.
+    /// A device finds the others when it compares what it has.
     fn documents_that_came(&mut self, since: u64, wanted: &str) -> Result<(), StoreError> {
-        let mut query = self.connection.prepare_cached(&format!(
+        let connection = self.connection;
+        let mut came = connection.prepare_cached(&format!("SELECT DISTINCT item FROM ({CAME})"))?;
+        let mut lines = connection.prepare_cached(&format!(
             "SELECT sequence, document, hash, seal, body, device FROM log INDEXED BY log_document
-             WHERE org = ?1 AND sequence < ?2 AND audience IN ({wanted}) AND document IN ({CAME})
+             WHERE org = ?1 AND sequence < ?2 AND document = ?3 AND audience IN ({wanted})
              ORDER BY sequence"
         ))?;
-        self.rows(query.query(params![self.org, since])?)
+        let mut came = came.query(params![self.org, since])?;
+        while let Some(row) = came.next()?
+            && !self.is_full()
+        {
+            self.rows(lines.query(params![self.org, since, row.get::<_, Vec<u8>>(0)?])?)?;
+        }
+        Ok(())
     }
 
     fn rows(&mut self, mut rows: rusqlite::Rows<'_>) -> Result<(), StoreError> {
@@ -1165,9 +1174,36 @@ pub fn records(
 
 #[cfg(test)]
 mod tests {
+    use sync_core::document::Section;
+    use sync_core::id::Actor;
+    use sync_core::model::capture::ClaimBasis;
     use sync_core::model::catalogue::Display;
 
     use super::*;
+
+    fn database() -> Connection {
+        let mut db = Connection::open_in_memory().unwrap();
+        super::super::migrate(&mut db).unwrap();
+        db
+    }
+
+    fn begin<'a>(tx: &'a Transaction<'a>) -> Ledger<'a> {
+        let (id, origin) = (OrgId::from_bytes([1; 16]), LogOrigin::from_bytes([2; 16]));
+        let made = Organisation { org: 1, id, name: "A".into(), seed: [3; 32], instance: [4; 8] };
+        create(tx, &made, origin, 0).unwrap();
+        Ledger::open(tx, 1).unwrap()
+    }
+
+    fn of(territory: u8) -> Audience {
+        Audience::Outlet {
+            territory: TerritoryId::from_bytes([territory; 16]),
+            distributor: DistributorId::from_bytes([9; 16]),
+        }
+    }
+
+    fn display(number: u32) -> Record {
+        Record::Display(Display { number, name: "D".into(), description: String::new() })
+    }
 
     /// Sequences in the records' names, page by page, of what somebody sees from the beginning on.
     fn pages(db: &Connection, audiences: &[AudienceId]) -> Vec<Vec<u64>> {
@@ -1191,17 +1227,9 @@ mod tests {
 
     #[test]
     fn pages_are_cut_the_same_however_far_apart_their_lines_are() {
-        let mut db = Connection::open_in_memory().unwrap();
-        super::super::migrate(&mut db).unwrap();
+        let mut db = database();
         let tx = db.transaction().unwrap();
-        let (id, origin) = (OrgId::from_bytes([1; 16]), LogOrigin::from_bytes([2; 16]));
-        let made = Organisation { org: 1, id, name: "A".into(), seed: [3; 32], instance: [4; 8] };
-        create(&tx, &made, origin, 0).unwrap();
-        let mut ledger = Ledger::open(&tx, 1).unwrap();
-        let of = |n: u8| Audience::Outlet {
-            territory: TerritoryId::from_bytes([n; 16]),
-            distributor: DistributorId::from_bytes([9; 16]),
-        };
+        let mut ledger = begin(&tx);
         // Of 20,000 lines every fourth is of the second audience, and three far apart are of the third.
         let audience_of = |number: u32| match number {
             9_500 | 17_000 | 19_999 => 3,
@@ -1209,9 +1237,7 @@ mod tests {
             _ => 1,
         };
         for number in 1..=20_000 {
-            let (name, description) = (String::from("D"), String::new());
-            let display = Record::Display(Display { number, name, description });
-            ledger.append_record(&display, &of(audience_of(number)), [0; 16], 0).unwrap();
+            ledger.append_record(&display(number), &of(audience_of(number)), [0; 16], 0).unwrap();
         }
         let ids = [1, 2, 3].map(|n| ledger.audience(&of(n)).unwrap());
         ledger.close().unwrap();
@@ -1230,5 +1256,44 @@ mod tests {
             let found: Vec<usize> = pages.iter().map(Vec::len).collect();
             assert_eq!(found, lengths, "{seen:?}");
         }
+    }
+
+    #[test]
+    fn of_long_histories_that_came_a_page_brings_whole_ones_and_no_more_than_it_holds() {
+        let mut db = database();
+        let tx = db.transaction().unwrap();
+        let mut ledger = begin(&tx);
+        let [left, entered] = [1, 2].map(|n| ledger.audience(&of(n)).unwrap());
+        let device = DeviceId::from_bytes([5; 16]);
+        let (basis, clamped) = (ClaimBasis::WallClock, false);
+        let times = CaptureTime { earliest_ms: 0, latest_ms: 0, claimed_ms: 0, basis, clamped };
+        let outlets = [1, 2, 3, 4, 5, 6].map(|n| OutletId::from_bytes([n; 16]));
+        for n in 0..9_000 {
+            let document = DocId::volume(outlets[n / 1_500], 0);
+            let parts = Parts {
+                actor: Actor::new(&[5; 32], [6; 8]),
+                seq: 1,
+                start_op: 1,
+                deps: Vec::new(),
+                section: Section::Thread,
+                value: Vec::new(),
+            };
+            let change = Change::kept(ChangeHash(LogHash::of(&n.to_be_bytes()).0), parts);
+            let leaf = Leaf::Change { document, change: change.hash(), device, received_ms: 0 };
+            let line =
+                Line::Change { document, change: &change, device, seal: None, times: &times };
+            ledger.append(&leaf, 0, left, line).unwrap();
+        }
+        let since = ledger.size();
+        outlets.iter().for_each(|outlet| ledger.move_history(*outlet, &of(2)).unwrap());
+        ledger.append_record(&display(1), &of(2), [0; 16], 0).unwrap();
+        ledger.close().unwrap();
+        tx.commit().unwrap();
+
+        let log = Reader::open(&db, 1).unwrap();
+        let page =
+            log.page(&Range { since, until: None, audiences: &[entered], own: None }).unwrap();
+        let lengths: Vec<usize> = page.groups.iter().map(|group| group.changes.len()).collect();
+        assert_eq!((page.records.len(), page.more, lengths), (1, false, vec![1_500; 3]));
     }
 }
