@@ -23,7 +23,7 @@ use crate::blobs::{Arrivals, Blobs};
 use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
-use crate::limits::{Limits, REQUESTS_OF_ONE_MAX};
+use crate::limits::{Limits, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX};
 use crate::metrics::Metrics;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
 use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, log};
@@ -101,6 +101,7 @@ pub struct Tenant {
     world: RwLock<World>,
     room: Semaphore,
     turns: Semaphore,
+    repairs: Semaphore,
 }
 
 /// "Something was written": sent after each commit.
@@ -144,6 +145,7 @@ impl Tenant {
             world: RwLock::new(world),
             room: Semaphore::new(REQUESTS_OF_ONE_MAX),
             turns: Semaphore::new(READERS_OF_ONE),
+            repairs: Semaphore::new(REPAIRS_OF_ONE_MAX),
         })
     }
 }
@@ -459,7 +461,8 @@ impl App {
         if tenant.world().rights(sender.user).is_none() {
             return Err(inactive());
         }
-        let Ok(_room) = self.limits.repairs.try_acquire() else {
+        let room = (tenant.repairs.try_acquire(), self.limits.repairs.try_acquire());
+        let (Ok(_), Ok(_)) = &room else {
             let title = "The server is busy: try again";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
                 .detail("other devices are being repaired")

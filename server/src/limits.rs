@@ -29,6 +29,8 @@ pub const CONNECTIONS_MAX: usize = 4_096;
 pub const HASHING_MAX: usize = 2;
 /// Repairs that are worked on at the same time: each may read all that a person sees.
 pub const REPAIRS_MAX: usize = 2;
+/// Those of one organisation: the other place is for its neighbours.
+pub const REPAIRS_OF_ONE_MAX: usize = 1;
 /// A connection that shows no complete request header for this long is closed. Longer than the 60 s for
 /// which common proxies keep an idle connection, so that they are not cut off in the middle of reusing it.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
