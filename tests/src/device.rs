@@ -38,6 +38,8 @@ pub struct Disk {
     outbox: Vec<DocId>,
     notes: BTreeMap<BlobHash, Vec<u8>>,
     cargo: BTreeMap<ParcelHash, (Carried, Vec<u8>)>,
+    /// What could not be read, by document.
+    remains: BTreeMap<DocId, Vec<Vec<u8>>>,
 }
 
 impl Replica for Disk {
@@ -226,6 +228,19 @@ impl Disk {
                     self.pages.retain(|(document, _), _| *document != id);
                     self.outbox.retain(|id| *id != kept.document.id());
                     kept.notes().iter().for_each(|digest| drop(self.notes.remove(digest)));
+                }
+                Write::Salvage(kept) => {
+                    let id = kept.document.id();
+                    let mut rows: Vec<_> = self.documents.remove(&id).into_iter().collect();
+                    let numbers = self.pages.keys().filter(|(document, _)| *document == id);
+                    for key in numbers.copied().collect::<Vec<_>>() {
+                        rows.extend(self.pages.remove(&key));
+                    }
+                    self.remains.entry(id).or_default().extend(rows);
+                    self.outbox.retain(|other| *other != id);
+                    if !kept.document.changes().is_empty() {
+                        self.commit(vec![Write::Document(kept)]);
+                    }
                 }
                 Write::Carry(parcel, since_ms) => {
                     let carried = Carried::of(&parcel, since_ms);
@@ -424,6 +439,7 @@ impl Device {
             outbox: Vec::new(),
             notes: BTreeMap::new(),
             cargo: BTreeMap::new(),
+            remains: BTreeMap::new(),
         };
         disk.commit(writes);
         let keypair = Keypair::from_seed(&seed);
