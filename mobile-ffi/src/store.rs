@@ -293,11 +293,7 @@ impl Reader<'_> {
     }
 
     /// The same, with `None` for entries that do not open.
-    pub(crate) fn queue_rows(
-        &self,
-        space: Space,
-        limit: usize,
-    ) -> Result<Vec<Queued>, StoreError> {
+    pub(crate) fn queue_rows(&self, space: Space, limit: usize) -> Result<Vec<Queued>, StoreError> {
         let mut select = self.db.prepare_cached(
             "SELECT position, sealed FROM queue WHERE space = ?1 ORDER BY position LIMIT ?2",
         )?;
