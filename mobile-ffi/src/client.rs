@@ -1,7 +1,7 @@
 //! The one object that an app holds.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +20,9 @@ use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::photo::{Vault, prepare};
-use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, records_of};
+use crate::replica::{
+    OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, set_rows_aside,
+};
 use crate::store::{Reader, Store, StoreError, Writer, random};
 use crate::sync::{Cancel, Progress, Syncing};
 use crate::types::*;
@@ -258,8 +260,10 @@ impl Client {
             .find(|r| r.as_str() == reason)
             .ok_or_else(|| invalid("reason", "is closed, refused, no_access, moved or other"))?;
         let note = note.map(|text| new_note(&text)).transpose()?;
-        self.execute(photos, |photos| Ok(Command::NotPossible { call, reason, note, photos }))
-            .map(|(doc, _)| visit_of(doc))
+        self.execute(photos, |photos| {
+            Ok(Command::NotPossible { call, reason, note: note.clone(), photos })
+        })
+        .map(|(doc, _)| visit_of(doc))
     }
 
     /// Writes down one screen: observations, photos or both. Returns the recording's id. A value of this
@@ -282,7 +286,8 @@ impl Client {
             facts.push(core_visit::Observation { check: fact.check, subject, value });
         }
         let done = self.execute(photos, |photos| {
-            Ok(Command::Record { visit, observations: facts, photos, notes })
+            let (observations, notes) = (facts.clone(), notes.clone());
+            Ok(Command::Record { visit, observations, photos, notes })
         });
         done.map(|(_, change)| change)
     }
@@ -296,14 +301,15 @@ impl Client {
         let hash = BlobHash(prepared.sha256);
         let bytes = u32::try_from(prepared.jpeg.len()).unwrap_or(u32::MAX);
         // First the note of it, then the file: a file that nobody knows of would never go away.
-        self.store.write(|writer| -> Result<(), ClientError> {
+        let note = |writer: &Writer<'_>| -> Result<(), ClientError> {
             if writer.get(PHOTOS, &hash.0)?.is_none() {
                 let (upload, sent, attached) = (None, false, false);
                 let state = PhotoState { bytes, upload, sent, phash: prepared.phash, attached };
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
             }
             Ok(())
-        })?;
+        };
+        self.past_damage(|| self.store.write(note))?;
         self.vault.put(&hash.0, &prepared.jpeg)?;
         Ok(Photo { hash: hash.to_string(), check })
     }
@@ -359,13 +365,15 @@ impl Client {
         let visit = visit.parse()?;
         let answers = answers.map(|a| a.parse::<ChangeHash>()).transpose()?;
         let text = new_note(&text)?;
-        self.execute(Vec::new(), |_| Ok(Command::Comment { visit, text, answers })).map(|_| ())
+        self.execute(Vec::new(), |_| Ok(Command::Comment { visit, text: text.clone(), answers }))
+            .map(|_| ())
     }
 
     /// Says something in an outlet's thread. Blocks; saved when it returns.
     pub fn comment_outlet(&self, outlet: String, text: String) -> Result<(), ClientError> {
         let (outlet, text) = (outlet.parse()?, new_note(&text)?);
-        self.execute(Vec::new(), |_| Ok(Command::CommentOutlet { outlet, text })).map(|_| ())
+        let command = Command::CommentOutlet { outlet, text };
+        self.execute(Vec::new(), |_| Ok(command.clone())).map(|_| ())
     }
 
     /// What was said of an outlet, newest first: what its newest volume holds, and those before as long as that is
@@ -408,7 +416,7 @@ impl Client {
             return Err(invalid("value", "cannot be words: record them instead").into());
         }
         let command = Command::Resolve { visit, check, subject, value };
-        self.execute(Vec::new(), |_| Ok(command)).map(|_| ())
+        self.execute(Vec::new(), |_| Ok(command.clone())).map(|_| ())
     }
 
     /// Reports an outlet that nobody has listed, found in the field; returns the id that it will have.
@@ -428,9 +436,8 @@ impl Client {
         let note = note.map(|text| new_note(&text)).transpose()?;
         let (territory, distributor) = (near.territory, near.distributor);
         self.execute(photos, |photos| {
-            let report =
-                Command::Report { outlet, name, address, territory, distributor, note, photos };
-            Ok(report)
+            let (name, address, note) = (name.clone(), address.clone(), note.clone());
+            Ok(Command::Report { outlet, name, address, territory, distributor, note, photos })
         })?;
         Ok(outlet.to_string())
     }
@@ -544,17 +551,23 @@ impl Client {
                 cargo: u32::try_from(carried.len()).unwrap_or(u32::MAX),
                 cargo_bytes: carried.iter().map(|carried| u64::from(carried.bytes)).sum(),
                 cargo_since_ms: carried.iter().map(|carried| carried.since_ms).min(),
+                unreadable: unreadable(view)?,
             })
         })
+    }
+
+    /// Drops what [`Client::outstanding`] names as unreadable: its person knows. Blocks.
+    pub fn forget_unreadable(&self) -> Result<(), ClientError> {
+        self.change(|_, writer| Ok(forget_remains(writer)?))
     }
 
     /// Removes the photos that the server has confirmed from this device, as when its storage is full;
     /// returns how many bytes that freed. Blocks.
     pub fn free_space(&self) -> Result<u64, ClientError> {
         let before = self.vault.usage()?.bytes;
-        let sent = self.store.read(|reader| -> Result<_, ClientError> {
+        let sent = self.view(|view| {
             let mut sent = Vec::new();
-            reader.scan(PHOTOS, |name, bytes| {
+            view.reader.scan(PHOTOS, |name, bytes| {
                 let state: PhotoState = read_cbor(bytes)?;
                 if let (true, Ok(hash)) = (state.sent, <[u8; 32]>::try_from(name)) {
                     sent.push(hash);
@@ -610,6 +623,8 @@ impl Client {
                 "waiting": outstanding.documents.len(),
                 "mended": view.profile.mended.unwrap_or(0),
                 "refused": refused,
+                "unreadable":
+                    outstanding.unreadable.iter().map(|u| &u.document).collect::<Vec<_>>(),
                 "photos": photos.count,
                 "photo_bytes": photos.bytes,
                 "photos_waiting": outstanding.photos,
@@ -667,7 +682,7 @@ impl Client {
     /// Removes photos that the server has confirmed, because their documents have gone out of sight.
     pub(crate) fn forget_photos(&self, photos: &[BlobHash]) -> Result<(), ClientError> {
         for hash in photos {
-            let sent = self.store.write(|writer| -> Result<bool, ClientError> {
+            let sent = self.change(|_, writer| {
                 let state = writer.get(PHOTOS, &hash.0)?;
                 let sent = match state {
                     Some(bytes) => read_cbor::<PhotoState>(&bytes)?.sent,
@@ -700,17 +715,36 @@ impl Client {
     /// Reads with the folder's enrolment.
     pub(crate) fn view<T>(
         &self,
-        work: impl FnOnce(&View<'_>) -> Result<T, ClientError>,
+        work: impl Fn(&View<'_>) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.store.read(|reader| with_view(reader, work))
+        self.past_damage(|| self.store.read(|reader| with_view(reader, &work)))
     }
 
     /// Writes with the folder's enrolment.
     pub(crate) fn change<T>(
         &self,
-        work: impl FnOnce(&View<'_>, &Writer<'_>) -> Result<T, ClientError>,
+        work: impl Fn(&View<'_>, &Writer<'_>) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.store.write(|writer| with_view(writer, |view| work(view, writer)))
+        self.past_damage(|| self.store.write(|writer| with_view(writer, |view| work(view, writer))))
+    }
+
+    /// Does it again without the rows that do not read, should there be some: one bad document must cost that
+    /// document only.
+    pub(crate) fn past_damage<T>(
+        &self,
+        work: impl Fn() -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let done = work();
+        if !matches!(done, Err(ClientError::Damaged { .. })) {
+            return done;
+        }
+        let (clocks, instance) = (self.clock.read(), random()?);
+        let in_vault = |hash: &BlobHash| matches!(self.vault.get(&hash.0), Ok(Some(_)));
+        let aside = self.store.write(|writer| set_rows_aside(writer, &clocks, instance, in_vault));
+        match aside {
+            Ok(1..) => work(),
+            _ => done,
+        }
     }
 
     fn fresh_ms(&self) -> u64 {
@@ -721,7 +755,7 @@ impl Client {
     fn execute(
         &self,
         photos: Vec<Photo>,
-        command: impl FnOnce(Vec<PhotoRef>) -> Result<Command, ClientError>,
+        command: impl Fn(Vec<PhotoRef>) -> Result<Command, ClientError>,
     ) -> Result<(DocId, String), ClientError> {
         let clocks: Clocks = self.clock.read();
         let position = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
@@ -773,7 +807,7 @@ impl Server {
 
 fn with_view<T>(
     reader: &Reader<'_>,
-    work: impl FnOnce(&View<'_>) -> Result<T, ClientError>,
+    work: impl Fn(&View<'_>) -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
     work(&View::open(reader)?.ok_or(ClientError::NotEnrolled)?)
 }
@@ -814,6 +848,18 @@ pub(crate) fn name_of(view: &View<'_>, device: DeviceId) -> Result<String, Store
         Some(Record::Device(device)) => name(view, device.user),
         _ => Ok(String::new()),
     }
+}
+
+/// What could not be read, by document.
+pub(crate) fn unreadable(view: &View<'_>) -> Result<Vec<Unreadable>, StoreError> {
+    let mut pieces: BTreeMap<Option<DocId>, u32> = BTreeMap::new();
+    for remains in view.remains()? {
+        *pieces.entry(remains.document()).or_default() += 1;
+    }
+    let named = pieces.into_iter();
+    let named =
+        named.map(|(id, pieces)| Unreadable { document: id.map(|id| id.to_string()), pieces });
+    Ok(named.collect())
 }
 
 fn words(view: &View<'_>, digest: BlobHash) -> String {

@@ -119,11 +119,13 @@ pub(crate) async fn enrol(
     let mut another = false;
     loop {
         // The key is stored before it is sent: should the answer get lost, the same key asks again.
-        let keypair = client.store.write(|writer| -> Result<_, ClientError> {
-            if another || writer.get(OWN, own::SEED)?.is_none() {
-                next_key(writer)?;
-            }
-            keypair(writer)
+        let keypair = client.past_damage(|| {
+            client.store.write(|writer| {
+                if another || writer.get(OWN, own::SEED)?.is_none() {
+                    next_key(writer)?;
+                }
+                keypair(writer)
+            })
         })?;
         let body = serde_json::json!({
             "code": code,
@@ -175,8 +177,7 @@ pub(crate) async fn change_key(client: Arc<Client>) -> Result<(), ClientError> {
     // No sync may begin between the change and the hand-over: it would push under a key that nobody knows.
     let _running = client.syncing.begin()?;
     exchange(Arc::clone(&client), None, None).await?;
-    client.store.write(|writer| -> Result<(), ClientError> {
-        let view = View::open(writer)?.ok_or(ClientError::NotEnrolled)?;
+    client.change(|view, writer| {
         if !view.outbox()?.is_empty() {
             return Err(ClientError::Unsent);
         }

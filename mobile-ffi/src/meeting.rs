@@ -62,14 +62,16 @@ impl Meeting {
             return Ok(Vec::new());
         }
         let clocks = self.client.clock.read();
-        let said = self.client.change(|view, writer| {
-            let keypair = keypair(writer)?;
-            let turn = state.meeting.hear(view, &keypair, &clocks, &bytes)?;
+        let heard = self.client.change(|view, writer| {
+            let (mut meeting, keypair) = (state.meeting.clone(), keypair(writer)?);
+            let turn = meeting.hear(view, &keypair, &clocks, &bytes)?;
             apply(writer, turn.writes)?;
-            Ok(turn.say)
+            Ok((meeting, turn.say))
         });
-        state.failed = said.is_err();
-        said
+        state.failed = heard.is_err();
+        let (meeting, say) = heard?;
+        state.meeting = meeting;
+        Ok(say)
     }
 
     /// Whether it is over. What `hear` returned last is still to be sent.

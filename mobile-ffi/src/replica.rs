@@ -1,11 +1,14 @@
 //! What sync-core reads and writes, on the sealed store.
 
+use std::collections::BTreeSet;
+
+use minicbor::bytes::ByteVec;
 use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{Kept, Profile, Replica, Rows, Write};
-use sync_core::id::{BlobHash, DocId, ParcelHash};
+use sync_core::client::{Clocks, Kept, Profile, Replica, Rows, Write, salvage};
+use sync_core::id::{BlobHash, DocId, ParcelHash, VisitId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
-use sync_core::model::visit::Note;
+use sync_core::model::visit::{Note, PhotoRef};
 use sync_core::print::{Item, Print};
 use sync_core::wire::RecordBytes;
 
@@ -23,6 +26,10 @@ const CARGO: Space = Space(5);
 const PARCELS: Space = Space(6);
 /// The pages of documents, named by document and number.
 const PAGES: Space = Space(8);
+/// More than a document has.
+const PAGES_MAX: u16 = 256;
+/// Rows that could not be read, each a [`Remains`].
+const REMAINS: Space = Space(9);
 /// Records of kind 0 lie in this space, those of kind 1 in the next, and so on.
 const RECORDS: u8 = 16;
 
@@ -65,6 +72,24 @@ pub(crate) struct PhotoState {
     pub(crate) attached: bool,
 }
 
+/// A row that could not be read, and that may have held what nobody else has. Where it lay is its name.
+#[derive(Debug, Clone, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub(crate) struct Remains {
+    /// The row as it was found.
+    #[n(0)]
+    sealed: ByteVec,
+    /// Of which document, if that is known.
+    #[n(1)]
+    document: Option<ByteVec>,
+}
+
+impl Remains {
+    pub(crate) fn document(&self) -> Option<DocId> {
+        self.document.as_ref().and_then(|id| DocId::from_bytes(id))
+    }
+}
+
 /// The store within one transaction, as sync-core sees it.
 pub(crate) struct View<'a> {
     pub(crate) reader: &'a Reader<'a>,
@@ -77,6 +102,16 @@ impl<'a> View<'a> {
         let Some(bytes) = reader.get(OWN, own::PROFILE)? else { return Ok(None) };
         let profile = from_cbor(&bytes).map_err(damaged)?;
         Ok(Some(Self { reader, profile }))
+    }
+
+    /// What could not be read, row by row.
+    pub(crate) fn remains(&self) -> Result<Vec<Remains>, StoreError> {
+        let mut remains = Vec::new();
+        self.reader.scan(REMAINS, |_, bytes| {
+            remains.push(from_cbor(bytes).map_err(damaged)?);
+            Ok(())
+        })?;
+        Ok(remains)
     }
 
     /// Every record of a kind, passed to `each` as it is read.
@@ -183,6 +218,156 @@ impl Replica for View<'_> {
     }
 }
 
+/// Whether a row is what this library would have written there, as far as it can be told without the others.
+fn reads(space: Space, name: &[u8], value: &[u8]) -> bool {
+    match space {
+        NOTES => from_cbor::<Note>(value).is_ok(),
+        PHOTOS => from_cbor::<PhotoState>(value).is_ok(),
+        CARGO => from_cbor::<Carried>(value).is_ok(),
+        PARCELS => Parcel::from_bytes(value.to_vec()).is_some(),
+        Space(kind @ RECORDS..) if RecordKind::ALL.iter().any(|k| *k as u8 == kind - RECORDS) => {
+            name.len() == 16 && from_cbor::<Record>(value).is_ok()
+        }
+        _ => true,
+    }
+}
+
+/// Takes the rows that do not read out of the way, so that they cost what was in them and nothing else. What may have
+/// held something that nobody else has is kept as [`Remains`]. Returns how many rows there were; if all of them read,
+/// nothing is written.
+pub(crate) fn set_rows_aside(
+    writer: &Writer<'_>,
+    clocks: &Clocks,
+    instance: [u8; 8],
+    in_vault: impl Fn(&BlobHash) -> bool,
+) -> Result<usize, StoreError> {
+    let Some(view) = View::open(writer)? else { return Ok(0) };
+    let (mut bad, mut queues, mut named) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for space in (DOCUMENTS.0..=PAGES.0).chain(RECORDS..=u8::MAX).map(Space) {
+        writer.each_row(space, |place, row| {
+            let row = row.filter(|(name, value)| reads(space, name, value));
+            match row {
+                None => bad.push((space, place.to_vec())),
+                Some((name, _)) if [DOCUMENTS, OUTBOX, PAGES].contains(&space) => {
+                    named.extend(name.get(..17).and_then(DocId::from_bytes));
+                }
+                Some((_, value)) if space == records_of(RecordKind::Call) => {
+                    if let Ok(Record::Call(call)) = from_cbor(value) {
+                        named.insert(VisitId::of_call(view.profile.org, call.id).into());
+                    }
+                }
+                Some(_) => {}
+            }
+            if space == OUTBOX {
+                queues.push(place.to_vec());
+            }
+            Ok(())
+        })?;
+    }
+    let queue = writer.queue_rows(OUTBOX, usize::MAX)?;
+    let order: Vec<DocId> =
+        queue.iter().filter_map(|(_, id)| DocId::from_bytes(id.as_ref()?)).collect();
+    named.extend(&order);
+    let mut left = Vec::new();
+    for id in named {
+        match view.document(id) {
+            Ok(_) => {}
+            Err(StoreError::Damaged(_)) => {
+                let pages = (0..PAGES_MAX).map(|number| writer.get(PAGES, &page_of(id, number)));
+                let pages = pages.filter_map(|page| page.ok().flatten());
+                left.push(Kept::salvaged(&view.profile, id, pages));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let rows = bad.len() + left.len() + (queue.len() - order.len());
+    if rows == 0 {
+        return Ok(0);
+    }
+    for (position, _) in &queue {
+        writer.remove_queued(*position)?;
+    }
+    for place in queues {
+        writer.take_out(OUTBOX, &place)?;
+    }
+    // Those of a document go with it.
+    let rows_of = left.iter().flat_map(|kept| places_of(writer, kept.document.id()));
+    let rows_of: BTreeSet<_> = rows_of.collect();
+    for (space, place) in bad.iter().filter(|row| !rows_of.contains(*row)) {
+        // The server has every record, and the outbox is made anew below.
+        let alone = space.0 < RECORDS && *space != OUTBOX;
+        if let Some(sealed) = writer.take_out(*space, place)?.filter(|_| alone) {
+            leave(writer, (*space, place), sealed, None)?;
+        }
+    }
+    apply(writer, salvage(&view.profile, left, instance))?;
+    let order = order.into_iter().filter(|id| view.holds(*id).unwrap_or(false));
+    let order: Vec<DocId> = order.chain(view.documents()?).collect();
+    for id in order {
+        let Some(kept) = view.document(id)? else { continue };
+        if kept.to_push() && !writer.has(OUTBOX, &id.to_bytes())? {
+            enqueue(writer, &id.to_bytes())?;
+        }
+        for photo in kept.own_photos(&view.profile) {
+            if !writer.has(PHOTOS, &photo.hash.0)? && in_vault(&photo.hash) {
+                let PhotoRef { hash, bytes, phash, .. } = photo;
+                let (upload, sent, attached) = (None, false, true);
+                let state = PhotoState { bytes, upload, sent, phash, attached };
+                writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
+            }
+        }
+    }
+    let mut parcels = Vec::new();
+    writer.scan(PARCELS, |_, bytes| {
+        parcels.extend(Parcel::from_bytes(bytes.to_vec()));
+        Ok(())
+    })?;
+    for parcel in &parcels {
+        if !writer.has(CARGO, &parcel.name().0)? {
+            let carried = Carried::of(parcel, view.profile.server_ms(clocks));
+            writer.put(CARGO, &carried.name.0, &to_cbor(&carried))?;
+        }
+    }
+    for carried in view.cargo()? {
+        if !writer.has(PARCELS, &carried.name.0)? {
+            writer.delete(CARGO, &carried.name.0)?;
+        }
+    }
+    Ok(rows)
+}
+
+/// Where rows of a document may lie.
+fn places_of<'a>(
+    reader: &'a Reader<'_>,
+    document: DocId,
+) -> impl Iterator<Item = (Space, Vec<u8>)> + 'a {
+    let pages = (0..PAGES_MAX).map(move |number| (PAGES, page_of(document, number)));
+    let rows = pages.chain([(DOCUMENTS, document.to_bytes().to_vec())]);
+    rows.map(|(space, name)| (space, reader.place(space, &name).to_vec()))
+}
+
+/// Keeps a row that does not read, as it was found.
+fn leave(
+    writer: &Writer<'_>,
+    (space, place): (Space, &[u8]),
+    sealed: Vec<u8>,
+    document: Option<DocId>,
+) -> Result<(), StoreError> {
+    let document = document.map(|id| id.to_bytes().to_vec().into());
+    let remains = Remains { sealed: sealed.into(), document };
+    writer.put(REMAINS, &[&[space.0], place].concat(), &to_cbor(&remains))
+}
+
+/// Drops what could not be read.
+pub(crate) fn forget_remains(writer: &Writer<'_>) -> Result<(), StoreError> {
+    let mut places = Vec::new();
+    writer.each_row(REMAINS, |place, _| {
+        places.push(place.to_vec());
+        Ok(())
+    })?;
+    places.iter().try_for_each(|place| writer.take_out(REMAINS, place).map(drop))
+}
+
 /// Begins anew to send every photo: the server may have lost what it had confirmed.
 pub(crate) fn resend_photos(writer: &Writer<'_>) -> Result<(), StoreError> {
     let mut states = Vec::new();
@@ -195,6 +380,11 @@ pub(crate) fn resend_photos(writer: &Writer<'_>) -> Result<(), StoreError> {
         writer.put(PHOTOS, &name, &to_cbor(&state))?;
     }
     Ok(())
+}
+
+fn enqueue(writer: &Writer<'_>, document: &[u8]) -> Result<(), StoreError> {
+    let position = writer.push(OUTBOX, document)?;
+    writer.put(OUTBOX, document, &position.to_be_bytes())
 }
 
 fn unqueue(writer: &Writer<'_>, document: &[u8]) -> Result<(), StoreError> {
@@ -221,10 +411,7 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                     writer.delete(PAGES, &page_of(document, number))?;
                 }
                 match (kept.to_push(), writer.get(OUTBOX, &id)?) {
-                    (true, None) => {
-                        let position = writer.push(OUTBOX, &id)?;
-                        writer.put(OUTBOX, &id, &position.to_be_bytes())?;
-                    }
+                    (true, None) => enqueue(writer, &id)?,
                     (false, Some(_)) => unqueue(writer, &id)?,
                     _ => {}
                 }
@@ -257,6 +444,18 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                 unqueue(writer, &id)?;
                 for digest in kept.notes() {
                     writer.delete(NOTES, &digest.0)?;
+                }
+            }
+            Write::Salvage(kept) => {
+                let document = kept.document.id();
+                for (space, place) in places_of(writer, document) {
+                    if let Some(sealed) = writer.take_out(space, &place)? {
+                        leave(writer, (space, &place), sealed, Some(document))?;
+                    }
+                }
+                unqueue(writer, &document.to_bytes())?;
+                if !kept.document.changes().is_empty() {
+                    apply(writer, vec![Write::Document(kept)])?;
                 }
             }
             Write::Note(note) => writer.put(NOTES, &note.digest().0, &to_cbor(&note))?,

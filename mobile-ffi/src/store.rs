@@ -107,7 +107,7 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 /// A part of the store. What its number means is the caller's choice, for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Space(pub(crate) u8);
 
 /// The open store. Dropping it closes the files and wipes the keys.
@@ -198,6 +198,9 @@ impl Store {
     }
 }
 
+/// An entry's position in its queue, and the entry if it opens.
+pub(crate) type Queued = (u64, Option<Vec<u8>>);
+
 /// One state of the store.
 pub(crate) struct Reader<'a> {
     db: &'a Connection,
@@ -245,6 +248,30 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Passes every row of `space` to `visit`: the place that it lies at, and its name and value if it opens.
+    pub(crate) fn each_row(
+        &self,
+        space: Space,
+        mut visit: impl FnMut(&[u8], Option<(&[u8], &[u8])>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut select =
+            self.db.prepare_cached("SELECT name, sealed FROM item WHERE space = ?1")?;
+        let mut rows = select.query([space.0])?;
+        let mut plain = Vec::new();
+        while let Some(row) = rows.next()? {
+            let place = blob(row, 0)?;
+            let opened = self.keys.open_item(space, place, blob(row, 1)?, &mut plain).ok();
+            let opened = opened.map(|(name, value)| (&plain[name..value], &plain[value..]));
+            visit(place, opened)?;
+        }
+        Ok(())
+    }
+
+    /// Where the row of `name` lies, if there is one. Names do not show there.
+    pub(crate) fn place(&self, space: Space, name: &[u8]) -> [u8; NAME_BYTES] {
+        self.keys.name(space, name)
+    }
+
     /// How many names `space` has.
     pub(crate) fn count(&self, space: Space) -> Result<u64, StoreError> {
         let mut select = self.db.prepare_cached("SELECT count(*) FROM item WHERE space = ?1")?;
@@ -258,6 +285,15 @@ impl Reader<'_> {
         space: Space,
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let damaged =
+            |position| StoreError::Damaged(format!("queue {} at position {position}", space.0));
+        let rows = self.queue_rows(space, limit)?.into_iter();
+        rows.map(|(position, entry)| Ok((position, entry.ok_or_else(|| damaged(position))?)))
+            .collect()
+    }
+
+    /// The same, with `None` for entries that do not open.
+    pub(crate) fn queue_rows(&self, space: Space, limit: usize) -> Result<Vec<Queued>, StoreError> {
         let mut select = self.db.prepare_cached(
             "SELECT position, sealed FROM queue WHERE space = ?1 ORDER BY position LIMIT ?2",
         )?;
@@ -265,12 +301,9 @@ impl Reader<'_> {
         let mut entries = Vec::new();
         while let Some(row) = rows.next()? {
             let position = row.get::<_, i64>(0)?;
-            let mut plain = Vec::new();
-            unseal(&self.keys.queue, &queue_aad(space, position), blob(row, 1)?, &mut plain)
-                .ok_or_else(|| {
-                    StoreError::Damaged(format!("queue {} at position {position}", space.0))
-                })?;
-            entries.push((position.cast_unsigned(), plain));
+            let (mut plain, aad) = (Vec::new(), queue_aad(space, position));
+            let opened = unseal(&self.keys.queue, &aad, blob(row, 1)?, &mut plain);
+            entries.push((position.cast_unsigned(), opened.map(|()| plain)));
         }
         Ok(entries)
     }
@@ -309,6 +342,19 @@ impl Writer<'_> {
         let rows =
             self.execute("DELETE FROM item WHERE space = ?1 AND name = ?2", (space.0, name))?;
         Ok(rows > 0)
+    }
+
+    /// Takes out the row at a place, as it lies there, opened or not.
+    pub(crate) fn take_out(
+        &self,
+        space: Space,
+        place: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut select =
+            self.db.prepare_cached("SELECT sealed FROM item WHERE space = ?1 AND name = ?2")?;
+        let sealed = select.query_one((space.0, place), |row| row.get(0)).optional()?;
+        self.execute("DELETE FROM item WHERE space = ?1 AND name = ?2", (space.0, place))?;
+        Ok(sealed)
     }
 
     /// Appends to a space's queue. Positions rise over all spaces and are never given twice.

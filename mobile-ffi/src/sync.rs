@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sync_core::cargo::{apply_cargo, next_cargo};
 use sync_core::cbor::to_cbor;
 use sync_core::client::{
-    BadAnswer, Fault, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
+    BadAnswer, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
 };
 use sync_core::id::{BlobHash, OrgId, ParcelHash};
 use sync_core::print::PrintName;
@@ -24,7 +24,7 @@ use sync_core::wire::{
     from_wire, to_wire,
 };
 
-use crate::client::{Client, Server, read_cbor};
+use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, resend_photos};
 use crate::store::{StoreError, random};
@@ -239,6 +239,8 @@ pub(crate) async fn exchange(
     if let Some(error) = run.unrepaired {
         return Err(error);
     }
+    let unreadable = run.blocking(|client| client.view(|view| Ok(unreadable(view)?.len())));
+    run.report.unreadable = u32::try_from(unreadable.await?).unwrap_or(u32::MAX);
     run.tell(Phase::Done, 0);
     Ok(run.report)
 }
@@ -293,11 +295,10 @@ impl Run {
     async fn push(&mut self) -> Result<Heard, ClientError> {
         let next = self.blocking(|client| {
             let clocks = client.clock.read();
-            client.store.read(|reader| -> Result<_, ClientError> {
-                let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
-                let keypair = keypair(reader)?;
-                let left = sync_core::client::Replica::outbox(&view)?.len();
-                Ok(next_push(&view, &keypair, &clocks)?.map(|push| (push, left)))
+            client.view(|view| {
+                let left = view.outbox()?.len();
+                let push = next_push(view, &keypair(view.reader)?, &clocks)?;
+                Ok(push.map(|push| (push, left)))
             })
         });
         let Some((push, left)) = next.await? else { return Ok(Heard::Empty) };
@@ -455,12 +456,13 @@ impl Run {
     }
 
     async fn ask_to_repair(&mut self) -> Result<bool, ClientError> {
-        let Some(mut repair) = self.repair.take() else { return Ok(false) };
+        let Some(repair) = self.repair.take() else { return Ok(false) };
         let Some(asked) = repair.ask() else { return Ok(false) };
         let bytes = self.post("repair", to_wire(self.org, &asked)).await?;
         let reply: RepairReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
         let applied = self.blocking(move |client| {
             client.change(|view, writer| {
+                let mut repair = repair.clone();
                 let (writes, mended) = repair.apply(view, &reply).map_err(fault)?;
                 apply(writer, writes)?;
                 Ok((repair, mended))
@@ -507,9 +509,9 @@ impl Run {
 
     async fn photos(&mut self) -> Result<(), ClientError> {
         let waiting = self.blocking(|client| {
-            client.store.read(|reader| -> Result<_, ClientError> {
+            client.view(|view| {
                 let mut waiting = Vec::new();
-                reader.scan(PHOTOS, |name, bytes| {
+                view.reader.scan(PHOTOS, |name, bytes| {
                     let state: PhotoState = read_cbor(bytes)?;
                     if let (true, Ok(hash)) = (state.attached && !state.sent, name.try_into()) {
                         waiting.push((BlobHash(hash), state));

@@ -674,6 +674,19 @@ pub struct Outstanding {
     pub cargo_bytes: u64,
     /// Since when the oldest of them is carried, in milliseconds since 1970 UTC.
     pub cargo_since_ms: Option<i64>,
+    /// What this device could not read in its own storage; see `Client.forget_unreadable`.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// Something that a device has written and cannot read any more: its storage was damaged. What the server has of it
+/// comes back by itself. What was not sent yet may be among it.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Unreadable {
+    /// The visit or outlet: `visit/<id>` or `outlet/<id>`; `None` when nobody can tell, and for words, photos that
+    /// were still to be sent and what was carried for colleagues.
+    pub document: Option<String>,
+    /// How many pieces of it were kept as they were found.
+    pub pieces: u32,
 }
 
 /// How a meeting of two devices went.
@@ -724,6 +737,9 @@ pub struct SyncReport {
     /// Records and documents that this device had lost or had otherwise than the server, and that were mended.
     /// Zero unless its storage was damaged or a program has a bug.
     pub mended: u32,
+    /// Documents and other things that this device has written and cannot read, and that nobody has dismissed yet; see
+    /// `Client.outstanding`. Zero unless its storage was damaged.
+    pub unreadable: u32,
     /// Parcels of colleagues that the server has taken.
     pub delivered: u32,
     /// Parcels of colleagues that the server can never take: their authors still have the work.

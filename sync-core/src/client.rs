@@ -20,7 +20,7 @@ use crate::id::{
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
 use crate::model::people::{Audience, Territories};
-use crate::model::visit::{Note, VOLUMES_MAX};
+use crate::model::visit::{Note, PhotoRef, VOLUMES_MAX};
 use crate::print::{Inventory, Item, Print};
 use crate::visit::Start;
 use crate::wire::{
@@ -485,6 +485,28 @@ impl Kept {
         Ok(Some(kept))
     }
 
+    /// What is left of a document whose rows do not read: what fits of the pages that do. This device's own may be
+    /// unconfirmed and is sent again; the rest the server has.
+    pub fn salvaged(
+        profile: &Profile,
+        id: DocId,
+        pages: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Self {
+        let mut kept = Self::new(profile.org, id);
+        for bytes in pages {
+            let Ok(Page { changes, seals }) = from_cbor(&bytes) else { continue };
+            for (hash, parts) in changes {
+                // What builds on a page that does not read has no place until a repair has brought that.
+                let own = parts.actor.belongs_to(&profile.key);
+                if kept.document.insert(Change::kept(hash, parts)).is_ok() && own {
+                    kept.pending.push(hash);
+                }
+            }
+            kept.seals.extend(seals);
+        }
+        kept
+    }
+
     /// The print of what counts of it as held: what the server has confirmed or sent, also what had no place here.
     pub fn print(&self) -> Print {
         let here = self.document.changes().iter().map(Change::hash);
@@ -545,6 +567,13 @@ impl Kept {
     pub fn photos(&self) -> Vec<BlobHash> {
         let entries = self.document.changes().iter().filter_map(|c| c.entry().ok());
         entries.flat_map(|e| e.photos().iter().map(|p| p.hash).collect::<Vec<_>>()).collect()
+    }
+
+    /// The photos that this device's own entries name.
+    pub fn own_photos(&self, profile: &Profile) -> Vec<PhotoRef> {
+        let own = self.document.changes().iter().filter(|change| profile.owns(change.actor));
+        let entries = own.filter_map(|change| change.entry().ok());
+        entries.flat_map(|entry| entry.photos().to_vec()).collect()
     }
 
     /// The document as the server has confirmed it.
@@ -658,6 +687,8 @@ pub enum Write {
     ForgetRecords,
     /// A document that went out of sight: forget it, with its words and its photos.
     Purge(Box<Kept>),
+    /// A document whose rows do not read: keep those beside, and this, if it holds anything, in their place.
+    Salvage(Box<Kept>),
     /// A parcel to carry for somebody, taken at this time (server's clock, in milliseconds since 1970 UTC).
     Carry(Parcel, i64),
     /// A parcel that need not be carried any more.
@@ -685,7 +716,8 @@ pub(crate) fn count<R: Replica>(
             Write::Purge(kept) => held.print -= kept.counted,
             Write::Record(key, bytes) => drop(records.insert(*key, Some(bytes))),
             Write::Forget(key) => drop(records.insert(*key, None)),
-            Write::ForgetRecords => {
+            // What it counted for nobody knows.
+            Write::ForgetRecords | Write::Salvage(_) => {
                 profile.held = None;
                 return Ok(());
             }
@@ -1048,6 +1080,16 @@ pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
         writes.push(Write::Document(Box::new(kept)));
     }
     Ok(writes)
+}
+
+/// Goes on without rows that do not read: each document with what is left of it ([`Kept::salvaged`]). The next sync
+/// counts what is here, and repairs it. The device no longer knows the numbers that it gave to what is lost, so it
+/// writes as a new actor from then on, whose second half is `instance`, drawn by chance.
+pub fn salvage(profile: &Profile, left: Vec<Kept>, instance: [u8; 8]) -> Vec<Write> {
+    let actor = Actor::new(&profile.key, instance);
+    let profile = Profile { actor, held: None, ..profile.clone() };
+    let salvage = left.into_iter().map(|kept| Write::Salvage(Box::new(kept)));
+    salvage.chain([Write::Profile(Box::new(profile))]).collect()
 }
 
 /// Goes on with another key and as a new actor, whose second half is `instance`, drawn by chance. What waits to be

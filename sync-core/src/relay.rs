@@ -226,6 +226,7 @@ pub struct Report {
 }
 
 /// The other side, as its hello says.
+#[derive(Clone)]
 struct Peer {
     device: Device,
     nonce: [u8; 32],
@@ -233,11 +234,13 @@ struct Peer {
 }
 
 /// Where a parcel comes from that this device offers.
+#[derive(Clone)]
 enum Source {
     Own { document: DocId, changes: Vec<ChangeHash> },
     Carried,
 }
 
+#[derive(Clone)]
 struct Offer {
     source: Source,
     bytes: usize,
@@ -245,6 +248,7 @@ struct Offer {
 }
 
 /// One meeting, seen from one side.
+#[derive(Clone)]
 pub struct Meeting {
     nonce: [u8; 32],
     heard: Vec<u8>,

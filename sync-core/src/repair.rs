@@ -4,6 +4,7 @@
 //! Sync alone keeps both sides the same; what is mended here was damaged, or went wrong by a bug.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::client::{
     BadAnswer, Clocks, Documents, Fault, Held, Kept, Profile, Refused, Replica, Write, check_seals,
@@ -40,7 +41,7 @@ pub fn compare<R: Replica>(
 /// Begins a repair: counts what is held.
 pub fn begin<R: Replica>(replica: &R, clocks: &Clocks) -> Result<(Repair, Vec<Write>), R::Error> {
     let profile = replica.profile();
-    let inventory = inventory(replica)?;
+    let inventory = Arc::new(inventory(replica)?);
     let (print, counted_ms) = (inventory.print(), profile.server_ms(clocks));
     let held = Some(Held { print, counted_ms });
     let writes = vec![Write::Profile(Box::new(Profile { held, ..profile.clone() }))];
@@ -49,9 +50,9 @@ pub fn begin<R: Replica>(replica: &R, clocks: &Clocks) -> Result<(Repair, Vec<Wr
 }
 
 /// A repair that goes on: lost with the process, and begun anew by the next sync.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Repair {
-    inventory: Inventory,
+    inventory: Arc<Inventory>,
     /// Parts that differ and were not asked after yet.
     parts: Vec<Part>,
     /// How many parts were asked after.

@@ -1,8 +1,10 @@
 //! What a phone's store once held: it still opens, and work that was begun with it goes on.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
-use endcap_mobile::{Client, Observation, Subject, Value};
+use endcap_mobile::{Client, ClientError, Observation, Subject, Value};
 use serde_json::{Value as Json, json};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{FormerKey, Held, Kept, Profile, Refused, Replica, Witness, Write};
@@ -314,6 +316,129 @@ fn a_store_that_has_lost_rows_is_whole_after_one_sync() {
     assert_eq!(sync(&rita).unwrap().mended, 0, "it is whole");
     // Work goes on where it was.
     rita.record(visits[0].clone(), vec![price(999)], Vec::new()).unwrap();
+    assert_eq!(sync(&rita).unwrap().refused, 0);
+    drop(rita);
+    office.close();
+}
+
+/// A row of the library's own store: its table, its space and where it lies there.
+type Row = (&'static str, u8, Vec<u8>);
+
+fn rows(place: &Path) -> BTreeSet<Row> {
+    let db = rusqlite::Connection::open(place.join("endcap.db")).unwrap();
+    let mut rows = BTreeSet::new();
+    for (table, sql) in [
+        ("item", "SELECT space, name FROM item WHERE space <> 0"),
+        ("queue", "SELECT space, CAST(position AS BLOB) FROM queue"),
+    ] {
+        let mut query = db.prepare(sql).unwrap();
+        let found = query.query_map([], |row| Ok((table, row.get(0)?, row.get(1)?))).unwrap();
+        rows.extend(found.map(Result::unwrap));
+    }
+    rows
+}
+
+/// The disk gets one bit of a row wrong.
+fn garble(place: &Path, (table, space, name): &Row) {
+    let db = rusqlite::Connection::open(place.join("endcap.db")).unwrap();
+    let which = match *table {
+        "item" => "item WHERE space = ?1 AND name = ?2",
+        _ => "queue WHERE space = ?1 AND CAST(position AS BLOB) = ?2",
+    };
+    let sealed = format!("SELECT sealed FROM {which}");
+    let mut sealed: Vec<u8> = db.query_row(&sealed, (space, name), |row| row.get(0)).unwrap();
+    let middle = sealed.len() / 2;
+    sealed[middle] ^= 1;
+    let which = which.replace("WHERE", "SET sealed = ?3 WHERE");
+    assert_eq!(db.execute(&format!("UPDATE {which}"), (space, name, sealed)).unwrap(), 1);
+}
+
+#[test]
+fn a_row_that_does_not_read_costs_what_was_in_it_and_nothing_else() {
+    let folder = Folder::new("garbled-rows");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let place = folder.0.join("rita");
+    let rita = phone(&place);
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    let words = |text: &str| {
+        let value = Value::Text { text: text.into() };
+        Observation { check: checks::WORDS, subject: Subject::Outlet, value }
+    };
+    let begin = |rita: &Client, cents, text| {
+        let visit = rita.start_visit(brand::outlet(1).to_string(), 1).unwrap();
+        rita.record(visit.clone(), vec![price(cents), words(text)], Vec::new()).unwrap();
+        visit
+    };
+    let sent = begin(&rita, 201, "The freezer hums");
+    rita.comment_outlet(brand::outlet(1).to_string(), "Mind the dog".into()).unwrap();
+    sync(&rita).unwrap();
+    let before = rows(&place);
+    let unsent = begin(&rita, 202, "The door sticks");
+    let photo = rita.add_photo(picture(), Some(checks::PRICE)).unwrap();
+    rita.record(unsent.clone(), Vec::new(), vec![photo]).unwrap();
+    let visits = [&sent, &unsent].map(|visit| rita.visit(visit.clone()).unwrap());
+    drop(rita);
+    let all = rows(&place);
+    let fresh: BTreeSet<Row> = all.difference(&before).cloned().collect();
+    let spaces: BTreeSet<u8> = fresh.iter().map(|(_, space, _)| *space).collect();
+    assert_eq!(spaces, [1, 2, 3, 4, 8].into(), "head, outbox, words, photo, page");
+    // One row of each sort: a server does not let a phone ask more often than so.
+    let mut sorts = BTreeSet::new();
+    let all: Vec<&Row> =
+        all.iter().filter(|row| sorts.insert((row.0, row.1, fresh.contains(*row)))).collect();
+    // What nobody else has first: once a copy has handed it over, the server has it.
+    let (alone, rest): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|row| fresh.contains(*row) && [3, 8].contains(&row.1));
+    for row in alone.into_iter().chain(rest) {
+        let copied = folder.0.join("copy");
+        let _ = std::fs::remove_dir_all(&copied);
+        copy(&place, &copied);
+        garble(&copied, row);
+        let rita = phone(&copied);
+        rita.count_anew().unwrap();
+        // Everything works at once, whether it meets the row or not.
+        rita.calls(None).unwrap();
+        rita.conflicts().unwrap();
+        rita.send_backs().unwrap();
+        rita.outlet_thread(brand::outlet(1).to_string(), None).unwrap();
+        rita.find_outlets(String::new(), 50).unwrap();
+        rita.outstanding().unwrap();
+        rita.diagnostics().unwrap();
+        Arc::clone(&rita).meet().unwrap();
+        let lost_page = fresh.contains(row) && row.1 == 8;
+        let report = sync(&rita).unwrap_or_else(|error| panic!("{row:?}: {error}"));
+        let waits = rita.outstanding().unwrap();
+        // The record and the outbox are made anew; what may have been alone here is kept, and told.
+        let told: Vec<_> = waits.unreadable.iter().map(|u| u.document.clone()).collect();
+        // Nothing asks for words that the server has.
+        let kept = matches!(row, ("item", 1 | 4 | 8, _)) || (row.1 == 3 && fresh.contains(row));
+        assert_eq!((report.unreadable as usize, told.len()), (kept.into(), kept.into()), "{row:?}");
+        if lost_page {
+            assert_eq!(told, [Some(format!("visit/{unsent}"))]);
+            assert!(matches!(rita.visit(unsent.clone()), Err(ClientError::NotHere { .. })));
+        } else if fresh.contains(row) && row.1 == 3 {
+            assert_eq!(waits.documents[0].refused.as_deref(), Some("missing_note"));
+        } else {
+            assert!(waits.documents.is_empty() && waits.photos == 0, "{row:?}: {waits:?}");
+            for before in &visits {
+                let after = rita.visit(before.id.clone()).unwrap();
+                assert_eq!(after.recordings.len(), before.recordings.len(), "{row:?}");
+                assert_eq!(after.status, before.status);
+                let all = after.recordings.iter().all(|recording| recording.confirmed);
+                assert!(all, "{row:?}");
+            }
+        }
+        rita.forget_unreadable().unwrap();
+        assert!(rita.outstanding().unwrap().unreadable.is_empty());
+        rita.count_anew().unwrap();
+        let again = sync(&rita).unwrap();
+        assert_eq!((again.mended, again.unreadable), (0, 0), "{row:?}: it is whole");
+    }
+    // The phone goes on, and nothing of it is refused.
+    let copied = folder.0.join("copy");
+    let rita = phone(&copied);
+    begin(&rita, 203, "The light is out");
     assert_eq!(sync(&rita).unwrap().refused, 0);
     drop(rita);
     office.close();

@@ -7,7 +7,7 @@ use sync_core::cargo::{Carried, Parcel, apply_cargo, next_cargo};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{
     Clocks, Fault, Kept, Profile, Replica, Rows, Write, apply_pull, apply_push, next_pull,
-    next_push, renew, rewind, sweep,
+    next_push, renew, rewind, salvage, sweep,
 };
 use sync_core::command::{Command, CommandError, execute};
 use sync_core::document::Document;
@@ -38,6 +38,8 @@ pub struct Disk {
     outbox: Vec<DocId>,
     notes: BTreeMap<BlobHash, Vec<u8>>,
     cargo: BTreeMap<ParcelHash, (Carried, Vec<u8>)>,
+    /// What could not be read, by document.
+    remains: BTreeMap<DocId, Vec<Vec<u8>>>,
 }
 
 impl Replica for Disk {
@@ -114,42 +116,80 @@ impl Disk {
         (&self.documents, &self.pages, &self.records, &self.notes, &self.outbox)
     }
 
-    /// Loses something, or gets it wrong, behind the library's back; says what. Unsent work stays.
-    pub(crate) fn rot(&mut self, chance: &mut Chance) -> Option<String> {
+    /// Loses something, or gets it wrong, behind the library's back; says what. Only what does not read may be unsent.
+    pub(crate) fn rot(&mut self, chance: &mut Chance) -> Option<Rot> {
         let Ok(ids) = self.documents();
-        let kept = chance.pick(&ids).and_then(|id| self.document(*id).expect("it reads"));
-        let kept = kept.filter(|kept| kept.pending.is_empty() && kept.refused.is_none());
+        let id = chance.pick(&ids).copied();
+        let kept = id.and_then(|id| self.document(id).expect("it reads"));
+        let settled = kept.filter(|kept| kept.pending.is_empty() && kept.refused.is_none());
         let keys: Vec<[u8; 17]> = self.records.keys().copied().collect();
-        match (chance.below(6), kept.map(|kept| kept.document.id())) {
-            (0, Some(id)) => {
+        let what = match (chance.below(8), settled.map(|kept| kept.document.id()), id) {
+            (0, Some(id), _) => {
                 self.lose(id);
-                Some(format!("{id} is lost"))
+                format!("{id} is lost")
             }
-            (1, Some(id)) => {
+            (1, Some(id), _) => {
                 self.lose_newest(id);
-                Some(format!("{id} lacks its newest changes"))
+                format!("{id} lacks its newest changes")
             }
-            (2, _) => {
+            (2, ..) => {
                 let key = RecordKey::from_bytes(chance.pick(&keys)?);
                 self.lose_record(key);
-                Some(format!("{key:?} is lost"))
+                format!("{key:?} is lost")
             }
-            (3, _) => {
+            (3, ..) => {
                 self.put_record(&crate::brand::planogram(1));
-                Some("a planogram is old".into())
+                "a planogram is old".into()
             }
-            (4, _) => {
+            (4, ..) => {
                 let (id, name) = (DistributorId::from_bytes(chance.bytes()), "Oats".into());
                 self.put_record(&Record::Distributor(Distributor { id, name, gln: None }));
-                Some("there is a distributor that nobody knows".into())
+                "there is a distributor that nobody knows".into()
             }
-            (5, _) => {
+            (5, ..) => {
                 let held = self.profile.held.as_mut()?;
                 held.print += held.print;
-                Some("the print is wrong".into())
+                "the print is wrong".into()
             }
-            _ => None,
+            (6, _, Some(id)) => {
+                garble(self.documents.get_mut(&id)?, chance);
+                return Some(Rot {
+                    what: format!("the head of {id} does not read"),
+                    head: Some(id),
+                });
+            }
+            (7, _, Some(id)) => {
+                let pages = self.pages.keys().filter(|(document, _)| *document == id);
+                let page = *chance.pick(&pages.copied().collect::<Vec<_>>())?;
+                garble(self.pages.get_mut(&page)?, chance);
+                format!("page {} of {id} does not read", page.1)
+            }
+            _ => return None,
+        };
+        Some(Rot { what, head: None })
+    }
+
+    /// What is left of the documents that do not read, as a store that meets them goes on without them.
+    fn set_aside(&mut self, instance: [u8; 8]) {
+        let reads = |id: DocId, head: &[u8]| {
+            let page = |number| Ok::<_, Infallible>(self.pages.get(&(id, number)).cloned());
+            let Ok(kept) = Kept::from_rows(ORG, id, head, page);
+            kept.is_some()
+        };
+        let bad = self.documents.iter().filter(|(id, head)| !reads(**id, head));
+        let left = bad.map(|(id, _)| {
+            let pages = self.pages.range((*id, 0)..=(*id, u16::MAX));
+            Kept::salvaged(&self.profile, *id, pages.map(|(_, page)| page.clone()))
+        });
+        let left: Vec<Kept> = left.collect();
+        if !left.is_empty() {
+            self.commit(salvage(&self.profile, left, instance));
         }
+    }
+
+    /// Whether its person is told that something of a document could not be read.
+    pub fn tells_of(&self, id: DocId) -> bool {
+        self.remains.contains_key(&id)
     }
 
     /// Loses a document behind the library's back.
@@ -227,6 +267,19 @@ impl Disk {
                     self.outbox.retain(|id| *id != kept.document.id());
                     kept.notes().iter().for_each(|digest| drop(self.notes.remove(digest)));
                 }
+                Write::Salvage(kept) => {
+                    let id = kept.document.id();
+                    let mut rows: Vec<_> = self.documents.remove(&id).into_iter().collect();
+                    let numbers = self.pages.keys().filter(|(document, _)| *document == id);
+                    for key in numbers.copied().collect::<Vec<_>>() {
+                        rows.extend(self.pages.remove(&key));
+                    }
+                    self.remains.entry(id).or_default().extend(rows);
+                    self.outbox.retain(|other| *other != id);
+                    if !kept.document.changes().is_empty() {
+                        self.commit(vec![Write::Document(kept)]);
+                    }
+                }
                 Write::Carry(parcel, since_ms) => {
                     let carried = Carried::of(&parcel, since_ms);
                     self.cargo.insert(carried.name, (carried, parcel.as_bytes().to_vec()));
@@ -239,6 +292,18 @@ impl Disk {
             }
         }
     }
+}
+
+/// What a disk has lost or got wrong.
+pub(crate) struct Rot {
+    pub(crate) what: String,
+    /// Only this document's head: nothing of it may be lost.
+    pub(crate) head: Option<DocId>,
+}
+
+/// Bytes of which only some are left: they read as nothing.
+fn garble(row: &mut Vec<u8>, chance: &mut Chance) {
+    row.truncate(chance.index(row.len()));
 }
 
 /// A phone's clocks over the true time.
@@ -424,6 +489,7 @@ impl Device {
             outbox: Vec::new(),
             notes: BTreeMap::new(),
             cargo: BTreeMap::new(),
+            remains: BTreeMap::new(),
         };
         disk.commit(writes);
         let keypair = Keypair::from_seed(&seed);
@@ -477,6 +543,13 @@ impl Device {
         let profile = Profile { device: id, pushed: None, ..self.disk.profile.clone() };
         self.disk.commit(vec![Write::Profile(Box::new(profile))]);
         self.id = id;
+    }
+
+    /// The disk loses something, and whoever meets a row that does not read goes on without it.
+    pub(crate) fn rot(&mut self, chance: &mut Chance) -> Option<Rot> {
+        let rot = self.disk.rot(chance);
+        self.disk.set_aside(self.chance.bytes());
+        rot
     }
 
     /// A document as it is on the disk.

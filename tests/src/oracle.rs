@@ -68,6 +68,8 @@ pub struct Oracle {
     gone: BTreeSet<(DocId, ChangeHash)>,
     /// The phones whose disks lost something behind the library's back.
     pub rotten: BTreeSet<usize>,
+    /// What a disk has lost; it may still be on its way.
+    maybe_gone: BTreeSet<(DocId, ChangeHash)>,
     /// A phone forgot that something was not sent: what builds on it may be refused.
     pub forgotten: bool,
     /// How many questions of repairs there were.
@@ -98,6 +100,9 @@ impl Oracle {
             let first = first.find(|saved| saved.device == device && saved.when == when);
             let at_ms = first.map_or(at_ms, |saved| saved.at_ms);
             let saved = Saved { device, at_ms, when };
+            if self.maybe_gone.contains(&(document, change.hash())) {
+                continue; // it was saved long ago, and is back
+            }
             self.saved.entry((document, change.hash())).or_insert(saved);
         }
     }
@@ -192,10 +197,24 @@ impl Oracle {
         self.gone.extend(gone);
     }
 
-    /// A phone's disk has lost something: what neither the server nor another phone holds is gone for good.
-    pub fn rotted(&mut self, server: &Server, devices: &[Device], number: usize) {
+    /// A phone's disk has lost something: what neither the server nor another phone holds is gone for good. What does
+    /// not read is told, and a head that does not read costs nothing.
+    pub fn rotted(
+        &mut self,
+        server: &Server,
+        devices: &[Device],
+        number: usize,
+        head: Option<DocId>,
+    ) {
         self.rotten.insert(number);
+        let before: Vec<(DocId, ChangeHash)> = self.saved.keys().copied().collect();
         self.lost(server, devices);
+        for name in before.iter().filter(|name| !self.saved.contains_key(name)) {
+            assert!(head != Some(name.0), "{name:?} was lost with the head of its document");
+            let told = devices[number].disk.tells_of(name.0);
+            assert!(told || self.lost_log, "{name:?} was lost, and nobody was told");
+            self.maybe_gone.insert(*name);
+        }
     }
 
     fn lost(&mut self, server: &Server, devices: &[Device]) {
@@ -334,7 +353,8 @@ impl Oracle {
         for document in server.documents() {
             let held = server.held(document);
             for (change, device) in &held.devices {
-                let known = self.saved.contains_key(&(document, *change));
+                let name = (document, *change);
+                let known = self.saved.contains_key(&name) || self.maybe_gone.contains(&name);
                 assert!(known || !of_phones.contains(device), "nobody has saved {change}");
             }
         }

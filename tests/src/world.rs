@@ -25,7 +25,7 @@ use sync_core::wire::{
 use crate::backend::{self, Refused, Server, encode};
 use crate::brand::{self, BEGIN_MS, CALLS, ORG, OUTLETS, RITA, SAM, SUE, SVEN, checks};
 use crate::chance::Chance;
-use crate::device::{Answer, Crash, Device, Question, Turn};
+use crate::device::{Answer, Crash, Device, Question, Rot, Turn};
 use crate::network::{Faults, Load, Network, Packet};
 use crate::oracle::Oracle;
 
@@ -262,9 +262,9 @@ impl World {
 
     /// A phone's disk loses something.
     pub fn rot(&mut self, device: usize) {
-        if let Some(what) = self.devices[device].disk.rot(&mut self.chance) {
+        if let Some(Rot { what, head }) = self.devices[device].rot(&mut self.chance) {
             self.tell(format!("on the disk of phone {device} {what}"));
-            self.oracle.rotted(&self.server, &self.devices, device);
+            self.oracle.rotted(&self.server, &self.devices, device, head);
         }
     }
 
