@@ -13,7 +13,7 @@ use sync_core::model::visit::Submission;
 use sync_core::wire::{Group, from_wire};
 use tests::brand::ORG;
 use tests::fuzz::admission::{NAMELESS, Step, wrong};
-use tests::fuzz::http::{Ask, ask, flaw};
+use tests::fuzz::http::{Ask, ask, fault, flaw};
 use tests::fuzz::{codec, http};
 
 /// A seed's name and its bytes.
@@ -137,6 +137,24 @@ fn codec_seeds() -> Vec<Seed> {
         let words = [vec![piece], codec::words_of_a_meeting()].concat();
         add(format!("meeting-{piece}"), "meeting", &words);
     }
+    for (place, message) in codec::messages_of_a_meeting().into_iter().enumerate() {
+        add(format!("said-{place}"), "said", &message);
+    }
+    // A whole meeting, one that is altered at each word, and one of a phone's own words.
+    add("parley".into(), "parley", &[0, 3, 0].repeat(12));
+    for place in 0..8 {
+        let words = [[0, 0, 0].repeat(place), vec![5, 1, 1], [0, 3, 0].repeat(6)].concat();
+        add(format!("parley-altered-{place}"), "parley", &words);
+    }
+    for what in 6..16 {
+        let words = [&[0, 0, 0, 0, 0, 0, what, 1, 0][..], &[0, 3, 0].repeat(6)].concat();
+        add(format!("parley-says-{what}"), "parley", &words);
+    }
+    add("part".into(), "part", &[0x82, 2, 0x18, 0x21]);
+    add("content-items".into(), "content", &[0x80]);
+    add("content-parts".into(), "content", &[&[0x58, 0x80][..], &[3; 128]].concat());
+    let held: Vec<u8> = (0..200_u8).flat_map(|n| [n, n / 3, n, 9, n]).collect();
+    add("inventory".into(), "inventory", &held);
     for (name, bytes) in unreadable() {
         add(format!("hazard-{name}"), "group", &bytes);
     }
@@ -364,7 +382,52 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let many_parcels = [&b"\xa2\x00\x01\x01\x98\x41"[..], &[0x40; 65]].concat();
     let upload = |how: u8, flags: u8| ask(Ask::Upload, how, flags, &photo);
     let push = |flags: u8| vec![Ask::Push as u8, 0, flags];
+    let cargo = |wrong: u8, flags: u8| {
+        http::input(&begun(), &[ask(Ask::Cargo, wrong, flaw::OTHERS_TOKEN | flags, &[])])
+    };
+    let keys = |asks: &[(u8, u8)]| {
+        let asks: Vec<Vec<u8>> =
+            asks.iter().map(|(how, flags)| vec![Ask::Key as u8, *how, *flags]).collect();
+        http::input(&[], &asks)
+    };
     vec![
+        ("cargo", cargo(fault::NONE, flaw::TWICE), "taken"),
+        ("cargo-to-another-server", cargo(fault::TO_ANOTHER_SERVER, 0), "not_opened"),
+        ("cargo-from-nobody", cargo(fault::FROM_NOBODY, 0), "foreign_actor"),
+        ("cargo-in-anothers-name", cargo(fault::IN_ANOTHERS_NAME, 0), "bad_seal"),
+        ("cargo-of-another-version", cargo(fault::ANOTHER_PROTOCOL, 0), "later"),
+        ("cargo-of-nothing", cargo(fault::NO_CHANGE, 0), "unreadable"),
+        ("cargo-changed", cargo(fault::FLIPPED + 120, 0), "bad_seal"),
+        ("cargo-cut-short", cargo(fault::CUT, 0), "malformed"),
+        ("cargo-cut", cargo(fault::CUT + 200, 0), "bad_seal"),
+        ("cargo-longer", cargo(fault::LONGER, 0), "bad_seal"),
+        ("cargo-of-another-organisation", cargo(fault::OF_ANOTHER_ORGANISATION, 0), "bad_seal"),
+        ("cargo-without-seal", cargo(fault::NONE, flaw::NO_SEAL), "bad_seal"),
+        ("cargo-with-a-bad-seal", cargo(fault::NONE, flaw::BAD_SEAL), "bad_seal"),
+        (
+            "cargo-that-came-too-early",
+            http::input(
+                &[begun(), forged(&[(wrong::ABSENT_DEP, 9)])].concat(),
+                &[push(0), push(0), ask(Ask::Cargo, fault::NONE, 0, &[])],
+            ),
+            "later",
+        ),
+        ("another-key", keys(&[(1, 0)]), "renewed"),
+        ("another-key-again", keys(&[(1, 0), (1, 2)]), "renewed"),
+        ("another-key-of-a-thief", keys(&[(1, 3)]), "malformed"),
+        ("another-key-not-proved", keys(&[(1, 4)]), "malformed"),
+        ("another-key-not-handed-over", keys(&[(1, 16)]), "malformed"),
+        ("another-key-of-another-organisation", keys(&[(1, 8)]), "malformed"),
+        ("another-key-the-wrong-way-round", keys(&[(1, 0x30)]), "malformed"),
+        ("another-key-that-is-taken", keys(&[(2, 64)]), "key_taken"),
+        ("the-same-key", keys(&[(0, 0)]), "key_taken"),
+        ("another-key-by-the-one-before", keys(&[(1, 0), (2, 0), (3, 1)]), "revoked"),
+        ("another-key-that-is-short", keys(&[(1, 128)]), "malformed"),
+        (
+            "rebuilt",
+            http::input(&begun(), &[push(0), push(0), vec![Ask::Rebuild as u8, 0, 3]]),
+            "rebuilt",
+        ),
         ("compression-bomb", raw(PUSH, 1 << 2, &bomb), "too_large"),
         ("compression-bomb-pulled", raw(PULL, 1 << 2, &bomb), "too_large"),
         ("damaged-compression", raw(PUSH, 1 << 2, &packed[..packed.len() / 2]), "malformed"),

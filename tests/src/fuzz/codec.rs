@@ -5,28 +5,31 @@ use std::fmt::Debug;
 use minicbor::{Decode, Encode};
 use sync_core::cargo::{Cargo, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{Kept, Replica};
+use sync_core::client::{Kept, Profile, Replica};
 use sync_core::command::Command;
 use sync_core::document::{Entry, Parts, Section};
 use sync_core::evidence::{Cursor, Leaf};
-use sync_core::id::{DocId, DocKind};
+use sync_core::id::{DeviceId, DocId, DocKind, ParcelHash};
 use sync_core::kpi::per_visit;
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey};
 use sync_core::model::visit::Note;
-use sync_core::print::Inventory;
+use sync_core::print::{Content, Inventory, Item, PARTS, Part, Print};
 use sync_core::projection::Facts;
+use sync_core::relay::{ASK_BYTES_MAX, Message, OFFERS_MAX, Offered, frame};
 use sync_core::wire::{
-    CargoReply, CargoRequest, Group, PullReply, PullRequest, PushReply, PushRequest, Reading,
-    RepairReply, RepairRequest, from_wire, protocol_of, to_wire,
+    CargoReply, CargoRequest, Group, ParcelBytes, PullReply, PullRequest, PushReply, PushRequest,
+    Reading, RepairReply, RepairRequest, from_wire, protocol_of, to_wire,
 };
+
+use super::Script;
 
 use crate::brand::{self, ORG};
 use crate::device::{Crash, Device};
 use crate::world::World;
 
 /// What an input's first byte says that the rest is.
-pub const SHAPES: [&str; 26] = [
+pub const SHAPES: [&str; 32] = [
     "push request",
     "push reply",
     "pull request",
@@ -53,6 +56,12 @@ pub const SHAPES: [&str; 26] = [
     "cargo",
     "parcel",
     "meeting",
+    "said",
+    "parley",
+    "part",
+    "content",
+    "inventory",
+    "profile",
 ];
 
 /// An input: bytes that are to be read as this.
@@ -110,6 +119,17 @@ pub fn run(data: &[u8]) {
         "cargo" => drop(message::<Cargo>(bytes)),
         "parcel" => parcel(bytes),
         "meeting" => meeting(bytes),
+        "said" => drop(value::<Message>(bytes)),
+        "parley" => parley(bytes),
+        "part" => drop(value::<Part>(bytes).inspect(|part| {
+            let (nothing, parts) = (Inventory::new([]), part.parts().collect::<Vec<_>>());
+            assert!(parts.len() == PARTS || parts.is_empty());
+            assert!(parts.iter().all(|part| value::<Part>(&to_cbor(part)).is_some()));
+            assert_eq!(nothing.content(*part), Content::Items(Vec::new()));
+        })),
+        "content" => drop(value::<Content>(bytes)),
+        "inventory" => inventory(bytes),
+        "profile" => drop(value::<Profile>(bytes)),
         _ => kept(bytes),
     }
 }
@@ -176,6 +196,7 @@ fn parcel(bytes: &[u8]) {
 /// Makes the phones that meet, once; what an input holds is counted without them.
 pub fn prepare() {
     pair();
+    both_with_work();
 }
 
 /// Two phones that know each other; the first has work.
@@ -188,6 +209,216 @@ fn pair() -> &'static (Device, Device) {
         let rita = devices.next().expect("Rita's phone");
         (rita, devices.next().expect("Sam's phone"))
     })
+}
+
+/// The same, and both have work; the second carries a parcel besides.
+fn both_with_work() -> &'static (Device, Device) {
+    static PAIR: std::sync::OnceLock<(Device, Device)> = std::sync::OnceLock::new();
+    PAIR.get_or_init(|| {
+        let mut world = World::new(2);
+        world.act(0, Crash::Never, Command::StartCall(brand::call(0)));
+        world.act(1, Crash::Never, Command::StartCall(brand::call(0)));
+        let mut devices = world.devices.drain(..);
+        let (mut rita, mut sam) = (devices.next().expect("Rita"), devices.next().expect("Sam"));
+        let mut third = devices.next().expect("another phone");
+        let ((mut one, mut said), (mut other, mut heard)) = (third.meet(), sam.meet());
+        while !said.is_empty() || !heard.is_empty() {
+            let answer = sam.hear_phone(&mut other, &said, brand::BEGIN_MS, Crash::Never);
+            heard.extend(answer.expect("it does not crash"));
+            let answer = third.hear_phone(&mut one, &heard, brand::BEGIN_MS, Crash::Never);
+            said = answer.expect("nor does this");
+            heard.clear();
+        }
+        rita.crash();
+        (rita, sam)
+    })
+}
+
+/// What a phone says to one that proves who it is, and then says what it wants. Steps are `[what, a, b]`: the
+/// other phone's true words, a word changed, or words of one's own.
+fn parley(bytes: &[u8]) {
+    let (rita, sam) = both_with_work();
+    let (mut rita, mut sam) = (rita.copy(), sam.copy());
+    let Ok(before) = sam.disk.cargo();
+    let ((mut theirs, mut said), (mut ours, hello)) = (rita.meet(), sam.meet());
+    let mut script = Script::new(bytes);
+    let mut heard = hello;
+    // Names of parcels that were named on this line, true ones and others.
+    let mut names = vec![ParcelHash([7; 32])];
+    let mut parcels: Vec<Vec<u8>> = vec![vec![9; 200]];
+    for _ in 0..64 {
+        if script.is_over() || ours.end().is_some() {
+            break;
+        }
+        // The true phone hears everything, and says what it would say.
+        let answer = rita.hear_phone(&mut theirs, &heard, brand::BEGIN_MS, Crash::Never);
+        said.extend(answer.expect("it does not crash"));
+        heard.clear();
+        let (what, a, b) = (script.byte(), usize::from(script.byte()), script.byte());
+        let mut words = Vec::new();
+        let mut next = || {
+            let (length, rest) = said.split_first_chunk::<4>()?;
+            let length = u32::from_be_bytes(*length) as usize;
+            let message = from_cbor::<Message>(&rest[..length]).expect("a true phone's words");
+            said.drain(..4 + length);
+            Some(message)
+        };
+        let name = names[a % names.len()];
+        match what % 16 {
+            0..=3 => words.extend((0..=a % 4).filter_map(|_| next())),
+            4 => drop(next()),
+            5 => words.extend(next().map(|message| altered(message, a, b))),
+            6 => {
+                let origin = match b % 4 {
+                    0 => rita.id,
+                    1 => sam.id,
+                    2 => before.first().map_or(rita.id, |carried| carried.origin),
+                    _ => DeviceId::from_bytes([b; 16]),
+                };
+                let count = if a == 255 { OFFERS_MAX + 1 } else { a % 8 };
+                let one = |n: usize| {
+                    let mut name = [b; 32];
+                    name[..2].copy_from_slice(&(n as u16).to_be_bytes());
+                    let bytes = (ASK_BYTES_MAX as u32 >> (b % 16)) + u32::from(b > 250);
+                    Offered { name: ParcelHash(name), origin, bytes }
+                };
+                words.push(Message::Offer { parcels: (0..count).map(one).collect() });
+            }
+            7 => words.push(Message::Ask { names: vec![name; 1 + usize::from(b % 3)] }),
+            8 => words.push(Message::Ask { names: names.clone() }),
+            9 => {
+                let mut parcel = parcels[a % parcels.len()].clone();
+                let at = parcel.len() * usize::from(b) / 256;
+                parcel[at] ^= u8::from(b % 2 == 1);
+                words.push(Message::Parcel { parcel: ParcelBytes(parcel) });
+            }
+            10 => words.push(Message::Gone { name }),
+            11 => words.push(Message::Stored { name, signature: [b; 64] }),
+            12 => words.push(Message::Refused { name, code: "x".repeat(b.into()) }),
+            13 => words.push(Message::Done {}),
+            14 => words.push(Message::Bye { code: "y".repeat(b.into()) }),
+            _ => {}
+        }
+        let mut line: Vec<u8> = words.iter().flat_map(frame).collect();
+        if what % 16 == 15 {
+            line = script.bytes(a).to_vec();
+        }
+        for message in &words {
+            match message {
+                Message::Offer { parcels } => names.extend(parcels.iter().take(8).map(|p| p.name)),
+                Message::Parcel { parcel } => parcels.push(parcel.0.clone()),
+                _ => {}
+            }
+        }
+        let now_ms = brand::BEGIN_MS;
+        let answer = sam.hear_phone(&mut ours, &line, now_ms, Crash::Never);
+        heard = answer.expect("it does not crash");
+        let mut rest = &heard[..];
+        while let Some((length, body)) = rest.split_first_chunk::<4>() {
+            let (body, after) = body.split_at(u32::from_be_bytes(*length) as usize);
+            match from_cbor::<Message>(body).expect("what a phone says reads") {
+                Message::Offer { parcels } => names.extend(parcels.iter().map(|p| p.name)),
+                Message::Parcel { parcel } => parcels.push(parcel.0),
+                _ => {}
+            }
+            rest = after;
+        }
+        if theirs.end().is_some() {
+            said.clear();
+        }
+    }
+    let Ok(after) = sam.disk.cargo();
+    assert_eq!(after.len(), before.len() + ours.report().taken as usize);
+    for carried in after.iter().filter(|carried| !before.contains(carried)) {
+        let Ok(parcel) = sam.disk.parcel(carried.name);
+        let parcel = parcel.expect("it is listed");
+        assert!(parcel.is_signed(ORG, &rita.keypair.public()), "it carries what nobody made");
+    }
+    // Nobody but who signs for it makes this phone believe that its work lies elsewhere.
+    let Ok(documents) = sam.disk.documents();
+    let given = documents.iter().filter_map(|id| sam.document(*id)).flat_map(|kept| kept.given);
+    let given = given.filter(|given| given.device == rita.id).count();
+    let Ok(theirs) = rita.disk.cargo();
+    assert!(given <= theirs.len(), "what it believes to be stored is not");
+}
+
+/// A true message with something else in one place.
+fn altered(message: Message, a: usize, b: u8) -> Message {
+    let bent = |mut bytes: Vec<u8>| {
+        let at = a % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= b;
+        }
+        bytes
+    };
+    let name = |name: ParcelHash| ParcelHash(bent(name.0.to_vec()).try_into().expect("32 bytes"));
+    let sign = |bytes: [u8; 64]| bent(bytes.to_vec()).try_into().expect("64 bytes");
+    match message {
+        Message::Hello { protocol, org, device, nonce } => match a % 4 {
+            0 => Message::Hello { protocol: u32::from(b), org, device, nonce },
+            1 => Message::Hello {
+                protocol,
+                org: sync_core::id::OrgId::from_bytes([b; 16]),
+                device,
+                nonce,
+            },
+            2 => Message::Hello { protocol, org, device: DeviceId::from_bytes([b; 16]), nonce },
+            _ => Message::Hello { protocol, org, device, nonce: [b; 32] },
+        },
+        Message::Proof { signature } => Message::Proof { signature: sign(signature) },
+        Message::Offer { mut parcels } => {
+            match b % 4 {
+                0 => parcels.extend_from_within(..),
+                1 => parcels.iter_mut().for_each(|offered| offered.bytes = u32::MAX >> (a % 32)),
+                2 => parcels.iter_mut().for_each(|offered| offered.name = name(offered.name)),
+                _ => parcels.iter_mut().for_each(|o| o.origin = DeviceId::from_bytes([b; 16])),
+            }
+            Message::Offer { parcels }
+        }
+        Message::Ask { mut names } => {
+            names.extend_from_within(..);
+            Message::Ask { names }
+        }
+        Message::Parcel { parcel } => Message::Parcel { parcel: ParcelBytes(bent(parcel.0)) },
+        Message::Stored { name: of, signature } if b % 2 == 0 => {
+            Message::Stored { name: of, signature: sign(signature) }
+        }
+        Message::Stored { name: of, signature } => Message::Stored { name: name(of), signature },
+        other => other,
+    }
+}
+
+/// Two hands that come to hold the same in different orders have the same prints; five bytes are an item and how
+/// much of it.
+fn inventory(bytes: &[u8]) {
+    let (chunks, _) = bytes.as_chunks::<5>();
+    let chunks = &chunks[..chunks.len().min(2_000)];
+    let one = |[kind, a, b, c, change]: &[u8; 5]| {
+        let mut id = [*a; 16];
+        (id[0], id[1]) = (*b, *c);
+        let item = match kind % 3 {
+            0 => Item::Record(sync_core::model::catalogue::RecordKey { kind: *kind, id }),
+            1 => Item::Document(DocId { kind: DocKind::Visit, id }),
+            _ => Item::Document(DocId { kind: DocKind::Outlet, id }),
+        };
+        (item, Print::of_change(sync_core::id::ChangeHash([*change; 32])))
+    };
+    let there = Inventory::new(chunks.iter().map(one));
+    let again = Inventory::new(chunks.iter().rev().map(one));
+    let sum: Print = chunks.iter().map(|chunk| one(chunk).1).sum();
+    assert_eq!((there.print(), again.print()), (sum, sum));
+    let (mut parts, mut listed) = (vec![Part::WHOLE], Print::default());
+    while let Some(part) = parts.pop() {
+        let content = there.content(part);
+        assert_eq!(content, again.content(part));
+        assert_eq!(from_cbor::<Content>(&to_cbor(&content)).ok().as_ref(), Some(&content));
+        assert_eq!(there.print_of(part), there.items(part).map(|(_, print)| print).sum());
+        match content {
+            Content::Parts(_) => parts.extend(part.parts()),
+            Content::Items(_) => listed += there.print_of(part),
+        }
+    }
+    assert_eq!(listed, sum, "every item is in one part");
 }
 
 /// What a phone says to one that speaks as these bytes do, with the same nonces each time. The first byte is how much of
@@ -226,6 +457,31 @@ pub fn words_of_a_meeting() -> Vec<u8> {
     }
     assert_eq!((ritas.report().given, sams.report().taken), (1, 1));
     words
+}
+
+/// What both phones of a meeting say, without the lengths.
+pub fn messages_of_a_meeting() -> Vec<Vec<u8>> {
+    let (rita, sam) = both_with_work();
+    let (mut rita, mut sam) = (rita.copy(), sam.copy());
+    let ((mut ritas, mut said), (mut sams, mut heard)) = (rita.meet(), sam.meet());
+    let mut words = [said.clone(), heard.clone()].concat();
+    while !said.is_empty() || !heard.is_empty() {
+        let now_ms = brand::BEGIN_MS;
+        let answer = sam.hear_phone(&mut sams, &said, now_ms, Crash::Never);
+        let answer = answer.expect("it does not crash");
+        words.extend_from_slice(&answer);
+        heard.extend(answer);
+        said = rita.hear_phone(&mut ritas, &heard, now_ms, Crash::Never).expect("nor does this");
+        words.extend_from_slice(&said);
+        heard.clear();
+    }
+    let (mut messages, mut rest) = (Vec::new(), &words[..]);
+    while let Some((length, body)) = rest.split_first_chunk::<4>() {
+        let (body, after) = body.split_at(u32::from_be_bytes(*length) as usize);
+        messages.push(body.to_vec());
+        rest = after;
+    }
+    messages
 }
 
 /// Its key is found without knowing its kind, by all who store it.

@@ -4,7 +4,7 @@
 //! is left of the story when the requests are over is pushed as it should be. Nothing may be answered with a
 //! status of 500 or more, every refusal is a problem, and what the store holds is what was accepted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,21 +22,25 @@ use server::app::App;
 use server::config::ServeConfig;
 use server::serve::router;
 use server::store::{accounts, log};
+use sync_core::cargo::{Cargo, Parcel};
+use sync_core::document::Document;
 use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{BlobHash, ChangeHash, LogHash, UserId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, OrgId, UserId};
 use sync_core::model::capture::Moment;
+use sync_core::model::catalogue::RecordKey;
 use sync_core::model::visit::Note;
-use sync_core::print::Item;
+use sync_core::print::{Content, Item, Part, Print, PrintName};
 use sync_core::wire::{
-    Filled, GROUPS_MAX, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
-    PushRequest, RepairReply, from_wire,
+    CargoReply, CargoRequest, Delivery, Filled, GROUPS_MAX, Group, MEDIA_TYPE, Outcome, PROTOCOL,
+    ParcelBytes, PullReply, PullRequest, PushReply, PushRequest, RepairReply, RepairRequest,
+    from_wire,
 };
 use tower::ServiceExt;
 
 use super::Script;
 use super::admission::{PEOPLE, Proposal, Story, keypair, words};
 use crate::backend::{Server, code, encode};
-use crate::brand::{BEGIN_MS, ORG, SVEN};
+use crate::brand::{BEGIN_MS, ORG, RITA, SVEN};
 use crate::chance::Chance;
 use crate::device::Device;
 use crate::{live, oracle};
@@ -46,6 +50,8 @@ const REQUESTS_MAX: usize = 24;
 /// An enrolment code that is good in every fresh server.
 const CODE: &str = "0123456789";
 const SUE: usize = 3;
+/// Most rebuildings that a script asks for: each is many requests.
+const REBUILDINGS_MAX: usize = 3;
 
 /// What a request is, by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +69,27 @@ pub enum Ask {
     Upload,
     /// A repair by phone `how`, of a block of bytes as parts and wanted things.
     Repair,
+    /// The story's next proposal in a parcel with the [`fault`] `how`, and [`flaw`]s; after it a block of bytes
+    /// as another parcel, if there are any.
+    Cargo,
+    /// Another key of seed `how` for the phone that changes its key, with what is wrong in the flags.
+    Key,
+    /// All that the person of phone `how` sees, asked for part by part as if nothing were held.
+    Rebuild,
 }
 
 impl Ask {
-    const ALL: [Self; 6] =
-        [Self::Push, Self::Raw, Self::Pull, Self::Enrol, Self::Upload, Self::Repair];
+    const ALL: [Self; 9] = [
+        Self::Push,
+        Self::Raw,
+        Self::Pull,
+        Self::Enrol,
+        Self::Upload,
+        Self::Repair,
+        Self::Cargo,
+        Self::Key,
+        Self::Rebuild,
+    ];
 }
 
 /// Flags of a push.
@@ -83,16 +105,32 @@ pub mod flaw {
     pub const NO_SEAL: u8 = 128;
 }
 
+/// What is wrong with a parcel.
+#[expect(missing_docs, reason = "each says in its name what it is")]
+pub mod fault {
+    pub const NONE: u8 = 0;
+    pub const TO_ANOTHER_SERVER: u8 = 1;
+    pub const FROM_NOBODY: u8 = 2;
+    pub const IN_ANOTHERS_NAME: u8 = 3;
+    pub const ANOTHER_PROTOCOL: u8 = 4;
+    pub const NO_CHANGE: u8 = 5;
+    pub const FLIPPED: u8 = 6;
+    pub const CUT: u8 = 7;
+    pub const LONGER: u8 = 8;
+    pub const OF_ANOTHER_ORGANISATION: u8 = 9;
+    pub(super) const COUNT: u8 = 10;
+}
+
 /// Where bytes can be sent as they are.
-pub const PATHS: [&str; 7] =
-    ["push", "pull", "enrol", "photos/missing", "uploads", "repair", "cargo"];
+pub const PATHS: [&str; 8] =
+    ["push", "pull", "enrol", "photos/missing", "uploads", "repair", "cargo", "key"];
 
 /// An input: a story, and requests.
 pub fn input(story: &[u8], asks: &[Vec<u8>]) -> Vec<u8> {
     [block(story), asks.concat()].concat()
 }
 
-/// A request of [`Ask::Raw`], [`Ask::Enrol`] or [`Ask::Upload`] with its block.
+/// A request with its block; [`Ask::Push`], [`Ask::Pull`], [`Ask::Key`] and [`Ask::Rebuild`] have none.
 pub fn ask(ask: Ask, how: u8, flags: u8, bytes: &[u8]) -> Vec<u8> {
     [vec![ask as u8, how, flags], block(bytes)].concat()
 }
@@ -122,7 +160,7 @@ impl Folder {
         let database = DATABASE.get_or_init(|| {
             let folder = Self::new();
             runtime().block_on(async {
-                let phones = phones();
+                let phones: Vec<Device> = phones().into_iter().chain([renewed()]).collect();
                 let (app, tenant) =
                     live::found(&folder.0, &phones.iter().collect::<Vec<_>>()).await;
                 let (org, now) = (tenant.org, server::now_ms());
@@ -164,6 +202,26 @@ fn phones() -> Vec<Device> {
     PEOPLE.iter().enumerate().map(phone).collect()
 }
 
+/// A second phone of Rita's, which writes nothing and changes its key.
+fn renewed() -> Device {
+    let mut phone = Device::new(RITA, BEGIN_MS, &mut Chance::new(99));
+    phone.keypair = next_key(0);
+    phone
+}
+
+fn next_key(seed: u8) -> Keypair {
+    let mut bytes = [0x55; 32];
+    bytes[0] = seed;
+    Keypair::from_seed(&bytes)
+}
+
+/// What the changing phone was, one key after another.
+struct Life {
+    key: Keypair,
+    device: DeviceId,
+    token: String,
+}
+
 fn close(app: Arc<App>) {
     app.stop();
     app.store.close();
@@ -174,6 +232,9 @@ struct Served {
     app: Arc<App>,
     router: Router,
     tokens: Vec<String>,
+    devices: Vec<DeviceId>,
+    lives: Vec<Life>,
+    rebuildings: usize,
     previous: [Option<LogHash>; PEOPLE.len()],
     cursor: Option<Cursor>,
     outcomes: Vec<String>,
@@ -216,9 +277,14 @@ impl Served {
         let app = App::open(folder.0.clone()).await.expect("the folder opens");
         let config = ServeConfig::local(folder.0.clone());
         let router = router(Arc::clone(&app), config, Router::new());
-        let tokens = phones().iter().map(live::token).collect();
+        let (phones, renewed) = (phones(), renewed());
+        let tokens = phones.iter().map(live::token).collect();
+        let devices = phones.iter().map(|phone| phone.id).collect();
+        let token = live::token(&renewed);
+        let lives = vec![Life { key: renewed.keypair, device: renewed.id, token }];
         let (previous, cursor) = ([None; PEOPLE.len()], None);
-        Self { app, router, tokens, previous, cursor, outcomes: Vec::new() }
+        let outcomes = Vec::new();
+        Self { app, router, tokens, devices, lives, rebuildings: 0, previous, cursor, outcomes }
     }
 
     async fn ask(&mut self, story: &mut Story<'_>, script: &mut Script<'_>) {
@@ -235,6 +301,14 @@ impl Served {
             Ask::Enrol => self.enrol(how, flags, script.block()).await,
             Ask::Upload => self.upload(how, flags, script.block()).await,
             Ask::Repair => self.repair(story, how, script.block()).await,
+            Ask::Cargo => {
+                let also = script.block();
+                if let Some(proposal) = story.proposal() {
+                    self.cargo(story, &proposal, how, flags, also).await;
+                }
+            }
+            Ask::Key => self.key(how, flags).await,
+            Ask::Rebuild => self.rebuild(how, flags).await,
         }
     }
 
@@ -298,16 +372,7 @@ impl Served {
 
     async fn push(&mut self, story: &mut Story<'_>, proposal: &Proposal, flags: u8) {
         let has = |flaw| flags & flaw != 0;
-        let mut group = proposal.group();
-        if let Some(head) = group.changes.last().filter(|_| !has(flaw::NO_SEAL)) {
-            let mut seal = keypair(proposal.who).seal(ORG, group.document, head.hash());
-            seal.signature[5] ^= u8::from(has(flaw::BAD_SEAL));
-            group.seals.push(seal);
-        }
-        let entries = group.changes.iter().filter_map(|change| change.entry().ok());
-        let named: BTreeSet<BlobHash> = entries.flat_map(|entry| entry.notes()).collect();
-        let notes = known_words().iter().filter(|note| named.contains(&note.digest()));
-        let notes = notes.filter(|_| !has(flaw::NO_NOTES)).cloned().collect();
+        let (group, notes) = sealed(proposal, flags);
         let now = Moment {
             wall_ms: i64::MIN,
             boot: 1,
@@ -349,28 +414,246 @@ impl Served {
     }
 
     async fn heads(&self, proposal: &Proposal) -> Vec<ChangeHash> {
+        self.document(proposal).await.heads().to_vec()
+    }
+
+    async fn document(&self, proposal: &Proposal) -> Document {
         let tenant = self.app.tenants().remove(0);
         let (org, document) = (tenant.org, proposal.document);
         let read =
             self.app.store.read(move |connection| log::document(connection, org, ORG, document));
-        read.await.expect("a document reads").document.heads().to_vec()
+        read.await.expect("a document reads").document
+    }
+
+    /// The proposal as its author's phone would seal it to the server, brought by another phone.
+    async fn cargo(
+        &mut self,
+        story: &mut Story<'_>,
+        proposal: &Proposal,
+        how: u8,
+        flags: u8,
+        also: &[u8],
+    ) {
+        let has = |flaw| flags & flaw != 0;
+        let (mut group, notes) = sealed(proposal, flags);
+        let named = proposal.has_names();
+        let hashes: Vec<ChangeHash> = group.hashes().collect();
+        let (who, wrong) = (proposal.who, how % fault::COUNT);
+        let mut origin = self.devices[who];
+        let mut server = self.app.tenants()[0].console.keypair.public();
+        let (mut org, mut protocol) = (ORG, PROTOCOL);
+        match wrong {
+            fault::TO_ANOTHER_SERVER => server = keypair(SUE).public(),
+            fault::FROM_NOBODY => origin = DeviceId::from_bytes([how; 16]),
+            fault::IN_ANOTHERS_NAME => origin = self.devices[(who + 1) % PEOPLE.len()],
+            fault::ANOTHER_PROTOCOL => protocol += 1 + u32::from(how),
+            fault::NO_CHANGE => (group.changes, group.seals) = (Vec::new(), Vec::new()),
+            fault::OF_ANOTHER_ORGANISATION => org = OrgId::from_bytes([how; 16]),
+            _ => {}
+        }
+        let cargo = Cargo { protocol, group, notes };
+        let parcel = Parcel::seal(org, origin, &keypair(who), &server, &cargo);
+        let Some(parcel) = parcel else { return };
+        let mut parcel = parcel.as_bytes().to_vec();
+        let at = usize::from(how) * parcel.len() / 256;
+        match wrong {
+            fault::FLIPPED => parcel[at] ^= 1 << (how % 8),
+            fault::CUT => parcel.truncate(at),
+            fault::LONGER => parcel.push(how),
+            _ => {}
+        }
+        let expected: &[&str] = match wrong {
+            fault::TO_ANOTHER_SERVER => &["not_opened"],
+            fault::FROM_NOBODY => &["foreign_actor"],
+            fault::ANOTHER_PROTOCOL => &["later"],
+            fault::NO_CHANGE => &["unreadable"],
+            fault::FLIPPED if at < 16 => &["foreign_actor"],
+            fault::CUT if at < 128 => &["malformed"],
+            fault::NONE if !named => &["unreadable"],
+            fault::NONE if has(flaw::NO_SEAL) || has(flaw::BAD_SEAL) => {
+                &["bad_seal", "foreign_actor"]
+            }
+            fault::NONE => &["taken", "later", "bad_seal", "foreign_actor"],
+            _ => &["bad_seal"],
+        };
+        let copies = 1 + usize::from(has(flaw::TWICE));
+        let mut parcels = vec![ParcelBytes(parcel); copies];
+        if !also.is_empty() {
+            parcels.push(ParcelBytes(also.to_vec()));
+        }
+        let count = parcels.len();
+        let bytes = encode(&CargoRequest { protocol: PROTOCOL, parcels });
+        let courier = (who + usize::from(has(flaw::OTHERS_TOKEN))) % PEOPLE.len();
+        let before = self.heads(proposal).await;
+        let answer = self.send_sync(courier, "cargo", bytes, has(flaw::COMPRESSED)).await;
+        assert_eq!(answer.status, 200);
+        let reply: CargoReply = from_wire(ORG, &answer.body).expect("a reply reads");
+        assert_eq!(reply.outcomes.len(), count);
+        let codes: Vec<&str> = reply.outcomes.iter().map(delivered).collect();
+        assert!(codes[..copies].windows(2).all(|two| two[0] == two[1]), "again, and otherwise");
+        assert!(expected.contains(&codes[0]), "{codes:?}, and not {expected:?}");
+        assert!(also.is_empty() || !matches!(codes[copies], "taken" | "later"), "{codes:?}");
+        self.outcomes.push(codes[0].to_owned());
+        let after = self.document(proposal).await;
+        assert!(codes[0] == "taken" || after.heads() == before, "not taken, and in the log");
+        let accepted = named && hashes.iter().all(|hash| after.contains(*hash));
+        story.decided(proposal, accepted);
+        let ours = story.documents().iter().find(|document| document.id() == proposal.document);
+        let ours = ours.expect("the story's document").heads();
+        assert_eq!(after.heads(), ours, "accepted in part");
+    }
+
+    /// Both keys must agree, the present one must be in use, and the next one nobody's.
+    async fn key(&mut self, how: u8, flags: u8) {
+        let last = self.lives.len() - 1;
+        let place = match flags & 3 {
+            0 | 3 => last,
+            1 => 0,
+            _ => last.saturating_sub(1),
+        };
+        let (before, stolen) = (&self.lives[place], flags & 3 == 3);
+        let token = if stolen { &self.tokens[SUE] } else { &before.token };
+        let token = format!("Bearer {token}");
+        let known = self.lives.iter().position(|life| life.key.public() == next_key(how).public());
+        let taken = flags & 64 != 0;
+        let next = if taken { keypair(usize::from(how) % PEOPLE.len()) } else { next_key(how) };
+        let (old, new) = (before.key.public(), next.public());
+        let agreed = |signer: &Keypair, how: u8| match how & 3 {
+            0 => signer.agree(ORG, &old, &new),
+            1 => keypair(SUE).agree(ORG, &old, &new),
+            2 => signer.agree(OrgId::from_bytes([1; 16]), &old, &new),
+            _ => signer.agree(ORG, &new, &old),
+        };
+        let (proof, handover) = (agreed(&next, flags >> 2), agreed(&before.key, flags >> 4));
+        let right = |how: u8| how & 3 == 0 || (how & 3 == 3 && old == new);
+        let thirds = taken && usize::from(how) % PEOPLE.len() == SUE && flags >> 2 & 3 == 1;
+        let signed = (right(flags >> 2) || thirds) && right(flags >> 4) && !stolen;
+        let length = if flags & 128 != 0 { 31 } else { 32 };
+        let question = json!({
+            "key": BASE64_URL_SAFE_NO_PAD.encode(&new[..length]),
+            "proof": BASE64_URL_SAFE_NO_PAD.encode(proof),
+            "handover": BASE64_URL_SAFE_NO_PAD.encode(handover),
+            "later": how,
+        });
+        let expected = match (known.filter(|_| !taken), place == last) {
+            _ if !signed || length < 32 => "malformed",
+            _ if taken => "key_taken",
+            (None, true) | (Some(_), false) if known.is_none_or(|known| known == last) => "renewed",
+            (Some(_), true) => "key_taken",
+            _ => "revoked",
+        };
+        let body = serde_json::to_vec(&question).expect("JSON");
+        let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
+        let answer = self.send(Method::POST, "key", &headers, body).await;
+        if answer.status != 200 {
+            assert_eq!(self.outcomes.last().map(String::as_str), Some(expected));
+            return;
+        }
+        assert_eq!(expected, "renewed");
+        self.outcomes.push("renewed".into());
+        let reply: Json = serde_json::from_slice(&answer.body).expect("a reply is JSON");
+        assert_eq!(reply["user"]["id"], RITA.to_string());
+        let device = reply["device"].as_str().expect("a device");
+        let device = device.parse().expect("a device's id");
+        let token = reply["token"].as_str().expect("a token").to_owned();
+        let before = std::mem::replace(&mut self.lives[last].token, token.clone());
+        if known.is_some() {
+            assert_eq!(device, self.lives[last].device, "the same request makes the same device");
+        } else {
+            self.lives[last].token = before.clone();
+            self.lives.push(Life { key: next, device, token: token.clone() });
+        }
+        let pull = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None };
+        let (void, good) = (format!("Bearer {before}"), format!("Bearer {token}"));
+        for (token, is_good) in [(void, false), (good, true)] {
+            let headers = [("authorization", token.as_str()), ("content-type", MEDIA_TYPE)];
+            let answer = self.send(Method::POST, "pull", &headers, encode(&pull)).await;
+            assert_eq!(answer.status == 200, is_good, "which token is good");
+        }
+    }
+
+    /// What repair lists and gives is what a pull from the beginning brings.
+    async fn rebuild(&mut self, how: u8, flags: u8) {
+        if self.rebuildings == REBUILDINGS_MAX {
+            return;
+        }
+        self.rebuildings += 1;
+        let who = usize::from(how) % PEOPLE.len();
+        let pulled = self.everything(who).await;
+        let (mut parts, mut listed) = (vec![Part::WHOLE], BTreeMap::new());
+        while !parts.is_empty() {
+            let asked = std::mem::take(&mut parts);
+            let reply = self.seek(who, asked.clone(), Vec::new(), flags & 1 != 0).await;
+            assert_eq!(reply.contents.len(), asked.len());
+            for (part, content) in asked.into_iter().zip(reply.contents) {
+                match content {
+                    Content::Parts(names) => {
+                        let nothing = Print::default().name();
+                        let differ = part.parts().zip(names).filter(|(_, name)| *name != nothing);
+                        parts.extend(differ.map(|(part, _)| part));
+                    }
+                    Content::Items(items) => listed.extend(items),
+                }
+            }
+        }
+        let names = |prints: &BTreeMap<Item, Print>| -> BTreeMap<Item, PrintName> {
+            prints.iter().map(|(item, print)| (*item, print.name())).collect()
+        };
+        assert_eq!(listed, names(&pulled.prints()), "what is seen is what is listed");
+        let sum: Print = pulled.prints().into_values().sum();
+        assert_eq!(pulled.print, Some(sum.name()));
+
+        let mut wanted: Vec<Item> = listed.keys().copied().collect();
+        let length = wanted.len().max(1);
+        wanted.rotate_left(usize::from(flags) % length);
+        wanted.push(Item::Document(DocId { kind: DocKind::Visit, id: [how; 16] }));
+        let mut given = Everything::default();
+        while !wanted.is_empty() {
+            let reply = self.seek(who, Vec::new(), wanted.clone(), flags & 1 == 0).await;
+            let count = usize::try_from(reply.given).expect("a count");
+            assert!((1..=wanted.len()).contains(&count), "{count} of {}", wanted.len());
+            given.take(&reply.records, &reply.groups);
+            wanted.drain(..count);
+        }
+        assert!(given.records == pulled.records && given.documents == pulled.documents);
+        self.outcomes.push("rebuilt".into());
+    }
+
+    async fn seek(
+        &mut self,
+        who: usize,
+        parts: Vec<Part>,
+        wanted: Vec<Item>,
+        compressed: bool,
+    ) -> RepairReply {
+        let asked = encode(&RepairRequest { protocol: PROTOCOL, parts, wanted });
+        let answer = self.send_sync(who, "repair", asked, compressed).await;
+        assert_eq!(answer.status, 200);
+        from_wire(ORG, &answer.body).expect("a reply reads")
+    }
+
+    /// What a person's fresh phone is given.
+    async fn everything(&mut self, who: usize) -> Everything {
+        let (mut cursor, mut filled) = (None, None);
+        let mut all = Everything::default();
+        loop {
+            let pull = PullRequest { protocol: PROTOCOL, cursor, pushed: None, filled };
+            let answer = self.send_sync(who, "pull", encode(&pull), true).await;
+            assert_eq!(answer.status, 200);
+            let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");
+            all.take(&reply.records, &reply.groups);
+            all.print = reply.print;
+            (cursor, filled) = (Some(reply.cursor), reply.filled);
+            if !reply.more {
+                return all;
+            }
+        }
     }
 
     /// Someone who sees everything gets everything that was accepted, and nothing else.
     async fn all_is_readable(&mut self, story: &Story<'_>) {
-        let mut found = BTreeSet::new();
-        let (mut cursor, mut filled) = (None, None);
-        loop {
-            let pull = PullRequest { protocol: PROTOCOL, cursor, pushed: None, filled };
-            let answer = self.send_sync(SUE, "pull", encode(&pull), true).await;
-            assert_eq!(answer.status, 200);
-            let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");
-            found.extend(reply.groups.iter().flat_map(|group| group.hashes()));
-            (cursor, filled) = (Some(reply.cursor), reply.filled);
-            if !reply.more {
-                break;
-            }
-        }
+        let found: BTreeSet<ChangeHash> =
+            self.everything(SUE).await.documents.into_values().flatten().collect();
         let changes = story.documents().iter().flat_map(|document| document.changes());
         assert_eq!(found, changes.map(|change| change.hash()).collect());
     }
@@ -524,6 +807,62 @@ impl Served {
         if answer.status < 300 {
             self.outcomes.push(answer.status.to_string());
         }
+    }
+}
+
+/// What a phone holds that has been given everything.
+#[derive(Default)]
+struct Everything {
+    records: BTreeMap<RecordKey, Vec<u8>>,
+    documents: BTreeMap<DocId, BTreeSet<ChangeHash>>,
+    print: Option<PrintName>,
+}
+
+impl Everything {
+    fn take(&mut self, records: &[sync_core::wire::RecordBytes], groups: &[Group]) {
+        for record in records {
+            let key = RecordKey::peek(&record.0).expect("a record has a key");
+            self.records.insert(key, record.0.clone());
+        }
+        for group in groups {
+            self.documents.entry(group.document).or_default().extend(group.hashes());
+        }
+    }
+
+    fn prints(&self) -> BTreeMap<Item, Print> {
+        let records = self.records.iter().map(|(key, body)| {
+            let print = Print::of_record(*key, body);
+            (Item::Record(*key), print)
+        });
+        let documents = self.documents.iter().map(|(id, hashes)| {
+            let print = hashes.iter().map(|hash| Print::of_change(*hash)).sum();
+            (Item::Document(*id), print)
+        });
+        records.chain(documents).collect()
+    }
+}
+
+/// A proposal's group with its seal and the words that it names, or what the flags leave of them.
+fn sealed(proposal: &Proposal, flags: u8) -> (Group, Vec<Note>) {
+    let has = |flaw| flags & flaw != 0;
+    let mut group = proposal.group();
+    if let Some(head) = group.changes.last().filter(|_| !has(flaw::NO_SEAL)) {
+        let mut seal = keypair(proposal.who).seal(ORG, group.document, head.hash());
+        seal.signature[5] ^= u8::from(has(flaw::BAD_SEAL));
+        group.seals.push(seal);
+    }
+    let entries = group.changes.iter().filter_map(|change| change.entry().ok());
+    let named: BTreeSet<BlobHash> = entries.flat_map(|entry| entry.notes()).collect();
+    let notes = known_words().iter().filter(|note| named.contains(&note.digest()));
+    (group, notes.filter(|_| !has(flaw::NO_NOTES)).cloned().collect())
+}
+
+/// What became of a parcel, in a word.
+fn delivered(outcome: &Delivery) -> &str {
+    match outcome {
+        Delivery::Taken {} => "taken",
+        Delivery::Refused { code, .. } => code,
+        Delivery::Later {} => "later",
     }
 }
 
