@@ -238,7 +238,11 @@ impl Ingest<'_, '_> {
         notes: &BTreeMap<BlobHash, &Note>,
     ) -> Result<Outcome, StoreError> {
         if let Some(refused) = self.ledger.refused(self.org, sender, group)? {
-            return Ok(refused);
+            // Of what a copy of a phone was refused with, some may be in the log: what is there is final.
+            let held = self.ledger.document(self.org, group.document)?;
+            if !group.hashes().all(|hash| held.document.contains(hash)) {
+                return Ok(refused);
+            }
         }
         let outcome = self.group(sender, pushed, group, notes)?;
         self.keep_apart(sender, courier, group, notes, outcome)

@@ -8,7 +8,8 @@ use server::app::{App, Tenant};
 use server::config::ServeConfig;
 use server::people::code_for;
 use server::serve::serve;
-use sync_core::id::ChangeHash;
+use sync_core::id::{ChangeHash, Gtin};
+use sync_core::model::catalogue::{Product, Record};
 use tests::brand;
 use tests::chance::Chance;
 use tests::live;
@@ -65,6 +66,31 @@ impl Field {
             (app, tenant, stop, serving, client)
         });
         (Self { runtime, app, tenant, stop, serving, phone, data }, client)
+    }
+
+    /// Two pages of them, and a little.
+    fn new_products(&self) {
+        let product = |n: u64| {
+            let mut numbers = 10 * n..10 * n + 10;
+            let gtin = numbers.find_map(|n| Gtin::from_u64(n).ok()).expect("a digit fits");
+            let (name, brand, category) = (format!("Oats {n}"), String::new(), String::new());
+            let (own, width_mm, height_mm, colour) = (true, 90, 200, 0);
+            Record::Product(Product {
+                gtin,
+                name,
+                brand,
+                category,
+                own,
+                width_mm,
+                height_mm,
+                colour,
+            })
+        };
+        for commit in 0..12 {
+            let products = (0..700).map(|n| product(10_000 + 700 * commit + n)).collect();
+            let written = self.app.write_records(&self.tenant, products);
+            self.runtime.block_on(written).expect("they are written");
+        }
     }
 
     /// How often the server has this in its log.
@@ -185,6 +211,44 @@ fn what_a_phone_saved_survives_the_loss_of_power() {
             assert!(client.outstanding().expect("it reads").documents.is_empty());
         }
     });
+    field.close();
+}
+
+#[test]
+#[ignore = "the others run it as a process of its own"]
+fn a_phone_that_fetches_what_is_new() {
+    let Some(folder) = child_folder() else { return };
+    let runtime = Runtime::new().expect("a runtime");
+    let folder = folder.to_str().expect("UTF-8").to_owned();
+    let client = Client::open(folder, KEY.to_vec()).expect("the folder opens");
+    let visit = client.start_visit(brand::outlet(1).to_string(), 1).expect("a visit begins");
+    for screen in 0..10 {
+        let met = met(screen % 2 == 0);
+        client.record(visit.clone(), vec![met], Vec::new()).expect("it is saved");
+    }
+    let synced = runtime.block_on(Arc::clone(&client).sync(None, None)).expect("it syncs");
+    say(&format!("fetched {}", synced.pulled));
+}
+
+/// A page without its cursor comes again; a cursor without its page is a loss, though a repair would find it.
+#[test]
+fn what_a_phone_fetched_is_there_with_its_cursor_or_comes_again() {
+    let field = Field::new();
+    let before = Disk::of(&field.phone.0);
+    field.new_products();
+    let journal = recorded("device::a_phone_that_fetches_what_is_new", &field.phone);
+    let (mut number, mut fetched) = (0, 0);
+    fail_everywhere(before, &journal, 3, |folder, _| {
+        number += 1;
+        if number % 6 == 0 {
+            let client = open(folder);
+            let synced = field.runtime.block_on(Arc::clone(&client).sync(None, None));
+            let report = synced.expect("the phone goes on");
+            assert_eq!(report.mended, 0, "image {number} had lost a page");
+            fetched += u32::from(report.pulled > 0);
+        }
+    });
+    assert!(fetched > 0, "the power never failed in the middle of it");
     field.close();
 }
 

@@ -316,6 +316,20 @@ fn a_copied_phone_is_noticed_and_stops_nobody() {
     assert!(forked > 0, "the server has noticed");
 }
 
+/// What looks like a retry whose reply was lost may come from a copy, which never had what the first has pushed.
+#[test]
+fn what_one_of_two_copies_has_pushed_the_other_is_given_without_a_repair() {
+    let (mut story, copy) = with_copied_phone();
+    story.oracle.copied = true;
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.syncs(RITA);
+    story.does(copy, Command::StartCall(brand::call(5)));
+    story.sync_now(copy);
+    let kept = story.devices[copy].document(visit_of(1).into()).expect("it was given");
+    assert!(kept.pending.is_empty() && kept.document.changes().len() == 1);
+    assert_eq!(story.oracle.repairs, 0, "a pull should have brought it");
+}
+
 #[test]
 fn a_server_that_is_restored_from_a_backup_gets_back_what_it_lost() {
     let mut story = Story::new();

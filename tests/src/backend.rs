@@ -48,13 +48,21 @@ pub enum Refused {
     Malformed(String),
     /// The process died.
     Crashed,
+    /// The server's disk is full. Nothing was written.
+    Full,
+    /// So much refused work of the device waits that no more is taken.
+    QuarantineFull,
     /// The store failed. No message may bring that about.
     Failed(String),
 }
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            StoreError::Full => Self::Full,
+            StoreError::QuarantineFull => Self::QuarantineFull,
+            error => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -189,6 +197,18 @@ impl Server {
     pub fn keep(&mut self, days: u32) {
         let changed = self.db.execute("UPDATE organisation SET keep_days = ?1", [days]);
         assert_eq!(changed, Ok(1));
+    }
+
+    /// The disk has room for so many more pages of the database; `None` for enough.
+    pub fn room(&mut self, pages: Option<u64>) {
+        let now: u64 =
+            self.db.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a count");
+        let most = pages.map_or(u64::from(u32::MAX) - 1, |pages| now + pages);
+        let set: u64 = self
+            .db
+            .pragma_update_and_check(None, "max_page_count", most, |row| row.get(0))
+            .expect("a limit");
+        assert_eq!(set, most);
     }
 
     /// Whether a phone may ask for anything.

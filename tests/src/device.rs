@@ -18,7 +18,7 @@ use sync_core::model::visit::Note;
 use sync_core::print::{Item, Print, PrintName};
 use sync_core::relay::Meeting;
 use sync_core::repair::{Repair, begin, compare};
-use sync_core::session::{Heard, Session, Step};
+use sync_core::session::{Heard, Session, Step, Stop};
 use sync_core::wire::{
     CargoReply, CargoRequest, PullReply, PushReply, PushRequest, RecordBytes, RepairReply,
     from_wire,
@@ -455,6 +455,8 @@ pub struct Device {
     pub clock: Clock,
     /// Nobody will ever find it.
     pub lost: bool,
+    /// Its storage has no room left.
+    pub full: bool,
     /// The newest answer that it could not make sense of.
     pub complaint: Option<String>,
     waiting: Option<Waiting>,
@@ -496,19 +498,20 @@ impl Device {
         let clock = Clock { off_ms: 0, boot: chance.bits() as u32, booted_ms: now_ms - 60_000 };
         let (complaint, waiting, asked) = (None, None, 0);
         let chance = Chance::new(chance.bits());
-        let lost = false;
-        Self { user, id, seed, keypair, disk, clock, lost, complaint, waiting, asked, chance }
+        let (lost, full) = (false, false);
+        Self { user, id, seed, keypair, disk, clock, lost, full, complaint, waiting, asked, chance }
     }
 
     /// A second phone with the same store, as a backup restored elsewhere makes one.
     pub fn copy(&self) -> Self {
         let keypair = Keypair::from_seed(&self.seed);
         let (complaint, waiting, asked) = (None, None, 0);
-        let chance = self.chance.clone();
+        let mut chance = self.chance.clone();
+        let chance = Chance::new(chance.bits() ^ chance.bits());
         Self { keypair, disk: self.disk.clone(), complaint, waiting, asked, chance, ..*self }
     }
 
-    /// Does a command; what it returns was saved, unless the phone crashed first.
+    /// Does a command; what it returns was saved. `None`: the phone crashed first, or says that it is full.
     pub fn act(
         &mut self,
         now_ms: i64,
@@ -516,6 +519,9 @@ impl Device {
         command: Command,
     ) -> Result<Option<(DocId, ChangeHash)>, CommandError<Infallible>> {
         let done = execute(&self.disk, &self.clock.read(now_ms), None, command)?;
+        if self.full {
+            return Ok(None);
+        }
         if crash == Crash::BeforeCommit {
             self.crash();
             return Ok(None);
@@ -578,6 +584,9 @@ impl Device {
     ) -> Option<Vec<u8>> {
         let clocks = self.clock.read(now_ms);
         let Ok(turn) = meeting.hear(&self.disk, &self.keypair, &clocks, bytes);
+        if self.full && !turn.writes.is_empty() {
+            return None; // what it was given is not acknowledged
+        }
         if crash == Crash::BeforeCommit {
             self.crash();
             return None;
@@ -588,6 +597,11 @@ impl Device {
             return None;
         }
         Some(turn.say)
+    }
+
+    /// Whether the other one has the same store, or had.
+    pub fn is_copy_of(&self, other: &Self) -> bool {
+        self.keypair.public() == other.keypair.public()
     }
 
     /// Whether this phone carries all that the other has not handed over to the server.
@@ -632,6 +646,7 @@ impl Device {
     ) -> Option<(Turn, Option<(u64, Question)>)> {
         let mut waiting = self.waiting.take_if(|waiting| waiting.number == number)?;
         let heard = match self.apply(answer, &mut waiting, now_ms) {
+            Ok(_) | Err((Heard::Misfit, _)) if self.full => return None,
             Err((Heard::Misfit, complaint)) => {
                 self.complaint = complaint;
                 let Ok((needed, writes)) = begin(&self.disk, &self.clock.read(now_ms));
@@ -697,7 +712,7 @@ impl Device {
             }
             (Answer::Refused(Refused::Revoked), _) => Err((Heard::Revoked, None)),
             (Answer::Refused(Refused::CursorUnknown), _) => Err((Heard::CursorUnknown, None)),
-            (Answer::Refused(Refused::Crashed | Refused::Malformed(_)), _) => {
+            (Answer::Refused(Refused::Crashed | Refused::Full | Refused::Malformed(_)), _) => {
                 Err((Heard::Unreachable, None))
             }
             (answer, _) => Err((Heard::Bad, Some(format!("{answer:?}")))),
@@ -708,6 +723,9 @@ impl Device {
         let clocks = self.clock.read(now_ms);
         let (asked, question) = loop {
             match waiting.session.step() {
+                Step::Rewind | Step::Sweep | Step::Compare if self.full => {
+                    return (Turn::Over(Step::Stop(Stop::Unreachable)), None);
+                }
                 Step::Push => {
                     let Ok(next) = next_push(&self.disk, &self.keypair, &clocks);
                     match next {

@@ -11,6 +11,7 @@ pub mod chance;
 pub mod device;
 pub mod fuzz;
 pub mod host;
+pub mod hostile;
 pub mod link;
 pub mod live;
 pub mod network;

@@ -26,6 +26,7 @@ use crate::backend::{self, Refused, Server, encode};
 use crate::brand::{self, BEGIN_MS, CALLS, ORG, OUTLETS, RITA, SAM, SUE, SVEN, checks};
 use crate::chance::Chance;
 use crate::device::{Answer, Crash, Device, Question, Rot, Turn};
+use crate::hostile::Hostile;
 use crate::network::{Faults, Load, Network, Packet};
 use crate::oracle::Oracle;
 
@@ -52,6 +53,11 @@ pub struct World {
     pub oracle: Oracle,
     story: Vec<String>,
     backup: Option<Box<Server>>,
+    hostile: Option<Hostile>,
+    /// A copy of a phone that somebody may switch on later.
+    copy: Option<Box<Device>>,
+    /// The server's disk may be full.
+    tight: bool,
     planogram: u32,
     price_list: u32,
     server_crash: backend::Crash,
@@ -89,11 +95,18 @@ impl World {
             oracle: Oracle::default(),
             story: Vec::new(),
             backup: None,
+            hostile: None,
+            copy: None,
+            tight: false,
             planogram: 1,
             price_list: 1,
             server_crash: backend::Crash::Never,
             asked_ms: std::collections::BTreeMap::new(),
         };
+        if seed.is_multiple_of(4) {
+            world.hostile =
+                Some(Hostile::enrol(&mut world.server, world.now_ms, &mut world.chance));
+        }
         if !seed.is_multiple_of(2) {
             world.server.keep(2);
         }
@@ -172,10 +185,16 @@ impl World {
                 let crashes = [backend::Crash::BeforeCommit, backend::Crash::BeforeReply];
                 self.server_crash = crashes[self.chance.index(2)];
             }
+            // Whoever works at the server's desk sees that its disk is full.
+            90..100 if self.tight || self.devices[device].full => self.make_room(),
             90..95 => self.review(),
             95..97 => self.settle_in_console(),
-            97 => self.new_versions(),
-            _ => match self.chance.below(20) {
+            97 => match self.chance.below(4) {
+                0 => self.attack(),
+                1 => self.fill_up(device),
+                _ => self.new_versions(),
+            },
+            _ => match self.chance.below(23) {
                 0..3 => self.cancel_call(),
                 3..16 => self.reassign(),
                 16 => {
@@ -184,12 +203,47 @@ impl World {
                 }
                 17 => self.backup = Some(Box::new(self.server.backup())),
                 18 => self.restore(),
+                19..22 => self.copy(device),
                 _ => match self.chance.percent(50) {
                     true => self.change_key(device),
                     false => self.rot(device),
                 },
             },
         }
+    }
+
+    /// Somebody who is enrolled means harm.
+    fn attack(&mut self) {
+        let Some(hostile) = &self.hostile else { return };
+        if hostile.known(&self.server) {
+            let (server, chance) = (&mut self.server, &mut self.chance);
+            let said = hostile.attack(server, &self.oracle, self.now_ms, chance);
+            self.tell(format!("a hostile phone does harm: {said}"));
+        }
+    }
+
+    /// The server's disk, or a phone's, is full for a while.
+    fn fill_up(&mut self, device: usize) {
+        match self.chance.percent(50) {
+            true => {
+                let pages = self.chance.below(3);
+                self.tight = true;
+                self.server.room(Some(pages));
+                self.tell(format!("the server's disk has room for {pages} pages"));
+            }
+            false => {
+                self.devices[device].full = true;
+                self.tell(format!("the storage of phone {device} is full"));
+            }
+        }
+    }
+
+    /// Somebody makes room everywhere.
+    fn make_room(&mut self) {
+        self.tell("there is room again");
+        self.tight = false;
+        self.server.room(None);
+        self.devices.iter_mut().for_each(|device| device.full = false);
     }
 
     fn turn_clock(&mut self, device: usize) {
@@ -236,13 +290,48 @@ impl World {
             self.devices.iter_mut().for_each(Device::give_up);
             let before = std::mem::replace(&mut self.server, *backup);
             self.oracle.restored(&before, &self.server, &self.devices);
-            for device in &mut self.devices {
-                if !self.server.trusts(device.id) {
-                    let id = DeviceId::from_bytes(self.chance.bytes());
-                    let key = device.keypair.public();
-                    self.server.enrol(id, device.user, key, self.now_ms);
-                    device.is_now(id);
-                }
+            self.tight = false;
+            for number in 0..self.devices.len() {
+                self.enrol_again(number);
+            }
+        }
+    }
+
+    /// A phone that the server has forgotten is enrolled again; copies of one are one to the server.
+    fn enrol_again(&mut self, number: usize) {
+        let (phones, server) = (&mut self.devices, &mut self.server);
+        if server.trusts(phones[number].id) {
+            return;
+        }
+        let known = phones.iter().find(|p| p.is_copy_of(&phones[number]) && server.trusts(p.id));
+        let id = match known {
+            Some(known) => known.id,
+            None => {
+                let id = DeviceId::from_bytes(self.chance.bytes());
+                let (user, key) = (phones[number].user, phones[number].keypair.public());
+                server.enrol(id, user, key, self.now_ms);
+                id
+            }
+        };
+        phones[number].is_now(id);
+    }
+
+    /// A phone's store is copied, and the copy goes on beside it, at once or later.
+    fn copy(&mut self, device: usize) {
+        if let Some(copy) = self.copy.take() {
+            let first = self.devices.iter().find(|phone| phone.is_copy_of(&copy));
+            let Some(id) = first.map(|first| first.id) else { return };
+            self.tell(format!("phone {} is a copy from before", self.devices.len()));
+            self.devices.push(*copy);
+            if let Some(copy) = self.devices.last_mut().filter(|copy| copy.id != id) {
+                copy.is_now(id);
+            }
+            self.oracle.copied = true;
+        } else if !self.oracle.copied {
+            self.tell(format!("phone {device} is copied"));
+            self.copy = Some(Box::new(self.devices[device].copy()));
+            if self.chance.percent(50) {
+                self.copy(device);
             }
         }
     }
@@ -251,7 +340,9 @@ impl World {
     fn change_key(&mut self, device: usize) {
         let (phone, server) = (&mut self.devices[device], &mut self.server);
         let Ok(outbox) = phone.disk.outbox();
-        if outbox.is_empty() && server.trusts(phone.id) {
+        // One that was copied would revoke its copy.
+        let copied = self.copy.is_some() || self.oracle.copied;
+        if !copied && outbox.is_empty() && server.trusts(phone.id) && !phone.full {
             let before = phone.id;
             phone.renew(DeviceId::from_bytes(self.chance.bytes()));
             server.enrol(phone.id, phone.user, phone.keypair.public(), self.now_ms);
@@ -477,7 +568,8 @@ impl World {
                         matches!(refusal.code(), "no_right" | "unknown" | "out_of_scope")
                     }
                     CommandError::Stuck { .. } => {
-                        self.oracle.lost_log || self.oracle.rotten.contains(&device)
+                        let oracle = &self.oracle;
+                        oracle.lost_log || oracle.copied || oracle.rotten.contains(&device)
                     }
                     CommandError::Store(never) => match *never {},
                 };
@@ -608,7 +700,10 @@ impl World {
             self.tell(format!("  phone {place}: {:?}", side.0));
             // One may have another key since the other has synced, or the other's disk has lost the one it had.
             let fine = match side.0.end() {
-                Some(Err(Broken::Left(code))) => code == Broken::Stranger.code(),
+                Some(Err(Broken::Left(code))) => {
+                    code == Broken::Stranger.code() || code == Broken::Itself.code()
+                }
+                Some(Err(Broken::Itself)) => self.devices[a].id == self.devices[b].id,
                 Some(Err(broken)) => *broken == Broken::Stranger,
                 Some(Ok(())) | None => true,
             };
@@ -679,11 +774,13 @@ impl World {
         crash: backend::Crash,
     ) -> Option<Answer> {
         let (id, now_ms) = (self.devices[device].id, self.now_ms);
+        let before = self.tight.then(|| self.server.dump(&[]));
         let answer = match question {
             Question::Push(bytes) => {
                 let reply = self.server.push(id, bytes, now_ms, crash);
                 self.tell(format!("the server takes a push of phone {device} in: {reply:?}"));
                 if let Ok(push) = from_wire::<PushRequest>(ORG, bytes)
+                    && reply != Err(Refused::Full)
                     && crash != backend::Crash::BeforeCommit
                 {
                     self.oracle.pushed(&self.server, id, &push, bytes, reply.as_ref().ok());
@@ -694,6 +791,7 @@ impl World {
                 let reply = self.server.cargo(id, bytes, now_ms, crash);
                 self.tell(format!("the server takes cargo of phone {device} in: {reply:?}"));
                 if let Ok(cargo) = from_wire::<CargoRequest>(ORG, bytes)
+                    && reply != Err(Refused::Full)
                     && crash != backend::Crash::BeforeCommit
                 {
                     self.oracle.delivered(&self.server, id, &cargo, bytes, reply.as_ref().ok());
@@ -727,6 +825,9 @@ impl World {
                 reply.map(|reply| Answer::Repaired(encode(&reply)))
             }
         };
+        if let (Some(before), Err(Refused::Full)) = (before, &answer) {
+            assert!(before == self.server.dump(&[]), "a full disk took half of it");
+        }
         match answer {
             Ok(answer) => Some(answer),
             Err(Refused::Failed(error)) => panic!("the server failed: {error}"),
@@ -778,6 +879,7 @@ impl World {
         self.tell("the network recovers");
         self.faults = Faults { loss: 0, repeat: 0, cut: 0 };
         self.server_crash = backend::Crash::Never;
+        self.make_room();
         while !self.network.is_empty() {
             self.deliver();
         }
@@ -869,7 +971,7 @@ impl World {
                 let bare =
                     matches!(outcome, Outcome::Quarantined { code, .. } if code == "bad_seal");
                 let accepted = *outcome == Outcome::Accepted {};
-                assert!(accepted == logged || (bare && rotten), "{:?}", group.document);
+                assert!(accepted == logged || (bare && rotten), "{:?}: {outcome:?}", group.document);
             }
         }
         for (id, bytes) in self.oracle.deliveries.clone() {

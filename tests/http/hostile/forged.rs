@@ -577,3 +577,23 @@ fn one_bad_document_does_not_spoil_the_others_of_a_push() {
     assert_eq!(forge.send(RITA, &push), expected);
     assert_eq!(forge.world.server.times_logged(shared(), good.changes[0].hash()), 1);
 }
+
+#[test]
+fn a_group_is_taken_whole_or_not_at_all() {
+    let mut forge = Forge::new();
+    let actor = forge.device(RITA).disk.profile().actor;
+    let mut document = forge.document(shared());
+    let first = document.next(actor, &observe(brand::RITA, vec![met(true)])).expect("a change");
+    document.insert(first.clone()).expect("it fits");
+    let (verdict, heads) = (Verdict::Approved, document.heads().to_vec());
+    let review = Review { by: brand::RITA, when: NOW, verdict, heads, comment: None };
+    let second = document.next(actor, &Entry::Review(review)).expect("a change");
+    let parts = vec![Parts::clone(&first), Parts::clone(&second)];
+    let group = forge.group(RITA, shared(), parts);
+    forge.expect("no_right", RITA, group);
+    assert_eq!(forge.world.server.times_logged(shared(), first.hash()), 0);
+    // Nor does its good beginning come in by itself later: somebody has to decide on the whole.
+    let beginning = forge.group(RITA, shared(), vec![Parts::clone(&first)]);
+    forge.expect("no_right", RITA, beginning);
+    assert_eq!(forge.world.server.times_logged(shared(), first.hash()), 0);
+}

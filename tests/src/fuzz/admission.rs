@@ -63,8 +63,8 @@ const EDGES: [u64; 16] = [
 /// One thing wrong with a mutant: what, of [`wrong`], and by how much.
 #[derive(Debug, Clone, Copy)]
 pub struct Edit {
-    what: u8,
-    by: u8,
+    pub(crate) what: u8,
+    pub(crate) by: u8,
 }
 
 /// What a step does, by its first byte.
@@ -514,7 +514,7 @@ pub mod wrong {
 }
 
 impl Edit {
-    fn apply(self, parts: &mut Parts, place: usize, server: &[Document]) {
+    pub(crate) fn apply(self, parts: &mut Parts, place: usize, server: &[Document]) {
         let (document, by) = (&server[place], self.by);
         let edge = EDGES[usize::from(by) % EDGES.len()];
         match self.what % wrong::COUNT {
