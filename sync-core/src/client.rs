@@ -209,6 +209,8 @@ pub struct Kept {
     pub passed: BTreeSet<ChangeHash>,
     /// The server does not show it: nothing of it counts as held.
     pub aside: bool,
+    /// What is confirmed of it is not shown by the server, so all of it was sent again; once that is confirmed, it goes.
+    pub astray: bool,
     /// What counted of it when it was read from the store.
     counted: Print,
     /// Which of the pending changes colleagues carry to the server.
@@ -260,6 +262,8 @@ struct KeptBytes {
     aside: Option<bool>,
     #[n(8)]
     given: Option<Vec<Given>>,
+    #[n(9)]
+    astray: Option<bool>,
     /// One mark for each page that holds what is not here.
     #[n(20)]
     marks: Option<ByteVec>,
@@ -371,6 +375,7 @@ impl Kept {
             behind: false,
             passed: BTreeSet::new(),
             aside: false,
+            astray: false,
             counted: Print::default(),
             given: Vec::new(),
         }
@@ -391,6 +396,7 @@ impl Kept {
             behind: self.behind.then_some(true),
             passed: (!self.passed.is_empty()).then(|| self.passed.iter().copied().collect()),
             aside: self.aside.then_some(true),
+            astray: self.astray.then_some(true),
             given: Some(self.still_given()).filter(|given| !given.is_empty()),
             marks: None,
             runs: None,
@@ -478,6 +484,7 @@ impl Kept {
             behind: read.behind == Some(true),
             passed: read.passed.into_iter().flatten().collect(),
             aside: read.aside == Some(true),
+            astray: read.astray == Some(true),
             counted: Print::default(),
             given: read.given.unwrap_or_default(),
         };
@@ -580,7 +587,8 @@ impl Kept {
     pub fn confirmed(&self) -> Self {
         let mut left = Self::new(self.document.org(), self.document.id());
         let pending: HashSet<ChangeHash> = self.pending.iter().copied().collect();
-        (left.gone, left.behind, left.aside) = (self.gone, self.behind, self.aside);
+        (left.gone, left.behind) = (self.gone, self.behind);
+        (left.aside, left.astray) = (self.aside, self.astray);
         (left.passed, left.counted) = (self.passed.clone(), self.counted);
         let changes = self.document.changes().iter();
         for change in changes.filter(|change| !pending.contains(&change.hash())) {
@@ -1185,7 +1193,11 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
             _ => kept.audiences(),
         };
         let seen = audiences.iter().any(|audience| rights.sees(&tree, audience));
-        if seen && !kept.gone && outlet.is_none_or(|outlet| !hidden.contains(&outlet)) {
+        let seen = seen && !kept.gone && outlet.is_none_or(|outlet| !hidden.contains(&outlet));
+        if seen && !kept.astray {
+            if std::mem::take(&mut kept.aside) {
+                writes.push(Write::Document(Box::new(kept))); // it has come back before it was confirmed
+            }
             continue;
         }
         if !kept.pending.is_empty() || outlet.is_some_and(|outlet| staying.contains(&outlet)) {
@@ -1220,7 +1232,7 @@ pub(crate) fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
             }
         }
     }
-    (kept.gone, kept.aside) = (false, false);
+    (kept.gone, kept.aside, kept.astray) = (false, false, false);
     add_seals(kept, group);
     let arrived: HashSet<ChangeHash> = group.hashes().collect();
     kept.pending.retain(|hash| !arrived.contains(hash));

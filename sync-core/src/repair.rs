@@ -118,7 +118,7 @@ impl Repair {
                             if kept.refused.is_none() {
                                 send_again(kept, &HashSet::new());
                             }
-                            kept.aside = true;
+                            (kept.aside, kept.astray) = (true, true);
                         }
                     }
                 }
