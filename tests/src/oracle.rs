@@ -213,12 +213,14 @@ impl Oracle {
         head: Option<DocId>,
     ) {
         self.rotten.insert(number);
-        let before: Vec<(DocId, ChangeHash)> = self.saved.keys().copied().collect();
+        let before = self.saved.clone();
         self.lost(server, devices);
-        for name in before.iter().filter(|name| !self.saved.contains_key(name)) {
+        for (name, saved) in before.iter().filter(|(name, _)| !self.saved.contains_key(name)) {
             assert!(head != Some(name.0), "{name:?} was lost with the head of its document");
+            // What is kept apart at the server, brought by a colleague, counts as lost here too.
+            let elsewhere = saved.device != number || server.quarantined().contains_key(name);
             let told = devices[number].disk.tells_of(name.0);
-            assert!(told || self.lost_log, "{name:?} was lost, and nobody was told");
+            assert!(told || elsewhere || self.lost_log, "{name:?} was lost, and nobody was told");
             self.maybe_gone.insert(*name);
         }
     }
@@ -241,7 +243,8 @@ impl Oracle {
             "late",
             "approved_meanwhile",
         ];
-        let may = (self.copied && code == "forked")
+        // One of two copies has heard of what the other has not.
+        let may = (self.copied && ["forked", "late"].contains(&code))
             || (self.lost_log && lost.contains(&code))
             // Numbers of changes that a disk has lost are given again, and what was signed through them is bare.
             || (!self.rotten.is_empty() && ["forked", "bad_seal"].contains(&code))
