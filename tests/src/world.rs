@@ -971,7 +971,11 @@ impl World {
                 let bare =
                     matches!(outcome, Outcome::Quarantined { code, .. } if code == "bad_seal");
                 let accepted = *outcome == Outcome::Accepted {};
-                assert!(accepted == logged || (bare && rotten), "{:?}: {outcome:?}", group.document);
+                assert!(
+                    accepted == logged || (bare && rotten),
+                    "{:?}: {outcome:?}",
+                    group.document
+                );
             }
         }
         for (id, bytes) in self.oracle.deliveries.clone() {
