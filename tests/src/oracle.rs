@@ -248,6 +248,8 @@ impl Oracle {
             || (self.lost_log && lost.contains(&code))
             // Numbers of changes that a disk has lost are given again, and what was signed through them is bare.
             || (!self.rotten.is_empty() && ["forked", "bad_seal"].contains(&code))
+            // A repair of a page that did not fit brings records that are newer than the cursor.
+            || (!self.rotten.is_empty() && ["wrong_start", "out_of_scope", "late"].contains(&code))
             || (self.forgotten && code == "missing_parent")
             || (late && code == "late")
             || (self.withdrawn && code == "revoked_device");
