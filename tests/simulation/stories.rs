@@ -4,7 +4,7 @@ use server::store::log::{self, Range, Reader};
 use sync_core::cargo::pack;
 use sync_core::client::{Kept, Replica, Write, inventory};
 use sync_core::command::{Command, CommandError};
-use sync_core::document::CHANGES_MAX;
+use sync_core::document::{CHANGES_MAX, Change, Entry, Parts};
 use sync_core::id::{ChangeHash, DeviceId, DocId, Gtin, OutletId, VisitId};
 use sync_core::model::capture::ClaimBasis;
 use sync_core::model::catalogue::{self, Product, Record, RecordKey};
@@ -14,9 +14,10 @@ use sync_core::repair::COUNT_MS;
 use sync_core::session::{Step, Stop};
 use sync_core::visit::Visit;
 use sync_core::wire::Group;
+use tests::backend::{self, encode};
 use tests::brand::{self, ORG, checks};
 use tests::chance::Chance;
-use tests::device::{Crash, Device};
+use tests::device::{Crash, Device, Question, Turn};
 use tests::oracle;
 use tests::world::World;
 
@@ -259,6 +260,72 @@ fn a_first_sync_in_many_pages_may_break_off_at_any_of_them() {
     let Ok(records) =
         story.devices[SVEN].disk.records(sync_core::model::catalogue::RecordKind::Product);
     assert_eq!(records.len(), 9_100 + brand::PRODUCTS.len());
+}
+
+/// What somebody on the line, or the server, makes of an answer; the phone hears it and must take nothing of it.
+fn hears_forged(story: &mut Story, id: DocId, forge: fn(&mut Group)) {
+    let now_ms = story.now_ms;
+    let phone = story.devices[SAM].id;
+    let (mut number, mut question) = story.devices[SAM].sync(now_ms).expect("it asks");
+    let (mut pages, mut repairs) = (0, 0);
+    // Both the page and, as the phone thinks that it may have lost something, the repair are forged.
+    for _ in 0..20 {
+        let reply = match &question {
+            Question::Push(bytes) => {
+                encode(&story.server.push(phone, bytes, now_ms, backend::Crash::Never).unwrap())
+            }
+            Question::Pull(bytes) => {
+                let mut reply = story.server.pull(phone, bytes, now_ms).unwrap();
+                let groups = reply.groups.iter_mut().filter(|group| group.document == id);
+                pages += groups.map(forge).count();
+                encode(&reply)
+            }
+            Question::Repair(bytes) => {
+                let mut reply = story.server.repair(phone, bytes, now_ms).unwrap();
+                let groups = reply.groups.iter_mut().filter(|group| group.document == id);
+                repairs += groups.map(forge).count();
+                encode(&reply)
+            }
+            Question::Cargo(_) => panic!("it carries nothing"),
+        };
+        let answer = question.answered(reply);
+        let heard = story.devices[SAM].hear(number, &answer, now_ms, Crash::Never);
+        let kept = story.devices[SAM].document(id);
+        assert!(kept.is_none_or(|kept| kept.document.changes().is_empty()), "it took the forgery");
+        match heard.expect("it waits for it") {
+            (Turn::Over(step), _) => {
+                assert_ne!(step, Step::Done, "it thinks that all is well");
+                break;
+            }
+            (Turn::Asks, next) => (number, question) = next.expect("it asks something"),
+        }
+    }
+    assert!(pages > 0 && repairs > 0, "{pages} pages and {repairs} repairs were forged");
+    story.devices[SAM].give_up();
+}
+
+#[test]
+fn what_comes_without_its_authors_seal_is_taken_from_nobody() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.syncs(RITA);
+    let id = visit_of(SHARED).into();
+    hears_forged(&mut story, id, |group| group.seals.clear());
+    hears_forged(&mut story, id, |group| group.seals[0].signature[7] ^= 1);
+    hears_forged(&mut story, id, |group| {
+        // Words put into Rita's mouth, under her seal for others.
+        let mut parts = Parts::clone(&group.changes[0]);
+        let Ok(Entry::Recording(mut start)) = Entry::decode(parts.section, &parts.value) else {
+            panic!("it is a start")
+        };
+        start.when.wall_ms += 1;
+        parts.value = Entry::Recording(start).encode();
+        group.changes[0] = Change::new(group.document.kind, parts).expect("it has a name");
+        group.seals[0].head = group.changes[0].hash();
+    });
+    // As it was signed it is taken.
+    story.syncs(SAM);
+    assert_eq!(story.devices[SAM].document(id).expect("it is here").document.changes().len(), 1);
 }
 
 /// Rita has begun a visit, and there are two phones with her store; the second one's number.

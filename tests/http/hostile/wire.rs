@@ -350,3 +350,27 @@ async fn refused_work_does_not_fill_the_disk() {
     assert_eq!(world.send("push", &[], encode(&push)).await.status, 200);
     world.close().await;
 }
+
+#[tokio::test]
+async fn refused_work_that_is_long_does_not_fill_the_disk_either() {
+    let world = World::new().await;
+    let push = world.push();
+    // A hundred unsigned changes of 60 kB in each push: six megabytes.
+    let flood = |from: u32| {
+        let group = |n: u32| {
+            let id = DocId::from(VisitId::from_bytes((u128::from(n) << 64).to_be_bytes()));
+            let mut parts = Parts::clone(&push.groups[0].changes[0]);
+            (parts.deps, parts.value) = (vec![Document::new(ORG, id).genesis()], vec![0; 60_000]);
+            let change = Change::new(id.kind, parts).expect("a change");
+            Group { document: id, changes: vec![change], seals: Vec::new() }
+        };
+        let groups = (from..from + 100).map(group).collect();
+        PushRequest { groups, notes: Vec::new(), ..push.clone() }
+    };
+    for round in 1..12 {
+        let reply = world.send("push", &[], encode(&flood(1_000 * round))).await;
+        assert_eq!(reply.status, 200, "{round}");
+    }
+    world.expect_push(429, "quarantine_full", &flood(100_000)).await;
+    world.close().await;
+}
