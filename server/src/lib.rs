@@ -16,6 +16,7 @@ pub mod feed;
 pub mod ingest;
 pub mod init;
 pub mod limits;
+pub mod logkey;
 pub mod metrics;
 pub mod people;
 pub mod photo;

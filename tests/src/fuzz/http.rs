@@ -361,7 +361,8 @@ impl Served {
         let mut found = BTreeSet::new();
         let (mut cursor, mut filled) = (None, None);
         loop {
-            let pull = PullRequest { protocol: PROTOCOL, cursor, pushed: None, filled };
+            let pull =
+                PullRequest { protocol: PROTOCOL, cursor, pushed: None, filled, known: None };
             let answer = self.send_sync(SUE, "pull", encode(&pull), true).await;
             assert_eq!(answer.status, 200);
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");
@@ -426,7 +427,7 @@ impl Served {
         let pushed = self.previous[who].filter(|_| flags & 8 == 0);
         let filled = (flags & 32 != 0)
             .then_some(Filled { next: u64::MAX >> (how % 64), since: u64::MAX >> (flags >> 2) });
-        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled };
+        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known: None };
         let answer = self.send_sync(who, "pull", encode(&pull), flags & 16 != 0).await;
         if answer.status == 200 {
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");
