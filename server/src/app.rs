@@ -1,13 +1,15 @@
 //! What every request shares: the store, the organisations, the pokes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::http::StatusCode;
 use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId};
+use sync_core::id::{
+    Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId, VisitId,
+};
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{Device, Record};
 use sync_core::model::people::Audience;
@@ -19,15 +21,16 @@ use sync_core::wire::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
 
-use crate::blobs::{Arrivals, Blobs};
+use crate::blobs::{Arrivals, Blobs, Rendition};
 use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
 use crate::limits::{Limits, REQUESTS_OF_ONE_MAX};
 use crate::logkey::LogKeys;
 use crate::metrics::Metrics;
+use crate::prove::pack;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
-use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, log, tree};
+use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree};
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -522,6 +525,31 @@ impl App {
             feed::repair(&log, &audiences, &inventory, &asked, now_ms())
         });
         Ok(reply.await?)
+    }
+
+    /// The proof bundle of a visit, which there is.
+    pub async fn prove(
+        &self,
+        tenant: &Arc<Tenant>,
+        visit: VisitId,
+        with_photos: bool,
+    ) -> Result<Vec<u8>, Problem> {
+        let of = Arc::clone(tenant);
+        let collected = self.store.read(move |connection| {
+            let _state = Reader::open(connection, of.org)?;
+            bundle::collect(connection, of.org, of.id, visit, &of.log_key)
+        });
+        let collected = collected.await?.ok_or_else(Problem::not_found)?;
+        let mut photos = BTreeMap::new();
+        for hash in collected.photos.iter().filter(|_| with_photos) {
+            let bytes = self.blobs.get(tenant.id, *hash, Rendition::Original).await?;
+            photos.extend(bytes.map(|bytes| (*hash, bytes)));
+        }
+        let packed = tokio::task::spawn_blocking(move || pack(&collected, &photos));
+        packed.await.map_err(|_| Problem::internal())?.map_err(|error| {
+            tracing::error!(%visit, %error, "a visit cannot be proved");
+            Problem::internal()
+        })
     }
 
     /// Keeps what is missing of the tree over an organisation's log.

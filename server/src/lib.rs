@@ -20,6 +20,7 @@ pub mod logkey;
 pub mod metrics;
 pub mod people;
 pub mod photo;
+pub mod prove;
 pub mod serve;
 pub mod store;
 pub mod world;

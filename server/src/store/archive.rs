@@ -4,10 +4,12 @@ use std::fs::File;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
-use sync_core::id::{BlobHash, LogOrigin, OrgId};
+use sync_core::evidence::Keypair;
+use sync_core::id::{BlobHash, LogOrigin, OrgId, VisitId};
 use sync_core::model::catalogue::Record;
 use sync_core::model::visit::Note;
 
+use super::bundle::{self, Collected};
 use super::log::{self, Org, Organisation, Prints};
 use super::tree::{self, Line};
 use super::{MIGRATIONS, StoreError, accounts, configure};
@@ -203,6 +205,21 @@ impl Archive {
     /// The nodes that are kept of the tree over a log: level, place and hash.
     pub fn nodes(&self, org: Org) -> Result<Vec<(u8, u64, Vec<u8>)>, StoreError> {
         tree::kept(&self.connection, org)
+    }
+
+    /// The newest life of a log.
+    pub fn life(&self, org: Org) -> Result<LogOrigin, StoreError> {
+        Ok(log::head(&self.connection, org)?.origin)
+    }
+
+    /// What proves a visit, if it is here.
+    pub fn bundle(
+        &self,
+        of: &Organisation,
+        visit: VisitId,
+        pair: &Keypair,
+    ) -> Result<Option<Collected>, StoreError> {
+        bundle::collect(&self.connection, of.org, of.id, visit, pair)
     }
 
     /// Every version of every record with its sequence, oldest first.

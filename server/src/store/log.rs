@@ -16,6 +16,7 @@ use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::{Note, VOLUMES_MAX};
 use sync_core::print::{Inventory, Item, Print};
+use sync_core::proof::known_at;
 use sync_core::receipt::{Known, Receipt};
 use sync_core::wire::{Discarded, Group, RecordBytes};
 
@@ -598,13 +599,6 @@ fn lives(connection: &Connection, org: Org) -> Result<Vec<(u32, u64)>, StoreErro
     let lives = query
         .query_map([org], |row| Ok((LogOrigin::from_bytes(row.get(0)?).life(), row.get(1)?)))?;
     Ok(lives.collect::<Result<_, _>>()?)
-}
-
-fn known_at(lives: &[(u32, u64)], size: u64, when: &Moment) -> u64 {
-    let Some(life) = when.life else { return when.anchor.min(size) };
-    let Some(place) = lives.iter().rposition(|(name, _)| *name == life) else { return 0 };
-    let end = lives.get(place + 1).map_or(size, |(_, begins)| *begins);
-    when.anchor.min(end)
 }
 
 fn time_of(connection: &Connection, org: Org, sequence: u64) -> Result<Option<i64>, StoreError> {

@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod archive;
+pub mod bundle;
 pub mod figures;
 pub mod log;
 pub mod pages;
