@@ -18,6 +18,7 @@ pub mod init;
 pub mod limits;
 pub mod logkey;
 pub mod metrics;
+pub mod mirror;
 pub mod people;
 pub mod photo;
 pub mod prove;

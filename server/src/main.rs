@@ -12,6 +12,7 @@ use server::backup::{self, BackupError};
 use server::check::{Report, Stage};
 use server::config::{Network, ServeConfig};
 use server::init::{Init, init};
+use server::mirror::{Mirror, mirror};
 use server::prove::{log_keys, prove};
 use server::serve::serve;
 use server::store::StoreError;
@@ -46,6 +47,8 @@ enum Command {
     Verify(VerifyArgs),
     /// Show the public key that signs the checkpoints of each organisation's log.
     LogKey(LogKeyArgs),
+    /// Keep an own copy of an organisation's log, and check all of it. Fails when the log contradicts anything.
+    Mirror(MirrorArgs),
     /// Run the server with a made-up brand whose people are at work.
     Demo(DemoArgs),
 }
@@ -99,6 +102,22 @@ struct VerifyArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The log's public key, as `endcap log-key` or the console has shown it: a bundle of another log is refused
+    #[arg(long, value_name = "VKEY")]
+    key: Option<String>,
+}
+
+#[derive(Args)]
+struct MirrorArgs {
+    /// The log's address: https://…/log/<organisation>
+    #[arg(value_name = "URL")]
+    url: String,
+    /// The copy's folder, made if it is absent
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// What the console gave out for a copy of the log; without it only hashes are copied
+    #[arg(long, env = "ENDCAP_MIRROR_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// The log's public key, as `endcap log-key` or the console has shown it
     #[arg(long, value_name = "VKEY")]
     key: Option<String>,
 }
@@ -186,6 +205,7 @@ async fn main() -> ExitCode {
         Command::Prove(args) => run_prove(&args),
         Command::Verify(args) => run_verify(&args),
         Command::LogKey(args) => run_log_key(&args),
+        Command::Mirror(args) => run_mirror(args).await,
         Command::Demo(args) => run_demo(args).await,
     };
     let (message, code) = match done {
@@ -343,6 +363,15 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
         Some(_) => println!("The bundle is whole, and of the log with the key that you gave."),
         None => println!("The bundle is whole. Compare the log's key, or give it with --key."),
     }
+    Ok(())
+}
+
+async fn run_mirror(args: MirrorArgs) -> Result<(), Failure> {
+    let key = args.key.as_deref().map(str::parse).transpose();
+    let key = key.map_err(|bad| Failure::Usage(format!("--key: {bad}")))?;
+    let MirrorArgs { url, folder, token, .. } = args;
+    let copied = mirror(&Mirror { url, folder, token, key }).await;
+    println!("{}", copied.map_err(|error| Failure::Failed(error.to_string()))?);
     Ok(())
 }
 
