@@ -160,6 +160,12 @@ impl Run<'_> {
             return contradicts("itself: its checkpoint does not read");
         };
         let pinned = self.pinned()?;
+        if let (Some(given), Some(pinned)) = (&self.wanted.key, &pinned)
+            && given.name() == pinned.name()
+            && given != pinned
+        {
+            return contradicts("the key that was given: this copy is of a log with another");
+        }
         let home = folder.join(claimed.life.to_string());
         let older = self.kept(&home)?;
         let done = self.copy(&note, &claimed, pinned.as_ref(), &home, older.as_ref()).await;
