@@ -54,6 +54,11 @@ impl Client {
         Self::with_clock(&folder, &key, Box::new(SystemClock::new())).map(Arc::new)
     }
 
+    /// What this device knows of the server's log. Blocks.
+    pub fn log_status(&self) -> Result<LogStatus, ClientError> {
+        self.view(|view| Ok(LogStatus::of(view.profile.watch.as_ref())))
+    }
+
     /// Who this folder is enrolled for, if it is. Blocks.
     pub fn enrolment(&self) -> Result<Option<Enrolment>, ClientError> {
         self.store.read(|reader| {

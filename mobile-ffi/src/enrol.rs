@@ -8,8 +8,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
 use sync_core::cbor::to_cbor;
 use sync_core::client::{Profile, Replica, renew};
-use sync_core::evidence::Keypair;
+use sync_core::evidence::{Keypair, LogKey};
 use sync_core::id::DeviceId;
+use sync_core::receipt::Watch;
 use sync_core::wire::PROTOCOL;
 use zeroize::Zeroizing;
 
@@ -26,6 +27,8 @@ struct Enrolled {
     device: String,
     token: String,
     protocol: u32,
+    /// What signs the log's checkpoints. A server that says nothing of it says it with the first of them.
+    log_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +60,12 @@ impl Enrolled {
         let (org, user) = (self.organisation.id.parse()?, self.user.id.parse()?);
         let device: DeviceId = self.device.parse()?;
         let profile = match View::open(writer)? {
-            None => Profile::enrolled(org, user, device, key, random()?),
+            None => {
+                let said = self.log_key.and_then(|key| URL_SAFE_NO_PAD.decode(key).ok());
+                let log_key = said.and_then(|key| key.try_into().ok()).map(LogKey);
+                let watch = Some(Watch { key: log_key, ..Watch::default() });
+                Profile { watch, ..Profile::enrolled(org, user, device, key, random()?) }
+            }
             Some(view) if (view.profile.org, view.profile.user) != (org, user) => {
                 return Err(ClientError::AlreadyEnrolled);
             }

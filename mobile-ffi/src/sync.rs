@@ -233,6 +233,7 @@ pub(crate) async fn exchange(
         brought: BTreeSet::new(),
     };
     run.documents().await?;
+    run.report.log_alarm = run.client.log_status()?.alarm.is_some();
     if !run.cancelled() {
         run.photos().await?;
     }

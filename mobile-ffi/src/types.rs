@@ -2,9 +2,12 @@
 
 use sync_core::admit::Refusal;
 use sync_core::command::CommandError;
+use sync_core::evidence::LogKey;
 use sync_core::id::{BlobHash, Gtin};
 use sync_core::model::visit::{self, Note, Place as ShelfPlace};
 use sync_core::model::{Geo, Invalid, Money};
+use sync_core::receipt::{Alarm, Restored, Watch, Wrong};
+use sync_core::tlog::{Checkpoint, NoteKey};
 
 use crate::photo::PhotoError;
 use crate::store::StoreError;
@@ -746,6 +749,84 @@ pub struct SyncReport {
     pub undeliverable: u32,
     /// It ended early because it was asked to.
     pub cancelled: bool,
+    /// The server's log is not what it was: `Client.log_status` has the evidence, and a person must see it.
+    pub log_alarm: bool,
+}
+
+/// What this device knows of the server's log, from checkpoints that the log's key has signed.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct LogStatus {
+    /// Lines of the log that the newest checkpoint here covers; zero before the first.
+    pub lines: u64,
+    /// When it came, by the server's clock, in milliseconds since 1970 UTC.
+    pub heard_ms: i64,
+    /// The log's public key ("vkey"), for people to compare; empty before the first checkpoint.
+    pub key: String,
+    /// The server was restored from a backup and said so: to be shown once, and no alarm.
+    pub restored: Option<LogRestored>,
+    /// The log was rewritten or rolled back without saying so: to be shown until somebody has looked into it.
+    pub alarm: Option<LogAlarm>,
+}
+
+/// A log that went on after a restore.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct LogRestored {
+    /// When this device heard of it, by the server's clock.
+    pub at_ms: i64,
+    /// Lines that the server had lost; what this device has of them is pushed back. `None` if that is not known.
+    pub lost: Option<u64>,
+    /// Another key signs the log since.
+    pub another_key: bool,
+}
+
+/// What is wrong with a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum LogWrong {
+    /// It does not continue what this device has a receipt for.
+    Rewritten,
+    /// Its checkpoint is not signed by its key, or is of another log.
+    Forged,
+}
+
+/// The evidence that a log was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct LogAlarm {
+    /// What is wrong.
+    pub wrong: LogWrong,
+    /// The checkpoint that this device had: a signed note.
+    pub kept: Option<String>,
+    /// The one that it was told instead: a signed note.
+    pub told: Option<String>,
+    /// When, by the server's clock.
+    pub at_ms: i64,
+}
+
+impl LogStatus {
+    pub(crate) fn of(watch: Option<&Watch>) -> Self {
+        let watch = watch.cloned().unwrap_or_default();
+        let kept = watch.kept();
+        let named = kept.as_ref().zip(watch.key);
+        let vkey = |(kept, key): (&Checkpoint, LogKey)| NoteKey::of_log(kept.org, kept.life, key.0);
+        Self {
+            lines: kept.as_ref().map_or(0, |kept| kept.size),
+            heard_ms: watch.heard_ms,
+            key: named.map(vkey).map(|key| key.to_string()).unwrap_or_default(),
+            restored: watch.restored.map(|Restored { at_ms, lost, another_key }| LogRestored {
+                at_ms,
+                lost,
+                another_key,
+            }),
+            alarm: watch.alarm.map(|Alarm { what, kept, told, at_ms }| LogAlarm {
+                wrong: match what {
+                    Wrong::Rewritten => LogWrong::Rewritten,
+                    Wrong::Forged => LogWrong::Forged,
+                },
+                kept,
+                told,
+                at_ms,
+            }),
+        }
+    }
 }
 
 /// What a sync is doing.

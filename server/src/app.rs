@@ -1,13 +1,15 @@
 //! What every request shares: the store, the organisations, the pokes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::http::StatusCode;
 use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId};
+use sync_core::id::{
+    Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId, VisitId,
+};
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{Device, Record};
 use sync_core::model::people::Audience;
@@ -19,14 +21,16 @@ use sync_core::wire::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
 
-use crate::blobs::{Arrivals, Blobs};
+use crate::blobs::{Arrivals, Blobs, Rendition};
 use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
 use crate::limits::{Limits, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX};
+use crate::logkey::LogKeys;
 use crate::metrics::Metrics;
+use crate::prove::pack;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
-use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, log};
+use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree};
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -80,6 +84,24 @@ impl Inventories {
     }
 }
 
+/// A log whose newest life names another key goes on as another life: the file with the key is gone.
+async fn go_on_under(store: &Store, made: &Organisation, key: [u8; 32]) -> Result<(), StoreError> {
+    let org = made.org;
+    let lives = store.read(move |connection| tree::lives(connection, org)).await?;
+    if lives.last().is_none_or(|(.., named)| named.is_none_or(|named| named == key)) {
+        return Ok(());
+    }
+    tracing::warn!(organisation = %made.id, "the log's key is another: the log goes on as a new life");
+    let (mut origin, mut instance) = ([0; 16], [0; 8]);
+    random(&mut origin);
+    random(&mut instance);
+    let (origin, now) = (LogOrigin::from_bytes(origin), now_ms());
+    let begin = move |tx: &rusqlite::Transaction<'_>| {
+        log::go_on_after_restore(tx, org, origin, instance, key, now)
+    };
+    store.write_for(org, begin).await
+}
+
 fn inactive() -> Problem {
     let title = "This person no longer works with the organisation";
     Problem::new(StatusCode::FORBIDDEN, "inactive", title).detail("unsent work stays on the device")
@@ -98,6 +120,8 @@ pub struct Tenant {
     pub name: String,
     /// The server as an author in it.
     pub console: Console,
+    /// What signs the checkpoints of its log.
+    pub log_key: Keypair,
     world: RwLock<World>,
     room: Semaphore,
     turns: Semaphore,
@@ -132,7 +156,11 @@ impl Tenant {
         self.turns.acquire().await.map_err(|_| StoreError::Closed)
     }
 
-    fn open(made: &Organisation, connection: &rusqlite::Connection) -> Result<Self, StoreError> {
+    fn open(
+        made: &Organisation,
+        log_key: Keypair,
+        connection: &rusqlite::Connection,
+    ) -> Result<Self, StoreError> {
         let mut world = World::default();
         log::records(connection, made.org, |record, sequence| world.insert(record, sequence))?;
         let keypair = Keypair::from_seed(&made.seed);
@@ -142,6 +170,7 @@ impl Tenant {
             id: made.id,
             name: made.name.clone(),
             console: Console { keypair, actor, device: DeviceId::of_server(made.id) },
+            log_key,
             world: RwLock::new(world),
             room: Semaphore::new(REQUESTS_OF_ONE_MAX),
             turns: Semaphore::new(READERS_OF_ONE),
@@ -156,11 +185,18 @@ impl App {
         let store = Store::open(&folder)?;
         let blobs = Blobs::open(folder.join("blobs"))?;
         let arrivals = Arrivals::open(folder.join("uploads"))?;
+        let keys = LogKeys::at(&folder);
+        for made in store.read(log::organisations).await? {
+            go_on_under(&store, &made, keys.of(made.id)?.public()).await?;
+        }
         let tenants = store
-            .read(|connection| {
+            .read(move |connection| {
                 log::organisations(connection)?
                     .iter()
-                    .map(|made| Ok((made.id, Arc::new(Tenant::open(made, connection)?))))
+                    .map(|made| {
+                        let tenant = Tenant::open(made, keys.of(made.id)?, connection)?;
+                        Ok((made.id, Arc::new(tenant)))
+                    })
                     .collect::<Result<HashMap<_, _>, StoreError>>()
             })
             .await?;
@@ -222,6 +258,8 @@ impl App {
         let name = name.to_owned();
         let now = now_ms();
         let key = Keypair::from_seed(&seed).public();
+        let log_key = LogKeys::at(&self.folder).of(id)?;
+        let signs = log_key.public();
         let user = UserId::from_bytes([0; 16]);
         let device =
             Record::Device(Device { id: DeviceId::of_server(id), user, key, revoked: false });
@@ -230,14 +268,14 @@ impl App {
             .write(move |tx| -> Result<_, StoreError> {
                 let org = log::next_org(tx)?;
                 let made = Organisation { org, id, name, seed, instance };
-                log::create(tx, &made, LogOrigin::from_bytes(origin), now)?;
+                log::create(tx, &made, LogOrigin::from_bytes(origin), signs, now)?;
                 let mut ledger = Ledger::open(tx, org)?;
                 ledger.append_record(&device, &Audience::Everyone, salt, now)?;
                 ledger.close()?;
                 Ok(made)
             })
             .await?;
-        let opened = self.store.read(move |connection| Tenant::open(&made, connection));
+        let opened = self.store.read(move |connection| Tenant::open(&made, log_key, connection));
         let tenant = Arc::new(opened.await?);
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         tenants.insert(id, Arc::clone(&tenant));
@@ -421,7 +459,9 @@ impl App {
             let log = Reader::open(connection, org)?;
             let world = tenant.world();
             let newest = log.newest_push(sender.device)?;
-            let Some(reply) = feed::pull(&log, &world, &sender, &newest, &pull, now)? else {
+            let signed = (tenant.id, &tenant.log_key);
+            let Some(reply) = feed::pull(&log, &world, &sender, &newest, &pull, signed, now)?
+            else {
                 return Ok(None);
             };
             let known = pull.cursor.map_or(0, |cursor| cursor.sequence);
@@ -490,6 +530,44 @@ impl App {
         Ok(reply.await?)
     }
 
+    /// The proof bundle of a visit, which there is.
+    pub async fn prove(
+        &self,
+        tenant: &Arc<Tenant>,
+        visit: VisitId,
+        with_photos: bool,
+    ) -> Result<Vec<u8>, Problem> {
+        let of = Arc::clone(tenant);
+        let collected = self.store.read(move |connection| {
+            let _state = Reader::open(connection, of.org)?;
+            bundle::collect(connection, of.org, of.id, visit, &of.log_key)
+        });
+        let collected = collected.await?.ok_or_else(Problem::not_found)?;
+        let mut photos = BTreeMap::new();
+        for hash in collected.photos.iter().filter(|_| with_photos) {
+            let bytes = self.blobs.get(tenant.id, *hash, Rendition::Original).await?;
+            photos.extend(bytes.map(|bytes| (*hash, bytes)));
+        }
+        let packed = tokio::task::spawn_blocking(move || pack(&collected, &photos));
+        packed.await.map_err(|_| Problem::internal())?.map_err(|error| {
+            tracing::error!(%visit, %error, "a visit cannot be proved");
+            Problem::internal()
+        })
+    }
+
+    /// Keeps what is missing of the tree over an organisation's log.
+    pub async fn grow(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        let org = tenant.org;
+        loop {
+            let nodes = self.store.read(move |connection| tree::missing(connection, org)).await?;
+            if nodes.is_empty() {
+                return Ok(());
+            }
+            let put = move |tx: &rusqlite::Transaction<'_>| tree::put(tx, org, &nodes);
+            self.store.write_for(org, put).await?;
+        }
+    }
+
     /// Where an organisation's log stands.
     pub async fn head(&self, tenant: &Tenant) -> Result<Cursor, StoreError> {
         let org = tenant.org;
@@ -538,6 +616,7 @@ impl App {
             .write_for(tenant.org, move |tx| {
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let found = ledger.quarantined(writing.id, item)?.ok_or_else(Problem::not_found)?;
+                let decision = found.decision(approved, by, now);
                 if found.state != "waiting" {
                     let status = StatusCode::CONFLICT;
                     return Err(Problem::new(status, "decided", "This has been decided meanwhile"));
@@ -549,6 +628,9 @@ impl App {
                     ingest.approve(&found, by)?;
                 } else {
                     ledger.decide(item, "discarded", by, now)?;
+                }
+                if let Some(decision) = decision {
+                    ledger.append_act(&decision)?;
                 }
                 Ok(ledger.close()?)
             })

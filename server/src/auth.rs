@@ -174,6 +174,21 @@ pub async fn bearer(
     Ok((tenant, sender, revoked))
 }
 
+/// Refuses whoever may not read the entries of an organisation's log: devices may, and those whom a token was given
+/// out to for a copy of it.
+pub async fn reads_log(app: &App, tenant: &Tenant, headers: &HeaderMap) -> Result<(), Problem> {
+    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = token.and_then(|value| value.strip_prefix("Bearer "));
+    let (org, token) = (tenant.org, secret_hash(token.ok_or_else(Problem::unauthorized)?));
+    if app.store.read(move |connection| accounts::mirrors(connection, org, token)).await? {
+        return Ok(());
+    }
+    match device(app, headers).await? {
+        (of, _) if of.org == org => Ok(()),
+        _ => Err(Problem::unauthorized()),
+    }
+}
+
 /// A device that syncs, within its rate. Taken before the body is read.
 pub struct Phone {
     /// Its organisation.

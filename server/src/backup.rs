@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::blobs::{Album, sync_dir};
 use crate::check::{self, Progress, Report, Stage};
+use crate::logkey::{LOG_KEYS, LogKeys};
 use crate::store::archive::{self, Archive};
 use crate::store::{self, BACKUP, DATABASE, RESTORING, StoreError};
 use crate::{now_ms, random};
@@ -142,7 +143,7 @@ pub fn restore(from: &Path, data: &Path, progress: Progress<'_>) -> Result<Repor
     if found.iter().any(|name| name == RESTORING) {
         return Err(BackupError::HalfRestored(data.to_owned()));
     }
-    if found.iter().any(|name| name != LOCK) {
+    if found.iter().any(|name| name != LOCK && name != LOG_KEYS) {
         return Err(BackupError::NotEmpty(data.to_owned()));
     }
     let _backup = not_while_written(from).map_err(reading(from))?;
@@ -168,7 +169,10 @@ pub fn restore(from: &Path, data: &Path, progress: Progress<'_>) -> Result<Repor
         random(&mut drawn);
         drawn
     };
-    archive::bring_back(&restoring, now_ms(), &lost, drawn).map_err(writing(data))?;
+    // A key that was put there before goes on; otherwise there is a new one.
+    let keys = LogKeys::at(data);
+    let key = |org| keys.of(org).map(|pair| pair.public());
+    archive::bring_back(&restoring, now_ms(), &lost, drawn, key).map_err(writing(data))?;
     let restored = Archive::open(&restoring).map_err(reading(data))?;
     let written = check::check(&restored, &album, progress).map_err(reading(data))?;
     drop(restored);

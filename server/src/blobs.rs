@@ -179,6 +179,12 @@ impl Album {
         Ok((!thumbnail).then_some(Flaw::NoThumbnail))
     }
 
+    /// A photo's bytes, if it is here and whole.
+    pub fn read(&self, org: OrgId, hash: BlobHash) -> Result<Option<Vec<u8>>, StoreError> {
+        let bytes = present(fs::read(path(&self.folder, org, hash, Rendition::Original)))?;
+        Ok(bytes.filter(|bytes| BlobHash::of(bytes) == hash))
+    }
+
     /// Clears what a copy that did not end left half-written.
     pub fn tidy(&self) -> Result<(), StoreError> {
         present(fs::remove_dir_all(self.folder.join(UNFINISHED)))?;

@@ -5,20 +5,21 @@ use std::fmt;
 
 use sync_core::cbor::from_cbor;
 use sync_core::document::{Change, Document, Parts};
-use sync_core::evidence::{Frontier, Keypair, Leaf, Seal};
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId};
+use sync_core::evidence::{Frontier, Keypair, Seal};
+use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId};
 use sync_core::kpi::{Counts, per_visit};
 use sync_core::model::capture::CaptureTime;
-use sync_core::model::catalogue::RecordKey;
 use sync_core::projection::Facts;
+use sync_core::tlog::{TILE_WIDTH, fold};
 use sync_core::visit::Visit;
 use sync_core::wire::{Group, Keys};
 
 use crate::blobs::{Album, Flaw};
 
 use crate::store::StoreError;
-use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace, Line, Says};
+use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace};
 use crate::store::log::{Org, Organisation};
+use crate::store::tree::Says;
 use crate::world::World;
 
 /// What was looked at, and what is wrong.
@@ -198,6 +199,36 @@ fn check_all(
     Ok(())
 }
 
+/// The roots of full tiles, level by level.
+#[derive(Default)]
+struct Tiles(Vec<Vec<LogHash>>);
+
+impl Tiles {
+    fn push(&mut self, leaf: LogHash) {
+        let (mut level, mut hash) = (0, leaf);
+        loop {
+            if self.0.len() == level {
+                self.0.push(Vec::new());
+            }
+            let row = &mut self.0[level];
+            row.push(hash);
+            if !row.len().is_multiple_of(TILE_WIDTH as usize) {
+                return;
+            }
+            hash = fold(row[row.len() - TILE_WIDTH as usize..].to_vec());
+            if level == 0 {
+                row.clear(); // leaves are not asked for
+            }
+            level += 1;
+        }
+    }
+
+    fn node(&self, level: u8, place: u64) -> Option<&LogHash> {
+        let row = self.0.get(usize::from(level)).filter(|_| level > 0)?;
+        row.get(usize::try_from(place).ok()?)
+    }
+}
+
 /// One organisation under the eye.
 struct Inspection<'a> {
     archive: &'a Archive,
@@ -215,7 +246,7 @@ impl Inspection<'_> {
     fn log(&mut self, step: &mut impl FnMut()) -> Result<u64, StoreError> {
         let org = self.made.org;
         let standing = self.archive.standing(org)?;
-        let mut frontier = Frontier::default();
+        let (mut frontier, mut tiles) = (Frontier::default(), Tiles::default());
         let (mut wrong, mut split) = (Vec::new(), None);
         let (mut records, mut life, mut closed) = (0, Vec::new(), false);
         self.archive.lines(org, |line| {
@@ -224,17 +255,20 @@ impl Inspection<'_> {
             if line.sequence != at {
                 wrong.push((line.sequence, "a line before it is missing"));
             }
-            if leaf(&line, &frontier).is_none_or(|leaf| leaf.0[..] != line.leaf[..]) {
+            let says = line.says(frontier.root());
+            if says.is_none_or(|leaf| leaf.hash().0[..] != line.leaf[..]) {
                 wrong.push((line.sequence, "what it stands for is not what its leaf says"));
             }
-            frontier.push(line.leaf.as_slice().try_into().map_or(LogHash([0; 32]), LogHash));
+            let leaf = line.leaf.as_slice().try_into().map_or(LogHash([0; 32]), LogHash);
+            frontier.push(leaf);
+            tiles.push(leaf);
             closed = line.root.is_some();
             // From the first root that differs on all do.
             if line.root.is_some_and(|root| root[..] != frontier.root().0[..]) && split.is_none() {
                 split = Some(line.sequence);
             }
             match line.says {
-                Says::Origin(origin) => life = origin,
+                Says::Origin { origin, .. } => life = origin,
                 Says::Record { .. } => records += 1,
                 _ => {}
             }
@@ -250,6 +284,12 @@ impl Inspection<'_> {
         }
         if from_cbor::<Frontier>(&standing.frontier).ok().as_ref() != Some(&frontier) {
             self.found(Place::Whole, "the log does not end where its frontier says");
+        }
+        for (level, place, hash) in self.archive.nodes(org)? {
+            if tiles.node(level, place).is_none_or(|node| node.0[..] != hash[..]) {
+                let what = format!("node {place} of level {level} of the tree is another");
+                self.found(Place::Whole, what);
+            }
         }
         if standing.origin != life {
             self.found(Place::Whole, "the log's newest life is not the one that it is said to be");
@@ -424,28 +464,4 @@ impl Inspection<'_> {
             }
         }
     }
-}
-
-/// The leaf of what a line stands for, after these lines; `None` if it stands for nothing.
-fn leaf(line: &Line, before: &Frontier) -> Option<LogHash> {
-    let at_ms = line.at_ms;
-    let leaf = match &line.says {
-        Says::Origin(origin) => {
-            let origin = LogOrigin::from_bytes(origin.as_slice().try_into().ok()?);
-            let after = (before.size() > 0).then(|| (before.size(), before.root()));
-            Leaf::Origin { origin, at_ms, after }
-        }
-        Says::Change { document, hash, device } => Leaf::Change {
-            document: DocId::from_bytes(document)?,
-            change: ChangeHash(hash.as_deref()?.try_into().ok()?),
-            device: DeviceId::from_bytes(device.as_deref()?.try_into().ok()?),
-            received_ms: at_ms,
-        },
-        Says::Record { key, salt, body } => {
-            let key = RecordKey::from_bytes(key.as_slice().try_into().ok()?);
-            Leaf::record(key, salt.as_slice().try_into().ok()?, body, at_ms)
-        }
-        Says::Nothing => return None,
-    };
-    Some(leaf.hash())
 }

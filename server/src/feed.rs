@@ -6,6 +6,8 @@
 //! has the records that say so.
 
 use sync_core::admit::Field;
+use sync_core::evidence::Keypair;
+use sync_core::id::OrgId;
 use sync_core::model::people::Audience;
 use sync_core::print::Inventory;
 use sync_core::wire::{
@@ -18,13 +20,15 @@ use crate::store::accounts::NewestPush;
 use crate::store::log::{AudienceId, Page, Range, Reader, Whole};
 use crate::world::World;
 
-/// A page for a device; `None` if the log was never where the device stands.
+/// A page for a device, its checkpoint signed with the log's key; `None` if the log was never where the device
+/// stands.
 pub fn pull(
     log: &Reader<'_>,
     world: &World,
     sender: &Sender,
     newest: &NewestPush,
     pull: &PullRequest,
+    (organisation, key): (OrgId, &Keypair),
     now_ms: i64,
 ) -> Result<Option<PullReply>, StoreError> {
     if let Some(cursor) = &pull.cursor
@@ -49,6 +53,7 @@ pub fn pull(
         let_go: Some(page.let_go).filter(|let_go| !let_go.is_empty()),
         discarded: Some(discarded).filter(|discarded| !discarded.is_empty()),
         print,
+        receipt: None,
     };
 
     if let Some(cursor) = pull.cursor.filter(|cursor| cursor.sequence <= changed) {
@@ -82,7 +87,11 @@ pub fn pull(
         true => None,
         false => Some(log.print(&audiences)?.name()),
     };
-    Ok(Some(reply(page, filled, discarded, print)))
+    let mut reply = reply(page, filled, discarded, print);
+    if let Some(known) = pull.known.as_ref().filter(|_| !reply.more) {
+        reply.receipt = log.receipt(organisation, &reply.cursor, known, key)?;
+    }
+    Ok(Some(reply))
 }
 
 /// The audiences that a person sees now.

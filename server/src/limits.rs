@@ -53,6 +53,8 @@ pub struct Limits {
     pub sync: Rate<DeviceId>,
     /// Upload requests by device.
     pub upload: Rate<DeviceId>,
+    /// Reads of the log by address.
+    pub log: Rate<IpAddr>,
     /// Room for requests other than uploads.
     pub requests: Arc<Semaphore>,
     /// Room for uploads.
@@ -71,6 +73,7 @@ impl Default for Limits {
             enrol: Rate::new(6_000_000, 10),
             sync: Rate::new(50_000, 60),
             upload: Rate::new(20_000, 200),
+            log: Rate::new(5_000, 2_000),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             uploads: Semaphore::new(UPLOADS_MAX),
             hashing: Semaphore::new(HASHING_MAX),

@@ -1,6 +1,7 @@
 //! The binary `endcap`: parses the command line and runs.
 
-use std::io::{self, IsTerminal};
+use std::fs;
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,8 +12,12 @@ use server::backup::{self, BackupError};
 use server::check::{Report, Stage};
 use server::config::{Network, ServeConfig};
 use server::init::{Init, init};
+use server::mirror::{Mirror, mirror};
+use server::prove::{log_keys, prove};
 use server::serve::serve;
 use server::store::StoreError;
+use sync_core::proof::verify;
+use sync_core::tlog::NoteKey;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +41,14 @@ enum Command {
     Restore(RestoreArgs),
     /// Check every hash, signature, figure and photo of a data folder, served or not, or of a backup.
     Check(CheckArgs),
+    /// Write a visit's proof bundle, whether the server runs or not.
+    Prove(ProveArgs),
+    /// Check a proof bundle, offline, and say what it proves and what it does not.
+    Verify(VerifyArgs),
+    /// Show the public key that signs the checkpoints of each organisation's log.
+    LogKey(LogKeyArgs),
+    /// Keep an own copy of an organisation's log, and check all of it. Fails when the log contradicts anything.
+    Mirror(MirrorArgs),
     /// Run the server with a made-up brand whose people are at work.
     Demo(DemoArgs),
 }
@@ -63,6 +76,55 @@ struct RestoreArgs {
 #[derive(Args)]
 struct CheckArgs {
     /// The data folder, or a backup
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
+}
+
+#[derive(Args)]
+struct ProveArgs {
+    /// The visit's id, as it stands in the address of its page
+    #[arg(value_name = "VISIT")]
+    visit: String,
+    /// The data folder
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// The photos too, not their digests alone
+    #[arg(long)]
+    photos: bool,
+    /// Where the bundle goes; without it, visit-<VISIT>.zip in this folder
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct VerifyArgs {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The log's public key, as `endcap log-key` or the console has shown it: a bundle of another log is refused
+    #[arg(long, value_name = "VKEY")]
+    key: Option<String>,
+}
+
+#[derive(Args)]
+struct MirrorArgs {
+    /// The log's address: https://…/log/<organisation>
+    #[arg(value_name = "URL")]
+    url: String,
+    /// The copy's folder, made if it is absent
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// What the console gave out for a copy of the log; without it only hashes are copied
+    #[arg(long, env = "ENDCAP_MIRROR_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// The log's public key, as `endcap log-key` or the console has shown it
+    #[arg(long, value_name = "VKEY")]
+    key: Option<String>,
+}
+
+#[derive(Args)]
+struct LogKeyArgs {
+    /// The data folder
     #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
     data: PathBuf,
 }
@@ -140,6 +202,10 @@ async fn main() -> ExitCode {
         Command::Backup(args) => run_backup(&args),
         Command::Restore(args) => run_restore(&args),
         Command::Check(args) => run_check(&args),
+        Command::Prove(args) => run_prove(&args),
+        Command::Verify(args) => run_verify(&args),
+        Command::LogKey(args) => run_log_key(&args),
+        Command::Mirror(args) => run_mirror(args).await,
         Command::Demo(args) => run_demo(args).await,
     };
     let (message, code) = match done {
@@ -259,6 +325,62 @@ fn run_check(args: &CheckArgs) -> Result<(), Failure> {
     }
     list(&report);
     Err(Failure::Failed(format!("{} is damaged", args.data.display())))
+}
+
+fn run_prove(args: &ProveArgs) -> Result<(), Failure> {
+    let visit = args.visit.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
+    let failed = |error: String| Failure::Failed(error);
+    let bundle =
+        prove(&args.data, visit, args.photos).map_err(|error| failed(error.to_string()))?;
+    let to = args.to.clone().unwrap_or_else(|| format!("visit-{visit}.zip").into());
+    let written = fs::File::create_new(&to).and_then(|mut file| {
+        file.write_all(&bundle)?;
+        file.sync_all()
+    });
+    written.map_err(|error| failed(format!("cannot write {}: {error}", to.display())))?;
+    println!("Proof of visit {visit}: {} ({} bytes)", to.display(), bundle.len());
+    println!("Anybody can check it: endcap verify {}", to.display());
+    Ok(())
+}
+
+fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
+    let failed = |error: String| Failure::Failed(format!("{}: {error}", args.file.display()));
+    let key: Option<NoteKey> = match &args.key {
+        Some(key) => Some(key.parse().map_err(|bad| Failure::Usage(format!("--key: {bad}")))?),
+        None => None,
+    };
+    let length = fs::metadata(&args.file).map_err(|error| failed(error.to_string()))?.len();
+    if length > sync_core::zip::BYTES_MAX as u64 {
+        return Err(failed("it is longer than a bundle".into()));
+    }
+    let bytes = fs::read(&args.file).map_err(|error| failed(error.to_string()))?;
+    let proved = verify(&bytes).map_err(|wrong| failed(format!("it proves nothing: {wrong}")))?;
+    if let Some(key) = key.filter(|key| *key != proved.key) {
+        return Err(failed(format!("it is signed by {}, not by {key}", proved.key)));
+    }
+    println!("{}", proved.summary);
+    match args.key {
+        Some(_) => println!("The bundle is whole, and of the log with the key that you gave."),
+        None => println!("The bundle is whole. Compare the log's key, or give it with --key."),
+    }
+    Ok(())
+}
+
+async fn run_mirror(args: MirrorArgs) -> Result<(), Failure> {
+    let key = args.key.as_deref().map(str::parse).transpose();
+    let key = key.map_err(|bad| Failure::Usage(format!("--key: {bad}")))?;
+    let MirrorArgs { url, folder, token, .. } = args;
+    let copied = mirror(&Mirror { url, folder, token, key }).await;
+    println!("{}", copied.map_err(|error| Failure::Failed(error.to_string()))?);
+    Ok(())
+}
+
+fn run_log_key(args: &LogKeyArgs) -> Result<(), Failure> {
+    let keys = log_keys(&args.data).map_err(|error| cannot_open(&args.data, &error))?;
+    for (name, key) in keys {
+        println!("{name}: {key}");
+    }
+    Ok(())
 }
 
 fn not_done(error: BackupError) -> Failure {

@@ -1,6 +1,7 @@
 //! The HTTP server: what surrounds every request, and how it starts and stops.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +19,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use sync_core::id::OrgId;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{Mutex, Semaphore};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
@@ -42,6 +45,8 @@ const DISK_FREE_BYTES_MIN: u64 = 64 << 20;
 const READY_MS: i64 = 1_000;
 /// How often uploads that nobody goes on with are swept away.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often the tree over the log is brought up to what was written.
+const TREE_INTERVAL: Duration = Duration::from_secs(5);
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; \
      style-src 'self'; script-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
@@ -57,6 +62,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = router(Arc::clone(&app), config, console::router());
     let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
+    let growing = tokio::spawn(grow(Arc::clone(&app)));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut shutdown = std::pin::pin!(shutdown);
@@ -89,6 +95,7 @@ pub async fn serve(
         tracing::warn!("some requests were cut off");
     }
     let _ = sweeping.await;
+    let _ = growing.await;
     let store = app.store.clone();
     tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)
 }
@@ -128,6 +135,35 @@ async fn sweep(app: Arc<App>) {
     }
 }
 
+/// Keeps the tree over each log up with it, in groups after the commits.
+async fn grow(app: Arc<App>) {
+    let mut pokes = app.pokes();
+    let mut turns = tokio::time::interval(TREE_INTERVAL);
+    let mut all = true;
+    loop {
+        let mut grown: HashSet<OrgId> = HashSet::new();
+        loop {
+            match pokes.try_recv() {
+                Ok(poke) => drop(grown.insert(poke.org)),
+                Err(TryRecvError::Lagged(_)) => all = true,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        for tenant in app.tenants() {
+            if (all || grown.contains(&tenant.id))
+                && let Err(error) = app.grow(&tenant).await
+            {
+                tracing::error!(%error, "the tree over a log could not be kept up");
+            }
+        }
+        all = false;
+        tokio::select! {
+            _ = turns.tick() => {}
+            () = app.stopped() => break,
+        }
+    }
+}
+
 /// All routes with all that surrounds them. A request must carry its peer's [`ConnectInfo`].
 pub fn router(app: Arc<App>, config: ServeConfig, console: Router<Arc<App>>) -> Router {
     let console = console
@@ -147,6 +183,7 @@ pub fn router(app: Arc<App>, config: ServeConfig, console: Router<Arc<App>>) -> 
         .route("/metrics", get(metrics))
         .layer(Extension(Arc::clone(&outer)))
         .nest("/api/v1", api::router())
+        .nest("/log", api::log_router())
         .merge(console)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(outer, around))

@@ -198,7 +198,13 @@ impl Served {
     fn pull(&self) -> Vec<u8> {
         to_wire(
             self.tenant.id,
-            &PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None },
+            &PullRequest {
+                protocol: PROTOCOL,
+                cursor: None,
+                pushed: None,
+                filled: None,
+                known: None,
+            },
         )
     }
 

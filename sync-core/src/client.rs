@@ -22,6 +22,7 @@ use crate::model::catalogue::{Record, RecordKey, RecordKind};
 use crate::model::people::{Audience, Territories};
 use crate::model::visit::{Note, PhotoRef, VOLUMES_MAX};
 use crate::print::{Inventory, Item, Print};
+use crate::receipt::{Known, Watch};
 use crate::visit::Start;
 use crate::wire::{
     Discarded, Filled, Group, Keys, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PullRequest,
@@ -77,6 +78,9 @@ pub struct Profile {
     /// The keys that it had before.
     #[n(12)]
     pub former: Option<Vec<FormerKey>>,
+    /// What it knows of the organisation's log.
+    #[n(13)]
+    pub watch: Option<Watch>,
 }
 
 /// The print of what a device holds of what the server shows it, brought along with every write.
@@ -150,6 +154,7 @@ impl Profile {
             held: None,
             mended: None,
             former: None,
+            watch: None,
         }
     }
 
@@ -923,7 +928,8 @@ pub fn apply_push<R: Replica>(
 /// The next pull.
 pub fn next_pull(profile: &Profile) -> PullRequest {
     let Profile { cursor, pushed, filled, .. } = *profile;
-    PullRequest { protocol: PROTOCOL, cursor, pushed, filled }
+    let known = Some(profile.watch.as_ref().map_or(Known::NOTHING, Watch::known));
+    PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known }
 }
 
 /// What a page changes on the device. Every change must be signed by the device whose actor it is under.
@@ -1002,6 +1008,10 @@ pub fn apply_pull<R: Replica>(
     let mut profile = replica.profile().clone();
     count(replica, &mut profile, &writes)?;
     profile.cursor = Some(reply.cursor);
+    if !reply.more {
+        let watch = profile.watch.get_or_insert_default();
+        watch.hear(org, &reply.cursor, reply.receipt.as_ref(), reply.server_ms);
+    }
     profile.filled = reply.filled;
     profile.narrowed = (profile.narrowed == Some(true) || narrowed).then_some(true);
     profile.heard(reply.server_ms, clocks);

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::cbor::to_cbor;
-use crate::id::{ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId};
+use crate::id::{ChangeHash, DeviceId, DistributorId, DocId, LogHash, LogOrigin, OrgId, UserId};
 use crate::model::catalogue::RecordKey;
 
 const SEAL_CONTEXT: &[u8] = b"endcap seal v1\0";
@@ -145,6 +145,9 @@ pub enum Leaf {
         /// The size and root of the log that it continues after a restore.
         #[n(2)]
         after: Option<(u64, LogHash)>,
+        /// The public key that signs its checkpoints.
+        #[n(3)]
+        key: Option<LogKey>,
     },
     /// A change was accepted.
     #[n(1)]
@@ -180,13 +183,74 @@ pub enum Leaf {
         #[n(3)]
         at_ms: i64,
     },
+    /// Somebody decided on work that had been refused.
+    #[n(3)]
+    Decision {
+        /// Into which document it was to go.
+        #[n(0)]
+        document: DocId,
+        /// Its newest change.
+        #[n(1)]
+        head: ChangeHash,
+        /// Whose work it is.
+        #[n(2)]
+        device: DeviceId,
+        /// Who decided.
+        #[n(3)]
+        by: UserId,
+        /// It goes into the log after all; otherwise it was discarded.
+        #[n(4)]
+        approved: bool,
+        /// When.
+        #[n(5)]
+        at_ms: i64,
+    },
+    /// A manager of a distributor said that a key is that of one of their own people.
+    #[n(4)]
+    Confirmation {
+        /// The device.
+        #[n(0)]
+        device: DeviceId,
+        /// Its key.
+        #[n(1)]
+        key: LogKey,
+        /// Who said so.
+        #[n(2)]
+        by: UserId,
+        /// For which distributor.
+        #[n(3)]
+        distributor: DistributorId,
+        /// When.
+        #[n(4)]
+        at_ms: i64,
+    },
 }
+
+/// A public key as leaves hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct LogKey(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 32],
+);
 
 impl Leaf {
     /// The leaf of a record with its salt and encoded body.
     pub fn record(key: RecordKey, salt: &[u8; 16], body: &[u8], at_ms: i64) -> Self {
         let body = LogHash::of(&[&salt[..], body].concat());
         Self::Record { kind: key.kind, id: key.id, body, at_ms }
+    }
+
+    /// When it was written.
+    pub fn at_ms(&self) -> i64 {
+        match self {
+            Self::Origin { at_ms, .. }
+            | Self::Change { received_ms: at_ms, .. }
+            | Self::Record { at_ms, .. }
+            | Self::Decision { at_ms, .. }
+            | Self::Confirmation { at_ms, .. } => *at_ms,
+        }
     }
 
     /// SHA-256 of 0x00 and the leaf's CBOR.
@@ -233,7 +297,7 @@ impl Frontier {
     }
 }
 
-fn interior(left: &LogHash, right: &LogHash) -> LogHash {
+pub(crate) fn interior(left: &LogHash, right: &LogHash) -> LogHash {
     LogHash(
         Sha256::new()
             .chain_update([1])

@@ -15,6 +15,7 @@ use crate::model::capture::Moment;
 use crate::model::catalogue::RecordKey;
 use crate::model::visit::Note;
 use crate::print::{Content, Item, Part, PrintName};
+use crate::receipt::{Known, Receipt};
 
 /// The protocol version that this crate speaks.
 pub const PROTOCOL: u32 = 1;
@@ -171,6 +172,9 @@ pub struct PullRequest {
     /// What the last page said under this name.
     #[n(3)]
     pub filled: Option<Filled>,
+    /// Which checkpoint of the log the device has kept; `None` if it does not want any.
+    #[n(4)]
+    pub known: Option<Known>,
 }
 
 /// How far a device has been given what came into its sight after it had passed by. Only the server reads it.
@@ -225,6 +229,9 @@ pub struct PullReply {
     /// Visits that have not changed for so long that the device need not keep them.
     #[n(11)]
     pub let_go: Option<Vec<DocId>>,
+    /// With the last page, for who wants it: the newest checkpoint, unless it is the one that the device has kept.
+    #[n(12)]
+    pub receipt: Option<Receipt>,
 }
 
 /// "Where do we differ, and what is it?"
@@ -691,6 +698,7 @@ mod tests {
                 cursor: Some(cursor),
                 pushed: Some(LogHash([3; 32])),
                 filled: None,
+                known: Some(Known { life: cursor.origin, size: 1 << 40 }),
             },
         );
         let (server_ms, more) = (1 << 41, false);
@@ -699,6 +707,7 @@ mod tests {
         let reply = PullReply {
             discarded: None,
             let_go: None,
+            receipt: None,
             print: Some(PrintName([4; 8])),
             protocol,
             server_ms,

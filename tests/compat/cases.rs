@@ -2,7 +2,7 @@
 
 use sync_core::cbor::to_cbor;
 use sync_core::document::{Change, Document, Entry};
-use sync_core::evidence::{Cursor, Keypair, Leaf};
+use sync_core::evidence::{Cursor, Keypair, Leaf, LogKey};
 use sync_core::id::{
     Actor, BlobHash, CallId, ChangeHash, DeviceId, DistributorId, DocId, DocKind, Gtin, LogHash,
     LogOrigin, OrgId, OutletId, TerritoryId, UserId, VisitId,
@@ -20,6 +20,8 @@ use sync_core::model::visit::{
 };
 use sync_core::model::{Currency, Day, Geo, Money};
 use sync_core::print::{Inventory, Item, Part, Print};
+use sync_core::receipt::{Known, Life, Receipt};
+use sync_core::tlog::Checkpoint;
 use sync_core::wire::{
     Discarded, Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RecordBytes, RepairReply, RepairRequest, to_wire,
@@ -334,10 +336,15 @@ pub(crate) fn leaves() -> Vec<(&'static str, Leaf)> {
     let origin = LogOrigin::from_bytes([0x61; 16]);
     let written = documents().swap_remove(0).document;
     let mut leaves = vec![
-        ("origin", Leaf::Origin { origin, at_ms: NOON_MS, after: None }),
+        ("origin", Leaf::Origin { origin, at_ms: NOON_MS, after: None, key: None }),
         (
             "origin after a restore",
-            Leaf::Origin { origin, at_ms: NOON_MS, after: Some((9, LogHash([0x62; 32]))) },
+            Leaf::Origin {
+                origin,
+                at_ms: NOON_MS,
+                after: Some((9, LogHash([0x62; 32]))),
+                key: Some(LogKey([0x6a; 32])),
+            },
         ),
     ];
     for record in records() {
@@ -355,6 +362,11 @@ pub(crate) fn leaves() -> Vec<(&'static str, Leaf)> {
         leaves
             .push(("change", Leaf::Change { document, change, device, received_ms: NOON_MS + 3 }));
     }
+    let (device, by, at_ms) = (DeviceId::from_bytes([0x65; 16]), SUE, NOON_MS + 4);
+    let (document, head) = (written.id(), written.changes()[0].hash());
+    leaves.push(("decision", Leaf::Decision { document, head, device, by, approved: true, at_ms }));
+    let (key, distributor) = (LogKey([0x6a; 32]), PARTNER);
+    leaves.push(("confirmation", Leaf::Confirmation { device, key, by, distributor, at_ms }));
     leaves
 }
 
@@ -539,7 +551,18 @@ fn pull_reply() -> PullReply {
         discarded: None,
         print: None,
         let_go: None,
+        receipt: None,
     }
+}
+
+/// A receipt in which everything is said.
+pub(crate) fn receipt() -> Receipt {
+    let Cursor { origin, sequence, root } = cursor();
+    let (pair, leaf) = (Keypair::from_seed(&SEEDS[1]), to_cbor(&leaves()[1].1));
+    let checkpoint = Checkpoint { org: ORG, life: origin, size: sequence, root };
+    let proof = vec![LogHash([0x6d; 32]), LogHash([0x6e; 32])];
+    let lives = Some(vec![Life { sequence: 9, leaf, proof: proof.clone() }]);
+    Receipt { note: checkpoint.sign(&pair).to_string(), proof, lives, key: LogKey(pair.public()) }
 }
 
 fn push_reply() -> PushReply {
@@ -562,9 +585,12 @@ pub(crate) fn messages() -> Vec<Message> {
         groups: vec![documents()[2].group(|c| c.actor == actor(1))],
         notes: Vec::new(),
     };
-    let fresh = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None };
+    let fresh =
+        PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None, known: None };
     let later =
         PullRequest { cursor: Some(cursor()), pushed: Some(LogHash([0x68; 32])), ..fresh.clone() };
+    let watching =
+        PullRequest { known: Some(Known { life: cursor().origin, size: 9 }), ..later.clone() };
     let never_pushed = PullRequest { pushed: None, ..later.clone() };
     let nothing = PullReply {
         more: false,
@@ -587,6 +613,7 @@ pub(crate) fn messages() -> Vec<Message> {
         let_go: Some(vec![VisitId::of_call(ORG, CALL).into()]),
         ..nothing.clone()
     };
+    let certified = PullReply { receipt: Some(receipt()), ..nothing.clone() };
     let (whole, inventory) = (Part::WHOLE, inventory());
     let parts: Vec<Part> = whole.parts().take(2).collect();
     let contents = |parts: &[Part]| parts.iter().map(|part| inventory.content(*part)).collect();
@@ -621,6 +648,8 @@ pub(crate) fn messages() -> Vec<Message> {
         ("its page", PULL, false, to_wire(ORG, &moved)),
         ("a page", PULL, false, to_wire(ORG, &pull_reply())),
         ("nothing new", PULL, false, to_wire(ORG, &nothing)),
+        ("a pull of one who has a receipt", PULL, true, to_wire(ORG, &watching)),
+        ("a page with a receipt", PULL, false, to_wire(ORG, &certified)),
         ("where a repair begins", REPAIR, true, to_wire(ORG, &where_from)),
         ("what all falls into", REPAIR, false, to_wire(ORG, &said)),
         ("a repair that goes on", REPAIR, true, to_wire(ORG, &deeper)),

@@ -13,6 +13,7 @@ use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, VisitId};
 use sync_core::model::visit;
 use sync_core::print::Print;
+use sync_core::receipt::{Alarm, Restored, Watch, Wrong};
 use sync_core::session::Step;
 use sync_core::wire::{Filled, RecordBytes};
 use tests::backend::{Crash, Server, encode};
@@ -48,6 +49,18 @@ fn full_profile() -> Profile {
             counted_ms: BEGIN_MS + 1_000,
         }),
         mended: Some(3),
+        watch: Some(Watch {
+            key: Some(cases::receipt().key),
+            note: Some(cases::receipt().note),
+            heard_ms: BEGIN_MS + 2_000,
+            alarm: Some(Alarm {
+                what: Wrong::Rewritten,
+                kept: Some(cases::receipt().note),
+                told: Some(cases::receipt().note),
+                at_ms: BEGIN_MS + 3_000,
+            }),
+            restored: Some(Restored { at_ms: BEGIN_MS + 4_000, lost: Some(5), another_key: true }),
+        }),
         ..profile()
     }
 }

@@ -71,7 +71,7 @@ pub(crate) fn message(path: &str, request: bool) -> Shape {
     match (path, request) {
         ("/api/v1/push", true) => Map(&[(1, MOMENT)]),
         ("/api/v1/push", false) => Map(&[(3, List(&Kinds(&[&[], &[Fixed, Fixed]])))]),
-        ("/api/v1/pull", true) => Map(&[(1, TRIPLE), (3, PAIR)]),
+        ("/api/v1/pull", true) => Map(&[(1, TRIPLE), (3, PAIR), (4, PAIR)]),
         ("/api/v1/pull", false) => {
             Map(&[(2, TRIPLE), (7, PAIR), (8, List(&PAIR)), (9, List(&TRIPLE))])
         }

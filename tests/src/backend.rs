@@ -85,6 +85,11 @@ pub struct Server {
     chance: Chance,
 }
 
+/// The key of its log, which restores do not change.
+fn log_key() -> Keypair {
+    Keypair::from_seed(&[0x10; 32])
+}
+
 /// A database in memory with the schema that the server's own migrations make.
 fn empty() -> Connection {
     let mut db = Connection::open_in_memory().expect("memory");
@@ -104,7 +109,14 @@ impl Server {
             instance: chance.bytes(),
         };
         let tx = db.transaction().expect("a transaction");
-        log::create(&tx, &made, LogOrigin::from_bytes(chance.bytes()), BEGIN_MS).expect("a log");
+        log::create(
+            &tx,
+            &made,
+            LogOrigin::from_bytes(chance.bytes()),
+            log_key().public(),
+            BEGIN_MS,
+        )
+        .expect("a log");
         tx.commit().expect("a commit");
         let mut server = Self::open(db, &made, chance);
         let key = server.console.keypair.public();
@@ -148,7 +160,7 @@ impl Server {
         std::fs::remove_file(&path).expect("the backup goes");
         let tx = db.transaction().expect("a transaction");
         let (origin, instance) = (LogOrigin::from_bytes(self.chance.bytes()), self.chance.bytes());
-        log::go_on_after_restore(&tx, self.org, origin, instance, BEGIN_MS)
+        log::go_on_after_restore(&tx, self.org, origin, instance, log_key().public(), BEGIN_MS)
             .expect("a new life of the log");
         tx.commit().expect("a commit");
         let made = log::organisations(&db).expect("organisations").remove(0);
@@ -309,7 +321,8 @@ impl Server {
         let pull: PullRequest = read(bytes)?;
         let log = Reader::open(&self.db, self.org)?;
         let newest = log.newest_push(from)?;
-        let reply = feed::pull(&log, &self.world, &sender, &newest, &pull, now_ms)?;
+        let reply =
+            feed::pull(&log, &self.world, &sender, &newest, &pull, (ORG, &log_key()), now_ms)?;
         drop(log);
         let reply = reply.ok_or(Refused::CursorUnknown)?;
         let known = pull.cursor.map_or(0, |cursor| cursor.sequence);
@@ -377,6 +390,7 @@ impl Server {
             .map_err(StoreError::from)?;
         for item in waiting {
             let item = ledger.quarantined(ORG, item)?.expect("it waits");
+            let decision = item.decision(approved, crate::brand::SUE, now_ms).expect("a decision");
             if approved {
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
@@ -384,6 +398,7 @@ impl Server {
             } else {
                 ledger.decide(item.item, "discarded", crate::brand::SUE, now_ms)?;
             }
+            ledger.append_act(&decision)?;
         }
         ledger.close()?;
         tx.commit().map_err(StoreError::from)?;

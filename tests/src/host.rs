@@ -126,7 +126,8 @@ pub struct Host {
     pub runtime: Runtime,
     program: &'static str,
     port: u16,
-    codes: BTreeMap<UserId, String>,
+    /// The enrolment code of each person.
+    pub codes: BTreeMap<UserId, String>,
     server: Option<Process>,
 }
 

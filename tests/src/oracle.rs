@@ -292,6 +292,11 @@ impl Oracle {
 
     /// All that must hold at rest.
     pub fn check(&self, server: &Server, devices: &[Device]) {
+        for device in devices {
+            let watch = device.disk.profile().watch.as_ref();
+            let alarm = watch.and_then(|watch| watch.alarm.as_ref());
+            assert_eq!(alarm, None, "an honest log is taken for a rewritten one");
+        }
         let documents = server.documents();
         let helds: BTreeMap<DocId, Held> =
             documents.iter().map(|id| (*id, server.held(*id))).collect();
@@ -687,7 +692,7 @@ fn the_log_adds_up(server: &Server) {
     let mut query = server
         .db
         .prepare_cached(
-            "SELECT l.leaf, l.root, l.at_ms, l.document, l.hash, l.device, r.salt, r.body, r.key
+            "SELECT l.leaf, l.root, l.at_ms, l.document, l.hash, l.device, r.salt, r.body, l.body
              FROM log l LEFT JOIN record r ON r.org = l.org AND r.sequence = l.sequence
              ORDER BY l.sequence",
         )
@@ -706,6 +711,12 @@ fn the_log_adds_up(server: &Server) {
         } else if let Some(body) = row.get::<_, Option<Vec<u8>>>(7).expect(get) {
             let key = RecordKey::peek(&body).expect("a key");
             Some(Leaf::record(key, &row.get(6).expect(get), &body, at_ms))
+        } else if let act = row.get::<_, Vec<u8>>(8).expect(get)
+            && !act.is_empty()
+        {
+            let act: Leaf = from_cbor(&act).expect("an act is its leaf");
+            assert!(matches!(act, Leaf::Decision { .. }) && act.at_ms() == at_ms);
+            Some(act)
         } else {
             let begins = server.lives().contains(&(leaves.len() as u64));
             assert!(begins, "only where a life begins a line is neither change nor record");

@@ -45,6 +45,8 @@ pub struct Reply {
     device: String,
     token: String,
     server_key: String,
+    /// What signs the log's checkpoints.
+    log_key: String,
     protocol: u32,
 }
 
@@ -311,6 +313,7 @@ fn reply(tenant: &Tenant, person: &Person, device: DeviceId, token: String) -> R
         device: device.to_string(),
         token,
         server_key: BASE64_URL_SAFE_NO_PAD.encode(tenant.console.keypair.public()),
+        log_key: BASE64_URL_SAFE_NO_PAD.encode(tenant.log_key.public()),
         protocol: PROTOCOL,
     }
 }

@@ -1,6 +1,7 @@
 //! What devices speak with: sync, live pokes, enrolment and uploads.
 
 pub mod enrol;
+pub mod log;
 pub mod sync;
 pub mod uploads;
 
@@ -17,6 +18,15 @@ use crate::limits::{BODY_TIMEOUT, JSON_BYTES_MAX, REQUEST_TIMEOUT};
 
 /// Where uploads are, as a route.
 pub const UPLOADS: &str = "/api/v1/uploads";
+
+/// Everything under `/log/{organisation}` that is not for people.
+pub fn log_router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/{organisation}/checkpoint", get(log::newest))
+        .route("/{organisation}/{life}/checkpoint", get(log::checkpoint))
+        .route("/{organisation}/{life}/tile/{*path}", get(log::tile))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+}
 
 /// Everything under `/api/v1`.
 pub fn router() -> Router<Arc<App>> {

@@ -12,6 +12,7 @@ pub mod page;
 mod people;
 mod photos;
 mod planogram;
+mod proof;
 mod refused;
 mod scorecard;
 mod settle;
@@ -37,6 +38,7 @@ pub fn router() -> Router<Arc<App>> {
         .route("/", get(overview::overview))
         .route("/visits", get(visits::visits))
         .route("/visits/{visit}", get(visit::visit))
+        .route("/visits/{visit}/proof", get(proof::proof))
         .route("/visits/{visit}/review", post(settle::review))
         .route("/visits/{visit}/settle", post(settle::settle))
         .route("/visits/{visit}/comments", post(settle::comment))

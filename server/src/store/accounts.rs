@@ -428,6 +428,29 @@ pub fn revoke(
     Ok(changed == 1)
 }
 
+/// Whether a token is for reading the entries of this organisation's log.
+pub fn mirrors(connection: &Connection, org: Org, token: SecretHash) -> Result<bool, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT 1 FROM mirror WHERE token = ?1 AND org = ?2")?;
+    Ok(query.exists(params![token, org])?)
+}
+
+/// Gives out a token for reading the entries of the log.
+pub fn put_mirror(
+    tx: &Transaction<'_>,
+    org: Org,
+    token: SecretHash,
+    label: &str,
+    by: UserId,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO mirror (token, org, label, by, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![token, org, label, by.as_bytes(), now_ms],
+    )?;
+    Ok(())
+}
+
 /// A device by the SHA-256 of its token; the flag says that it is revoked.
 pub fn device_by_token(
     connection: &Connection,

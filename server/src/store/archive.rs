@@ -4,58 +4,19 @@ use std::fs::File;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
-use sync_core::id::{BlobHash, LogOrigin, OrgId};
+use sync_core::evidence::Keypair;
+use sync_core::id::{BlobHash, LogOrigin, OrgId, VisitId};
 use sync_core::model::catalogue::Record;
 use sync_core::model::visit::Note;
 
+use super::bundle::{self, Collected};
 use super::log::{self, Org, Organisation, Prints};
+use super::tree::{self, Line};
 use super::{MIGRATIONS, StoreError, accounts, configure};
 
 /// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
 pub struct Archive {
     connection: Connection,
-}
-
-/// A line of the log, as its row has it.
-#[derive(Debug)]
-pub struct Line {
-    /// Its place.
-    pub sequence: u64,
-    /// The stored leaf hash.
-    pub leaf: Vec<u8>,
-    /// The stored root, where a commit ended.
-    pub root: Option<Vec<u8>>,
-    /// When it was written.
-    pub at_ms: i64,
-    /// What it stands for.
-    pub says: Says,
-}
-
-/// What a line of the log stands for.
-#[derive(Debug)]
-pub enum Says {
-    /// A life of the log begins.
-    Origin(Vec<u8>),
-    /// A change was accepted.
-    Change {
-        /// Into which document.
-        document: Vec<u8>,
-        /// Which.
-        hash: Option<Vec<u8>>,
-        /// From which device.
-        device: Option<Vec<u8>>,
-    },
-    /// A record was written.
-    Record {
-        /// Its key.
-        key: Vec<u8>,
-        /// What its leaf is salted with.
-        salt: Vec<u8>,
-        /// Its CBOR.
-        body: Vec<u8>,
-    },
-    /// Nothing that is here.
-    Nothing,
 }
 
 /// A change of a document, as its row has it.
@@ -130,12 +91,14 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 /// Begins a new life of every log in a restored database: phones that knew more of the old one notice. Sessions
-/// and enrolment codes end: some were ended, or used, after the backup. The photos in `lost` are awaited again.
+/// and enrolment codes end: some were ended, or used, after the backup. The photos in `lost` are awaited again. `key` gives
+/// the public key that signs an organisation's checkpoints from now on.
 pub fn bring_back(
     file: &Path,
     at_ms: i64,
     lost: &[(Org, BlobHash)],
     mut random: impl FnMut() -> [u8; 24],
+    mut key: impl FnMut(OrgId) -> Result<[u8; 32], StoreError>,
 ) -> Result<(), StoreError> {
     let mut connection = Connection::open(file)?;
     configure(&connection)?;
@@ -147,7 +110,8 @@ pub fn bring_back(
         origin.copy_from_slice(&drawn[..16]);
         instance.copy_from_slice(&drawn[16..]);
         let origin = LogOrigin::from_bytes(origin);
-        log::go_on_after_restore(&tx, organisation.org, origin, instance, at_ms)?;
+        let key = key(organisation.id)?;
+        log::go_on_after_restore(&tx, organisation.org, origin, instance, key, at_ms)?;
     }
     accounts::close_everything(&tx)?;
     for (org, hash) in lost {
@@ -234,34 +198,28 @@ impl Archive {
     }
 
     /// Every line of a log in its order.
-    pub fn lines(&self, org: Org, mut each: impl FnMut(Line)) -> Result<(), StoreError> {
-        let mut query = self.connection.prepare(
-            "SELECT l.sequence, l.leaf, l.root, l.at_ms, l.document, l.hash, l.device, l.body,
-                 r.salt, r.body, o.origin
-             FROM log l
-             LEFT JOIN record r ON l.document IS NULL
-                 AND r.org = l.org AND r.key = l.body AND r.sequence = l.sequence
-             LEFT JOIN origin o ON o.org = l.org AND o.sequence = l.sequence
-             WHERE l.org = ?1 ORDER BY l.sequence",
-        )?;
-        let mut rows = query.query([org])?;
-        while let Some(row) = rows.next()? {
-            let (document, salt, origin) = (row.get(4)?, row.get(8)?, row.get(10)?);
-            let says = match (document, salt, origin) {
-                (Some(document), None, None) => {
-                    Says::Change { document, hash: row.get(5)?, device: row.get(6)? }
-                }
-                (None, Some(salt), None) => {
-                    Says::Record { key: row.get(7)?, salt, body: row.get(9)? }
-                }
-                (None, None, Some(origin)) => Says::Origin(origin),
-                _ => Says::Nothing,
-            };
-            let (sequence, leaf, root, at_ms) =
-                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-            each(Line { sequence, leaf, root, at_ms, says });
-        }
-        Ok(())
+    pub fn lines(&self, org: Org, each: impl FnMut(Line)) -> Result<(), StoreError> {
+        tree::lines(&self.connection, org, (0, i64::MAX as u64), each)
+    }
+
+    /// The nodes that are kept of the tree over a log: level, place and hash.
+    pub fn nodes(&self, org: Org) -> Result<Vec<(u8, u64, Vec<u8>)>, StoreError> {
+        tree::kept(&self.connection, org)
+    }
+
+    /// The newest life of a log.
+    pub fn life(&self, org: Org) -> Result<LogOrigin, StoreError> {
+        Ok(log::head(&self.connection, org)?.origin)
+    }
+
+    /// What proves a visit, if it is here.
+    pub fn bundle(
+        &self,
+        of: &Organisation,
+        visit: VisitId,
+        pair: &Keypair,
+    ) -> Result<Option<Collected>, StoreError> {
+        bundle::collect(&self.connection, of.org, of.id, visit, pair)
     }
 
     /// Every version of every record with its sequence, oldest first.

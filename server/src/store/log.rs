@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Parts};
-use sync_core::evidence::{Cursor, Frontier, Leaf, Seal};
+use sync_core::evidence::{Cursor, Frontier, Keypair, Leaf, LogKey, Seal};
 use sync_core::id::{
     ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId, OutletId,
     TerritoryId,
@@ -16,11 +16,14 @@ use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::{Note, VOLUMES_MAX};
 use sync_core::print::{Inventory, Item, Print};
+use sync_core::proof::known_at;
+use sync_core::receipt::{Known, Receipt};
 use sync_core::wire::{Discarded, Group, RecordBytes};
 
 use super::StoreError;
 use super::accounts::{NewestPush, newest_push};
 use super::quarantine::discarded;
+use super::tree;
 
 /// Local number of an organisation in this store.
 pub type Org = i64;
@@ -102,11 +105,12 @@ pub fn next_org(tx: &Transaction<'_>) -> Result<Org, StoreError> {
     Ok(tx.query_row(next, [], |row| row.get(0))?)
 }
 
-/// Makes an organisation and the first leaf of its log.
+/// Makes an organisation and the first leaf of its log, whose checkpoints `key` will sign.
 pub fn create(
     tx: &Transaction<'_>,
     made: &Organisation,
     origin: LogOrigin,
+    key: [u8; 32],
     at_ms: i64,
 ) -> Result<(), StoreError> {
     tx.execute(
@@ -123,21 +127,22 @@ pub fn create(
             at_ms,
         ],
     )?;
-    begin_life(tx, made.org, origin, None, at_ms)
+    begin_life(tx, made.org, origin, None, key, at_ms)
 }
 
 /// Goes on with the log of an organisation under a new origin: its store comes from a backup, and what was
 /// written after that is lost here, though not on devices. `instance` becomes the second half of the server's
-/// actor: the numbers that the old one has given to what was lost are taken.
+/// actor: the numbers that the old one has given to what was lost are taken. `key` signs the checkpoints from here on.
 pub fn go_on_after_restore(
     tx: &Transaction<'_>,
     org: Org,
     origin: LogOrigin,
     instance: [u8; 8],
+    key: [u8; 32],
     at_ms: i64,
 ) -> Result<(), StoreError> {
     let Cursor { sequence, root, .. } = head(tx, org)?;
-    begin_life(tx, org, origin, Some((sequence, root)), at_ms)?;
+    begin_life(tx, org, origin, Some((sequence, root)), key, at_ms)?;
     tx.execute("UPDATE organisation SET instance = ?2 WHERE org = ?1", params![org, instance])?;
     // The pushes that devices would name next are not known here.
     tx.execute("UPDATE device SET last_push = NULL WHERE org = ?1", [org])?;
@@ -149,13 +154,14 @@ fn begin_life(
     org: Org,
     origin: LogOrigin,
     after: Option<(u64, LogHash)>,
+    key: [u8; 32],
     at_ms: i64,
 ) -> Result<(), StoreError> {
     let mut ledger = Ledger::open(tx, org)?;
-    let leaf = Leaf::Origin { origin, at_ms, after };
+    let leaf = Leaf::Origin { origin, at_ms, after, key: Some(LogKey(key)) };
     let sequence = ledger.append(&leaf, at_ms, NOBODY, Line::Origin)?;
     let origin = origin.as_bytes();
-    tx.execute("INSERT INTO origin VALUES (?1, ?2, ?3)", params![org, sequence, origin])?;
+    tx.execute("INSERT INTO origin VALUES (?1, ?2, ?3, ?4)", params![org, sequence, origin, key])?;
     tx.execute("UPDATE organisation SET origin = ?2 WHERE org = ?1", params![org, origin])?;
     ledger.close()
 }
@@ -267,6 +273,8 @@ pub enum Line<'a> {
     },
     /// A record.
     Record(RecordKey),
+    /// An act that is nothing but its leaf. Phones do not hear of it.
+    Act,
 }
 
 /// Appends to one organisation's log within a transaction.
@@ -340,6 +348,7 @@ impl<'a> Ledger<'a> {
         line: Line<'_>,
     ) -> Result<u64, StoreError> {
         let sequence = self.frontier.size();
+        let act = if matches!(line, Line::Act) { to_cbor(leaf) } else { Vec::new() };
         let leaf = leaf.hash();
         self.frontier.push(leaf);
         let mut insert = self.tx.prepare_cached(
@@ -352,6 +361,7 @@ impl<'a> Ledger<'a> {
         let (document, hash, device, seal, body, times) = match line {
             Line::Origin => (None, None, None, None, Vec::new(), None),
             Line::Record(key) => (None, None, None, None, key.to_bytes().to_vec(), None),
+            Line::Act => (None, None, None, None, act, None),
             Line::Change { document, change, device, seal, times } => (
                 Some(document.to_bytes()),
                 Some(change.hash().0),
@@ -367,6 +377,11 @@ impl<'a> Ledger<'a> {
             ":seal": seal, ":body": body, ":times": times,
         })?;
         Ok(sequence)
+    }
+
+    /// Adds an act that is nothing but its leaf.
+    pub fn append_act(&mut self, leaf: &Leaf) -> Result<u64, StoreError> {
+        self.append(leaf, leaf.at_ms(), NOBODY, Line::Act)
     }
 
     /// Adds a version of a record; the one before it leaves the feed.
@@ -586,13 +601,6 @@ fn lives(connection: &Connection, org: Org) -> Result<Vec<(u32, u64)>, StoreErro
     Ok(lives.collect::<Result<_, _>>()?)
 }
 
-fn known_at(lives: &[(u32, u64)], size: u64, when: &Moment) -> u64 {
-    let Some(life) = when.life else { return when.anchor.min(size) };
-    let Some(place) = lives.iter().rposition(|(name, _)| *name == life) else { return 0 };
-    let end = lives.get(place + 1).map_or(size, |(_, begins)| *begins);
-    when.anchor.min(end)
-}
-
 fn time_of(connection: &Connection, org: Org, sequence: u64) -> Result<Option<i64>, StoreError> {
     let Ok(sequence) = i64::try_from(sequence) else { return Ok(None) };
     let time = connection
@@ -771,6 +779,21 @@ impl<'a> Reader<'a> {
     /// Where the log stands.
     pub fn head(&self) -> Result<Cursor, StoreError> {
         head(&self.connection, self.org)
+    }
+
+    /// The checkpoint of where the log stands at `at`, with the proof that it continues what a device knows; `None`
+    /// if that is the one that it knows.
+    pub fn receipt(
+        &self,
+        id: OrgId,
+        at: &Cursor,
+        known: &Known,
+        pair: &Keypair,
+    ) -> Result<Option<Receipt>, StoreError> {
+        if *known == (Known { life: at.origin, size: at.sequence }) {
+            return Ok(None);
+        }
+        tree::receipt(&self.connection, self.org, id, at, known, pair).map(Some)
     }
 
     /// What was discarded of a device's work, from a sequence on.
@@ -1190,7 +1213,7 @@ mod tests {
     fn begin<'a>(tx: &'a Transaction<'a>) -> Ledger<'a> {
         let (id, origin) = (OrgId::from_bytes([1; 16]), LogOrigin::from_bytes([2; 16]));
         let made = Organisation { org: 1, id, name: "A".into(), seed: [3; 32], instance: [4; 8] };
-        create(tx, &made, origin, 0).unwrap();
+        create(tx, &made, origin, [7; 32], 0).unwrap();
         Ledger::open(tx, 1).unwrap()
     }
 

@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::document::Change;
+use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, OrgId, UserId};
 use sync_core::model::people::Audience;
 use sync_core::wire::{Discarded, Group, Outcome, from_wire, to_wire};
@@ -57,6 +58,15 @@ pub struct Reason<'a> {
 /// notes, or from a device that is not known yet.
 pub fn early(code: &str) -> bool {
     matches!(code, "foreign_actor" | "missing_parent" | "missing_note")
+}
+
+impl Item {
+    /// The line of the log that says what somebody decided on it.
+    pub fn decision(&self, approved: bool, by: UserId, at_ms: i64) -> Option<Leaf> {
+        let (document, device) = (self.group.document, self.device);
+        let head = self.group.changes.last()?.hash();
+        Some(Leaf::Decision { document, head, device, by, approved, at_ms })
+    }
 }
 
 impl Ledger<'_> {

@@ -563,7 +563,13 @@ impl Served {
             self.lives[last].token = before.clone();
             self.lives.push(Life { key: next, device, token: token.clone() });
         }
-        let pull = PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None };
+        let pull = PullRequest {
+            protocol: PROTOCOL,
+            cursor: None,
+            pushed: None,
+            filled: None,
+            known: None,
+        };
         let (void, good) = (format!("Bearer {before}"), format!("Bearer {token}"));
         for (token, is_good) in [(void, false), (good, true)] {
             let headers = [("authorization", token.as_str()), ("content-type", MEDIA_TYPE)];
@@ -637,7 +643,8 @@ impl Served {
         let (mut cursor, mut filled) = (None, None);
         let mut all = Everything::default();
         loop {
-            let pull = PullRequest { protocol: PROTOCOL, cursor, pushed: None, filled };
+            let pull =
+                PullRequest { protocol: PROTOCOL, cursor, pushed: None, filled, known: None };
             let answer = self.send_sync(who, "pull", encode(&pull), true).await;
             assert_eq!(answer.status, 200);
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");
@@ -709,7 +716,7 @@ impl Served {
         let pushed = self.previous[who].filter(|_| flags & 8 == 0);
         let filled = (flags & 32 != 0)
             .then_some(Filled { next: u64::MAX >> (how % 64), since: u64::MAX >> (flags >> 2) });
-        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled };
+        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known: None };
         let answer = self.send_sync(who, "pull", encode(&pull), flags & 16 != 0).await;
         if answer.status == 200 {
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");

@@ -101,7 +101,7 @@ impl Device {
 }
 
 const BEGINNING: PullRequest =
-    PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None };
+    PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None, known: None };
 
 /// Pushes what it has, and again, until all is over.
 async fn push_hard(

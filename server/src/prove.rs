@@ -1,0 +1,70 @@
+//! `endcap prove` and `endcap verify`: a visit's proof bundle, made from a data folder, and checked without one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sync_core::id::{BlobHash, VisitId};
+use sync_core::proof::{self, Wrong};
+use sync_core::tlog::NoteKey;
+
+use crate::blobs::Album;
+use crate::logkey::LogKeys;
+use crate::store::archive::Archive;
+use crate::store::bundle::Collected;
+use crate::store::{BACKUP, DATABASE, StoreError};
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The folder does not read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A backup has not got the log's key.
+    #[error("the log's key is not in a backup: prove from the data folder")]
+    Backup,
+    /// Nobody has this visit.
+    #[error("there is no visit {0} here")]
+    NoVisit(VisitId),
+    /// What is stored does not prove anything.
+    #[error("what is stored does not hold: {0}; run `endcap check`")]
+    Damaged(Wrong),
+}
+
+/// Makes the bundle of a visit from a data folder, whether a server works on it or not.
+pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, ProveError> {
+    if data.join(BACKUP).exists() {
+        return Err(ProveError::Backup);
+    }
+    let archive = Archive::open(&data.join(DATABASE))?;
+    let (keys, album) = (LogKeys::at(data), Album::at(data.join("blobs")));
+    for made in archive.organisations()? {
+        let Some(collected) = archive.bundle(&made, visit, &keys.of(made.id)?)? else { continue };
+        let mut here = BTreeMap::new();
+        for hash in collected.photos.iter().filter(|_| with_photos) {
+            here.extend(album.read(made.id, *hash)?.map(|bytes| (*hash, bytes)));
+        }
+        return pack(&collected, &here);
+    }
+    Err(ProveError::NoVisit(visit))
+}
+
+/// Packs what was collected, with these photos.
+pub fn pack(
+    collected: &Collected,
+    photos: &BTreeMap<BlobHash, Vec<u8>>,
+) -> Result<Vec<u8>, ProveError> {
+    let Collected { proof, checkpoint, .. } = collected;
+    proof::build(proof, checkpoint, photos).map_err(ProveError::Damaged)
+}
+
+/// The organisations of a data folder, and the public key of each one's log.
+pub fn log_keys(data: &Path) -> Result<Vec<(String, NoteKey)>, StoreError> {
+    let archive = Archive::open(&data.join(DATABASE))?;
+    let keys = LogKeys::at(data);
+    let mut all = Vec::new();
+    for made in archive.organisations()? {
+        let life = archive.life(made.org)?;
+        all.push((made.name, NoteKey::of_log(made.id, life, keys.of(made.id)?.public())));
+    }
+    Ok(all)
+}

@@ -1,0 +1,207 @@
+"""Checks a proof bundle from docs/proof-bundle.md and docs/protocol.md alone.
+
+`bundle.py FILE [VKEY]` says what is wrong, or nothing. `bundle.py --flips STEP FILE` flips every so-manieth byte and
+says which of these bundles are taken all the same.
+"""
+
+import base64
+import struct
+import sys
+import zlib
+
+import ed25519
+from document import Document, Misfit
+from formats import *
+
+SAME = struct.pack("<5H", 10, 0, 0, 0, 0x21)
+NAMES = ["summary.txt", "checkpoint.txt", "proof.cbor"]
+
+
+def unzip(data):
+    files, at = [], 0
+    while data[at : at + 4] == b"PK\x03\x04":
+        need(len(data) >= at + 30, "the container")
+        crc, length, _ = struct.unpack_from("<3I", data, at + 14)
+        name_length = struct.unpack_from("<H", data, at + 26)[0]
+        name = data[at + 30 : at + 30 + name_length]
+        at += 30 + name_length
+        body = data[at : at + length]
+        need(zlib.crc32(body) == crc, f"{name!r}: its bytes")
+        files.append((name, body))
+        at += length
+    need(zip_again(files) == data, "the container")
+    return files
+
+
+def zip_again(files):
+    out, central = b"", b""
+    for name, body in files:
+        header = SAME + struct.pack("<3I", zlib.crc32(body), len(body), len(body))
+        central += b"PK\x01\x02" + struct.pack("<H", 10) + header
+        central += struct.pack("<7HI", len(name), 0, 0, 0, 0, 0, 0, len(out)) + name
+        out += b"PK\x03\x04" + header + struct.pack("<2H", len(name), 0) + name + body
+    end = b"PK\x05\x06" + struct.pack("<4H2IH", 0, 0, len(files), len(files), len(central), len(out), 0)
+    return out + central + end
+
+
+def plain(value):
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def read(data):
+    value = decode(data)
+    need(encode(plain(value)) == data, "CBOR in another form")
+    return value
+
+
+def node(left, right):
+    return sha256(b"\x01" + left + right)
+
+
+def includes(size, root, index, leaf, path):
+    """RFC 9162, 2.1.3.2."""
+    if index >= size:
+        return False
+    place, last, value = index, size - 1, leaf
+    for other in path:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            value = node(other, value)
+            while place & 1 == 0 and place != 0:
+                place, last = place >> 1, last >> 1
+        else:
+            value = node(value, other)
+        place, last = place >> 1, last >> 1
+    return last == 0 and value == root
+
+
+def key_id(name, kind, key):
+    return sha256(name.encode() + b"\n" + bytes([kind]) + key)[:4]
+
+
+def vkey(name, kind, key):
+    return f"{name}+{key_id(name, kind, key).hex()}+{base64.b64encode(bytes([kind]) + key).decode()}"
+
+
+def uuid(data):
+    text = data.hex()
+    return "-".join([text[:8], text[8:12], text[12:16], text[16:20], text[20:]])
+
+
+def read_checkpoint(note, organisation, key, witnesses):
+    """The life, size and root that a note's signatures, all of them, are over."""
+    text, _, signatures = note.decode().rpartition("\n\n")
+    text += "\n"
+    name, size, root, rest = text.split("\n", 3)
+    prefix = f"endcap.log/{uuid(organisation)}/"
+    need(name.startswith(prefix) and rest == "", "the checkpoint's text")
+    signers = [(name, 1, key)]
+    for witness in witnesses:
+        who, id, packed = witness.split("+", 2)
+        packed = base64.b64decode(packed, validate=True)
+        need(vkey(who, packed[0], packed[1:]) == witness and packed[0] == 4, "a witness's key")
+        signers.append((who, 4, packed[1:]))
+    lines = signatures.split("\n")
+    need(lines.pop() == "" and len(lines) == len(signers), "the checkpoint's signatures")
+    for line, (who, kind, public) in zip(lines, signers):
+        dash, named, signature = line.split(" ")
+        raw = base64.b64decode(signature, validate=True)
+        need(base64.b64encode(raw).decode() == signature, "a signature's form")
+        need(dash == "\u2014" and named == who and raw[:4] == key_id(who, kind, public), "a signature's name")
+        raw, message = raw[4:], text.encode()
+        if kind == 4:
+            seconds, raw = int.from_bytes(raw[:8], "big"), raw[8:]
+            message = f"cosignature/v1\ntime {seconds}\n".encode() + message
+        need(ed25519.verifies(public, message, raw), f"the signature of {who}")
+    need(size == str(int(size)), "the checkpoint's size")
+    raw = base64.b64decode(root, validate=True)
+    need(base64.b64encode(raw).decode() == root and len(raw) == 32, "the checkpoint's root")
+    return name, int(size), raw
+
+
+def verify(data, expected=None):
+    files = unzip(data)
+    names = [name.decode() for name, _ in files]
+    need(names[:3] == NAMES, "the files")
+    proof = read(files[2][1])
+    need(proof[0] == 1, "the version")
+    organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
+    name, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
+    need(expected in (None, vkey(name, 1, key)), "the log's key")
+    changes, devices, last, lives = [], {}, -1, []
+    for line in lines:
+        sequence, leaf, body, salt = line[0], line[1], line.get(3), line.get(4)
+        need(sequence > last, "the order of the lines")
+        last = sequence
+        need(includes(size, root, sequence, sha256(b"\0" + leaf), line[2]), f"line {sequence}")
+        said = decode(leaf)
+        if said[0] == 1 and body is not None:
+            need(said[1] == [0, visit], "another visit")
+            changes.append((sequence, said, read(body), line.get(5)))
+        elif said[0] == 2 and body is not None:
+            need(sha256(salt + body) == said[3], f"the record of line {sequence}")
+            if said[1] == 3:
+                devices[said[2]] = decode(body)[1]
+        else:
+            need(body is None and salt is None, f"line {sequence} holds too much")
+            lives += [said[1]] if said[0] == 0 else []
+    need(lives and name.endswith("/" + uuid(lives[-1])), "the life of the log")
+    document, seals, words, photos = Document(organisation, "visit", visit), [], set(), set()
+    for sequence, said, parts, seal in changes:
+        actor, seq, start_op, deps, section, value = parts
+        change = Change(actor, seq, start_op, list(deps), SECTION_NUMBERS[section], value)
+        hash = document.insert(change)
+        need(hash == said[2], f"the change of line {sequence}")
+        device = devices[said[3]]
+        need(fingerprint(device[2]) == actor[:8], f"the device of line {sequence}")
+        entry = decode(value)
+        server = device[1] == bytes(16)
+        need(server or entry[0] == device[1], f"the person of line {sequence}")
+        if seal is not None:
+            message = seal_message(organisation, "visit", visit, hash)
+            need(ed25519.verifies(device[2], message, seal), f"the seal of line {sequence}")
+            seals.append(hash)
+        words |= digests(entry)
+    covered = set()
+    for head in seals:
+        signer = document.changes[head].actor[:8]
+        covered |= {h for h in past(document.changes, [head]) if document.changes[h].actor[:8] == signer}
+    need(changes and covered == set(document.changes), "unsealed work")
+    for salt, text in proof[5]:
+        need(sha256(salt + text.encode()) in words, "a note")
+    for (name, body) in files[3:]:
+        digest = sha256(body)
+        need(name.decode().startswith(f"photos/{digest.hex()}.") and digest in words, "a photo")
+    return document
+
+
+def digests(value):
+    """Every hash that an entry names: notes and photos among them."""
+    if isinstance(value, bytes):
+        return {value} if len(value) == 32 else set()
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return set().union(*map(digests, items)) if items else set()
+
+
+def main():
+    if sys.argv[1] == "--flips":
+        step, path = int(sys.argv[2]), sys.argv[3]
+        data = open(path, "rb").read()
+        for at in range(0, len(data), step):
+            bent = bytearray(data)
+            bent[at] ^= 1 << at % 8
+            try:
+                verify(bytes(bent))
+            except (Malformed, Forged, Misfit, ValueError, KeyError, TypeError, IndexError):
+                continue
+            sys.exit(f"byte {at} is taken")
+        return
+    data = open(sys.argv[1], "rb").read()
+    document = verify(data, *sys.argv[2:3])
+    print(len(document.changes))
+
+
+main()

@@ -1,0 +1,137 @@
+//! A visit is proved to somebody who has neither server nor network: by `endcap prove` and `endcap verify`, and by
+//! a second verifier that shares no code with them.
+#![cfg(target_os = "linux")]
+
+mod mirror;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sync_core::id::LogOrigin;
+use sync_core::proof::verify;
+use sync_core::tlog::NoteKey;
+use tests::brand::{ORG, RITA, SAM};
+use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
+
+const ENDCAP: &str = env!("CARGO_BIN_EXE_endcap");
+
+fn endcap<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
+    run(Command::new(ENDCAP).args(args))
+}
+
+fn prove(host: &Host, visit: &str, name: &str, photos: bool) -> PathBuf {
+    let (to, data) = (host.folder.join(name), host.data());
+    let mut args =
+        vec![OsStr::new("prove"), OsStr::new(visit), OsStr::new("--data"), data.as_os_str()];
+    args.extend([OsStr::new("--to"), to.as_os_str()]);
+    args.extend(photos.then_some(OsStr::new("--photos")));
+    well(endcap(args));
+    to
+}
+
+/// The server has a visit of two people, with a comment, photos and a review to come.
+fn worked() -> (Host, String) {
+    let host = Host::new(ENDCAP);
+    let (rita, sam) = (host.phone(RITA), host.phone(SAM));
+    let visit = begin(&rita, SHARED);
+    record(&rita, &visit, true, vec![photo(&rita, 1)]);
+    host.sync(&rita);
+    host.sync(&sam);
+    begin(&sam, SHARED);
+    record(&sam, &visit, false, vec![photo(&sam, 2)]);
+    rita.comment(visit.clone(), "Ask the manager".into(), None).expect("it is said");
+    rita.submit(visit.clone()).expect("it is submitted");
+    host.sync(&rita);
+    host.sync(&sam);
+    (host, visit)
+}
+
+fn python(args: &[&OsStr]) -> Option<Output> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/compat/bundle.py");
+    let python = tests::python::found()?;
+    Some(run(Command::new(python).arg(script).args(args)))
+}
+
+#[test]
+fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
+    let (mut host, visit) = worked();
+    let keys = well(endcap([OsStr::new("log-key"), OsStr::new("--data"), host.data().as_os_str()]));
+    let key = keys.trim().split_once(": ").expect("name and key").1.to_owned();
+    let whole = prove(&host, &visit, "whole.zip", true);
+    let bare = prove(&host, &visit, "bare.zip", false);
+    host.end("-TERM");
+
+    let said = well(endcap(["verify", whole.to_str().expect("UTF-8"), "--key", &key]));
+    for part in [
+        "Rita",
+        "Sam",
+        "\"Ask the manager\"",
+        "in this bundle",
+        "WHAT IS NOT PROVED",
+        "(a conflict)",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let said = well(endcap(["verify", bare.to_str().expect("UTF-8")]));
+    assert!(said.contains("by its digest alone") && said.contains("give it with --key"), "{said}");
+    let stranger = NoteKey::of_log(ORG, LogOrigin::from_bytes([7; 16]), [9; 32]).to_string();
+    badly(endcap(["verify", bare.to_str().expect("UTF-8"), "--key", &stranger]));
+
+    let bytes = std::fs::read(&whole).expect("it reads");
+    let proved = verify(&bytes).expect("it is sound");
+    assert_eq!(proved.key.to_string(), key);
+    assert!(proved.checkpoint.size > 20);
+    let step = if cfg!(debug_assertions) { 5 } else { 1 };
+    for at in (0..bytes.len()).step_by(step) {
+        let mut bent = bytes.clone();
+        bent[at] ^= 1 << (at % 8);
+        assert!(verify(&bent).is_err(), "byte {at} of {}", bytes.len());
+    }
+    for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+        assert!(verify(&bytes[..cut]).is_err());
+    }
+    let tampered = host.folder.join("tampered.zip");
+    let mut bent = bytes.clone();
+    bent[40] ^= 1;
+    std::fs::write(&tampered, &bent).expect("it is written");
+    let said = badly(endcap(["verify", tampered.to_str().expect("UTF-8")]));
+    assert!(said.contains("summary.txt") || said.contains("container"), "{said}");
+
+    let Some(output) = python(&[whole.as_os_str(), OsStr::new(&key)]) else { return };
+    assert_eq!(well(output).trim(), "6", "the changes");
+    well(python(&[bare.as_os_str()]).expect("Python"));
+    badly(python(&[tampered.as_os_str()]).expect("Python"));
+    badly(python(&[whole.as_os_str(), OsStr::new(&stranger)]).expect("Python"));
+    well(python(&[OsStr::new("--flips"), OsStr::new("9"), bare.as_os_str()]).expect("Python"));
+}
+
+/// Files are packed anew after a change, so that the container is whole.
+#[test]
+fn what_is_packed_anew_does_not_hold() {
+    let (host, visit) = worked();
+    let bytes = std::fs::read(prove(&host, &visit, "whole.zip", true)).expect("it reads");
+    let files = sync_core::zip::read(&bytes).expect("files");
+    let again = |edit: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+        let mut owned: Vec<(String, Vec<u8>)> =
+            files.iter().map(|(name, bytes)| (name.clone(), bytes.to_vec())).collect();
+        edit(&mut owned);
+        let files: Vec<_> = owned.iter().map(|(n, b)| (n.clone(), b.as_slice())).collect();
+        verify(&sync_core::zip::write(&files).expect("packed")).map(drop).map_err(|wrong| wrong.0)
+    };
+    assert_eq!(again(&|_| ()), Ok(()));
+    let summary = again(&|files| files[0].1.extend_from_slice(b"It was all fine.\n"));
+    assert!(summary.is_err_and(|why| why.starts_with("summary.txt")));
+    assert!(again(&|files| drop(files.remove(0))).is_err());
+    assert!(again(&|files| files.swap(0, 1)).is_err());
+    assert!(again(&|files| files.push(("photos/more.jpg".into(), vec![0xff, 0xd8]))).is_err());
+    assert!(again(&|files| files.swap(3, 4)).is_err_and(|why| why.contains("order")));
+    assert!(again(&|files| files[3].1.push(0)).is_err_and(|why| why.contains("another picture")));
+    // Every byte of the checkpoint and of the proof.
+    for file in [1, 2] {
+        for at in (0..files[file].1.len()).step_by(if file == 1 { 1 } else { 11 }) {
+            let bent = again(&|files| files[file].1[at] ^= 1 << (at % 8));
+            assert!(bent.is_err(), "byte {at} of {}", files[file].0);
+        }
+    }
+}

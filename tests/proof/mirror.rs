@@ -1,0 +1,189 @@
+//! A copy of the log, and what it notices.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use endcap_mobile::{Client, LogWrong};
+use rusqlite::Connection;
+use sync_core::evidence::Frontier;
+use sync_core::id::LogHash;
+use sync_core::model::catalogue::{Display, Record};
+use tests::brand::{ORG, RITA, SAM};
+use tests::host::{Host, SHARED, badly, begin, record, well};
+
+use crate::endcap;
+
+const TOKEN: &str = "a token for a copy of the log";
+
+/// A server with more lines than two tiles hold.
+fn grown() -> (Host, Arc<Client>) {
+    let mut host = Host::new(crate::ENDCAP);
+    let rita = host.phone(RITA);
+    begin(&rita, SHARED);
+    host.sync(&rita);
+    more(&mut host, 600);
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    db.busy_timeout(std::time::Duration::from_secs(10)).expect("a timeout");
+    let token = LogHash::of(TOKEN.as_bytes()).0;
+    db.execute("INSERT INTO mirror VALUES (?1, 1, 'Partner', zeroblob(16), 0)", [token])
+        .expect("a token");
+    (host, rita)
+}
+
+fn more(host: &mut Host, count: u32) {
+    host.end("-TERM");
+    let display = |number| {
+        let (name, description) = (format!("Display {number}"), String::new());
+        Record::Display(Display { number: number + 1_000, name, description })
+    };
+    host.write((0..count).map(display).collect());
+    host.start();
+}
+
+fn args(host: &Host, dir: &Path, entries: bool) -> Vec<String> {
+    let url = format!("http://{}/log/{ORG}", host.address());
+    let mut args = vec!["mirror".into(), url, dir.to_str().expect("UTF-8").to_owned()];
+    if entries {
+        args.extend(["--token".to_owned(), TOKEN.to_owned()]);
+    }
+    args
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder reads") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { open.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_copy_gives_the_root_of_the_log_and_any_flipped_byte_is_named() {
+    let (mut host, _) = grown();
+    let dir = host.folder.join("copy");
+    let said = well(endcap(args(&host, &dir, true)));
+    assert!(said.contains("Every entry, every hash and the signature were checked"), "{said}");
+    let life = std::fs::read_dir(&dir).expect("it reads").map(|e| e.expect("an entry").path());
+    let life = life.into_iter().find(|path| path.is_dir()).expect("a life");
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    let frontier: Vec<u8> = db
+        .query_row("SELECT frontier FROM organisation", [], |row| row.get(0))
+        .expect("a frontier");
+    let expected: Frontier = sync_core::cbor::from_cbor(&frontier).expect("it reads");
+    let mut rebuilt = Frontier::default();
+    let mut level: Vec<PathBuf> = files(&life.join("tile/0"));
+    level.sort_by_key(|path| path.to_str().map(|name| name.replace(".p/", "")));
+    for path in level {
+        let bytes = std::fs::read(path).expect("it reads");
+        for hash in bytes.chunks(32) {
+            rebuilt.push(LogHash(hash.try_into().expect("32 bytes")));
+        }
+    }
+    assert_eq!(rebuilt, expected);
+    assert!(expected.size() > 600 && life.join("tile/1/000.p/2").is_file());
+
+    // Again: nothing new. More: what has come.
+    let said = well(endcap(args(&host, &dir, true)));
+    assert!(said.contains(" 0 are new"), "{said}");
+    more(&mut host, 40);
+    let said = well(endcap(args(&host, &dir, true)));
+    assert!(said.contains(" 40 are new"), "{said}");
+    // Without a token hashes alone, and only with the key.
+    let bare = host.folder.join("bare");
+    let said = badly(endcap(args(&host, &bare, false)));
+    assert!(said.contains("--key"), "{said}");
+    let key = std::fs::read_to_string(dir.join("key")).expect("a key");
+    let mut with_key = args(&host, &bare, false);
+    with_key.extend(["--key".to_owned(), key.trim().to_owned()]);
+    let said = well(endcap(with_key));
+    assert!(said.contains("Entries need a token"), "{said}");
+
+    for path in files(&dir) {
+        let relative = path.strip_prefix(&dir).expect("below").to_str().expect("UTF-8").to_owned();
+        // What covers fewer lines than the newest pieces is not read any more.
+        if relative.contains("/tile/") && relative.contains(".p/") {
+            continue;
+        }
+        let bytes = std::fs::read(&path).expect("it reads");
+        for at in (0..bytes.len()).step_by(bytes.len() / 7 + 1) {
+            let mut bent = bytes.clone();
+            bent[at] ^= 1 << (at % 8);
+            std::fs::write(&path, &bent).expect("it rots");
+            let said = badly(endcap(args(&host, &dir, true)));
+            let named = said.contains(&relative)
+                || said.contains("CONTRADICTS")
+                || said.contains("/tile/entries/");
+            assert!(named, "{relative}, byte {at}: {said}");
+            std::fs::write(&path, &bytes).expect("it is mended");
+        }
+    }
+    well(endcap(args(&host, &dir, true)));
+}
+
+#[test]
+fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
+    let (mut host, rita) = grown();
+    host.sync(&rita);
+    well(host.backup("backup"));
+    let visit = begin(&rita, 1);
+    record(&rita, &visit, true, Vec::new());
+    host.sync(&rita);
+    more(&mut host, 5);
+    let sam = host.phone(SAM);
+    let dir = host.folder.join("copy");
+    well(endcap(args(&host, &dir, true)));
+    host.end("-TERM");
+
+    // The backup's database under the name of the other, without `endcap restore`.
+    let (now, database) = (host.folder.join("now.db"), host.data().join("endcap.db"));
+    std::fs::copy(&database, &now).expect("a copy");
+    std::fs::copy(host.folder.join("backup/backup.db"), &database).expect("rolled back");
+    host.start();
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("THE LOG CONTRADICTS this copy"), "{said}");
+    assert!(dir.join("checkpoint.refused").is_file(), "the evidence is kept");
+    // A phone that keeps a receipt notices too. It brings back what it has, and says so until somebody looks.
+    let report = host.sync(&rita);
+    let alarm = rita.log_status().expect("a status").alarm.expect("an alarm");
+    assert!(report.log_alarm && alarm.wrong == LogWrong::Rewritten, "{report:?}");
+    let (kept, told) = (alarm.kept.expect("what it had"), alarm.told.expect("what it was told"));
+    assert!(kept != told && kept.starts_with("endcap.log/") && told.starts_with("endcap.log/"));
+    assert!(report.pushed > 0, "{report:?}");
+    // It grows past where it was: other lines under the same numbers.
+    more(&mut host, 300);
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("THE LOG CONTRADICTS"), "{said}");
+    host.end("-TERM");
+
+    std::fs::copy(&now, &database).expect("as it was");
+    host.start();
+    well(endcap(args(&host, &dir, true)));
+    host.end("-TERM");
+    std::fs::remove_dir_all(host.data()).expect("the folder is lost");
+    well(host.restore("backup", "data"));
+    host.start();
+    // Sam's phone was enrolled after the backup, and enrols again with what it holds.
+    host.end("-TERM");
+    host.renew_code(SAM);
+    host.start();
+    let server = format!("http://{}", host.address());
+    let (code, phone) = (host.codes[&SAM].clone(), Arc::clone(&sam));
+    let enrolled = host.runtime.block_on(phone.enrol(server, code, "phone".into()));
+    enrolled.expect("enrolled again");
+    host.sync(&sam);
+    let status = sam.log_status().expect("a status");
+    let restored = status.restored.expect("it was restored");
+    assert!(restored.lost.is_some_and(|lost| lost > 5) && restored.another_key, "{restored:?}");
+    assert_eq!(status.alarm, None);
+    let said = well(endcap(args(&host, &dir, true)));
+    assert!(
+        said.contains("RESTORED FROM A BACKUP") && said.contains("are not in the log any more"),
+        "{said}"
+    );
+    let said = well(endcap(args(&host, &dir, true)));
+    assert!(!said.contains("RESTORED") && said.contains(" 0 are new"), "{said}");
+}
