@@ -5,7 +5,7 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Kept, Profile, Replica, Rows, Write};
 use sync_core::id::{BlobHash, DocId, ParcelHash};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
-use sync_core::model::visit::Note;
+use sync_core::model::visit::{Note, PhotoOrigin};
 use sync_core::print::{Item, Print};
 use sync_core::wire::RecordBytes;
 
@@ -63,6 +63,9 @@ pub(crate) struct PhotoState {
     /// Some recording names it: it is to be sent.
     #[n(4)]
     pub(crate) attached: bool,
+    /// The file that it was made from; `None` in rows of an earlier library.
+    #[n(5)]
+    pub(crate) origin: Option<PhotoOrigin>,
 }
 
 /// The store within one transaction, as sync-core sees it.

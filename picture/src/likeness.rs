@@ -8,6 +8,9 @@ use crate::file::Upright;
 /// Hashes of so few different bits are looked at again.
 pub const NEAR_BITS: u32 = 11;
 
+/// Sketches that agree so well are of one origin.
+pub const AGREEMENT_MIN: u32 = 850;
+
 /// How a picture is turned and enlarged before it is looked for, so that one that was cropped or held askew is found:
 /// tenths of a degree, and thousandths.
 pub const TURNS: [(i32, i32); 9] = [
@@ -38,6 +41,49 @@ impl Hash {
     pub fn distance(self, other: Self) -> u32 {
         (self.0 ^ other.0).count_ones()
     }
+}
+
+/// An index holds each hash once for each of its four bands of 16 bits: turned so that the band comes first.
+pub const BANDS: u32 = 4;
+
+const BAND_BITS: u32 = u64::BITS / BANDS;
+
+impl Hash {
+    /// What an index holds of it for a band.
+    pub fn turned(self, band: u32) -> u64 {
+        self.0.rotate_left(band * BAND_BITS)
+    }
+
+    /// The hash that an index holds as `turned` for a band.
+    pub fn turned_back(turned: u64, band: u32) -> Self {
+        Self(turned.rotate_right(band * BAND_BITS))
+    }
+
+    /// The bands, and the first and last of what an index may hold there, such that every hash of `near` or fewer
+    /// different bits, up to 11, lies in one of them. When `near` bits are shared out to four bands, one gets no more
+    /// than its part: 2 or less if all four parts and one each came to more than `near`.
+    pub fn probes(self, near: u32) -> impl Iterator<Item = (u32, u64, u64)> {
+        (0..BANDS).flat_map(move |band| {
+            let spare = (near + 1).min(3 * BANDS); // to be shared out: each band takes its part and one more
+            let share = spare / BANDS + u32::from(band < spare % BANDS);
+            let turned = self.turned(band);
+            let flips = flips(share);
+            flips.map(move |flip| {
+                let first = ((turned >> (64 - BAND_BITS)) ^ flip) << (64 - BAND_BITS);
+                (band, first, first | (u64::MAX >> BAND_BITS))
+            })
+        })
+    }
+}
+
+/// All ways to change fewer than `share` bits of a band.
+fn flips(share: u32) -> impl Iterator<Item = u64> {
+    let one = |at: u32| 1_u64 << at;
+    let none = (share > 0).then_some(0);
+    let single = (0..BAND_BITS).filter(move |_| share > 1).map(one);
+    let pairs = (0..BAND_BITS).filter(move |_| share > 2);
+    let pairs = pairs.flat_map(move |a| (0..a).map(move |b| one(a) | one(b)));
+    none.into_iter().chain(single).chain(pairs)
 }
 
 /// A picture as 32 by 32 grey points, whatever its shape.
@@ -172,6 +218,29 @@ mod tests {
         let waves: Vec<_> = slowest().collect();
         assert_eq!(waves.len(), 64);
         assert!(waves.iter().all(|(u, v)| *u < WAVES_MAX && *v < WAVES_MAX));
+    }
+
+    #[test]
+    fn no_near_hash_is_missed() {
+        let mut state = 7_u64;
+        let mut chance = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state ^ state >> 29
+        };
+        for near in [0, 1, 3, 6, 8, 10, 11] {
+            for _ in 0..200 {
+                let hash = Hash(chance());
+                let mut other = hash.0;
+                while Hash(other).distance(hash) < near {
+                    other ^= 1 << (chance() >> 58);
+                }
+                let mut probes = hash.probes(near);
+                assert!(probes.any(|(band, first, last)| (first..=last).contains(&Hash(other).turned(band))));
+                assert_eq!(Hash::turned_back(hash.turned(3), 3), hash);
+            }
+        }
+        assert_eq!(Hash(5).probes(11).count(), 4 * 137);
+        assert_eq!(Hash(5).probes(0).count(), 1);
     }
 
     #[test]

@@ -475,7 +475,7 @@ fn price(n: u64, minor: i64) -> Observation {
 }
 
 fn photo(text: &str, check: u32) -> PhotoRef {
-    PhotoRef { hash: BlobHash::of(text.as_bytes()), bytes: 9, phash: 0, check: Some(check) }
+    PhotoRef { hash: BlobHash::of(text.as_bytes()), bytes: 9, phash: 0, check: Some(check), origin: None }
 }
 
 /// Anna and Johan audit one outlet apart; they disagree on facings and on a price.
