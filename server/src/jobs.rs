@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
+use sync_core::model::visit::{Act, Recording};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
@@ -83,13 +84,11 @@ fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -
         let Some(named) = entry.photos().iter().find(|photo| photo.hash == reference.hash) else { continue };
         let Some(times) = held.times.get(&change.hash()) else { continue };
         let world = tenant.world();
-        let outlet = match held.document.changes().iter().find_map(|change| match change.entry() {
-            Ok(Entry::Recording(recording)) => recording.act.outlet(),
+        let outlet = held.document.changes().iter().find_map(|change| match change.entry() {
+            Ok(Entry::Recording(Recording { act: Act::Start { outlet, .. }, .. })) => Some(outlet),
             _ => None,
-        }) {
-            Some(outlet) => world.outlets.get(&outlet),
-            None => None,
-        };
+        });
+        let outlet = outlet.and_then(|outlet| world.outlets.get(&outlet));
         let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
         let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
         let at = Timestamp::from_millisecond(times.claimed_ms).unwrap_or_default();

@@ -15,11 +15,13 @@ pub mod error;
 pub mod feed;
 pub mod ingest;
 pub mod init;
+pub mod jobs;
 pub mod limits;
 pub mod metrics;
 pub mod people;
 pub mod photo;
 pub mod serve;
+pub mod signals;
 pub mod store;
 pub mod world;
 

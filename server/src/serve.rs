@@ -30,6 +30,7 @@ use crate::auth::{Client, refuse_cross_site};
 use crate::config::ServeConfig;
 use crate::console;
 use crate::error::Problem;
+use crate::jobs;
 use crate::limits::{
     BODY_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, REQUEST_TIMEOUT,
     SHUTDOWN_TIMEOUT,
@@ -57,6 +58,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = router(Arc::clone(&app), config, console::router());
     let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
+    let working = tokio::spawn(jobs::run(Arc::clone(&app)));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut shutdown = std::pin::pin!(shutdown);
@@ -89,6 +91,7 @@ pub async fn serve(
         tracing::warn!("some requests were cut off");
     }
     let _ = sweeping.await;
+    let _ = working.await;
     let store = app.store.clone();
     tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)
 }
