@@ -13,9 +13,11 @@ use sync_core::document::Entry;
 use sync_core::id::{
     BlobHash, CallId, ChangeHash, DeviceId, DocId, Gtin, OutletId, UserId, VisitId,
 };
-use sync_core::model::{Day, Geo};
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
-use sync_core::model::visit::{self as core_visit, Act, NotPossible, Note, PhotoOrigin, PhotoRef, Verdict};
+use sync_core::model::visit::{
+    self as core_visit, Act, NotPossible, Note, PhotoOrigin, PhotoRef, Verdict,
+};
+use sync_core::model::{Day, Geo};
 use sync_core::visit::Visit as VisitView;
 use zeroize::Zeroizing;
 

@@ -409,9 +409,7 @@ mod tests {
             _ => None,
         };
         let damaged = |bytes: &[u8]| matches!(flaw(bytes), Some(Flaw::Damaged(_) | Flaw::CutShort));
-        for other in
-            [b"".as_slice(), b"GIF89a\x01\0\x01\0\0\0\0", b"%PDF-1.7", &[0; 99]]
-        {
+        for other in [b"".as_slice(), b"GIF89a\x01\0\x01\0\0\0\0", b"%PDF-1.7", &[0; 99]] {
             assert_eq!(flaw(other), Some(Flaw::OtherFormat));
         }
         let png = encoded(&drawn(300, 200, 1), ImageFormat::Png);
@@ -437,7 +435,6 @@ mod tests {
         };
         refused(&jpeg, 65_535, 65_535);
         refused(&encoded(&DynamicImage::new_luma8(8_000, 6_000), ImageFormat::Jpeg), 8_000, 6_000);
-
 
         let bomb = encoded(&DynamicImage::new_luma8(60_001, 1_000), ImageFormat::Png);
         assert!(bomb.len() < 1 << 20);

@@ -7,8 +7,20 @@ const WRITING_MS: i64 = 60_000;
 
 /// Programs that change pictures, by parts of the names that they leave.
 const EDITORS: [&str; 14] = [
-    "photoshop", "lightroom", "gimp", "snapseed", "picsart", "pixelmator", "affinity", "facetune", "canva", "vsco",
-    "meitu", "imagemagick", "paint", "pixlr",
+    "photoshop",
+    "lightroom",
+    "gimp",
+    "snapseed",
+    "picsart",
+    "pixelmator",
+    "affinity",
+    "facetune",
+    "canva",
+    "vsco",
+    "meitu",
+    "imagemagick",
+    "paint",
+    "pixlr",
 ];
 
 /// When a camera says that it took a picture.
@@ -52,7 +64,8 @@ impl Camera {
         };
         let taken = at(Tag::DateTimeOriginal, Tag::OffsetTimeOriginal);
         let written = at(Tag::DateTime, Tag::OffsetTime);
-        let later = |taken: Taken| written.is_some_and(|w| w.shown_ms > taken.shown_ms + WRITING_MS);
+        let later =
+            |taken: Taken| written.is_some_and(|w| w.shown_ms > taken.shown_ms + WRITING_MS);
         let software = ascii(&exif, Tag::Software).unwrap_or_default();
         let software = String::from_utf8_lossy(&software).to_lowercase();
         let edited = EDITORS.iter().any(|name| software.contains(name)) || taken.is_some_and(later);
@@ -63,7 +76,8 @@ impl Camera {
                 }
                 _ => return None,
             };
-            let sign = if ascii(&exif, side)?.first()?.eq_ignore_ascii_case(&back) { -1.0 } else { 1.0 };
+            let sign =
+                if ascii(&exif, side)?.first()?.eq_ignore_ascii_case(&back) { -1.0 } else { 1.0 };
             (away <= most).then(|| (sign * away * 1e6).round() as i32)
         };
         let lat_e6 = degrees(Tag::GPSLatitude, Tag::GPSLatitudeRef, b'S', 90.0);
@@ -118,7 +132,12 @@ mod tests {
         assert_eq!(at("1970:01:01 00:00:00"), Some(0));
         assert_eq!(at("2024:02:29 12:34:56"), Some(1_709_210_096_000));
         assert_eq!(at("2026:03:01 00:00:00"), Some(1_772_323_200_000));
-        for wrong in ["2026:13:01 00:00:00", "2026:00:10 00:00:00", "0000:00:00 00:00:00", "    :  :     :  :  "] {
+        for wrong in [
+            "2026:13:01 00:00:00",
+            "2026:00:10 00:00:00",
+            "0000:00:00 00:00:00",
+            "    :  :     :  :  ",
+        ] {
             assert_eq!(at(wrong), None, "{wrong}");
         }
         assert_eq!(offset_min(b"+05:30"), Some(330));

@@ -9,12 +9,20 @@ use crate::file::Upright;
 pub const NEAR_BITS: u32 = 11;
 
 /// Sketches that agree so well are of one origin.
-pub const AGREEMENT_MIN: u32 = 850;
+pub const AGREEMENT_MIN: u32 = 800;
 
 /// How a picture is turned and enlarged before it is looked for, so that one that was cropped or held askew is found:
 /// tenths of a degree, and thousandths.
 pub const TURNS: [(i32, i32); 9] = [
-    (0, 1_000), (0, 1_060), (0, 1_130), (0, 940), (0, 880), (25, 1_040), (-25, 1_040), (50, 1_080), (-50, 1_080),
+    (0, 1_000),
+    (0, 960),
+    (0, 920),
+    (0, 880),
+    (0, 1_060),
+    (20, 940),
+    (-20, 940),
+    (40, 920),
+    (-40, 920),
 ];
 
 /// Points from side to side of a sketch.
@@ -150,7 +158,9 @@ impl Sketch {
             .0
             .chunks_exact(SIDE)
             .map(|row| {
-                std::array::from_fn(|u| row.iter().zip(&waves[u]).map(|(g, w)| f32::from(*g) * w).sum())
+                std::array::from_fn(|u| {
+                    row.iter().zip(&waves[u]).map(|(g, w)| f32::from(*g) * w).sum()
+                })
             })
             .collect();
         let mut found = [0_f32; 64];
@@ -224,7 +234,9 @@ mod tests {
     fn no_near_hash_is_missed() {
         let mut state = 7_u64;
         let mut chance = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             state ^ state >> 29
         };
         for near in [0, 1, 3, 6, 8, 10, 11] {
@@ -235,7 +247,11 @@ mod tests {
                     other ^= 1 << (chance() >> 58);
                 }
                 let mut probes = hash.probes(near);
-                assert!(probes.any(|(band, first, last)| (first..=last).contains(&Hash(other).turned(band))));
+                assert!(
+                    probes
+                        .any(|(band, first, last)| (first..=last)
+                            .contains(&Hash(other).turned(band)))
+                );
                 assert_eq!(Hash::turned_back(hash.turned(3), 3), hash);
             }
         }

@@ -4,7 +4,7 @@
 use crate::file::Upright;
 
 /// From this figure on [`screen`] is worth a look.
-pub const SCREEN_MIN: u32 = 30;
+pub const SCREEN_MIN: u32 = 21;
 
 /// Points of a window from side to side.
 const SIDE: usize = 256;
@@ -91,7 +91,9 @@ fn fourier(re: &mut [f32], im: &mut [f32]) {
 
 fn standing_out(power: &[f32]) -> u32 {
     let half = SIDE as i32 / 2;
-    let at = |u: i32, v: i32| power[(v.rem_euclid(half * 2) * half * 2 + u.rem_euclid(half * 2)) as usize];
+    let at = |u: i32, v: i32| {
+        power[(v.rem_euclid(half * 2) * half * 2 + u.rem_euclid(half * 2)) as usize]
+    };
     // Rings of eight waves' width: what is usual for a length.
     let mut rings: Vec<Vec<f32>> = vec![Vec::new(); half as usize];
     let mut waves = Vec::new();
@@ -153,7 +155,8 @@ mod tests {
             Upright { rgb, width: 400, height: 300 }
         };
         let noise = |x: u32, y: u32| {
-            let n = (x.wrapping_mul(0x9e37_79b9) ^ y.wrapping_mul(0x85eb_ca6b)).wrapping_mul(0xc2b2_ae35);
+            let n = (x.wrapping_mul(0x9e37_79b9) ^ y.wrapping_mul(0x85eb_ca6b))
+                .wrapping_mul(0xc2b2_ae35);
             f64::from(n >> 16) / 65_536.0 * 0.1
         };
         let wave = |x: f64, y: f64| 0.05 * (x * 1.3 + y * 0.4).sin();

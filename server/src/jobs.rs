@@ -81,7 +81,9 @@ pub async fn catch_up(app: &App) -> Result<(), StoreError> {
 fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -> Vec<Signal> {
     for change in held.document.changes() {
         let Ok(entry) = change.entry() else { continue };
-        let Some(named) = entry.photos().iter().find(|photo| photo.hash == reference.hash) else { continue };
+        let Some(named) = entry.photos().iter().find(|photo| photo.hash == reference.hash) else {
+            continue;
+        };
         let Some(times) = held.times.get(&change.hash()) else { continue };
         let world = tenant.world();
         let outlet = held.document.changes().iter().find_map(|change| match change.entry() {

@@ -28,8 +28,14 @@ pub const WEIGHT_MAX: u32 = 100;
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::SameFile, Self::SamePicture, Self::Screen, Self::NoTime, Self::Edited, Self::OtherTime];
+    pub const ALL: [Self; 6] = [
+        Self::SameFile,
+        Self::SamePicture,
+        Self::Screen,
+        Self::NoTime,
+        Self::Edited,
+        Self::OtherTime,
+    ];
 
     /// The kind of a number.
     pub fn of(number: u8) -> Option<Self> {
@@ -168,21 +174,32 @@ mod tests {
         };
         let seen = |origin: Option<PhotoOrigin>, screen| {
             let recorded_ms = (noon, noon + hour);
-            let facts = PhotoFacts { recorded_ms, offset_min: 120, origin: origin.as_ref(), screen };
+            let facts =
+                PhotoFacts { recorded_ms, offset_min: 120, origin: origin.as_ref(), screen };
             of_photo(&facts).iter().map(|s| (s.kind, s.figure)).collect::<Vec<_>>()
         };
         assert_eq!(seen(None, 0), []);
         assert_eq!(seen(None, 99), [(Kind::Screen, 99)]);
         assert_eq!(seen(Some(origin(None, None, None)), 0), [(Kind::NoTime, 0)]);
-        assert_eq!(seen(Some(origin(None, None, Some(true))), 0), [(Kind::Edited, 0), (Kind::NoTime, 0)]);
+        assert_eq!(
+            seen(Some(origin(None, None, Some(true))), 0),
+            [(Kind::Edited, 0), (Kind::NoTime, 0)]
+        );
         // The outlet's clocks are two hours ahead; the camera's say so, or say nothing.
         for offset_min in [Some(120), None] {
             assert_eq!(seen(Some(origin(Some(noon + 2 * hour), offset_min, None)), 0), []);
         }
         assert_eq!(seen(Some(origin(Some(noon), Some(0), None)), 0), []);
-        assert_eq!(seen(Some(origin(Some(noon - 25 * hour), Some(0), None)), 0), [(Kind::OtherTime, -1_500)]);
-        assert_eq!(seen(Some(origin(Some(noon + 3 * hour), Some(0), None)), 0), [(Kind::OtherTime, 120)]);
-        let ends = [i64::MIN, i64::MAX].map(|ms| seen(Some(origin(Some(ms), Some(i16::MIN), None)), 0));
+        assert_eq!(
+            seen(Some(origin(Some(noon - 25 * hour), Some(0), None)), 0),
+            [(Kind::OtherTime, -1_500)]
+        );
+        assert_eq!(
+            seen(Some(origin(Some(noon + 3 * hour), Some(0), None)), 0),
+            [(Kind::OtherTime, 120)]
+        );
+        let ends =
+            [i64::MIN, i64::MAX].map(|ms| seen(Some(origin(Some(ms), Some(i16::MIN), None)), 0));
         assert!(ends.iter().all(|seen| seen[0].0 == Kind::OtherTime));
     }
 

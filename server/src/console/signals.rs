@@ -52,7 +52,11 @@ pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
         }
     });
     let seen = shown.seen.map(|(by, at_ms)| {
-        Markup(format!("Looked at by {}, {}", view::escape(&world.name(by)), view::when(at_ms, zone)))
+        Markup(format!(
+            "Looked at by {}, {}",
+            view::escape(&world.name(by)),
+            view::when(at_ms, zone)
+        ))
     });
     let signal = shown.signal;
     Told { title: signal.kind.title(), why: signal.kind.explanation(signal.figure), other, seen }
@@ -96,9 +100,9 @@ pub(super) async fn queue(
 ) -> Result<Response, Problem> {
     viewer.require(Role::reviews, "look at signals")?;
     let see = sight(&viewer);
-    let read = app.store.read(move |c| {
-        Ok((rows::queue(c, &see, VISITS_MAX)?, rows::weights(c, see.org)?))
-    });
+    let read = app
+        .store
+        .read(move |c| Ok((rows::queue(c, &see, VISITS_MAX)?, rows::weights(c, see.org)?)));
     let (waiting, weights) = read.await?;
     let page = Page::new(&app, &viewer, Section::Signals, "To look at").await?;
     let world = viewer.tenant.world();
@@ -158,7 +162,11 @@ pub(super) async fn seen(
     }
     let write = app.store.write_for(org, move |tx| rows::seen(tx, org, visit, by, now));
     write.await?;
-    Ok(Redirect::to(&if form.visit { format!("/visits/{visit}#photos") } else { "/look".to_owned() }))
+    Ok(Redirect::to(&if form.visit {
+        format!("/visits/{visit}#photos")
+    } else {
+        "/look".to_owned()
+    }))
 }
 
 #[derive(Deserialize)]
@@ -173,7 +181,8 @@ pub(super) async fn weigh(
     Posted(viewer, form): Posted<Weighed>,
 ) -> Result<Redirect, Problem> {
     viewer.require(|role| role == Role::Admin, "set what signals weigh")?;
-    let kind = Kind::of(form.kind).ok_or_else(|| Problem::invalid("there is no such kind of signal"))?;
+    let kind =
+        Kind::of(form.kind).ok_or_else(|| Problem::invalid("there is no such kind of signal"))?;
     if form.weight > WEIGHT_MAX {
         return Err(Problem::invalid("a weight is from 0 to 100"));
     }

@@ -21,8 +21,9 @@ const REFERENCES_MAX: u32 = 50;
 
 /// A photo at which nobody has looked, if there is one.
 pub fn unlooked(connection: &Connection) -> Result<Option<(Org, BlobHash)>, StoreError> {
-    let mut query = connection
-        .prepare_cached("SELECT org, hash FROM blob INDEXED BY blob_unlooked WHERE looked = 0 LIMIT 1")?;
+    let mut query = connection.prepare_cached(
+        "SELECT org, hash FROM blob INDEXED BY blob_unlooked WHERE looked = 0 LIMIT 1",
+    )?;
     let found = query.query_row([], |row| Ok((row.get(0)?, BlobHash(row.get(1)?))));
     Ok(found.optional()?)
 }
@@ -60,7 +61,11 @@ pub fn add_to_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Resul
 }
 
 /// The numbers of the photos whose hash differs from this one in [`NEAR_BITS`] at most, with how many bits differ.
-pub fn near(connection: &Connection, org: Org, hash: Hash) -> Result<BTreeMap<i64, u32>, StoreError> {
+pub fn near(
+    connection: &Connection,
+    org: Org,
+    hash: Hash,
+) -> Result<BTreeMap<i64, u32>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT turned, photo FROM likeness WHERE org = ?1 AND band = ?2 AND turned BETWEEN ?3 AND ?4",
     )?;
@@ -162,11 +167,10 @@ pub struct Seen {
 
 /// What is known of a photo besides its document; `None` if it could not be read.
 pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Option<Seen>, StoreError> {
-    let mut query =
-        connection.prepare_cached("SELECT sketch, screen FROM look WHERE org = ?1 AND hash = ?2")?;
-    let found = query.query_row(params![of.org, of.hash.0], |row| {
-        Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?))
-    });
+    let mut query = connection
+        .prepare_cached("SELECT sketch, screen FROM look WHERE org = ?1 AND hash = ?2")?;
+    let found = query
+        .query_row(params![of.org, of.hash.0], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)));
     let Some((sketch, screen)) = found.optional()? else { return Ok(None) };
     let sketch = Sketch::from_bytes(&sketch)
         .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {}", of.hash)))?;
@@ -206,7 +210,16 @@ pub fn judged(
     if of.document.kind == DocKind::Visit {
         for Signal { kind, figure } in by_itself {
             let visit = of.document.id;
-            insert.execute(params![of.org, visit, *kind as u8, of.hash.0, empty, empty, figure, now_ms])?;
+            insert.execute(params![
+                of.org,
+                visit,
+                *kind as u8,
+                of.hash.0,
+                empty,
+                empty,
+                figure,
+                now_ms
+            ])?;
         }
     }
     let mut own = 0;
@@ -230,8 +243,10 @@ pub fn judged(
             now_ms,
         ])?;
     }
-    tx.prepare_cached("UPDATE photo SET judged = 1 WHERE org = ?1 AND hash = ?2 AND document = ?3")?
-        .execute(params![of.org, of.hash.0, of.document.to_bytes()])?;
+    tx.prepare_cached(
+        "UPDATE photo SET judged = 1 WHERE org = ?1 AND hash = ?2 AND document = ?3",
+    )?
+    .execute(params![of.org, of.hash.0, of.document.to_bytes()])?;
     Ok(())
 }
 
@@ -292,7 +307,11 @@ pub enum Other {
 
 /// The signals of a visit, by kind and photo, with no more of their evidence than `see` shows. That the visit is seen is
 /// for the caller to know.
-pub fn of_visit(connection: &Connection, see: &Sight, visit: VisitId) -> Result<Vec<Shown>, StoreError> {
+pub fn of_visit(
+    connection: &Connection,
+    see: &Sight,
+    visit: VisitId,
+) -> Result<Vec<Shown>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms,
              (SELECT referenced_ms FROM photo p
@@ -319,7 +338,12 @@ pub fn of_visit(connection: &Connection, see: &Sight, visit: VisitId) -> Result<
         };
         let by: Option<[u8; 16]> = row.get(5)?;
         let seen = by.map(UserId::from_bytes).zip(row.get(6)?);
-        shown.push(Shown { signal: Signal { kind, figure: row.get(4)? }, photo: hash(1)?, other, seen });
+        shown.push(Shown {
+            signal: Signal { kind, figure: row.get(4)? },
+            photo: hash(1)?,
+            other,
+            seen,
+        });
     }
     Ok(shown)
 }
@@ -380,8 +404,11 @@ pub fn queue(connection: &Connection, see: &Sight, limit: u32) -> Result<Vec<Wai
 /// How many visits with signals nobody has looked at; no more than `limit` are counted.
 pub fn waiting(connection: &Connection, see: &Sight, limit: u64) -> Result<u64, StoreError> {
     let weights = weights(connection, see.org)?;
-    let kinds: Vec<String> =
-        weights.iter().filter(|(_, w)| **w > 0).map(|(kind, _)| (*kind as u8).to_string()).collect();
+    let kinds: Vec<String> = weights
+        .iter()
+        .filter(|(_, w)| **w > 0)
+        .map(|(kind, _)| (*kind as u8).to_string())
+        .collect();
     let (kinds, seen) = (kinds.join(","), see.list(connection)?);
     let mut query = connection.prepare(&format!(
         "SELECT count(*) FROM (SELECT DISTINCT s.visit FROM signal s INDEXED BY signal_open

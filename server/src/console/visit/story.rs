@@ -8,8 +8,8 @@ use sync_core::model::Geo;
 use sync_core::model::visit::{Act, NotPossible, Observed, Recording, Review, Subject, Verdict};
 use sync_core::visit::Recorded;
 
-use super::super::signals::Told;
 use super::super::overview::recorded;
+use super::super::signals::Told;
 use super::super::view::{self, Markup, escape};
 use super::context::Reader;
 
