@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use picture::Camera;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, Kept, Profile, Replica, Write, volumes};
 use sync_core::command::{Command, execute};
@@ -12,14 +13,16 @@ use sync_core::document::Entry;
 use sync_core::id::{
     BlobHash, CallId, ChangeHash, DeviceId, DocId, Gtin, OutletId, UserId, VisitId,
 };
-use sync_core::model::Day;
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
-use sync_core::model::visit::{self as core_visit, Act, NotPossible, Note, PhotoRef, Verdict};
+use sync_core::model::visit::{
+    self as core_visit, Act, NotPossible, Note, PhotoOrigin, PhotoRef, Verdict,
+};
+use sync_core::model::{Day, Geo};
 use sync_core::visit::Visit as VisitView;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
-use crate::photo::{Vault, prepare};
+use crate::photo::{Prepared, Setting, Vault, prepare};
 use crate::replica::{
     OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, set_rows_aside,
 };
@@ -40,6 +43,7 @@ pub struct Client {
     pub(crate) vault: Vault,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) position: Mutex<Option<Position>>,
+    setting: Mutex<Setting>,
     pub(crate) syncing: Syncing,
 }
 
@@ -297,26 +301,43 @@ impl Client {
         done.map(|(_, change)| change)
     }
 
-    /// Makes a photo ready to be attached: upright, at most 1,600 pixels on its longer side, without any
-    /// metadata, stored encrypted. Accepts JPEG, PNG and WebP. Blocks for up to a second or two for a large
-    /// picture; saved when it returns. It is sent once a recording names it.
+    /// How photos are made from now on, until the folder is closed: their longer side, 320 to 4,096 pixels, and the
+    /// JPEG's quality, 30 to 100. Until it is called that is 1,600 and 80.
+    pub fn photo_setting(&self, side_pixels: u32, quality: u8) -> Result<(), ClientError> {
+        if !(320..=4_096).contains(&side_pixels) {
+            return Err(invalid("side_pixels", "is from 320 to 4,096").into());
+        }
+        if !(30..=100).contains(&quality) {
+            return Err(invalid("quality", "is from 30 to 100").into());
+        }
+        let setting = Setting { side_pixels, quality_percent: quality };
+        *self.setting.lock().unwrap_or_else(PoisonError::into_inner) = setting;
+        Ok(())
+    }
+
+    /// Makes a photo ready to be attached: upright, no larger than set, without any metadata, stored encrypted.
+    /// Accepts JPEG, PNG and WebP of up to 40 MiB and 25 million pixels. What it says of its looks is a reason to
+    /// take it again, and none to refuse it. Blocks for a tenth of a second or two for a large picture; saved when it
+    /// returns. It is sent once a recording names it.
     #[uniffi::method(default(check = None))]
     pub fn add_photo(&self, image: Vec<u8>, check: Option<u32>) -> Result<Photo, ClientError> {
-        let prepared = prepare(&image)?;
+        let setting = *self.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        let prepared = prepare(&image, setting)?;
         let hash = BlobHash(prepared.sha256);
         let bytes = u32::try_from(prepared.jpeg.len()).unwrap_or(u32::MAX);
         // First the note of it, then the file: a file that nobody knows of would never go away.
         let note = |writer: &Writer<'_>| -> Result<(), ClientError> {
             if writer.get(PHOTOS, &hash.0)?.is_none() {
                 let (upload, sent, attached) = (None, false, false);
-                let state = PhotoState { bytes, upload, sent, phash: prepared.phash, attached };
+                let (phash, origin) = (prepared.phash, Some(origin_of(&prepared)));
+                let state = PhotoState { bytes, upload, sent, phash, attached, origin };
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
             }
             Ok(())
         };
         self.past_damage(|| self.store.write(note))?;
         self.vault.put(&hash.0, &prepared.jpeg)?;
-        Ok(Photo { hash: hash.to_string(), check })
+        Ok(Photo { hash: hash.to_string(), check, look: Some(PhotoLook::of(&prepared)) })
     }
 
     /// Attaches a photo to a visit as a recording of its own; returns the recording's id. Blocks; saved when
@@ -714,7 +735,7 @@ impl Client {
         let store = Store::open(folder, &key)?;
         let vault = Vault::open(folder, &store.derive(b"photos"))?;
         let (position, syncing) = (Mutex::new(None), Syncing::default());
-        Ok(Self { store, vault, clock, position, syncing })
+        Ok(Self { store, vault, clock, position, setting: Mutex::default(), syncing })
     }
 
     /// Reads with the folder's enrolment.
@@ -773,14 +794,25 @@ impl Client {
                 let mut state: PhotoState = read_cbor(&bytes)?;
                 state.attached = true;
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
-                let PhotoState { bytes, phash, .. } = state;
-                refs.push(PhotoRef { hash, bytes, phash, check: photo.check });
+                let PhotoState { bytes, phash, origin, .. } = state;
+                refs.push(PhotoRef { hash, bytes, phash, check: photo.check, origin });
             }
             let done = execute(view, &clocks, place, command(refs)?)?;
             apply(writer, done.writes)?;
             let change = done.change.map(|c| c.to_string()).unwrap_or_default();
             Ok((done.document, change))
         })
+    }
+}
+
+fn origin_of(prepared: &Prepared) -> PhotoOrigin {
+    let Camera { taken, place, edited } = prepared.camera;
+    PhotoOrigin {
+        file: BlobHash(prepared.original),
+        shown_ms: taken.map(|taken| taken.shown_ms),
+        offset_min: taken.and_then(|taken| taken.offset_min),
+        place: place.map(|at| Geo { lon_e6: at.lon_e6, lat_e6: at.lat_e6, accuracy_m: None }),
+        edited: edited.then_some(true),
     }
 }
 

@@ -2,13 +2,10 @@
 //! lies sealed in a folder until it has been sent.
 
 use std::fs::{self, File};
-use std::io::{self, Cursor, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops::FilterType;
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use picture::{Camera, Doubt, Flaw, Look};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -16,26 +13,34 @@ use crate::store::{StoreError, mac, make_dir, random, seal, subkey, sync_dir, un
 
 /// Longest file that is accepted.
 pub(crate) const INPUT_BYTES_MAX: usize = 40 << 20;
-/// Most pixels of a picture that is accepted.
-pub(crate) const INPUT_PIXELS_MAX: u64 = 60_000_000;
-/// The longer side of a prepared photo, at most.
-pub(crate) const SIDE_PIXELS_MAX: u32 = 1_600;
+/// Most pixels of a picture that is accepted: a phone has little memory, and a camera of 48 million pixels gives
+/// smaller pictures too.
+pub(crate) const INPUT_PIXELS_MAX: u64 = 25_000_000;
 
-const DECODED_BYTES_MAX: u64 = 256 << 20;
-const QUALITY_PERCENT: u8 = 80;
+/// How photos are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// The longer side, at most, in pixels.
+    pub(crate) side_pixels: u32,
+    /// Of the JPEG, 1 to 100.
+    pub(crate) quality_percent: u8,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { side_pixels: 1_600, quality_percent: 80 }
+    }
+}
 
 /// Why a file cannot become a photo.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PhotoError {
-    /// Neither JPEG nor PNG nor WebP.
-    #[error("the file is no JPEG, PNG or WebP image")]
-    NotAnImage,
-    /// More bytes or pixels than are accepted.
-    #[error("the photo is too large")]
-    TooLarge,
-    /// It begins like an image and cannot be read as one.
-    #[error("the photo cannot be read: {0}")]
-    Damaged(String),
+    /// More bytes than are accepted.
+    #[error("is a file of more than 40 MiB")]
+    TooLong,
+    /// It is no picture, or not such a one.
+    #[error("cannot be used: {0}")]
+    Flawed(#[from] Flaw),
 }
 
 /// A photo as it is kept and sent.
@@ -45,111 +50,43 @@ pub(crate) struct Prepared {
     pub(crate) jpeg: Vec<u8>,
     /// SHA-256 of `jpeg`.
     pub(crate) sha256: [u8; 32],
+    /// SHA-256 of the file that the camera wrote.
+    pub(crate) original: [u8; 32],
     /// Pixels from left to right.
     pub(crate) width: u32,
     /// Pixels from top to bottom.
     pub(crate) height: u32,
-    /// The picture's difference hash: few bits differ between two files of one picture. Of the grey picture
-    /// averaged to 9 by 8, a bit says that a pixel is darker than the one to its right; row by row, the
-    /// first in the most significant bit.
+    /// The picture's difference hash.
     pub(crate) phash: u64,
+    /// What the camera wrote beside the picture.
+    pub(crate) camera: Camera,
+    /// How it looks.
+    pub(crate) look: Look,
+    /// What may be wrong with it.
+    pub(crate) doubts: Vec<Doubt>,
 }
 
-/// Makes the file that is kept from the file that a camera wrote. It is a function of the bytes alone.
-pub(crate) fn prepare(bytes: &[u8]) -> Result<Prepared, PhotoError> {
+/// Makes the file that is kept from the file that a camera wrote. It is a function of the bytes and the setting alone.
+pub(crate) fn prepare(bytes: &[u8], setting: Setting) -> Result<Prepared, PhotoError> {
     if bytes.len() > INPUT_BYTES_MAX {
-        return Err(PhotoError::TooLarge);
+        return Err(PhotoError::TooLong);
     }
-    let (picture, orientation) = decode(bytes)?;
-    let mut picture = shrink(picture);
-    picture.apply_orientation(orientation);
-    let picture = DynamicImage::from(picture.into_rgb8());
-
-    let mut jpeg = Vec::new();
-    picture
-        .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY_PERCENT))
-        .map_err(damaged)?;
+    let decoded = picture::decode(bytes, INPUT_PIXELS_MAX)?;
+    let camera = decoded.camera;
+    let picture = decoded.upright(setting.side_pixels);
+    let jpeg = picture.jpeg(setting.quality_percent)?;
+    let look = Look::at(&picture);
     Ok(Prepared {
         sha256: Sha256::digest(&jpeg).into(),
-        width: picture.width(),
-        height: picture.height(),
-        phash: difference_hash(&picture),
+        original: Sha256::digest(bytes).into(),
+        width: picture.width,
+        height: picture.height,
+        phash: picture::difference_hash(&picture),
+        camera,
+        look,
+        doubts: look.doubts(),
         jpeg,
     })
-}
-
-fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PhotoError> {
-    let format = match image::guess_format(bytes) {
-        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => format,
-        _ => return Err(PhotoError::NotAnImage),
-    };
-    if format == ImageFormat::Jpeg && !ends(bytes) {
-        return Err(PhotoError::Damaged("it is cut short".into()));
-    }
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(DECODED_BYTES_MAX);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > INPUT_PIXELS_MAX {
-        return Err(PhotoError::TooLarge);
-    }
-    limits.reserve(decoder.total_bytes()).map_err(damaged)?;
-    // Unreadable EXIF is no reason to lose the picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(damaged)?, orientation))
-}
-
-/// Whether a JPEG's data has an end. Without one the decoder would fill up with grey and be content.
-fn ends(jpeg: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = jpeg.get(at..at + 4) {
-        if marker == 0xff {
-            at += 1;
-            continue;
-        }
-        at += 2 + usize::from(u16::from_be_bytes([high, low]));
-        if marker == 0xda {
-            let data = jpeg.get(at..).unwrap_or_default();
-            return data.windows(2).rev().any(|end| end == [0xff, 0xd9]);
-        }
-    }
-    false
-}
-
-fn damaged(error: ImageError) -> PhotoError {
-    match error {
-        ImageError::Limits(_) => PhotoError::TooLarge,
-        other => PhotoError::Damaged(other.to_string()),
-    }
-}
-
-fn shrink(mut picture: DynamicImage) -> DynamicImage {
-    let long = picture.width().max(picture.height());
-    if long <= SIDE_PIXELS_MAX {
-        return picture;
-    }
-    let scaled = |side: u32| {
-        let side = u64::from(side) * u64::from(SIDE_PIXELS_MAX) + u64::from(long / 2);
-        ((side / u64::from(long)) as u32).max(1)
-    };
-    let (width, height) = (scaled(picture.width()), scaled(picture.height()));
-    // Averaging whole blocks first is quick, and keeps the filter's buffer of floats small.
-    let block = long / SIDE_PIXELS_MAX;
-    if block > 1 {
-        let (width, height) = (picture.width().div_ceil(block), picture.height().div_ceil(block));
-        picture = picture.thumbnail_exact(width, height);
-    }
-    picture.resize_exact(width, height, FilterType::CatmullRom)
-}
-
-fn difference_hash(picture: &DynamicImage) -> u64 {
-    let grey = picture.grayscale().thumbnail_exact(9, 8).into_luma8();
-    grey.as_raw()
-        .chunks_exact(9)
-        .flat_map(|row| row.windows(2))
-        .fold(0, |hash, pair| hash << 1 | u64::from(pair[0] < pair[1]))
 }
 
 /// The folder of sealed photos. A file's name is an HMAC of the photo's hash, so the folder tells how many
@@ -264,7 +201,11 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use image::{Rgb, RgbImage};
+    use std::io::Cursor;
+
+    use image::codecs::jpeg::JpegEncoder;
+    use image::imageops::FilterType;
+    use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
     use super::*;
     use crate::store::tests::Scratch;
@@ -276,6 +217,10 @@ mod tests {
             Rgb([chance[0], chance[1], chance[2]])
         });
         DynamicImage::from(patches).resize_exact(width, height, FilterType::CatmullRom)
+    }
+
+    fn prepare(bytes: &[u8]) -> Result<Prepared, PhotoError> {
+        super::prepare(bytes, Setting::default())
     }
 
     fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -360,8 +305,12 @@ mod tests {
         assert_eq!(prepare(&plain).unwrap().width, 64);
         for (orientation, size, bright) in [
             (1, (64, 32), (0, 0)),
+            (2, (64, 32), (63, 0)),
             (3, (64, 32), (63, 31)),
+            (4, (64, 32), (0, 31)),
+            (5, (32, 64), (0, 0)),
             (6, (32, 64), (0, 0)),
+            (7, (32, 64), (0, 63)),
             (8, (32, 64), (0, 63)),
         ] {
             let bytes = with_exif(&plain, orientation);
@@ -407,20 +356,61 @@ mod tests {
 
     #[test]
     fn the_hash_is_read_row_by_row() {
+        let hash = |picture: RgbImage| {
+            let (width, height) = picture.dimensions();
+            picture::difference_hash(&picture::Upright { rgb: picture.into_raw(), width, height })
+        };
         let rising = RgbImage::from_fn(90, 80, |x, y| {
             Rgb(if y < 10 { [x as u8 * 2; 3] } else { [200 - x as u8 * 2; 3] })
         });
-        assert_eq!(difference_hash(&DynamicImage::from(rising)), 0xff << 56);
-        assert_eq!(difference_hash(&DynamicImage::new_rgb8(90, 80)), 0);
+        assert_eq!(hash(rising), 0xff << 56);
+        assert_eq!(hash(RgbImage::new(90, 80)), 0);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_photo_is_told_and_it_is_taken_all_the_same() {
+        let sharp = photographs().into_iter().next();
+        let sharp = sharp.unwrap_or_else(|| encoded(&checkered(), ImageFormat::Png));
+        let sharp = image::load_from_memory(&sharp).unwrap().into_rgb8();
+        let with = |change: &dyn Fn(u8) -> u8| {
+            let mut picture = sharp.clone();
+            picture.iter_mut().for_each(|c| *c = change(*c));
+            prepare(&encoded(&DynamicImage::from(picture), ImageFormat::Png)).unwrap().doubts
+        };
+        assert_eq!(with(&|c| c), []);
+        assert_eq!(with(&|c| c / 12), [Doubt::TooDark]);
+        assert_eq!(with(&|c| 235 + c / 13), [Doubt::TooBright]);
+        let blurred = DynamicImage::from(sharp).blur(6.0);
+        let blurred = prepare(&encoded(&blurred, ImageFormat::Png)).unwrap();
+        assert_eq!(blurred.doubts, [Doubt::Blurred], "{:?}", blurred.look);
+    }
+
+    fn checkered() -> DynamicImage {
+        let grey = |x: u32, y: u32| if (x / 9 + y / 7) % 2 == 0 { 60 } else { 180 };
+        DynamicImage::from(RgbImage::from_fn(400, 300, |x, y| Rgb([grey(x, y); 3])))
+    }
+
+    #[test]
+    fn side_and_quality_are_as_they_are_set() {
+        let bytes = encoded(&drawn(900, 600, 4), ImageFormat::Png);
+        let made = |side_pixels, quality_percent| {
+            super::prepare(&bytes, Setting { side_pixels, quality_percent }).unwrap()
+        };
+        let (fine, coarse) = (made(600, 95), made(600, 40));
+        assert_eq!((fine.width, fine.height), (600, 400));
+        assert!(fine.jpeg.len() > 2 * coarse.jpeg.len());
+        assert_eq!(fine.original, <[u8; 32]>::from(Sha256::digest(&bytes)));
     }
 
     #[test]
     fn what_is_no_photo_is_refused() {
-        let damaged = |bytes: &[u8]| matches!(prepare(bytes), Err(PhotoError::Damaged(_)));
-        for other in
-            [b"".as_slice(), b"GIF89a\x01\0\x01\0\0\0\0", b"%PDF-1.7", b"\xff\xd8", &[0; 99]]
-        {
-            assert_eq!(prepare(other), Err(PhotoError::NotAnImage));
+        let flaw = |bytes: &[u8]| match prepare(bytes) {
+            Err(PhotoError::Flawed(flaw)) => Some(flaw),
+            _ => None,
+        };
+        let damaged = |bytes: &[u8]| matches!(flaw(bytes), Some(Flaw::Damaged(_) | Flaw::CutShort));
+        for other in [b"".as_slice(), b"GIF89a\x01\0\x01\0\0\0\0", b"%PDF-1.7", &[0; 99]] {
+            assert_eq!(flaw(other), Some(Flaw::OtherFormat));
         }
         let png = encoded(&drawn(300, 200, 1), ImageFormat::Png);
         let jpeg = with_exif(&encoded(&drawn(300, 200, 1), ImageFormat::Jpeg), 1);
@@ -431,7 +421,7 @@ mod tests {
                 assert!(damaged(&whole[..cut]), "{cut} of {}", whole.len());
             }
         }
-        assert_eq!(prepare(&vec![0xff; INPUT_BYTES_MAX + 1]), Err(PhotoError::TooLarge));
+        assert_eq!(prepare(&vec![0xff; INPUT_BYTES_MAX + 1]), Err(PhotoError::TooLong));
     }
 
     #[test]
@@ -439,11 +429,16 @@ mod tests {
         let mut jpeg = encoded(&DynamicImage::new_rgb8(16, 16), ImageFormat::Jpeg);
         let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
         jpeg[frame + 5..frame + 9].fill(0xff);
-        assert_eq!(prepare(&jpeg), Err(PhotoError::TooLarge));
+        let refused = |bytes: &[u8], width, height| {
+            let flaw = Flaw::TooLarge { width, height };
+            assert_eq!(prepare(bytes), Err(PhotoError::Flawed(flaw)));
+        };
+        refused(&jpeg, 65_535, 65_535);
+        refused(&encoded(&DynamicImage::new_luma8(8_000, 6_000), ImageFormat::Jpeg), 8_000, 6_000);
 
         let bomb = encoded(&DynamicImage::new_luma8(60_001, 1_000), ImageFormat::Png);
         assert!(bomb.len() < 1 << 20);
-        assert_eq!(prepare(&bomb), Err(PhotoError::TooLarge));
+        refused(&bomb, 60_001, 1_000);
     }
 
     #[test]

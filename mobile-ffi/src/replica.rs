@@ -8,7 +8,7 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, Kept, Profile, Replica, Rows, Write, salvage};
 use sync_core::id::{BlobHash, DocId, ParcelHash, VisitId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
-use sync_core::model::visit::{Note, PhotoRef};
+use sync_core::model::visit::{Note, PhotoOrigin, PhotoRef};
 use sync_core::print::{Item, Print};
 use sync_core::wire::RecordBytes;
 
@@ -70,6 +70,9 @@ pub(crate) struct PhotoState {
     /// Some recording names it: it is to be sent.
     #[n(4)]
     pub(crate) attached: bool,
+    /// The file that it was made from; `None` in rows of an earlier library.
+    #[n(5)]
+    pub(crate) origin: Option<PhotoOrigin>,
 }
 
 /// A row that could not be read, and that may have held what nobody else has. Where it lay is its name.
@@ -310,9 +313,9 @@ pub(crate) fn set_rows_aside(
         }
         for photo in kept.own_photos(&view.profile) {
             if !writer.has(PHOTOS, &photo.hash.0)? && in_vault(&photo.hash) {
-                let PhotoRef { hash, bytes, phash, .. } = photo;
+                let PhotoRef { hash, bytes, phash, origin, .. } = photo;
                 let (upload, sent, attached) = (None, false, true);
-                let state = PhotoState { bytes, upload, sent, phash, attached };
+                let state = PhotoState { bytes, upload, sent, phash, attached, origin };
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
             }
         }

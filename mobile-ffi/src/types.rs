@@ -9,7 +9,9 @@ use sync_core::model::{Geo, Invalid, Money};
 use sync_core::receipt::{Alarm, Restored, Watch, Wrong};
 use sync_core::tlog::{Checkpoint, NoteKey};
 
-use crate::photo::PhotoError;
+use picture::{Camera, Doubt};
+
+use crate::photo::{PhotoError, Prepared};
 use crate::store::StoreError;
 
 /// Why something was not done. Nothing of it was.
@@ -486,6 +488,79 @@ pub struct Photo {
     /// The check that it is evidence for; `None` for the outlet as a whole.
     #[uniffi(default = None)]
     pub check: Option<u32>,
+    /// How it looks and what its camera wrote; said by `Client.add_photo`, and of no account when it is attached.
+    #[uniffi(default = None)]
+    pub look: Option<PhotoLook>,
+}
+
+/// What may be wrong with a photo: a reason to take it again while one is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum PhotoDoubt {
+    /// Nothing in it is sharp.
+    Blurred,
+    /// There is too little light.
+    TooDark,
+    /// There is too much light.
+    TooBright,
+}
+
+impl PhotoDoubt {
+    fn of(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Blurred => Self::Blurred,
+            Doubt::TooDark => Self::TooDark,
+            Doubt::TooBright => Self::TooBright,
+        }
+    }
+}
+
+/// How a photo looks, and what the camera wrote in the file that it was made from.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct PhotoLook {
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// The size of the file that is sent.
+    pub bytes: u32,
+    /// What may be wrong with it; empty if nothing is.
+    pub doubts: Vec<PhotoDoubt>,
+    /// How sharp the sharpest parts are: below 60 it is blurred.
+    pub sharpness: u32,
+    /// Mean brightness, of 255.
+    pub brightness: u8,
+    /// Pixels that are nearly black, in percent.
+    pub dark_percent: u8,
+    /// Pixels that are nearly white, in percent.
+    pub bright_percent: u8,
+    /// What the camera's clock showed, in milliseconds since 1970 on that clock.
+    pub shown_ms: Option<i64>,
+    /// How far that clock was ahead of UTC, in minutes, if it said so.
+    pub offset_min: Option<i16>,
+    /// Longitude that the camera wrote, in millionths of a degree.
+    pub lon_e6: Option<i32>,
+    /// Latitude that the camera wrote, in millionths of a degree.
+    pub lat_e6: Option<i32>,
+}
+
+impl PhotoLook {
+    pub(crate) fn of(prepared: &Prepared) -> Self {
+        let Camera { taken, place, .. } = prepared.camera;
+        Self {
+            width: prepared.width,
+            height: prepared.height,
+            bytes: u32::try_from(prepared.jpeg.len()).unwrap_or(u32::MAX),
+            doubts: prepared.doubts.iter().copied().map(PhotoDoubt::of).collect(),
+            sharpness: prepared.look.sharpness,
+            brightness: prepared.look.brightness,
+            dark_percent: prepared.look.dark_percent,
+            bright_percent: prepared.look.bright_percent,
+            shown_ms: taken.map(|taken| taken.shown_ms),
+            offset_min: taken.and_then(|taken| taken.offset_min),
+            lon_e6: place.map(|place| place.lon_e6),
+            lat_e6: place.map(|place| place.lat_e6),
+        }
+    }
 }
 
 /// A visit as this device knows it.

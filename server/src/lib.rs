@@ -15,6 +15,7 @@ pub mod error;
 pub mod feed;
 pub mod ingest;
 pub mod init;
+pub mod jobs;
 pub mod limits;
 pub mod logkey;
 pub mod metrics;
@@ -23,6 +24,7 @@ pub mod people;
 pub mod photo;
 pub mod prove;
 pub mod serve;
+pub mod signals;
 pub mod store;
 pub mod world;
 

@@ -1,12 +1,8 @@
 //! Photos: what a device sent is checked before it counts, and shown only as what it was found to be.
 
-use std::io::Cursor;
-
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use image::codecs::jpeg::JpegEncoder;
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use picture::{Flaw, Format, Sketch};
 use sync_core::id::BlobHash;
 use tokio::sync::Semaphore;
 
@@ -18,12 +14,13 @@ use crate::store::StoreError;
 /// Largest file that is accepted.
 pub const BYTES_MAX: u64 = 20 << 20;
 /// Most pixels of a picture that is accepted.
-pub const PIXELS_MAX: u64 = 60_000_000;
+pub const PIXELS_MAX: u64 = picture::PIXELS_MAX;
 /// The longer side of a thumbnail, at most.
 pub const THUMBNAIL_PIXELS_MAX: u32 = 480;
 
 const THUMBNAIL_QUALITY_PERCENT: u8 = 75;
-const DECODED_BYTES_MAX: u64 = 256 << 20;
+/// The longer side of a picture that is looked at.
+const LOOKED_PIXELS_MAX: u32 = 1_600;
 
 /// Millions of pixels that are decoded at once: memory, because a progressive JPEG takes 9 bytes for each.
 static DECODING: Semaphore = Semaphore::const_new(64);
@@ -61,81 +58,45 @@ pub async fn verify(bytes: Vec<u8>, hash: BlobHash) -> Result<Verified, Unfit> {
         if BlobHash::of(&bytes) != hash {
             return Err(Unfit::OtherContent);
         }
-        let pixels = pixels(&bytes)?;
-        Ok((bytes, pixels))
+        let pixels = picture::pixels(&bytes, PIXELS_MAX)?;
+        match picture::extent(&bytes) {
+            Some(end) if end == bytes.len() => Ok((bytes, pixels)),
+            Some(_) => Err(Unfit::NotAnImage("something else follows the picture".into())),
+            None => Err(Flaw::CutShort.into()),
+        }
     });
     let (bytes, pixels) = measured.await.map_err(panicked)??;
-    let share = u32::try_from(pixels.div_ceil(1_000_000)).unwrap_or(u32::MAX).max(SHARE_MIN);
-    let _share = DECODING.acquire_many(share).await; // it is never closed
+    let _share = DECODING.acquire_many(share(pixels)).await; // it is never closed
     let decoded = tokio::task::spawn_blocking(move || {
-        let (picture, orientation) = decode(&bytes)?;
-        let (mut width, mut height) = (picture.width(), picture.height());
-        if turned(orientation) {
-            (width, height) = (height, width);
-        }
-        Ok(Verified { thumbnail: thumbnail(picture, orientation)?, bytes, width, height })
+        let picture = picture::decode(&bytes, PIXELS_MAX)?;
+        let (width, height) = picture.size();
+        let thumbnail = picture.upright(THUMBNAIL_PIXELS_MAX).jpeg(THUMBNAIL_QUALITY_PERCENT)?;
+        Ok(Verified { thumbnail, bytes, width, height })
     });
     decoded.await.map_err(panicked)?
 }
 
-/// How many pixels its header promises, if that is acceptable.
-fn pixels(bytes: &[u8]) -> Result<u64, Unfit> {
-    let (width, height) = reader(bytes)?.into_dimensions().map_err(unfit)?;
-    match u64::from(width) * u64::from(height) {
-        pixels @ 1..=PIXELS_MAX => Ok(pixels),
-        _ => Err(Unfit::NotAnImage("it has no pixels, or more than 60 million".into())),
+/// What [`rows`](crate::store::signals) keep of a photo: its sketch, and how much it looks like a screen. `None` if it
+/// cannot be read, although it was taken once.
+pub async fn look(bytes: Vec<u8>) -> Option<(Sketch, u32)> {
+    let share = share(picture::pixels(&bytes, PIXELS_MAX).ok()?);
+    let _share = DECODING.acquire_many(share).await;
+    let looked = tokio::task::spawn_blocking(move || {
+        let picture = picture::decode(&bytes, PIXELS_MAX).ok()?.upright(LOOKED_PIXELS_MAX);
+        Some((Sketch::of(&picture), picture::screen(&picture)))
+    });
+    looked.await.ok().flatten()
+}
+
+/// What a picture of so many pixels takes of [`DECODING`].
+fn share(pixels: u64) -> u32 {
+    u32::try_from(pixels.div_ceil(1_000_000)).unwrap_or(u32::MAX).max(SHARE_MIN)
+}
+
+impl From<Flaw> for Unfit {
+    fn from(flaw: Flaw) -> Self {
+        Self::NotAnImage(flaw.to_string())
     }
-}
-
-fn reader(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, Unfit> {
-    let Some(format) = accepted(bytes) else {
-        return Err(Unfit::NotAnImage("it is no JPEG, PNG or WebP file".into()));
-    };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits());
-    Ok(reader)
-}
-
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(DECODED_BYTES_MAX);
-    limits
-}
-
-fn accepted(bytes: &[u8]) -> Option<ImageFormat> {
-    image::guess_format(bytes)
-        .ok()
-        .filter(|format| matches!(format, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP))
-}
-
-fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Unfit> {
-    let mut decoder = reader(bytes)?.into_decoder().map_err(unfit)?;
-    limits().reserve(decoder.total_bytes()).map_err(unfit)?;
-    // Unreadable EXIF is no reason to refuse the picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(unfit)?, orientation))
-}
-
-fn turned(orientation: Orientation) -> bool {
-    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
-}
-
-fn thumbnail(picture: DynamicImage, orientation: Orientation) -> Result<Vec<u8>, Unfit> {
-    let side = THUMBNAIL_PIXELS_MAX;
-    let mut small = match picture.width().max(picture.height()) > side {
-        true => picture.thumbnail(side, side),
-        false => picture,
-    };
-    small.apply_orientation(orientation);
-    let mut jpeg = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut jpeg, THUMBNAIL_QUALITY_PERCENT);
-    DynamicImage::from(small.into_rgb8()).write_with_encoder(encoder).map_err(unfit)?;
-    Ok(jpeg)
-}
-
-fn unfit(error: ImageError) -> Unfit {
-    Unfit::NotAnImage(error.to_string())
 }
 
 /// Sends a photo or its thumbnail. That the viewer may see it is for the caller to know.
@@ -146,14 +107,14 @@ pub async fn serve(app: &App, tenant: &Tenant, hash: BlobHash, thumb: bool) -> R
         Ok(None) => return Problem::not_found().into_response(),
         Err(error) => return Problem::from(error).into_response(),
     };
-    let Some(format) = accepted(&bytes) else {
+    let Some(format) = picture::format(&bytes) else {
         let damaged = StoreError::Damaged(format!("the photo {hash}"));
         return Problem::from(damaged).into_response();
     };
     let mut response = bytes.into_response();
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_TYPE, format.to_mime_type()),
+        (header::CONTENT_TYPE, media_type(format)),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_DISPOSITION, "inline"),
         (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
@@ -165,9 +126,19 @@ pub async fn serve(app: &App, tenant: &Tenant, hash: BlobHash, thumb: bool) -> R
     response
 }
 
+fn media_type(format: Format) -> &'static str {
+    match format {
+        Format::Jpeg => "image/jpeg",
+        Format::Png => "image/png",
+        Format::WebP => "image/webp",
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use image::{Rgb, RgbImage};
+    use std::io::Cursor;
+
+    use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
     use super::*;
 
@@ -240,7 +211,7 @@ mod tests {
         for bytes in [&b""[..], b"GIF89a\x01\0\x01\0\0\0\0", b"<svg/>", &jpeg[..9], &png[..60]] {
             assert!(matches!(check(bytes).await, Err(Unfit::NotAnImage(_))), "{}", bytes.len());
         }
-        for (bytes, why) in [(wide, "60 million"), (bomb, "60 million"), (deep, "limit")] {
+        for (bytes, why) in [(wide, "too large"), (bomb, "too large"), (deep, "too large")] {
             let unfit = check(&bytes).await.unwrap_err();
             assert!(unfit.to_string().contains(why), "{unfit}");
         }

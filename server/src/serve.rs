@@ -33,6 +33,7 @@ use crate::auth::{Client, refuse_cross_site};
 use crate::config::ServeConfig;
 use crate::console;
 use crate::error::Problem;
+use crate::jobs;
 use crate::limits::{
     BODY_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, REQUEST_TIMEOUT,
     SHUTDOWN_TIMEOUT,
@@ -63,6 +64,7 @@ pub async fn serve(
     let router = router(Arc::clone(&app), config, console::router());
     let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
     let growing = tokio::spawn(grow(Arc::clone(&app)));
+    let working = tokio::spawn(jobs::run(Arc::clone(&app)));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut shutdown = std::pin::pin!(shutdown);
@@ -96,6 +98,7 @@ pub async fn serve(
     }
     let _ = sweeping.await;
     let _ = growing.await;
+    let _ = working.await;
     let store = app.store.clone();
     tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)
 }

@@ -13,11 +13,13 @@ use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode, header};
 use rusqlite::params;
 use server::app::{App, Tenant};
+use server::blobs::Rendition;
 use server::config::ServeConfig;
 use server::ingest::Sender;
 use server::store::StoreError;
 use server::store::log::{self, Ledger};
-use server::{console, now_ms, people, random, serve};
+use server::store::uploads::{self, UploadId};
+use server::{console, jobs, now_ms, people, random, serve};
 use sync_core::document::{Change, Document, Entry, VOLUME_CHANGES};
 use sync_core::evidence::Keypair;
 use sync_core::id::{
@@ -31,8 +33,8 @@ use sync_core::model::catalogue::{
 };
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
-    Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Post, Recording,
-    Subject, Submission, Value, Verdict, Versioned, Volume,
+    Act, NotPossible, Note, Observation, Observations, Observed, PhotoOrigin, PhotoRef, Place,
+    Post, Recording, Subject, Submission, Value, Verdict, Versioned, Volume,
 };
 use sync_core::model::{Day, Geo, Money};
 use sync_core::visit::{Status, Visit};
@@ -475,7 +477,13 @@ fn price(n: u64, minor: i64) -> Observation {
 }
 
 fn photo(text: &str, check: u32) -> PhotoRef {
-    PhotoRef { hash: BlobHash::of(text.as_bytes()), bytes: 9, phash: 0, check: Some(check) }
+    PhotoRef {
+        hash: BlobHash::of(text.as_bytes()),
+        bytes: 9,
+        phash: 0,
+        check: Some(check),
+        origin: None,
+    }
 }
 
 /// Anna and Johan audit one outlet apart; they disagree on facings and on a price.
@@ -1045,4 +1053,126 @@ async fn an_outlet_shows_the_newest_of_what_was_said_of_it_in_all_volumes() {
     let at = |text: &str| page.body.find(text).unwrap();
     assert!(at("the first of volume 1") < at("the last of &#60;b&#62;volume 0"));
     assert_eq!(page.body.matches("<blockquote>").count(), 100);
+}
+
+/// A photo's file reaches the server.
+async fn brings(bench: &Bench, jpeg: &[u8]) {
+    let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
+    for rendition in [Rendition::Thumbnail, Rendition::Original] {
+        bench.app.blobs.put(bench.tenant.id, hash, rendition, jpeg.to_vec()).await.unwrap();
+    }
+    let id = UploadId { org, device: DeviceId::from_bytes([1; 16]), hash };
+    let photo = uploads::Photo { bytes: 9, width: 348, height: 348, arrived_ms: now_ms() };
+    bench.app.store.write(move |tx| uploads::arrived(tx, id, &photo)).await.unwrap();
+    jobs::catch_up(&bench.app).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
+    let bench = Bench::new().await;
+    let used = std::fs::read("../fixtures/photos/Oatly-Oat-Milk_026.jpg").unwrap();
+    let cropped = image::load_from_memory(&used).unwrap().crop_imm(6, 5, 336, 336).into_rgb8();
+    let mut again = std::io::Cursor::new(Vec::new());
+    cropped.write_to(&mut again, image::ImageFormat::Jpeg).unwrap();
+    let again = again.into_inner();
+
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let mut north = Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CALL).into());
+    anna.start(&mut north, CALL);
+    let hers = PhotoRef { hash: BlobHash::of(&used), ..photo("", SHELF) };
+    anna.observe(&mut north, Vec::new(), vec![hers], Vec::new());
+    anna.push(&bench, &north, Vec::new()).await;
+
+    let olle = UserId::from_bytes([6; 16]);
+    let rep = person(olle, "Olle Ek", Role::Rep, Scope::Territory(SOUTH));
+    bench.app.write_records(&bench.tenant, vec![rep]).await.unwrap();
+    let mut phone = bench.phone(olle, "Olle's phone").await;
+    phone.minutes = 30;
+    let visit = VisitId::from_bytes([8; 16]);
+    let mut south = Document::new(bench.tenant.id, visit.into());
+    phone.record(
+        &mut south,
+        Act::Start {
+            outlet: OutletId::from_bytes([2; 16]),
+            call: None,
+            territory: SOUTH,
+            distributor: OTHER,
+            template: Versioned { number: 1, version: 1 },
+        },
+    );
+    let origin = PhotoOrigin {
+        file: BlobHash([4; 32]),
+        shown_ms: None,
+        offset_min: None,
+        place: None,
+        edited: Some(true),
+    };
+    let his = PhotoRef { hash: BlobHash::of(&again), origin: Some(origin), ..photo("", SHELF) };
+    phone.observe(&mut south, Vec::new(), vec![his], Vec::new());
+    phone.push(&bench, &south, Vec::new()).await;
+
+    let like = "Looks nearly the same as an earlier photo";
+    bench.get(SARA, "/look").await.shows(&["Nothing to look at"]);
+    // The photo that was taken first comes last.
+    brings(&bench, &again).await;
+    let by_itself =
+        ["The camera wrote no time", "The file was written again", "weighs 20", "Olle Ek"];
+    bench.get(SARA, "/look").await.shows(&by_itself).hides(&[like]);
+    brings(&bench, &used).await;
+    let earlier = BlobHash::of(&used).to_string();
+    let page = bench.get(SARA, "/look").await;
+    page.shows(&[like, "weighs 60", "outside your part of the field"])
+        .hides(&[&earlier, "Matrummet"]);
+    let at = format!("/visits/{visit}");
+    bench.get(SARA, &at).await.shows(&[like, "I have looked"]).hides(&[&earlier]);
+    bench.get(MARIA, "/look").await.shows(&["Nothing to look at"]);
+    bench.get(SARA, "/").await.shows(&["href=\"/look\""]);
+    bench.get(MARIA, "/").await.hides(&["href=\"/look\""]);
+    assert_eq!(bench.get(DORA, "/look").await.status, StatusCode::FORBIDDEN);
+
+    let weight = [("kind", "1"), ("weight", "0")];
+    let refused = bench.post(SARA, "/look/weights", &weight).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let look = format!("/look/{visit}");
+    assert_eq!(bench.post(MARIA, &look, &[]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.post(SARA, &look, &[]).await.status, StatusCode::SEE_OTHER);
+    bench.get(SARA, "/look").await.shows(&["Nothing to look at"]);
+    bench.get(SARA, &at).await.shows(&[like, "Looked at by Sara Ekdahl"]).hides(&["I have looked"]);
+
+    // The very same file, in another visit, and an admin who thinks little of that.
+    let boss = person(
+        SARA,
+        "Sara Ekdahl",
+        Role::Admin,
+        Scope::Territory(TerritoryId::from_bytes([1; 16])),
+    );
+    bench.app.write_records(&bench.tenant, vec![boss]).await.unwrap();
+    let visit = VisitId::from_bytes([9; 16]);
+    let mut third = Document::new(bench.tenant.id, visit.into());
+    phone.record(
+        &mut third,
+        Act::Start {
+            outlet: OutletId::from_bytes([2; 16]),
+            call: None,
+            territory: SOUTH,
+            distributor: OTHER,
+            template: Versioned { number: 1, version: 1 },
+        },
+    );
+    let same = PhotoRef { hash: BlobHash::of(&used), ..photo("", SHELF) };
+    phone.observe(&mut third, Vec::new(), vec![same], Vec::new());
+    phone.push(&bench, &third, Vec::new()).await;
+    jobs::catch_up(&bench.app).await.unwrap();
+    let page = bench.get(SARA, "/look").await;
+    page.shows(&["The same photo is in an earlier visit", like, "weighs 100", &earlier]);
+    for (kind, weight) in [("0", "0"), ("1", "7")] {
+        let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
+        assert_eq!(set.status, StatusCode::SEE_OTHER);
+    }
+    bench.get(SARA, "/look").await.shows(&["weighs 7<"]);
+    for (kind, weight) in [("99", "5"), ("1", "101")] {
+        let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
+        assert!(set.status.is_client_error());
+    }
+    bench.close().await;
 }

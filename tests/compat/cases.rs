@@ -60,6 +60,7 @@ fn photo(n: u8, check: Option<u32>) -> PhotoRef {
         bytes: 180_000 + u32::from(n),
         phash: 0x0123_4567_89ab_cdef,
         check,
+        origin: None,
     }
 }
 

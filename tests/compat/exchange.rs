@@ -114,6 +114,7 @@ pub(crate) fn record() -> Json {
         bytes: 200_000,
         phash: 0x00ff_00ff_00ff_00ff,
         check: Some(checks::PLANOGRAM),
+        origin: None,
     };
     story.act(0, record(vec![shelf(1, 3), shelf(2, 0), shelf(3, 2)], vec![photo], Vec::new()));
     story.act(0, record(vec![price(0, 199), price(1, 249)], Vec::new(), Vec::new()));

@@ -23,7 +23,8 @@ use Shape::{Fixed, Kinds, List, Map, Struct};
 
 const PAIR: Shape = Struct(&[Fixed, Fixed]);
 const MOMENT: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]);
-const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
+const ORIGIN: Shape = Struct(&[Fixed, Fixed, Fixed, TRIPLE, Fixed]);
+const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, ORIGIN]);
 const TRIPLE: Shape = Struct(&[Fixed, Fixed, Fixed]);
 
 const OBSERVED: Shape =

@@ -392,7 +392,7 @@ impl World {
     fn photo(&mut self) -> PhotoRef {
         let (hash, phash) = (self.chance.bytes(), self.chance.bits());
         let hash = sync_core::id::BlobHash(hash);
-        PhotoRef { hash, bytes: 100_000, phash, check: Some(checks::PLANOGRAM) }
+        PhotoRef { hash, bytes: 100_000, phash, check: Some(checks::PLANOGRAM), origin: None }
     }
 
     fn observation(&mut self, notes: &mut Vec<Note>) -> Observation {

@@ -17,6 +17,7 @@ mod refused;
 mod scorecard;
 mod settle;
 mod sign_in;
+mod signals;
 pub mod view;
 mod visit;
 mod visits;
@@ -55,6 +56,9 @@ pub fn router() -> Router<Arc<App>> {
         .route("/phones/keep", post(people::keep))
         .route("/refused", get(refused::refused))
         .route("/refused/{item}", post(refused::decide))
+        .route("/look", get(signals::queue))
+        .route("/look/weights", post(signals::weigh))
+        .route("/look/{visit}", post(signals::seen))
         .route("/photos/{hash}", get(photos::photo))
         .route("/live", get(live::live))
         .route("/sign-in", get(sign_in::form).post(sign_in::enter))

@@ -15,7 +15,7 @@ use crate::auth::Viewer;
 use crate::error::Problem;
 use crate::store::StoreError;
 use crate::store::pages::{self, Sight};
-use crate::store::quarantine;
+use crate::store::{quarantine, signals};
 
 /// The part of the console that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +26,19 @@ pub enum Section {
     Outlets,
     Scorecard,
     People,
+    Signals,
     Refused,
     Account,
 }
 
 impl Section {
-    const NAV: [(Self, &'static str, &'static str); 6] = [
+    const NAV: [(Self, &'static str, &'static str); 7] = [
         (Self::Overview, "/", "Overview"),
         (Self::Visits, "/visits", "Visits"),
         (Self::Outlets, "/outlets", "Outlets"),
         (Self::Scorecard, "/scorecard", "Scorecard"),
         (Self::People, "/people", "People"),
+        (Self::Signals, "/look", "To look at"),
         (Self::Refused, "/refused", "Refused"),
     ];
 }
@@ -82,18 +84,21 @@ impl Page {
         title: impl Into<String>,
     ) -> Result<Self, Problem> {
         let reviews = viewer.rights.role.reviews();
-        let (visits, refused) = if reviews { waiting(app, viewer).await? } else { (0, 0) };
+        let Waiting { visits, refused, signals } =
+            if reviews { waiting(app, viewer).await? } else { Waiting::default() };
         let link = |(part, url, name): (Section, &'static str, &'static str)| {
             let waiting = match part {
                 Section::Visits => visits,
                 Section::Refused => refused,
+                Section::Signals => signals,
                 _ => 0,
             };
             let waiting = Some(waiting).filter(|n| *n > 0).map(capped);
             Link { url, name, here: part == section, waiting }
         };
-        // Refused work is rare, and a page about nothing only takes room.
-        let shown = |link: &Link| link.url != "/refused" || link.here || link.waiting.is_some();
+        // Refused work and signals are rare, and a page about nothing only takes room.
+        let rare = |link: &Link| ["/refused", "/look"].contains(&link.url);
+        let shown = |link: &Link| !rare(link) || link.here || link.waiting.is_some();
         let scope = view::scope_name(&viewer.tenant.world(), viewer.rights.scope);
         Ok(Self {
             title: title.into(),
@@ -118,12 +123,23 @@ impl Page {
     }
 }
 
-/// How many visits wait for a review, and how much refused work for a decision.
-async fn waiting(app: &App, viewer: &Viewer) -> Result<(u64, u64), StoreError> {
+/// What waits for somebody.
+#[derive(Default)]
+struct Waiting {
+    /// Visits for a review.
+    visits: u64,
+    /// Refused work for a decision.
+    refused: u64,
+    /// Visits with signals for a look.
+    signals: u64,
+}
+
+async fn waiting(app: &App, viewer: &Viewer) -> Result<Waiting, StoreError> {
     let see = sight(viewer);
     let read = app.store.read(move |c| {
         let visits = pages::count_status(c, &see, Status::Submitted)?;
-        Ok((visits, quarantine::waiting(c, &see)?))
+        let refused = quarantine::waiting(c, &see)?;
+        Ok(Waiting { visits, refused, signals: signals::waiting(c, &see, pages::COUNT_MAX + 1)? })
     });
     read.await
 }

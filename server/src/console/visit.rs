@@ -17,12 +17,14 @@ use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTa
 use self::context::Reader;
 use self::story::{HistoryRow, NotPossibleBox, PhotoTile, ThreadItem};
 use super::page::{Page, Section, html, sight};
+use super::signals::told;
 use super::view::{self, Markup};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::Problem;
 use crate::now_ms;
 use crate::store::pages;
+use crate::store::signals::{self as rows, Shown};
 
 #[derive(Template)]
 #[template(path = "visit.html")]
@@ -47,6 +49,8 @@ struct VisitPage {
     displays: Vec<DisplayItem>,
     answers: Vec<AnswerItem>,
     photos: Vec<PhotoTile>,
+    /// Nobody has looked at some of the photos' signals.
+    to_look_at: bool,
     photos_said: String,
     history: Vec<HistoryRow>,
     thread: Vec<ThreadItem>,
@@ -92,21 +96,30 @@ pub(super) async fn visit(
     let (see, org) = (sight(&viewer), viewer.tenant.id);
     let read = app.store.read(move |c| pages::visit(c, &see, org, visit)).await?;
     let read = read.ok_or_else(Problem::not_found)?;
+    let see = sight(&viewer);
+    let signals = match viewer.rights.role.reviews() {
+        true => app.store.read(move |c| rows::of_visit(c, &see, visit)).await?,
+        false => Vec::new(),
+    };
     let page = Page::new(&app, &viewer, Section::Visits, "").await?;
     let world = viewer.tenant.world();
     let reader = Reader::new(&read, &world, &viewer.tenant, now_ms());
-    let drawn = draw(page, &reader, &viewer);
+    let drawn = draw(page, &reader, &viewer, &signals);
     drop(reader);
     drop(world);
     html(&drawn)
 }
 
-fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer) -> VisitPage {
+fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> VisitPage {
     let line = &reader.read.line;
     let day = view::day_short(line.day, reader.today);
     let outlet = reader.outlet_name();
     let settles = viewer.rights.role.reviews();
-    let photos = reader.photo_tiles();
+    let mut photos = reader.photo_tiles();
+    for photo in &mut photos {
+        let of_it = signals.iter().filter(|shown| shown.photo == Some(photo.hash));
+        photo.signals = of_it.map(|shown| told(shown, reader.world, reader.zone)).collect();
+    }
     let here = photos.iter().filter(|photo| photo.here).count();
     let mut badges = vec![view::status_badge(line.status), view::conflict_badge(line.conflicts)];
     if line.news > 0 {
@@ -142,6 +155,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer) -> VisitPage {
         write_to: reader.write_to(viewer.rights.user),
         review: settles.then(|| review_bar(reader)).flatten(),
         heads: hex_list(reader.read.held.document.heads()),
+        to_look_at: signals.iter().any(|shown| shown.seen.is_none()),
         settles,
         all_draft: reader.all_draft(),
         outlet,

@@ -241,6 +241,30 @@ pub struct PhotoRef {
     /// The check that it is evidence for; `None` for the outlet as a whole.
     #[n(3)]
     pub check: Option<CheckId>,
+    /// The file that it was made from, if the device says so.
+    #[n(4)]
+    pub origin: Option<PhotoOrigin>,
+}
+
+/// The file that a photo was made from, which stays on the device, and what its camera wrote in it: claims, all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct PhotoOrigin {
+    /// SHA-256 of the file.
+    #[n(0)]
+    pub file: BlobHash,
+    /// What the camera's clock showed, in milliseconds since 1970 on that clock.
+    #[n(1)]
+    pub shown_ms: Option<i64>,
+    /// How far that clock was ahead of UTC, in minutes, if it said so.
+    #[n(2)]
+    pub offset_min: Option<i16>,
+    /// Where the camera says that it was.
+    #[n(3)]
+    pub place: Option<Geo>,
+    /// The file shows that a program changed the picture, or that it was written later than it was taken.
+    #[n(4)]
+    pub edited: Option<bool>,
 }
 
 /// A perceptual hash is eight random-looking bytes; as a CBOR integer it would be nine.

@@ -406,7 +406,7 @@ impl<'a> Story<'a> {
 }
 
 fn photo(number: u8, of: u8) -> PhotoRef {
-    PhotoRef { hash: BlobHash::of(&[number, of]), bytes: 1, phash: 0, check: None }
+    PhotoRef { hash: BlobHash::of(&[number, of]), bytes: 1, phash: 0, check: None, origin: None }
 }
 
 fn observed(facts: Vec<Observation>, supersedes: Vec<ChangeHash>) -> Observed {

@@ -9,6 +9,7 @@ use sync_core::model::visit::{Act, NotPossible, Observed, Recording, Review, Sub
 use sync_core::visit::Recorded;
 
 use super::super::overview::recorded;
+use super::super::signals::Told;
 use super::super::view::{self, Markup, escape};
 use super::context::Reader;
 
@@ -27,6 +28,8 @@ pub(super) struct NotPossibleBox {
 }
 
 pub(super) struct PhotoTile {
+    pub(super) hash: BlobHash,
+    pub(super) signals: Vec<Told>,
     pub(super) key: String,
     pub(super) url: String,
     pub(super) title: String,
@@ -231,6 +234,8 @@ impl Reader<'_> {
                 let by = recorded.entry.by;
                 let about = photo.check.map(|check| self.check_title(check));
                 tiles.push(PhotoTile {
+                    hash: photo.hash,
+                    signals: Vec::new(),
                     key: format!("photo-{}", &photo.hash.to_string()[..16]),
                     url: format!("/photos/{}", photo.hash),
                     title: about.unwrap_or_else(|| "The outlet".to_owned()),

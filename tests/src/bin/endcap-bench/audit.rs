@@ -86,6 +86,7 @@ pub(crate) fn screens(dice: &mut Dice) -> Vec<(Vec<Observation>, Vec<PhotoRef>)>
         bytes: 100_000 + dice.below(200_000) as u32,
         phash: dice.bits(),
         check: Some(1),
+        origin: None,
     });
     let photos: Vec<PhotoRef> = photos.collect();
     vec![(shelf, Vec::new()), (prices, Vec::new()), (answers, Vec::new()), (Vec::new(), photos)]

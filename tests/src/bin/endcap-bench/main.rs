@@ -5,6 +5,7 @@ mod audit;
 mod fairness;
 mod formats;
 mod history;
+mod photo;
 mod proxy;
 mod repair;
 mod target;
@@ -90,6 +91,16 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         differences: u32,
     },
+    /// A photo made ready to be sent, beside libvips
+    Photo {
+        #[arg(long)]
+        file: std::path::PathBuf,
+    },
+    /// A photo looked for among many
+    Likeness {
+        #[arg(long, default_value_t = 1_000_000)]
+        photos: u64,
+    },
     /// The shapes of a recording that were weighed (docs/adr/0003)
     Formats {
         #[arg(long, default_value_t = 300)]
@@ -115,6 +126,8 @@ async fn main() -> Result<(), Failure> {
         Command::Repair { documents, differences } => {
             repair::repair(documents, differences).await?
         }
+        Command::Photo { file } => photo::prepare(&file)?,
+        Command::Likeness { photos } => photo::look_up(photos).await?,
         Command::Formats { audits } => formats::measure(audits),
     };
     println!("{figures}");

@@ -1,0 +1,195 @@
+//! What is worth a look: the queue, and what each kind of signal weighs.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::{Redirect, Response};
+use serde::Deserialize;
+use sync_core::id::{DocKind, VisitId};
+use sync_core::model::people::Role;
+
+use super::page::{Page, Section, html, sight};
+use super::view::{self, Markup};
+use crate::app::App;
+use crate::auth::{Posted, Viewer};
+use crate::error::Problem;
+use crate::now_ms;
+use crate::signals::{Kind, WEIGHT_MAX};
+use crate::store::StoreError;
+use crate::store::pages;
+use crate::store::signals::{self as rows, Other, Shown};
+use crate::world::World;
+
+/// Visits that the page shows.
+const VISITS_MAX: u32 = 50;
+
+/// A signal as it is told.
+pub(super) struct Told {
+    pub(super) title: &'static str,
+    pub(super) why: String,
+    pub(super) other: Option<Evidence>,
+    pub(super) seen: Option<Markup>,
+}
+
+/// The other photo of a signal.
+pub(super) struct Evidence {
+    /// Where its document is, its picture, and what it is; `None` for who does not see it.
+    pub(super) shown: Option<(String, String, Markup)>,
+}
+
+/// Puts a signal into words.
+pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
+    let other = shown.other.map(|other| match other {
+        Other::OutOfSight => Evidence { shown: None },
+        Other::InSight { photo, document, at_ms } => {
+            let page = match document.kind {
+                DocKind::Visit => format!("/visits/{}", VisitId::from_bytes(document.id)),
+                DocKind::Outlet => "/outlets".to_owned(),
+            };
+            let at = Markup(format!("recorded {}", view::when(at_ms, zone)));
+            Evidence { shown: Some((page, format!("/photos/{photo}"), at)) }
+        }
+    });
+    let seen = shown.seen.map(|(by, at_ms)| {
+        Markup(format!(
+            "Looked at by {}, {}",
+            view::escape(&world.name(by)),
+            view::when(at_ms, zone)
+        ))
+    });
+    let signal = shown.signal;
+    Told { title: signal.kind.title(), why: signal.kind.explanation(signal.figure), other, seen }
+}
+
+struct Item {
+    visit: String,
+    outlet: String,
+    day: String,
+    people: String,
+    weight: u32,
+    photos: Vec<Photo>,
+}
+
+/// The signals of one photo.
+struct Photo {
+    url: Option<String>,
+    signals: Vec<Told>,
+}
+
+struct Weight {
+    kind: u8,
+    title: &'static str,
+    weight: u32,
+}
+
+#[derive(Template)]
+#[template(path = "signals.html")]
+struct SignalsPage {
+    page: Page,
+    items: Vec<Item>,
+    weights: Vec<Weight>,
+    /// May set the weights.
+    sets: bool,
+}
+
+/// `GET /look`
+pub(super) async fn queue(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+) -> Result<Response, Problem> {
+    viewer.require(Role::reviews, "look at signals")?;
+    let see = sight(&viewer);
+    let read = app
+        .store
+        .read(move |c| Ok((rows::queue(c, &see, VISITS_MAX)?, rows::weights(c, see.org)?)));
+    let (waiting, weights) = read.await?;
+    let page = Page::new(&app, &viewer, Section::Signals, "To look at").await?;
+    let world = viewer.tenant.world();
+    let today = sync_core::model::Day::at(now_ms(), &view::zone_of(&world, &viewer.rights));
+    let items = waiting.into_iter().map(|waiting| {
+        let outlet = world.outlets.get(&waiting.outlet);
+        let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
+        let mut photos: Vec<(Option<_>, Photo)> = Vec::new();
+        for shown in &waiting.signals {
+            let told = told(shown, &world, zone);
+            match photos.iter_mut().find(|(photo, _)| *photo == shown.photo) {
+                Some((_, photo)) => photo.signals.push(told),
+                None => {
+                    let url = shown.photo.map(|photo| format!("/photos/{photo}"));
+                    photos.push((shown.photo, Photo { url, signals: vec![told] }));
+                }
+            }
+        }
+        Item {
+            visit: waiting.visit.to_string(),
+            outlet: outlet.map_or_else(|| "An outlet that is not known".into(), |o| o.name.clone()),
+            day: view::day_short(waiting.day, today),
+            people: view::and(&view::worker_names(&world, &waiting.people)),
+            weight: waiting.weight,
+            photos: photos.into_iter().map(|(_, photo)| photo).collect(),
+        }
+    });
+    let items = items.collect();
+    drop(world);
+    let weights = weights.into_iter().map(|(kind, weight)| Weight {
+        kind: kind as u8,
+        title: kind.title(),
+        weight,
+    });
+    let sets = viewer.rights.role == Role::Admin;
+    html(&SignalsPage { page, items, weights: weights.collect(), sets })
+}
+
+#[derive(Deserialize)]
+pub(super) struct Back {
+    #[serde(default)]
+    visit: bool,
+}
+
+/// `POST /look/{visit}`: somebody has looked at it.
+pub(super) async fn seen(
+    State(app): State<Arc<App>>,
+    Path(visit): Path<String>,
+    Posted(viewer, form): Posted<Back>,
+) -> Result<Redirect, Problem> {
+    viewer.require(Role::reviews, "look at signals")?;
+    let visit: VisitId = visit.parse().map_err(|_| Problem::not_found())?;
+    let (org, by, now) = (viewer.tenant.org, viewer.rights.user, now_ms());
+    let audience = app.store.read(move |c| pages::audience_of(c, org, visit.into())).await?;
+    if !audience.is_some_and(|audience| viewer.sees(&audience)) {
+        return Err(Problem::not_found());
+    }
+    let write = app.store.write_for(org, move |tx| rows::seen(tx, org, visit, by, now));
+    write.await?;
+    Ok(Redirect::to(&if form.visit {
+        format!("/visits/{visit}#photos")
+    } else {
+        "/look".to_owned()
+    }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Weighed {
+    kind: u8,
+    weight: u32,
+}
+
+/// `POST /look/weights`: what one kind of signal weighs from now on.
+pub(super) async fn weigh(
+    State(app): State<Arc<App>>,
+    Posted(viewer, form): Posted<Weighed>,
+) -> Result<Redirect, Problem> {
+    viewer.require(|role| role == Role::Admin, "set what signals weigh")?;
+    let kind =
+        Kind::of(form.kind).ok_or_else(|| Problem::invalid("there is no such kind of signal"))?;
+    if form.weight > WEIGHT_MAX {
+        return Err(Problem::invalid("a weight is from 0 to 100"));
+    }
+    let (org, weight) = (viewer.tenant.org, [(kind, form.weight)].into());
+    let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
+        rows::set_weights(tx, org, &weight)
+    });
+    write.await?;
+    Ok(Redirect::to("/look#weights"))
+}

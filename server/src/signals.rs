@@ -1,0 +1,218 @@
+//! What is worth a look: facts become signals. A signal accuses nobody; each says what was seen and why that may have
+//! a plain reason. Here nothing is read and nothing is written.
+
+use sync_core::model::visit::PhotoOrigin;
+
+/// What a signal is about. The number is stored: a new kind goes at the end, and none is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// The very file is in an earlier document.
+    SameFile = 0,
+    /// A picture that is nearly the same is in an earlier document.
+    SamePicture = 1,
+    /// It may be a photo of a screen.
+    Screen = 2,
+    /// The file did not say when it was taken.
+    NoTime = 3,
+    /// A program had changed the file, or written it later than it was taken.
+    Edited = 4,
+    /// By the camera's clock it was taken at another time than it was recorded.
+    OtherTime = 5,
+}
+
+/// A camera's clock and the phone's may be so far apart, and a photo may wait so long before it is attached.
+const APART_MS_MAX: i64 = 30 * 60_000;
+/// Greatest weight.
+pub const WEIGHT_MAX: u32 = 100;
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::SameFile,
+        Self::SamePicture,
+        Self::Screen,
+        Self::NoTime,
+        Self::Edited,
+        Self::OtherTime,
+    ];
+
+    /// The kind of a number.
+    pub fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// What it weighs until the organisation says something else; 0 to [`WEIGHT_MAX`].
+    pub const fn usual_weight(self) -> u32 {
+        match self {
+            Self::SameFile => 60,
+            Self::SamePicture => 40,
+            Self::Screen => 30,
+            Self::OtherTime => 20,
+            Self::Edited => 15,
+            Self::NoTime => 5,
+        }
+    }
+
+    /// Its name, as people read it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::SameFile => "The same photo is in an earlier visit",
+            Self::SamePicture => "Looks nearly the same as an earlier photo",
+            Self::Screen => "May show a screen",
+            Self::NoTime => "The camera wrote no time",
+            Self::Edited => "The file was written again after it was taken",
+            Self::OtherTime => "The camera’s time is another one",
+        }
+    }
+
+    /// What was seen, what can be said against it.
+    pub fn explanation(self, figure: i64) -> String {
+        match self {
+            Self::SameFile => "Byte for byte the same file. A photo can be attached twice by mistake.".into(),
+            Self::SamePicture => format!(
+                "{figure} of 64 bits of its outline differ; two photos of one shelf that were taken apart differ in about 30. \
+                 A camera on a fixed spot takes such photos too."
+            ),
+            Self::Screen => format!(
+                "Fine waves in two directions stand out {figure} dB, as between the dots of a screen and those of a camera. \
+                 Fine grids and fabrics can do that too."
+            ),
+            Self::NoTime => {
+                "The file from which it was made says nothing of when it was taken. Screenshots and pictures from messages \
+                 do not; some camera apps do not either."
+                    .into()
+            }
+            Self::Edited => {
+                "The file names a program that changes pictures, or a later time of writing. Cropping a photo does that too."
+                    .into()
+            }
+            Self::OtherTime => format!(
+                "By the camera’s clock it was taken {} {} it was recorded. That clock is set by its owner, and is only a claim.",
+                minutes(figure.abs()),
+                if figure < 0 { "before" } else { "after" },
+            ),
+        }
+    }
+}
+
+fn minutes(minutes: i64) -> String {
+    match minutes {
+        0..120 => format!("{minutes} minutes"),
+        120..2_880 => format!("{} hours", minutes / 60),
+        _ => format!("{} days", minutes / 1_440),
+    }
+}
+
+/// Something that was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    /// What.
+    pub kind: Kind,
+    /// How much of it, by kind: bits that differ, decibels, minutes; 0 where there is no more or less.
+    pub figure: i64,
+}
+
+/// What is known of one photo of a visit.
+#[derive(Debug)]
+pub struct PhotoFacts<'a> {
+    /// When it was recorded: the first and the last moment that is possible.
+    pub recorded_ms: (i64, i64),
+    /// How far the outlet's clocks are ahead of UTC then, in minutes.
+    pub offset_min: i64,
+    /// What the device says of the file; `None` from a device that says nothing of it.
+    pub origin: Option<&'a PhotoOrigin>,
+    /// What [`picture::screen`] says.
+    pub screen: u32,
+}
+
+/// What one photo by itself gives reason to look at.
+pub fn of_photo(facts: &PhotoFacts<'_>) -> Vec<Signal> {
+    let mut signals = Vec::new();
+    if facts.screen >= picture::SCREEN_MIN {
+        signals.push(Signal { kind: Kind::Screen, figure: facts.screen.into() });
+    }
+    let Some(origin) = facts.origin else { return signals };
+    if origin.edited == Some(true) {
+        signals.push(Signal { kind: Kind::Edited, figure: 0 });
+    }
+    match origin.shown_ms {
+        None => signals.push(Signal { kind: Kind::NoTime, figure: 0 }),
+        Some(shown_ms) => {
+            let offset_min = origin.offset_min.map_or(facts.offset_min, i64::from);
+            let taken_ms = shown_ms.saturating_sub(offset_min * 60_000);
+            let (first, last) = facts.recorded_ms;
+            let apart = match taken_ms {
+                early if early < first => early.saturating_sub(first),
+                late if late > last => late.saturating_sub(last),
+                _ => 0,
+            };
+            if apart.saturating_abs() > APART_MS_MAX {
+                signals.push(Signal { kind: Kind::OtherTime, figure: apart / 60_000 });
+            }
+        }
+    }
+    signals
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_core::id::BlobHash;
+
+    use super::*;
+
+    #[test]
+    fn what_a_photo_gives_reason_to_look_at() {
+        let hour = 3_600_000;
+        let noon = 12 * hour;
+        let origin = |shown_ms, offset_min, edited| PhotoOrigin {
+            file: BlobHash([1; 32]),
+            shown_ms,
+            offset_min,
+            place: None,
+            edited,
+        };
+        let seen = |origin: Option<PhotoOrigin>, screen| {
+            let recorded_ms = (noon, noon + hour);
+            let facts =
+                PhotoFacts { recorded_ms, offset_min: 120, origin: origin.as_ref(), screen };
+            of_photo(&facts).iter().map(|s| (s.kind, s.figure)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(None, 0), []);
+        assert_eq!(seen(None, 99), [(Kind::Screen, 99)]);
+        assert_eq!(seen(Some(origin(None, None, None)), 0), [(Kind::NoTime, 0)]);
+        assert_eq!(
+            seen(Some(origin(None, None, Some(true))), 0),
+            [(Kind::Edited, 0), (Kind::NoTime, 0)]
+        );
+        // The outlet's clocks are two hours ahead; the camera's say so, or say nothing.
+        for offset_min in [Some(120), None] {
+            assert_eq!(seen(Some(origin(Some(noon + 2 * hour), offset_min, None)), 0), []);
+        }
+        assert_eq!(seen(Some(origin(Some(noon), Some(0), None)), 0), []);
+        assert_eq!(
+            seen(Some(origin(Some(noon - 25 * hour), Some(0), None)), 0),
+            [(Kind::OtherTime, -1_500)]
+        );
+        assert_eq!(
+            seen(Some(origin(Some(noon + 3 * hour), Some(0), None)), 0),
+            [(Kind::OtherTime, 120)]
+        );
+        let ends =
+            [i64::MIN, i64::MAX].map(|ms| seen(Some(origin(Some(ms), Some(i16::MIN), None)), 0));
+        assert!(ends.iter().all(|seen| seen[0].0 == Kind::OtherTime));
+    }
+
+    #[test]
+    fn kinds_have_numbers_words_and_weights() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of(kind as u8), Some(kind));
+            assert!(!kind.title().is_empty() && kind.usual_weight() <= WEIGHT_MAX);
+            let said = format!("{} {}", kind.title(), kind.explanation(-90)).to_lowercase();
+            for word in ["fraud", "fake", "cheat", "suspicious", "forged", "lie"] {
+                assert!(!said.split(|c: char| !c.is_alphabetic()).any(|w| w == word), "{said}");
+            }
+        }
+        assert_eq!(Kind::of(200), None);
+    }
+}

@@ -1,0 +1,435 @@
+//! Photos that are like others, and what is worth a look.
+
+use std::collections::{BTreeMap, HashMap};
+
+use picture::{AGREEMENT_MIN, BANDS, Hash, NEAR_BITS, Sketch, TURNS};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use sync_core::id::{BlobHash, DocId, DocKind, OutletId, UserId, VisitId};
+use sync_core::model::Day;
+
+use super::StoreError;
+use super::log::Org;
+use super::pages::{self, Sight};
+use crate::signals::{Kind, Signal};
+
+/// Photos whose hashes are near that are compared with a new one, nearest first.
+const COMPARED_MAX: usize = 32;
+/// Earlier photos that a signal is given for.
+const EVIDENCE_MAX: usize = 5;
+/// Documents of one photo that are read: somebody may attach one file everywhere.
+const REFERENCES_MAX: u32 = 50;
+
+/// A photo at which nobody has looked, if there is one.
+pub fn unlooked(connection: &Connection) -> Result<Option<(Org, BlobHash)>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT org, hash FROM blob INDEXED BY blob_unlooked WHERE looked = 0 LIMIT 1",
+    )?;
+    let found = query.query_row([], |row| Ok((row.get(0)?, BlobHash(row.get(1)?))));
+    Ok(found.optional()?)
+}
+
+/// Notes what was seen in a photo, its sketch and how much it looks like a screen; `None` if it could not be read.
+pub fn looked(
+    tx: &Transaction<'_>,
+    org: Org,
+    hash: BlobHash,
+    seen: Option<(&Sketch, u32)>,
+) -> Result<(), StoreError> {
+    let how = if seen.is_some() { 1 } else { 2 };
+    tx.prepare_cached("UPDATE blob SET looked = ?3 WHERE org = ?1 AND hash = ?2")?
+        .execute(params![org, hash.0, how])?;
+    let Some((sketch, screen)) = seen else { return Ok(()) };
+    let number: i64 = tx
+        .prepare_cached("SELECT coalesce(max(photo), 0) + 1 FROM look WHERE org = ?1")?
+        .query_row([org], |row| row.get(0))?;
+    let added = tx
+        .prepare_cached("INSERT OR IGNORE INTO look (org, photo, hash, sketch, screen) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![org, number, hash.0, sketch.as_bytes(), screen])?;
+    if added > 0 {
+        add_to_index(tx, org, number, sketch.hash())?;
+    }
+    Ok(())
+}
+
+/// Puts a photo's hash into the index under its number.
+pub fn add_to_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
+    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO likeness VALUES (?1, ?2, ?3, ?4)")?;
+    for band in 0..BANDS {
+        insert.execute(params![org, band, hash.turned(band).cast_signed(), number])?;
+    }
+    Ok(())
+}
+
+/// The numbers of the photos whose hash differs from this one in [`NEAR_BITS`] at most, with how many bits differ.
+pub fn near(
+    connection: &Connection,
+    org: Org,
+    hash: Hash,
+) -> Result<BTreeMap<i64, u32>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT turned, photo FROM likeness WHERE org = ?1 AND band = ?2 AND turned BETWEEN ?3 AND ?4",
+    )?;
+    let mut found = BTreeMap::new();
+    for (band, first, last) in hash.probes(NEAR_BITS) {
+        let mut rows = query.query(params![org, band, first.cast_signed(), last.cast_signed()])?;
+        while let Some(row) = rows.next()? {
+            let turned: i64 = row.get(0)?;
+            let distance = Hash::turned_back(turned.cast_unsigned(), band).distance(hash);
+            if distance <= NEAR_BITS {
+                found.insert(row.get(1)?, distance);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A photo that is like another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Like {
+    /// Which.
+    pub hash: BlobHash,
+    /// Bits of the hashes that differ, at the turn that fits best.
+    pub bits: u32,
+    /// How well the sketches agree, of 1,000.
+    pub agreement: u32,
+}
+
+/// The photos that are of one origin with a picture, however they were cropped, turned or lit.
+pub fn like(connection: &Connection, org: Org, sketch: &Sketch) -> Result<Vec<Like>, StoreError> {
+    let mut nearest: HashMap<i64, (u32, Sketch)> = HashMap::new();
+    for turn in TURNS {
+        let turned = sketch.turned(turn);
+        for (photo, bits) in near(connection, org, turned.hash())? {
+            if nearest.get(&photo).is_none_or(|(best, _)| bits < *best) {
+                nearest.insert(photo, (bits, turned.clone()));
+            }
+        }
+    }
+    let mut nearest: Vec<_> = nearest.into_iter().collect();
+    nearest.sort_by_key(|(photo, (bits, _))| (*bits, *photo));
+    nearest.truncate(COMPARED_MAX);
+    let mut query =
+        connection.prepare_cached("SELECT hash, sketch FROM look WHERE org = ?1 AND photo = ?2")?;
+    let mut alike = Vec::new();
+    for (photo, (bits, turned)) in nearest {
+        let read = query.query_row(params![org, photo], |row| {
+            Ok((BlobHash(row.get(0)?), row.get::<_, Vec<u8>>(1)?))
+        });
+        let Some((hash, other)) = read.optional()? else { continue };
+        let other = Sketch::from_bytes(&other)
+            .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {hash}")))?;
+        let agreement = turned.agreement(&other);
+        if agreement >= AGREEMENT_MIN {
+            alike.push(Like { hash, bits, agreement });
+        }
+    }
+    Ok(alike)
+}
+
+/// A document that refers to a photo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reference {
+    /// In which organisation.
+    pub org: Org,
+    /// To which photo.
+    pub hash: BlobHash,
+    /// From which document.
+    pub document: DocId,
+    /// When, by claim.
+    pub at_ms: i64,
+}
+
+fn reference(row: &rusqlite::Row<'_>) -> Result<Reference, StoreError> {
+    let document: Vec<u8> = row.get(2)?;
+    let document = DocId::from_bytes(&document)
+        .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
+    Ok(Reference { org: row.get(0)?, hash: BlobHash(row.get(1)?), document, at_ms: row.get(3)? })
+}
+
+/// A reference to a photo that the server has looked at, and that was not judged yet, if there is one.
+pub fn unjudged(connection: &Connection) -> Result<Option<Reference>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT org, hash, document, referenced_ms FROM photo INDEXED BY photo_unjudged
+         WHERE judged = 0 AND here = 1 LIMIT 1",
+    )?;
+    let mut rows = query.query([])?;
+    rows.next()?.map(reference).transpose()
+}
+
+/// What the server saw in a photo.
+#[derive(Debug)]
+pub struct Seen {
+    /// How much it looks like a screen.
+    pub screen: u32,
+    /// The references that are its like, or the same file, in other documents.
+    pub others: Vec<(Reference, Signal)>,
+}
+
+/// What is known of a photo besides its document; `None` if it could not be read.
+pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Option<Seen>, StoreError> {
+    let mut query = connection
+        .prepare_cached("SELECT sketch, screen FROM look WHERE org = ?1 AND hash = ?2")?;
+    let found = query
+        .query_row(params![of.org, of.hash.0], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)));
+    let Some((sketch, screen)) = found.optional()? else { return Ok(None) };
+    let sketch = Sketch::from_bytes(&sketch)
+        .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {}", of.hash)))?;
+    let mut query = connection.prepare_cached(
+        "SELECT org, hash, document, referenced_ms FROM photo
+         WHERE org = ?1 AND hash = ?2 AND document <> ?3 ORDER BY referenced_ms LIMIT ?4",
+    )?;
+    let mut others = Vec::new();
+    let itself = Like { hash: of.hash, bits: 0, agreement: 1_000 };
+    let alike = like(connection, of.org, &sketch)?.into_iter().filter(|like| like.hash != of.hash);
+    for like in std::iter::once(itself).chain(alike) {
+        let kind = if like.hash == of.hash { Kind::SameFile } else { Kind::SamePicture };
+        let signal = Signal { kind, figure: like.bits.into() };
+        let mut rows =
+            query.query(params![of.org, like.hash.0, of.document.to_bytes(), REFERENCES_MAX])?;
+        while let Some(row) = rows.next()? {
+            others.push((reference(row)?, signal));
+        }
+    }
+    Ok(Some(Seen { screen, others }))
+}
+
+/// Writes down what a reference gives reason to look at, and that it was judged. Of two photos that are alike the
+/// later one has the signal, whichever came to the server first.
+pub fn judged(
+    tx: &Transaction<'_>,
+    of: &Reference,
+    by_itself: &[Signal],
+    others: &[(Reference, Signal)],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR IGNORE INTO signal (org, visit, kind, photo, other, other_document, figure, found_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    let empty: &[u8] = &[];
+    if of.document.kind == DocKind::Visit {
+        for Signal { kind, figure } in by_itself {
+            let visit = of.document.id;
+            insert.execute(params![
+                of.org,
+                visit,
+                *kind as u8,
+                of.hash.0,
+                empty,
+                empty,
+                figure,
+                now_ms
+            ])?;
+        }
+    }
+    let mut own = 0;
+    for (other, Signal { kind, figure }) in others {
+        let order = |r: &Reference| (r.at_ms, r.document.to_bytes(), r.hash.0);
+        let (later, earlier) = if order(of) > order(other) { (of, other) } else { (other, of) };
+        if later == of {
+            own += 1;
+        }
+        if later.document.kind != DocKind::Visit || (later == of && own > EVIDENCE_MAX) {
+            continue;
+        }
+        insert.execute(params![
+            of.org,
+            later.document.id,
+            *kind as u8,
+            later.hash.0,
+            earlier.hash.0,
+            earlier.document.to_bytes(),
+            figure,
+            now_ms,
+        ])?;
+    }
+    tx.prepare_cached(
+        "UPDATE photo SET judged = 1 WHERE org = ?1 AND hash = ?2 AND document = ?3",
+    )?
+    .execute(params![of.org, of.hash.0, of.document.to_bytes()])?;
+    Ok(())
+}
+
+/// What the organisation thinks of each kind, 0 to 100.
+pub type Weights = BTreeMap<Kind, u32>;
+
+/// The weights of an organisation.
+pub fn weights(connection: &Connection, org: Org) -> Result<Weights, StoreError> {
+    let mut weights: Weights = Kind::ALL.map(|kind| (kind, kind.usual_weight())).into();
+    let mut query =
+        connection.prepare_cached("SELECT kind, weight FROM signal_weight WHERE org = ?1")?;
+    let mut rows = query.query([org])?;
+    while let Some(row) = rows.next()? {
+        if let Some(kind) = Kind::of(row.get(0)?) {
+            weights.insert(kind, row.get(1)?);
+        }
+    }
+    Ok(weights)
+}
+
+/// Sets the weights of an organisation.
+pub fn set_weights(tx: &Transaction<'_>, org: Org, weights: &Weights) -> Result<(), StoreError> {
+    for (kind, weight) in weights {
+        tx.prepare_cached("INSERT OR REPLACE INTO signal_weight VALUES (?1, ?2, ?3)")?
+            .execute(params![org, *kind as u8, weight])?;
+    }
+    Ok(())
+}
+
+/// A signal as somebody may see it.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// What, and how much of it.
+    pub signal: Signal,
+    /// Of which photo of the visit; `None` of the visit as a whole.
+    pub photo: Option<BlobHash>,
+    /// The other photo and the document that refers to it.
+    pub other: Option<Other>,
+    /// Who has looked at it, and when.
+    pub seen: Option<(UserId, i64)>,
+}
+
+/// The other photo of a signal.
+#[derive(Debug, Clone, Copy)]
+pub enum Other {
+    /// In a document that this person sees.
+    InSight {
+        /// Which photo.
+        photo: BlobHash,
+        /// Of which document.
+        document: DocId,
+        /// Recorded when, by claim.
+        at_ms: i64,
+    },
+    /// In a document that this person does not see.
+    OutOfSight,
+}
+
+/// The signals of a visit, by kind and photo, with no more of their evidence than `see` shows. That the visit is seen is
+/// for the caller to know.
+pub fn of_visit(
+    connection: &Connection,
+    see: &Sight,
+    visit: VisitId,
+) -> Result<Vec<Shown>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms,
+             (SELECT referenced_ms FROM photo p
+              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document)
+         FROM signal s WHERE org = ?1 AND visit = ?2",
+    )?;
+    let mut rows = query.query(params![see.org, visit.as_bytes()])?;
+    let mut shown = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(kind) = Kind::of(row.get(0)?) else { continue };
+        let hash = |at: usize| -> Result<Option<BlobHash>, StoreError> {
+            Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok().map(BlobHash))
+        };
+        let other = match (hash(2)?, DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?)) {
+            (Some(photo), Some(document)) => {
+                let audience = pages::audience_of(connection, see.org, document)?;
+                let at_ms = row.get::<_, Option<i64>>(7)?.unwrap_or_default();
+                Some(match audience.is_some_and(|audience| see.sees(&audience)) {
+                    true => Other::InSight { photo, document, at_ms },
+                    false => Other::OutOfSight,
+                })
+            }
+            _ => None,
+        };
+        let by: Option<[u8; 16]> = row.get(5)?;
+        let seen = by.map(UserId::from_bytes).zip(row.get(6)?);
+        shown.push(Shown {
+            signal: Signal { kind, figure: row.get(4)? },
+            photo: hash(1)?,
+            other,
+            seen,
+        });
+    }
+    Ok(shown)
+}
+
+/// A visit that is worth a look.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Which.
+    pub visit: VisitId,
+    /// Where.
+    pub outlet: OutletId,
+    /// The outlet's local day of its start.
+    pub day: Day,
+    /// Who worked on it.
+    pub people: Vec<UserId>,
+    /// What its signals weigh together.
+    pub weight: u32,
+    /// Its signals.
+    pub signals: Vec<Shown>,
+}
+
+/// The visits with signals that nobody has looked at, heaviest first; those that weigh nothing are left out.
+pub fn queue(connection: &Connection, see: &Sight, limit: u32) -> Result<Vec<Waiting>, StoreError> {
+    let weigh: String = weights(connection, see.org)?
+        .iter()
+        .map(|(kind, weight)| format!(" WHEN {} THEN {weight}", *kind as u8))
+        .collect();
+    let seen = see.list(connection)?;
+    let mut query = connection.prepare(&format!(
+        "SELECT v.visit, v.outlet, v.day, v.people, w.weight FROM (
+             SELECT visit, sum(CASE kind{weigh} ELSE 0 END) AS weight FROM (
+                 SELECT DISTINCT visit, kind, photo FROM signal INDEXED BY signal_open
+                 WHERE org = ?1 AND seen_ms IS NULL)
+             GROUP BY visit) w
+         JOIN visit v ON v.org = ?1 AND v.visit = w.visit
+         WHERE w.weight > 0 AND v.audience IN ({seen})
+         ORDER BY w.weight DESC, v.changed DESC LIMIT ?2"
+    ))?;
+    let mut rows = query.query(params![see.org, limit])?;
+    let mut waiting = Vec::new();
+    while let Some(row) = rows.next()? {
+        let visit = VisitId::from_bytes(row.get(0)?);
+        let people: Vec<u8> = row.get(3)?;
+        let mut signals = of_visit(connection, see, visit)?;
+        signals.retain(|shown| shown.seen.is_none());
+        waiting.push(Waiting {
+            visit,
+            outlet: OutletId::from_bytes(row.get(1)?),
+            day: Day(row.get(2)?),
+            people: people.as_chunks().0.iter().map(|id| UserId::from_bytes(*id)).collect(),
+            weight: row.get(4)?,
+            signals,
+        });
+    }
+    Ok(waiting)
+}
+
+/// How many visits with signals nobody has looked at; no more than `limit` are counted.
+pub fn waiting(connection: &Connection, see: &Sight, limit: u64) -> Result<u64, StoreError> {
+    let weights = weights(connection, see.org)?;
+    let kinds: Vec<String> = weights
+        .iter()
+        .filter(|(_, w)| **w > 0)
+        .map(|(kind, _)| (*kind as u8).to_string())
+        .collect();
+    let (kinds, seen) = (kinds.join(","), see.list(connection)?);
+    let mut query = connection.prepare(&format!(
+        "SELECT count(*) FROM (SELECT DISTINCT s.visit FROM signal s INDEXED BY signal_open
+             JOIN visit v ON v.org = s.org AND v.visit = s.visit
+             WHERE s.org = ?1 AND s.seen_ms IS NULL AND s.kind IN ({kinds}) AND v.audience IN ({seen})
+             LIMIT ?2)"
+    ))?;
+    Ok(query.query_row(params![see.org, limit], |row| row.get(0))?)
+}
+
+/// Notes that somebody has looked at all signals of a visit that are there now.
+pub fn seen(
+    tx: &Transaction<'_>,
+    org: Org,
+    visit: VisitId,
+    by: UserId,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE signal SET seen_by = ?3, seen_ms = ?4 WHERE org = ?1 AND visit = ?2 AND seen_ms IS NULL",
+    )?
+    .execute(params![org, visit.as_bytes(), by.as_bytes(), now_ms])?;
+    Ok(())
+}
