@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use server::app::App;
 use server::backup::{self, BackupError};
-use server::check::{Report, Stage};
+use server::check::{Checked, Report, Stage};
 use server::config::{Network, ServeConfig};
 use server::init::{Init, init};
 use server::serve::serve;
 use server::store::StoreError;
+use server::store::erasure::name_of;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -271,6 +272,20 @@ fn not_done(error: BackupError) -> Failure {
 fn summarise(report: &Report) {
     for organisation in &report.organisations {
         println!("  {}: {} lines of log", organisation.name, organisation.lines);
+        let Checked { erasures, retired, unlinked, uploads, .. } = organisation;
+        for (count, what) in [
+            (retired, "photos are gone because their time was over"),
+            (unlinked, "photos are gone and their files are removed at the next start"),
+            (uploads, "uploads are not whole"),
+        ] {
+            if *count > 0 {
+                println!("    {count} {what}");
+            }
+        }
+        for erasure in erasures {
+            let at = jiff::Timestamp::from_millisecond(erasure.at_ms).unwrap_or_default();
+            println!("    erased at {at}: a {}, line {}", name_of(erasure.what), erasure.sequence);
+        }
     }
     println!("  {} photos, {} bytes", report.photos, report.photo_bytes);
 }

@@ -1,0 +1,149 @@
+//! What is done by itself, at the start and every hour: finishing what a crash or a full disk left, and letting go of
+//! what is over. Each step can be cut short and is taken up again by the next run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::id::BlobHash;
+
+use crate::api;
+use crate::app::{App, Tenant};
+use crate::blobs::{Found, Rendition};
+use crate::now_ms;
+use crate::photo;
+use crate::store::StoreError;
+use crate::store::uploads::{self, Drawn, Kept};
+
+/// How often a run is made.
+const INTERVAL: Duration = Duration::from_secs(3_600);
+const DAY_MS: i64 = 86_400_000;
+/// Files that are younger than this may belong to what is being written.
+const ORPHAN_MS: i64 = DAY_MS;
+
+/// What a run has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Whole uploads that were verified.
+    pub finished: u64,
+    /// Uploads that were ended.
+    pub ended: u64,
+    /// Photos that were let go of because their time is over.
+    pub retired: u64,
+    /// Photos whose files were removed, because they are gone or no row speaks of them.
+    pub removed: u64,
+    /// Photos whose small pictures were drawn anew.
+    pub drawn: u64,
+}
+
+/// One run.
+pub async fn run(app: &App, now_ms: i64) -> Result<Done, StoreError> {
+    let (finished, ended) = api::uploads::sweep(app, now_ms).await?;
+    let mut done = Done { finished, ended, ..Done::default() };
+    for tenant in app.tenants() {
+        done.retired += retire(app, &tenant, now_ms).await?;
+        done.removed += unlink(app, &tenant).await?;
+        done.removed += compare(app, &tenant, now_ms).await?;
+        done.drawn += draw(app, &tenant).await?;
+    }
+    if done != Done::default() {
+        let Done { finished, ended, retired, removed, drawn } = done;
+        tracing::info!(finished, ended, retired, removed, drawn, "swept");
+    }
+    Ok(done)
+}
+
+/// Lets go of photos that came longer ago than the organisation keeps them.
+async fn retire(app: &App, tenant: &Tenant, now_ms: i64) -> Result<u64, StoreError> {
+    let org = tenant.org;
+    let Some(days) = app.store.read(move |c| uploads::room(c, org)).await?.days else {
+        return Ok(0);
+    };
+    let before = now_ms.saturating_sub(i64::from(days) * DAY_MS);
+    let mut retired = 0;
+    loop {
+        let more = app.store.write_for(org, move |tx| uploads::retire(tx, org, before, now_ms));
+        match more.await? {
+            0 => return Ok(retired),
+            more => retired += more,
+        }
+    }
+}
+
+/// Removes the files of photos that are gone. How many photos.
+pub async fn unlink(app: &App, tenant: &Tenant) -> Result<u64, StoreError> {
+    let org = tenant.org;
+    let gone = app.store.read(move |c| uploads::to_unlink(c, org)).await?;
+    for hash in &gone {
+        app.blobs.remove(tenant.id, *hash).await?;
+        let hash = *hash;
+        app.store.write_for(org, move |tx| uploads::unlinked(tx, org, hash)).await?;
+    }
+    Ok(gone.len() as u64)
+}
+
+/// Compares the files with the rows: removes files of which no row speaks, and notes small pictures that are missing.
+async fn compare(app: &App, tenant: &Tenant, now_ms: i64) -> Result<u64, StoreError> {
+    let org = tenant.org;
+    let found = app.blobs.list(tenant.id, now_ms.saturating_sub(ORPHAN_MS)).await?;
+    let mut removed = 0;
+    for Found { hash, files } in found {
+        let read = app.store.read(move |c| {
+            let here = matches!(uploads::kept(c, org, hash)?, Some(Kept::Here(_)));
+            // One that is being verified has files before it has a row.
+            Ok((here, here || !uploads::of_photo(c, org, hash)?.is_empty()))
+        });
+        let (here, wanted) = read.await?;
+        if !wanted {
+            app.blobs.remove(tenant.id, hash).await?;
+            removed += 1;
+        } else if here && files < Rendition::ALL.len() {
+            app.store.write_for(org, move |tx| uploads::drawn(tx, org, hash, None)).await?;
+        }
+    }
+    Ok(removed)
+}
+
+/// Draws the small pictures that are missing, as of photos that came before there were previews.
+async fn draw(app: &App, tenant: &Tenant) -> Result<u64, StoreError> {
+    let (org, mut after, mut drawn) = (tenant.org, BlobHash([0; 32]), 0);
+    loop {
+        let hashes = app.store.read(move |c| uploads::undrawn(c, org, after)).await?;
+        let Some(last) = hashes.last() else { return Ok(drawn) };
+        after = *last;
+        for hash in hashes {
+            // One that is lost or damaged is named by a check, and comes back when it is restored.
+            let Some(bytes) = app.blobs.get(tenant.id, hash, Rendition::Original).await? else {
+                continue;
+            };
+            let Ok(made) = photo::verify(bytes, hash).await else { continue };
+            let is = Drawn {
+                thumbnail: BlobHash::of(&made.thumbnail),
+                preview: BlobHash::of(&made.preview),
+            };
+            app.blobs.put(tenant.id, hash, Rendition::Thumbnail, made.thumbnail).await?;
+            app.blobs.put(tenant.id, hash, Rendition::Preview, made.preview).await?;
+            app.store.write_for(org, move |tx| uploads::drawn(tx, org, hash, Some(&is))).await?;
+            drawn += 1;
+        }
+    }
+}
+
+/// Runs at the start and every hour, until the server stops.
+pub async fn keep_running(app: Arc<App>) {
+    let mut hours = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            _ = hours.tick() => {}
+            () = app.stopped() => break,
+        }
+        // A run looks at every file; a server that stops does not wait for it.
+        tokio::select! {
+            done = run(&app, now_ms()) => {
+                if let Err(error) = done {
+                    tracing::error!(%error, "what is over could not be swept away");
+                }
+            }
+            () = app.stopped() => break,
+        }
+    }
+}
