@@ -12,10 +12,10 @@ use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use sync_core::cargo::{apply_cargo, next_cargo};
 use sync_core::cbor::to_cbor;
-use sync_core::document::Entry;
 use sync_core::client::{
     BadAnswer, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
 };
+use sync_core::document::Entry;
 use sync_core::id::{BlobHash, OrgId, ParcelHash};
 use sync_core::print::PrintName;
 use sync_core::repair::{Repair, begin, compare};

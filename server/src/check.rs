@@ -338,7 +338,10 @@ impl Inspection<'_> {
         let asked: HashSet<BlobHash> = erasures.iter().filter_map(|e| e.digest).collect();
         for (hash, erased) in self.archive.gone(self.made.org)? {
             if erased && !asked.contains(&hash) {
-                self.found(Place::Whole, format!("the photo {hash} is gone, and nobody asked for that"));
+                self.found(
+                    Place::Whole,
+                    format!("the photo {hash} is gone, and nobody asked for that"),
+                );
             }
         }
         Ok(erasures)

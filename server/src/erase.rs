@@ -187,11 +187,7 @@ pub async fn named_in(
 }
 
 /// An erasure as a report.
-pub async fn report(
-    app: &App,
-    tenant: &Tenant,
-    erasure: &Erasure,
-) -> Result<Report, Problem> {
+pub async fn report(app: &App, tenant: &Tenant, erasure: &Erasure) -> Result<Report, Problem> {
     let name = match erasure.digest {
         Some(digest) => digest.to_string(),
         None => UserId::from_bytes(erasure.id).to_string(),
@@ -232,11 +228,7 @@ pub async fn report(
 
 /// Does the erasures of earlier reports again, in a folder that was restored from a backup made before them. How many
 /// are of this organisation.
-pub async fn again(
-    app: &App,
-    tenant: &Arc<Tenant>,
-    reports: &[Report],
-) -> Result<usize, Problem> {
+pub async fn again(app: &App, tenant: &Arc<Tenant>, reports: &[Report]) -> Result<usize, Problem> {
     let mut done = 0;
     for report in reports.iter().filter(|report| report.organisation == tenant.name) {
         let target = Target::read(&report.what, &report.name)

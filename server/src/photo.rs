@@ -128,10 +128,7 @@ fn turned(orientation: Orientation) -> bool {
 }
 
 /// The preview and the thumbnail.
-fn small(
-    picture: DynamicImage,
-    orientation: Orientation,
-) -> Result<(Vec<u8>, Vec<u8>), Unfit> {
+fn small(picture: DynamicImage, orientation: Orientation) -> Result<(Vec<u8>, Vec<u8>), Unfit> {
     let mut preview = within(picture, PREVIEW_PIXELS_MAX);
     preview.apply_orientation(orientation);
     let preview = DynamicImage::from(preview.into_rgb8());
@@ -186,7 +183,8 @@ pub async fn serve(
     });
     let same = told(header::IF_RANGE).is_none_or(|range_of| range_of == tag);
     let length = bytes.len();
-    let (status, body, range) = match told(header::RANGE).filter(|_| same).map(|r| range(r, length)) {
+    let (status, body, range) = match told(header::RANGE).filter(|_| same).map(|r| range(r, length))
+    {
         _ if known => (StatusCode::NOT_MODIFIED, Vec::new(), None),
         None | Some(Range::Whole) => (StatusCode::OK, bytes, None),
         Some(Range::Part(first, last)) => {

@@ -30,11 +30,11 @@ use crate::auth::{Client, refuse_cross_site};
 use crate::config::ServeConfig;
 use crate::console;
 use crate::error::Problem;
+use crate::jobs;
 use crate::limits::{
     BODY_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, REQUEST_TIMEOUT,
     SHUTDOWN_TIMEOUT,
 };
-use crate::jobs;
 use crate::{clock, now_ms, random};
 
 /// Less room than this and the server says that it is not ready.

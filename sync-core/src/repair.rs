@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use crate::cbor::from_cbor;
 use crate::client::{
     BadAnswer, Clocks, Documents, Fault, Held, Kept, Profile, Refused, Replica, Write, check_seals,
     count, inventory, keys_with, merge,
 };
-use crate::cbor::from_cbor;
 use crate::document::Change;
 use crate::id::ChangeHash;
 use crate::model::catalogue::{Record, RecordKey};

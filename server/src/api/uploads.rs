@@ -229,7 +229,10 @@ fn capabilities() -> Response {
         (TUS_VERSION, HeaderValue::from_static(TUS)),
         (HeaderName::from_static("tus-extension"), HeaderValue::from_static(EXTENSIONS)),
         (HeaderName::from_static("tus-max-size"), HeaderValue::from(photo::BYTES_MAX)),
-        (HeaderName::from_static("tus-checksum-algorithm"), HeaderValue::from_static("sha1,sha256")),
+        (
+            HeaderName::from_static("tus-checksum-algorithm"),
+            HeaderValue::from_static("sha1,sha256"),
+        ),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
 }

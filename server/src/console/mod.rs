@@ -4,6 +4,7 @@
 //! a redirect back to its page. [`page`] is the frame, [`view`] the small parts.
 
 mod assets;
+mod data;
 mod drill;
 mod live;
 mod outlets;
@@ -54,6 +55,9 @@ pub fn router() -> Router<Arc<App>> {
         .route("/refused", get(refused::refused))
         .route("/refused/{item}", post(refused::decide))
         .route("/photos/{hash}", get(photos::photo))
+        .route("/data", get(data::data).post(data::keep))
+        .route("/erase", get(data::ask).post(data::erase))
+        .route("/erasures/{id}", get(data::report))
         .route("/live", get(live::live))
         .route("/sign-in", get(sign_in::form).post(sign_in::enter))
         .route("/sign-out", post(sign_in::leave))

@@ -27,17 +27,19 @@ pub enum Section {
     Scorecard,
     People,
     Refused,
+    Data,
     Account,
 }
 
 impl Section {
-    const NAV: [(Self, &'static str, &'static str); 6] = [
+    const NAV: [(Self, &'static str, &'static str); 7] = [
         (Self::Overview, "/", "Overview"),
         (Self::Visits, "/visits", "Visits"),
         (Self::Outlets, "/outlets", "Outlets"),
         (Self::Scorecard, "/scorecard", "Scorecard"),
         (Self::People, "/people", "People"),
         (Self::Refused, "/refused", "Refused"),
+        (Self::Data, "/data", "Data"),
     ];
 }
 
@@ -93,7 +95,8 @@ impl Page {
             Link { url, name, here: part == section, waiting }
         };
         // Refused work is rare, and a page about nothing only takes room.
-        let shown = |link: &Link| link.url != "/refused" || link.here || link.waiting.is_some();
+        let rare = |link: &Link| link.url == "/refused" || link.url == "/data";
+        let shown = |link: &Link| !rare(link) || link.here || link.waiting.is_some();
         let scope = view::scope_name(&viewer.tenant.world(), viewer.rights.scope);
         Ok(Self {
             title: title.into(),

@@ -8,8 +8,8 @@ use sync_core::id::{BlobHash, LogOrigin, OrgId};
 use sync_core::model::catalogue::{ErasedKind, Record};
 use sync_core::model::visit::Note;
 
-use super::log::{self, Org, Organisation, Prints};
 use super::erasure::{self, Erasure};
+use super::log::{self, Org, Organisation, Prints};
 use super::{MIGRATIONS, StoreError, accounts, configure};
 use crate::blobs::Shelved;
 
@@ -413,9 +413,7 @@ impl Archive {
                 "SELECT NOT EXISTS (SELECT 1 FROM blob
                      WHERE org = ?1 AND hash = ?2 AND gone_ms IS NOT NULL AND erased = 1)"
             }
-            ErasedKind::Note => {
-                "SELECT EXISTS (SELECT 1 FROM note WHERE org = ?1 AND digest = ?2)"
-            }
+            ErasedKind::Note => "SELECT EXISTS (SELECT 1 FROM note WHERE org = ?1 AND digest = ?2)",
             ErasedKind::Person => {
                 "SELECT EXISTS (SELECT 1 FROM account WHERE org = ?1 AND user = ?2)"
             }

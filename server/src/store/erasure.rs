@@ -158,8 +158,8 @@ pub fn photo(
 
 /// Removes a note's words and salt. What was removed.
 pub fn note(tx: &Transaction<'_>, org: Org, digest: BlobHash) -> Result<Vec<String>, StoreError> {
-    let gone = tx
-        .execute("DELETE FROM note WHERE org = ?1 AND digest = ?2", params![org, digest.0])?;
+    let gone =
+        tx.execute("DELETE FROM note WHERE org = ?1 AND digest = ?2", params![org, digest.0])?;
     Ok(if gone > 0 { vec!["the words and their salt".to_owned()] } else { Vec::new() })
 }
 

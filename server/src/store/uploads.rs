@@ -154,8 +154,8 @@ pub fn may_bring(
     hash: BlobHash,
     sees: impl Fn(&Audience) -> bool,
 ) -> Result<bool, StoreError> {
-    let mut named = connection
-        .prepare_cached("SELECT document, by FROM photo WHERE org = ?1 AND hash = ?2")?;
+    let mut named =
+        connection.prepare_cached("SELECT document, by FROM photo WHERE org = ?1 AND hash = ?2")?;
     let mut rows = named.query(params![org, hash.0])?;
     while let Some(row) = rows.next()? {
         if UserId::from_bytes(row.get(1)?) == user {
@@ -203,7 +203,9 @@ pub fn open(
                 "SELECT coalesce(sum(length), 0) FROM upload
                  WHERE org = ?1 AND NOT (device = ?2 AND hash = ?3) AND expires_ms > ?4",
             )?
-            .query_row(params![id.org, id.device.as_bytes(), id.hash.0, now_ms], |row| row.get(0))?;
+            .query_row(params![id.org, id.device.as_bytes(), id.hash.0, now_ms], |row| {
+                row.get(0)
+            })?;
         if bytes.saturating_add(coming).saturating_add(length) > quota {
             return Ok(Opened::NoRoom);
         }
@@ -294,11 +296,7 @@ fn unlink(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreErr
 }
 
 /// What is known of a photo's bytes; `None`: nothing, they have not come.
-pub fn kept(
-    connection: &Connection,
-    org: Org,
-    hash: BlobHash,
-) -> Result<Option<Kept>, StoreError> {
+pub fn kept(connection: &Connection, org: Org, hash: BlobHash) -> Result<Option<Kept>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT bytes, width, height, arrived_ms, gone_ms, erased FROM blob
          WHERE org = ?1 AND hash = ?2",
@@ -318,6 +316,17 @@ pub fn kept(
         })
     });
     Ok(found.optional()?)
+}
+
+/// Since when a photo's bytes are gone, if they are.
+pub fn gone_ms(
+    connection: &Connection,
+    org: Org,
+    hash: BlobHash,
+) -> Result<Option<i64>, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT gone_ms FROM blob WHERE org = ?1 AND hash = ?2")?;
+    Ok(query.query_row(params![org, hash.0], |row| row.get(0)).optional()?.flatten())
 }
 
 /// Lets go of a photo's bytes, or says that they are never taken; its digest stays. Its files are to be removed.
@@ -347,7 +356,12 @@ pub fn let_go(
 }
 
 /// Lets go of a few of the photos that came before this time, the oldest first; how many.
-pub fn retire(tx: &Transaction<'_>, org: Org, before_ms: i64, now_ms: i64) -> Result<u64, StoreError> {
+pub fn retire(
+    tx: &Transaction<'_>,
+    org: Org,
+    before_ms: i64,
+    now_ms: i64,
+) -> Result<u64, StoreError> {
     let mut query = tx.prepare_cached(
         "SELECT hash FROM blob INDEXED BY blob_arrived
          WHERE org = ?1 AND gone_ms IS NULL AND arrived_ms < ?2 ORDER BY arrived_ms LIMIT 256",
@@ -399,7 +413,12 @@ pub fn drawn(
         "UPDATE blob SET thumbnail = ?3, preview = ?4
          WHERE org = ?1 AND hash = ?2 AND gone_ms IS NULL",
     )?
-    .execute(params![org, hash.0, drawn.map(|d| d.thumbnail.0), drawn.map(|d| d.preview.0)])?;
+    .execute(params![
+        org,
+        hash.0,
+        drawn.map(|d| d.thumbnail.0),
+        drawn.map(|d| d.preview.0)
+    ])?;
     Ok(())
 }
 

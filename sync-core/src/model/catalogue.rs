@@ -7,7 +7,9 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use super::people::{Audience, Rights, Role, Scope};
 use super::visit::{CheckId, lenient, raw};
 use super::{Currency, Day, Geo, Invalid};
-use crate::id::{BlobHash, CallId, DeviceId, DistributorId, DocId, Gtin, OutletId, TerritoryId, UserId};
+use crate::id::{
+    BlobHash, CallId, DeviceId, DistributorId, DocId, Gtin, OutletId, TerritoryId, UserId,
+};
 
 /// Longest CBOR of one record.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
