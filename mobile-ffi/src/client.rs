@@ -723,6 +723,12 @@ impl Client {
         Ok(())
     }
 
+    /// Removes a photo that was erased, sent or not.
+    pub(crate) fn erase_photo(&self, hash: BlobHash) -> Result<(), ClientError> {
+        self.vault.remove(&hash.0)?;
+        self.store.write(|writer| Ok(writer.delete(PHOTOS, &hash.0).map(drop)?))
+    }
+
     /// [`Client::open`] with other clocks.
     pub fn with_clock(
         folder: &str,
@@ -899,7 +905,11 @@ pub(crate) fn unreadable(view: &View<'_>) -> Result<Vec<Unreadable>, StoreError>
     Ok(named.collect())
 }
 
+/// A note's words; of one that was erased, when.
 fn words(view: &View<'_>, digest: BlobHash) -> String {
+    if let Ok(Some(Record::Erased(erased))) = view.record(RecordKey::erased(digest)) {
+        return format!("(erased on {})", Day::at(erased.at_ms, "UTC"));
+    }
     view.note(digest).ok().flatten().map(|note| note.text).unwrap_or_default()
 }
 

@@ -471,6 +471,10 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                 writer.delete(CARGO, &name.0)?;
                 writer.delete(PARCELS, &name.0)?;
             }
+            Write::Erase(digest) => {
+                writer.delete(NOTES, &digest.0)?;
+                writer.delete(PHOTOS, &digest.0)?;
+            }
             Write::Profile(profile) => writer.put(OWN, own::PROFILE, &to_cbor(&*profile))?,
         }
     }

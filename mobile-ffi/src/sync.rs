@@ -1,6 +1,6 @@
 //! Sync and photo uploads over HTTP. docs/protocol.md is the norm.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use sync_core::cbor::to_cbor;
 use sync_core::client::{
     BadAnswer, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
 };
+use sync_core::document::Entry;
 use sync_core::id::{BlobHash, OrgId, ParcelHash};
 use sync_core::print::PrintName;
 use sync_core::repair::{Repair, begin, compare};
@@ -377,7 +378,15 @@ impl Run {
         let applied = self.blocking(move |client| {
             let clocks = client.clock.read();
             client.change(|view, writer| match apply_pull(view, &reply, &clocks) {
-                Ok(writes) => Ok(apply(writer, writes).map(|()| None)?),
+                Ok(writes) => {
+                    // Before it is written that they are gone: a crash between leaves no file that nobody names.
+                    for write in &writes {
+                        if let Write::Erase(digest) = write {
+                            client.vault.remove(&digest.0)?;
+                        }
+                    }
+                    Ok(apply(writer, writes).map(|()| None)?)
+                }
                 Err(Fault::Answer(BadAnswer::Unfit(_) | BadAnswer::Forged(_))) if !repaired => {
                     let (repair, writes) = begin(view, &clocks)?;
                     apply(writer, writes)?;
@@ -465,6 +474,11 @@ impl Run {
             client.change(|view, writer| {
                 let mut repair = repair.clone();
                 let (writes, mended) = repair.apply(view, &reply).map_err(fault)?;
+                for write in &writes {
+                    if let Write::Erase(digest) = write {
+                        client.vault.remove(&digest.0)?;
+                    }
+                }
                 apply(writer, writes)?;
                 Ok((repair, mended))
             })
@@ -509,19 +523,7 @@ impl Run {
     }
 
     async fn photos(&mut self) -> Result<(), ClientError> {
-        let waiting = self.blocking(|client| {
-            client.view(|view| {
-                let mut waiting = Vec::new();
-                view.reader.scan(PHOTOS, |name, bytes| {
-                    let state: PhotoState = read_cbor(bytes)?;
-                    if let (true, Ok(hash)) = (state.attached && !state.sent, name.try_into()) {
-                        waiting.push((BlobHash(hash), state));
-                    }
-                    Ok(())
-                })?;
-                Ok(waiting)
-            })
-        });
+        let waiting = self.blocking(|client| client.view(waiting_photos));
         let waiting = waiting.await?;
         let (total, mut refused) = (waiting.len(), Ok(()));
         for (done, (hash, state)) in waiting.into_iter().enumerate() {
@@ -559,7 +561,15 @@ impl Run {
                 .header("Upload-Metadata", format!("sha256 {digest}"));
             let response = request.send().await.map_err(unreachable)?;
             if !response.status().is_success() {
-                return Err(problem(response).await.2);
+                return match problem(response).await {
+                    (_, code, _) if code == ERASED => {
+                        self.blocking(move |client| client.erase_photo(hash)).await?;
+                        Ok(false)
+                    }
+                    // The entry that names it waits for a decision elsewhere, or here.
+                    (_, code, _) if code == NOT_REFERENCED => Ok(false),
+                    (_, _, error) => Err(error),
+                };
             }
             let header = |name: &str| {
                 let value = response.headers().get(name)?.to_str().ok()?;
@@ -646,6 +656,54 @@ impl Run {
     }
 }
 
+/// The photos that are to be sent, in the order in which they are needed: those that were begun, those of visits that
+/// somebody waits to review, the others, and last what the server has refused; each the oldest first.
+fn waiting_photos(view: &View<'_>) -> Result<Vec<(BlobHash, PhotoState)>, ClientError> {
+    let mut waiting = BTreeMap::new();
+    view.reader.scan(PHOTOS, |name, bytes| {
+        let state: PhotoState = read_cbor(bytes)?;
+        if let (true, Ok(hash)) = (state.attached && !state.sent, name.try_into()) {
+            waiting.insert(BlobHash(hash), state);
+        }
+        Ok(())
+    })?;
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut needs: HashMap<BlobHash, (u8, i64)> = HashMap::new();
+    for id in view.documents()? {
+        if needs.len() == waiting.len() {
+            break;
+        }
+        // What cannot be read is no reason to keep the others' photos back.
+        let Ok(Some(kept)) = view.document(id) else { continue };
+        let entries = kept.document.changes().iter().filter_map(|change| change.entry().ok());
+        let entries: Vec<Entry> = entries.collect();
+        let submitted = entries.iter().any(|entry| matches!(entry, Entry::Submission(_)));
+        let rank = match (kept.refused.is_some(), submitted) {
+            (true, _) => 3,
+            (false, true) => 1,
+            (false, false) => 2,
+        };
+        for entry in &entries {
+            for photo in entry.photos().iter().filter(|photo| waiting.contains_key(&photo.hash)) {
+                let need = (rank, entry.when().wall_ms);
+                let known = needs.entry(photo.hash).or_insert(need);
+                *known = need.min(*known);
+            }
+        }
+    }
+    let mut waiting: Vec<(BlobHash, PhotoState)> = waiting.into_iter().collect();
+    waiting.sort_by_key(|(hash, state)| match (&state.upload, needs.get(hash)) {
+        (Some(_), _) => (0, 0),
+        (None, Some(need)) => *need,
+        (None, None) => (4, 0),
+    });
+    Ok(waiting)
+}
+
+const ERASED: &str = "erased";
+const NOT_REFERENCED: &str = "not_referenced";
 const CURSOR_UNKNOWN: &str = "cursor_unknown";
 const QUARANTINE_FULL: &str = "quarantine_full";
 

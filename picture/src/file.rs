@@ -276,18 +276,7 @@ impl Picture {
     /// The picture, upright, with no side longer than `side` pixels. It is never made larger.
     pub fn upright(self, side: u32) -> Upright {
         let Self { rgb, width, height, orientation, .. } = self;
-        let long = width.max(height);
-        let scaled = |length: u32| match long <= side {
-            true => length,
-            false => {
-                let exact = u64::from(length) * u64::from(side) + u64::from(long / 2);
-                ((exact / u64::from(long)) as u32).max(1)
-            }
-        };
-        let mut small = Upright { rgb, width, height };
-        if long > side {
-            small = small.resized(scaled(width), scaled(height));
-        }
+        let small = Upright { rgb, width, height }.within(side);
         if orientation == Orientation::NoTransforms {
             return small;
         }
@@ -301,6 +290,19 @@ impl Picture {
 }
 
 impl Upright {
+    /// The same with no side longer than `side` pixels. It is never made larger.
+    pub fn within(self, side: u32) -> Self {
+        let long = self.width.max(self.height);
+        if long <= side {
+            return self;
+        }
+        let scaled = |length: u32| {
+            let exact = u64::from(length) * u64::from(side) + u64::from(long / 2);
+            ((exact / u64::from(long)) as u32).max(1)
+        };
+        self.resized(scaled(self.width), scaled(self.height))
+    }
+
     /// The same in another size.
     pub fn resized(&self, width: u32, height: u32) -> Self {
         Self { rgb: resize(self, width, height, FilterType::CatmullRom), width, height }

@@ -129,6 +129,8 @@ fn write(
     album.settle().map_err(writing(to))?;
     let named = fs::rename(newer, to.join(BACKUP)).and_then(|()| sync_dir(to));
     named.map_err(writing(to))?;
+    // The older backup, which spoke of them, is no more.
+    drop_gone(&archive, &mut album).map_err(writing(to))?;
     Ok(report)
 }
 
@@ -202,11 +204,20 @@ fn copy_photos(
 ) -> Result<(), StoreError> {
     let mut photos = Vec::new();
     for made in archive.organisations()? {
-        photos.extend(archive.photos(made.org)?.into_iter().map(|(hash, _)| (made.id, hash)));
+        photos.extend(archive.photos(made.org)?.into_iter().map(|photo| (made.id, photo.hash)));
     }
     for (done, (id, hash)) in (1..).zip(&photos) {
         to.take(from, *id, *hash, false)?;
         progress(Stage::Photos, done, photos.len() as u64);
+    }
+    Ok(())
+}
+
+fn drop_gone(archive: &Archive, album: &mut Album) -> Result<(), StoreError> {
+    for made in archive.organisations()? {
+        for (hash, _) in archive.gone(made.org)? {
+            album.drop(made.id, hash)?;
+        }
     }
     Ok(())
 }

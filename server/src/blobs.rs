@@ -2,11 +2,12 @@
 //!
 //! Every path is built from typed names; none comes from outside.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use sync_core::id::{BlobHash, OrgId};
 use tokio::sync::{OwnedMutexGuard, watch};
@@ -15,7 +16,7 @@ use crate::random;
 use crate::store::StoreError;
 use crate::store::uploads::UploadId;
 
-/// The whole photos: `<organisation>/<2 hex>/<64 hex>`, with `.thumb.jpg` beside it. Clones share it.
+/// The whole photos: `<organisation>/<2 hex>/<64 hex>`, with `.preview.jpg` and `.thumb.jpg` beside it. Clones share it.
 #[derive(Clone)]
 pub struct Blobs {
     root: Arc<Root>,
@@ -27,16 +28,25 @@ struct Root {
     making: Mutex<()>,
 }
 
-/// Which of a photo's two files.
+/// Which of a photo's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rendition {
     /// The file as it was sent.
     Original,
+    /// A JPEG for a screen, without metadata.
+    Preview,
     /// A small JPEG without metadata.
     Thumbnail,
 }
 
+impl Rendition {
+    /// All, the original last: where it is, the others are.
+    pub const ALL: [Self; 3] = [Self::Thumbnail, Self::Preview, Self::Original];
+}
+
 const UNFINISHED: &str = "unfinished";
+const PREVIEW: &str = ".preview.jpg";
+const THUMBNAIL: &str = ".thumb.jpg";
 
 impl Blobs {
     /// Opens the folder, made if it is absent, and clears what a crash left half-written in it. Only one
@@ -100,17 +110,17 @@ impl Blobs {
         blocking(move || Ok(path.try_exists()?)).await
     }
 
-    /// Removes a photo and its thumbnail; it is well if they were not here.
+    /// Removes a photo and its small pictures; it is well if they were not here.
     pub async fn remove(&self, org: OrgId, hash: BlobHash) -> Result<(), StoreError> {
-        let original = self.path(org, hash, Rendition::Original);
-        let thumbnail = self.path(org, hash, Rendition::Thumbnail);
-        blocking(move || {
-            present(fs::remove_file(&original))?;
-            present(fs::remove_file(&thumbnail))?;
-            present(sync_dir(parent(&original)))?;
-            Ok(())
-        })
-        .await
+        let paths = Rendition::ALL.map(|rendition| self.path(org, hash, rendition));
+        blocking(move || Ok(remove(&paths)?)).await
+    }
+
+    /// The photos of an organisation that have files, none of them younger than `before_ms` (milliseconds since 1970
+    /// UTC), in which the disk and the database may not agree yet. Other files are passed over.
+    pub async fn list(&self, org: OrgId, before_ms: i64) -> Result<Vec<Found>, StoreError> {
+        let folder = self.root.folder.join(org.to_string());
+        blocking(move || list(&folder, before_ms)).await
     }
 
     fn path(&self, org: OrgId, hash: BlobHash, rendition: Rendition) -> PathBuf {
@@ -123,8 +133,52 @@ fn path(folder: &Path, org: OrgId, hash: BlobHash, rendition: Rendition) -> Path
     let dir = folder.join(org.to_string()).join(&hex[..2]);
     match rendition {
         Rendition::Original => dir.join(hex),
-        Rendition::Thumbnail => dir.join(hex + ".thumb.jpg"),
+        Rendition::Preview => dir.join(hex + PREVIEW),
+        Rendition::Thumbnail => dir.join(hex + THUMBNAIL),
     }
+}
+
+fn remove(paths: &[PathBuf]) -> io::Result<()> {
+    for path in paths {
+        present(fs::remove_file(path))?;
+        present(sync_dir(parent(path)))?;
+    }
+    Ok(())
+}
+
+/// A photo that has files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Which.
+    pub hash: BlobHash,
+    /// How many of its files there are.
+    pub files: usize,
+}
+
+fn list(folder: &Path, before_ms: i64) -> Result<Vec<Found>, StoreError> {
+    let mut found: BTreeMap<BlobHash, (usize, bool)> = BTreeMap::new();
+    let Some(dirs) = present(fs::read_dir(folder))? else { return Ok(Vec::new()) };
+    for dir in dirs {
+        let dir = dir?;
+        if !dir.file_type()?.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(dir.path())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let hex = name.strip_suffix(PREVIEW).or_else(|| name.strip_suffix(THUMBNAIL));
+            let Ok(hash) = hex.unwrap_or(name).parse::<BlobHash>() else { continue };
+            let Some(metadata) = present(entry.metadata())? else { continue };
+            let since = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let old = i64::try_from(since.as_millis()).unwrap_or(i64::MAX) < before_ms;
+            let (files, all_old) = found.entry(hash).or_insert((0, true));
+            *files += 1;
+            *all_old &= old;
+        }
+    }
+    let old = found.into_iter().filter(|(_, (_, old))| *old);
+    Ok(old.map(|(hash, (files, _))| Found { hash, files }).collect())
 }
 
 impl Root {
@@ -155,9 +209,23 @@ pub enum Flaw {
     /// The file is not the photo.
     #[error("its file has other content")]
     OtherContent,
-    /// The photo is here, and its small picture is not.
-    #[error("its thumbnail is missing")]
-    NoThumbnail,
+    /// The photo is here, and its thumbnail is not what was drawn.
+    #[error("its thumbnail is missing or another")]
+    Thumbnail,
+    /// The photo is here, and its preview is not what was drawn.
+    #[error("its preview is missing or another")]
+    Preview,
+}
+
+/// A photo that should be here.
+#[derive(Debug, Clone, Copy)]
+pub struct Shelved {
+    /// Which.
+    pub hash: BlobHash,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// SHA-256 of its thumbnail and preview, as far as they were drawn.
+    pub drawn: [Option<BlobHash>; 2],
 }
 
 impl Album {
@@ -167,16 +235,26 @@ impl Album {
     }
 
     /// What is wrong with a photo, if anything is.
-    pub fn flaw(&self, org: OrgId, hash: BlobHash) -> Result<Option<Flaw>, StoreError> {
-        let Some(bytes) = present(fs::read(path(&self.folder, org, hash, Rendition::Original)))?
-        else {
-            return Ok(Some(Flaw::Missing));
-        };
-        if BlobHash::of(&bytes) != hash {
+    pub fn flaw(&self, org: OrgId, photo: &Shelved) -> Result<Option<Flaw>, StoreError> {
+        let read = |rendition| present(fs::read(path(&self.folder, org, photo.hash, rendition)));
+        let Some(bytes) = read(Rendition::Original)? else { return Ok(Some(Flaw::Missing)) };
+        if BlobHash::of(&bytes) != photo.hash {
             return Ok(Some(Flaw::OtherContent));
         }
-        let thumbnail = path(&self.folder, org, hash, Rendition::Thumbnail).try_exists()?;
-        Ok((!thumbnail).then_some(Flaw::NoThumbnail))
+        let small = [(Rendition::Thumbnail, Flaw::Thumbnail), (Rendition::Preview, Flaw::Preview)];
+        for ((rendition, flaw), drawn) in small.into_iter().zip(photo.drawn) {
+            if let Some(drawn) = drawn
+                && read(rendition)?.is_none_or(|bytes| BlobHash::of(&bytes) != drawn)
+            {
+                return Ok(Some(flaw));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes a photo that is gone where it was copied from.
+    pub fn drop(&mut self, org: OrgId, hash: BlobHash) -> Result<(), StoreError> {
+        Ok(remove(&Rendition::ALL.map(|rendition| path(&self.folder, org, hash, rendition)))?)
     }
 
     /// A photo's bytes, if it is here and whole.
@@ -200,7 +278,7 @@ impl Album {
         hash: BlobHash,
         anew: bool,
     ) -> Result<(), StoreError> {
-        for rendition in [Rendition::Thumbnail, Rendition::Original] {
+        for rendition in Rendition::ALL {
             let to = path(&self.folder, org, hash, rendition);
             self.touched.insert(parent(&to).to_owned());
             if !anew && to.try_exists()? {
@@ -208,7 +286,7 @@ impl Album {
             }
             let read = present(fs::read(path(&from.folder, org, hash, rendition)))?;
             let whole =
-                |bytes: &Vec<u8>| rendition == Rendition::Thumbnail || BlobHash::of(bytes) == hash;
+                |bytes: &Vec<u8>| rendition != Rendition::Original || BlobHash::of(bytes) == hash;
             let Some(bytes) = read.filter(whole) else { continue };
             let unfinished = self.folder.join(UNFINISHED).join(hash.to_string());
             let mut file = File::create(&unfinished)?;

@@ -9,6 +9,7 @@ use sync_core::evidence::{Frontier, Keypair, Seal};
 use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId};
 use sync_core::kpi::{Counts, per_visit};
 use sync_core::model::capture::CaptureTime;
+use sync_core::model::catalogue::Record;
 use sync_core::projection::Facts;
 use sync_core::tlog::{TILE_WIDTH, fold};
 use sync_core::visit::Visit;
@@ -17,7 +18,8 @@ use sync_core::wire::{Group, Keys};
 use crate::blobs::{Album, Flaw};
 
 use crate::store::StoreError;
-use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace};
+use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace, Standing};
+use crate::store::erasure::{Erasure, NAMELESS};
 use crate::store::log::{Org, Organisation};
 use crate::store::tree::Says;
 use crate::world::World;
@@ -42,6 +44,14 @@ pub struct Checked {
     pub name: String,
     /// How many lines its log has.
     pub lines: u64,
+    /// What was erased on request, the newest first.
+    pub erasures: Vec<Erasure>,
+    /// How many photos are gone because their time was over.
+    pub retired: u64,
+    /// How many photos are gone and wait for their files to be removed.
+    pub unlinked: u64,
+    /// How many uploads are not whole.
+    pub uploads: u64,
 }
 
 /// Something that is not as it was written.
@@ -130,7 +140,7 @@ impl Report {
     /// The photos whose files are not them.
     pub fn lost_photos(&self) -> Vec<(Org, OrgId, BlobHash)> {
         let lost = self.damage.iter().filter_map(|damage| match damage {
-            Damage::Photo { flaw: Flaw::NoThumbnail, .. } => None,
+            Damage::Photo { flaw: Flaw::Thumbnail | Flaw::Preview, .. } => None,
             Damage::Photo { org, id, hash, .. } => Some((*org, *id, *hash)),
             _ => None,
         });
@@ -177,7 +187,10 @@ fn check_all(
         let lines = inspection.log(&mut step)?;
         inspection.prints()?;
         inspection.notes()?;
-        report.organisations.push(Checked { name: made.name.clone(), lines });
+        let erasures = inspection.erasures()?;
+        let Standing { retired, unlinked, uploads, .. } = archive.standing(made.org)?;
+        let name = made.name.clone();
+        report.organisations.push(Checked { name, lines, erasures, retired, unlinked, uploads });
         if let Some(world) = inspection.world() {
             inspection.documents(&world, &mut step)?;
         }
@@ -186,14 +199,14 @@ fn check_all(
     for made in &organisations {
         photos.extend(archive.photos(made.org)?.into_iter().map(|photo| (made, photo)));
     }
-    for (done, (made, (hash, bytes))) in (1..).zip(&photos) {
-        if let Some(flaw) = album.flaw(made.id, *hash)? {
+    for (done, (made, photo)) in (1..).zip(&photos) {
+        if let Some(flaw) = album.flaw(made.id, photo)? {
             let organisation = made.name.clone();
-            let (org, id, hash) = (made.org, made.id, *hash);
+            let (org, id, hash) = (made.org, made.id, photo.hash);
             report.damage.push(Damage::Photo { organisation, org, id, hash, flaw });
         }
         report.photos += 1;
-        report.photo_bytes += bytes;
+        report.photo_bytes += photo.bytes;
         progress(Stage::Reading, done, photos.len() as u64);
     }
     Ok(())
@@ -249,6 +262,8 @@ impl Inspection<'_> {
         let (mut frontier, mut tiles) = (Frontier::default(), Tiles::default());
         let (mut wrong, mut split) = (Vec::new(), None);
         let (mut records, mut life, mut closed) = (0, Vec::new(), false);
+        let erasures = self.archive.erasures(org)?;
+        let (mut said, mut nameless) = (BTreeMap::new(), Vec::new());
         self.archive.lines(org, |line| {
             step();
             let at = frontier.size();
@@ -269,10 +284,43 @@ impl Inspection<'_> {
             }
             match line.says {
                 Says::Origin { origin, .. } => life = origin,
-                Says::Record { .. } => records += 1,
+                Says::Record { body, digest, .. } => {
+                    records += 1;
+                    match from_cbor(&body) {
+                        Ok(Record::Erased(erased)) => drop(said.insert(at, erased)),
+                        Ok(Record::Person(person)) if digest.is_some() => {
+                            nameless.push((at, person));
+                        }
+                        _ if digest.is_some() => wrong.push((at, "it was replaced by another")),
+                        _ => {}
+                    }
+                }
                 _ => {}
             }
         })?;
+        for (at, person) in nameless {
+            let asked = erasures.iter().any(|e| e.id == *person.id.as_bytes() && e.sequence > at);
+            if !asked || person.name != NAMELESS {
+                wrong.push((at, "a name in it is another, and nobody has asked for that"));
+            }
+        }
+        for erasure in &erasures {
+            let fits = said.get(&erasure.sequence).is_some_and(|erased| {
+                erased.id == erasure.id
+                    && erased.what == erasure.what
+                    && erased.digest == erasure.digest
+                    && erased.at_ms == erasure.at_ms
+            });
+            if !fits {
+                wrong.push((erasure.sequence, "it does not say what the list of erasures says"));
+            }
+        }
+        for (at, erased) in &said {
+            if !erasures.iter().any(|e| e.id == erased.id && e.sequence >= *at) {
+                wrong.push((*at, "it says that something was erased, and the list does not"));
+            }
+        }
+        wrong.sort_unstable();
         for (sequence, what) in wrong {
             self.found(Place::Line(sequence), what);
         }
@@ -303,6 +351,9 @@ impl Inspection<'_> {
                 "photos are noted as here that are not, or as not here that are",
             );
         }
+        if !standing.bytes_right {
+            self.found(Place::Whole, "the bytes of its photos are not the sum of them");
+        }
         Ok(frontier.size())
     }
 
@@ -313,6 +364,26 @@ impl Inspection<'_> {
             self.found(Place::Whole, "the prints of what people see are not the sums of it");
         }
         Ok(())
+    }
+
+    /// Nothing is left of what was erased.
+    fn erasures(&mut self) -> Result<Vec<Erasure>, StoreError> {
+        let erasures = self.archive.erasures(self.made.org)?;
+        for erasure in &erasures {
+            if self.archive.remains(self.made.org, erasure)? {
+                self.found(Place::Line(erasure.sequence), "what it says was erased is here");
+            }
+        }
+        let asked: HashSet<BlobHash> = erasures.iter().filter_map(|e| e.digest).collect();
+        for (hash, erased) in self.archive.gone(self.made.org)? {
+            if erased && !asked.contains(&hash) {
+                self.found(
+                    Place::Whole,
+                    format!("the photo {hash} is gone, and nobody asked for that"),
+                );
+            }
+        }
+        Ok(erasures)
     }
 
     fn notes(&mut self) -> Result<(), StoreError> {

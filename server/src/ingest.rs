@@ -293,7 +293,10 @@ impl Ingest<'_, '_> {
                 return Ok(Outcome::Quarantined { code: "approved_meanwhile".into(), detail });
             }
             for digest in judged.entry.notes() {
-                if !notes.contains_key(&digest) && self.ledger.note(digest)?.is_none() {
+                if !notes.contains_key(&digest)
+                    && self.ledger.note(digest)?.is_none()
+                    && !self.ledger.note_erased(digest)?
+                {
                     let detail = format!("the note {digest} did not come along");
                     return Ok(Outcome::Quarantined { code: "missing_note".into(), detail });
                 }

@@ -1,105 +1,149 @@
-//! What happens after: photos that came are looked at, and what is worth a look is written down. What is still to do is
-//! marked in the store, so it goes on where it was after a restart, and photos that came before are looked at too.
+//! What is done by itself, at the start and every hour: finishing what a crash or a full disk left, and letting go of
+//! what is over. Each step can be cut short and is taken up again by the next run.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use sync_core::document::Entry;
-use sync_core::model::visit::{Act, Recording};
-use tokio::sync::broadcast::error::RecvError;
+use sync_core::id::BlobHash;
 
+use crate::api;
 use crate::app::{App, Tenant};
-use crate::blobs::Rendition;
-use crate::signals::{PhotoFacts, Signal, of_photo};
-use crate::store::log::Held;
-use crate::store::signals::{self as rows, Reference, Seen};
-use crate::store::{StoreError, log};
-use crate::{now_ms, photo};
+use crate::blobs::{Found, Rendition};
+use crate::now_ms;
+use crate::photo;
+use crate::store::StoreError;
+use crate::store::uploads::{self, Drawn, Kept};
 
-/// What was not to be done is tried again after this long.
-const AGAIN: Duration = Duration::from_secs(300);
+/// How often a run is made.
+const INTERVAL: Duration = Duration::from_secs(3_600);
+const DAY_MS: i64 = 86_400_000;
+/// Files that are younger than this may belong to what is being written.
+const ORPHAN_MS: i64 = DAY_MS;
 
-/// Works until the server stops.
-pub async fn run(app: Arc<App>) {
-    let mut pokes = app.pokes();
-    let mut again = tokio::time::interval(AGAIN);
+/// What a run has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Whole uploads that were verified.
+    pub finished: u64,
+    /// Uploads that were ended.
+    pub ended: u64,
+    /// Photos that were let go of because their time is over.
+    pub retired: u64,
+    /// Photos whose files were removed, because they are gone or no row speaks of them.
+    pub removed: u64,
+    /// Photos whose small pictures were drawn anew.
+    pub drawn: u64,
+}
+
+/// One run.
+pub async fn run(app: &App, now_ms: i64) -> Result<Done, StoreError> {
+    let (finished, ended) = api::uploads::sweep(app, now_ms).await?;
+    let mut done = Done { finished, ended, ..Done::default() };
+    for tenant in app.tenants() {
+        done.retired += retire(app, &tenant, now_ms).await?;
+        done.removed += unlink(app, &tenant).await?;
+        done.removed += compare(app, &tenant, now_ms).await?;
+        done.drawn += draw(app, &tenant).await?;
+    }
+    if done != Done::default() {
+        let Done { finished, ended, retired, removed, drawn } = done;
+        tracing::info!(finished, ended, retired, removed, drawn, "swept");
+    }
+    Ok(done)
+}
+
+/// Lets go of photos that came longer ago than the organisation keeps them.
+async fn retire(app: &App, tenant: &Tenant, now_ms: i64) -> Result<u64, StoreError> {
+    let org = tenant.org;
+    let Some(days) = app.store.read(move |c| uploads::room(c, org)).await?.days else {
+        return Ok(0);
+    };
+    let before = now_ms.saturating_sub(i64::from(days) * DAY_MS);
+    let mut retired = 0;
+    loop {
+        let more = app.store.write_for(org, move |tx| uploads::retire(tx, org, before, now_ms));
+        match more.await? {
+            0 => return Ok(retired),
+            more => retired += more,
+        }
+    }
+}
+
+/// Removes the files of photos that are gone. How many photos.
+pub async fn unlink(app: &App, tenant: &Tenant) -> Result<u64, StoreError> {
+    let org = tenant.org;
+    let gone = app.store.read(move |c| uploads::to_unlink(c, org)).await?;
+    for hash in &gone {
+        app.blobs.remove(tenant.id, *hash).await?;
+        let hash = *hash;
+        app.store.write_for(org, move |tx| uploads::unlinked(tx, org, hash)).await?;
+    }
+    Ok(gone.len() as u64)
+}
+
+/// Compares the files with the rows: removes files of which no row speaks, and notes small pictures that are missing.
+async fn compare(app: &App, tenant: &Tenant, now_ms: i64) -> Result<u64, StoreError> {
+    let org = tenant.org;
+    let found = app.blobs.list(tenant.id, now_ms.saturating_sub(ORPHAN_MS)).await?;
+    let mut removed = 0;
+    for Found { hash, files } in found {
+        let read = app.store.read(move |c| {
+            let here = matches!(uploads::kept(c, org, hash)?, Some(Kept::Here(_)));
+            // One that is being verified has files before it has a row.
+            Ok((here, here || !uploads::of_photo(c, org, hash)?.is_empty()))
+        });
+        let (here, wanted) = read.await?;
+        if !wanted {
+            app.blobs.remove(tenant.id, hash).await?;
+            removed += 1;
+        } else if here && files < Rendition::ALL.len() {
+            app.store.write_for(org, move |tx| uploads::drawn(tx, org, hash, None)).await?;
+        }
+    }
+    Ok(removed)
+}
+
+/// Draws the small pictures that are missing, as of photos that came before there were previews.
+async fn draw(app: &App, tenant: &Tenant) -> Result<u64, StoreError> {
+    let (org, mut after, mut drawn) = (tenant.org, BlobHash([0; 32]), 0);
+    loop {
+        let hashes = app.store.read(move |c| uploads::undrawn(c, org, after)).await?;
+        let Some(last) = hashes.last() else { return Ok(drawn) };
+        after = *last;
+        for hash in hashes {
+            // One that is lost or damaged is named by a check, and comes back when it is restored.
+            let Some(bytes) = app.blobs.get(tenant.id, hash, Rendition::Original).await? else {
+                continue;
+            };
+            let Ok(made) = photo::verify(bytes, hash).await else { continue };
+            let is = Drawn {
+                thumbnail: BlobHash::of(&made.thumbnail),
+                preview: BlobHash::of(&made.preview),
+            };
+            app.blobs.put(tenant.id, hash, Rendition::Thumbnail, made.thumbnail).await?;
+            app.blobs.put(tenant.id, hash, Rendition::Preview, made.preview).await?;
+            app.store.write_for(org, move |tx| uploads::drawn(tx, org, hash, Some(&is))).await?;
+            drawn += 1;
+        }
+    }
+}
+
+/// Runs at the start and every hour, until the server stops.
+pub async fn keep_running(app: Arc<App>) {
+    let mut hours = tokio::time::interval(INTERVAL);
     loop {
         tokio::select! {
-            biased;
+            _ = hours.tick() => {}
             () = app.stopped() => break,
-            poke = pokes.recv() => if let Err(RecvError::Closed) = poke { break },
-            _ = again.tick() => {}
         }
-        let done = tokio::select! {
-            biased;
+        // A run looks at every file; a server that stops does not wait for it.
+        tokio::select! {
+            done = run(&app, now_ms()) => {
+                if let Err(error) = done {
+                    tracing::error!(%error, "what is over could not be swept away");
+                }
+            }
             () = app.stopped() => break,
-            done = catch_up(&app) => done,
-        };
-        if let Err(error) = done {
-            tracing::error!(%error, "photos could not be looked at");
         }
     }
-}
-
-/// Does all that is to be done now. It may be dropped at any time.
-pub async fn catch_up(app: &App) -> Result<(), StoreError> {
-    while let Some((org, hash)) = app.store.read(rows::unlooked).await? {
-        let Some(tenant) = app.tenant(org) else { return Ok(()) };
-        let seen = match app.blobs.get(tenant.id, hash, Rendition::Original).await? {
-            Some(bytes) => photo::look(bytes).await,
-            None => None,
-        };
-        let write = app.store.write_for(org, move |tx| {
-            rows::looked(tx, org, hash, seen.as_ref().map(|(sketch, screen)| (sketch, *screen)))
-        });
-        write.await?;
-    }
-    while let Some(reference) = app.store.read(rows::unjudged).await? {
-        let Some(tenant) = app.tenant(reference.org) else { return Ok(()) };
-        let id = tenant.id;
-        let read = app.store.read(move |connection| {
-            let seen = rows::seen_in(connection, &reference)?;
-            let held = log::document(connection, reference.org, id, reference.document)?;
-            Ok((seen, held))
-        });
-        let (seen, held) = read.await?;
-        let screen = seen.as_ref().map_or(0, |seen| seen.screen);
-        let by_itself = by_itself(&tenant, &held, &reference, screen);
-        let others = seen.map(|Seen { others, .. }| others).unwrap_or_default();
-        let now = now_ms();
-        let write = app.store.write_for(reference.org, move |tx| {
-            rows::judged(tx, &reference, &by_itself, &others, now)
-        });
-        write.await?;
-    }
-    Ok(())
-}
-
-/// What a photo of a document by itself gives reason to look at.
-fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -> Vec<Signal> {
-    for change in held.document.changes() {
-        let Ok(entry) = change.entry() else { continue };
-        let Some(named) = entry.photos().iter().find(|photo| photo.hash == reference.hash) else {
-            continue;
-        };
-        let Some(times) = held.times.get(&change.hash()) else { continue };
-        let world = tenant.world();
-        let outlet = held.document.changes().iter().find_map(|change| match change.entry() {
-            Ok(Entry::Recording(Recording { act: Act::Start { outlet, .. }, .. })) => Some(outlet),
-            _ => None,
-        });
-        let outlet = outlet.and_then(|outlet| world.outlets.get(&outlet));
-        let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
-        let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
-        let at = Timestamp::from_millisecond(times.claimed_ms).unwrap_or_default();
-        return of_photo(&PhotoFacts {
-            recorded_ms: (times.claimed_ms, times.claimed_ms),
-            offset_min: i64::from(zone.to_offset(at).seconds()) / 60,
-            origin: named.origin.as_ref(),
-            screen,
-        });
-    }
-    Vec::new()
 }

@@ -9,13 +9,16 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use server::app::App;
 use server::backup::{self, BackupError};
-use server::check::{Report, Stage};
+use server::check::{Checked, Report, Stage};
 use server::config::{Network, ServeConfig};
+use server::erase::{self, Target};
+use server::error::Problem;
 use server::init::{Init, init};
 use server::mirror::{Mirror, mirror};
 use server::prove::{log_keys, prove};
 use server::serve::serve;
-use server::store::StoreError;
+use server::store::erasure::name_of;
+use server::store::{DATABASE, StoreError};
 use sync_core::proof::verify;
 use sync_core::tlog::NoteKey;
 use tokio::net::TcpListener;
@@ -49,6 +52,9 @@ enum Command {
     LogKey(LogKeyArgs),
     /// Keep an own copy of an organisation's log, and check all of it. Fails when the log contradicts anything.
     Mirror(MirrorArgs),
+    /// Erase a photo, a comment or answer, or a person's name and contact data on legal request, and report it. The
+    /// server must not be running: in the console admins can do the same.
+    Erase(EraseArgs),
     /// Run the server with a made-up brand whose people are at work.
     Demo(DemoArgs),
 }
@@ -130,6 +136,41 @@ struct LogKeyArgs {
 }
 
 #[derive(Args)]
+struct EraseArgs {
+    /// The data folder
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// The organisation's name; needed where there are several
+    #[arg(long, value_name = "NAME")]
+    organisation: Option<String>,
+    #[command(flatten)]
+    what: EraseWhat,
+    /// Why, for the report
+    #[arg(long, value_name = "TEXT", required_unless_present = "again")]
+    why: Option<String>,
+    /// Do not ask first
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct EraseWhat {
+    /// A photo, by its SHA-256
+    #[arg(long, value_name = "DIGEST")]
+    photo: Option<String>,
+    /// A comment or a free-text answer, by its digest
+    #[arg(long, value_name = "DIGEST")]
+    note: Option<String>,
+    /// A person's name and contact data, by the person's id
+    #[arg(long, value_name = "ID")]
+    person: Option<String>,
+    /// What earlier reports say was erased, in a folder that was restored from a backup made before
+    #[arg(long, value_name = "FILE")]
+    again: Vec<PathBuf>,
+}
+
+#[derive(Args)]
 struct InitArgs {
     /// The data folder, made if it is absent
     #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
@@ -206,6 +247,7 @@ async fn main() -> ExitCode {
         Command::Verify(args) => run_verify(&args),
         Command::LogKey(args) => run_log_key(&args),
         Command::Mirror(args) => run_mirror(args).await,
+        Command::Erase(args) => run_erase(args).await,
         Command::Demo(args) => run_demo(args).await,
     };
     let (message, code) = match done {
@@ -383,6 +425,79 @@ fn run_log_key(args: &LogKeyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn run_erase(args: EraseArgs) -> Result<(), Failure> {
+    let refused = |problem: Problem| Failure::Failed(problem.sentence());
+    if !args.data.join(DATABASE).is_file() {
+        return Err(Failure::Failed(format!("{} is no data folder", args.data.display())));
+    }
+    let EraseWhat { photo, note, person, again } = args.what;
+    let kind = match (&photo, &note) {
+        (Some(_), _) => "photo",
+        (_, Some(_)) => "note",
+        _ => "person",
+    };
+    let named = photo.or(note).or(person);
+    let target = match named {
+        Some(name) => Some(Target::read(kind, &name).ok_or_else(|| {
+            Failure::Usage(format!("`{name}` does not name a {kind}: photos and notes have 64 hexadecimal digits, people an id"))
+        })?),
+        None => None,
+    };
+    let mut reports = Vec::new();
+    for file in &again {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))?;
+        reports.extend(erase::read_reports(&text).map_err(refused)?);
+    }
+    let app =
+        App::open(args.data.clone()).await.map_err(|error| cannot_open(&args.data, &error))?;
+    let mut tenants = app.tenants();
+    if let Some(name) = &args.organisation {
+        tenants.retain(|tenant| tenant.name == *name);
+    }
+    let done = match (tenants.as_slice(), target) {
+        (_, None) => {
+            let mut done = 0;
+            for tenant in &tenants {
+                done += erase::again(&app, tenant, &reports).await.map_err(refused)?;
+            }
+            println!("Erased again: {done} of {} in the reports.", reports.len());
+            match done == reports.len() {
+                true => Ok(()),
+                false => Err(Failure::Failed("some reports are of other organisations".into())),
+            }
+        }
+        ([tenant], Some(target)) => {
+            if !args.yes && !confirmed(&tenant.name, kind)? {
+                Err(Failure::Failed("nothing was erased".into()))
+            } else {
+                let why = args.why.as_deref().unwrap_or_default();
+                let erased = erase::erase(&app, tenant, target, None, why, false).await;
+                let erased = erased.map_err(refused)?;
+                let report = erase::report(&app, tenant, &erased).await.map_err(refused)?;
+                let text = serde_json::to_string_pretty(&report);
+                println!("{}", text.map_err(|error| Failure::Failed(error.to_string()))?);
+                eprintln!(
+                    "Keep this report: after a restore from an older backup, `endcap erase --again` needs it."
+                );
+                Ok(())
+            }
+        }
+        ([], _) => Err(Failure::Failed("there is no such organisation in the folder".into())),
+        _ => Err(Failure::Usage("say which --organisation: there are several".into())),
+    };
+    app.store.close();
+    done
+}
+
+fn confirmed(organisation: &str, kind: &str) -> Result<bool, Failure> {
+    eprint!("This erases a {kind} of {organisation} for good. Type `erase` to go on: ");
+    let mut line = String::new();
+    let read = io::stdin().read_line(&mut line);
+    read.map_err(|error| Failure::Failed(format!("the input cannot be read: {error}")))?;
+    Ok(line.trim() == "erase")
+}
+
 fn not_done(error: BackupError) -> Failure {
     if let BackupError::Damaged(_, report) = &error {
         list(report);
@@ -393,6 +508,20 @@ fn not_done(error: BackupError) -> Failure {
 fn summarise(report: &Report) {
     for organisation in &report.organisations {
         println!("  {}: {} lines of log", organisation.name, organisation.lines);
+        let Checked { erasures, retired, unlinked, uploads, .. } = organisation;
+        for (count, what) in [
+            (retired, "photos are gone because their time was over"),
+            (unlinked, "photos are gone and their files are removed at the next start"),
+            (uploads, "uploads are not whole"),
+        ] {
+            if *count > 0 {
+                println!("    {count} {what}");
+            }
+        }
+        for erasure in erasures {
+            let at = jiff::Timestamp::from_millisecond(erasure.at_ms).unwrap_or_default();
+            println!("    erased at {at}: a {}, line {}", name_of(erasure.what), erasure.sequence);
+        }
     }
     println!("  {} photos, {} bytes", report.photos, report.photo_bytes);
 }

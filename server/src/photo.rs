@@ -1,6 +1,6 @@
 //! Photos: what a device sent is checked before it counts, and shown only as what it was found to be.
 
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use picture::{Flaw, Format, Sketch};
 use sync_core::id::BlobHash;
@@ -18,7 +18,10 @@ pub const PIXELS_MAX: u64 = picture::PIXELS_MAX;
 /// The longer side of a thumbnail, at most.
 pub const THUMBNAIL_PIXELS_MAX: u32 = 480;
 
-const THUMBNAIL_QUALITY_PERCENT: u8 = 75;
+/// The longer side of a preview, at most.
+pub const PREVIEW_PIXELS_MAX: u32 = 1_024;
+
+const QUALITY_PERCENT: u8 = 75;
 /// The longer side of a picture that is looked at.
 const LOOKED_PIXELS_MAX: u32 = 1_600;
 
@@ -38,6 +41,8 @@ pub struct Verified {
     pub height: u32,
     /// A JPEG that tells nothing but the picture, upright.
     pub thumbnail: Vec<u8>,
+    /// The same for a screen.
+    pub preview: Vec<u8>,
 }
 
 /// Why a file is not the photo that it was announced to be.
@@ -70,8 +75,10 @@ pub async fn verify(bytes: Vec<u8>, hash: BlobHash) -> Result<Verified, Unfit> {
     let decoded = tokio::task::spawn_blocking(move || {
         let picture = picture::decode(&bytes, PIXELS_MAX)?;
         let (width, height) = picture.size();
-        let thumbnail = picture.upright(THUMBNAIL_PIXELS_MAX).jpeg(THUMBNAIL_QUALITY_PERCENT)?;
-        Ok(Verified { thumbnail, bytes, width, height })
+        let drawn = picture.upright(PREVIEW_PIXELS_MAX);
+        let preview = drawn.jpeg(QUALITY_PERCENT)?;
+        let thumbnail = drawn.within(THUMBNAIL_PIXELS_MAX).jpeg(QUALITY_PERCENT)?;
+        Ok(Verified { thumbnail, preview, bytes, width, height })
     });
     decoded.await.map_err(panicked)?
 }
@@ -99,9 +106,15 @@ impl From<Flaw> for Unfit {
     }
 }
 
-/// Sends a photo or its thumbnail. That the viewer may see it is for the caller to know.
-pub async fn serve(app: &App, tenant: &Tenant, hash: BlobHash, thumb: bool) -> Response {
-    let rendition = if thumb { Rendition::Thumbnail } else { Rendition::Original };
+/// Sends a photo or one of its small pictures, whole or the range that is asked for. That the viewer may see it is for
+/// the caller to know; so browsers keep it, and ask every time whether they may still show it.
+pub async fn serve(
+    app: &App,
+    tenant: &Tenant,
+    hash: BlobHash,
+    rendition: Rendition,
+    asked: &HeaderMap,
+) -> Response {
     let bytes = match app.blobs.get(tenant.id, hash, rendition).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Problem::not_found().into_response(),
@@ -111,18 +124,44 @@ pub async fn serve(app: &App, tenant: &Tenant, hash: BlobHash, thumb: bool) -> R
         let damaged = StoreError::Damaged(format!("the photo {hash}"));
         return Problem::from(damaged).into_response();
     };
-    let mut response = bytes.into_response();
+    let tag = match rendition {
+        Rendition::Original => format!("\"{hash}\""),
+        Rendition::Preview => format!("\"{hash}-preview\""),
+        Rendition::Thumbnail => format!("\"{hash}-thumb\""),
+    };
+    let told = |name| asked.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let known = told(header::IF_NONE_MATCH).is_some_and(|known| {
+        known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag || one.trim() == "*")
+    });
+    let same = told(header::IF_RANGE).is_none_or(|range_of| range_of == tag);
+    let length = bytes.len();
+    let (status, body, range) = match told(header::RANGE).filter(|_| same).map(|r| range(r, length))
+    {
+        _ if known => (StatusCode::NOT_MODIFIED, Vec::new(), None),
+        None | Some(Range::Whole) => (StatusCode::OK, bytes, None),
+        Some(Range::Part(first, last)) => {
+            let said = format!("bytes {first}-{last}/{length}");
+            (StatusCode::PARTIAL_CONTENT, bytes[first..=last].to_vec(), Some(said))
+        }
+        Some(Range::Nothing) => {
+            let said = format!("bytes */{length}");
+            (StatusCode::RANGE_NOT_SATISFIABLE, Vec::new(), Some(said))
+        }
+    };
+    let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_TYPE, media_type(format)),
+        (header::ACCEPT_RANGES, "bytes"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_DISPOSITION, "inline"),
-        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        (header::CACHE_CONTROL, "private, no-cache"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let tag = format!("\"{hash}{}\"", if thumb { "-thumb" } else { "" });
     headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
+    let range = range.and_then(|range| HeaderValue::try_from(range).ok());
+    headers.extend(range.map(|range| (header::CONTENT_RANGE, range)));
     response
 }
 
@@ -131,6 +170,39 @@ fn media_type(format: Format) -> &'static str {
         Format::Jpeg => "image/jpeg",
         Format::Png => "image/png",
         Format::WebP => "image/webp",
+    }
+}
+
+/// What a request for a range comes to.
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    /// All: none is asked for, or several, or nothing that is understood.
+    Whole,
+    /// From the first of these bytes to the last, both included.
+    Part(usize, usize),
+    /// None of the bytes that there are.
+    Nothing,
+}
+
+fn range(asked: &str, length: usize) -> Range {
+    let Some((first, last)) = asked.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
+    else {
+        return Range::Whole;
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(first) || !digits(last) || (first.is_empty() && last.is_empty()) {
+        return Range::Whole;
+    }
+    // What does not fit a number lies beyond every file.
+    let number = |text: &str| text.parse().unwrap_or(usize::MAX);
+    let end = length.saturating_sub(1);
+    match (first, last) {
+        ("", last) if number(last) == 0 || length == 0 => Range::Nothing,
+        ("", last) => Range::Part(length.saturating_sub(number(last)), end),
+        (first, _) if number(first) >= length => Range::Nothing,
+        (first, "") => Range::Part(number(first), end),
+        (first, last) if number(last) < number(first) => Range::Whole,
+        (first, last) => Range::Part(number(first), number(last).min(end)),
     }
 }
 
@@ -195,6 +267,33 @@ mod tests {
             let made = check(&encoded(RgbImage::new(300, 1), format)).await.unwrap();
             assert_eq!((made.width, made.height), (300, 1));
         }
+    }
+
+    #[test]
+    fn a_range_is_read_as_rfc_9110_says() {
+        use Range::{Nothing, Part, Whole};
+        let far = format!("bytes=5-{}", u128::MAX);
+        for (asked, found) in [
+            ("bytes=0-0", Part(0, 0)),
+            ("bytes=0-", Part(0, 9)),
+            ("bytes=4-6", Part(4, 6)),
+            ("bytes=4-99", Part(4, 9)),
+            (&far, Part(5, 9)),
+            ("bytes=-3", Part(7, 9)),
+            ("bytes=-99", Part(0, 9)),
+            ("bytes=-0", Nothing),
+            ("bytes=10-", Nothing),
+            ("bytes=10-12", Nothing),
+            ("bytes=6-4", Whole),
+            ("bytes=-", Whole),
+            ("bytes=+1-2", Whole),
+            ("bytes=0-1,4-5", Whole),
+            ("lines=0-1", Whole),
+            ("", Whole),
+        ] {
+            assert_eq!(range(asked, 10), found, "{asked}");
+        }
+        assert_eq!([range("bytes=0-", 0), range("bytes=-1", 0)], [Nothing, Nothing]);
     }
 
     #[tokio::test]

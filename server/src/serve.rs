@@ -38,14 +38,13 @@ use crate::limits::{
     BODY_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, REQUEST_TIMEOUT,
     SHUTDOWN_TIMEOUT,
 };
+use crate::looks;
 use crate::{clock, now_ms, random};
 
 /// Less room than this and the server says that it is not ready.
 const DISK_FREE_BYTES_MIN: u64 = 64 << 20;
 /// A good answer to "can you write?" holds this long, so that asking costs nothing.
 const READY_MS: i64 = 1_000;
-/// How often uploads that nobody goes on with are swept away.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How often the tree over the log is brought up to what was written.
 const TREE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -62,9 +61,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let router = router(Arc::clone(&app), config, console::router());
-    let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
+    let sweeping = tokio::spawn(jobs::keep_running(Arc::clone(&app)));
     let growing = tokio::spawn(grow(Arc::clone(&app)));
-    let working = tokio::spawn(jobs::run(Arc::clone(&app)));
+    let working = tokio::spawn(looks::run(Arc::clone(&app)));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut shutdown = std::pin::pin!(shutdown);
@@ -122,19 +121,6 @@ async fn pause_after(error: &io::Error) {
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::error!(%error, "a connection could not be accepted");
         tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-async fn sweep(app: Arc<App>) {
-    let mut hours = tokio::time::interval(SWEEP_INTERVAL);
-    loop {
-        tokio::select! {
-            _ = hours.tick() => {}
-            () = app.stopped() => break,
-        }
-        if let Err(error) = api::uploads::sweep(&app, now_ms()).await {
-            tracing::error!(%error, "old uploads could not be swept away");
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use server::ingest::Sender;
 use server::store::StoreError;
 use server::store::log::{self, Ledger};
 use server::store::uploads::{self, UploadId};
-use server::{console, jobs, now_ms, people, random, serve};
+use server::{console, looks, now_ms, people, random, serve};
 use sync_core::document::{Change, Document, Entry, VOLUME_CHANGES};
 use sync_core::evidence::Keypair;
 use sync_core::id::{
@@ -267,16 +267,20 @@ impl Bench {
         for (user, email) in
             [(MARIA, "maria@a.example"), (SARA, "sara@a.example"), (DORA, "dora@g.example")]
         {
-            let body = form(&[("email", email), ("password", PASSWORD), ("next", "/visits")]);
-            let reply = bench.send(None, "POST", "/sign-in", &body).await;
-            assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
-            assert_eq!(reply.header(header::LOCATION), "/visits");
-            let cookie = reply.header(header::SET_COOKIE).split(';').next().unwrap().to_owned();
-            bench.cookies.insert(user, (cookie, String::new()));
-            let csrf = bench.get(user, "/").await.field("csrf");
-            bench.cookies.get_mut(&user).unwrap().1 = csrf;
+            bench.sign_in(user, email).await;
         }
         bench
+    }
+
+    async fn sign_in(&mut self, user: UserId, email: &str) {
+        let body = form(&[("email", email), ("password", PASSWORD), ("next", "/visits")]);
+        let reply = self.send(None, "POST", "/sign-in", &body).await;
+        assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+        assert_eq!(reply.header(header::LOCATION), "/visits");
+        let cookie = reply.header(header::SET_COOKIE).split(';').next().unwrap().to_owned();
+        self.cookies.insert(user, (cookie, String::new()));
+        let csrf = self.get(user, "/").await.field("csrf");
+        self.cookies.get_mut(&user).unwrap().1 = csrf;
     }
 
     async fn close(self) {
@@ -821,6 +825,109 @@ async fn a_distributor_reads_and_writes_in_the_thread() {
 }
 
 #[tokio::test]
+async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
+    const ADA: UserId = UserId::from_bytes([6; 16]);
+    let mut bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let page_of_visit = format!("/visits/{visit}");
+    let all = Scope::Territory(TerritoryId::from_bytes([1; 16]));
+    let ada = person(ADA, "Ada Palm", Role::Admin, all);
+    bench.app.write_records(&bench.tenant, vec![ada]).await.unwrap();
+    people::open_account(&bench.app, &bench.tenant, ADA, "ada@a.example", PASSWORD).await.unwrap();
+    bench.sign_in(ADA, "ada@a.example").await;
+
+    let (shelf, words) = (photo("shelf", SHELF).hash, Note::new(SCRIPT, [1; 16]).unwrap().digest());
+    let asks = [format!("what=photo&name={shelf}"), format!("what=note&name={words}")];
+    let before = bench.get(ADA, &page_of_visit).await;
+    before.shows(&asks.each_ref().map(String::as_str)).shows(&["Photo on its way"]);
+    bench.get(MARIA, &page_of_visit).await.hides(&["/erase?"]);
+    for (what, name) in [("photo", shelf), ("note", words)] {
+        let (named, path) = (name.to_string(), format!("/erase?what={what}&name={name}"));
+        for user in [MARIA, SARA, DORA] {
+            assert_eq!(bench.get(user, &path).await.status, StatusCode::FORBIDDEN);
+            let form = [("what", what), ("name", &*named), ("why", "x"), ("sure", "yes")];
+            assert_eq!(bench.post(user, "/erase", &form).await.status, StatusCode::FORBIDDEN);
+        }
+        bench.get(ADA, &path).await.shows(&["This goes", "Are you sure?", &page_of_visit]);
+        let unsure = [("what", what), ("name", &*named), ("why", "request 7")];
+        let unsure = bench.post(ADA, "/erase", &unsure).await;
+        assert_eq!(unsure.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(unsure.body.contains("cannot be undone") && unsure.body.contains("request 7"));
+        let silent = [("what", what), ("name", &*named), ("sure", "yes")];
+        let silent = bench.post(ADA, "/erase", &silent).await;
+        assert_eq!(silent.status, StatusCode::UNPROCESSABLE_ENTITY);
+        let sure = [("what", what), ("name", &*named), ("why", "request 7"), ("sure", "yes")];
+        assert_eq!(bench.post(ADA, "/erase", &sure).await.status, StatusCode::SEE_OTHER);
+    }
+    let after = bench.get(ADA, &page_of_visit).await;
+    after.shows(&["Erased on", "(erased on", "1 erased", "Photo erased on"]);
+    after.hides(&["Photo on its way", "onerror", "/erase?"]);
+    let gone = bench.get(ADA, &format!("/photos/{shelf}")).await;
+    assert_eq!(gone.status, StatusCode::GONE);
+    let data = bench.get(ADA, "/data").await;
+    data.shows(&["request 7", "Ada Palm", "Comment or answer", &shelf.to_string()]);
+    assert_eq!(bench.get(MARIA, "/data").await.status, StatusCode::FORBIDDEN);
+
+    let id = UserId::from_bytes(shelf.0[..16].try_into().unwrap());
+    let report = bench.get(ADA, &format!("/erasures/{id}")).await;
+    assert_eq!(report.header(header::CONTENT_TYPE), "application/json");
+    assert!(report.header(header::CONTENT_DISPOSITION).starts_with("attachment"));
+    let report: serde_json::Value = serde_json::from_str(&report.body).unwrap();
+    assert_eq!(
+        (&report["name"], &report["by"]),
+        (&shelf.to_string().into(), &ADA.to_string().into())
+    );
+    assert_eq!(report["named_in"].as_array().unwrap().len(), 1);
+    assert_eq!(bench.get(SARA, &format!("/erasures/{id}")).await.status, StatusCode::FORBIDDEN);
+
+    // A phone that brings the words again is heard, and they are not kept.
+    let mut other = bench.phone(ANNA, "Anna's other phone").await;
+    let mut document = bench.document(visit).await;
+    let again = Observation { check: WORDS, subject: Subject::Outlet, value: Value::Text(words) };
+    other.observe(&mut document, vec![again], Vec::new(), Vec::new());
+    let outcome = other.outcome(&bench, &document, Vec::new()).await;
+    assert_eq!(outcome, Outcome::Accepted {}, "an erased note need not come along");
+    let note = vec![Note::new(SCRIPT, [1; 16]).unwrap()];
+    other.observe(
+        &mut document,
+        vec![Observation { check: WORDS, subject: Subject::Outlet, value: Value::Text(words) }],
+        Vec::new(),
+        Vec::new(),
+    );
+    assert_eq!(other.outcome(&bench, &document, note).await, Outcome::Accepted {});
+    bench.get(ADA, &page_of_visit).await.hides(&["onerror"]);
+
+    // A person: not while working here, and then everywhere.
+    let path = format!("/erase?what=person&name={JOHAN}");
+    bench.get(ADA, &path).await.shows(&["Johan Berg"]);
+    let name = JOHAN.to_string();
+    let form = [("what", "person"), ("name", &*name), ("why", "request 8"), ("sure", "yes")];
+    let early = bench.post(ADA, "/erase", &form).await;
+    assert_eq!(early.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(early.body.contains("end the access first"));
+    let leaves = format!("/people/{JOHAN}/active");
+    assert_eq!(bench.post(ADA, &leaves, &[("active", "no")]).await.status, StatusCode::SEE_OTHER);
+    bench.get(ADA, &format!("/people/{JOHAN}")).await.shows(&["Erase the name"]);
+    assert_eq!(bench.post(ADA, "/erase", &form).await.status, StatusCode::SEE_OTHER);
+    let visit_page = bench.get(ADA, &page_of_visit).await;
+    visit_page.shows(&["Erased person"]).hides(&["Johan"]);
+
+    // What is not a number is no setting, and says so.
+    for (days, quota) in
+        [("29", ""), ("x", ""), ("", "0"), ("-1", ""), ("", "99999999999999999999")]
+    {
+        let form = [("days", days), ("quota", quota)];
+        let odd = bench.post(ADA, "/data", &form).await;
+        assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY, "{days} {quota}");
+    }
+    let form = [("days", "400"), ("quota", "500")];
+    assert_eq!(bench.post(MARIA, "/data", &form).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(bench.post(ADA, "/data", &form).await.status, StatusCode::SEE_OTHER);
+    bench.get(ADA, "/data").await.shows(&["0 of 500 MB", "value=\"400\"", "value=\"500\""]);
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn a_form_without_its_token_is_refused() {
     let bench = Bench::new().await;
     let visit = audited(&bench).await;
@@ -1058,13 +1165,14 @@ async fn an_outlet_shows_the_newest_of_what_was_said_of_it_in_all_volumes() {
 /// A photo's file reaches the server.
 async fn brings(bench: &Bench, jpeg: &[u8]) {
     let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
-    for rendition in [Rendition::Thumbnail, Rendition::Original] {
+    for rendition in Rendition::ALL {
         bench.app.blobs.put(bench.tenant.id, hash, rendition, jpeg.to_vec()).await.unwrap();
     }
     let id = UploadId { org, device: DeviceId::from_bytes([1; 16]), hash };
     let photo = uploads::Photo { bytes: 9, width: 348, height: 348, arrived_ms: now_ms() };
-    bench.app.store.write(move |tx| uploads::arrived(tx, id, &photo)).await.unwrap();
-    jobs::catch_up(&bench.app).await.unwrap();
+    let drawn = uploads::Drawn { thumbnail: hash, preview: hash };
+    bench.app.store.write(move |tx| uploads::arrived(tx, id, &photo, &drawn)).await.unwrap();
+    looks::catch_up(&bench.app).await.unwrap();
 }
 
 #[tokio::test]
@@ -1162,7 +1270,7 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     let same = PhotoRef { hash: BlobHash::of(&used), ..photo("", SHELF) };
     phone.observe(&mut third, Vec::new(), vec![same], Vec::new());
     phone.push(&bench, &third, Vec::new()).await;
-    jobs::catch_up(&bench.app).await.unwrap();
+    looks::catch_up(&bench.app).await.unwrap();
     let page = bench.get(SARA, "/look").await;
     page.shows(&["The same photo is in an earlier visit", like, "weighs 100", &earlier]);
     for (kind, weight) in [("0", "0"), ("1", "7")] {

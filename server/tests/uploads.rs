@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::to_bytes;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{DynamicImage, ImageFormat, RgbImage};
@@ -19,10 +19,13 @@ use rusqlite::params;
 use server::api::uploads::{router, sweep};
 use server::app::{App, Tenant};
 use server::blobs::Rendition;
+use server::erase::{self, Target};
 use server::error::Problem;
+use server::jobs::{self, Done};
 use server::photo;
 use server::store::StoreError;
-use server::store::uploads::{self, LIFETIME_MS, OPEN_MAX, UploadId};
+use server::store::erasure::Erasure;
+use server::store::uploads::{self, Kept, LIFETIME_MS, OPEN_MAX, UploadId};
 use server::{now_ms, random};
 use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, VisitId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -147,7 +150,46 @@ impl World {
         headers: &[(&str, &str)],
         bytes: &[u8],
     ) -> Reply {
+        let named = headers.iter().find(|(name, _)| *name == "Upload-Metadata");
+        if let Some(hash) = named.and_then(|(_, metadata)| announced(metadata)) {
+            self.name(hash, [0; 16]).await;
+        }
         Reply::read(self.begin(who, method, path, headers, bytes).await).await
+    }
+
+    /// Some entry of this person names a photo.
+    async fn name(&self, hash: BlobHash, by: [u8; 16]) {
+        let (org, document) = (self.tenant.org, DocId::from(VisitId::from_bytes([9; 16])));
+        let insert = self.app.store.write(move |tx| -> Result<(), StoreError> {
+            tx.execute(
+                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here)
+                 VALUES (?1, ?2, ?3, ?4, 0, 9, coalesce((SELECT iif(gone_ms IS NULL, 1, 2)
+                     FROM blob WHERE org = ?1 AND hash = ?2), 0))",
+                params![org, hash.0, document.to_bytes(), by],
+            )?;
+            Ok(())
+        });
+        insert.await.unwrap();
+    }
+
+    async fn room(&self, days: Option<u32>, quota: Option<u64>) {
+        let org = self.tenant.org;
+        let set = self.app.store.write(move |tx| uploads::set_room(tx, org, days, quota));
+        set.await.unwrap();
+    }
+
+    async fn kept(&self, photo: &[u8]) -> Option<Kept> {
+        let (org, hash) = (self.tenant.org, BlobHash::of(photo));
+        self.app.store.read(move |c| uploads::kept(c, org, hash)).await.unwrap()
+    }
+
+    async fn bytes(&self) -> u64 {
+        let org = self.tenant.org;
+        self.app.store.read(move |c| uploads::room(c, org)).await.unwrap().bytes
+    }
+
+    async fn erase(&self, target: Target) -> Result<Erasure, Problem> {
+        erase::erase(&self.app, &self.tenant, target, None, "request 17", false).await
     }
 
     async fn create(&self, who: &str, photo: &[u8], first: &[u8]) -> Reply {
@@ -234,6 +276,11 @@ impl Reply {
         assert_eq!(self.problem(), (status, code.to_owned()));
         assert_eq!(self.header("tus-resumable"), "1.0.0");
     }
+}
+
+fn announced(metadata: &str) -> Option<BlobHash> {
+    let value = metadata.split(',').find_map(|pair| pair.strip_prefix("sha256 "))?;
+    String::from_utf8(STANDARD.decode(value).ok()?).ok()?.parse().ok()
 }
 
 fn token(who: &str) -> String {
@@ -470,7 +517,7 @@ async fn a_damaged_chunk_is_not_taken() {
         let sent = world.send("a", "PATCH", &path, &headers, &damaged).await;
         sent.refused(460, "chunk_mismatch");
         assert_eq!(world.head("a", &path).await.offset(), 100);
-        for wrong in ["sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "sha256 !", "sha256 AA==", "sha256"] {
+        for wrong in ["md5 kAFQmDzST7DWlj99KOF/cg==", "sha256 !", "sha256 AA==", "sha256"] {
             let headers = [OFFSET_STREAM, ("Upload-Offset", "100"), ("Upload-Checksum", wrong)];
             let sent = world.send("a", "PATCH", &path, &headers, &photo[100..]).await;
             sent.refused(400, "malformed");
@@ -623,7 +670,7 @@ async fn only_an_enrolled_device_that_speaks_tus_is_heard() {
             ("tus-version", "1.0.0"),
             ("tus-extension", "creation,creation-with-upload,checksum,termination,expiration"),
             ("tus-max-size", "20971520"),
-            ("tus-checksum-algorithm", "sha256"),
+            ("tus-checksum-algorithm", "sha1,sha256"),
         ] {
             assert_eq!(can.header(name), value);
         }
@@ -868,48 +915,322 @@ async fn another_length_begins_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_photo_is_served_as_what_it_is() {
     within(async |world| {
-        let (jpeg, png) = (photograph(), encoded(RgbImage::new(700, 9), ImageFormat::Png));
+        let (jpeg, png) = (drawn(1_600, 7), encoded(RgbImage::new(1_700, 9), ImageFormat::Png));
+        let asked = |pairs: &[(header::HeaderName, &str)]| -> HeaderMap {
+            pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+        };
+        let whole = asked(&[]);
         for (photo, kind) in [(&jpeg, "image/jpeg"), (&png, "image/png")] {
             world.create("a", photo, photo).await;
             let hash = BlobHash::of(photo);
-            for (thumb, kind) in [(false, kind), (true, "image/jpeg")] {
-                let served = photo::serve(&world.app, &world.tenant, hash, thumb).await;
-                assert_eq!(served.status(), StatusCode::OK);
-                let headers = served.headers();
-                assert_eq!(headers[header::CONTENT_TYPE], kind);
-                assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
-                assert_eq!(headers[header::CONTENT_DISPOSITION], "inline");
-                let caching = "private, max-age=31536000, immutable";
-                assert_eq!(headers[header::CACHE_CONTROL], caching);
-                let tag = if thumb { format!("\"{hash}-thumb\"") } else { format!("\"{hash}\"") };
-                assert_eq!(headers[header::ETAG], tag);
-                let body = to_bytes(served.into_body(), usize::MAX).await.unwrap();
-                assert_eq!(body == *photo, !thumb);
+            for (rendition, kind, tag, side) in [
+                (Rendition::Original, kind, format!("\"{hash}\""), 0),
+                (Rendition::Preview, "image/jpeg", format!("\"{hash}-preview\""), 1_024),
+                (Rendition::Thumbnail, "image/jpeg", format!("\"{hash}-thumb\""), 480),
+            ] {
+                let serve = async |headers: &HeaderMap| {
+                    let served =
+                        photo::serve(&world.app, &world.tenant, hash, rendition, headers).await;
+                    let (head, body) = served.into_parts();
+                    (head, to_bytes(body, usize::MAX).await.unwrap())
+                };
+                let (head, all) = serve(&whole).await;
+                assert_eq!(head.status, StatusCode::OK);
+                for (name, value) in [
+                    (header::CONTENT_TYPE, kind),
+                    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+                    (header::CONTENT_DISPOSITION, "inline"),
+                    (header::CACHE_CONTROL, "private, no-cache"),
+                    (header::ACCEPT_RANGES, "bytes"),
+                    (header::ETAG, &tag),
+                ] {
+                    assert_eq!(head.headers[&name], value, "{name}");
+                }
+                assert_eq!(all == *photo, rendition == Rendition::Original);
+                if side > 0 {
+                    let small = image::load_from_memory(&all).unwrap();
+                    assert_eq!(small.width().max(small.height()), side);
+                }
+                let (head, part) = serve(&asked(&[(header::RANGE, "bytes=10-19")])).await;
+                assert_eq!((head.status, &part[..]), (StatusCode::PARTIAL_CONTENT, &all[10..20]));
+                let said = format!("bytes 10-19/{}", all.len());
+                assert_eq!(head.headers[header::CONTENT_RANGE], said);
+                let beyond = format!("bytes={}-", all.len());
+                let (head, none) = serve(&asked(&[(header::RANGE, &beyond)])).await;
+                assert_eq!(head.status, StatusCode::RANGE_NOT_SATISFIABLE);
+                assert_eq!(head.headers[header::CONTENT_RANGE], format!("bytes */{}", all.len()));
+                assert!(none.is_empty());
+                let range = (header::RANGE, "bytes=0-0");
+                for (of, status) in
+                    [(&*tag, StatusCode::PARTIAL_CONTENT), ("\"other\"", StatusCode::OK)]
+                {
+                    let (head, _) = serve(&asked(&[range.clone(), (header::IF_RANGE, of)])).await;
+                    assert_eq!(head.status, status);
+                }
+                let (head, none) = serve(&asked(&[(header::IF_NONE_MATCH, &tag)])).await;
+                assert_eq!((head.status, none.len()), (StatusCode::NOT_MODIFIED, 0));
+                let (head, _) = serve(&asked(&[(header::IF_NONE_MATCH, "\"other\"")])).await;
+                assert_eq!(head.status, StatusCode::OK);
             }
         }
-        let absent = photo::serve(&world.app, &world.tenant, BlobHash::of(b"x"), false).await;
+        let (hash, rendition) = (BlobHash::of(b"x"), Rendition::Original);
+        let absent = photo::serve(&world.app, &world.tenant, hash, rendition, &whole).await;
         assert_eq!(absent.status(), StatusCode::NOT_FOUND);
 
         let (org, hash) = (world.tenant.org, BlobHash::of(&jpeg));
-        let documents = [[1; 16], [2; 16]].map(|id| DocId::from(VisitId::from_bytes(id)));
-        let refer = world.app.store.write(move |tx| -> Result<_, StoreError> {
-            for document in documents {
-                tx.execute(
-                    "INSERT INTO photo (org, hash, document, by, referenced_ms, bytes)
-                     VALUES (?1, ?2, ?3, zeroblob(16), 0, 9)",
-                    params![org, hash.0, document.to_bytes()],
-                )?;
-            }
-            uploads::photo_documents(tx, org, hash)
+        let read = world.app.store.read(move |c| {
+            let of_none = uploads::photo_documents(c, org, BlobHash::of(b"x"))?;
+            Ok((uploads::photo_documents(c, org, hash)?, of_none))
         });
-        assert_eq!(refer.await.unwrap(), documents);
-        let of_none =
-            world.app.store.read(move |c| uploads::photo_documents(c, org, BlobHash::of(b"x")));
-        assert!(of_none.await.unwrap().is_empty());
+        let documents = vec![DocId::from(VisitId::from_bytes([9; 16]))];
+        assert_eq!(read.await.unwrap(), (documents, Vec::new()));
 
         world.app.blobs.remove(world.tenant.id, hash).await.unwrap();
         assert!(!world.app.blobs.exists(world.tenant.id, hash).await.unwrap());
         assert!(world.get(&jpeg, Rendition::Thumbnail).await.is_none());
+        assert!(world.get(&jpeg, Rendition::Preview).await.is_none());
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_brings_what_no_entry_of_theirs_names() {
+    within(async |world| {
+        let photo = photograph();
+        let (length, named) = (photo.len().to_string(), metadata(BlobHash::of(&photo)));
+        let headers = [("Upload-Length", &*length), ("Upload-Metadata", &*named), OFFSET_STREAM];
+        let begin = async || {
+            let stream = world.begin("a", "POST", "/api/v1/uploads", &headers, &photo[..9]).await;
+            Reply::read(stream).await
+        };
+        begin().await.refused(403, "not_referenced");
+        // Somebody else's, in a document that the device's person does not see.
+        world.name(BlobHash::of(&photo), [8; 16]).await;
+        begin().await.refused(403, "not_referenced");
+        assert_eq!((world.open_uploads().await, world.arriving().len()), (0, 0));
+        // Refused work of the person names it: whoever decides on it wants to see it.
+        let (org, hash) = (world.tenant.org, BlobHash::of(&photo).0);
+        let keep_apart = world.app.store.write(move |tx| -> Result<(), StoreError> {
+            let body = [&[0x58, 0x20][..], &hash, &[0xff]].concat();
+            tx.execute(
+                "INSERT INTO quarantine (org, item, device, document, head, code, detail,
+                     received_ms, audience, body)
+                 VALUES (?1, 1, ?2, x'00', x'00', 'late', '', 0, 0, ?3)",
+                params![org, device("b").as_bytes(), body],
+            )?;
+            Ok(())
+        });
+        keep_apart.await.unwrap();
+        let begun = begin().await;
+        assert_eq!((begun.status, begun.offset()), (201, 9));
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn photos_have_as_much_room_as_the_organisation_says() {
+    within(async |world| {
+        let (one, two, three) = (drawn(64, 1), drawn(64, 2), drawn(64, 3));
+        world.room(None, Some((one.len() + two.len()) as u64)).await;
+        assert_eq!(world.create("a", &one, &one).await.status, 201);
+        assert_eq!(world.create("b", &two, &two[..9]).await.status, 201);
+        // What others have announced counts as if it were here; what is here already needs no room.
+        let full = world.create("a", &three, &three).await;
+        full.refused(507, "quota_full");
+        assert!(!full.header("retry-after").is_empty());
+        assert_eq!(world.create("b", &two, &[]).await.status, 201, "the same again");
+        assert_eq!(world.create("b", &one, &[]).await.status, 200, "it is here");
+        assert_eq!(world.patch("b", &location(&two), 9, &two[9..]).await.status, 204);
+        assert_eq!(world.bytes().await, (one.len() + two.len()) as u64);
+        world.create("a", &three, &three).await.refused(507, "quota_full");
+        // Erasing makes room.
+        world.erase(Target::Photo(BlobHash::of(&one))).await.unwrap();
+        assert_eq!(world.bytes().await, two.len() as u64);
+        world.room(None, Some((two.len() + three.len()) as u64)).await;
+        assert_eq!(world.create("a", &three, &three).await.status, 201);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_whose_time_is_over_is_gone_and_not_asked_for_again() {
+    within(async |mut world| {
+        const DAY_MS: i64 = 86_400_000;
+        let (photo, other) = (photograph(), drawn(64, 1));
+        world.create("a", &photo, &photo).await;
+        world.room(Some(30), None).await;
+        let early = jobs::run(&world.app, now_ms() + 29 * DAY_MS).await.unwrap();
+        assert_eq!(early, Done::default());
+        let done = jobs::run(&world.app, now_ms() + 31 * DAY_MS).await.unwrap();
+        assert_eq!((done.retired, done.removed), (1, 1));
+        assert!(matches!(world.kept(&photo).await, Some(Kept::Retired(_))));
+        for rendition in Rendition::ALL {
+            assert!(world.get(&photo, rendition).await.is_none());
+        }
+        assert_eq!(world.bytes().await, 0);
+        world = world.restart().await;
+        let asked = [BlobHash::of(&photo).to_string(), BlobHash::of(&other).to_string()];
+        let missing = world.missing(&asked).await.json();
+        assert_eq!(missing, serde_json::json!({ "missing": [asked[1]] }));
+        let again = world.create("b", &photo, &photo).await;
+        assert_eq!((again.status, again.offset()), (200, photo.len()));
+        assert!(world.get(&photo, Rendition::Original).await.is_none());
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_being_verified_when_the_process_died_is_verified_after() {
+    within(async |mut world| {
+        let (photo, other) = (photograph(), drawn(64, 1));
+        for content in [&photo, &other] {
+            world.create("a", content, &content[..9]).await;
+        }
+        std::fs::write(world.arriving_file("a", BlobHash::of(&photo)), &photo).unwrap();
+        std::fs::write(world.arriving_file("a", BlobHash::of(&other)), vec![0; other.len()])
+            .unwrap();
+        world = world.restart().await;
+        let done = jobs::run(&world.app, now_ms()).await.unwrap();
+        assert_eq!(done.finished, 1);
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        assert!(world.get(&photo, Rendition::Preview).await.is_some());
+        assert!(world.kept(&other).await.is_none(), "it is not what was announced");
+        assert_eq!((world.open_uploads().await, world.arriving().len()), (0, 0));
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_and_rows_come_to_agree() {
+    within(async |world| {
+        const DAY_MS: i64 = 86_400_000;
+        let photo = photograph();
+        world.create("a", &photo, &photo).await;
+        let (org, hash) = (world.tenant.id, BlobHash::of(&photo));
+        let preview = world.get(&photo, Rendition::Preview).await.unwrap();
+        // A file of which no row speaks, as a crash between the two leaves it; and one that is not ours.
+        let orphan = BlobHash::of(b"orphan");
+        world.app.blobs.put(org, orphan, Rendition::Original, b"orphan".to_vec()).await.unwrap();
+        let folder = world.folder.join("blobs").join(org.to_string());
+        std::fs::write(folder.join(&hash.to_string()[..2]).join("README"), b"not ours").unwrap();
+        let path = folder.join(&hash.to_string()[..2]).join(format!("{hash}.preview.jpg"));
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(jobs::run(&world.app, now_ms()).await.unwrap(), Done::default(), "too young");
+        let done = jobs::run(&world.app, now_ms() + 2 * DAY_MS).await.unwrap();
+        assert_eq!((done.removed, done.drawn), (1, 1));
+        assert!(!world.app.blobs.exists(org, orphan).await.unwrap());
+        assert_eq!(world.get(&photo, Rendition::Preview).await.unwrap(), preview);
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        assert!(folder.join(&hash.to_string()[..2]).join("README").exists());
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_gone_and_comes_back_from_nobody() {
+    within(async |mut world| {
+        let (photo, open) = (drawn(700, 1), drawn(700, 2));
+        for content in [&photo, &open] {
+            world.create("a", content, &content[..1_000]).await;
+        }
+        assert_eq!(world.patch("a", &location(&photo), 1_000, &photo[1_000..]).await.status, 204);
+        for content in [&photo, &open] {
+            let erased = world.erase(Target::Photo(BlobHash::of(content))).await.unwrap();
+            assert_eq!(erased.removed.len(), 1, "{:?}", erased.removed);
+            let again = world.erase(Target::Photo(BlobHash::of(content))).await.unwrap();
+            assert_eq!(again, erased, "it is one erasure");
+        }
+        for _ in 0..2 {
+            for content in [&photo, &open] {
+                assert!(matches!(world.kept(content).await, Some(Kept::Erased(_))));
+                for rendition in Rendition::ALL {
+                    assert!(world.get(content, rendition).await.is_none());
+                }
+                for who in ["a", "b"] {
+                    world.create(who, content, content).await.refused(410, "erased");
+                    assert_eq!(world.head(who, &location(content)).await.status, 410);
+                    let sent = world.patch(who, &location(content), 1_000, content).await;
+                    sent.refused(410, "erased");
+                }
+            }
+            let hashes = [&photo, &open].map(|content| BlobHash::of(content).to_string());
+            assert_eq!(world.missing(&hashes).await.json(), serde_json::json!({ "missing": [] }));
+            assert_eq!((world.open_uploads().await, world.arriving().len()), (0, 0));
+            assert_eq!(world.bytes().await, 0);
+            world = world.restart().await;
+        }
+        // What nobody knows is not erased by mistake.
+        let unknown = world.erase(Target::Photo(BlobHash::of(b"x"))).await.unwrap_err();
+        assert_eq!(unknown.code(), "not_found");
+        let named = Target::Photo(BlobHash::of(&photo));
+        for why in ["", " ", "two\nlines", &"x".repeat(501)] {
+            let refused = erase::erase(&world.app, &world.tenant, named, None, why, false).await;
+            assert_eq!(refused.unwrap_err().code(), "invalid");
+        }
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_ends_after_the_erasure_brings_nothing_back() {
+    within(async |world| {
+        let photo = drawn(700, 1);
+        world.create("a", &photo, &photo[..9]).await;
+        let (org, id) = (
+            world.tenant.org,
+            UploadId { org: world.tenant.org, device: device("a"), hash: BlobHash::of(&photo) },
+        );
+        world.erase(Target::Photo(id.hash)).await.unwrap();
+        // As the last step of a verification that began before.
+        let (seen, made) = (now_ms(), BlobHash::of(b"small"));
+        world
+            .app
+            .blobs
+            .put(world.tenant.id, id.hash, Rendition::Original, photo.clone())
+            .await
+            .unwrap();
+        let arrived = world.app.store.write(move |tx| -> Result<_, StoreError> {
+            let photo = uploads::Photo { bytes: 9, width: 1, height: 1, arrived_ms: seen };
+            let drawn = uploads::Drawn { thumbnail: made, preview: made };
+            let kept = uploads::arrived(tx, id, &photo, &drawn)?;
+            Ok((kept, uploads::to_unlink(tx, org)?))
+        });
+        let (kept, unlink) = arrived.await.unwrap();
+        assert!(matches!(kept, Kept::Erased(_)));
+        assert_eq!(unlink, [id.hash]);
+        assert_eq!(jobs::run(&world.app, now_ms()).await.unwrap().removed, 1);
+        assert!(world.get(&photo, Rendition::Original).await.is_none());
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_is_summed_up_as_the_client_likes() {
+    within(async |world| {
+        let photo = photograph();
+        let path = location(&photo);
+        world.create("a", &photo, &[]).await;
+        // SHA-1 of "abc", FIPS 180.
+        let known = "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=";
+        let send = async |sum: &str, bytes: &[u8]| {
+            let headers = [OFFSET_STREAM, ("Upload-Offset", "0"), ("Upload-Checksum", sum)];
+            world.send("a", "PATCH", &path, &headers, bytes).await
+        };
+        send(&format!("sha1 {known}"), b"abd").await.refused(460, "chunk_mismatch");
+        for bad in ["sha1", "sha1 ", "md5 kAFQmDzST7DWlj99KOF/cg==", "sha1 AAAA", "sha256 AAAA"] {
+            send(bad, b"abc").await.refused(400, "malformed");
+        }
+        assert_eq!(world.head("a", &path).await.offset(), 0);
+        let sent = send(&format!("sha1 {known}"), b"abc").await;
+        assert_eq!((sent.status, sent.offset()), (204, 3));
         world
     })
     .await;

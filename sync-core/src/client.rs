@@ -706,6 +706,8 @@ pub enum Write {
     Carry(Parcel, i64),
     /// A parcel that need not be carried any more.
     Unload(ParcelHash),
+    /// A photo or a note that was erased: forget it, sent or not.
+    Erase(BlobHash),
 }
 
 /// Everything that counts as held.
@@ -734,7 +736,11 @@ pub(crate) fn count<R: Replica>(
                 profile.held = None;
                 return Ok(());
             }
-            Write::Note(_) | Write::Profile(_) | Write::Carry(..) | Write::Unload(_) => {}
+            Write::Note(_)
+            | Write::Profile(_)
+            | Write::Carry(..)
+            | Write::Unload(_)
+            | Write::Erase(_) => {}
         }
     }
     for (key, now) in records {
@@ -967,6 +973,7 @@ pub fn apply_pull<R: Replica>(
             Ok(Record::Person(person)) => narrowed |= person.id == replica.profile().user,
             Ok(Record::Territory(_)) => narrowed = true,
             Ok(Record::Outlet(outlet)) => documents.set_gone(outlet.id, false)?,
+            Ok(Record::Erased(erased)) => writes.extend(erased.digest.map(Write::Erase)),
             _ => {}
         }
         writes.push(Write::Record(key, bytes.clone()));

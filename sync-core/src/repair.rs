@@ -6,13 +6,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::cbor::from_cbor;
 use crate::client::{
     BadAnswer, Clocks, Documents, Fault, Held, Kept, Profile, Refused, Replica, Write, check_seals,
     count, inventory, keys_with, merge,
 };
 use crate::document::Change;
 use crate::id::ChangeHash;
-use crate::model::catalogue::RecordKey;
+use crate::model::catalogue::{Record, RecordKey};
 use crate::print::{Content, Inventory, Item, Part, PrintName};
 use crate::wire::{Group, PARTS_MAX, PROTOCOL, RepairReply, RepairRequest, WANTED_MAX};
 
@@ -129,6 +130,9 @@ impl Repair {
         mended += given.len() as u64;
         for bytes in &reply.records {
             let key = RecordKey::peek(&bytes.0).ok_or_else(|| unfit("a record has no key"))?;
+            if let Ok(Record::Erased(erased)) = from_cbor(&bytes.0) {
+                writes.extend(erased.digest.map(Write::Erase));
+            }
             writes.push(Write::Record(key, bytes.clone()));
         }
         if !reply.groups.is_empty() {

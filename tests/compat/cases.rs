@@ -488,7 +488,20 @@ pub(crate) fn records() -> Vec<Record> {
             template: 1,
             cancelled: false,
         }),
+        erased(ErasedKind::Photo, Some(BlobHash([0x6d; 32]))),
+        erased(ErasedKind::Note, Some(notes()[0].digest())),
+        Record::Erased(Erased {
+            id: *RITA.as_bytes(),
+            what: ErasedKind::Person,
+            digest: None,
+            at_ms: NOON_MS,
+        }),
     ]
+}
+
+fn erased(what: ErasedKind, digest: Option<BlobHash>) -> Record {
+    let id = digest.map(Erased::id_of).unwrap_or_default();
+    Record::Erased(Erased { id, what, digest, at_ms: NOON_MS })
 }
 
 fn cursor() -> Cursor {

@@ -285,6 +285,7 @@ impl Disk {
                     self.cargo.insert(carried.name, (carried, parcel.as_bytes().to_vec()));
                 }
                 Write::Unload(name) => drop(self.cargo.remove(&name)),
+                Write::Erase(digest) => drop(self.notes.remove(&digest)),
                 Write::Profile(profile) => {
                     // As a store keeps it: through its bytes.
                     self.profile = from_cbor(&to_cbor(&*profile)).expect("a profile reads");

@@ -185,6 +185,11 @@ impl Host {
         self.codes.insert(person, code);
     }
 
+    /// The newest code of a person.
+    pub fn code(&self, person: UserId) -> &str {
+        &self.codes[&person]
+    }
+
     /// The brand writes something. The server must be down.
     pub fn write(&self, records: Vec<Record>) {
         assert!(self.server.is_none(), "it runs");

@@ -6,6 +6,7 @@
 //! whose offset is its length.
 //!
 //! Where tus leaves a choice:
+//! - A device may bring what an entry names that its person wrote or sees; what was erased nobody brings again.
 //! - `POST` needs `Upload-Metadata: sha256 <base64 of the 64 hex digits>`; other keys are skipped. It answers
 //!   201 with `Location` and always `Upload-Offset`: what is there already counts, also of the bytes that come
 //!   with the request. It answers 200, and reads no bytes, when the photo is here.
@@ -29,8 +30,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use sync_core::id::{BlobHash, DeviceId, InvalidId};
+use sync_core::id::{BlobHash, InvalidId};
+use sync_core::model::people::Audience;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::Instrument;
 
@@ -38,11 +41,13 @@ use crate::app::{App, Tenant};
 use crate::auth;
 use crate::blobs::{Claim, Rendition};
 use crate::error::Problem;
+use crate::ingest::Sender;
+use crate::jobs;
 use crate::limits::BODY_TIMEOUT;
 use crate::now_ms;
 use crate::photo::{self, Unfit, Verified};
 use crate::store::StoreError;
-use crate::store::uploads::{self as rows, Opened, Photo, Upload, UploadId};
+use crate::store::uploads::{self as rows, Drawn, Kept, Opened, Photo, Upload, UploadId};
 
 /// The version of tus that is spoken.
 pub const TUS: &str = "1.0.0";
@@ -72,20 +77,35 @@ pub fn router() -> Router<Arc<App>> {
         .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
 }
 
-/// Ends the uploads whose time is over or whose photo came another way, and removes files that belong to
-/// none. To be run at the start and every hour.
-pub async fn sweep(app: &App, now_ms: i64) -> Result<(), StoreError> {
+/// Verifies the uploads that are whole and were not verified, because the process ended or the disk was full; ends
+/// those whose time is over or whose photo came another way; removes files that belong to none. To be run at the
+/// start and every hour. How many were finished and how many ended.
+pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
     let mut found = app.arrivals.list().await?;
     found.extend(app.store.read(move |connection| rows::stale(connection, now_ms)).await?);
+    let (mut finished, mut ended) = (0, 0);
     for id in found {
         let Some(claim) = app.arrivals.claim_idle(id) else { continue };
-        if let Standing::Open(_) = standing(app, id, now_ms).await? {
-            continue;
+        if let Standing::Open(upload) = standing(app, id, now_ms).await? {
+            if claim.length().await? < upload.length {
+                continue;
+            }
+            if let Some(tenant) = app.tenant(id.org) {
+                match finish(app, &tenant, &claim).await {
+                    Ok(()) => finished += 1,
+                    Err(problem) => {
+                        let problem = problem.sentence();
+                        tracing::warn!(upload = %id.hash, problem, "an upload could not be finished");
+                    }
+                }
+                continue;
+            }
         }
         app.store.write(move |tx| rows::close(tx, id)).await?;
         claim.remove().await?;
+        ended += 1;
     }
-    Ok(())
+    Ok((finished, ended))
 }
 
 #[derive(Deserialize)]
@@ -120,9 +140,13 @@ async fn missing(
         .map_err(|invalid: InvalidId| Problem::malformed(invalid.to_string()))?;
     let org = tenant.org;
     let missing = app.store.read(move |connection| {
-        let here = rows::photo_state(connection, org, &hashes)?;
-        let missing = hashes.iter().filter(|hash| !here.contains_key(hash));
-        Ok(missing.map(|hash| hash.to_string()).collect())
+        let mut missing = Vec::new();
+        for hash in hashes {
+            if rows::kept(connection, org, hash)?.is_none() {
+                missing.push(hash.to_string());
+            }
+        }
+        Ok(missing)
     });
     Ok(Json(Answer { missing: missing.await? }).into_response())
 }
@@ -173,12 +197,12 @@ async fn dispatch(
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "tus_unsupported", title)
             .detail("send Tus-Resumable: 1.0.0"));
     }
-    let (tenant, device) = sender(&app, &headers).await?;
+    let (tenant, sender) = sender(&app, &headers).await?;
     let hash = match name {
         Some(name) => Some(name.parse().map_err(|_| Problem::not_found())?),
         None => None,
     };
-    let exchange = Exchange { app, tenant, device, headers };
+    let exchange = Exchange { app, tenant, sender, headers };
     match (method, hash) {
         (Method::POST, None) => exchange.create(body).await,
         (Method::HEAD, Some(hash)) => exchange.look(hash).await,
@@ -194,10 +218,10 @@ async fn dispatch(
 }
 
 /// The device that asks, within its rate.
-async fn sender(app: &App, headers: &HeaderMap) -> Result<(Arc<Tenant>, DeviceId), Problem> {
+async fn sender(app: &App, headers: &HeaderMap) -> Result<(Arc<Tenant>, Sender), Problem> {
     let (tenant, sender) = auth::device(app, headers).await?;
     app.limits.upload.check(sender.device, now_ms())?;
-    Ok((tenant, sender.device))
+    Ok((tenant, sender))
 }
 
 fn capabilities() -> Response {
@@ -205,24 +229,30 @@ fn capabilities() -> Response {
         (TUS_VERSION, HeaderValue::from_static(TUS)),
         (HeaderName::from_static("tus-extension"), HeaderValue::from_static(EXTENSIONS)),
         (HeaderName::from_static("tus-max-size"), HeaderValue::from(photo::BYTES_MAX)),
-        (HeaderName::from_static("tus-checksum-algorithm"), HeaderValue::from_static("sha256")),
+        (
+            HeaderName::from_static("tus-checksum-algorithm"),
+            HeaderValue::from_static("sha1,sha256"),
+        ),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 /// Where an upload stands.
 enum Standing {
+    /// All of it came, once.
     Here(Photo),
     Open(Upload),
+    Erased,
     Absent,
 }
 
 async fn standing(app: &App, id: UploadId, now_ms: i64) -> Result<Standing, StoreError> {
     let read = app.store.read(move |connection| {
-        if let Some(photo) = rows::photo_state(connection, id.org, &[id.hash])?.get(&id.hash) {
-            return Ok(Standing::Here(*photo));
-        }
-        Ok(rows::upload(connection, id, now_ms)?.map_or(Standing::Absent, Standing::Open))
+        Ok(match rows::kept(connection, id.org, id.hash)? {
+            Some(Kept::Here(photo) | Kept::Retired(photo)) => Standing::Here(photo),
+            Some(Kept::Erased(_)) => Standing::Erased,
+            None => rows::upload(connection, id, now_ms)?.map_or(Standing::Absent, Standing::Open),
+        })
     });
     read.await
 }
@@ -231,13 +261,13 @@ async fn standing(app: &App, id: UploadId, now_ms: i64) -> Result<Standing, Stor
 struct Exchange {
     app: Arc<App>,
     tenant: Arc<Tenant>,
-    device: DeviceId,
+    sender: Sender,
     headers: HeaderMap,
 }
 
 impl Exchange {
     fn id(&self, hash: BlobHash) -> UploadId {
-        UploadId { org: self.tenant.org, device: self.device, hash }
+        UploadId { org: self.tenant.org, device: self.sender.device, hash }
     }
 
     async fn create(&self, body: Body) -> Result<Response, Problem> {
@@ -259,8 +289,15 @@ impl Exchange {
             set(&mut response, header::LOCATION, format!("/api/v1/uploads/{hash}"));
             response
         };
-        if let Standing::Here(photo) = standing(&self.app, id, now).await? {
-            return Ok(located(at(StatusCode::OK, photo.bytes, photo.bytes)));
+        if !self.may_bring(hash).await? {
+            return Err(not_referenced());
+        }
+        match standing(&self.app, id, now).await? {
+            Standing::Here(photo) => {
+                return Ok(located(at(StatusCode::OK, photo.bytes, photo.bytes)));
+            }
+            Standing::Erased => return Err(erased()),
+            Standing::Open(_) | Standing::Absent => {}
         }
         let opened = self.app.store.write(move |tx| rows::open(tx, id, length, now));
         let upload = match opened.await? {
@@ -275,6 +312,12 @@ impl Exchange {
                     .detail("finish or end some: a device has 64 of 256 MiB in all at most")
                     .retry_after(60));
             }
+            Opened::NoRoom => {
+                let title = "The organisation's room for photos is used up";
+                return Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "quota_full", title)
+                    .detail("nothing is lost: keep the photo; an admin can make room")
+                    .retry_after(3_600));
+            }
         };
         if brings {
             self.receive(&claim, 0, &upload, body, checksum).await?;
@@ -286,6 +329,7 @@ impl Exchange {
         let claim = self.app.arrivals.claim(self.id(hash)).await;
         let mut response = match standing(&self.app, claim.id(), now_ms()).await? {
             Standing::Absent => return Err(Problem::not_found()),
+            Standing::Erased => return Err(erased()),
             Standing::Here(photo) => at(StatusCode::OK, photo.bytes, photo.bytes),
             Standing::Open(upload) => self.progress(StatusCode::OK, &claim, &upload).await?,
         };
@@ -304,6 +348,7 @@ impl Exchange {
         let claim = self.app.arrivals.claim(self.id(hash)).await;
         let (have, upload) = match standing(&self.app, claim.id(), now_ms()).await? {
             Standing::Absent => return Err(Problem::not_found()),
+            Standing::Erased => return Err(erased()),
             Standing::Here(photo) => (photo.bytes, None),
             Standing::Open(upload) => (claim.length().await?, Some(upload)),
         };
@@ -332,6 +377,19 @@ impl Exchange {
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
+    /// Whether an entry that is here names the photo, and the device's person has to do with it.
+    async fn may_bring(&self, hash: BlobHash) -> Result<bool, StoreError> {
+        let (tenant, user) = (Arc::clone(&self.tenant), self.sender.user);
+        let read = self.app.store.read(move |connection| {
+            let rights = tenant.world().rights(user);
+            let sees = |audience: &Audience| {
+                rights.is_some_and(|rights| rights.sees(&tenant.world().tree, audience))
+            };
+            rows::may_bring(connection, tenant.org, user, hash, sees)
+        });
+        read.await
+    }
+
     /// Takes the body in, which begins at `offset`; what is there already is skipped. Whatever came is on
     /// the disk when this returns, but for a chunk that is refused: of that nothing is.
     async fn receive(
@@ -340,7 +398,7 @@ impl Exchange {
         offset: u64,
         upload: &Upload,
         body: Body,
-        checksum: Option<[u8; 32]>,
+        checksum: Option<Checksum>,
     ) -> Result<(), Problem> {
         let too_long = || Problem::too_large("the body goes on past Upload-Length");
         let room = upload.length.saturating_sub(offset);
@@ -348,7 +406,8 @@ impl Exchange {
             return Err(too_long());
         }
         let before = claim.length().await?;
-        let (mut at, mut sum) = (offset, Sha256::new());
+        let mut at = offset;
+        let mut checksum = checksum;
         let mut chunk = Vec::new();
         let mut body = body.into_data_stream();
         let ended = loop {
@@ -361,7 +420,9 @@ impl Exchange {
                     None => break Ok(()),
                 },
             };
-            sum.update(&bytes);
+            if let Some(checksum) = &mut checksum {
+                checksum.update(&bytes);
+            }
             let known = before.saturating_sub(at).min(bytes.len() as u64);
             at += bytes.len() as u64;
             if at > upload.length {
@@ -377,7 +438,7 @@ impl Exchange {
             claim.append(chunk).await?;
         }
         ended?;
-        if checksum.is_some_and(|expected| sum.finalize()[..] != expected) {
+        if checksum.is_some_and(|checksum| !checksum.holds()) {
             claim.truncate(before).await?;
             return Err(mismatch("chunk_mismatch", "The chunk was damaged on its way")
                 .detail("nothing of it was taken: send it again"));
@@ -397,30 +458,9 @@ impl Exchange {
         if have < upload.length {
             set(&mut response, UPLOAD_EXPIRES, http_date(upload.expires_ms));
         } else {
-            self.finish(claim).await?;
+            finish(&self.app, &self.tenant, claim).await?;
         }
         Ok(response)
-    }
-
-    /// Makes a photo of a whole upload, or ends it when it is none.
-    async fn finish(&self, claim: &Claim<'_>) -> Result<(), Problem> {
-        let (app, org, id) = (&self.app, self.tenant.id, claim.id());
-        let verified = photo::verify(claim.bytes().await?, id.hash).await;
-        let Verified { bytes, width, height, thumbnail } = match verified {
-            Ok(verified) => verified,
-            Err(unfit) => {
-                app.store.write(move |tx| rows::close(tx, id)).await?;
-                claim.remove().await?;
-                return Err(refused(&unfit));
-            }
-        };
-        let arrived_ms = now_ms();
-        let photo = Photo { bytes: bytes.len() as u64, width, height, arrived_ms };
-        app.blobs.put(org, id.hash, Rendition::Thumbnail, thumbnail).await?;
-        app.blobs.put(org, id.hash, Rendition::Original, bytes).await?;
-        app.store.write(move |tx| rows::arrived(tx, id, &photo)).await?;
-        app.poke(org);
-        Ok(claim.remove().await?)
     }
 
     fn sends_offset_stream(&self) -> bool {
@@ -435,6 +475,36 @@ impl Exchange {
             return Ok(false);
         }
         if self.sends_offset_stream() { Ok(true) } else { Err(unsupported()) }
+    }
+}
+
+/// Makes a photo of a whole upload, or ends it when it is none.
+async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Problem> {
+    let (org, id) = (tenant.id, claim.id());
+    let verified = photo::verify(claim.bytes().await?, id.hash).await;
+    let Verified { bytes, width, height, thumbnail, preview } = match verified {
+        Ok(verified) => verified,
+        Err(unfit) => {
+            app.store.write(move |tx| rows::close(tx, id)).await?;
+            claim.remove().await?;
+            return Err(refused(&unfit));
+        }
+    };
+    let arrived_ms = now_ms();
+    let photo = Photo { bytes: bytes.len() as u64, width, height, arrived_ms };
+    let drawn = Drawn { thumbnail: BlobHash::of(&thumbnail), preview: BlobHash::of(&preview) };
+    app.blobs.put(org, id.hash, Rendition::Thumbnail, thumbnail).await?;
+    app.blobs.put(org, id.hash, Rendition::Preview, preview).await?;
+    app.blobs.put(org, id.hash, Rendition::Original, bytes).await?;
+    let kept = app.store.write(move |tx| rows::arrived(tx, id, &photo, &drawn)).await?;
+    claim.remove().await?;
+    if !matches!(kept, Kept::Here(_)) {
+        jobs::unlink(app, tenant).await?;
+    }
+    app.poke(org);
+    match kept {
+        Kept::Erased(_) => Err(erased()),
+        Kept::Here(_) | Kept::Retired(_) => Ok(()),
     }
 }
 
@@ -476,13 +546,51 @@ fn announced(headers: &HeaderMap) -> Result<BlobHash, Problem> {
     std::str::from_utf8(&hex).ok().and_then(|hex| hex.parse().ok()).ok_or_else(bad)
 }
 
-/// The SHA-256 in `Upload-Checksum`.
-fn checksum(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
+/// What a piece has to sum up to: SHA-1 because tus asks every server for it, SHA-256 because that one holds.
+enum Checksum {
+    Sha1(Sha1, [u8; 20]),
+    Sha256(Sha256, [u8; 32]),
+}
+
+impl Checksum {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha1(sum, _) => sum.update(bytes),
+            Self::Sha256(sum, _) => sum.update(bytes),
+        }
+    }
+
+    fn holds(self) -> bool {
+        match self {
+            Self::Sha1(sum, expected) => sum.finalize()[..] == expected,
+            Self::Sha256(sum, expected) => sum.finalize()[..] == expected,
+        }
+    }
+}
+
+/// The sum in `Upload-Checksum`.
+fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>, Problem> {
     let Some(value) = headers.get(UPLOAD_CHECKSUM) else { return Ok(None) };
-    let bad = || Problem::malformed("Upload-Checksum is `sha256` and the base64 of 32 bytes");
-    let value = value.to_str().ok().and_then(|value| value.strip_prefix("sha256 "));
-    let sum = STANDARD.decode(value.ok_or_else(bad)?).map_err(|_| bad())?;
-    Ok(Some(sum.try_into().map_err(|_| bad())?))
+    let bad = || Problem::malformed("Upload-Checksum is `sha1` or `sha256` and the base64 of it");
+    let (algorithm, sum) =
+        value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(bad)?;
+    let sum = STANDARD.decode(sum).map_err(|_| bad())?;
+    let checksum = match algorithm {
+        "sha1" => Checksum::Sha1(Sha1::new(), sum.try_into().map_err(|_| bad())?),
+        "sha256" => Checksum::Sha256(Sha256::new(), sum.try_into().map_err(|_| bad())?),
+        _ => return Err(bad()),
+    };
+    Ok(Some(checksum))
+}
+
+fn not_referenced() -> Problem {
+    let title = "No entry that is here and yours names this photo";
+    Problem::new(StatusCode::FORBIDDEN, "not_referenced", title)
+        .detail("push the entry that names it first, and begin the upload then")
+}
+
+fn erased() -> Problem {
+    Problem::new(StatusCode::GONE, "erased", "This photo was erased and is not taken again")
 }
 
 fn unsupported() -> Problem {

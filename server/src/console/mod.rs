@@ -4,6 +4,7 @@
 //! a redirect back to its page. [`page`] is the frame, [`view`] the small parts.
 
 mod assets;
+mod data;
 mod drill;
 mod live;
 mod outlets;
@@ -60,6 +61,9 @@ pub fn router() -> Router<Arc<App>> {
         .route("/look/weights", post(signals::weigh))
         .route("/look/{visit}", post(signals::seen))
         .route("/photos/{hash}", get(photos::photo))
+        .route("/data", get(data::data).post(data::keep))
+        .route("/erase", get(data::ask).post(data::erase))
+        .route("/erasures/{id}", get(data::report))
         .route("/live", get(live::live))
         .route("/sign-in", get(sign_in::form).post(sign_in::enter))
         .route("/sign-out", post(sign_in::leave))

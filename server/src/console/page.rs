@@ -28,11 +28,12 @@ pub enum Section {
     People,
     Signals,
     Refused,
+    Data,
     Account,
 }
 
 impl Section {
-    const NAV: [(Self, &'static str, &'static str); 7] = [
+    const NAV: [(Self, &'static str, &'static str); 8] = [
         (Self::Overview, "/", "Overview"),
         (Self::Visits, "/visits", "Visits"),
         (Self::Outlets, "/outlets", "Outlets"),
@@ -40,6 +41,7 @@ impl Section {
         (Self::People, "/people", "People"),
         (Self::Signals, "/look", "To look at"),
         (Self::Refused, "/refused", "Refused"),
+        (Self::Data, "/data", "Data"),
     ];
 }
 
@@ -97,7 +99,7 @@ impl Page {
             Link { url, name, here: part == section, waiting }
         };
         // Refused work and signals are rare, and a page about nothing only takes room.
-        let rare = |link: &Link| ["/refused", "/look"].contains(&link.url);
+        let rare = |link: &Link| ["/refused", "/look", "/data"].contains(&link.url);
         let shown = |link: &Link| !rare(link) || link.here || link.waiting.is_some();
         let scope = view::scope_name(&viewer.tenant.world(), viewer.rights.scope);
         Ok(Self {

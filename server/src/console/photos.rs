@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use sync_core::id::BlobHash;
@@ -10,26 +11,42 @@ use sync_core::id::BlobHash;
 use super::page::sight;
 use crate::app::App;
 use crate::auth::Viewer;
+use crate::blobs::Rendition;
 use crate::error::Problem;
 use crate::photo;
 use crate::store::pages;
+use crate::store::uploads::{self, Kept};
 
 #[derive(Deserialize)]
 pub(super) struct Size {
     size: Option<String>,
 }
 
-/// `GET /photos/{hash}`, with `?size=thumb` the small picture.
+/// `GET /photos/{hash}`, with `?size=preview` one for a screen, with `?size=thumb` the small picture.
 pub(super) async fn photo(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     Path(hash): Path<String>,
     Query(Size { size }): Query<Size>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let hash: BlobHash = hash.parse().map_err(|_| Problem::not_found())?;
     let see = sight(&viewer);
-    if !app.store.read(move |c| pages::sees_photo(c, &see, hash)).await? {
-        return Err(Problem::not_found());
+    let org = viewer.tenant.org;
+    let read = app.store.read(move |c| {
+        let sees = pages::sees_photo(c, &see, hash)?;
+        Ok(if sees { uploads::kept(c, org, hash)? } else { None })
+    });
+    let asked = match size.as_deref() {
+        Some("thumb") => Rendition::Thumbnail,
+        Some("preview") => Rendition::Preview,
+        _ => Rendition::Original,
+    };
+    match read.await? {
+        Some(Kept::Here(_)) => Ok(photo::serve(&app, &viewer.tenant, hash, asked, &headers).await),
+        Some(Kept::Retired(_) | Kept::Erased(_)) => {
+            Err(Problem::new(StatusCode::GONE, "erased", "This photo was erased"))
+        }
+        None => Err(Problem::not_found()),
     }
-    Ok(photo::serve(&app, &viewer.tenant, hash, size.as_deref() == Some("thumb")).await)
 }

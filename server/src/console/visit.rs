@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use sync_core::id::{ChangeHash, VisitId};
 use sync_core::model::Day;
+use sync_core::model::people::Role;
 use sync_core::visit::Status;
 
 use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTable, StockTable};
@@ -59,6 +60,8 @@ struct VisitPage {
     /// What the viewer has seen: a review judges this and no more.
     heads: String,
     settles: bool,
+    /// Shows where things are erased.
+    erases: bool,
     all_draft: bool,
 }
 
@@ -121,6 +124,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         photo.signals = of_it.map(|shown| told(shown, reader.world, reader.zone)).collect();
     }
     let here = photos.iter().filter(|photo| photo.here).count();
+    let erased = photos.iter().filter(|photo| photo.erased.is_some()).count();
     let mut badges = vec![view::status_badge(line.status), view::conflict_badge(line.conflicts)];
     if line.news > 0 {
         let news = view::count(line.news, "recording", "recordings");
@@ -136,7 +140,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         stand: reader.stand(),
         next: read_next(reader, viewer),
         facts: reader.facts_row(),
-        tiles: tiles(reader, photos.len(), here),
+        tiles: tiles(reader, photos.len() - erased, here),
         notice: notice(reader),
         not_possible: reader.not_possible(),
         planograms: reader.planograms(),
@@ -145,9 +149,11 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         stock: reader.stock(),
         displays: reader.displays(),
         answers: reader.answers(),
-        photos_said: match photos.len() - here {
-            0 => format!("{} here", view::number(here as u64)),
-            awaited => format!("{here} here, {awaited} on their way"),
+        photos_said: match (photos.len() - here - erased, erased) {
+            (0, 0) => format!("{} here", view::number(here as u64)),
+            (awaited, 0) => format!("{here} here, {awaited} on their way"),
+            (0, erased) => format!("{here} here, {erased} erased"),
+            (awaited, erased) => format!("{here} here, {awaited} on their way, {erased} erased"),
         },
         photos,
         history: reader.history(),
@@ -157,6 +163,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         heads: hex_list(reader.read.held.document.heads()),
         to_look_at: signals.iter().any(|shown| shown.seen.is_none()),
         settles,
+        erases: viewer.rights.role == Role::Admin,
         all_draft: reader.all_draft(),
         outlet,
         day,

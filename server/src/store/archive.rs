@@ -6,13 +6,15 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, LogOrigin, OrgId, VisitId};
-use sync_core::model::catalogue::Record;
+use sync_core::model::catalogue::{ErasedKind, Record};
 use sync_core::model::visit::Note;
 
 use super::bundle::{self, Collected};
+use super::erasure::{self, Erasure};
 use super::log::{self, Org, Organisation, Prints};
 use super::tree::{self, Line};
 use super::{MIGRATIONS, StoreError, accounts, configure};
+use crate::blobs::Shelved;
 
 /// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
 pub struct Archive {
@@ -80,6 +82,14 @@ pub struct Standing {
     pub visits: u64,
     /// How many photos are here and not noted so where they are referred to, or the other way round.
     pub photos_astray: u64,
+    /// The bytes of its photos are counted right.
+    pub bytes_right: bool,
+    /// How many photos are gone because their time was over.
+    pub retired: u64,
+    /// How many photos are gone and may still have files.
+    pub unlinked: u64,
+    /// How many uploads are not whole.
+    pub uploads: u64,
 }
 
 /// Writes a compact copy of a database, as it is now, into a new file, and brings that to the disk.
@@ -118,6 +128,10 @@ pub fn bring_back(
         tx.execute("DELETE FROM blob WHERE org = ?1 AND hash = ?2", params![org, hash.0])?;
         tx.execute("UPDATE photo SET here = 0 WHERE org = ?1 AND hash = ?2", params![org, hash.0])?;
     }
+    tx.execute_batch(
+        "UPDATE organisation SET photo_bytes = (SELECT coalesce(sum(bytes), 0) FROM blob b
+             WHERE b.org = organisation.org AND gone_ms IS NULL)",
+    )?;
     tx.commit()?;
     connection.close().map_err(|(_, error)| error.into())
 }
@@ -175,7 +189,14 @@ impl Archive {
             "SELECT origin, frontier, (SELECT count(*) FROM record r WHERE r.org = o.org),
                  (SELECT count(*) FROM visit v WHERE v.org = o.org),
                  (SELECT count(*) FROM photo p WHERE p.org = o.org AND p.here <>
-                     EXISTS (SELECT 1 FROM blob b WHERE b.org = p.org AND b.hash = p.hash))
+                     coalesce((SELECT iif(gone_ms IS NULL, 1, 2) FROM blob b
+                               WHERE b.org = p.org AND b.hash = p.hash), 0)),
+                 photo_bytes = (SELECT coalesce(sum(bytes), 0) FROM blob b
+                                WHERE b.org = o.org AND gone_ms IS NULL),
+                 (SELECT count(*) FROM blob b
+                  WHERE b.org = o.org AND gone_ms IS NOT NULL AND erased = 0),
+                 (SELECT count(*) FROM unlink u WHERE u.org = o.org),
+                 (SELECT count(*) FROM upload u WHERE u.org = o.org)
              FROM organisation o WHERE org = ?1",
             [org],
             |row| {
@@ -185,6 +206,10 @@ impl Archive {
                     records: row.get(2)?,
                     visits: row.get(3)?,
                     photos_astray: row.get(4)?,
+                    bytes_right: row.get(5)?,
+                    retired: row.get(6)?,
+                    unlinked: row.get(7)?,
+                    uploads: row.get(8)?,
                 })
             },
         );
@@ -309,11 +334,47 @@ impl Archive {
         Ok(())
     }
 
-    /// The photos that are here, with the sizes of their files.
-    pub fn photos(&self, org: Org) -> Result<Vec<(BlobHash, u64)>, StoreError> {
-        let mut query =
-            self.connection.prepare("SELECT hash, bytes FROM blob WHERE org = ?1 ORDER BY hash")?;
+    /// The photos that are here.
+    pub fn photos(&self, org: Org) -> Result<Vec<Shelved>, StoreError> {
+        let mut query = self.connection.prepare(
+            "SELECT hash, bytes, thumbnail, preview FROM blob
+             WHERE org = ?1 AND gone_ms IS NULL ORDER BY hash",
+        )?;
+        let rows = query.query_map([org], |row| {
+            let drawn = |digest: Option<[u8; 32]>| digest.map(BlobHash);
+            let drawn = [drawn(row.get(2)?), drawn(row.get(3)?)];
+            Ok(Shelved { hash: BlobHash(row.get(0)?), bytes: row.get(1)?, drawn })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The photos whose bytes are gone, and whether that was on request.
+    pub fn gone(&self, org: Org) -> Result<Vec<(BlobHash, bool)>, StoreError> {
+        let mut query = self
+            .connection
+            .prepare("SELECT hash, erased FROM blob WHERE org = ?1 AND gone_ms IS NOT NULL")?;
         let rows = query.query_map([org], |row| Ok((BlobHash(row.get(0)?), row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What was erased on request, the newest first.
+    pub fn erasures(&self, org: Org) -> Result<Vec<Erasure>, StoreError> {
+        erasure::list(&self.connection, org)
+    }
+
+    /// Whether there is still something of what was erased.
+    pub fn remains(&self, org: Org, erasure: &Erasure) -> Result<bool, StoreError> {
+        let query = match erasure.what {
+            ErasedKind::Photo => {
+                "SELECT NOT EXISTS (SELECT 1 FROM blob
+                     WHERE org = ?1 AND hash = ?2 AND gone_ms IS NOT NULL AND erased = 1)"
+            }
+            ErasedKind::Note => "SELECT EXISTS (SELECT 1 FROM note WHERE org = ?1 AND digest = ?2)",
+            ErasedKind::Person => {
+                "SELECT EXISTS (SELECT 1 FROM account WHERE org = ?1 AND user = ?2)"
+            }
+        };
+        let name = erasure.digest.map_or(erasure.id.to_vec(), |digest| digest.0.to_vec());
+        Ok(self.connection.query_row(query, params![org, name], |row| row.get(0))?)
     }
 }

@@ -22,6 +22,7 @@ use sync_core::wire::{Discarded, Group, RecordBytes};
 
 use super::StoreError;
 use super::accounts::{NewestPush, newest_push};
+use super::erasure::note_erased;
 use super::quarantine::discarded;
 use super::tree;
 
@@ -563,7 +564,7 @@ impl<'a> Ledger<'a> {
         time_of(self.tx, self.org, sequence)
     }
 
-    /// Keeps notes. One that is here already stays.
+    /// Keeps notes. One that is here already stays; one that was erased is not kept again.
     pub fn put_notes<'n>(
         &self,
         notes: impl IntoIterator<Item = &'n Note>,
@@ -572,7 +573,11 @@ impl<'a> Ledger<'a> {
             "INSERT OR IGNORE INTO note (org, digest, salt, text) VALUES (?1, ?2, ?3, ?4)",
         )?;
         for note in notes {
-            insert.execute(params![self.org, note.digest().0, note.salt, note.text])?;
+            let digest = note.digest();
+            if note_erased(self.tx, self.org, digest)?.is_some() {
+                continue;
+            }
+            insert.execute(params![self.org, digest.0, note.salt, note.text])?;
         }
         Ok(())
     }

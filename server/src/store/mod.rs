@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod archive;
 pub mod bundle;
+pub mod erasure;
 pub mod figures;
 pub mod log;
 pub mod pages;
@@ -19,7 +20,7 @@ pub mod visits;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 7] = [
+const MIGRATIONS: [(&str, Afterwards); 8] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -118,6 +119,7 @@ const MIGRATIONS: [(&str, Afterwards); 7] = [
     (include_str!("../../migrations/0005_waiting.sql"), |_| Ok(())),
     (include_str!("../../migrations/0006_tree.sql"), |_| Ok(())),
     (include_str!("../../migrations/0007_signals.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0008_erasure.sql"), |_| Ok(())),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
@@ -153,6 +155,7 @@ struct Inner {
     readers: Mutex<Vec<Connection>>,
     free: Semaphore,
     write_seconds: Histogram,
+    path: PathBuf,
     _lock: File,
 }
 
@@ -167,6 +170,8 @@ impl Store {
         configure(&writer)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
+        // What is deleted is overwritten in the database's file.
+        writer.pragma_update(None, "secure_delete", "ON")?;
         migrate(&mut writer)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut readers = Vec::new();
@@ -185,6 +190,7 @@ impl Store {
                 readers: Mutex::new(readers),
                 free: Semaphore::new(READERS),
                 write_seconds: crate::metrics::seconds(),
+                path,
                 _lock: lock,
             }),
         })
@@ -233,6 +239,18 @@ impl Store {
     /// How long writes take, from asking for one until it is on the disk.
     pub fn write_seconds(&self) -> Histogram {
         self.inner.write_seconds.clone()
+    }
+
+    /// Folds the write-ahead log into the database and cuts it: what was erased is in it until then. Who reads may
+    /// keep it from that for now.
+    pub async fn fold(&self) -> Result<(), StoreError> {
+        let path = self.inner.path.clone();
+        let run = tokio::task::spawn_blocking(move || {
+            let connection = Connection::open(path)?;
+            configure(&connection)?;
+            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+        });
+        run.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Whether the disk takes more: tries it.

@@ -15,8 +15,9 @@ use sync_core::model::people::Audience;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
 
+use super::erasure;
 use super::log::{self, AudienceId, Held, Org};
-use super::uploads::{Photo, photo_documents, photo_state};
+use super::uploads::{self, Photo, photo_documents, photo_state};
 use super::{StoreError, accounts};
 
 /// Counts go this far and say "more" after it.
@@ -550,6 +551,8 @@ pub struct VisitRead {
     pub notes: HashMap<BlobHash, String>,
     /// The photos that are here.
     pub photos: HashMap<BlobHash, Photo>,
+    /// The notes and photos that were erased, or whose time is over, and when.
+    pub erased: HashMap<BlobHash, i64>,
     /// What the devices are called that wrote in it.
     pub devices: HashMap<DeviceId, String>,
     /// Another visit that waits for a review, the one that waits longest.
@@ -600,6 +603,13 @@ pub fn visit(
         )
         .optional()?;
     let photos = photo_state(&tx, org, &hashes)?;
+    let mut erased = HashMap::new();
+    for hash in hashes.iter().filter(|hash| !photos.contains_key(hash)) {
+        erased.extend(uploads::gone_ms(&tx, org, *hash)?.map(|at_ms| (*hash, at_ms)));
+    }
+    for digest in entries.iter().flat_map(Entry::notes).filter(|d| !notes.contains_key(d)) {
+        erased.extend(erasure::note_erased(&tx, org, digest)?.map(|at_ms| (digest, at_ms)));
+    }
     let next = next.map(VisitId::from_bytes);
-    Ok(Some(VisitRead { line, held, notes, photos, devices, next }))
+    Ok(Some(VisitRead { line, held, notes, photos, erased, devices, next }))
 }

@@ -63,6 +63,8 @@ pub enum Says {
         salt: Vec<u8>,
         /// Its CBOR.
         body: Vec<u8>,
+        /// What the leaf commits to, where the name in the body was erased.
+        digest: Option<Vec<u8>>,
     },
     /// An act that is nothing but its leaf, whose CBOR this is.
     Act(Vec<u8>),
@@ -90,9 +92,15 @@ impl Line {
                 device: DeviceId::from_bytes(device.as_deref()?.try_into().ok()?),
                 received_ms: at_ms,
             },
-            Says::Record { key, salt, body } => {
+            Says::Record { key, salt, body, digest } => {
                 let key = RecordKey::from_bytes(key.as_slice().try_into().ok()?);
-                Leaf::record(key, salt.as_slice().try_into().ok()?, body, at_ms)
+                match digest {
+                    None => Leaf::record(key, salt.as_slice().try_into().ok()?, body, at_ms),
+                    Some(digest) => {
+                        let body = LogHash(digest.as_slice().try_into().ok()?);
+                        Leaf::Record { kind: key.kind, id: key.id, body, at_ms }
+                    }
+                }
             }
             Says::Act(leaf) => from_cbor(leaf).ok().filter(|leaf: &Leaf| leaf.at_ms() == at_ms)?,
             Says::Nothing => return None,
@@ -109,7 +117,7 @@ pub fn lines(
 ) -> Result<(), StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT l.sequence, l.leaf, l.root, l.at_ms, l.document, l.hash, l.device, l.body,
-             r.salt, r.body, o.origin, o.key
+             r.salt, r.body, o.origin, o.key, r.digest
          FROM log l
          LEFT JOIN record r ON l.document IS NULL
              AND r.org = l.org AND r.key = l.body AND r.sequence = l.sequence
@@ -124,7 +132,9 @@ pub fn lines(
             (Some(document), None, None) => {
                 Says::Change { document, hash: row.get(5)?, device: row.get(6)? }
             }
-            (None, Some(salt), None) => Says::Record { key: body, salt, body: row.get(9)? },
+            (None, Some(salt), None) => {
+                Says::Record { key: body, salt, body: row.get(9)?, digest: row.get(12)? }
+            }
             (None, None, Some(origin)) => Says::Origin { origin, key: row.get(11)? },
             (None, None, None) if body.len() > RECORD_KEY_BYTES => Says::Act(body),
             _ => Says::Nothing,

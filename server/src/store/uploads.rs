@@ -5,7 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use sync_core::id::{BlobHash, DeviceId, DocId};
+use sync_core::id::{BlobHash, DeviceId, DocId, UserId};
+use sync_core::model::people::Audience;
 
 use super::StoreError;
 use super::log::Org;
@@ -85,6 +86,92 @@ pub enum Opened {
     Again(Upload),
     /// The device has too many others open.
     TooMany,
+    /// The organisation's photos have no room for it.
+    NoRoom,
+}
+
+/// What is known of a photo's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// They are here.
+    Here(Photo),
+    /// They were, and their time was over.
+    Retired(Photo),
+    /// They were erased on request, at this time, and are not taken again.
+    Erased(i64),
+}
+
+/// What the small pictures of a photo are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawn {
+    /// SHA-256 of the thumbnail's file.
+    pub thumbnail: BlobHash,
+    /// SHA-256 of the preview's file.
+    pub preview: BlobHash,
+}
+
+/// What an organisation wants of its photos, and how much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// For how many days they stay after they came; `None`: for ever.
+    pub days: Option<u32>,
+    /// How many bytes they may take; `None`: without limit.
+    pub quota: Option<u64>,
+    /// How many bytes they take.
+    pub bytes: u64,
+}
+
+/// What an organisation wants of its photos, and how much there is.
+pub fn room(connection: &Connection, org: Org) -> Result<Room, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT photo_days, photo_quota, photo_bytes FROM organisation WHERE org = ?1",
+    )?;
+    Ok(query.query_row([org], |row| {
+        Ok(Room { days: row.get(0)?, quota: row.get(1)?, bytes: row.get(2)? })
+    })?)
+}
+
+/// Says what an organisation wants of its photos.
+pub fn set_room(
+    tx: &Transaction<'_>,
+    org: Org,
+    days: Option<u32>,
+    quota: Option<u64>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE organisation SET photo_days = ?2, photo_quota = ?3 WHERE org = ?1",
+        params![org, days, quota],
+    )?;
+    Ok(())
+}
+
+/// Whether a device may bring a photo: an entry of its person names it, or one in a document that the person sees,
+/// or refused work of the person that waits for a decision.
+pub fn may_bring(
+    connection: &Connection,
+    org: Org,
+    user: UserId,
+    hash: BlobHash,
+    sees: impl Fn(&Audience) -> bool,
+) -> Result<bool, StoreError> {
+    let mut named =
+        connection.prepare_cached("SELECT document, by FROM photo WHERE org = ?1 AND hash = ?2")?;
+    let mut rows = named.query(params![org, hash.0])?;
+    while let Some(row) = rows.next()? {
+        if UserId::from_bytes(row.get(1)?) == user {
+            return Ok(true);
+        }
+        let document = DocId::from_bytes(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)
+            .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
+        if super::pages::audience_of(connection, org, document)?.is_some_and(|seen| sees(&seen)) {
+            return Ok(true);
+        }
+    }
+    let mut waiting = connection.prepare_cached(
+        "SELECT 1 FROM quarantine WHERE org = ?1 AND state = 'waiting' AND instr(body, ?3) > 0
+         AND device IN (SELECT device FROM device WHERE org = ?1 AND user = ?2) LIMIT 1",
+    )?;
+    Ok(waiting.exists(params![org, user.as_bytes(), hash.0])?)
 }
 
 /// Opens an upload of this length, or prolongs it.
@@ -108,6 +195,20 @@ pub fn open(
         })?;
     if count >= OPEN_MAX || bytes.saturating_add(length) > OPEN_BYTES_MAX {
         return Ok(Opened::TooMany);
+    }
+    let Room { quota, bytes, .. } = room(tx, id.org)?;
+    if let Some(quota) = quota {
+        let coming: u64 = tx
+            .prepare_cached(
+                "SELECT coalesce(sum(length), 0) FROM upload
+                 WHERE org = ?1 AND NOT (device = ?2 AND hash = ?3) AND expires_ms > ?4",
+            )?
+            .query_row(params![id.org, id.device.as_bytes(), id.hash.0, now_ms], |row| {
+                row.get(0)
+            })?;
+        if bytes.saturating_add(coming).saturating_add(length) > quota {
+            return Ok(Opened::NoRoom);
+        }
     }
     let upload = Upload { length, expires_ms: now_ms.saturating_add(LIFETIME_MS) };
     tx.prepare_cached(
@@ -142,11 +243,24 @@ pub fn close(tx: &Transaction<'_>, id: UploadId) -> Result<bool, StoreError> {
     Ok(closed > 0)
 }
 
-/// Notes that a photo is here, which ends its upload.
-pub fn arrived(tx: &Transaction<'_>, id: UploadId, photo: &Photo) -> Result<(), StoreError> {
+/// Notes that a photo is here, which ends its upload. What was erased or retired meanwhile stays so; then its files
+/// are to be removed.
+pub fn arrived(
+    tx: &Transaction<'_>,
+    id: UploadId,
+    photo: &Photo,
+    drawn: &Drawn,
+) -> Result<Kept, StoreError> {
+    close(tx, id)?;
+    if let Some(kept) = kept(tx, id.org, id.hash)? {
+        if !matches!(kept, Kept::Here(_)) {
+            unlink(tx, id.org, id.hash)?;
+        }
+        return Ok(kept);
+    }
     tx.prepare_cached(
-        "INSERT OR IGNORE INTO blob (org, hash, bytes, width, height, arrived_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, thumbnail, preview)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         id.org,
@@ -155,11 +269,171 @@ pub fn arrived(tx: &Transaction<'_>, id: UploadId, photo: &Photo) -> Result<(), 
         photo.width,
         photo.height,
         photo.arrived_ms,
+        drawn.thumbnail.0,
+        drawn.preview.0,
     ])?;
-    tx.prepare_cached("UPDATE photo SET here = 1 WHERE org = ?1 AND hash = ?2")?
-        .execute(params![id.org, id.hash.0])?;
-    close(tx, id)?;
+    count_bytes(tx, id.org, i64::try_from(photo.bytes).unwrap_or(i64::MAX))?;
+    set_here(tx, id.org, id.hash, 1)?;
+    Ok(Kept::Here(*photo))
+}
+
+fn count_bytes(tx: &Transaction<'_>, org: Org, more: i64) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE organisation SET photo_bytes = photo_bytes + ?2 WHERE org = ?1")?
+        .execute(params![org, more])?;
     Ok(())
+}
+
+fn set_here(tx: &Transaction<'_>, org: Org, hash: BlobHash, here: u8) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE photo SET here = ?3 WHERE org = ?1 AND hash = ?2")?
+        .execute(params![org, hash.0, here])?;
+    Ok(())
+}
+
+fn unlink(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreError> {
+    tx.prepare_cached("INSERT OR IGNORE INTO unlink (org, hash) VALUES (?1, ?2)")?
+        .execute(params![org, hash.0])?;
+    Ok(())
+}
+
+/// What is known of a photo's bytes; `None`: nothing, they have not come.
+pub fn kept(connection: &Connection, org: Org, hash: BlobHash) -> Result<Option<Kept>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT bytes, width, height, arrived_ms, gone_ms, erased FROM blob
+         WHERE org = ?1 AND hash = ?2",
+    )?;
+    let found = query.query_row(params![org, hash.0], |row| {
+        let photo = Photo {
+            bytes: row.get(0)?,
+            width: row.get(1)?,
+            height: row.get(2)?,
+            arrived_ms: row.get(3)?,
+        };
+        let (gone_ms, erased): (Option<i64>, bool) = (row.get(4)?, row.get(5)?);
+        Ok(match gone_ms {
+            None => Kept::Here(photo),
+            Some(_) if !erased => Kept::Retired(photo),
+            Some(at_ms) => Kept::Erased(at_ms),
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Since when a photo's bytes are gone, if they are.
+pub fn gone_ms(
+    connection: &Connection,
+    org: Org,
+    hash: BlobHash,
+) -> Result<Option<i64>, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT gone_ms FROM blob WHERE org = ?1 AND hash = ?2")?;
+    Ok(query.query_row(params![org, hash.0], |row| row.get(0)).optional()?.flatten())
+}
+
+/// Lets go of a photo's bytes, or says that they are never taken; its digest stays. Its files are to be removed.
+/// What was retired can be erased later. How many bytes it had here.
+pub fn let_go(
+    tx: &Transaction<'_>,
+    org: Org,
+    hash: BlobHash,
+    erased: bool,
+    now_ms: i64,
+) -> Result<u64, StoreError> {
+    let bytes = match kept(tx, org, hash)? {
+        Some(Kept::Here(photo)) => photo.bytes,
+        _ => 0,
+    };
+    tx.prepare_cached(
+        "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, erased)
+         VALUES (?1, ?2, 0, 0, 0, ?3, ?3, ?4)
+         ON CONFLICT DO UPDATE SET gone_ms = ?3, erased = ?4, thumbnail = NULL, preview = NULL
+         WHERE gone_ms IS NULL OR erased < ?4",
+    )?
+    .execute(params![org, hash.0, now_ms, erased])?;
+    count_bytes(tx, org, -i64::try_from(bytes).unwrap_or(i64::MAX))?;
+    set_here(tx, org, hash, 2)?;
+    unlink(tx, org, hash)?;
+    Ok(bytes)
+}
+
+/// Lets go of a few of the photos that came before this time, the oldest first; how many.
+pub fn retire(
+    tx: &Transaction<'_>,
+    org: Org,
+    before_ms: i64,
+    now_ms: i64,
+) -> Result<u64, StoreError> {
+    let mut query = tx.prepare_cached(
+        "SELECT hash FROM blob INDEXED BY blob_arrived
+         WHERE org = ?1 AND gone_ms IS NULL AND arrived_ms < ?2 ORDER BY arrived_ms LIMIT 256",
+    )?;
+    let hashes = query.query_map(params![org, before_ms], |row| Ok(BlobHash(row.get(0)?)))?;
+    let hashes: Vec<BlobHash> = hashes.collect::<Result<_, _>>()?;
+    for hash in &hashes {
+        let_go(tx, org, *hash, false, now_ms)?;
+    }
+    Ok(hashes.len() as u64)
+}
+
+/// Photos whose files are to be removed.
+pub fn to_unlink(connection: &Connection, org: Org) -> Result<Vec<BlobHash>, StoreError> {
+    let mut query = connection.prepare_cached("SELECT hash FROM unlink WHERE org = ?1")?;
+    let hashes = query.query_map([org], |row| Ok(BlobHash(row.get(0)?)))?;
+    Ok(hashes.collect::<Result<_, _>>()?)
+}
+
+/// A photo's files are removed.
+pub fn unlinked(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM unlink WHERE org = ?1 AND hash = ?2")?
+        .execute(params![org, hash.0])?;
+    Ok(())
+}
+
+/// A few of the photos whose small pictures are to be drawn, after this one.
+pub fn undrawn(
+    connection: &Connection,
+    org: Org,
+    after: BlobHash,
+) -> Result<Vec<BlobHash>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT hash FROM blob INDEXED BY blob_undrawn
+         WHERE org = ?1 AND gone_ms IS NULL AND preview IS NULL AND hash > ?2 ORDER BY hash LIMIT 64",
+    )?;
+    let hashes = query.query_map(params![org, after.0], |row| Ok(BlobHash(row.get(0)?)))?;
+    Ok(hashes.collect::<Result<_, _>>()?)
+}
+
+/// Notes what a photo's small pictures are, or with `None` that they are to be drawn.
+pub fn drawn(
+    tx: &Transaction<'_>,
+    org: Org,
+    hash: BlobHash,
+    drawn: Option<&Drawn>,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE blob SET thumbnail = ?3, preview = ?4
+         WHERE org = ?1 AND hash = ?2 AND gone_ms IS NULL",
+    )?
+    .execute(params![
+        org,
+        hash.0,
+        drawn.map(|d| d.thumbnail.0),
+        drawn.map(|d| d.preview.0)
+    ])?;
+    Ok(())
+}
+
+/// Uploads of a photo, whoever sends it.
+pub fn of_photo(
+    connection: &Connection,
+    org: Org,
+    hash: BlobHash,
+) -> Result<Vec<UploadId>, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT device FROM upload WHERE org = ?1 AND hash = ?2")?;
+    let devices = query.query_map(params![org, hash.0], |row| {
+        Ok(UploadId { org, device: DeviceId::from_bytes(row.get(0)?), hash })
+    })?;
+    Ok(devices.collect::<Result<_, _>>()?)
 }
 
 /// Uploads that nobody will finish: their time is over, or the photo came another way.
@@ -176,27 +450,18 @@ pub fn stale(connection: &Connection, now_ms: i64) -> Result<Vec<UploadId>, Stor
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// The photos of these that are here. One that is absent is awaited: something refers to it, and its bytes
+/// The photos of these that are here. One that is not known at all is awaited: something refers to it, and its bytes
 /// have not come yet.
 pub fn photo_state(
     connection: &Connection,
     org: Org,
     hashes: &[BlobHash],
 ) -> Result<HashMap<BlobHash, Photo>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT bytes, width, height, arrived_ms FROM blob WHERE org = ?1 AND hash = ?2",
-    )?;
     let mut here = HashMap::new();
     for hash in hashes {
-        let found = query.query_row(params![org, hash.0], |row| {
-            Ok(Photo {
-                bytes: row.get(0)?,
-                width: row.get(1)?,
-                height: row.get(2)?,
-                arrived_ms: row.get(3)?,
-            })
-        });
-        here.extend(found.optional()?.map(|photo| (*hash, photo)));
+        if let Some(Kept::Here(photo)) = kept(connection, org, *hash)? {
+            here.insert(*hash, photo);
+        }
     }
     Ok(here)
 }

@@ -12,6 +12,7 @@ use sync_core::projection::Facts;
 use sync_core::visit::Status;
 
 use super::StoreError;
+use super::erasure;
 use super::log::{self, AudienceId, Held, Ledger};
 
 /// A visit as lists and figures need it.
@@ -98,13 +99,19 @@ impl Ledger<'_> {
         log::note(self.tx, self.org, digest)
     }
 
+    /// Whether a note was erased: its words need not come.
+    pub fn note_erased(&self, digest: BlobHash) -> Result<bool, StoreError> {
+        Ok(erasure::note_erased(self.tx, self.org, digest)?.is_some())
+    }
+
     /// Notes that a document refers to a photo.
     pub fn put_photo(&self, photo: &PhotoRow) -> Result<(), StoreError> {
         self.tx
             .prepare_cached(
                 "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-                     EXISTS (SELECT 1 FROM blob WHERE org = ?1 AND hash = ?2))",
+                     coalesce((SELECT iif(gone_ms IS NULL, 1, 2) FROM blob
+                               WHERE org = ?1 AND hash = ?2), 0))",
             )?
             .execute(params![
                 self.org,

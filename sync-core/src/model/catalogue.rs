@@ -7,7 +7,9 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use super::people::{Audience, Rights, Role, Scope};
 use super::visit::{CheckId, lenient, raw};
 use super::{Currency, Day, Geo, Invalid};
-use crate::id::{CallId, DeviceId, DistributorId, DocId, Gtin, OutletId, TerritoryId, UserId};
+use crate::id::{
+    BlobHash, CallId, DeviceId, DistributorId, DocId, Gtin, OutletId, TerritoryId, UserId,
+};
 
 /// Longest CBOR of one record.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -52,6 +54,9 @@ pub enum Record {
     /// A planned call.
     #[n(11)]
     Call(#[n(0)] Call),
+    /// Something that was erased on request.
+    #[n(12)]
+    Erased(#[n(0)] Erased),
 }
 
 /// The kinds of records; the numbers are those of [`Record`]'s encoding.
@@ -71,11 +76,12 @@ pub enum RecordKind {
     Template = 9,
     Outlet = 10,
     Call = 11,
+    Erased = 12,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Territory,
         Self::Distributor,
         Self::Person,
@@ -88,6 +94,7 @@ impl RecordKind {
         Self::Template,
         Self::Outlet,
         Self::Call,
+        Self::Erased,
     ];
 }
 
@@ -172,6 +179,10 @@ impl RecordKey {
     pub fn planogram(number: u32) -> Self {
         Self::number(RecordKind::Planogram, number.into())
     }
+    /// The key of what says that a photo or a note was erased.
+    pub fn erased(digest: BlobHash) -> Self {
+        Self::uuid(RecordKind::Erased, &Erased::id_of(digest))
+    }
     /// The key of a template.
     pub fn template(number: u32) -> Self {
         Self::number(RecordKind::Template, number.into())
@@ -194,6 +205,7 @@ impl Record {
             Self::Template(r) => RecordKey::template(r.number),
             Self::Outlet(r) => RecordKey::outlet(r.id),
             Self::Call(r) => RecordKey::call(r.id),
+            Self::Erased(r) => RecordKey::uuid(RecordKind::Erased, &r.id),
         }
     }
 
@@ -213,7 +225,7 @@ impl Record {
             Self::Territory(r) => name(&r.name),
             Self::Distributor(r) => name(&r.name),
             Self::Person(r) => name(&r.name).and_then(|()| r.validate()),
-            Self::Device(_) => Ok(()),
+            Self::Device(_) | Self::Erased(_) => Ok(()),
             Self::Product(r) => name(&r.name),
             Self::Planogram(r) => name(&r.name).and_then(|()| r.validate()),
             Self::PriceList(r) => name(&r.name).and_then(|()| r.validate()),
@@ -226,6 +238,49 @@ impl Record {
                 Invalid::unless(ok, "people", "needs 1 to 20 people")
             }
         }
+    }
+}
+
+/// What was erased: its bytes or words are gone and are not taken again; its digest stays where it is named.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Erased {
+    /// The first 16 bytes of the digest, or the person.
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub id: [u8; 16],
+    /// What it was.
+    #[n(1)]
+    pub what: ErasedKind,
+    /// Of a photo or a note.
+    #[n(2)]
+    pub digest: Option<BlobHash>,
+    /// When, in milliseconds since 1970 UTC.
+    #[n(3)]
+    pub at_ms: i64,
+}
+
+/// What can be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum ErasedKind {
+    /// A photo.
+    #[n(0)]
+    Photo,
+    /// A comment or a free-text answer.
+    #[n(1)]
+    Note,
+    /// A person's name and contact data.
+    #[n(2)]
+    Person,
+}
+
+impl Erased {
+    /// Under which id the erasure of a photo or a note is kept.
+    pub fn id_of(digest: BlobHash) -> [u8; 16] {
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest.0[..16]);
+        id
     }
 }
 

@@ -109,6 +109,7 @@ pub(super) struct AnswerItem {
     pub(super) question: String,
     pub(super) subject: String,
     pub(super) answer: String,
+    pub(super) erase: String,
     pub(super) by: String,
     pub(super) at: Markup,
     pub(super) marks: Marks,
@@ -666,6 +667,10 @@ impl Reader<'_> {
                 question: self.check_title(answer.check),
                 subject: about,
                 answer: self.value(answer.check, &answer.value),
+                erase: match answer.value {
+                    Value::Text(note) => self.erase_url("note", note),
+                    _ => String::new(),
+                },
                 by,
                 at,
                 marks: self.marks(answer.check, &answer.subject),

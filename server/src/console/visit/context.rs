@@ -144,8 +144,27 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn note(&self, digest: BlobHash) -> String {
-        let known = self.read.notes.get(&digest).cloned();
-        known.unwrap_or_else(|| view::ERASED.to_owned())
+        if let Some(words) = self.read.notes.get(&digest) {
+            return words.clone();
+        }
+        match self.erased_on(digest) {
+            Some(day) => format!("(erased on {day})"),
+            None => view::ERASED.to_owned(),
+        }
+    }
+
+    /// The day on which a note or photo was erased.
+    pub(super) fn erased_on(&self, digest: BlobHash) -> Option<String> {
+        let at_ms = self.read.erased.get(&digest)?;
+        Some(view::zoned(*at_ms, self.zone).strftime("%-d %B %Y").to_string())
+    }
+
+    /// Where an admin erases a note or photo, while there is something to erase.
+    pub(super) fn erase_url(&self, what: &str, digest: BlobHash) -> String {
+        match self.read.erased.contains_key(&digest) {
+            true => String::new(),
+            false => format!("/erase?what={what}&name={digest}"),
+        }
     }
 
     // ---- times ----
@@ -217,6 +236,13 @@ impl<'a> Reader<'a> {
                  src=\"/photos/{hash}?size=thumb\" alt=\"{text}\" width=\"40\" height=\"40\" \
                  loading=\"lazy\"></a>",
                 hash = photo.hash
+            ));
+        }
+        if let Some(day) = self.erased_on(photo.hash) {
+            let text = view::escape(&format!("Photo erased on {day}"));
+            return Markup(format!(
+                "<span class=\"thumb thumb-wait\" title=\"{text}\">{}<span class=\"vh\">{text}</span></span>",
+                view::icon("cross")
             ));
         }
         let since = self.times(recording).map_or_else(String::new, |times| {

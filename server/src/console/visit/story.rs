@@ -37,6 +37,8 @@ pub(super) struct PhotoTile {
     pub(super) first_name: String,
     pub(super) at: Markup,
     pub(super) here: bool,
+    pub(super) erased: Option<String>,
+    pub(super) erase: String,
     pub(super) new: bool,
     pub(super) draft: bool,
 }
@@ -64,6 +66,7 @@ pub(super) struct ThreadItem {
     pub(super) verb: &'static str,
     pub(super) at: Markup,
     pub(super) text: String,
+    pub(super) erase: String,
     pub(super) brand: bool,
 }
 
@@ -243,6 +246,8 @@ impl Reader<'_> {
                     first_name: self.first_name(by),
                     at: self.at(recorded.hash),
                     here: self.read.photos.contains_key(&photo.hash),
+                    erased: self.erased_on(photo.hash),
+                    erase: self.erase_url("photo", photo.hash),
                     new: recorded.new,
                     draft: !recorded.submitted,
                 });
@@ -274,6 +279,7 @@ impl Reader<'_> {
                 verb,
                 at: view::ago(at, self.zone),
                 text: self.note(text),
+                erase: self.erase_url("note", text),
                 brand: self.of_brand(by),
             });
         }

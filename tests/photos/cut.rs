@@ -1,0 +1,84 @@
+//! A line that is cut, and a server that is killed, in the middle of a photo.
+
+use std::sync::Arc;
+
+use endcap_mobile::Phase;
+use tests::brand::RITA;
+use tests::host::{Host, begin, kill, record};
+use tests::link::{Link, Point, Way, What};
+
+use crate::{ENDCAP, here, large, sync_until};
+
+/// What a cut may cost, and what the heads of the requests after it may.
+const CUT_BYTES: u64 = 256 * 1024;
+const HEADS_BYTES: u64 = 8 * 1024;
+
+#[test]
+fn a_cut_costs_no_more_than_a_piece() {
+    let mut host = Host::new(ENDCAP);
+    let link = Link::start(host.address(), 1);
+    let phone = host.phone_by("rita", RITA, link.address());
+    let visit = begin(&phone, 0);
+    let photo = large(&phone, 1);
+    let bytes =
+        phone.photo(photo.hash.clone()).expect("it reads").expect("it is here").len() as u64;
+    assert!(bytes > 4 * CUT_BYTES, "{bytes} bytes are too few for pieces");
+    record(&phone, &visit, true, vec![photo.clone()]);
+    // The documents are there; what passes from now on is the photo.
+    sync_until(&host, &phone, Phase::Pull, 0);
+    let before = link.carried().1;
+
+    let sync = |host: &Host| host.runtime.block_on(Arc::clone(&phone).sync(None, None));
+    let mut cuts = 0;
+    for (permille, kills) in
+        [(1, false), (300, false), (990, false), (500, true), (999, true), (700, false)]
+    {
+        let point = Point { what: What::Photo, way: Way::Up, after: u32::from(cuts > 0), permille };
+        match kills {
+            false => link.trap(point, || {}),
+            true => {
+                let server = host.process().expect("it runs");
+                link.trap(point, move || kill(&server));
+            }
+        }
+        assert!(sync(&host).is_err());
+        assert!(link.untrap(), "the photo was there before the cut");
+        cuts += 1;
+        if kills {
+            host.bury();
+            host.start();
+        }
+    }
+    let report = sync(&host).expect("it syncs");
+    assert_eq!((report.photos, link.resumed() > 0), (1, true));
+    let carried = link.carried().1 - before;
+    // The sync before and after a photo, each time, is a pull and heads.
+    let most = bytes + cuts * (CUT_BYTES + HEADS_BYTES) + HEADS_BYTES;
+    assert!(carried <= most, "{carried} bytes passed for {bytes}, with {cuts} cuts");
+    host.end("-TERM");
+    assert_eq!(here(&host.data()), [photo.hash]);
+}
+
+#[test]
+fn documents_go_first_and_photos_in_the_order_in_which_they_are_needed() {
+    let mut host = Host::new(ENDCAP);
+    let phone = host.phone(RITA);
+    let draft = begin(&phone, 0);
+    let first = tests::host::photo(&phone, 1);
+    record(&phone, &draft, true, vec![first.clone()]);
+    let submitted = begin(&phone, 1);
+    let second = tests::host::photo(&phone, 2);
+    record(&phone, &submitted, true, vec![second.clone()]);
+    phone.submit(submitted).expect("it is submitted");
+    // Both visits are there before a byte of a photo; then the one that somebody waits for.
+    sync_until(&host, &phone, Phase::Photos, 1);
+    host.end("-TERM");
+    assert_eq!(here(&host.data()), [second.hash.clone()]);
+    assert_eq!(tests::host::work(&host.data()).visits.len(), 2);
+    host.start();
+    assert_eq!(host.sync(&phone).photos, 1);
+    host.end("-TERM");
+    let mut both = [first.hash, second.hash];
+    both.sort();
+    assert_eq!(here(&host.data()), both);
+}
