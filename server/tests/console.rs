@@ -829,7 +829,7 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
     bench.sign_in(ADA, "ada@a.example").await;
 
     let (shelf, words) = (photo("shelf", SHELF).hash, Note::new(SCRIPT, [1; 16]).unwrap().digest());
-    let asks = [format!("what=photo&name={shelf}"), format!("what=note&name={words}")];
+    let asks = [format!("what=photo&#38;name={shelf}"), format!("what=note&#38;name={words}")];
     let before = bench.get(ADA, &page_of_visit).await;
     before.shows(&asks.each_ref().map(String::as_str)).shows(&["Photo on its way"]);
     bench.get(MARIA, &page_of_visit).await.hides(&["/erase?"]);
@@ -865,18 +865,17 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
     assert_eq!(report.header(header::CONTENT_TYPE), "application/json");
     assert!(report.header(header::CONTENT_DISPOSITION).starts_with("attachment"));
     let report: serde_json::Value = serde_json::from_str(&report.body).unwrap();
-    assert_eq!((&report["name"], &report["by"]), (&shelf.to_string().into(), &ADA.to_string().into()));
+    assert_eq!(
+        (&report["name"], &report["by"]),
+        (&shelf.to_string().into(), &ADA.to_string().into())
+    );
     assert_eq!(report["named_in"].as_array().unwrap().len(), 1);
     assert_eq!(bench.get(SARA, &format!("/erasures/{id}")).await.status, StatusCode::FORBIDDEN);
 
     // A phone that brings the words again is heard, and they are not kept.
     let mut other = bench.phone(ANNA, "Anna's other phone").await;
     let mut document = bench.document(visit).await;
-    let again = Observation {
-        check: WORDS,
-        subject: Subject::Outlet,
-        value: Value::Text(words),
-    };
+    let again = Observation { check: WORDS, subject: Subject::Outlet, value: Value::Text(words) };
     other.observe(&mut document, vec![again], Vec::new(), Vec::new());
     let outcome = other.outcome(&bench, &document, Vec::new()).await;
     assert_eq!(outcome, Outcome::Accepted {}, "an erased note need not come along");
@@ -906,7 +905,9 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
     visit_page.shows(&["Erased person"]).hides(&["Johan"]);
 
     // What is not a number is no setting, and says so.
-    for (days, quota) in [("29", ""), ("x", ""), ("", "0"), ("-1", ""), ("", "99999999999999999999")] {
+    for (days, quota) in
+        [("29", ""), ("x", ""), ("", "0"), ("-1", ""), ("", "99999999999999999999")]
+    {
         let form = [("days", days), ("quota", quota)];
         let odd = bench.post(ADA, "/data", &form).await;
         assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY, "{days} {quota}");
