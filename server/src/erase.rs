@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sync_core::id::{BlobHash, DocId, UserId};
 use sync_core::model::catalogue::{Erased, ErasedKind, Record};
@@ -244,8 +243,5 @@ pub async fn again(app: &App, tenant: &Arc<Tenant>, reports: &[Report]) -> Resul
 pub fn read_reports(text: &str) -> Result<Vec<Report>, Problem> {
     serde_json::from_str::<Vec<Report>>(text)
         .or_else(|_| serde_json::from_str::<Report>(text).map(|report| vec![report]))
-        .map_err(|error| {
-            let title = "This is no report of an erasure";
-            Problem::new(StatusCode::BAD_REQUEST, "malformed", title).detail(error.to_string())
-        })
+        .map_err(|error| Problem::malformed(format!("this is no report of an erasure: {error}")))
 }

@@ -837,7 +837,7 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
     bench.sign_in(ADA, "ada@a.example").await;
 
     let (shelf, words) = (photo("shelf", SHELF).hash, Note::new(SCRIPT, [1; 16]).unwrap().digest());
-    let asks = [format!("what=photo&name={shelf}"), format!("what=note&name={words}")];
+    let asks = [format!("what=photo&#38;name={shelf}"), format!("what=note&#38;name={words}")];
     let before = bench.get(ADA, &page_of_visit).await;
     before.shows(&asks.each_ref().map(String::as_str)).shows(&["Photo on its way"]);
     bench.get(MARIA, &page_of_visit).await.hides(&["/erase?"]);

@@ -9,9 +9,9 @@ use sync_core::id::{
 };
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{
-    AnswerKind, Call, Check, CheckKind, Device, Display, Distributor, ListPrice, Outlet, Person,
-    Planogram, Position, PriceList, Product, Promotion, Record, RecordKey, Shelf, Template,
-    Territory,
+    AnswerKind, Call, Check, CheckKind, Device, Display, Distributor, Erased, ErasedKind,
+    ListPrice, Outlet, Person, Planogram, Position, PriceList, Product, Promotion, Record,
+    RecordKey, Shelf, Template, Territory,
 };
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{

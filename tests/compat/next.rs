@@ -65,6 +65,7 @@ pub(crate) const RECORD: Shape = Kinds(&[
     &[Map(&[(4, List(&Map(&[])))])],
     &[Map(&[(8, TRIPLE)])],
     &[Map(&[])],
+    &[Map(&[])],
 ]);
 
 /// A message; its groups, notes and records are of fixed form or named by their bytes.

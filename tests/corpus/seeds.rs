@@ -458,6 +458,7 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             http::input(&[], &[ask(Ask::Upload, 1, 0, b"no photo")]),
             "not_an_image",
         ),
+        ("upload-of-nobody", http::input(&[], &[upload(131, 0)]), "not_referenced"),
         ("upload-something-else", http::input(&[], &[upload(1, 1)]), "checksum_mismatch"),
         ("bad-seal", http::input(&begun(), &[push(flaw::BAD_SEAL)]), "bad_seal"),
         ("no-seal", http::input(&begun(), &[push(flaw::NO_SEAL)]), "bad_seal"),

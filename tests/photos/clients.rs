@@ -18,7 +18,6 @@ const TUSPY: &str = "tuspy==1.1.0";
 const TUS_JS: &str = "tus-js-client@4.3.1";
 
 /// Says loudly that a test was skipped, or fails where nothing may be.
-#[expect(clippy::disallowed_methods, reason = "a test's settings")]
 fn skip(why: &str) {
     let required = std::env::var_os("ENDCAP_REQUIRE_SERVICES").is_some_and(|v| v == "1");
     assert!(!required, "{why}, and ENDCAP_REQUIRE_SERVICES is set");

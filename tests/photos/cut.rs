@@ -73,7 +73,7 @@ fn documents_go_first_and_photos_in_the_order_in_which_they_are_needed() {
     // Both visits are there before a byte of a photo; then the one that somebody waits for.
     sync_until(&host, &phone, Phase::Photos, 1);
     host.end("-TERM");
-    assert_eq!(here(&host.data()), [second.hash.clone()]);
+    assert_eq!(here(&host.data()), std::slice::from_ref(&second.hash));
     assert_eq!(tests::host::work(&host.data()).visits.len(), 2);
     host.start();
     assert_eq!(host.sync(&phone).photos, 1);

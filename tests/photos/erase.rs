@@ -90,7 +90,7 @@ fn what_is_erased_goes_from_server_and_phones_and_leaves_its_proof() {
         assert!(report["not_covered"].to_string().contains("backups"));
     }
     assert_eq!(erase(&data, "--photo", &bad), reports[0], "it is one erasure");
-    assert_eq!(here(&data), [good.clone()]);
+    assert_eq!(here(&data), std::slice::from_ref(&good));
     assert_eq!(anywhere(&data, SECRET.as_bytes()), Vec::<PathBuf>::new());
     let said = well(host.check("data"));
     assert_eq!(said.matches("erased at").count(), 2, "{said}");

@@ -379,6 +379,8 @@ impl Exchange {
 
     /// Whether an entry that is here names the photo, and the device's person has to do with it.
     async fn may_bring(&self, hash: BlobHash) -> Result<bool, StoreError> {
+        // Refused work has no index: others find a reader while it is searched.
+        let _turn = self.tenant.turn().await?;
         let (tenant, user) = (Arc::clone(&self.tenant), self.sender.user);
         let read = self.app.store.read(move |connection| {
             let rights = tenant.world().rights(user);

@@ -491,6 +491,8 @@ struct SaidView {
     brand: bool,
     at: Markup,
     text: String,
+    /// Where an admin erases it.
+    erase: Option<String>,
 }
 
 /// `GET /outlets/{id}`
@@ -616,12 +618,21 @@ pub(super) async fn outlet(
         false => "Also on the phones of those who see the outlet",
     };
     thread.truncate(SAID_MAX);
+    let erases = viewer.rights.role == Role::Admin;
     let said = thread.into_iter().map(|said| SaidView {
         name: world.name(said.by),
         company: view::company(&world, &tenant.name, said.by),
         brand: view::of_brand(&world, said.by),
         at: view::ago(said.at_ms, &outlet.zone),
-        text: said.text.unwrap_or_else(|| view::ERASED.to_owned()),
+        erase: (erases && said.text.is_some())
+            .then(|| format!("/erase?what=note&name={}", said.digest)),
+        text: said.text.unwrap_or_else(|| match said.erased_ms {
+            Some(at_ms) => {
+                let day = view::zoned(at_ms, &outlet.zone).strftime("%-d %B %Y").to_string();
+                format!("(erased on {day})")
+            }
+            None => view::ERASED.to_owned(),
+        }),
     });
     html(&OutletPage {
         page,

@@ -576,6 +576,32 @@ mod tests {
     }
 
     #[test]
+    fn photos_of_the_first_schema_are_counted_and_wait_to_be_drawn() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(MIGRATIONS[0].0).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        for org in [1, 2] {
+            db.execute(
+                "INSERT INTO organisation VALUES (?1, ?2, '', zeroblob(32), zeroblob(8), zeroblob(16), x'', 0)",
+                (org, [org as u8; 16]),
+            )
+            .unwrap();
+        }
+        for (hash, bytes) in [(1_u8, 700), (2, 77)] {
+            db.execute("INSERT INTO blob VALUES (1, ?1, ?2, 4, 3, 0)", (vec![hash; 32], bytes))
+                .unwrap();
+        }
+        migrate(&mut db).unwrap();
+        let bytes = [1, 2].map(|org| uploads::room(&db, org).unwrap().bytes);
+        assert_eq!(bytes, [777, 0]);
+        let photo = |byte| sync_core::id::BlobHash([byte; 32]);
+        let undrawn = uploads::undrawn(&db, 1, photo(0)).unwrap();
+        assert_eq!(undrawn, [photo(1), photo(2)]);
+        let kept = uploads::kept(&db, 1, photo(1)).unwrap();
+        assert!(matches!(kept, Some(uploads::Kept::Here(_))));
+    }
+
+    #[test]
     fn a_newer_folder_is_refused() {
         let folder = tempfile();
         drop(Store::open(&folder).map(|s| s.close()));

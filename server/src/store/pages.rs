@@ -480,8 +480,12 @@ pub struct Said {
     pub by: UserId,
     /// When, as it is claimed, in milliseconds since 1970 UTC.
     pub at_ms: i64,
+    /// Under which digest.
+    pub digest: BlobHash,
     /// What, unless it was erased.
     pub text: Option<String>,
+    /// When it was erased.
+    pub erased_ms: Option<i64>,
 }
 
 /// What was said of an outlet, newest first, `limit` lines at most. Older volumes of its history are read as far as
@@ -508,7 +512,8 @@ pub fn said(
     said.truncate(limit);
     let said = said.into_iter().map(|(at_ms, by, digest)| {
         let text = log::note(connection, org, digest)?.map(|note| note.text);
-        Ok(Said { by, at_ms, text })
+        let erased_ms = erasure::note_erased(connection, org, digest)?;
+        Ok(Said { by, at_ms, digest, text, erased_ms })
     });
     said.collect()
 }
