@@ -398,6 +398,32 @@ fn what_one_of_two_copies_has_pushed_the_other_is_given_without_a_repair() {
 }
 
 #[test]
+fn what_is_in_the_log_is_final_whatever_a_copy_was_refused_with() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    // Nothing was sent when the store was copied, twice.
+    for _ in 0..2 {
+        let copy = story.devices[RITA].copy();
+        story.devices.push(copy);
+    }
+    story.oracle.copied = true;
+    story.records(RITA, SHARED, met(true));
+    story.records(3, SHARED, met(false));
+    story.syncs(RITA);
+    let refused = |story: &Story, device: usize| {
+        let kept = story.devices[device].document(visit_of(SHARED).into()).expect("it is kept");
+        kept.refused.map(|refused| refused.code)
+    };
+    story.sync_now(3);
+    assert_eq!(refused(&story, 3).as_deref(), Some("forked"));
+    // The other copy sends what all three have: it was in what was refused, and it is in the log.
+    story.sync_now(4);
+    assert_eq!(refused(&story, 4), None);
+    let kept = story.devices[4].document(visit_of(SHARED).into()).expect("it is kept");
+    assert!(kept.pending.is_empty());
+}
+
+#[test]
 fn a_server_that_is_restored_from_a_backup_gets_back_what_it_lost() {
     let mut story = Story::new();
     story.does(RITA, Command::StartCall(brand::call(SHARED)));
