@@ -579,6 +579,7 @@ impl Ingest<'_, '_> {
             call: start.call,
             day,
             status: visit.status,
+            contest: visit.contested(),
             people: visit.people(),
             conflicts: visit.conflicts().count() as u64,
             news: visit.recordings.iter().filter(|r| r.new && !r.withdrawn).count() as u64,

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::contest::Contest;
 use crate::document::{Document, Entry};
 use crate::id::{CallId, ChangeHash, DistributorId, OutletId, TerritoryId, UserId};
 use crate::model::people::Audience;
@@ -175,6 +176,8 @@ pub struct Visit {
     pub standing: Vec<ChangeHash>,
     /// What was said.
     pub thread: Vec<(ChangeHash, Post)>,
+    /// What is held against it.
+    pub contests: Vec<Contest>,
 }
 
 /// Two or more values that hold for one (check, subject) and differ.
@@ -208,6 +211,7 @@ impl Visit {
             reviews: Vec::new(),
             standing: Vec::new(),
             thread: Vec::new(),
+            contests: Vec::new(),
         };
         for change in order {
             let hash = change.hash();
@@ -230,6 +234,7 @@ impl Visit {
         let unreviewed = visit.mark_reviewed(document);
         visit.collect_values();
         visit.status = visit.status(&unreviewed);
+        visit.contests = Contest::all(document, &visit);
         visit
     }
 

@@ -257,6 +257,7 @@ pub(crate) fn documents() -> Vec<Written> {
         text: notes()[3].digest(),
         answers: Some(review),
         volume: None,
+        word: None,
     };
     visit.add(0, "post", &Entry::Post(answer));
     visit.add(1, "abandon", &recording(SAM, moment(102, 51, None), None, Act::Abandon {}));
@@ -290,6 +291,7 @@ pub(crate) fn documents() -> Vec<Written> {
         text: notes()[3].digest(),
         answers: None,
         volume: None,
+        word: None,
     };
     outlet.add(2, "post", &Entry::Post(post));
     // Its history goes on: each author says first what they have seen of the volume before.
@@ -299,7 +301,14 @@ pub(crate) fn documents() -> Vec<Written> {
     let mut volume = Written::new("volume", begins.document());
     let (text, answers) = (notes()[3].digest(), None);
     let post = |step, volume| {
-        Entry::Post(Post { by: SUE, when: moment(step, 62, None), text, answers, volume })
+        Entry::Post(Post {
+            by: SUE,
+            when: moment(step, 62, None),
+            text,
+            answers,
+            volume,
+            word: None,
+        })
     };
     volume.add(2, "post", &post(400, Some(begins.clone())));
     volume.add(2, "post", &post(401, None));

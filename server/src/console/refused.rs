@@ -10,8 +10,9 @@ use sync_core::admit::about_rights;
 use sync_core::document::Entry;
 use sync_core::id::DocKind;
 use sync_core::model::capture::CaptureTime;
+use sync_core::model::contest::Word;
 use sync_core::model::people::Role;
-use sync_core::model::visit::Act;
+use sync_core::model::visit::{Act, Post};
 
 use super::page::{Page, Section, html, sight};
 use super::view::{self, Markup};
@@ -247,6 +248,9 @@ fn says(entries: &[Entry]) -> String {
             },
             Entry::Submission(_) => says.push("submits it".into()),
             Entry::Review(_) => says.push("reviews it".into()),
+            Entry::Post(Post { word: Some(Word::Contest(_)), .. }) => {
+                says.push("contests it".into())
+            }
             Entry::Post(_) => says.push("comments".into()),
             Entry::Report(report) => says.push(format!("reports “{}”", report.name)),
         }

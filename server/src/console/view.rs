@@ -7,6 +7,7 @@ use std::fmt::{self, Write};
 use askama::filters::{Escaper, Html, HtmlSafe};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
+use sync_core::contest::Standing;
 use sync_core::id::{DistributorId, TerritoryId, UserId};
 use sync_core::kpi::Ratio;
 use sync_core::model::people::{Rights, Role, Scope};
@@ -109,6 +110,16 @@ pub fn conflict_badge(conflicts: u64) -> Markup {
         return Markup::default();
     }
     badge("conflict", "conflict", &count(conflicts, "conflict", "conflicts"))
+}
+
+/// Why a visit is a contested one; nothing if it is none.
+pub fn contest_badge(contest: Option<Standing>) -> Markup {
+    match contest {
+        Some(Standing::Open) => badge("conflict", "comment", "Contested"),
+        Some(Standing::Asked) => badge("sent-back", "comment", "Contested, asked back"),
+        Some(_) => badge("conflict", "comment", "To be put right"),
+        None => Markup::default(),
+    }
 }
 
 /// How much is new since the review; nothing for none.

@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod catalogue;
+pub mod contest;
 pub mod people;
 pub mod visit;
 

@@ -360,10 +360,12 @@ fn entries_that_do_not_read_or_break_a_rule() {
         recording(brand::RITA, Act::Observe(observed(vec![met(true)], vec![ChangeHash([5; 32])])));
     forge.expect_edited("not_in_past", |p| p.value = entry.encode());
     let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
+    let post =
+        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
     forge.expect_entry("missing_note", RITA, shared(), &post);
     let answers = Some(ChangeHash([8; 32]));
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
+    let post =
+        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
     forge.expect_entry("not_in_past", RITA, shared(), &post);
 }
 
@@ -372,8 +374,14 @@ fn a_note_that_breaks_its_rule_is_not_read() {
     let mut forge = Forge::new();
     let note = Note { salt: [1; 16], text: "x".repeat(4_001) };
     assert!(note.validate().is_err());
-    let post =
-        Post { by: brand::RITA, when: NOW, text: note.digest(), answers: None, volume: None };
+    let post = Post {
+        by: brand::RITA,
+        when: NOW,
+        text: note.digest(),
+        answers: None,
+        volume: None,
+        word: None,
+    };
     let parts = forge.parts(RITA, shared(), &Entry::Post(post));
     let mut push = forge.push(vec![forge.group(RITA, shared(), vec![parts])]);
     push.notes = vec![note];
@@ -398,7 +406,8 @@ fn outside_the_scope() {
     forge.expect_entry("wrong_start", RITA, fresh(2), &rita(start(3, None, 1, 1)));
     forge.expect_entry("out_of_scope", RITA, svens(), &observe(brand::RITA, vec![met(true)]));
     let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
+    let post =
+        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
     forge.expect_entry("out_of_scope", RITA, svens(), &post);
     let submission = Entry::Submission(Submission { by: brand::RITA, when: NOW, place: None });
     forge.expect_entry("out_of_scope", RITA, svens(), &submission);

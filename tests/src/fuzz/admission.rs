@@ -367,10 +367,17 @@ impl<'a> Story<'a> {
                 let heads = if a & 1 == 0 { all } else { picked(usize::from(b) % 4) };
                 Entry::Review(Review { by, when, verdict, heads, comment: None })
             }
-            10 => Entry::Post(Post { by, when, text: note, answers: None, volume: None }),
-            11 => {
-                Entry::Post(Post { by, when, text: note, answers: picked(1).pop(), volume: None })
+            10 => {
+                Entry::Post(Post { by, when, text: note, answers: None, volume: None, word: None })
             }
+            11 => Entry::Post(Post {
+                by,
+                when,
+                text: note,
+                answers: picked(1).pop(),
+                volume: None,
+                word: None,
+            }),
             12 => Entry::Report(OutletReport {
                 by,
                 when,

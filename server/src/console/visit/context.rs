@@ -26,20 +26,24 @@ pub(super) struct Reader<'a> {
     pub(super) visit: Visit,
     /// Everything that anyone says, submitted or not: what is drawn, while [`VisitRead::line`] has what counts.
     pub(super) facts: Facts,
+    /// Whoever reads it may contest what it says.
+    pub(super) contests: bool,
     server: DeviceId,
     brand: &'a str,
 }
 
 /// Whether what is said is new since the review, or not submitted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(super) struct Marks {
     pub(super) new: bool,
     pub(super) draft: bool,
+    /// That it is contested, or how it can be.
+    pub(super) beside: Markup,
 }
 
 impl Marks {
     /// Of a table's row.
-    pub(super) fn class(self) -> &'static str {
+    pub(super) fn class(&self) -> &'static str {
         match (self.draft, self.new) {
             (true, true) => "is-draft is-unseen",
             (true, false) => "is-draft",
@@ -72,6 +76,7 @@ impl<'a> Reader<'a> {
             today: day_of(now_ms, zone),
             visit,
             facts,
+            contests: false,
             server: tenant.console.device,
             brand: &tenant.name,
         }
@@ -135,6 +140,7 @@ impl<'a> Reader<'a> {
         Marks {
             new: live.iter().any(|l| self.recorded(l.recording).is_some_and(|r| r.new)),
             draft: !live.is_empty() && live.iter().all(|l| !l.submitted),
+            beside: self.beside(check, subject),
         }
     }
 

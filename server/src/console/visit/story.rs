@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, ChangeHash, UserId};
 use sync_core::model::Geo;
+use sync_core::model::contest::{Objection, Step, Word};
 use sync_core::model::visit::{Act, NotPossible, Observed, Recording, Review, Subject, Verdict};
 use sync_core::visit::Recorded;
 
@@ -252,7 +253,8 @@ impl Reader<'_> {
         let mut items = Vec::new();
         for change in self.read.held.document.changes() {
             let (by, text, verb) = match change.entry() {
-                Ok(Entry::Post(post)) => (post.by, post.text, "wrote"),
+                // A contest has its own place on the page.
+                Ok(Entry::Post(post)) if post.word.is_none() => (post.by, post.text, "wrote"),
                 Ok(Entry::Review(Review { by, verdict, comment: Some(text), .. })) => match verdict
                 {
                     Verdict::Approved => (by, text, "approved"),
@@ -348,7 +350,22 @@ impl Reader<'_> {
             }
             Entry::Post(post) => {
                 row.symbol = "comment";
-                row.title = "Wrote".to_owned();
+                row.title = match &post.word {
+                    None => "Wrote".to_owned(),
+                    Some(Word::Contest(objection)) => {
+                        format!("Contested {}", self.about_words(objection.about.as_ref()))
+                    }
+                    Some(Word::Step(Step::Say)) => "Wrote in a contest".to_owned(),
+                    Some(Word::Step(Step::Ask)) => "Asked in a contest".to_owned(),
+                    Some(Word::Step(Step::Uphold)) => "Upheld what was contested".to_owned(),
+                    Some(Word::Step(Step::Accept)) => "Accepted an objection".to_owned(),
+                    Some(Word::Step(Step::Close)) => "Closed a contest".to_owned(),
+                };
+                if let Some(Word::Contest(Objection { photos, .. })) = &post.word
+                    && !photos.is_empty()
+                {
+                    row.more.push(view::count(photos.len() as u64, "photo", "photos"));
+                }
                 row.more.push(format!("“{}”", self.note(post.text)));
             }
             Entry::Report(_) => {}
