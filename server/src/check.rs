@@ -406,8 +406,7 @@ impl Inspection<'_> {
         };
         let people: Vec<u8> = visit.people().iter().flat_map(|person| *person.as_bytes()).collect();
         let live = || visit.recordings.iter().filter(|recording| !recording.withdrawn);
-        let photos: HashSet<BlobHash> =
-            live().flat_map(|r| r.entry.photos()).map(|photo| photo.hash).collect();
+        let photos: HashSet<BlobHash> = visit.photos().map(|(.., photo)| photo.hash).collect();
         let news = live().filter(|recording| recording.new).count();
         let counts = [visit.conflicts().count(), news, photos.len()].map(|count| count as u64);
         let newest = rows.last().map_or(0, |row| row.sequence);

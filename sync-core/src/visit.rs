@@ -10,8 +10,8 @@ use crate::document::{Document, Entry};
 use crate::id::{CallId, ChangeHash, DistributorId, OutletId, TerritoryId, UserId};
 use crate::model::people::Audience;
 use crate::model::visit::{
-    Act, CheckId, NotPossible, Observed, Post, Recording, Review, Subject, Submission, Value,
-    Verdict, Versioned,
+    Act, CheckId, NotPossible, Observed, PhotoRef, Post, Recording, Review, Subject, Submission,
+    Value, Verdict, Versioned,
 };
 
 /// Where a visit stands.
@@ -380,6 +380,17 @@ impl Visit {
     pub fn unsubmitted_by(&self, user: UserId) -> bool {
         let own = self.recordings.iter().filter(|r| r.entry.by == user);
         own.into_iter().any(|r| !r.submitted && !r.withdrawn && !r.ends())
+    }
+
+    /// The photos that it refers to, each with the entry that does and its author: what was recorded and not taken back,
+    /// and what is held against that.
+    pub fn photos(&self) -> impl Iterator<Item = (ChangeHash, UserId, &PhotoRef)> {
+        let recorded = self.recordings.iter().filter(|r| !r.withdrawn);
+        let recorded = recorded.map(|r| (r.hash, r.entry.by, r.entry.photos()));
+        let contests = self.contests.iter();
+        let held_against = contests.map(|c| (c.hash, c.by, c.objection.photos.as_slice()));
+        let all = recorded.chain(held_against);
+        all.flat_map(|(hash, by, photos)| photos.iter().map(move |photo| (hash, by, photo)))
     }
 
     /// A recording by its name.

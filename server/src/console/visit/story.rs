@@ -227,22 +227,25 @@ impl Reader<'_> {
     pub(super) fn photo_tiles(&self) -> Vec<PhotoTile> {
         let mut seen: HashSet<BlobHash> = HashSet::new();
         let mut tiles = Vec::new();
-        for recorded in self.visit.recordings.iter().filter(|r| !r.withdrawn) {
-            for photo in recorded.entry.photos().iter().filter(|p| seen.insert(p.hash)) {
-                let by = recorded.entry.by;
-                let about = photo.check.map(|check| self.check_title(check));
-                tiles.push(PhotoTile {
-                    key: format!("photo-{}", &photo.hash.to_string()[..16]),
-                    url: format!("/photos/{}", photo.hash),
-                    title: about.unwrap_or_else(|| "The outlet".to_owned()),
-                    by: self.name(by),
-                    first_name: self.first_name(by),
-                    at: self.at(recorded.hash),
-                    here: self.read.photos.contains_key(&photo.hash),
-                    new: recorded.new,
-                    draft: !recorded.submitted,
-                });
-            }
+        for (hash, by, photo) in self.visit.photos().filter(|(.., p)| seen.insert(p.hash)) {
+            let about = photo.check.map(|check| self.check_title(check));
+            let recorded = self.recorded(hash);
+            let title = match (recorded, about) {
+                (Some(_), about) => about.unwrap_or_else(|| "The outlet".to_owned()),
+                (None, Some(about)) => format!("Objection: {about}"),
+                (None, None) => "Objection".to_owned(),
+            };
+            tiles.push(PhotoTile {
+                key: format!("photo-{}", &photo.hash.to_string()[..16]),
+                url: format!("/photos/{}", photo.hash),
+                title,
+                by: self.name(by),
+                first_name: self.first_name(by),
+                at: self.at(hash),
+                here: self.read.photos.contains_key(&photo.hash),
+                new: recorded.is_some_and(|recorded| recorded.new),
+                draft: recorded.is_some_and(|recorded| !recorded.submitted),
+            });
         }
         tiles
     }
