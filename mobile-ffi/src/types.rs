@@ -160,16 +160,20 @@ pub struct Position {
     /// Radius of 68 % confidence in metres.
     #[uniffi(default = None)]
     pub accuracy_m: Option<u32>,
+    /// Whether the platform says that a program made it up; none where it does not say.
+    #[uniffi(default = None)]
+    pub mock: Option<bool>,
 }
 
 impl Position {
     pub(crate) fn of(geo: &Geo) -> Self {
         let (lon, lat) = geo.degrees();
-        Self { lon, lat, accuracy_m: geo.accuracy_m }
+        Self { lon, lat, accuracy_m: geo.accuracy_m, mock: geo.mock }
     }
 
     pub(crate) fn geo(&self) -> Result<Geo, Invalid> {
-        Geo::from_degrees(self.lon, self.lat, self.accuracy_m)
+        let geo = Geo::from_degrees(self.lon, self.lat, self.accuracy_m)?;
+        Ok(Geo { mock: self.mock, ..geo })
     }
 }
 

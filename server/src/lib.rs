@@ -20,6 +20,10 @@ pub mod metrics;
 pub mod people;
 pub mod photo;
 pub mod serve;
+/// What is worth a look.
+pub mod signals {
+    pub mod field;
+}
 pub mod store;
 pub mod world;
 

@@ -9,7 +9,7 @@ use sync_core::id::{
 };
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::RecordKey;
-use sync_core::model::contest::{About, Step, Word};
+use sync_core::model::contest::{About, Step as ContestStep, Word};
 use sync_core::model::people::Scope;
 use sync_core::model::visit::{
     Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Post, Recording,
@@ -449,7 +449,7 @@ impl World {
         if let Some(contest) = self.chance.pick(&read.contests)
             && self.chance.percent(60)
         {
-            let (contest, step) = (contest.hash, Step::ALL[self.chance.index(5)]);
+            let (contest, step) = (contest.hash, ContestStep::ALL[self.chance.index(5)]);
             return Command::Answer { visit, contest, step, text };
         }
         let pairs: Vec<_> = read.values.iter().collect();
@@ -539,9 +539,9 @@ impl World {
             open.extend(visit.contests.clone().into_iter().map(|c| (document, visit.clone(), c)));
         }
         let Some((document, visit, contest)) = self.chance.pick(&open).cloned() else { return };
-        let step = Step::ALL[self.chance.index(5)];
+        let step = ContestStep::ALL[self.chance.index(5)];
         self.tell(format!("Sue in contest {} of {document}: {step:?}", contest.hash));
-        if let Some(observed) = contest.put_right(&visit).filter(|_| step == Step::Accept) {
+        if let Some(observed) = contest.put_right(&visit).filter(|_| step == ContestStep::Accept) {
             let act = Act::Observe(observed);
             let entry = |when| Entry::Recording(Recording { by: SUE, when, place: None, act });
             self.server.act(document, None, self.now_ms, entry).expect("Sue may put it right");

@@ -3,7 +3,7 @@
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, ChangeHash, DeviceId, Gtin, UserId};
 use sync_core::model::Day;
-use sync_core::model::capture::{CaptureTime, ClaimBasis};
+use sync_core::model::capture::CaptureTime;
 use sync_core::model::catalogue::{Check, CheckKind, Outlet, Planogram};
 use sync_core::model::visit::{CheckId, PhotoRef, Place, Subject, Value};
 use sync_core::projection::{Facts, project};
@@ -183,23 +183,9 @@ impl<'a> Reader<'a> {
         self.at(hash)
     }
 
-    /// What is known for certain of a claimed time.
+    /// What is proved of a claimed time, and what the claim rests on.
     pub(super) fn bounds(&self, times: &CaptureTime) -> String {
-        let at = |ms: i64| view::zoned(ms, self.zone).strftime("%-d %b %H:%M:%S").to_string();
-        let basis = match times.basis {
-            ClaimBasis::BootClock => "by the clock that counts since its start",
-            ClaimBasis::ServerSkew => "by its clock, set right by an earlier sync",
-            ClaimBasis::WallClock => "by its own clock alone",
-        };
-        let earliest = match times.earliest_ms {
-            i64::MIN => String::new(),
-            earliest => format!("not before {}, ", at(earliest)),
-        };
-        let moved = match times.clamped {
-            true => "; what it said lay outside and was moved to the nearer bound",
-            false => "",
-        };
-        format!("{earliest}not after {}, {basis}{moved}", at(times.latest_ms))
+        view::bounds(times, self.zone)
     }
 
     /// Where an entry was pushed from.

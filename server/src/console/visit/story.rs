@@ -188,8 +188,15 @@ impl Reader<'_> {
         let Some(times) = start.and_then(|hash| self.times(hash)) else { return String::new() };
         format!(
             "<details class=\"claim\" id=\"claim\"><summary>claimed by the device</summary>\
-             Began {}.</details>",
-            escape(&self.bounds(times))
+             {}</details>{}",
+            escape(&self.bounds(times)),
+            match times.proves_day(self.zone) {
+                true => String::new(),
+                false => format!(
+                    "<span class=\"small muted\">{}</span>",
+                    escape(&view::day_claimed(times, self.zone))
+                ),
+            }
         )
     }
 
