@@ -9,11 +9,13 @@ use picture::Camera;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, Kept, Profile, Replica, Write, volumes};
 use sync_core::command::{Command, execute};
+use sync_core::contest::Contest as CoreContest;
 use sync_core::document::Entry;
 use sync_core::id::{
     BlobHash, CallId, ChangeHash, DeviceId, DocId, Gtin, OutletId, UserId, VisitId,
 };
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
+use sync_core::model::contest::About;
 use sync_core::model::visit::{
     self as core_visit, Act, NotPossible, Note, PhotoOrigin, PhotoRef, Verdict,
 };
@@ -393,6 +395,54 @@ impl Client {
         let text = new_note(&text)?;
         self.execute(Vec::new(), |_| Ok(Command::Comment { visit, text: text.clone(), answers }))
             .map(|_| ())
+    }
+
+    /// Contests a value of a visit, or the whole visit where neither `check` nor `subject` is given; for a distributor's
+    /// people. `claim` is what was there instead, never words, and photos may show it. Returns the contest's id. Blocks;
+    /// saved when it returns.
+    #[uniffi::method(default(check = None, subject = None, claim = None, photos = []))]
+    pub fn contest(
+        &self,
+        visit: String,
+        text: String,
+        check: Option<u32>,
+        subject: Option<Subject>,
+        claim: Option<Value>,
+        photos: Vec<Photo>,
+    ) -> Result<String, ClientError> {
+        let visit = visit.parse()?;
+        let about = match (check, subject) {
+            (None, None) => None,
+            (Some(check), Some(subject)) => {
+                let (subject, _) = subject.to_core([0; 16])?;
+                Some(About { check, subject })
+            }
+            _ => return Err(invalid("subject", "is given with its check").into()),
+        };
+        let claim = match claim.map(|claim| claim.to_core([0; 16])).transpose()? {
+            Some((_, Some(_))) => return Err(invalid("claim", "cannot be words").into()),
+            claim => claim.map(|(value, _)| value),
+        };
+        let text = new_note(&text)?;
+        let done = self.execute(photos, |photos| {
+            let (about, text, claim) = (about.clone(), text.clone(), claim.clone());
+            Ok(Command::Contest { visit, about, text, claim, photos })
+        });
+        done.map(|(_, change)| change)
+    }
+
+    /// Goes on with a contest. Blocks; saved when it returns.
+    pub fn answer_contest(
+        &self,
+        visit: String,
+        contest: String,
+        step: ContestStep,
+        text: String,
+    ) -> Result<(), ClientError> {
+        let (visit, contest) = (visit.parse()?, contest.parse::<ChangeHash>()?);
+        let (step, text) = (step.to_core(), new_note(&text)?);
+        let command = Command::Answer { visit, contest, step, text };
+        self.execute(Vec::new(), |_| Ok(command.clone())).map(|_| ())
     }
 
     /// Says something in an outlet's thread. Blocks; saved when it returns.
@@ -817,7 +867,12 @@ fn origin_of(prepared: &Prepared) -> PhotoOrigin {
         file: BlobHash(prepared.original),
         shown_ms: taken.map(|taken| taken.shown_ms),
         offset_min: taken.and_then(|taken| taken.offset_min),
-        place: place.map(|at| Geo { lon_e6: at.lon_e6, lat_e6: at.lat_e6, accuracy_m: None }),
+        place: place.map(|at| Geo {
+            lon_e6: at.lon_e6,
+            lat_e6: at.lat_e6,
+            accuracy_m: None,
+            mock: None,
+        }),
         edited: edited.then_some(true),
     }
 }
@@ -1046,13 +1101,17 @@ fn shown_visit(view: &View<'_>, id: VisitId, kept: &Kept) -> Result<Visit, Store
         });
     }
     let mut thread = Vec::with_capacity(read.thread.len());
-    for (hash, post) in &read.thread {
+    for (hash, post) in read.thread.iter().filter(|(_, post)| post.word.is_none()) {
         thread.push(Post {
             id: hash.to_string(),
             by: name(view, post.by)?,
             text: words(view, post.text),
             answers: post.answers.map(|a| a.to_string()),
         });
+    }
+    let mut contests = Vec::with_capacity(read.contests.len());
+    for contest in &read.contests {
+        contests.push(shown_contest(view, kept, contest)?);
     }
     let people = read.people().into_iter().map(|p| name(view, p)).collect::<Result<_, _>>()?;
     Ok(Visit {
@@ -1065,6 +1124,40 @@ fn shown_visit(view: &View<'_>, id: VisitId, kept: &Kept) -> Result<Visit, Store
         values,
         reviews,
         thread,
+        contests,
         unsubmitted: read.unsubmitted_by(me),
+    })
+}
+
+fn shown_contest(
+    view: &View<'_>,
+    kept: &Kept,
+    contest: &CoreContest,
+) -> Result<Contest, StoreError> {
+    let objection = &contest.objection;
+    let text = |digest| words(view, digest);
+    let mut said = Vec::with_capacity(contest.story.len());
+    for (hash, post, step) in &contest.story {
+        said.push(ContestWord {
+            id: hash.to_string(),
+            by: name(view, post.by)?,
+            step: ContestStep::of(*step),
+            text: text(post.text),
+            confirmed: !kept.pending.contains(hash),
+        });
+    }
+    Ok(Contest {
+        id: contest.hash.to_string(),
+        by: name(view, contest.by)?,
+        own: contest.by == view.profile.user,
+        check: objection.about.as_ref().map(|about| about.check),
+        subject: objection.about.as_ref().map(|about| Subject::of(&about.subject, text)),
+        claim: objection.claim.as_ref().map(|claim| Value::of(claim, text)),
+        text: text(contest.text),
+        photos: objection.photos.iter().map(|photo| photo.hash.to_string()).collect(),
+        standing: contest.standing.as_str().into(),
+        holds: contest.holds,
+        words: said,
+        confirmed: !kept.pending.contains(&contest.hash),
     })
 }

@@ -4,6 +4,7 @@ use sync_core::admit::Refusal;
 use sync_core::command::CommandError;
 use sync_core::evidence::LogKey;
 use sync_core::id::{BlobHash, Gtin};
+use sync_core::model::contest::Step;
 use sync_core::model::visit::{self, Note, Place as ShelfPlace};
 use sync_core::model::{Geo, Invalid, Money};
 use sync_core::receipt::{Alarm, Restored, Watch, Wrong};
@@ -164,16 +165,20 @@ pub struct Position {
     /// Radius of 68 % confidence in metres.
     #[uniffi(default = None)]
     pub accuracy_m: Option<u32>,
+    /// Whether the platform says that a program made it up; none where it does not say.
+    #[uniffi(default = None)]
+    pub mock: Option<bool>,
 }
 
 impl Position {
     pub(crate) fn of(geo: &Geo) -> Self {
         let (lon, lat) = geo.degrees();
-        Self { lon, lat, accuracy_m: geo.accuracy_m }
+        Self { lon, lat, accuracy_m: geo.accuracy_m, mock: geo.mock }
     }
 
     pub(crate) fn geo(&self) -> Result<Geo, Invalid> {
-        Geo::from_degrees(self.lon, self.lat, self.accuracy_m)
+        let geo = Geo::from_degrees(self.lon, self.lat, self.accuracy_m)?;
+        Ok(Geo { mock: self.mock, ..geo })
     }
 }
 
@@ -582,8 +587,10 @@ pub struct Visit {
     pub values: Vec<Held>,
     /// What reviewers decided, oldest first.
     pub reviews: Vec<Review>,
-    /// What was said, oldest first.
+    /// What was said, oldest first, outside of contests.
     pub thread: Vec<Post>,
+    /// What is held against it, oldest first.
+    pub contests: Vec<Contest>,
     /// Some of this person's work in it is not submitted.
     pub unsubmitted: bool,
 }
@@ -685,6 +692,88 @@ pub struct Post {
     pub text: String,
     /// The entry that it answers.
     pub answers: Option<String>,
+}
+
+/// What a distributor's person holds against a visit, and what became of that.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Contest {
+    /// Its id, for an answer.
+    pub id: String,
+    /// Who contests.
+    pub by: String,
+    /// It is this person.
+    pub own: bool,
+    /// The check of the contested value; none for the whole visit.
+    pub check: Option<u32>,
+    /// What the contested value is about; none for the whole visit.
+    pub subject: Option<Subject>,
+    /// What was there instead, if that is said.
+    pub claim: Option<Value>,
+    /// Why; empty where the words are not here.
+    pub text: String,
+    /// The hashes of the photos that speak for it.
+    pub photos: Vec<String>,
+    /// `open` (a supervisor should answer), `asked` (a supervisor has asked something), `accepted`, `upheld` or `closed`.
+    pub standing: String,
+    /// What is contested still holds.
+    pub holds: bool,
+    /// What was said after it, oldest first.
+    pub words: Vec<ContestWord>,
+    /// Whether the server has it.
+    pub confirmed: bool,
+}
+
+/// A further word of a contest.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct ContestWord {
+    /// Its id.
+    pub id: String,
+    /// Who.
+    pub by: String,
+    /// How the contest goes on.
+    pub step: ContestStep,
+    /// What; empty where the words are not here.
+    pub text: String,
+    /// Whether the server has it.
+    pub confirmed: bool,
+}
+
+/// How a contest goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum ContestStep {
+    /// Somebody says more, or answers a question; what was over is open again. For the distributor's people and
+    /// supervisors.
+    Say,
+    /// A supervisor asks.
+    Ask,
+    /// A supervisor finds that what was recorded stands.
+    Uphold,
+    /// A supervisor finds that the objection is right; a value is put right with it.
+    Accept,
+    /// It is over without a finding. For the distributor's people and supervisors.
+    Close,
+}
+
+impl ContestStep {
+    pub(crate) const fn to_core(self) -> Step {
+        match self {
+            Self::Say => Step::Say,
+            Self::Ask => Step::Ask,
+            Self::Uphold => Step::Uphold,
+            Self::Accept => Step::Accept,
+            Self::Close => Step::Close,
+        }
+    }
+
+    pub(crate) const fn of(step: Step) -> Self {
+        match step {
+            Step::Say => Self::Say,
+            Step::Ask => Self::Ask,
+            Step::Uphold => Self::Uphold,
+            Step::Accept => Self::Accept,
+            Step::Close => Self::Close,
+        }
+    }
 }
 
 /// Something said of an outlet.

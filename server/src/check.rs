@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use sync_core::cbor::from_cbor;
+use sync_core::contest::Standing;
 use sync_core::document::{Change, Document, Parts};
 use sync_core::evidence::{Frontier, Keypair, Seal};
 use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId};
-use sync_core::kpi::{Counts, per_visit};
+use sync_core::kpi::{Counts, Ratio, per_visit};
 use sync_core::model::capture::CaptureTime;
 use sync_core::model::catalogue::Record;
 use sync_core::projection::Facts;
@@ -18,7 +19,8 @@ use sync_core::wire::{Group, Keys};
 use crate::blobs::{Album, Flaw};
 
 use crate::store::StoreError;
-use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace, Standing};
+use crate::store::archive;
+use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace};
 use crate::store::erasure::{Erasure, NAMELESS};
 use crate::store::log::{Org, Organisation};
 use crate::store::tree::Says;
@@ -188,7 +190,7 @@ fn check_all(
         inspection.prints()?;
         inspection.notes()?;
         let erasures = inspection.erasures()?;
-        let Standing { retired, unlinked, uploads, .. } = archive.standing(made.org)?;
+        let archive::Standing { retired, unlinked, uploads, .. } = archive.standing(made.org)?;
         let name = made.name.clone();
         report.organisations.push(Checked { name, lines, erasures, retired, unlinked, uploads });
         if let Some(world) = inspection.world() {
@@ -421,7 +423,7 @@ impl Inspection<'_> {
     fn documents(&mut self, world: &World, step: &mut impl FnMut()) -> Result<(), StoreError> {
         let mut keys = Keys::default();
         world.devices.values().for_each(|device| keys.insert(&device.key));
-        let mut figures: BTreeMap<FigurePlace, Counts> = BTreeMap::new();
+        let mut figures: BTreeMap<FigurePlace, [Counts; 2]> = BTreeMap::new();
         let mut visits = 0;
         for name in self.archive.documents(self.made.org)? {
             let rows = self.archive.changes(self.made.org, &name)?;
@@ -437,11 +439,12 @@ impl Inspection<'_> {
             self.found(Place::Whole, "there are rows of visits that have no document");
         }
         let mut expected = Vec::new();
-        for (place, counts) in figures {
-            expected.extend(counts.iter().map(|(kpi, ratio)| {
-                let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-                let ratio = (signed(ratio.numerator), signed(ratio.denominator));
-                Figure { place, kpi: kpi.id().to_owned(), ratio }
+        for (place, [all, contested]) in figures {
+            expected.extend(all.iter().map(|(kpi, ratio)| {
+                let n = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+                let signed = |ratio: Ratio| (n(ratio.numerator), n(ratio.denominator));
+                let contested = signed(contested.get(kpi));
+                Figure { place, kpi: kpi.id().to_owned(), ratio: signed(ratio), contested }
             }));
         }
         expected.sort();
@@ -503,7 +506,7 @@ impl Inspection<'_> {
         document: &Document,
         rows: &[ChangeRow],
         derived: Option<Derived>,
-        figures: &mut BTreeMap<FigurePlace, Counts>,
+        figures: &mut BTreeMap<FigurePlace, [Counts; 2]>,
     ) {
         let place = Place::Document(document.id());
         let visit = Visit::read(document);
@@ -515,12 +518,12 @@ impl Inspection<'_> {
         };
         let people: Vec<u8> = visit.people().iter().flat_map(|person| *person.as_bytes()).collect();
         let live = || visit.recordings.iter().filter(|recording| !recording.withdrawn);
-        let photos: HashSet<BlobHash> =
-            live().flat_map(|r| r.entry.photos()).map(|photo| photo.hash).collect();
+        let photos: HashSet<BlobHash> = visit.photos().map(|(.., photo)| photo.hash).collect();
         let news = live().filter(|recording| recording.new).count();
         let counts = [visit.conflicts().count(), news, photos.len()].map(|count| count as u64);
         let newest = rows.last().map_or(0, |row| row.sequence);
         let same = derived.status == visit.status.as_str()
+            && derived.contest.as_deref() == visit.contested().map(Standing::as_str)
             && derived.people == people
             && derived.counts == counts
             && derived.changed == newest;
@@ -529,9 +532,10 @@ impl Inspection<'_> {
             return self.found(place, "its row among the visits is not what it says");
         };
         if derived.counted {
-            let sum = figures.entry(derived.place).or_default();
-            if let Some(more) = sum.checked_add(&per_visit(&facts)) {
-                *sum = more;
+            let sums = figures.entry(derived.place).or_default();
+            let of = if derived.contest.is_some() { 2 } else { 1 };
+            for sum in &mut sums[..of] {
+                *sum = sum.checked_add(&per_visit(&facts)).unwrap_or(*sum);
             }
         }
     }

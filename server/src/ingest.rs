@@ -570,13 +570,7 @@ impl Ingest<'_, '_> {
         let must_stock = outlet.map_or(&[][..], |o| &o.must_stock);
         let facts = project(&visit, must_stock, day, &self.world.catalogue);
         let submitted = visit.submissions.iter().filter_map(|(hash, _)| claimed(hash)).max();
-        let photos: BTreeSet<BlobHash> = visit
-            .recordings
-            .iter()
-            .filter(|r| !r.withdrawn)
-            .flat_map(|r| r.entry.photos())
-            .map(|p| p.hash)
-            .collect();
+        let photos: BTreeSet<BlobHash> = visit.photos().map(|(.., photo)| photo.hash).collect();
         let row = VisitRow {
             visit: VisitId::from_bytes(held.document.id().id),
             outlet: start.outlet,
@@ -586,6 +580,7 @@ impl Ingest<'_, '_> {
             call: start.call,
             day,
             status: visit.status,
+            contest: visit.contested(),
             people: visit.people(),
             conflicts: visit.conflicts().count() as u64,
             news: visit.recordings.iter().filter(|r| r.new && !r.withdrawn).count() as u64,

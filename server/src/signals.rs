@@ -1,6 +1,8 @@
 //! What is worth a look: facts become signals. A signal accuses nobody; each says what was seen and why that may have
 //! a plain reason. Here nothing is read and nothing is written.
 
+pub mod field;
+
 use sync_core::model::visit::PhotoOrigin;
 
 /// What a signal is about. The number is stored: a new kind goes at the end, and none is used again.

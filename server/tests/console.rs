@@ -566,7 +566,10 @@ async fn a_visit_shows_what_was_seen_and_where_people_disagree() {
         // photos that are not here
         "Photo on its way",
         // times are claims
-        "claimed by the device; not before",
+        "Proved: not before ",
+        ", when what the phone knew was written; not after ",
+        "Claimed by the phone: ",
+        ", by the clock that counts since its start, also asleep",
         "6 m from the outlet (±6 m)",
     ]);
     page.hides(&[SCRIPT, "<b>&</b>"]);
@@ -668,6 +671,9 @@ async fn work_of_a_withdrawn_phone_says_how_sure_its_time_is() {
         "before its access was withdrawn",
         "Nothing proves that: it can be from any time since",
         "the phone had heard of it",
+        ", as the phone claims</summary>Proved: not before ",
+        "by its own clock alone",
+        "what it said lay outside what is proved and was moved to the nearer bound",
     ]);
     // A claim beyond the receipt is moved to it, and so lies after the withdrawal.
     page.shows(&[", after its access was withdrawn on"]);
@@ -821,6 +827,127 @@ async fn a_distributor_reads_and_writes_in_the_thread() {
     page.shows(&["Dora Lund", "We fill it &#60;i&#62;today"]).hides(&["<i>today</i>"]);
     let read = Visit::read(&bench.document(visit).await);
     assert!(matches!(&read.thread[..], [(_, Post { by: DORA, .. })]));
+    bench.close().await;
+}
+
+/// What the scorecard's address leads to says of a KPI: `numerator / denominator`.
+async fn price_figure(bench: &Bench, user: UserId, switch: &str) -> String {
+    let page = bench.get(user, &format!("/scorecard/price_compliance?period=7d{switch}")).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+    let from = page.body.find("<p class=\"quiet\"><b>").expect("the figure") + 20;
+    let words: Vec<&str> = page.body[from..].split("</b>").take(2).collect();
+    let number = |text: &str| text.rsplit("<b>").next().unwrap().to_owned();
+    format!("{} / {}", number(words[0]), number(words[1]))
+}
+
+#[tokio::test]
+async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    // The price of the second product: 30.90 instead of 27.90. The first is in conflict and counts nowhere.
+    assert_eq!(price_figure(&bench, DORA, "").await, "0 / 1");
+    let page = bench.get(DORA, &path).await;
+    let subject: String = sync_core::cbor::to_cbor(&Subject::Product(gtin(2)))
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let asks = format!("{path}/contest?check={PRICE}&subject={subject}");
+    page.shows(&[&asks.replace('&', "&#38;"), "Contest this visit"]).hides(&["id=\"contests\""]);
+    bench.get(MARIA, &path).await.hides(&["Contest this visit", "/contest?"]);
+    assert_eq!(bench.get(MARIA, &asks).await.status, StatusCode::FORBIDDEN);
+    let form_page = bench.get(DORA, &asks).await;
+    form_page.shows(&["Shelf prices: Oat drink vanilla 1 L", "30.90 SEK", "price in SEK"]);
+    let seen = form_page.field("seen");
+    let objection = |claim: &'static str, comment: &'static str| {
+        [
+            ("check", PRICE.to_string()),
+            ("subject", subject.clone()),
+            ("seen", seen.clone()),
+            ("claim", claim.to_owned()),
+            ("comment", comment.to_owned()),
+        ]
+    };
+    let contests = format!("{path}/contests");
+    let send = async |user, fields: &[(&str, String)]| {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        bench.post(user, &contests, &fields).await
+    };
+    for (user, claim, comment, status) in [
+        (MARIA, "27.90", "no", StatusCode::FORBIDDEN),
+        (DORA, "27.90", " ", StatusCode::UNPROCESSABLE_ENTITY),
+        (DORA, "cheap", "no", StatusCode::UNPROCESSABLE_ENTITY),
+        (DORA, "0", "no", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let reply = send(user, &objection(claim, comment)).await;
+        assert_eq!(reply.status, status, "{claim}: {}", reply.body);
+    }
+    assert!(Visit::read(&bench.document(visit).await).contests.is_empty());
+    let reply = send(DORA, &objection("27,90", "Our label says <b>27.90</b>")).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+
+    let read = Visit::read(&bench.document(visit).await);
+    let [contest] = read.contests.as_slice() else { panic!("{:?}", read.contests) };
+    assert_eq!((contest.by, contest.holds), (DORA, true));
+    let sek = "SEK".parse().unwrap();
+    let claim = Value::Price(Money { minor: 2_790, currency: sek });
+    assert_eq!(contest.objection.claim.as_ref(), Some(&claim));
+    // Both sides see it, with and without it in the figures; whoever is outside sees nothing.
+    assert_eq!(price_figure(&bench, MARIA, "").await, "0 / 1");
+    assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "0 / 0");
+    let scorecard = bench.get(DORA, "/scorecard?period=7d&contested=without").await;
+    scorecard.shows(&["as if the contested visits had not been made", "contested=without&#38;by="]);
+    for user in [MARIA, DORA] {
+        let page = bench.get(user, &path).await;
+        page.shows(&["id=\"contests\"", "27.90 SEK", "Our label says &#60;b&#62;27.90"]);
+        page.shows(&["Contested Shelf prices: Oat drink vanilla 1 L", "#contest-"]);
+        let queue = bench.get(user, "/visits?kind=contested").await;
+        queue.shows(&["Matrummet", "Contested"]);
+    }
+    bench.get(SARA, "/visits?kind=contested").await.hides(&["Matrummet"]);
+    assert_eq!(bench.get(SARA, &asks).await.status, StatusCode::FORBIDDEN);
+
+    // Asked, answered, accepted: the value is put right and the visit is contested no more.
+    let answers = format!("{contests}/{}", contest.hash);
+    let say = async |user, step, comment| {
+        bench.post(user, &answers, &[("step", step), ("comment", comment)]).await.status
+    };
+    assert_eq!(say(DORA, "accept", "we are right").await, StatusCode::FORBIDDEN);
+    assert_eq!(say(SARA, "uphold", "not mine").await, StatusCode::NOT_FOUND);
+    assert_eq!(say(MARIA, "shrug", "who knows").await, StatusCode::BAD_REQUEST);
+    assert_eq!(say(MARIA, "ask", "").await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(say(MARIA, "ask", "Whose label?").await, StatusCode::SEE_OTHER);
+    bench.get(DORA, &path).await.shows(&["Whose label?", "Contested, asked back", "Take it back"]);
+    assert_eq!(say(DORA, "say", "The store's").await, StatusCode::SEE_OTHER);
+    bench.get(MARIA, &path).await.shows(&["Accept the objection", "What counts then: 27.90 SEK."]);
+    assert_eq!(say(MARIA, "accept", "I see").await, StatusCode::SEE_OTHER);
+    let read = Visit::read(&bench.document(visit).await);
+    let live = &read.values[&(PRICE, Subject::Product(gtin(2)))];
+    assert!(matches!(live.as_slice(), [one] if one.value == claim && one.by == MARIA));
+    assert_eq!(read.contested(), None);
+    for switch in ["", "&contested=without"] {
+        assert_eq!(price_figure(&bench, DORA, switch).await, "1 / 1");
+    }
+    let page = bench.get(DORA, &path).await;
+    page.shows(&["Objection accepted", "30.90 SEK; now 27.90 SEK", "Open it again"]);
+    page.shows(&["Accepted an objection", "Oat drink vanilla 1 L: settled as 27.90 SEK"]);
+    bench.get(MARIA, "/visits?kind=contested").await.hides(&["Matrummet"]);
+    // A new word opens it again.
+    assert_eq!(say(DORA, "say", "And the week before?").await, StatusCode::SEE_OTHER);
+    assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "0 / 0");
+    assert_eq!(say(MARIA, "close", "Another visit").await, StatusCode::SEE_OTHER);
+    assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "1 / 1");
+
+    // The whole visit.
+    let page = bench.get(DORA, &format!("{path}/contest")).await;
+    let fields = [("seen", page.field("seen")), ("comment", "Nobody was here".to_owned())];
+    assert_eq!(send(DORA, &fields).await.status, StatusCode::SEE_OTHER);
+    bench.get(MARIA, &path).await.shows(&["The whole visit", "Nobody was here"]);
+    let card = async |switch| {
+        let url = format!("/scorecard/outlet_coverage?period=7d{switch}");
+        bench.get(MARIA, &url).await.body.contains("<p class=\"figure-big\">100.0 %")
+    };
+    assert_eq!((card("").await, card("&contested=without").await), (true, false));
     bench.close().await;
 }
 
@@ -1134,7 +1261,7 @@ async fn an_outlet_shows_the_newest_of_what_was_said_of_it_in_all_volumes() {
     let mut say = |phone: &mut Phone, document: &mut Document, text: &str, volume| {
         let note = Note::new(text, [notes.len() as u8; 16]).unwrap();
         let (by, when, text, answers) = (ANNA, phone.moment(), note.digest(), None);
-        phone.write(document, Entry::Post(Post { by, when, text, answers, volume }));
+        phone.write(document, Entry::Post(Post { by, when, text, answers, volume, word: None }));
         notes.push(note);
     };
     let mut first = Document::new(bench.tenant.id, OUTLET.into());

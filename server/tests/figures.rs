@@ -20,7 +20,7 @@ use server::app::{App, Tenant};
 use server::config::ServeConfig;
 use server::ingest::Sender;
 use server::store::StoreError;
-use server::store::figures::{self, Period, Place};
+use server::store::figures::{self, Contested, Period, Place};
 use server::store::log;
 use server::{console, people, random, serve};
 use sync_core::document::{Document, Entry};
@@ -35,10 +35,11 @@ use sync_core::model::catalogue::{
     Call, Check, CheckKind, Device, Display, Distributor, ListPrice, Outlet, Person, Planogram,
     Position, PriceList, Product, Record, Shelf, Template, Territory,
 };
+use sync_core::model::contest::{Objection, Word};
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
-    Act, Observation, Observations, Observed, OutletReport, Place as Found, Recording, Subject,
-    Submission, Value, Versioned,
+    Act, Note, Observation, Observations, Observed, OutletReport, Place as Found, Post, Recording,
+    Subject, Submission, Value, Versioned,
 };
 use sync_core::model::{Day, Geo, Money};
 use sync_core::wire::{Group, MEDIA_TYPE, Outcome, PROTOCOL, PullRequest, PushRequest, to_wire};
@@ -637,9 +638,10 @@ async fn the_scorecard_says_what_was_seen() {
     served.close().await;
 }
 
-async fn sums(served: &Served, period: Period) -> Vec<(Place, Kpi, Ratio)> {
+async fn sums(served: &Served, period: Period, contested: Contested) -> Vec<(Place, Kpi, Ratio)> {
     let org = served.tenant.org;
-    let read = served.app.store.read(move |connection| figures::sums(connection, org, period));
+    let read =
+        served.app.store.read(move |connection| figures::sums(connection, org, period, contested));
     read.await.unwrap()
 }
 
@@ -654,11 +656,47 @@ async fn the_sums_equal_a_rebuild_from_facts() {
     let mut served = Served::new().await;
     let week = Period { first: MONDAY, last: MONDAY.plus(6) };
     served.visit(4, None, MONDAY.plus(4), vec![stock(cola(), true), tower(true)], true).await;
-    assert_eq!(of(&sums(&served, week).await, Kpi::PlanogramCompliance), (4, 6));
+    assert_eq!(of(&sums(&served, week, Contested::With).await, Kpi::PlanogramCompliance), (4, 6));
     let first = VisitId::of_call(served.tenant.id, call_id(1));
     served.correct(first, MONDAY, vec![shelf(2, 2), stock(lemon(), true)]).await;
-    assert_eq!(of(&sums(&served, week).await, Kpi::PlanogramCompliance), (5, 6));
-    assert_eq!(of(&sums(&served, week).await, Kpi::OnShelfAvailability), (5, 7));
+    assert_eq!(of(&sums(&served, week, Contested::With).await, Kpi::PlanogramCompliance), (5, 6));
+    assert_eq!(of(&sums(&served, week, Contested::With).await, Kpi::OnShelfAvailability), (5, 7));
+    // The first visit is contested, and what it counts for is told apart. So it is once it is corrected again.
+    let by = MIA;
+    let heads = served.document(first.into()).await.heads().to_vec();
+    let note = Note::new("Nobody was there", [1; 16]).unwrap();
+    let text = note.digest();
+    let entry = move |when| {
+        let (about, claim, photos) = (None, None, Vec::new());
+        let word = Some(Word::Contest(Objection { about, seen: heads, claim, photos }));
+        Entry::Post(Post { by, when, text, answers: None, volume: None, word })
+    };
+    served.app.act(&served.tenant, first.into(), Some(note), entry).await.unwrap();
+    equal_a_rebuild(&served).await;
+    assert_eq!(of(&sums(&served, week, Contested::With).await, Kpi::PlanogramCompliance), (5, 6));
+    assert_eq!(
+        of(&sums(&served, week, Contested::Without).await, Kpi::PlanogramCompliance),
+        (3, 3)
+    );
+    served.correct(first, MONDAY, vec![shelf(2, 1)]).await;
+    equal_a_rebuild(&served).await;
+    assert_eq!(
+        of(&sums(&served, week, Contested::Without).await, Kpi::PlanogramCompliance),
+        (3, 3)
+    );
+    served.close().await;
+}
+
+async fn equal_a_rebuild(served: &Served) {
+    for contested in [Contested::With, Contested::Without] {
+        let places = equals_a_rebuild(served, contested).await;
+        let fewer = if contested == Contested::With { 0 } else { 3 };
+        assert_eq!(places, 8 + 8 + 1 + 2 - fewer, "{contested:?}");
+    }
+}
+
+/// How many places and KPIs there are figures of.
+async fn equals_a_rebuild(served: &Served, contested: Contested) -> usize {
     let org = served.tenant.org;
     let period = Period { first: MONDAY.plus(-30), last: MONDAY.plus(30) };
     let read = served.app.store.read(move |connection| {
@@ -666,7 +704,7 @@ async fn the_sums_equal_a_rebuild_from_facts() {
         let more = figures::each_counted(
             connection,
             org,
-            period,
+            (period, contested),
             1_000,
             |_| true,
             |line| {
@@ -679,7 +717,7 @@ async fn the_sums_equal_a_rebuild_from_facts() {
         Ok(rebuilt)
     });
     let rebuilt = read.await.unwrap();
-    let kept = sums(&served, period).await;
+    let kept = sums(served, period, contested).await;
     let kept: BTreeMap<(Place, &str), Ratio> =
         kept.into_iter().map(|(place, kpi, ratio)| ((place, kpi.id()), ratio)).collect();
     let rebuilt: BTreeMap<(Place, &str), Ratio> = rebuilt
@@ -687,8 +725,7 @@ async fn the_sums_equal_a_rebuild_from_facts() {
         .flat_map(|(place, counts)| counts.iter().map(|(kpi, ratio)| ((*place, kpi.id()), ratio)))
         .collect();
     assert_eq!(kept, rebuilt);
-    assert_eq!(rebuilt.len(), 8 + 8 + 1 + 2);
-    served.close().await;
+    rebuilt.len()
 }
 
 #[tokio::test(flavor = "multi_thread")]

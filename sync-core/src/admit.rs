@@ -4,8 +4,9 @@
 use crate::document::{Change, Document, Entry, Misfit, Past, Section, VOLUME_CHANGES};
 use crate::id::{CallId, ChangeHash, DocKind, OutletId, UserId};
 use crate::model::Invalid;
-use crate::model::people::{Audience, Rights, Territories};
-use crate::model::visit::{Act, Observed, Recording, Volume};
+use crate::model::contest::{About, Word};
+use crate::model::people::{Audience, Rights, Role, Territories};
+use crate::model::visit::{Act, Observed, Post, Recording, Volume};
 use crate::visit::Start;
 
 /// What admission must know of the world.
@@ -161,7 +162,7 @@ pub fn admit(
         Entry::Recording(Recording { act: Act::Observe(observed), .. }) => &observed.supersedes,
         Entry::Recording(Recording { act: Act::Withdraw { recordings }, .. }) => recordings,
         Entry::Review(review) => &review.heads,
-        Entry::Post(post) => &post.answers.into_iter().collect(),
+        Entry::Post(post) => &post.names(),
         _ => &Vec::new(),
     };
     if let Some(missing) = named.iter().find(|hash| !past.contains(**hash)) {
@@ -218,13 +219,57 @@ pub fn admit(
         Entry::Review(_) => {
             require(role.reviews(), "only supervisors review visits")?;
         }
-        Entry::Post(_) => {}
+        Entry::Post(Post { word: None, .. }) => {}
+        Entry::Post(Post { word: Some(word), answers, .. }) => {
+            contests(document, role, word, *answers)?;
+        }
         Entry::Report(_) => {
             let may = role.captures() || role.reviews();
             require(may, "only people of the field report outlets")?;
         }
     }
     Ok(audience)
+}
+
+/// Whether somebody with this role may say a word of a contest, and what it names is there.
+fn contests(
+    document: &Document,
+    role: Role,
+    word: &Word,
+    answers: Option<ChangeHash>,
+) -> Result<(), Refusal> {
+    let is_visit = document.id().kind == DocKind::Visit;
+    Invalid::unless(is_visit, "word", "contests visits and nothing else")?;
+    match word {
+        Word::Contest(objection) => {
+            if let Some(About { check, subject }) = &objection.about {
+                let says = |hash: &ChangeHash| {
+                    let recording = recording(document, *hash);
+                    let observed = recording.as_ref().and_then(Recording::observed);
+                    let facts = observed.map_or(&[][..], |observed| &observed.observations.0);
+                    facts.iter().any(|fact| fact.check == *check && fact.subject == *subject)
+                };
+                let said = objection.seen.iter().all(says);
+                Invalid::unless(said, "seen", "needs recordings that say the contested value")?;
+            }
+            require(role.of_distributor(), "only a distributor's people contest a visit")
+        }
+        Word::Step(step) => {
+            let opens = |hash| match document.change(hash)?.entry() {
+                Ok(Entry::Post(Post { word: Some(Word::Contest(_)), .. })) => Some(()),
+                _ => None,
+            };
+            let opened = answers.and_then(opens).is_some();
+            Invalid::unless(opened, "answers", "needs the post that began the contest")?;
+            match step.finds() {
+                true => require(role.reviews(), "only supervisors answer what is contested"),
+                false => require(
+                    role.reviews() || role.of_distributor(),
+                    "only the distributor's people and supervisors go on with a contest",
+                ),
+            }
+        }
+    }
 }
 
 fn require(right: bool, rule: &'static str) -> Result<(), Refusal> {

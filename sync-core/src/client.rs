@@ -1281,7 +1281,8 @@ mod tests {
         for _ in 0..changes {
             let by = UserId::from_bytes([2; 16]);
             let (answers, volume) = (None, None);
-            let post = Post { by, when: moment(), text: BlobHash([0; 32]), answers, volume };
+            let post =
+                Post { by, when: moment(), text: BlobHash([0; 32]), answers, volume, word: None };
             let change = kept.document.next(actor, &Entry::Post(post)).unwrap();
             kept.pending.push(change.hash());
             kept.document.insert(change).unwrap();

@@ -8,6 +8,7 @@ use crate::client::{Clocks, Kept, Profile, Replica, Write, count, volumes};
 use crate::document::{CHANGES_MAX, Entry, Misfit, VOLUME_CHANGES};
 use crate::id::{Actor, CallId, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, VisitId};
 use crate::model::catalogue::{Call, Outlet, Record, RecordKey, RecordKind};
+use crate::model::contest::{About, Objection, Step, Word};
 use crate::model::people::{Audience, Territories};
 use crate::model::visit::{
     Act, CheckId, NotPossible, Note, Observation, Observations, Observed, OutletReport, PhotoRef,
@@ -85,6 +86,30 @@ pub enum Command {
         text: Note,
         /// To which entry.
         answers: Option<ChangeHash>,
+    },
+    /// Contests a value of a visit, or the whole of it.
+    Contest {
+        /// Which visit.
+        visit: VisitId,
+        /// Which value; `None` for the whole visit.
+        about: Option<About>,
+        /// Why.
+        text: Note,
+        /// What was there instead.
+        claim: Option<Value>,
+        /// What shows that.
+        photos: Vec<PhotoRef>,
+    },
+    /// Goes on with a contest.
+    Answer {
+        /// In which visit.
+        visit: VisitId,
+        /// The contest's first post.
+        contest: ChangeHash,
+        /// How.
+        step: Step,
+        /// In words.
+        text: Note,
     },
     /// Says something in an outlet's thread.
     CommentOutlet {
@@ -260,13 +285,61 @@ pub fn execute<R: Replica>(
         }
         Command::Comment { visit, text, answers } => {
             let mut page = desk.begun(visit)?;
-            page.write(Entry::Post(Post { by, when, text: text.digest(), answers, volume: None }))?;
+            page.write(Entry::Post(Post {
+                by,
+                when,
+                text: text.digest(),
+                answers,
+                volume: None,
+                word: None,
+            }))?;
+            Ok(page.done(vec![text]))
+        }
+        Command::Contest { visit, about, text, claim, photos } => {
+            let mut page = desk.begun(visit)?;
+            let objection = objection(&page.kept, about, claim, photos);
+            let objection = objection.ok_or(CommandError::NotHere("value to contest"))?;
+            page.write(Entry::Post(Post {
+                by,
+                when,
+                text: text.digest(),
+                answers: None,
+                volume: None,
+                word: Some(Word::Contest(objection)),
+            }))?;
+            Ok(page.done(vec![text]))
+        }
+        Command::Answer { visit, contest, step, text } => {
+            let mut page = desk.begun(visit)?;
+            let read = Visit::read(&page.kept.document);
+            let found = read.contests.iter().find(|found| found.hash == contest);
+            let found = found.ok_or(CommandError::NotHere("contest"))?;
+            if step == Step::Accept
+                && let Some(observed) = found.put_right(&read)
+            {
+                page.write(recording(Act::Observe(observed)))?;
+            }
+            page.write(Entry::Post(Post {
+                by,
+                when,
+                text: text.digest(),
+                answers: Some(contest),
+                volume: None,
+                word: Some(Word::Step(step)),
+            }))?;
             Ok(page.done(vec![text]))
         }
         Command::CommentOutlet { outlet, text } => {
             let mut page = desk.history(outlet)?;
             let (answers, volume) = (None, None);
-            page.write(Entry::Post(Post { by, when, text: text.digest(), answers, volume }))?;
+            page.write(Entry::Post(Post {
+                by,
+                when,
+                text: text.digest(),
+                answers,
+                volume,
+                word: None,
+            }))?;
             Ok(page.done(vec![text]))
         }
         Command::ProposeAgain { document, instance } => {
@@ -303,6 +376,24 @@ pub fn execute<R: Replica>(
             Ok(page.done(note.into_iter().collect()))
         }
     }
+}
+
+/// What an objection names: the recordings that say the value here, or the heads; `None` if there is no such value.
+fn objection(
+    kept: &Kept,
+    about: Option<About>,
+    claim: Option<Value>,
+    photos: Vec<PhotoRef>,
+) -> Option<Objection> {
+    let seen = match &about {
+        None => kept.document.heads().to_vec(),
+        Some(About { check, subject }) => {
+            let visit = Visit::read(&kept.document);
+            let live = visit.values.get(&(*check, subject.clone()))?;
+            live.iter().map(|live| live.recording).collect()
+        }
+    };
+    Some(Objection { about, seen, claim, photos })
 }
 
 /// What is here, if it is.

@@ -20,6 +20,7 @@ use crate::cbor::{from_cbor, to_cbor};
 use crate::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OrgId, OutletId, UserId};
 use crate::model::Invalid;
 use crate::model::capture::Moment;
+use crate::model::contest::Word;
 use crate::model::visit::{
     Act, OutletReport, PhotoRef, Post, Recording, Review, Submission, Volume,
 };
@@ -605,6 +606,7 @@ impl Entry {
     pub fn photos(&self) -> &[PhotoRef] {
         match self {
             Self::Recording(entry) => entry.photos(),
+            Self::Post(entry) => entry.word.as_ref().map_or(&[], Word::photos),
             Self::Report(entry) => &entry.photos,
             _ => &[],
         }
@@ -627,8 +629,12 @@ impl Entry {
             }
             Self::Review(review) => rename(&mut review.heads),
             Self::Post(post) => {
-                post.answers = post.answers.and_then(now);
-                true
+                post.answers = post.answers.and_then(&now);
+                match &mut post.word {
+                    None => true,
+                    Some(Word::Contest(objection)) => rename(&mut objection.seen),
+                    Some(Word::Step(_)) => post.answers.is_some(),
+                }
             }
             Self::Recording(_) | Self::Submission(_) | Self::Report(_) => true,
         };

@@ -5,7 +5,7 @@
 //! leaves as data. So a whole world of servers and phones can be replayed from one seed.
 //!
 //! Read it in this order: [`id`] and [`model`] (the words), [`document`] (what is written and how it is
-//! named), [`admit`] (who may write what), [`visit`] (what a document says), [`projection`] and [`kpi`]
+//! named), [`admit`] (who may write what), [`visit`] (what a document says), [`contest`] (what is held against it), [`projection`] and [`kpi`]
 //! (what it counts for), [`evidence`] (signatures and the log), [`wire`] (messages), [`client`] and
 //! [`session`] (what a device does), [`mod@print`] and [`repair`] (how two sides know that they hold the same), [`cargo`]
 //! and [`relay`] (what a device carries for another).
@@ -15,6 +15,7 @@ pub mod cargo;
 pub mod cbor;
 pub mod client;
 pub mod command;
+pub mod contest;
 pub mod document;
 pub mod evidence;
 pub mod id;

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::contest::Contest;
 use crate::document::{Document, Entry};
 use crate::id::{CallId, ChangeHash, DistributorId, OutletId, TerritoryId, UserId};
 use crate::model::people::Audience;
 use crate::model::visit::{
-    Act, CheckId, NotPossible, Observed, Post, Recording, Review, Subject, Submission, Value,
-    Verdict, Versioned,
+    Act, CheckId, NotPossible, Observed, PhotoRef, Post, Recording, Review, Subject, Submission,
+    Value, Verdict, Versioned,
 };
 
 /// Where a visit stands.
@@ -175,6 +176,8 @@ pub struct Visit {
     pub standing: Vec<ChangeHash>,
     /// What was said.
     pub thread: Vec<(ChangeHash, Post)>,
+    /// What is held against it.
+    pub contests: Vec<Contest>,
 }
 
 /// Two or more values that hold for one (check, subject) and differ.
@@ -208,6 +211,7 @@ impl Visit {
             reviews: Vec::new(),
             standing: Vec::new(),
             thread: Vec::new(),
+            contests: Vec::new(),
         };
         for change in order {
             let hash = change.hash();
@@ -230,6 +234,7 @@ impl Visit {
         let unreviewed = visit.mark_reviewed(document);
         visit.collect_values();
         visit.status = visit.status(&unreviewed);
+        visit.contests = Contest::all(document, &visit);
         visit
     }
 
@@ -375,6 +380,17 @@ impl Visit {
     pub fn unsubmitted_by(&self, user: UserId) -> bool {
         let own = self.recordings.iter().filter(|r| r.entry.by == user);
         own.into_iter().any(|r| !r.submitted && !r.withdrawn && !r.ends())
+    }
+
+    /// The photos that it refers to, each with the entry that does and its author: what was recorded and not taken back,
+    /// and what is held against that.
+    pub fn photos(&self) -> impl Iterator<Item = (ChangeHash, UserId, &PhotoRef)> {
+        let recorded = self.recordings.iter().filter(|r| !r.withdrawn);
+        let recorded = recorded.map(|r| (r.hash, r.entry.by, r.entry.photos()));
+        let contests = self.contests.iter();
+        let held_against = contests.map(|c| (c.hash, c.by, c.objection.photos.as_slice()));
+        let all = recorded.chain(held_against);
+        all.flat_map(|(hash, by, photos)| photos.iter().map(move |photo| (hash, by, photo)))
     }
 
     /// A recording by its name.

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use driver::{Browser, Look};
 
 const ADMIN: &str = "niamh.corrigan@rathcarrow.example";
+const MANAGER: &str = "helen.brophy@palegate.example";
 
 fn main() -> ExitCode {
     if !driver::available() {
@@ -94,13 +95,79 @@ async fn console() {
     let first = browser.run("return document.activeElement.getAttribute('href')").await;
     assert_eq!(first.as_str(), Some("#main"), "the first stop is the skip link");
 
+    // A distributor's manager contests a value and a whole visit; the brand answers one of them.
+    leave(&browser, &site).await;
+    browser.open(&format!("{site}/visits?state=submitted")).await;
+    sign_in_as(&browser, MANAGER, server::demo::PASSWORD).await;
+    browser.until("return !!document.querySelector('#found tbody tr a')").await;
+    let visit = browser.run("return document.querySelector('#found tbody tr a').href").await;
+    let visit = visit.as_str().expect("a link").to_owned();
+    browser.open(&visit).await;
+    let form = "return document.querySelector('a.beside[href*=\"/contest\"]').href";
+    let form = browser.run(form).await.as_str().expect("a way to contest a value").to_owned();
+    let shown = |page: &'static str| (page, pictures.clone());
+    each_look(&browser, &looks, &form, shown("contest")).await;
+    browser.open(&form).await;
+    browser.fill("#comment", "Our delivery note of that morning says something else.").await;
+    browser.submit("main form").await;
+    browser.open(&format!("{visit}/contest")).await;
+    browser.fill("#comment", "Nobody of yours signed in at the store that day.").await;
+    browser.submit("main form").await;
+    let found = browser.run("return document.querySelectorAll('#contests article').length").await;
+    assert_eq!(found.as_u64(), Some(2), "both are on the visit's page");
+    each_look(&browser, &looks, &visit, shown("contested")).await;
+    leave(&browser, &site).await;
+    browser.open(&format!("{site}/visits?kind=contested")).await;
+    sign_in(&browser, server::demo::PASSWORD).await;
+    browser.until("return !!document.querySelector('#found tbody tr a')").await;
+    each_look(&browser, &looks, &visit, shown("answer")).await;
+    browser.open(&visit).await;
+    browser.fill("#contests article:last-of-type textarea", "His phone was, see its times.").await;
+    browser
+        .run(
+            "document.querySelector('#contests article:last-of-type button[value=uphold]').click()",
+        )
+        .await;
+    browser
+        .until("return /upheld/i.test(document.querySelector('#contests article:last-of-type').innerText)")
+        .await;
+    let without = format!("{site}/scorecard?contested=without");
+    each_look(&browser, &looks, &without, shown("without")).await;
+
     drop(browser);
     let _ = stop.send(());
     demo.await.expect("the demo stops");
 }
 
+/// Opens a page at every width and light, and keeps what was seen.
+async fn each_look(
+    browser: &Browser,
+    looks: &[(&str, Look)],
+    url: &str,
+    (page, pictures): (&str, Option<PathBuf>),
+) {
+    for (name, look) in looks {
+        browser.look(*look).await;
+        browser.open(url).await;
+        sound(browser, page, look.width).await;
+        if let Some(folder) = &pictures {
+            browser.picture(&folder.join(format!("{page}-{name}.png"))).await;
+        }
+    }
+    browser.look(looks[0].1).await;
+}
+
+async fn leave(browser: &Browser, site: &str) {
+    browser.open(&format!("{site}/visits")).await;
+    browser.submit("form[action=\"/sign-out\"]").await;
+}
+
 async fn sign_in(browser: &Browser, password: &str) {
-    browser.fill("input[name=email]", ADMIN).await;
+    sign_in_as(browser, ADMIN, password).await;
+}
+
+async fn sign_in_as(browser: &Browser, email: &str, password: &str) {
+    browser.fill("input[name=email]", email).await;
     browser.fill("input[name=password]", password).await;
     browser.submit("main form, form").await;
 }

@@ -13,6 +13,7 @@ use sync_core::model::catalogue::{
     ListPrice, Outlet, Person, Planogram, Position, PriceList, Product, Promotion, Record,
     RecordKey, Shelf, Template, Territory,
 };
+use sync_core::model::contest::{About, Objection, Step, Word};
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
     Act, NotPossible, Note, Observation, Observations, Observed, OutletReport, PhotoRef, Place,
@@ -76,7 +77,7 @@ fn moment(step: i64, anchor: u64, skew_ms: Option<i64>) -> Moment {
 }
 
 fn place() -> Option<Geo> {
-    Some(Geo { lon_e6: 24_940_000, lat_e6: 60_170_000, accuracy_m: Some(12) })
+    Some(Geo { lon_e6: 24_940_000, lat_e6: 60_170_000, accuracy_m: Some(12), mock: None })
 }
 
 pub(crate) fn volumes() -> Vec<(OutletId, u32)> {
@@ -203,7 +204,7 @@ fn notes() -> Vec<Note> {
     ]
 }
 
-/// Four documents in which every kind of entry occurs.
+/// Five documents in which every kind of entry occurs.
 pub(crate) fn documents() -> Vec<Written> {
     let id: DocId = VisitId::of_call(ORG, CALL).into();
     // Rita and Sam begin the same call apart.
@@ -260,6 +261,7 @@ pub(crate) fn documents() -> Vec<Written> {
         text: notes()[3].digest(),
         answers: Some(review),
         volume: None,
+        word: None,
     };
     visit.add(0, "post", &Entry::Post(answer));
     visit.add(1, "abandon", &recording(SAM, moment(102, 51, None), None, Act::Abandon {}));
@@ -293,6 +295,7 @@ pub(crate) fn documents() -> Vec<Written> {
         text: notes()[3].digest(),
         answers: None,
         volume: None,
+        word: None,
     };
     outlet.add(2, "post", &Entry::Post(post));
     // Its history goes on: each author says first what they have seen of the volume before.
@@ -302,14 +305,65 @@ pub(crate) fn documents() -> Vec<Written> {
     let mut volume = Written::new("volume", begins.document());
     let (text, answers) = (notes()[3].digest(), None);
     let post = |step, volume| {
-        Entry::Post(Post { by: SUE, when: moment(step, 62, None), text, answers, volume })
+        Entry::Post(Post {
+            by: SUE,
+            when: moment(step, 62, None),
+            text,
+            answers,
+            volume,
+            word: None,
+        })
     };
     volume.add(2, "post", &post(400, Some(begins.clone())));
     volume.add(2, "post", &post(401, None));
     let (when, photos) = (moment(402, 62, None), Vec::new());
     let report = OutletReport { when, note: None, photos, volume: Some(begins), ..report };
     volume.add(1, "report", &Entry::Report(report));
-    vec![visit, shut, outlet, volume]
+    vec![visit, shut, outlet, volume, contested()]
+}
+
+/// Sam contests a value of Rita's and the whole visit, and Sue answers.
+fn contested() -> Written {
+    let mut visit = Written::new("contested", VisitId::from_bytes([0x44; 16]).into());
+    visit.add(0, "start", &start(RITA, moment(500, 70, None), None));
+    let (check, subject) = (1, Subject::Position { planogram: 1, position: 1 });
+    let shelf = |facings| Value::Shelf { facings, in_stock: false, place: Place::AsPlanned };
+    let missing = fact(check, subject.clone(), shelf(0));
+    let place = place().map(|place| Geo { mock: Some(false), ..place });
+    let act = Act::Observe(observed(vec![missing], Vec::new(), Vec::new()));
+    let seen = visit.add(0, "observe", &recording(RITA, moment(501, 70, None), place, act));
+    let done = Submission { by: RITA, when: moment(502, 70, None), place: None };
+    visit.add(0, "submission", &Entry::Submission(done));
+    let text = notes()[3].digest();
+    let post = |by, step, answers, word| {
+        let when = moment(step, 71, None);
+        Entry::Post(Post { by, when, text, answers, volume: None, word: Some(word) })
+    };
+    let objection = Objection {
+        about: Some(About { check, subject: subject.clone() }),
+        seen: vec![seen],
+        claim: Some(shelf(2)),
+        photos: vec![photo(5, Some(check))],
+    };
+    let contest = visit.add(1, "contest", &post(SAM, 503, None, Word::Contest(objection)));
+    let seen_all = visit.document.heads().to_vec();
+    let whole = Objection { about: None, seen: seen_all, claim: None, photos: Vec::new() };
+    let all = visit.add(1, "contest", &post(SAM, 504, None, Word::Contest(whole)));
+    let mut step = |place, by, at, contest, step| {
+        visit.add(place, "step", &post(by, at, Some(contest), Word::Step(step)));
+    };
+    step(2, SUE, 505, contest, Step::Ask);
+    step(1, SAM, 506, contest, Step::Say);
+    step(2, SUE, 507, all, Step::Uphold);
+    step(1, SAM, 508, all, Step::Close);
+    let right = fact(check, subject, shelf(2));
+    let act = Act::Observe(observed(vec![right], Vec::new(), vec![seen]));
+    visit.add(2, "observe", &recording(SUE, moment(509, 71, None), None, act));
+    let text = notes()[2].digest();
+    let (when, word) = (moment(510, 71, None), Some(Word::Step(Step::Accept)));
+    let accepts = Post { by: SUE, when, text, answers: Some(contest), volume: None, word };
+    visit.add(2, "step", &Entry::Post(accepts));
+    visit
 }
 
 pub(crate) fn seals() -> Vec<([u8; 32], OrgId, DocId, ChangeHash)> {
@@ -474,7 +528,12 @@ pub(crate) fn records() -> Vec<Record> {
             channel: "supermarket".into(),
             street: "Street 1".into(),
             town: "00100 Helsinki".into(),
-            place: Some(Geo { lon_e6: 24_940_000, lat_e6: 60_170_000, accuracy_m: None }),
+            place: Some(Geo {
+                lon_e6: 24_940_000,
+                lat_e6: 60_170_000,
+                accuracy_m: None,
+                mock: None,
+            }),
             zone: "Europe/Helsinki".into(),
             planograms: vec![1, 4],
             must_stock: vec![gtin(0)],

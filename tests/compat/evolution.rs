@@ -95,6 +95,7 @@ impl Newer {
             text: note.digest(),
             answers: None,
             volume: None,
+            word: None,
         }));
         self.notes.push(note);
     }

@@ -322,7 +322,7 @@ async fn visit_row(app: &Arc<App>, visit: VisitId) -> Value {
     let tenant = tenant(app, 0);
     let (org, id) = (tenant.org, tenant.id);
     let read = app.store.read(move |db| {
-        let sql = "SELECT status, conflicts, photos, news, length(people) / 16 FROM visit
+        let sql = "SELECT status, conflicts, photos, news, length(people) / 16, contest FROM visit
                    WHERE org = ?1 AND visit = ?2";
         let row = db.query_row(sql, rusqlite::params![org, visit.as_bytes()], |row| {
             Ok(json!({
@@ -331,6 +331,7 @@ async fn visit_row(app: &Arc<App>, visit: VisitId) -> Value {
                 "photos": row.get::<_, u64>(2)?,
                 "news": row.get::<_, u64>(3)?,
                 "people": row.get::<_, u64>(4)?,
+                "contest": row.get::<_, Option<String>>(5)?,
             }))
         });
         let mut row = match row {

@@ -165,6 +165,11 @@ fn work_that_comes_back() {
 }
 
 #[test]
+fn a_contested_value() {
+    run("contest_test.py", 1);
+}
+
+#[test]
 fn refused_work() {
     run("refused_test.py", 1);
 }

@@ -11,15 +11,16 @@ use server::store::log::{Held, counted_prints, kept_prints};
 use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::from_cbor;
 use sync_core::client::{Kept, Replica, inventory};
-use sync_core::document::Section;
+use sync_core::document::{Document, Entry, Section};
 use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, UserId, VisitId};
 use sync_core::kpi::{Counts, Kpi, per_visit};
 use sync_core::model::Day;
 use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
 use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::model::contest::{About, Step, Word};
 use sync_core::model::people::Audience;
-use sync_core::model::visit::Act;
+use sync_core::model::visit::{Act, Post};
 use sync_core::projection::{Facts, project};
 use sync_core::visit::Visit;
 use sync_core::wire::{
@@ -27,7 +28,7 @@ use sync_core::wire::{
 };
 
 use crate::backend::Server;
-use crate::brand::ORG;
+use crate::brand::{ORG, SAM, SUE};
 use crate::device::{Device, Disk};
 
 /// An entry that a phone said was saved.
@@ -626,21 +627,72 @@ fn automerge_reads_it(held: &Held) {
     }
 }
 
+/// How a visit is contested, from its entries alone: who said what, and what the last who said something knew.
+fn contested(document: &Document, visit: &Visit) -> Option<&'static str> {
+    let posts: Vec<(ChangeHash, Post)> = document
+        .changes()
+        .iter()
+        .filter_map(|change| match change.entry() {
+            Ok(Entry::Post(post)) => Some((change.hash(), post)),
+            _ => None,
+        })
+        .collect();
+    let mut urgent: Option<(u8, &str)> = None;
+    for (contest, post) in &posts {
+        match (&post.word, post.by) {
+            (Some(Word::Contest(_)), by) => assert_eq!(by, SAM, "only he is of a distributor"),
+            (Some(Word::Step(step)), by) if step.finds() => assert_eq!(by, SUE, "{step:?}"),
+            (Some(Word::Step(step)), by) => assert!(by == SAM || by == SUE, "{step:?}"),
+            (None, _) => {}
+        }
+        let Some(Word::Contest(objection)) = &post.word else { continue };
+        let steps: Vec<(ChangeHash, Step)> = posts
+            .iter()
+            .filter(|(_, post)| post.answers == Some(*contest))
+            .filter_map(|(hash, post)| match post.word {
+                Some(Word::Step(step)) => Some((*hash, step)),
+                _ => None,
+            })
+            .collect();
+        let known = |hash: ChangeHash| {
+            steps.iter().any(|(by, _)| *by != hash && document.past(&[*by]).contains(hash))
+        };
+        let last: BTreeSet<Step> =
+            steps.iter().filter(|(hash, _)| !known(*hash)).map(|(_, step)| *step).collect();
+        let holds = objection.about.as_ref().is_none_or(|About { check, subject }| {
+            let live = visit.values.get(&(*check, subject.clone()));
+            live.into_iter().flatten().any(|live| objection.seen.contains(&live.recording))
+        });
+        let stands = if last.is_empty() || last.contains(&Step::Say) {
+            Some((0, "open"))
+        } else if last.contains(&Step::Ask) {
+            Some((1, "asked"))
+        } else if last.len() > 1 {
+            Some((0, "open"))
+        } else {
+            (last.contains(&Step::Accept) && holds).then_some((2, "accepted"))
+        };
+        urgent = [urgent, stands].into_iter().flatten().min();
+    }
+    urgent.map(|(_, name)| name)
+}
+
 fn figures_equal_a_rebuild(server: &Server, helds: &BTreeMap<DocId, Held>) {
     let mut query = server
         .db
-        .prepare_cached("SELECT visit, counted, facts, day, status FROM visit")
+        .prepare_cached("SELECT visit, counted, facts, day, status, contest FROM visit")
         .expect("a query");
     let rows = query.query_map([], |row| {
         let visit = DocId::from(VisitId::from_bytes(row.get(0)?));
         let (counted, facts): (bool, Vec<u8>) = (row.get(1)?, row.get(2)?);
-        Ok((visit, counted, facts, Day(row.get(3)?), row.get::<_, String>(4)?))
+        let contest = row.get::<_, Option<String>>(5)?;
+        Ok((visit, counted, facts, Day(row.get(3)?), (row.get::<_, String>(4)?, contest)))
     });
-    let mut figures: BTreeMap<(Day, Audience), Counts> = BTreeMap::new();
+    let mut figures: BTreeMap<(Day, Audience), [Counts; 2]> = BTreeMap::new();
     let mut rows_left: BTreeSet<DocId> =
         helds.keys().copied().filter(|id| id.visit().is_some()).collect();
     for row in rows.expect("visits") {
-        let (id, counted, facts, day, status) = row.expect("a row");
+        let (id, counted, facts, day, (status, contest)) = row.expect("a row");
         assert!(rows_left.remove(&id));
         let held = &helds[&id];
         let visit = Visit::read(&held.document);
@@ -651,30 +703,38 @@ fn figures_equal_a_rebuild(server: &Server, helds: &BTreeMap<DocId, Held>) {
         let facts: Facts = from_cbor(&facts).expect("facts read");
         assert_eq!((day, status.as_str()), (begun, visit.status.as_str()));
         assert_eq!((&facts, counted), (&again, again.visited), "the facts of {id}");
+        let contested = contested(&held.document, &visit);
+        assert_eq!(contest.as_deref(), contested, "how {id} is contested");
         if counted {
-            let sum = figures.entry((day, audience(&helds[&id]))).or_default();
-            *sum = sum.checked_add(&per_visit(&again)).expect("no figure is that large");
+            let sums = figures.entry((day, audience(&helds[&id]))).or_default();
+            for sum in &mut sums[..1 + usize::from(contest.is_some())] {
+                *sum = sum.checked_add(&per_visit(&again)).expect("no figure is that large");
+            }
         }
     }
     assert!(rows_left.is_empty(), "every visit has a row");
     let mut expected = BTreeMap::new();
-    for ((day, audience), counts) in figures {
+    for ((day, audience), [all, contested]) in figures {
         let Audience::Outlet { territory, distributor } = audience else { continue };
-        for (kpi, ratio) in counts.iter() {
+        for (kpi, ratio) in all.iter() {
             let place = (day.0, *territory.as_bytes(), *distributor.as_bytes(), kpi.id());
-            expected.insert(place, (ratio.numerator as i64, ratio.denominator as i64));
+            let signed = [ratio, contested.get(kpi)].map(|r| [r.numerator, r.denominator]);
+            expected.insert(place, signed.map(|ratio| ratio.map(|n| n as i64)));
         }
     }
     let mut query = server
         .db
         .prepare_cached(
-            "SELECT day, territory, distributor, kpi, numerator, denominator FROM kpi_day
-             WHERE numerator <> 0 OR denominator <> 0",
+            "SELECT day, territory, distributor, kpi, numerator, denominator, contested_numerator,
+                 contested_denominator FROM kpi_day
+             WHERE numerator <> 0 OR denominator <> 0
+                 OR contested_numerator <> 0 OR contested_denominator <> 0",
         )
         .expect("a query");
     let rows = query.query_map([], |row| {
         let kpi = Kpi::from_id(&row.get::<_, String>(3)?).expect("a known figure");
-        Ok(((row.get(0)?, row.get(1)?, row.get(2)?, kpi.id()), (row.get(4)?, row.get(5)?)))
+        let ratios = [[row.get(4)?, row.get(5)?], [row.get(6)?, row.get(7)?]];
+        Ok(((row.get(0)?, row.get(1)?, row.get(2)?, kpi.id()), ratios))
     });
     let stored: BTreeMap<_, _> = rows.expect("figures").map(|row| row.expect("a row")).collect();
     assert_eq!(stored, expected, "the figures differ from a rebuild");

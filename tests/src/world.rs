@@ -2,13 +2,14 @@
 
 use sync_core::client::Replica;
 use sync_core::command::{Command, CommandError};
-use sync_core::document::{Entry, VOLUME_CHANGES};
+use sync_core::document::{Document, Entry, VOLUME_CHANGES};
 use sync_core::evidence::Keypair;
 use sync_core::id::{
     Actor, ChangeHash, DeviceId, DistributorId, DocId, DocKind, OutletId, UserId, VisitId,
 };
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::RecordKey;
+use sync_core::model::contest::{About, Step as ContestStep, Word};
 use sync_core::model::people::Scope;
 use sync_core::model::visit::{
     Act, NotPossible, Note, Observation, Observations, Observed, PhotoRef, Place, Post, Recording,
@@ -138,7 +139,7 @@ impl World {
         });
         for _ in 0..changes {
             let (when, text, answers, volume) = (now, text.digest(), None, begins.take());
-            let entry = Entry::Post(Post { by, when, text, answers, volume });
+            let entry = Entry::Post(Post { by, when, text, answers, volume, word: None });
             let change = document.next(actor, &entry).expect("there is room");
             document.insert(change).expect("it fits");
         }
@@ -187,7 +188,8 @@ impl World {
             }
             // Whoever works at the server's desk sees that its disk is full.
             90..100 if self.tight || self.devices[device].full => self.make_room(),
-            90..95 => self.review(),
+            90..94 => self.review(),
+            94 => self.answer_in_console(),
             95..97 => self.settle_in_console(),
             97 => match self.chance.below(4) {
                 0 => self.attack(),
@@ -481,7 +483,8 @@ impl World {
             }
             66..68 => Command::Abandon(visit),
             68..82 => Command::Submit(visit),
-            82..87 => {
+            82..86 => self.contest(visit, &kept.document),
+            86..87 => {
                 let hashes: Vec<_> = kept.document.changes().iter().map(|c| c.hash()).collect();
                 let answers = self.chance.pick(&hashes).copied();
                 Command::Comment { visit, text: self.note(), answers }
@@ -528,6 +531,27 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Somebody contests a value or the whole visit, or goes on with a contest.
+    fn contest(&mut self, visit: VisitId, document: &Document) -> Command {
+        let read = Visit::read(document);
+        let text = self.note();
+        if let Some(contest) = self.chance.pick(&read.contests)
+            && self.chance.percent(60)
+        {
+            let (contest, step) = (contest.hash, ContestStep::ALL[self.chance.index(5)]);
+            return Command::Answer { visit, contest, step, text };
+        }
+        let pairs: Vec<_> = read.values.iter().collect();
+        let pair = self.chance.pick(&pairs).filter(|_| self.chance.percent(80));
+        let about =
+            pair.map(|((check, subject), _)| About { check: *check, subject: subject.clone() });
+        let said = pair.and_then(|(_, live)| live.first()).map(|live| live.value.clone());
+        let claim =
+            said.filter(|value| !matches!(value, Value::Text(_)) && self.chance.percent(50));
+        let photos = if self.chance.percent(30) { vec![self.photo()] } else { Vec::new() };
+        Command::Contest { visit, about, text, claim, photos }
     }
 
     /// The outlets of whose history a phone has something.
@@ -595,6 +619,29 @@ impl World {
         self.tell(format!("Sue reviews {document}: {verdict:?} of {heads:?}"));
         let entry = |when| Entry::Review(Review { by: SUE, when, verdict, heads, comment });
         self.server.act(document, note.as_ref(), self.now_ms, entry).expect("Sue may review");
+    }
+
+    /// The supervisor says something in a contest, and puts right what she finds wrong.
+    fn answer_in_console(&mut self) {
+        let documents = self.server.documents();
+        let visits = documents.into_iter().filter(|document| document.visit().is_some());
+        let mut open = Vec::new();
+        for document in visits {
+            let visit = Visit::read(&self.server.held(document).document);
+            open.extend(visit.contests.clone().into_iter().map(|c| (document, visit.clone(), c)));
+        }
+        let Some((document, visit, contest)) = self.chance.pick(&open).cloned() else { return };
+        let step = ContestStep::ALL[self.chance.index(5)];
+        self.tell(format!("Sue in contest {} of {document}: {step:?}", contest.hash));
+        if let Some(observed) = contest.put_right(&visit).filter(|_| step == ContestStep::Accept) {
+            let act = Act::Observe(observed);
+            let entry = |when| Entry::Recording(Recording { by: SUE, when, place: None, act });
+            self.server.act(document, None, self.now_ms, entry).expect("Sue may put it right");
+        }
+        let (note, answers) = (self.note(), Some(contest.hash));
+        let (text, word) = (note.digest(), Some(Word::Step(step)));
+        let entry = |when| Entry::Post(Post { by: SUE, when, text, answers, volume: None, word });
+        self.server.act(document, Some(&note), self.now_ms, entry).expect("Sue may answer");
     }
 
     fn settle_in_console(&mut self) {

@@ -16,8 +16,8 @@ use sync_core::visit::Status;
 
 use super::page::{Page, Section, html};
 use super::scorecard::{
-    Asked, Due, Figures, GRADES, Ground, Heading, Reach, Span, delta, figures_of, fraction, share,
-    short_name, total,
+    Asked, Choice, Due, Figures, GRADES, Ground, Heading, Reach, Span, delta, figures_of, fraction,
+    share, short_name, total,
 };
 use super::view::{self, Markup};
 use crate::app::{App, Tenant};
@@ -25,7 +25,7 @@ use crate::auth::Viewer;
 use crate::error::Problem;
 use crate::now_ms;
 use crate::store::StoreError;
-use crate::store::figures::{self, Line, Period};
+use crate::store::figures::{self, Contested, Line, Period};
 use crate::world::World;
 
 /// Rows of one page.
@@ -149,6 +149,8 @@ struct DrillPage {
     back: String,
     place: String,
     words: String,
+    contested: Vec<Choice>,
+    without: bool,
     days: i32,
     cut: bool,
     value: String,
@@ -285,14 +287,14 @@ pub(super) async fn drill(
         let ground = Ground::of(&world, &narrowed.reach, both, now);
         (today, span, narrowed, ground)
     };
-    let (period, reach) = (span.period, narrowed.reach);
+    let (period, contested, reach) = (span.period, span.contested, narrowed.reach);
     let asking = Arc::clone(&tenant);
     let store = app.store.read(move |connection| {
         let (org, id) = (asking.org, asking.id);
-        let visited = figures::visited(connection, org, period)?;
-        let sums = figures::sums(connection, org, period)?;
-        let before = figures::sums(connection, org, period.before())?;
-        let then = figures::visited(connection, org, period.before())?;
+        let visited = figures::visited(connection, org, period, contested)?;
+        let sums = figures::sums(connection, org, period, contested)?;
+        let before = figures::sums(connection, org, period.before(), contested)?;
+        let then = figures::visited(connection, org, period.before(), contested)?;
         let by_place = figures_of(id, period, &sums, &visited, &ground, &reach);
         let before = figures_of(id, period.before(), &before, &then, &ground, &reach);
         let mut reading = Reading {
@@ -328,7 +330,8 @@ pub(super) async fn drill(
                     }
                     Ok(())
                 };
-                reading.more = figures::each_counted(connection, org, period, max, within, take)?;
+                let which = (period, contested);
+                reading.more = figures::each_counted(connection, org, which, max, within, take)?;
             }
         }
         Ok(reading)
@@ -349,14 +352,15 @@ pub(super) async fn drill(
         }
     };
     let by = if asked.by == "distributor" { "distributor" } else { "territory" };
-    let mut query = format!("{}&by={by}", span.query());
-    let back = format!("/scorecard?{query}");
+    let back = format!("/scorecard?{}&by={by}", span.query());
+    let mut place_query = format!("&by={by}");
     if let Some(id) = narrowed.territory {
-        query += &format!("&territory={id}");
+        place_query += &format!("&territory={id}");
     }
     if let Some(id) = narrowed.distributor {
-        query += &format!("&distributor={id}");
+        place_query += &format!("&distributor={id}");
     }
+    let query = span.query() + &place_query;
     let number = |n: usize| n as u64;
     let inside = match kpi {
         Kpi::OutletCoverage | Kpi::JourneyPlanAdherence => String::new(),
@@ -404,6 +408,8 @@ pub(super) async fn drill(
         back,
         place: names,
         words: span.words(today),
+        contested: span.contested_choices(&place_query),
+        without: contested == Contested::Without,
         days: period.days(),
         cut: span.cut,
         value: share(now),

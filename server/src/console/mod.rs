@@ -4,6 +4,7 @@
 //! a redirect back to its page. [`page`] is the frame, [`view`] the small parts.
 
 mod assets;
+mod contest;
 mod data;
 mod drill;
 mod live;
@@ -44,6 +45,9 @@ pub fn router() -> Router<Arc<App>> {
         .route("/visits/{visit}/review", post(settle::review))
         .route("/visits/{visit}/settle", post(settle::settle))
         .route("/visits/{visit}/comments", post(settle::comment))
+        .route("/visits/{visit}/contest", get(contest::form))
+        .route("/visits/{visit}/contests", post(contest::contest))
+        .route("/visits/{visit}/contests/{contest}", post(contest::answer))
         .route("/outlets", get(outlets::outlets).post(outlets::add))
         .route("/outlets/{outlet}", get(outlets::outlet))
         .route("/scorecard", get(scorecard::scorecard))

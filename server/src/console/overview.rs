@@ -10,8 +10,9 @@ use sync_core::document::Entry;
 use sync_core::id::{CallId, UserId};
 use sync_core::kpi::{Kpi, Ratio, per_visit};
 use sync_core::model::Day;
+use sync_core::model::contest::Word;
 use sync_core::model::people::Rights;
-use sync_core::model::visit::{Act, Recording, Value, Verdict};
+use sync_core::model::visit::{Act, Post, Recording, Value, Verdict};
 use sync_core::visit::Status;
 
 use super::page::{Page, Section, capped, html, sight};
@@ -297,7 +298,9 @@ fn happened(world: &World, entry: Option<&Entry>) -> String {
         Entry::Submission(_) => "submitted".to_owned(),
         Entry::Review(review) if review.verdict == Verdict::Approved => "approved".to_owned(),
         Entry::Review(_) => "sent it back".to_owned(),
-        Entry::Post(_) => "wrote a comment".to_owned(),
+        Entry::Post(Post { word: None, .. }) => "wrote a comment".to_owned(),
+        Entry::Post(Post { word: Some(Word::Contest(_)), .. }) => "contested it".to_owned(),
+        Entry::Post(_) => "wrote in a contest".to_owned(),
         Entry::Report(_) => "reported an outlet".to_owned(),
     };
     format!("{who} {what}")

@@ -10,8 +10,9 @@ use sync_core::admit::about_rights;
 use sync_core::document::Entry;
 use sync_core::id::DocKind;
 use sync_core::model::capture::CaptureTime;
+use sync_core::model::contest::Word;
 use sync_core::model::people::Role;
-use sync_core::model::visit::Act;
+use sync_core::model::visit::{Act, Post};
 
 use super::page::{Page, Section, html, sight};
 use super::view::{self, Markup};
@@ -38,6 +39,8 @@ struct Refused {
     why: String,
     says: String,
     doubt: Option<Markup>,
+    /// What is known of when it was made.
+    made: Option<Markup>,
     /// Somebody may still decide.
     open: bool,
     /// It may be approved.
@@ -64,7 +67,9 @@ pub(super) async fn refused(
     let found = app.store.read(move |c| {
         let (log, world) = (Reader::open(c, tenant.org)?, tenant.world());
         let items = quarantine::items(c, &see, tenant.id, ITEMS_MAX)?;
-        let told = items.iter().map(|item| Withdrawal::of(&log, &world, item));
+        let told = items.iter().map(|item| {
+            Ok::<_, StoreError>((Withdrawal::of(&log, &world, item)?, made(&log, item)?))
+        });
         let told = told.collect::<Result<Vec<_>, _>>()?;
         Ok(items.into_iter().zip(told).collect::<Vec<_>>())
     });
@@ -73,9 +78,10 @@ pub(super) async fn refused(
     let world = viewer.tenant.world();
     let zone = view::zone_of(&world, &viewer.rights);
     let mut items = Vec::new();
-    for (item, withdrawal) in &found {
+    for (item, (withdrawal, made)) in &found {
         let doubt = withdrawal.as_ref().map(|withdrawal| withdrawal.told(&zone));
-        items.push(Refused { doubt, ..shown(&world, item, &zone) });
+        let made = made.as_ref().map(|times| told(times, &zone));
+        items.push(Refused { doubt, made, ..shown(&world, item, &zone) });
     }
     let waiting = items.iter().filter(|item| item.open).count();
     drop(world);
@@ -151,11 +157,30 @@ fn shown(world: &World, item: &Item, zone: &str) -> Refused {
         },
         says: says(&entries),
         doubt: None,
+        made: None,
         open,
         approvable: open && about_rights(&item.code),
         badge,
         decided,
     }
+}
+
+/// When the newest of it was made, as well as that is known; nothing is known of the clocks with which it was sent.
+fn made(log: &Reader<'_>, item: &Item) -> Result<Option<CaptureTime>, StoreError> {
+    let newest = item.group.changes.iter().rev().find_map(|change| change.entry().ok());
+    let Some(newest) = newest else { return Ok(None) };
+    let known = log.known_at(newest.when())?;
+    let anchor_ms = known.checked_sub(1).map(|at| log.time_of(at)).transpose()?.flatten();
+    Ok(Some(CaptureTime::estimate(newest.when(), None, anchor_ms, item.received_ms)))
+}
+
+/// The claim, with what is proved of it to be opened.
+fn told(times: &CaptureTime, zone: &str) -> Markup {
+    Markup(format!(
+        "<details class=\"claim\"><summary>made {}, as the phone claims</summary>{}</details>",
+        view::when(times.claimed_ms, zone),
+        view::escape(&view::bounds(times, zone))
+    ))
 }
 
 /// What is known of when work of a phone was made whose access was withdrawn.
@@ -247,6 +272,9 @@ fn says(entries: &[Entry]) -> String {
             },
             Entry::Submission(_) => says.push("submits it".into()),
             Entry::Review(_) => says.push("reviews it".into()),
+            Entry::Post(Post { word: Some(Word::Contest(_)), .. }) => {
+                says.push("contests it".into())
+            }
             Entry::Post(_) => says.push("comments".into()),
             Entry::Report(report) => says.push(format!("reports “{}”", report.name)),
         }

@@ -23,7 +23,7 @@ use crate::auth::Viewer;
 use crate::error::Problem;
 use crate::now_ms;
 use crate::store::StoreError;
-use crate::store::figures::{self, Period, Place, Visited};
+use crate::store::figures::{self, Contested, Period, Place, Visited};
 use crate::world::World;
 
 /// Longest period that is added up.
@@ -71,6 +71,7 @@ pub(super) struct Asked {
     period: String,
     from: String,
     to: String,
+    contested: String,
     pub(super) by: String,
     pub(super) territory: String,
     pub(super) distributor: String,
@@ -81,6 +82,8 @@ pub(super) struct Asked {
 pub(super) struct Span {
     /// The days.
     pub(super) period: Period,
+    /// With contested visits, or without them.
+    pub(super) contested: Contested,
     preset: Option<&'static str>,
     /// More days were asked for than are added up.
     pub(super) cut: bool,
@@ -89,6 +92,10 @@ pub(super) struct Span {
 impl Span {
     /// Reads it from a query; refuses a day that is none with `invalid` (422).
     pub(super) fn read(asked: &Asked, today: Day) -> Result<Self, Problem> {
+        let contested = match asked.contested.as_str() {
+            "without" => Contested::Without,
+            _ => Contested::With,
+        };
         let dated = !asked.from.is_empty() || !asked.to.is_empty();
         let last = |days: i32| Period { first: today.plus(1 - days), last: today };
         if asked.period == "custom" || (asked.period.is_empty() && dated) {
@@ -102,19 +109,40 @@ impl Span {
             let first = from.min(to).min(last);
             let earliest = last.plus(1 - PERIOD_DAYS_MAX);
             let period = Period { first: first.max(earliest), last };
-            return Ok(Self { period, preset: None, cut: first < earliest });
+            return Ok(Self { period, contested, preset: None, cut: first < earliest });
         }
         let known = PRESETS.into_iter().find(|(name, ..)| *name == asked.period);
         let (name, days, _) = known.unwrap_or(PRESETS[1]);
-        Ok(Self { period: last(days), preset: Some(name), cut: false })
+        Ok(Self { period: last(days), contested, preset: Some(name), cut: false })
     }
 
     /// As a query again.
     pub(super) fn query(&self) -> String {
-        match self.preset {
+        let days = match self.preset {
             Some(preset) => format!("period={preset}"),
             None => format!("period=custom&from={}&to={}", self.period.first, self.period.last),
+        };
+        days + self.switch()
+    }
+
+    /// What of the query says that contested visits are left out.
+    pub(super) const fn switch(&self) -> &'static str {
+        match self.contested {
+            Contested::With => "",
+            Contested::Without => "&contested=without",
         }
+    }
+
+    /// The same days with contested visits or without them, as choices whose values end in `more`.
+    pub(super) fn contested_choices(&self, more: &str) -> Vec<Choice> {
+        let choices =
+            [(Contested::With, "With contested visits"), (Contested::Without, "Without them")];
+        let choice = |(contested, name): (Contested, &str)| Choice {
+            value: format!("{}{more}", Self { contested, ..*self }.query()),
+            name: name.to_owned(),
+            chosen: contested == self.contested,
+        };
+        choices.into_iter().map(choice).collect()
     }
 
     /// In words: `10 Nov to 23 Nov`.
@@ -414,6 +442,8 @@ struct ScorecardPage {
     days_max: i32,
     of: Option<(String, String)>,
     presets: Vec<Choice>,
+    contested: Vec<Choice>,
+    without: bool,
     by: Vec<Choice>,
     by_now: &'static str,
     from: Day,
@@ -520,23 +550,25 @@ pub(super) async fn scorecard(
         let ground = Ground::of(&world, &reach, both, now);
         (today, span, reach, ground)
     };
-    let (period, org, id) = (span.period, tenant.org, tenant.id);
+    let (period, contested) = (span.period, span.contested);
+    let (org, id) = (tenant.org, tenant.id);
     let reading = app
         .store
         .read(move |connection| {
             let mut deviations: HashMap<Place, Vec<i64>> = HashMap::new();
             let within = |place| reach.holds(place);
             let max = VISITS_OPENED_MAX;
-            let more = figures::each_counted(connection, org, period, max, within, |line| {
-                let facts = line.facts()?;
-                let judged = facts.prices.iter().filter_map(|price| price.recommended);
-                let of_place = deviations.entry(line.place).or_default();
-                of_place.extend(judged.map(|recommended| recommended.deviation_ppm));
-                Ok(())
-            })?;
+            let more =
+                figures::each_counted(connection, org, (period, contested), max, within, |line| {
+                    let facts = line.facts()?;
+                    let judged = facts.prices.iter().filter_map(|price| price.recommended);
+                    let of_place = deviations.entry(line.place).or_default();
+                    of_place.extend(judged.map(|recommended| recommended.deviation_ppm));
+                    Ok(())
+                })?;
             let figures = |period| -> Result<_, StoreError> {
-                let sums = figures::sums(connection, org, period)?;
-                let visited = figures::visited(connection, org, period)?;
+                let sums = figures::sums(connection, org, period, contested)?;
+                let visited = figures::visited(connection, org, period, contested)?;
                 Ok(figures_of(id, period, &sums, &visited, &ground, &reach))
             };
             let (now, before) = (figures(period)?, figures(period.before())?);
@@ -565,7 +597,7 @@ pub(super) async fn scorecard(
         Scope::Territory(_) => None,
     };
     let presets = PRESETS.into_iter().map(|(value, _, name)| Choice {
-        value: value.to_owned(),
+        value: format!("{value}{}", span.switch()),
         name: name.to_owned(),
         chosen: span.preset == Some(value),
     });
@@ -583,6 +615,8 @@ pub(super) async fn scorecard(
         days_max: PERIOD_DAYS_MAX,
         of,
         presets: presets.collect(),
+        contested: span.contested_choices(&format!("&by={by_now}")),
+        without: contested == Contested::Without,
         by: by.collect(),
         by_now,
         from: period.first,

@@ -68,7 +68,8 @@ pub(super) async fn comment(
     let visit = seen(&app, &viewer, &visit).await?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("the comment is empty"))?;
     let (by, text) = (viewer.rights.user, note.digest());
-    let entry = move |when| Entry::Post(Post { by, when, text, answers: None, volume: None });
+    let entry =
+        move |when| Entry::Post(Post { by, when, text, answers: None, volume: None, word: None });
     app.act(&viewer.tenant, visit.into(), Some(note), entry).await?;
     Ok(back_to(visit, "#conversation"))
 }
@@ -131,7 +132,7 @@ fn settled(visit: &Visit, form: &Choice) -> Result<Observed, Problem> {
     })
 }
 
-async fn read(app: &App, viewer: &Viewer, visit: &str) -> Result<VisitRead, Problem> {
+pub(super) async fn read(app: &App, viewer: &Viewer, visit: &str) -> Result<VisitRead, Problem> {
     let visit: VisitId = visit.parse().map_err(|_| Problem::not_found())?;
     let (see, org) = (sight(viewer), viewer.tenant.id);
     let read = app.store.read(move |c| pages::visit(c, &see, org, visit)).await?;
@@ -150,7 +151,7 @@ async fn seen(app: &App, viewer: &Viewer, visit: &str) -> Result<VisitId, Proble
 }
 
 /// A comment with its salt; `None` for an empty one. Forms send line breaks as two characters.
-fn note(text: &str) -> Result<Option<Note>, Problem> {
+pub(super) fn note(text: &str) -> Result<Option<Note>, Problem> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     if text.trim().is_empty() {
         return Ok(None);
@@ -161,12 +162,12 @@ fn note(text: &str) -> Result<Option<Note>, Problem> {
     Ok(Some(note))
 }
 
-fn hashes(list: &str) -> Result<Vec<ChangeHash>, Problem> {
+pub(super) fn hashes(list: &str) -> Result<Vec<ChangeHash>, Problem> {
     let read = list.split(',').map(str::parse).collect::<Result<Vec<ChangeHash>, _>>();
     read.map_err(|error| Problem::malformed(error.to_string()))
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }

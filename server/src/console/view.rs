@@ -7,8 +7,10 @@ use std::fmt::{self, Write};
 use askama::filters::{Escaper, Html, HtmlSafe};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
+use sync_core::contest::Standing;
 use sync_core::id::{DistributorId, TerritoryId, UserId};
 use sync_core::kpi::Ratio;
+use sync_core::model::capture::{CaptureTime, ClaimBasis};
 use sync_core::model::people::{Rights, Role, Scope};
 use sync_core::model::{Currency, Day, Geo};
 use sync_core::projection::Grade;
@@ -109,6 +111,16 @@ pub fn conflict_badge(conflicts: u64) -> Markup {
         return Markup::default();
     }
     badge("conflict", "conflict", &count(conflicts, "conflict", "conflicts"))
+}
+
+/// Why a visit is a contested one; nothing if it is none.
+pub fn contest_badge(contest: Option<Standing>) -> Markup {
+    match contest {
+        Some(Standing::Open) => badge("conflict", "comment", "Contested"),
+        Some(Standing::Asked) => badge("sent-back", "comment", "Contested, asked back"),
+        Some(_) => badge("conflict", "comment", "To be put right"),
+        None => Markup::default(),
+    }
 }
 
 /// How much is new since the review; nothing for none.
@@ -222,6 +234,47 @@ pub fn clock(at_ms: i64, zone: &str) -> Markup {
     time(at_ms, zone, "%H:%M", "")
 }
 
+/// What is proved of a capture's time, told from what its device claims.
+pub fn bounds(times: &CaptureTime, zone: &str) -> String {
+    let at = |ms: i64| zoned(ms, zone).strftime("%-d %b %H:%M:%S").to_string();
+    let proved = match times.proved_from_ms() {
+        Some(from) => {
+            format!("Proved: not before {}, when what the phone knew was written", at(from))
+        }
+        None => "Nothing proves how early it was".to_owned(),
+    };
+    let basis = match times.basis {
+        ClaimBasis::BootClock => "by the clock that counts since its start, also asleep",
+        ClaimBasis::ServerSkew => "by its clock, set right by an earlier sync",
+        ClaimBasis::WallClock => "by its own clock alone",
+    };
+    let moved = match times.clamped {
+        true => "; what it said lay outside what is proved and was moved to the nearer bound",
+        false => "",
+    };
+    let day = match times.proves_day(zone) {
+        true => String::new(),
+        false => format!(" {}", day_claimed(times, zone)),
+    };
+    format!(
+        "{proved}; not after {}, when this server had it. Claimed by the phone: {}, {basis}{moved}.{day}",
+        at(times.latest_ms),
+        at(times.claimed_ms),
+    )
+}
+
+/// That a capture's day is a claim, and which days are not ruled out.
+pub fn day_claimed(times: &CaptureTime, zone: &str) -> String {
+    let day = |day: Day| day_short(day, day);
+    let claimed = day(Day::at(times.claimed_ms, zone));
+    match times.days(zone) {
+        (Some(first), last) => {
+            format!("It counts on {claimed}; proved is {} to {}.", day(first), day(last))
+        }
+        (None, last) => format!("It counts on {claimed}; proved is {} or before.", day(last)),
+    }
+}
+
 /// An instant that an open page keeps counting from: `3 min ago`.
 pub fn ago(at_ms: i64, zone: &str) -> Markup {
     time(at_ms, zone, "%-d %b %H:%M", " data-relative")
@@ -229,7 +282,7 @@ pub fn ago(at_ms: i64, zone: &str) -> Markup {
 
 /// A time that a device claims, with what is known for certain in its tooltip.
 pub fn claimed(at_ms: i64, zone: &str, bounds: &str) -> Markup {
-    let more = format!(" title=\"claimed by the device; {}\"", escape(bounds));
+    let more = format!(" title=\"Claimed. {}\"", escape(bounds));
     time(at_ms, zone, "%-d %b %H:%M", &more)
 }
 
@@ -278,20 +331,11 @@ pub fn span(ms: i64) -> String {
 
 // ---- places and people ----------------------------------------------------------------------------
 
-/// How far two places are apart on the ground, in metres.
-pub fn distance_m(a: &Geo, b: &Geo) -> f64 {
-    let ((lon_a, lat_a), (lon_b, lat_b)) = (a.degrees(), b.degrees());
-    let (phi_a, phi_b) = (lat_a.to_radians(), lat_b.to_radians());
-    let half = |degrees: f64| (degrees.to_radians() / 2.0).sin().powi(2);
-    let h = half(lat_b - lat_a) + phi_a.cos() * phi_b.cos() * half(lon_b - lon_a);
-    2.0 * 6_371_008.8 * h.sqrt().min(1.0).asin()
-}
-
 /// Where something was recorded, seen from its outlet.
 pub fn whereabouts(place: Option<&Geo>, outlet: Option<&Geo>) -> String {
     let Some(place) = place else { return "no position".to_owned() };
     let accuracy = place.accuracy_m.map(|m| format!(" (±{m} m)")).unwrap_or_default();
-    match outlet.map(|outlet| distance_m(place, outlet)) {
+    match outlet.map(|outlet| place.distance_m(outlet)) {
         Some(metres) if metres < 1_000.0 => format!("{metres:.0} m from the outlet{accuracy}"),
         Some(metres) => format!("{:.1} km from the outlet{accuracy}", metres / 1_000.0),
         None => {
@@ -410,7 +454,7 @@ mod tests {
     #[test]
     fn a_distance_is_on_the_ground() {
         let at = |lon, lat| Geo::from_degrees(lon, lat, Some(8)).unwrap();
-        let metres = distance_m(&at(18.0, 59.0), &at(18.0, 59.001));
+        let metres = at(18.0, 59.0).distance_m(&at(18.0, 59.001));
         assert!((metres - 111.2).abs() < 0.5, "{metres}");
         let text = whereabouts(Some(&at(18.0, 59.001)), Some(&at(18.0, 59.0)));
         assert_eq!(text, "111 m from the outlet (±8 m)");

@@ -1,6 +1,7 @@
 //! `/visits/{id}`: one visit and everything that was seen, said and decided there.
 
 mod checks;
+mod contests;
 mod context;
 mod story;
 
@@ -11,21 +12,24 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use sync_core::id::{ChangeHash, VisitId};
 use sync_core::model::Day;
+use sync_core::model::contest::About;
 use sync_core::model::people::Role;
 use sync_core::visit::Status;
 
 use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTable, StockTable};
+use self::contests::{ContestBox, contest_url};
 use self::context::Reader;
 use self::story::{HistoryRow, NotPossibleBox, PhotoTile, ThreadItem};
 use super::page::{Page, Section, html, sight};
 use super::signals::told;
 use super::view::{self, Markup};
-use crate::app::App;
+use crate::app::{App, Tenant};
 use crate::auth::Viewer;
 use crate::error::Problem;
 use crate::now_ms;
-use crate::store::pages;
+use crate::store::pages::{self, VisitRead};
 use crate::store::signals::{self as rows, Shown};
+use crate::world::World;
 
 #[derive(Template)]
 #[template(path = "visit.html")]
@@ -45,6 +49,11 @@ struct VisitPage {
     not_possible: Option<NotPossibleBox>,
     planograms: Vec<PlanogramPanel>,
     conflicts: Vec<ConflictBox>,
+    contests: Vec<ContestBox>,
+    /// Where the whole visit can be contested, for whoever may.
+    contest_url: Option<String>,
+    /// May say something in a contest.
+    speaks: bool,
     prices: Option<PriceTable>,
     stock: Option<StockTable>,
     displays: Vec<DisplayItem>,
@@ -106,7 +115,8 @@ pub(super) async fn visit(
     };
     let page = Page::new(&app, &viewer, Section::Visits, "").await?;
     let world = viewer.tenant.world();
-    let reader = Reader::new(&read, &world, &viewer.tenant, now_ms());
+    let mut reader = Reader::new(&read, &world, &viewer.tenant, now_ms());
+    reader.contests = viewer.rights.role.of_distributor();
     let drawn = draw(page, &reader, &viewer, &signals);
     drop(reader);
     drop(world);
@@ -125,7 +135,11 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
     }
     let here = photos.iter().filter(|photo| photo.here).count();
     let erased = photos.iter().filter(|photo| photo.erased.is_some()).count();
-    let mut badges = vec![view::status_badge(line.status), view::conflict_badge(line.conflicts)];
+    let mut badges = vec![
+        view::status_badge(line.status),
+        view::contest_badge(line.contest),
+        view::conflict_badge(line.conflicts),
+    ];
     if line.news > 0 {
         let news = view::count(line.news, "recording", "recordings");
         badges.push(view::badge("new", "new", &format!("{news} new since review")));
@@ -145,6 +159,9 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         not_possible: reader.not_possible(),
         planograms: reader.planograms(),
         conflicts: reader.conflicts(),
+        contests: reader.contest_boxes(),
+        contest_url: reader.contests.then(|| contest_url(&line.visit.to_string(), None)),
+        speaks: settles || reader.contests,
         prices: reader.prices(),
         stock: reader.stock(),
         displays: reader.displays(),
@@ -308,6 +325,52 @@ fn review_bar(reader: &Reader<'_>) -> Option<ReviewBar> {
         )),
         Status::InProgress | Status::Abandoned => None,
     }
+}
+
+/// What a form of contest shows: what is contested, and how something else is put in its place.
+pub(super) struct ContestSubject {
+    pub(super) title: String,
+    pub(super) said: Vec<SaidValue>,
+    pub(super) claim: ClaimField,
+}
+
+/// A value that was recorded, and by whom.
+pub(super) struct SaidValue {
+    pub(super) value: String,
+    pub(super) by: String,
+    pub(super) at: Markup,
+}
+
+/// How what was there instead is put into a form.
+pub(super) enum ClaimField {
+    Nothing,
+    /// Its label, and whether it may have decimals.
+    Number(String, bool),
+    /// Its label and the options.
+    Choice(String, Vec<(String, String)>),
+}
+
+/// The outlet, the day, and what is contested of a visit.
+pub(super) fn contest_subject(
+    read: &VisitRead,
+    world: &World,
+    tenant: &Tenant,
+    about: Option<&About>,
+) -> (String, String, ContestSubject) {
+    let reader = Reader::new(read, world, tenant, now_ms());
+    let live = about.map_or(&[][..], |about| reader.live(about.check, &about.subject));
+    let check = about.map_or(0, |about| about.check);
+    let said = live.iter().map(|live| SaidValue {
+        value: reader.value(check, &live.value),
+        by: reader.name(live.by),
+        at: reader.at(live.recording),
+    });
+    let subject = ContestSubject {
+        title: reader.about_words(about),
+        said: said.collect(),
+        claim: live.first().map_or(ClaimField::Nothing, |l| reader.claim_field(check, &l.value)),
+    };
+    (reader.outlet_name(), view::day_short(read.line.day, reader.today), subject)
 }
 
 /// The day of an instant in the reader's zone.

@@ -118,11 +118,12 @@ pub(super) async fn visits(
     html(&drawn)
 }
 
-const TABS: [(Kind, &str); 5] = [
+const TABS: [(Kind, &str); 6] = [
     (Kind::All, "All"),
     (Kind::Status(Status::Submitted), "To review"),
     (Kind::News, "New since review"),
     (Kind::Conflicts, "With conflicts"),
+    (Kind::Contested, "Contested"),
     (Kind::Status(Status::SentBack), "Sent back"),
 ];
 
@@ -131,6 +132,7 @@ impl Asked {
         match (self.kind.as_str(), Status::from_name(&self.state)) {
             ("conflicts", _) => Kind::Conflicts,
             ("news", _) => Kind::News,
+            ("contested", _) => Kind::Contested,
             (_, Some(status)) => Kind::Status(status),
             _ => Kind::All,
         }
@@ -218,6 +220,7 @@ fn draw(
                 Kind::Status(status) => (status.as_str().to_owned(), String::new()),
                 Kind::Conflicts => (String::new(), "conflicts".to_owned()),
                 Kind::News => (String::new(), "news".to_owned()),
+                Kind::Contested => (String::new(), "contested".to_owned()),
             };
         }),
         name,
@@ -309,6 +312,7 @@ impl VisitRow {
         let badges = [
             view::status_badge(visit.status),
             view::conflict_badge(visit.conflicts),
+            view::contest_badge(visit.contest),
             view::news_badge(visit.news),
         ];
         Self {

@@ -216,7 +216,7 @@ impl Someone {
     fn near(&mut self, place: Position) -> Position {
         let mut metres = || (self.dice.below(60) as f64 - 30.0) / 100_000.0;
         let (lon, lat) = (place.lon + metres(), place.lat + metres());
-        Position { lon, lat, accuracy_m: Some(8 + self.dice.below(20) as u32) }
+        Position { lon, lat, accuracy_m: Some(8 + self.dice.below(20) as u32), mock: Some(false) }
     }
 
     /// What there is to see: the same for everyone who looks at this thing in this outlet today, but for

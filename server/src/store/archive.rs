@@ -47,6 +47,8 @@ pub struct Derived {
     pub counts: [u64; 3],
     /// The newest line of it.
     pub changed: u64,
+    /// Why it is a contested visit.
+    pub contest: Option<String>,
     /// Whether the figures count it.
     pub counted: bool,
     /// Packed facts.
@@ -67,6 +69,8 @@ pub struct Figure {
     pub kpi: String,
     /// Numerator and denominator.
     pub ratio: (i64, i64),
+    /// Of these what comes from contested visits.
+    pub contested: (i64, i64),
 }
 
 /// What an organisation's row says of its log.
@@ -290,7 +294,7 @@ impl Archive {
     pub fn derived(&self, org: Org, visit: &[u8; 16]) -> Result<Option<Derived>, StoreError> {
         let mut query = self.connection.prepare_cached(
             "SELECT status, people, conflicts, news, photos, changed, counted, facts, day,
-                 territory, distributor
+                 territory, distributor, contest
              FROM visit WHERE org = ?1 AND visit = ?2",
         )?;
         let found = query.query_row(params![org, visit], |row| {
@@ -302,6 +306,7 @@ impl Archive {
                 counted: row.get(6)?,
                 facts: row.get(7)?,
                 place: (row.get(8)?, row.get(9)?, row.get(10)?),
+                contest: row.get(11)?,
             })
         });
         Ok(found.optional()?)
@@ -310,13 +315,16 @@ impl Archive {
     /// The daily figures in which something is counted, in order.
     pub fn figures(&self, org: Org) -> Result<Vec<Figure>, StoreError> {
         let mut query = self.connection.prepare(
-            "SELECT day, territory, distributor, kpi, numerator, denominator FROM kpi_day
-             WHERE org = ?1 AND (numerator <> 0 OR denominator <> 0)",
+            "SELECT day, territory, distributor, kpi, numerator, denominator, contested_numerator,
+                 contested_denominator
+             FROM kpi_day WHERE org = ?1 AND (numerator <> 0 OR denominator <> 0
+                 OR contested_numerator <> 0 OR contested_denominator <> 0)",
         )?;
         let rows = query.query_map([org], |row| {
             let (place, ratio) =
                 ((row.get(0)?, row.get(1)?, row.get(2)?), (row.get(4)?, row.get(5)?));
-            Ok(Figure { place, kpi: row.get(3)?, ratio })
+            let contested = (row.get(6)?, row.get(7)?);
+            Ok(Figure { place, kpi: row.get(3)?, ratio, contested })
         })?;
         let mut figures: Vec<Figure> = rows.collect::<Result<_, _>>()?;
         figures.sort();

@@ -42,6 +42,25 @@ impl Period {
     }
 }
 
+/// Whether figures count contested visits ([`sync_core::visit::Visit::contested`]), or are as if those had not been made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contested {
+    /// They do.
+    With,
+    /// They are as if those had not been made.
+    Without,
+}
+
+impl Contested {
+    /// Of the rows of visits those that count.
+    const fn condition(self) -> &'static str {
+        match self {
+            Self::With => "counted = 1",
+            Self::Without => "counted = 1 AND contest IS NULL",
+        }
+    }
+}
+
 /// A visit as pages of figures list it.
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -99,13 +118,16 @@ pub fn sums(
     connection: &Connection,
     org: Org,
     period: Period,
+    contested: Contested,
 ) -> Result<Vec<(Place, Kpi, Ratio)>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT territory, distributor, kpi, sum(numerator), sum(denominator) FROM kpi_day
+        "SELECT territory, distributor, kpi, sum(numerator - contested_numerator * ?4),
+                sum(denominator - contested_denominator * ?4) AS of FROM kpi_day
          WHERE org = ?1 AND day BETWEEN ?2 AND ?3
-         GROUP BY territory, distributor, kpi HAVING sum(denominator) > 0",
+         GROUP BY territory, distributor, kpi HAVING of > 0",
     )?;
-    let rows = query.query_map(params![org, period.first.0, period.last.0], |row| {
+    let without = contested == Contested::Without;
+    let rows = query.query_map(params![org, period.first.0, period.last.0, without], |row| {
         let place = (TerritoryId::from_bytes(row.get(0)?), DistributorId::from_bytes(row.get(1)?));
         let ratio = Ratio { numerator: row.get(3)?, denominator: row.get(4)? };
         Ok((place, row.get::<_, String>(2)?, ratio))
@@ -127,11 +149,17 @@ pub struct Visited {
 }
 
 /// The visits of a period that count, without what they say.
-pub fn visited(connection: &Connection, org: Org, period: Period) -> Result<Visited, StoreError> {
-    let mut query = connection.prepare_cached(
+pub fn visited(
+    connection: &Connection,
+    org: Org,
+    period: Period,
+    contested: Contested,
+) -> Result<Visited, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
         "SELECT outlet, visit, day FROM visit
-         WHERE org = ?1 AND day BETWEEN ?2 AND ?3 AND counted = 1",
-    )?;
+         WHERE org = ?1 AND day BETWEEN ?2 AND ?3 AND {}",
+        contested.condition()
+    ))?;
     let mut rows = query.query(params![org, period.first.0, period.last.0])?;
     let mut visited = Visited::default();
     while let Some(row) = rows.next()? {
@@ -146,13 +174,14 @@ pub fn visited(connection: &Connection, org: Org, period: Period) -> Result<Visi
 pub fn each_counted(
     connection: &Connection,
     org: Org,
-    period: Period,
+    (period, contested): (Period, Contested),
     max: usize,
     within: impl Fn(Place) -> bool,
     mut take: impl FnMut(Line) -> Result<(), StoreError>,
 ) -> Result<bool, StoreError> {
     let mut query = connection.prepare_cached(&format!(
-        "{LINE} AND day BETWEEN ?2 AND ?3 AND counted = 1 ORDER BY day DESC"
+        "{LINE} AND day BETWEEN ?2 AND ?3 AND {} ORDER BY day DESC",
+        contested.condition()
     ))?;
     let mut rows = query.query(params![org, period.first.0, period.last.0])?;
     let mut taken = 0;

@@ -111,7 +111,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 8] = [
+const MIGRATIONS: [(&str, Afterwards); 9] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -120,6 +120,7 @@ const MIGRATIONS: [(&str, Afterwards); 8] = [
     (include_str!("../../migrations/0006_tree.sql"), |_| Ok(())),
     (include_str!("../../migrations/0007_signals.sql"), |_| Ok(())),
     (include_str!("../../migrations/0008_erasure.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0009_contests.sql"), |_| Ok(())),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
@@ -470,7 +471,10 @@ mod tests {
         let store = Store::open(&folder).unwrap();
         let insert = |n: i64, fail: bool| {
             store.write(move |tx| {
-                tx.execute("INSERT INTO kpi_day VALUES (1, ?1, x'00', x'00', 'k', 1, 1)", [n])?;
+                tx.execute(
+                    "INSERT INTO kpi_day VALUES (1, ?1, x'00', x'00', 'k', 1, 1, 0, 0)",
+                    [n],
+                )?;
                 assert!(n < 4, "asked to panic");
                 if fail { Err(StoreError::Failed("asked to".into())) } else { Ok(()) }
             })

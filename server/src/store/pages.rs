@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::cbor::from_cbor;
+use sync_core::contest::Standing;
 use sync_core::document::{Entry, Parts};
 use sync_core::id::{
     BlobHash, CallId, DeviceId, DistributorId, DocId, OrgId, OutletId, TerritoryId, UserId, VisitId,
@@ -78,6 +79,8 @@ pub struct VisitLine {
     pub status: Status,
     /// Who worked on it.
     pub people: Vec<UserId>,
+    /// Why it is a contested visit.
+    pub contest: Option<Standing>,
     /// Values in conflict.
     pub conflicts: u64,
     /// Recordings that no review covers although there is one.
@@ -100,12 +103,13 @@ pub struct VisitLine {
 
 const COLUMNS: &str = "v.visit, v.outlet, v.territory, v.distributor, v.call, v.day, v.status, \
     v.people, v.conflicts, v.news, v.photos, v.started_ms, v.submitted_ms, v.changed_ms, v.counted, \
-    v.facts";
+    v.facts, v.contest";
 
 fn line(row: &Row<'_>) -> Result<VisitLine, StoreError> {
     let status: String = row.get(6)?;
     let people: Vec<u8> = row.get(7)?;
     let facts: Vec<u8> = row.get(15)?;
+    let contest: Option<String> = row.get(16)?;
     Ok(VisitLine {
         visit: VisitId::from_bytes(row.get(0)?),
         outlet: OutletId::from_bytes(row.get(1)?),
@@ -115,6 +119,7 @@ fn line(row: &Row<'_>) -> Result<VisitLine, StoreError> {
         day: Day(row.get(5)?),
         status: Status::from_name(&status).unwrap_or(Status::InProgress),
         people: people.as_chunks().0.iter().map(|id| UserId::from_bytes(*id)).collect(),
+        contest: contest.as_deref().and_then(Standing::from_name),
         conflicts: row.get(8)?,
         news: row.get(9)?,
         photos: row.get(10)?,
@@ -193,6 +198,8 @@ pub enum Kind {
     Conflicts,
     /// Those with recordings that no review covers although there is one.
     News,
+    /// Those that are contested.
+    Contested,
 }
 
 impl Kind {
@@ -202,6 +209,7 @@ impl Kind {
             Self::Status(status) => format!("status = '{}'", status.as_str()),
             Self::Conflicts => "conflicts > 0".to_owned(),
             Self::News => "news > 0".to_owned(),
+            Self::Contested => "contest IS NOT NULL".to_owned(),
         }
     }
 
@@ -211,6 +219,7 @@ impl Kind {
             Self::Status(_) => "visit INDEXED BY visit_status",
             Self::Conflicts => "visit INDEXED BY visit_conflicts",
             Self::News => "visit INDEXED BY visit_news",
+            Self::Contested => "visit INDEXED BY visit_contest",
         }
     }
 }

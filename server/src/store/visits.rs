@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension, named_params, params};
 use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::contest::Standing;
 use sync_core::id::{
     BlobHash, CallId, DistributorId, DocId, OrgId, OutletId, TerritoryId, UserId, VisitId,
 };
@@ -34,6 +35,8 @@ pub struct VisitRow {
     pub day: Day,
     /// Where it stands.
     pub status: Status,
+    /// Why it is a contested visit: [`sync_core::visit::Visit::contested`].
+    pub contest: Option<Standing>,
     /// Who worked on it.
     pub people: Vec<UserId>,
     /// How many (check, subject) pairs have values that differ.
@@ -129,30 +132,30 @@ impl Ledger<'_> {
         let older = self
             .tx
             .prepare_cached(
-                "SELECT day, territory, distributor, counted, facts FROM visit
+                "SELECT day, territory, distributor, counted, facts, contest IS NOT NULL FROM visit
                  WHERE org = ?1 AND visit = ?2",
             )?
             .query_row(params![self.org, row.visit.as_bytes()], |r| {
                 let place = (r.get(0)?, r.get(1)?, r.get(2)?);
-                Ok((place, r.get::<_, bool>(3)?, r.get::<_, Vec<u8>>(4)?))
+                Ok((place, r.get::<_, bool>(3)?, r.get::<_, Vec<u8>>(4)?, r.get(5)?))
             })
             .optional()?;
-        if let Some((place, true, facts)) = &older {
-            self.shift(*place, &per_visit(&from_cbor(facts)?), -1)?;
+        if let Some((place, true, facts, contested)) = &older {
+            self.shift(*place, &per_visit(&from_cbor(facts)?), *contested, -1)?;
         }
         if row.counted {
             let place = (row.day.0, *row.territory.as_bytes(), *row.distributor.as_bytes());
-            self.shift(place, &per_visit(facts), 1)?;
+            self.shift(place, &per_visit(facts), row.contest.is_some(), 1)?;
         }
         let people: Vec<u8> = row.people.iter().flat_map(|p| *p.as_bytes()).collect();
         self.tx
             .prepare_cached(
                 "INSERT OR REPLACE INTO visit (org, visit, outlet, audience, territory, distributor,
                      call, day, status, people, conflicts, news, photos, started_ms, submitted_ms,
-                     changed_ms, changed, counted, facts)
+                     changed_ms, changed, counted, facts, contest)
                  VALUES (:org, :visit, :outlet, :audience, :territory, :distributor, :call, :day,
                      :status, :people, :conflicts, :news, :photos, :started_ms, :submitted_ms,
-                     :changed_ms, :changed, :counted, :facts)",
+                     :changed_ms, :changed, :counted, :facts, :contest)",
             )?
             .execute(named_params! {
                 ":org": self.org, ":visit": row.visit.as_bytes(), ":outlet": row.outlet.as_bytes(),
@@ -163,7 +166,7 @@ impl Ledger<'_> {
                 ":news": row.news, ":photos": row.photos, ":started_ms": row.started_ms,
                 ":submitted_ms": row.submitted_ms, ":changed_ms": row.changed_ms,
                 ":changed": row.changed, ":counted": row.counted,
-                ":facts": to_cbor(facts),
+                ":facts": to_cbor(facts), ":contest": row.contest.map(Standing::as_str),
             })?;
         Ok(())
     }
@@ -172,13 +175,18 @@ impl Ledger<'_> {
         &self,
         (day, territory, distributor): (i32, [u8; 16], [u8; 16]),
         counts: &Counts,
+        contested: bool,
         sign: i64,
     ) -> Result<(), StoreError> {
         let mut upsert = self.tx.prepare_cached(
-            "INSERT INTO kpi_day (org, day, territory, distributor, kpi, numerator, denominator)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT DO UPDATE SET numerator = numerator + excluded.numerator,
-                                       denominator = denominator + excluded.denominator",
+            "INSERT INTO kpi_day (org, day, territory, distributor, kpi, numerator, denominator,
+                 contested_numerator, contested_denominator)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6 * ?8, ?7 * ?8)
+             ON CONFLICT DO UPDATE SET
+                 numerator = numerator + excluded.numerator,
+                 denominator = denominator + excluded.denominator,
+                 contested_numerator = contested_numerator + excluded.contested_numerator,
+                 contested_denominator = contested_denominator + excluded.contested_denominator",
         )?;
         for kpi in Kpi::ALL {
             let Ratio { numerator, denominator } = counts.get(kpi);
@@ -192,6 +200,7 @@ impl Ledger<'_> {
                     kpi.id(),
                     signed(numerator),
                     signed(denominator),
+                    contested,
                 ])?;
             }
         }

@@ -7,6 +7,8 @@
 
 use minicbor::{Decode, Encode};
 
+use super::Day;
+
 /// A device's clocks at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(array)]
@@ -90,6 +92,24 @@ impl CaptureTime {
         let claimed_ms = claim.clamp(earliest_ms, receipt_ms);
         Self { earliest_ms, latest_ms: receipt_ms, claimed_ms, basis, clamped: claimed_ms != claim }
     }
+
+    /// Not before, as the log proves it: the device knew a line of it that was written then. `None` if it knew none, so
+    /// that nothing is proved but the receipt.
+    pub fn proved_from_ms(&self) -> Option<i64> {
+        Some(self.earliest_ms).filter(|earliest| *earliest > i64::MIN)
+    }
+
+    /// The first and the last day in a zone that are not ruled out; the first is `None` where nothing rules out any.
+    pub fn days(&self, zone: &str) -> (Option<Day>, Day) {
+        let first = self.proved_from_ms().map(|earliest| Day::at(earliest, zone));
+        (first, Day::at(self.latest_ms, zone))
+    }
+
+    /// Whether the day that it counts on is proved: the bounds lie in one day. Otherwise it is the claim's.
+    pub fn proves_day(&self, zone: &str) -> bool {
+        let (first, last) = self.days(zone);
+        first == Some(last)
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +148,76 @@ mod tests {
         assert_eq!((late.claimed_ms, late.clamped), (RECEIPT, true));
         let skewed = estimate(Moment { skew_ms: Some(RECEIPT - 60_000), ..moment(30_000, 1, 9) });
         assert_eq!((skewed.claimed_ms, skewed.basis), (RECEIPT - 30_000, ClaimBasis::ServerSkew));
+    }
+
+    /// 2026-11-23T22:50:00Z: ten minutes before midnight in Stockholm.
+    const EVENING: i64 = 1_795_474_200_000;
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn a_capture_across_midnight_counts_on_its_claimed_day_and_says_so() {
+        let zone = "Europe/Stockholm";
+        let day: Day = "2026-11-23".parse().unwrap();
+        let receipt = EVENING + HOUR;
+        let pushed = moment(0, 1, 3_600_000);
+        let estimate = |boot_ms, anchor| {
+            CaptureTime::estimate(&moment(0, 1, boot_ms), Some(&pushed), anchor, receipt)
+        };
+        // Captured five minutes before midnight, sent fifty after it.
+        let before = estimate(300_000, Some(EVENING - HOUR));
+        assert_eq!(Day::at(before.claimed_ms, zone), day);
+        assert_eq!(before.days(zone), (Some(day), day.plus(1)));
+        assert!(!before.proves_day(zone));
+        // Captured after midnight; what the phone had heard is from before.
+        let after = estimate(900_000, Some(EVENING));
+        assert_eq!(Day::at(after.claimed_ms, zone), day.plus(1));
+        assert!(!after.proves_day(zone));
+        // What the phone had heard is from after midnight too: that proves the day, whatever it claims.
+        let proved = estimate(0, Some(EVENING + HOUR / 2));
+        assert_eq!((proved.claimed_ms, proved.clamped), (EVENING + HOUR / 2, true));
+        assert_eq!(proved.days(zone), (Some(day.plus(1)), day.plus(1)));
+        assert!(proved.proves_day(zone));
+        // In another zone nothing of it is across midnight.
+        assert!(before.proves_day("UTC") && Day::at(before.claimed_ms, "UTC") == day);
+        // Before its first sync a phone has heard of nothing.
+        let unheard = estimate(300_000, None);
+        assert_eq!((unheard.proved_from_ms(), unheard.days(zone)), (None, (None, day.plus(1))));
+        assert!(!unheard.proves_day(zone));
+    }
+
+    #[test]
+    fn a_phone_that_slept_is_right_and_one_that_was_turned_off_says_less() {
+        // Eight hours in a drawer, of which the clock since the boot has counted every one.
+        let receipt = EVENING + 8 * HOUR;
+        let captured = Moment { skew_ms: Some(0), ..moment(EVENING - HOUR, 1, 60_000) };
+        let slept = moment(0, 1, 60_000 + 8 * 3_600_000);
+        let time = CaptureTime::estimate(&captured, Some(&slept), Some(EVENING - HOUR), receipt);
+        assert_eq!((time.claimed_ms, time.basis), (EVENING, ClaimBasis::BootClock));
+        // Turned off in between: what the server had told it before is all that is left, an hour wrong or not.
+        for boot_ms in [0, 59_999, 60_000, u64::MAX] {
+            let rebooted = moment(0, 2, boot_ms);
+            let time =
+                CaptureTime::estimate(&captured, Some(&rebooted), Some(EVENING - HOUR), receipt);
+            assert_eq!(time.claimed_ms, EVENING - HOUR);
+            assert_eq!((time.basis, time.clamped), (ClaimBasis::ServerSkew, false));
+        }
+        // Nor had the server told it anything: its wall clock, kept within what is proved.
+        let alone = Moment { skew_ms: None, ..captured };
+        for (wall_ms, claimed_ms) in [
+            (0, EVENING - HOUR),
+            (EVENING, EVENING),
+            (i64::MAX, receipt),
+            (i64::MIN, EVENING - HOUR),
+        ] {
+            let captured = Moment { wall_ms, ..alone };
+            let anchor = Some(EVENING - HOUR);
+            let time = CaptureTime::estimate(&captured, Some(&moment(0, 2, 5)), anchor, receipt);
+            assert_eq!((time.claimed_ms, time.basis), (claimed_ms, ClaimBasis::WallClock));
+        }
+        // A skew from an age beyond numbers does not wrap around.
+        let captured = Moment { skew_ms: Some(i64::MAX), ..moment(EVENING, 1, 0) };
+        let time = CaptureTime::estimate(&captured, None, None, receipt);
+        assert_eq!((time.claimed_ms, time.clamped), (receipt, true));
     }
 
     #[test]

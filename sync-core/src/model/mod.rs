@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod catalogue;
+pub mod contest;
 pub mod people;
 pub mod visit;
 
@@ -133,6 +134,9 @@ pub struct Geo {
     /// Radius of 68 % confidence in metres, as the device claims it; `None` for a surveyed position.
     #[n(2)]
     pub accuracy_m: Option<u32>,
+    /// The phone says that a program made it up, or that none did; `None` where it does not say.
+    #[n(3)]
+    pub mock: Option<bool>,
 }
 
 impl Geo {
@@ -145,12 +149,21 @@ impl Geo {
             "needs a longitude of -180..180 and a latitude of -90..90",
         )?;
         let e6 = |degrees: f64| (degrees * 1e6).round() as i32;
-        Ok(Self { lon_e6: e6(lon), lat_e6: e6(lat), accuracy_m })
+        Ok(Self { lon_e6: e6(lon), lat_e6: e6(lat), accuracy_m, mock: None })
     }
 
     /// `(longitude, latitude)` in degrees.
     pub fn degrees(&self) -> (f64, f64) {
         (f64::from(self.lon_e6) / 1e6, f64::from(self.lat_e6) / 1e6)
+    }
+
+    /// Metres over a round earth.
+    pub fn distance_m(&self, other: &Self) -> f64 {
+        let ((lon_a, lat_a), (lon_b, lat_b)) = (self.degrees(), other.degrees());
+        let (phi_a, phi_b) = (lat_a.to_radians(), lat_b.to_radians());
+        let half = |degrees: f64| (degrees.to_radians() / 2.0).sin().powi(2);
+        let h = half(lat_b - lat_a) + phi_a.cos() * phi_b.cos() * half(lon_b - lon_a);
+        2.0 * 6_371_008.8 * h.sqrt().min(1.0).asin()
     }
 
     pub(crate) fn validate(&self) -> Result<(), Invalid> {

@@ -8,6 +8,7 @@ use minicbor::data::Type;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use super::capture::Moment;
+use super::contest::Word;
 use super::people::Audience;
 use super::{Geo, Invalid, Money};
 use crate::document::DEPS_MAX;
@@ -388,6 +389,9 @@ pub struct Post {
     /// The volume of an outlet's history that its author begins with it.
     #[n(4)]
     pub volume: Option<Volume>,
+    /// What it does in a contest of the visit; `None` for a mere remark.
+    #[n(5)]
+    pub word: Option<Word>,
 }
 
 /// Which volume of which outlet's history an author begins to write in, and what of the one before that author has
@@ -426,9 +430,19 @@ impl Volume {
 }
 
 impl Post {
+    /// The entries that it names.
+    pub fn names(&self) -> Vec<ChangeHash> {
+        let seen = match &self.word {
+            Some(Word::Contest(objection)) => objection.seen.as_slice(),
+            _ => &[],
+        };
+        self.answers.iter().chain(seen).copied().collect()
+    }
+
     /// Checks everything that can be checked without a document.
     pub fn validate(&self) -> Result<(), Invalid> {
-        self.volume.as_ref().map_or(Ok(()), Volume::validate)
+        self.volume.as_ref().map_or(Ok(()), Volume::validate)?;
+        self.word.as_ref().map_or(Ok(()), |word| word.validate(self.answers.is_some()))
     }
 }
 
@@ -543,7 +557,7 @@ impl Recording {
     }
 }
 
-fn validate_photos(photos: &[PhotoRef]) -> Result<(), Invalid> {
+pub(super) fn validate_photos(photos: &[PhotoRef]) -> Result<(), Invalid> {
     Invalid::unless(photos.len() <= PHOTOS_MAX, "photos", "can be 20 at most")
 }
 
@@ -583,7 +597,7 @@ impl Observed {
 }
 
 impl Observation {
-    fn validate(&self) -> Result<(), Invalid> {
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
         match &self.value {
             Value::Shelf { facings, place, .. } => {
                 Invalid::unless(*facings <= COUNT_MAX, "facings", "can be 100,000 at most")?;

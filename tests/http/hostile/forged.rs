@@ -3,16 +3,20 @@
 use sync_core::cbor::to_cbor;
 use sync_core::client::Replica;
 use sync_core::command::Command;
+use sync_core::contest::Standing;
 use sync_core::document::{
     Change, Document, Entry, Parts, Section, VALUE_BYTES_MAX, VOLUME_CHANGES,
 };
 use sync_core::evidence::{Keypair, Seal};
 use sync_core::id::{Actor, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::capture::Moment;
+use sync_core::model::contest::{About, Objection, Step, Word};
+use sync_core::model::people::Scope;
 use sync_core::model::visit::{
-    Act, Note, Observation, Observations, Observed, OutletReport, Place, Post, Recording, Review,
-    Subject, Submission, Value, Verdict, Versioned, Volume,
+    Act, Note, Observation, Observations, Observed, OutletReport, PHOTOS_MAX, PhotoRef, Place,
+    Post, Recording, Review, Subject, Submission, Value, Verdict, Versioned, Volume,
 };
+use sync_core::visit::Visit;
 use sync_core::wire::{Group, PROTOCOL, PushRequest};
 use tests::backend::{Crash, Refused, code, encode};
 use tests::brand::{self, ORG, checks};
@@ -360,10 +364,12 @@ fn entries_that_do_not_read_or_break_a_rule() {
         recording(brand::RITA, Act::Observe(observed(vec![met(true)], vec![ChangeHash([5; 32])])));
     forge.expect_edited("not_in_past", |p| p.value = entry.encode());
     let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
+    let post =
+        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
     forge.expect_entry("missing_note", RITA, shared(), &post);
     let answers = Some(ChangeHash([8; 32]));
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
+    let post =
+        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
     forge.expect_entry("not_in_past", RITA, shared(), &post);
 }
 
@@ -372,13 +378,164 @@ fn a_note_that_breaks_its_rule_is_not_read() {
     let mut forge = Forge::new();
     let note = Note { salt: [1; 16], text: "x".repeat(4_001) };
     assert!(note.validate().is_err());
-    let post =
-        Post { by: brand::RITA, when: NOW, text: note.digest(), answers: None, volume: None };
+    let post = Post {
+        by: brand::RITA,
+        when: NOW,
+        text: note.digest(),
+        answers: None,
+        volume: None,
+        word: None,
+    };
     let parts = forge.parts(RITA, shared(), &Entry::Post(post));
     let mut push = forge.push(vec![forge.group(RITA, shared(), vec![parts])]);
     push.notes = vec![note];
     // The route refuses it (`wire` sends it there); beneath it nothing breaks.
     assert_eq!(forge.send(RITA, &push), ["accepted"]);
+}
+
+#[test]
+fn contests_that_are_not_theirs_or_about_nothing() {
+    let mut forge = Forge::new();
+    let sue = forge.world.devices.len();
+    let note = Note::new("It was not so", [1; 16]).expect("a note");
+    let text = note.digest();
+    let post = |by, answers, word| {
+        Entry::Post(Post { by, when: NOW, text, answers, volume: None, word: Some(word) })
+    };
+    let about = Some(About { check: checks::DISPLAY, subject: Subject::Display(1) });
+    let objection = |seen: Vec<ChangeHash>| Objection {
+        about: about.clone(),
+        seen,
+        claim: Some(Value::Met(false)),
+        photos: Vec::new(),
+    };
+    let contests = |by, objection| post(by, None, Word::Contest(objection));
+    let seen = vec![forge.rita_recorded];
+    // By people of the brand, though they see it; and by whom the visit is no business of.
+    forge.expect_entry("no_right", RITA, shared(), &contests(brand::RITA, objection(seen.clone())));
+    forge.expect_entry("no_right", sue, shared(), &contests(brand::SUE, objection(seen.clone())));
+    forge.expect_entry(
+        "foreign_person",
+        RITA,
+        shared(),
+        &contests(brand::SAM, objection(seen.clone())),
+    );
+    forge.world.server.write(
+        vec![brand::person_record(brand::SAM, Scope::Distributor(brand::distributor(2)), true)],
+        forge.world.now_ms,
+    );
+    forge.expect_entry(
+        "accepted",
+        SAM,
+        shared(),
+        &Entry::Submission(Submission { by: brand::SAM, when: NOW, place: None }),
+    ); // what he had begun he may end
+    forge.expect_entry(
+        "out_of_scope",
+        SAM,
+        svens(),
+        &contests(
+            brand::SAM,
+            Objection {
+                about: None,
+                seen: forge.document(svens()).heads().to_vec(),
+                claim: None,
+                photos: Vec::new(),
+            },
+        ),
+    );
+    forge.world.server.write(
+        vec![brand::person_record(brand::SAM, Scope::Distributor(brand::distributor(1)), true)],
+        forge.world.now_ms,
+    );
+    // About what is not there, or says something else.
+    let sam = |objection| contests(brand::SAM, objection);
+    let unseen = objection(vec![ChangeHash([5; 32])]);
+    forge.expect_entry("not_in_past", SAM, shared(), &sam(unseen));
+    for wrong in [
+        objection(vec![forge.rita_submitted]),
+        objection(vec![forge.rita_recorded, forge.rita_submitted]),
+        objection(Vec::new()),
+        objection(vec![forge.rita_recorded; 257]),
+        Objection { about: None, ..objection(seen.clone()) },
+        Objection { claim: Some(Value::Text(text)), ..objection(seen.clone()) },
+        Objection {
+            claim: Some(Value::Stock { on_shelf: true, units: Some(0) }),
+            ..objection(seen.clone())
+        },
+        Objection {
+            about: Some(About { check: checks::CHOICE, subject: Subject::Outlet }),
+            ..objection(seen.clone())
+        },
+        Objection {
+            photos: vec![PhotoRef { hash: text, bytes: 1, phash: 0, check: None }; PHOTOS_MAX + 1],
+            ..objection(seen.clone())
+        },
+    ] {
+        forge.expect_entry("invalid", SAM, shared(), &sam(wrong));
+    }
+    // A word that nobody knows, and a remark that calls itself one.
+    let read = sam(objection(seen.clone())).encode();
+    let at = read.windows(3).position(|w| w == [0x05, 0x82, 0x00]).expect("the word");
+    for (place, byte) in [(at + 2, 9), (at + 2, 1), (at + 1, 0x80)] {
+        let mut parts = forge.parts(SAM, shared(), &sam(objection(seen.clone())));
+        parts.value[place] = byte;
+        let group = forge.group(SAM, shared(), vec![parts]);
+        forge.expect("unreadable", SAM, group);
+    }
+    // Of a visit and nothing else.
+    let outlet = DocId::from(brand::outlet(1));
+    let whole = |seen| Objection { about: None, seen, claim: None, photos: Vec::new() };
+    let outlet_post = Entry::Post(Post {
+        by: brand::SAM,
+        when: NOW,
+        text,
+        answers: None,
+        volume: None,
+        word: None,
+    });
+    let parts = forge.parts(SAM, outlet, &outlet_post);
+    let mut push = forge.push(vec![forge.group(SAM, outlet, vec![parts])]);
+    push.notes = vec![note.clone()];
+    assert_eq!(forge.send(SAM, &push), ["accepted"]);
+    let heads = forge.document(outlet).heads().to_vec();
+    forge.expect_entry("invalid", SAM, outlet, &sam(whole(heads)));
+    // Words whose text never came.
+    let another = Note::new("Never sent", [9; 16]).expect("a note").digest();
+    let Entry::Post(mute) = sam(objection(seen.clone())) else { unreachable!() };
+    let mute = Entry::Post(Post { text: another, ..mute });
+    forge.expect_entry("missing_note", SAM, shared(), &mute);
+
+    // A contest, and who may say what in it.
+    let parts = forge.parts(SAM, shared(), &sam(objection(seen)));
+    let group = forge.group(SAM, shared(), vec![parts]);
+    let contest = group.changes[0].hash();
+    forge.expect("accepted", SAM, group);
+    let step = |by, answers, step| post(by, answers, Word::Step(step));
+    for found in [Step::Ask, Step::Uphold, Step::Accept] {
+        forge.expect_entry("no_right", SAM, shared(), &step(brand::SAM, Some(contest), found));
+    }
+    for any in Step::ALL {
+        forge.expect_entry("no_right", RITA, shared(), &step(brand::RITA, Some(contest), any));
+        forge.expect_entry("invalid", sue, shared(), &step(brand::SUE, None, any));
+        let other = Some(forge.rita_recorded);
+        forge.expect_entry("invalid", sue, shared(), &step(brand::SUE, other, any));
+        let unseen = Some(ChangeHash([8; 32]));
+        forge.expect_entry("not_in_past", sue, shared(), &step(brand::SUE, unseen, any));
+    }
+    // An answer that had not seen the contest.
+    let mut parts = forge.parts(sue, shared(), &step(brand::SUE, Some(contest), Step::Accept));
+    (parts.deps, parts.start_op) = (
+        vec![forge.rita_recorded],
+        forge.document(shared()).change(forge.rita_recorded).expect("it is there").start_op + 1,
+    );
+    let group = forge.group(sue, shared(), vec![parts]);
+    forge.expect("not_in_past", sue, group);
+    for (device, by, said) in [(SAM, brand::SAM, Step::Say), (sue, brand::SUE, Step::Uphold)] {
+        forge.expect_entry("accepted", device, shared(), &step(by, Some(contest), said));
+    }
+    let visit = Visit::read(&forge.document(shared()));
+    assert_eq!(visit.contests[0].standing, Standing::Upheld);
 }
 
 #[test]
@@ -398,7 +555,8 @@ fn outside_the_scope() {
     forge.expect_entry("wrong_start", RITA, fresh(2), &rita(start(3, None, 1, 1)));
     forge.expect_entry("out_of_scope", RITA, svens(), &observe(brand::RITA, vec![met(true)]));
     let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
-    let post = Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None });
+    let post =
+        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
     forge.expect_entry("out_of_scope", RITA, svens(), &post);
     let submission = Entry::Submission(Submission { by: brand::RITA, when: NOW, place: None });
     forge.expect_entry("out_of_scope", RITA, svens(), &submission);

@@ -320,7 +320,12 @@ impl<'a> Story<'a> {
     fn entry(&self, who: usize, place: usize, document: &Document, a: u8, b: u8) -> Entry {
         let by = PEOPLE[if a >= 0x80 { usize::from(b) % PEOPLE.len() } else { who }];
         let when = NOW;
-        let geo = |lon_e6| sync_core::model::Geo { lon_e6, lat_e6: 60_000_000, accuracy_m: None };
+        let geo = |lon_e6| sync_core::model::Geo {
+            lon_e6,
+            lat_e6: 60_000_000,
+            accuracy_m: None,
+            mock: None,
+        };
         let picked = |count: usize| -> Vec<ChangeHash> {
             let mut chance = Chance::new(b.into());
             (0..count).filter_map(|_| chance.pick(document.changes()).map(Change::hash)).collect()
@@ -367,10 +372,17 @@ impl<'a> Story<'a> {
                 let heads = if a & 1 == 0 { all } else { picked(usize::from(b) % 4) };
                 Entry::Review(Review { by, when, verdict, heads, comment: None })
             }
-            10 => Entry::Post(Post { by, when, text: note, answers: None, volume: None }),
-            11 => {
-                Entry::Post(Post { by, when, text: note, answers: picked(1).pop(), volume: None })
+            10 => {
+                Entry::Post(Post { by, when, text: note, answers: None, volume: None, word: None })
             }
+            11 => Entry::Post(Post {
+                by,
+                when,
+                text: note,
+                answers: picked(1).pop(),
+                volume: None,
+                word: None,
+            }),
             12 => Entry::Report(OutletReport {
                 by,
                 when,

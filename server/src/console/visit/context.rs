@@ -3,7 +3,7 @@
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, ChangeHash, DeviceId, Gtin, UserId};
 use sync_core::model::Day;
-use sync_core::model::capture::{CaptureTime, ClaimBasis};
+use sync_core::model::capture::CaptureTime;
 use sync_core::model::catalogue::{Check, CheckKind, Outlet, Planogram};
 use sync_core::model::visit::{CheckId, PhotoRef, Place, Subject, Value};
 use sync_core::projection::{Facts, project};
@@ -26,20 +26,24 @@ pub(super) struct Reader<'a> {
     pub(super) visit: Visit,
     /// Everything that anyone says, submitted or not: what is drawn, while [`VisitRead::line`] has what counts.
     pub(super) facts: Facts,
+    /// Whoever reads it may contest what it says.
+    pub(super) contests: bool,
     server: DeviceId,
     brand: &'a str,
 }
 
 /// Whether what is said is new since the review, or not submitted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(super) struct Marks {
     pub(super) new: bool,
     pub(super) draft: bool,
+    /// That it is contested, or how it can be.
+    pub(super) beside: Markup,
 }
 
 impl Marks {
     /// Of a table's row.
-    pub(super) fn class(self) -> &'static str {
+    pub(super) fn class(&self) -> &'static str {
         match (self.draft, self.new) {
             (true, true) => "is-draft is-unseen",
             (true, false) => "is-draft",
@@ -72,6 +76,7 @@ impl<'a> Reader<'a> {
             today: day_of(now_ms, zone),
             visit,
             facts,
+            contests: false,
             server: tenant.console.device,
             brand: &tenant.name,
         }
@@ -135,6 +140,7 @@ impl<'a> Reader<'a> {
         Marks {
             new: live.iter().any(|l| self.recorded(l.recording).is_some_and(|r| r.new)),
             draft: !live.is_empty() && live.iter().all(|l| !l.submitted),
+            beside: self.beside(check, subject),
         }
     }
 
@@ -196,23 +202,9 @@ impl<'a> Reader<'a> {
         self.at(hash)
     }
 
-    /// What is known for certain of a claimed time.
+    /// What is proved of a claimed time, and what the claim rests on.
     pub(super) fn bounds(&self, times: &CaptureTime) -> String {
-        let at = |ms: i64| view::zoned(ms, self.zone).strftime("%-d %b %H:%M:%S").to_string();
-        let basis = match times.basis {
-            ClaimBasis::BootClock => "by the clock that counts since its start",
-            ClaimBasis::ServerSkew => "by its clock, set right by an earlier sync",
-            ClaimBasis::WallClock => "by its own clock alone",
-        };
-        let earliest = match times.earliest_ms {
-            i64::MIN => String::new(),
-            earliest => format!("not before {}, ", at(earliest)),
-        };
-        let moved = match times.clamped {
-            true => "; what it said lay outside and was moved to the nearer bound",
-            false => "",
-        };
-        format!("{earliest}not after {}, {basis}{moved}", at(times.latest_ms))
+        view::bounds(times, self.zone)
     }
 
     /// Where an entry was pushed from.

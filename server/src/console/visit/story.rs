@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, ChangeHash, UserId};
 use sync_core::model::Geo;
+use sync_core::model::contest::{Objection, Step, Word};
 use sync_core::model::visit::{Act, NotPossible, Observed, Recording, Review, Subject, Verdict};
 use sync_core::visit::Recorded;
 
@@ -193,8 +194,15 @@ impl Reader<'_> {
         let Some(times) = start.and_then(|hash| self.times(hash)) else { return String::new() };
         format!(
             "<details class=\"claim\" id=\"claim\"><summary>claimed by the device</summary>\
-             Began {}.</details>",
-            escape(&self.bounds(times))
+             {}</details>{}",
+            escape(&self.bounds(times)),
+            match times.proves_day(self.zone) {
+                true => String::new(),
+                false => format!(
+                    "<span class=\"small muted\">{}</span>",
+                    escape(&view::day_claimed(times, self.zone))
+                ),
+            }
         )
     }
 
@@ -232,26 +240,29 @@ impl Reader<'_> {
     pub(super) fn photo_tiles(&self) -> Vec<PhotoTile> {
         let mut seen: HashSet<BlobHash> = HashSet::new();
         let mut tiles = Vec::new();
-        for recorded in self.visit.recordings.iter().filter(|r| !r.withdrawn) {
-            for photo in recorded.entry.photos().iter().filter(|p| seen.insert(p.hash)) {
-                let by = recorded.entry.by;
-                let about = photo.check.map(|check| self.check_title(check));
-                tiles.push(PhotoTile {
-                    hash: photo.hash,
-                    signals: Vec::new(),
-                    key: format!("photo-{}", &photo.hash.to_string()[..16]),
-                    url: format!("/photos/{}", photo.hash),
-                    title: about.unwrap_or_else(|| "The outlet".to_owned()),
-                    by: self.name(by),
-                    first_name: self.first_name(by),
-                    at: self.at(recorded.hash),
-                    here: self.read.photos.contains_key(&photo.hash),
-                    erased: self.erased_on(photo.hash),
-                    erase: self.erase_url("photo", photo.hash),
-                    new: recorded.new,
-                    draft: !recorded.submitted,
-                });
-            }
+        for (hash, by, photo) in self.visit.photos().filter(|(.., p)| seen.insert(p.hash)) {
+            let about = photo.check.map(|check| self.check_title(check));
+            let recorded = self.recorded(hash);
+            let title = match (recorded, about) {
+                (Some(_), about) => about.unwrap_or_else(|| "The outlet".to_owned()),
+                (None, Some(about)) => format!("Objection: {about}"),
+                (None, None) => "Objection".to_owned(),
+            };
+            tiles.push(PhotoTile {
+                hash: photo.hash,
+                signals: Vec::new(),
+                key: format!("photo-{}", &photo.hash.to_string()[..16]),
+                url: format!("/photos/{}", photo.hash),
+                title,
+                by: self.name(by),
+                first_name: self.first_name(by),
+                at: self.at(hash),
+                here: self.read.photos.contains_key(&photo.hash),
+                erased: self.erased_on(photo.hash),
+                erase: self.erase_url("photo", photo.hash),
+                new: recorded.is_some_and(|recorded| recorded.new),
+                draft: recorded.is_some_and(|recorded| !recorded.submitted),
+            });
         }
         tiles
     }
@@ -262,7 +273,8 @@ impl Reader<'_> {
         let mut items = Vec::new();
         for change in self.read.held.document.changes() {
             let (by, text, verb) = match change.entry() {
-                Ok(Entry::Post(post)) => (post.by, post.text, "wrote"),
+                // A contest has its own place on the page.
+                Ok(Entry::Post(post)) if post.word.is_none() => (post.by, post.text, "wrote"),
                 Ok(Entry::Review(Review { by, verdict, comment: Some(text), .. })) => match verdict
                 {
                     Verdict::Approved => (by, text, "approved"),
@@ -359,7 +371,22 @@ impl Reader<'_> {
             }
             Entry::Post(post) => {
                 row.symbol = "comment";
-                row.title = "Wrote".to_owned();
+                row.title = match &post.word {
+                    None => "Wrote".to_owned(),
+                    Some(Word::Contest(objection)) => {
+                        format!("Contested {}", self.about_words(objection.about.as_ref()))
+                    }
+                    Some(Word::Step(Step::Say)) => "Wrote in a contest".to_owned(),
+                    Some(Word::Step(Step::Ask)) => "Asked in a contest".to_owned(),
+                    Some(Word::Step(Step::Uphold)) => "Upheld what was contested".to_owned(),
+                    Some(Word::Step(Step::Accept)) => "Accepted an objection".to_owned(),
+                    Some(Word::Step(Step::Close)) => "Closed a contest".to_owned(),
+                };
+                if let Some(Word::Contest(Objection { photos, .. })) = &post.word
+                    && !photos.is_empty()
+                {
+                    row.more.push(view::count(photos.len() as u64, "photo", "photos"));
+                }
                 row.more.push(format!("“{}”", self.note(post.text)));
             }
             Entry::Report(_) => {}

@@ -96,7 +96,7 @@ pub(crate) fn screens(dice: &mut Dice) -> Vec<(Vec<Observation>, Vec<PhotoRef>)>
 pub(crate) fn place(dice: &mut Dice) -> Geo {
     let (lon_e6, lat_e6) =
         (-6_260_000 + dice.below(20_000) as i32, 53_340_000 + dice.below(20_000) as i32);
-    Geo { lon_e6, lat_e6, accuracy_m: Some(5 + dice.below(20) as u32) }
+    Geo { lon_e6, lat_e6, accuracy_m: Some(5 + dice.below(20) as u32), mock: None }
 }
 
 /// The organisation of the benchmarks.

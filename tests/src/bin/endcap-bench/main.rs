@@ -396,7 +396,12 @@ fn audit_on(client: &Client, call: u32, dice: &mut Dice) -> Result<String, Failu
     let visit = client.start_call(audit::call(call).to_string())?;
     for (facts, photos) in audit::screens(dice) {
         let (lon, lat) = audit::place(dice).degrees();
-        client.locate(Some(endcap_mobile::Position { lon, lat, accuracy_m: Some(9) }))?;
+        client.locate(Some(endcap_mobile::Position {
+            lon,
+            lat,
+            accuracy_m: Some(9),
+            mock: None,
+        }))?;
         let photos: Vec<endcap_mobile::Photo> = photos
             .iter()
             .map(|_| client.add_photo(picture(dice), Some(1)))

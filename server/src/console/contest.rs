@@ -1,0 +1,255 @@
+//! Contesting a visit and answering that: the distributor's people on one side, supervisors on the other.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::response::{Redirect, Response};
+use serde::Deserialize;
+use sync_core::cbor::from_cbor;
+use sync_core::document::Entry;
+use sync_core::id::{ChangeHash, VisitId};
+use sync_core::model::Money;
+use sync_core::model::contest::{About, Objection, Step, Word};
+use sync_core::model::people::Role;
+use sync_core::model::visit::{Act, Place, Post, Recording, Value};
+use sync_core::visit::Visit;
+
+use super::page::{Page, Section, html};
+use super::settle::{hashes, note, read, unhex};
+use super::view;
+use super::visit::{ClaimField, ContestSubject, contest_subject, hex_list};
+use crate::app::App;
+use crate::auth::{Posted, Viewer};
+use crate::error::Problem;
+
+/// What is contested, in an address.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    check: Option<u32>,
+    /// The subject's CBOR in hexadecimal.
+    #[serde(default)]
+    subject: String,
+}
+
+impl Asked {
+    fn about(&self) -> Result<Option<About>, Problem> {
+        let Some(check) = self.check else { return Ok(None) };
+        let subject = unhex(&self.subject).and_then(|bytes| from_cbor(&bytes).ok());
+        let subject = subject.ok_or_else(|| Problem::malformed("subject: cannot be read"))?;
+        Ok(Some(About { check, subject }))
+    }
+}
+
+#[derive(Template)]
+#[template(path = "contest.html")]
+struct ContestPage {
+    page: Page,
+    key: String,
+    outlet: String,
+    day: String,
+    subject: ContestSubject,
+    check: Option<u32>,
+    subject_hex: String,
+    seen: String,
+}
+
+/// `GET /visits/{visit}/contest`: the form in which a value, or the whole visit, is contested.
+pub(super) async fn form(
+    State(app): State<Arc<App>>,
+    viewer: Viewer,
+    Path(visit): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    viewer.require(Role::of_distributor, "contest a visit")?;
+    let read = read(&app, &viewer, &visit).await?;
+    let page = Page::new(&app, &viewer, Section::Visits, "Contest").await?;
+    let about = asked.about()?;
+    let visit = Visit::read(&read.held.document);
+    let seen = match &about {
+        None => hex_list(read.held.document.heads()),
+        Some(about) => {
+            let live = visit.values.get(&(about.check, about.subject.clone()));
+            let live = live.ok_or_else(Problem::not_found)?;
+            hex_list(&live.iter().map(|live| live.recording).collect::<Vec<_>>())
+        }
+    };
+    let drawn = {
+        let world = viewer.tenant.world();
+        let (outlet, day, subject) = contest_subject(&read, &world, &viewer.tenant, about.as_ref());
+        ContestPage {
+            page,
+            key: read.line.visit.to_string(),
+            outlet,
+            day,
+            subject,
+            check: asked.check,
+            subject_hex: asked.subject,
+            seen,
+        }
+    };
+    html(&drawn)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Objecting {
+    check: Option<u32>,
+    #[serde(default)]
+    subject: String,
+    /// The recordings that the form showed, or the visit's heads.
+    seen: String,
+    comment: String,
+    /// What was there instead, as the kind of the contested value has it; empty for nothing.
+    #[serde(default)]
+    claim: String,
+}
+
+/// `POST /visits/{visit}/contests`: contests what the form showed.
+pub(super) async fn contest(
+    State(app): State<Arc<App>>,
+    Path(visit): Path<String>,
+    Posted(viewer, form): Posted<Objecting>,
+) -> Result<Redirect, Problem> {
+    viewer.require(Role::of_distributor, "contest a visit")?;
+    let read = read(&app, &viewer, &visit).await?;
+    let about = Asked { check: form.check, subject: form.subject }.about()?;
+    let seen = hashes(&form.seen)?;
+    let view = Visit::read(&read.held.document);
+    let claim = match &about {
+        Some(about) => {
+            let live = view.values.get(&(about.check, about.subject.clone()));
+            let value = live.and_then(|live| live.first()).map(|live| &live.value);
+            let gone = || Problem::invalid("this value is no longer here; reload the page");
+            claimed(value.ok_or_else(gone)?, form.claim.trim())?
+        }
+        None => None,
+    };
+    let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why you contest it"))?;
+    let (by, text) = (viewer.rights.user, note.digest());
+    let objection = Objection { about, seen, claim, photos: Vec::new() };
+    let visit = read.line.visit;
+    let entry = move |when| {
+        let word = Some(Word::Contest(objection));
+        Entry::Post(Post { by, when, text, answers: None, volume: None, word })
+    };
+    let hash = app.act(&viewer.tenant, visit.into(), Some(note), entry).await?;
+    Ok(back_to(visit, hash))
+}
+
+/// A claim as the form's one field has it, of the kind of the contested value.
+fn claimed(value: &Value, said: &str) -> Result<Option<Value>, Problem> {
+    if said.is_empty() {
+        return Ok(None);
+    }
+    if said == "none" {
+        return Ok(Some(Value::Withdrawn));
+    }
+    let bad = || Problem::invalid("what was there instead: cannot be read");
+    let yes = || match said {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(bad()),
+    };
+    Ok(Some(match value {
+        Value::Shelf { in_stock, .. } => Value::Shelf {
+            facings: said.parse().map_err(|_| bad())?,
+            in_stock: *in_stock,
+            place: Place::AsPlanned,
+        },
+        Value::Price(Money { currency, .. }) => Value::Price(Money {
+            minor: minor(said, currency.exponent()).ok_or_else(bad)?,
+            currency: *currency,
+        }),
+        Value::Stock { .. } => Value::Stock { on_shelf: yes()?, units: None },
+        Value::Met(_) => Value::Met(yes()?),
+        Value::YesNo(_) => Value::YesNo(yes()?),
+        Value::Choice(_) => Value::Choice(said.parse().map_err(|_| bad())?),
+        Value::Number(_) => Value::Number(said.parse().map_err(|_| bad())?),
+        Value::Text(_) | Value::Withdrawn | Value::Unknown(_) => return Err(bad()),
+    }))
+}
+
+/// An amount like `1.5` or `1,50` in minor units.
+fn minor(said: &str, exponent: u32) -> Option<i64> {
+    let (whole, part) = said.split_once(['.', ',']).unwrap_or((said, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let places = usize::try_from(exponent).ok()?;
+    if whole.is_empty() || part.len() > places || !digits(whole) || !digits(part) {
+        return None;
+    }
+    format!("{whole}{part:0<places$}").parse().ok()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Answer {
+    step: String,
+    comment: String,
+}
+
+/// `POST /visits/{visit}/contests/{contest}`: a further word. An objection to a value that is accepted is put right
+/// with it: what its author saw counts from then on, or nothing does.
+pub(super) async fn answer(
+    State(app): State<Arc<App>>,
+    Path((visit, contest)): Path<(String, String)>,
+    Posted(viewer, form): Posted<Answer>,
+) -> Result<Redirect, Problem> {
+    let step = Step::from_name(&form.step);
+    let step = step.ok_or_else(|| Problem::malformed("step: is none"))?;
+    match step.finds() {
+        true => viewer.require(Role::reviews, "answer what is contested")?,
+        false => {
+            let may = |role: Role| role.reviews() || role.of_distributor();
+            viewer.require(may, "go on with a contest")?;
+        }
+    }
+    let read = read(&app, &viewer, &visit).await?;
+    let contest: ChangeHash = contest.parse().map_err(|_| Problem::not_found())?;
+    let view = Visit::read(&read.held.document);
+    let found = view.contests.iter().find(|found| found.hash == contest);
+    let found = found.ok_or_else(Problem::not_found)?;
+    let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
+    let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
+    if step == Step::Accept
+        && let Some(observed) = found.put_right(&view)
+    {
+        let act = Act::Observe(observed);
+        let entry = move |when| Entry::Recording(Recording { by, when, place: None, act });
+        app.act(&viewer.tenant, visit.into(), None, entry).await?;
+    }
+    let entry = move |when| {
+        let word = Some(Word::Step(step));
+        Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word })
+    };
+    app.act(&viewer.tenant, visit.into(), Some(note), entry).await?;
+    Ok(back_to(visit, contest))
+}
+
+fn back_to(visit: VisitId, contest: ChangeHash) -> Redirect {
+    Redirect::to(&format!("/visits/{visit}#contest-{}", &contest.to_string()[..16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_of_the_kind_of_what_it_contests() {
+        let eur = "EUR".parse().unwrap();
+        let price = Value::Price(Money { minor: 1, currency: eur });
+        let read = |said: &str| claimed(&price, said).map_err(drop);
+        let minor = |minor| Ok(Some(Value::Price(Money { minor, currency: eur })));
+        assert_eq!(read("1.5"), minor(150));
+        assert_eq!(read("1,05"), minor(105));
+        assert_eq!(read("12"), minor(1_200));
+        assert_eq!(read(""), Ok(None));
+        assert_eq!(read("none"), Ok(Some(Value::Withdrawn)));
+        for bad in ["1.005", "-1", ".5", "1.5.", "x", "99999999999999999999"] {
+            assert_eq!(read(bad), Err(()), "{bad}");
+        }
+        let claim = |value: Value, said: &str| claimed(&value, said).map_err(drop);
+        assert_eq!(claim(Value::Met(true), "no"), Ok(Some(Value::Met(false))));
+        assert_eq!(claim(Value::Met(true), "maybe"), Err(()));
+        assert_eq!(claim(Value::Number(1), "-7"), Ok(Some(Value::Number(-7))));
+        assert!(claim(Value::Unknown(vec![]), "1").is_err());
+    }
+}

@@ -1,0 +1,231 @@
+//! What is held against a visit, with the story of it beside the value, and what the viewer can say to it.
+
+use sync_core::cbor::to_cbor;
+use sync_core::contest::{Contest, Standing};
+use sync_core::id::{BlobHash, ChangeHash, UserId};
+use sync_core::model::catalogue::CheckKind;
+use sync_core::model::contest::{About, Step};
+use sync_core::model::visit::{CheckId, Post, Subject, Value};
+
+use super::super::view::{self, Markup};
+use super::ClaimField;
+use super::context::Reader;
+
+/// A contest and everything said in it.
+pub(super) struct ContestBox {
+    pub(super) key: String,
+    pub(super) hash: ChangeHash,
+    pub(super) title: String,
+    pub(super) badge: Markup,
+    /// What was recorded, and what stands now.
+    pub(super) value: String,
+    pub(super) claim: String,
+    pub(super) story: Vec<Said>,
+    pub(super) photos: Vec<Markup>,
+    /// Of a value: what becomes of it when the objection is accepted.
+    pub(super) puts_right: Option<String>,
+    pub(super) waits: bool,
+}
+
+/// One word of a contest.
+pub(super) struct Said {
+    pub(super) key: String,
+    pub(super) name: String,
+    pub(super) company: String,
+    pub(super) verb: &'static str,
+    pub(super) at: Markup,
+    /// What is certain of its time; empty where this server's clock says it.
+    pub(super) bounds: String,
+    pub(super) text: String,
+    pub(super) brand: bool,
+}
+
+/// A step of a contest as others read it.
+pub(super) const fn step_verb(step: Step) -> &'static str {
+    match step {
+        Step::Say => "wrote",
+        Step::Ask => "asked",
+        Step::Uphold => "found that what was recorded stands",
+        Step::Accept => "found that the objection is right",
+        Step::Close => "closed it",
+    }
+}
+
+/// A value contest's place on the page.
+pub(super) fn key_of(contest: ChangeHash) -> String {
+    format!("contest-{}", &contest.to_string()[..16])
+}
+
+/// The address where a value, or the whole visit, can be contested.
+pub(super) fn contest_url(visit: &str, about: Option<(CheckId, &Subject)>) -> String {
+    let base = format!("/visits/{visit}/contest");
+    match about {
+        None => base,
+        Some((check, subject)) => format!("{base}?check={check}&subject={}", hex(subject)),
+    }
+}
+
+/// A subject as forms carry it.
+pub(super) fn hex(subject: &Subject) -> String {
+    to_cbor(subject).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Reader<'_> {
+    /// What stands beside a value: that it is contested, or for the distributor's people the way to contest it.
+    pub(super) fn beside(&self, check: CheckId, subject: &Subject) -> Markup {
+        let about = |contest: &&Contest| {
+            let about = contest.objection.about.as_ref();
+            about.is_some_and(|about| about.check == check && about.subject == *subject)
+        };
+        let newest = self.visit.contests.iter().rev().find(about);
+        if let Some(contest) = newest {
+            let badge = standing_badge(contest.standing);
+            return Markup(format!(
+                " <a class=\"beside\" href=\"#{}\">{badge}</a>",
+                key_of(contest.hash)
+            ));
+        }
+        if !self.contests || self.live(check, subject).is_empty() {
+            return Markup::default();
+        }
+        let url = contest_url(&self.read.line.visit.to_string(), Some((check, subject)));
+        let what = view::escape(&self.subject(subject));
+        Markup(format!(
+            " <a class=\"beside small no-print\" href=\"{}\">Contest<span class=\"vh\">: {what}</span></a>",
+            view::escape(&url)
+        ))
+    }
+
+    pub(super) fn contest_boxes(&self) -> Vec<ContestBox> {
+        self.visit.contests.iter().map(|contest| self.contest_box(contest)).collect()
+    }
+
+    fn contest_box(&self, contest: &Contest) -> ContestBox {
+        let objection = &contest.objection;
+        let mut story = vec![self.said(contest.hash, contest.by, "contested it", contest.text)];
+        let words = contest.story.iter();
+        story.extend(words.map(|(hash, post, step)| self.word(*hash, post, *step)));
+        let value = match &objection.about {
+            None => "all that was recorded".to_owned(),
+            Some(about) => self.contested_value(contest, about),
+        };
+        let claim = match (&objection.about, &objection.claim) {
+            (Some(about), Some(claim)) => self.claim_words(about.check, claim),
+            _ => String::new(),
+        };
+        let photos = objection.photos.iter();
+        let puts_right =
+            objection.about.as_ref().filter(|_| contest.holds).map(|_| match &objection.claim {
+                Some(Value::Withdrawn) | None => "No value stands in its place then.".to_owned(),
+                Some(_) => format!("What counts then: {claim}."),
+            });
+        ContestBox {
+            key: key_of(contest.hash),
+            hash: contest.hash,
+            title: self.about_words(objection.about.as_ref()),
+            badge: standing_badge(contest.standing),
+            value,
+            claim,
+            story,
+            photos: photos.map(|photo| self.thumb(photo, contest.by, contest.hash)).collect(),
+            puts_right,
+            waits: contest.standing.waits(),
+        }
+    }
+
+    /// How a claim against a value is put into a form.
+    pub(super) fn claim_field(&self, check: CheckId, value: &Value) -> ClaimField {
+        let label = |what: &str| format!("What was there instead: {what}");
+        let pair = |value: &str, name: &str| (value.to_owned(), name.to_owned());
+        let yes = |yes: &str, no: &str| {
+            ClaimField::Choice(label("choose"), vec![pair("yes", yes), pair("no", no)])
+        };
+        match value {
+            Value::Shelf { .. } => ClaimField::Number(label("facings, 0 for missing"), false),
+            Value::Price(money) => {
+                let text = label(&format!("price in {}", money.currency.as_str()));
+                ClaimField::Number(text, true)
+            }
+            Value::Number(_) => ClaimField::Number(label("a number"), false),
+            Value::Stock { .. } => yes("on shelf", "out of stock"),
+            Value::Met(_) => yes("as agreed", "not as agreed"),
+            Value::YesNo(_) => yes("yes", "no"),
+            Value::Choice(_) => match self.check(check).map(|check| &check.kind) {
+                Some(CheckKind::Question { options, .. }) => {
+                    let options = options.iter().enumerate();
+                    let options = options.map(|(n, name)| (n.to_string(), name.clone()));
+                    ClaimField::Choice(label("choose"), options.collect())
+                }
+                _ => ClaimField::Nothing,
+            },
+            Value::Text(_) | Value::Withdrawn | Value::Unknown(_) => ClaimField::Nothing,
+        }
+    }
+
+    fn claim_words(&self, check: CheckId, claim: &Value) -> String {
+        match claim {
+            Value::Withdrawn => "nothing that counts".to_owned(),
+            claim => self.value(check, claim),
+        }
+    }
+
+    /// What is contested, as a heading.
+    pub(super) fn about_words(&self, about: Option<&About>) -> String {
+        let Some(About { check, subject }) = about else { return "The whole visit".to_owned() };
+        match subject {
+            Subject::Outlet => self.check_title(*check),
+            subject => format!("{}: {}", self.check_title(*check), self.subject(subject)),
+        }
+    }
+
+    /// What the recordings said that the objection names, and what stands now if that is something else.
+    fn contested_value(&self, contest: &Contest, About { check, subject }: &About) -> String {
+        let mut said: Vec<String> = Vec::new();
+        for recorded in contest.objection.seen.iter().filter_map(|hash| self.recorded(*hash)) {
+            let facts = recorded.entry.observed().map_or(&[][..], |o| &o.observations.0);
+            let fact = facts.iter().find(|f| f.check == *check && f.subject == *subject);
+            if let Some(value) = fact.map(|fact| self.value(*check, &fact.value))
+                && !said.contains(&value)
+            {
+                said.push(value);
+            }
+        }
+        let said = said.join(" / ");
+        if contest.holds {
+            return said;
+        }
+        let now = self.live(*check, subject).iter().map(|live| self.value(*check, &live.value));
+        let now: Vec<String> = now.collect();
+        let now = if now.is_empty() { "nothing".to_owned() } else { now.join(" / ") };
+        format!("{said}; now {now}")
+    }
+
+    fn word(&self, hash: ChangeHash, post: &Post, step: Step) -> Said {
+        self.said(hash, post.by, step_verb(step), post.text)
+    }
+
+    fn said(&self, hash: ChangeHash, by: UserId, verb: &'static str, text: BlobHash) -> Said {
+        let claim = self.times(hash).filter(|_| self.is_claim(hash));
+        Said {
+            key: format!("w-{}", &hash.to_string()[..16]),
+            name: self.name(by),
+            company: self.company(by),
+            verb,
+            at: self.at(hash),
+            bounds: claim.map(|times| self.bounds(times)).unwrap_or_default(),
+            text: self.note(text),
+            brand: self.of_brand(by),
+        }
+    }
+}
+
+fn standing_badge(standing: Standing) -> Markup {
+    let (kind, symbol, text) = match standing {
+        Standing::Open => ("conflict", "comment", "Contested"),
+        Standing::Asked => ("sent-back", "comment", "Contested, asked back"),
+        Standing::Accepted => ("approved", "check", "Objection accepted"),
+        Standing::Upheld => ("not-possible", "check", "Contested and upheld"),
+        Standing::Closed => ("not-possible", "cross", "Contest closed"),
+    };
+    view::badge(kind, symbol, text)
+}

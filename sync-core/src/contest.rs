@@ -1,0 +1,201 @@
+//! How a contest of a visit stands: what a distributor's people hold against it, and what became of that.
+//!
+//! Like everything of a visit's view, a function of the set of changes alone.
+
+use std::collections::BTreeSet;
+
+use crate::document::Document;
+use crate::id::{BlobHash, ChangeHash, UserId};
+use crate::model::contest::{About, Objection, Step, Word};
+use crate::model::visit::{Observation, Observations, Observed, Post, Value};
+use crate::visit::Visit;
+
+/// An objection and what was said after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contest {
+    /// Its first post.
+    pub hash: ChangeHash,
+    /// Who contests.
+    pub by: UserId,
+    /// The words.
+    pub text: BlobHash,
+    /// What is contested.
+    pub objection: Objection,
+    /// Everything said after it, in the order of the visit.
+    pub story: Vec<(ChangeHash, Post, Step)>,
+    /// Where it stands.
+    pub standing: Standing,
+    /// What is contested still holds: a value is in force in a recording that the objection names, and a whole visit
+    /// always is.
+    pub holds: bool,
+}
+
+/// Where a contest stands, what waits for somebody first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// A supervisor should answer.
+    Open,
+    /// A supervisor has asked something.
+    Asked,
+    /// A supervisor found that the objection is right.
+    Accepted,
+    /// A supervisor found that what was recorded stands.
+    Upheld,
+    /// It is over without a finding.
+    Closed,
+}
+
+impl Standing {
+    /// Every one.
+    pub const ALL: [Self; 5] =
+        [Self::Open, Self::Asked, Self::Accepted, Self::Upheld, Self::Closed];
+
+    /// The name in stores and in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Asked => "asked",
+            Self::Accepted => "accepted",
+            Self::Upheld => "upheld",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// The reverse of [`Standing::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|standing| standing.as_str() == name)
+    }
+
+    /// Somebody should say something.
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Open | Self::Asked)
+    }
+
+    /// What the steps that no later one knew of come to. Whoever says more wants an answer; then comes a question; and
+    /// findings that differ are none.
+    fn of(newest: &[Step]) -> Self {
+        let Some(first) = newest.first() else { return Self::Open };
+        if newest.contains(&Step::Say) {
+            return Self::Open;
+        }
+        if newest.contains(&Step::Ask) {
+            return Self::Asked;
+        }
+        match first {
+            _ if newest.iter().any(|step| step != first) => Self::Open,
+            Step::Uphold => Self::Upheld,
+            Step::Accept => Self::Accepted,
+            Step::Close => Self::Closed,
+            Step::Say | Step::Ask => Self::Open,
+        }
+    }
+}
+
+impl Contest {
+    /// Every contest of a visit, each in the order of the visit.
+    pub(crate) fn all(document: &Document, visit: &Visit) -> Vec<Self> {
+        let mut contests = Vec::new();
+        for (hash, post) in &visit.thread {
+            if let Some(Word::Contest(objection)) = &post.word {
+                contests.push(Self {
+                    hash: *hash,
+                    by: post.by,
+                    text: post.text,
+                    holds: holds(visit, objection),
+                    objection: objection.clone(),
+                    story: Vec::new(),
+                    standing: Standing::Open,
+                });
+            }
+        }
+        for (hash, post) in &visit.thread {
+            if let (Some(Word::Step(step)), Some(answers)) = (&post.word, post.answers)
+                && let Some(contest) = contests.iter_mut().find(|contest| contest.hash == answers)
+            {
+                contest.story.push((*hash, post.clone(), *step));
+            }
+        }
+        for contest in &mut contests {
+            let mut newest = Vec::new();
+            let mut known = document.past(&[]);
+            // A step comes after those that it knew of, so the newest first.
+            for (hash, _, step) in contest.story.iter().rev() {
+                if !known.contains(*hash) {
+                    newest.push((*hash, *step));
+                    let heads: Vec<ChangeHash> = newest.iter().map(|(hash, _)| *hash).collect();
+                    known = document.past(&heads);
+                }
+            }
+            let newest: Vec<Step> = newest.into_iter().map(|(_, step)| step).collect();
+            contest.standing = Standing::of(&newest);
+        }
+        contests
+    }
+
+    /// What makes the claim count once the objection is accepted, or nothing where there is none: an observation over
+    /// all that holds now. `None` where nothing is to be put right: for a whole visit, or because it was already.
+    pub fn put_right(&self, visit: &Visit) -> Option<Observed> {
+        let About { check, subject } = self.objection.about.clone().filter(|_| self.holds)?;
+        let live = visit.values.get(&(check, subject.clone()))?;
+        let source = visit.recording(live.first()?.recording)?.entry.observed()?;
+        let value = self.objection.claim.clone().unwrap_or(Value::Withdrawn);
+        let supersedes: BTreeSet<ChangeHash> = live.iter().map(|live| live.recording).collect();
+        Some(Observed {
+            template: source.template,
+            planograms: source.planograms.clone(),
+            price_list: source.price_list,
+            observations: Observations(vec![Observation { check, subject, value }]),
+            photos: Vec::new(),
+            supersedes: supersedes.into_iter().collect(),
+        })
+    }
+
+    /// Whether the visit is in dispute for it: it waits, or the objection is right and nothing has put right what it is
+    /// about.
+    pub fn is_live(&self) -> bool {
+        self.standing.waits() || (self.standing == Standing::Accepted && self.holds)
+    }
+}
+
+fn holds(visit: &Visit, objection: &Objection) -> bool {
+    let Some(About { check, subject }) = &objection.about else { return true };
+    let live = visit.values.get(&(*check, subject.clone()));
+    live.is_some_and(|live| live.iter().any(|live| objection.seen.contains(&live.recording)))
+}
+
+impl Visit {
+    /// What makes it a contested visit, which figures can leave out: the most urgent of its live contests.
+    pub fn contested(&self) -> Option<Standing> {
+        self.contests.iter().filter(|c| c.is_live()).map(|contest| contest.standing).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_last_decides_and_findings_that_differ_are_none() {
+        use Step::*;
+        for (newest, standing) in [
+            (&[][..], Standing::Open),
+            (&[Say], Standing::Open),
+            (&[Ask], Standing::Asked),
+            (&[Uphold], Standing::Upheld),
+            (&[Accept, Accept], Standing::Accepted),
+            (&[Close], Standing::Closed),
+            (&[Uphold, Accept], Standing::Open),
+            (&[Close, Uphold], Standing::Open),
+            (&[Uphold, Ask], Standing::Asked),
+            (&[Ask, Say, Accept], Standing::Open),
+        ] {
+            assert_eq!(Standing::of(newest), standing, "{newest:?}");
+        }
+        for standing in Standing::ALL {
+            assert_eq!(Standing::from_name(standing.as_str()), Some(standing));
+        }
+        for step in Step::ALL {
+            assert_eq!(Step::from_name(step.as_str()), Some(step));
+        }
+    }
+}

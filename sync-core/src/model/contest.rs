@@ -1,0 +1,134 @@
+//! What a distributor's people hold against a visit, and what the brand's supervisors answer.
+//!
+//! Each word is a [`Post`](super::visit::Post) of the visit's thread: what is said is its text, and a reader that does
+//! not know contests shows it as any remark.
+
+use minicbor::{Decode, Encode};
+
+use super::Invalid;
+use super::visit::{CheckId, NAMED_MAX, Observation, PhotoRef, Subject, Value, validate_photos};
+use crate::id::ChangeHash;
+
+/// What a post does in a contest.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Word {
+    /// Contests a value or the whole visit.
+    #[n(0)]
+    Contest(#[n(0)] Objection),
+    /// Goes on in the contest whose first post this one answers.
+    #[n(1)]
+    Step(#[n(0)] Step),
+}
+
+/// What is contested, and what speaks against it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Objection {
+    /// The value; `None` for the whole visit.
+    #[n(0)]
+    pub about: Option<About>,
+    /// The recordings that say the value, or the heads of the visit as its author saw it.
+    #[n(1)]
+    pub seen: Vec<ChangeHash>,
+    /// What was there instead, as its author saw it. Never words: those are the post's text.
+    #[n(2)]
+    pub claim: Option<Value>,
+    /// What shows that.
+    #[n(3)]
+    pub photos: Vec<PhotoRef>,
+}
+
+/// Which value of a visit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(array)]
+pub struct About {
+    /// The check that it answers.
+    #[n(0)]
+    pub check: CheckId,
+    /// What it is about.
+    #[n(1)]
+    pub subject: Subject,
+}
+
+/// A further word of a contest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Step {
+    /// Says more, or answers a question. Opens again what was over.
+    #[n(0)]
+    Say,
+    /// A supervisor asks.
+    #[n(1)]
+    Ask,
+    /// A supervisor finds that what was recorded stands.
+    #[n(2)]
+    Uphold,
+    /// A supervisor finds that the objection is right.
+    #[n(3)]
+    Accept,
+    /// It is over without a finding: taken back, or overtaken.
+    #[n(4)]
+    Close,
+}
+
+impl Step {
+    /// Every step.
+    pub const ALL: [Self; 5] = [Self::Say, Self::Ask, Self::Uphold, Self::Accept, Self::Close];
+
+    /// The name in the API and in forms.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Say => "say",
+            Self::Ask => "ask",
+            Self::Uphold => "uphold",
+            Self::Accept => "accept",
+            Self::Close => "close",
+        }
+    }
+
+    /// The reverse of [`Step::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.as_str() == name)
+    }
+
+    /// Only a supervisor takes it.
+    pub const fn finds(self) -> bool {
+        matches!(self, Self::Ask | Self::Uphold | Self::Accept)
+    }
+}
+
+impl Word {
+    /// The photos that it refers to.
+    pub fn photos(&self) -> &[PhotoRef] {
+        match self {
+            Self::Contest(objection) => &objection.photos,
+            Self::Step(_) => &[],
+        }
+    }
+
+    /// Checks everything that can be checked without a document; `answers` says whether its post answers one.
+    pub fn validate(&self, answers: bool) -> Result<(), Invalid> {
+        match self {
+            Self::Contest(objection) => objection.validate(),
+            Self::Step(_) => Invalid::unless(answers, "answers", "needs the contest"),
+        }
+    }
+}
+
+impl Objection {
+    fn validate(&self) -> Result<(), Invalid> {
+        let named = (1..=NAMED_MAX).contains(&self.seen.len());
+        Invalid::unless(named, "seen", "needs 1 to 256 entries")?;
+        validate_photos(&self.photos)?;
+        match (&self.about, &self.claim) {
+            (_, None) => Ok(()),
+            (None, Some(_)) => Err(Invalid::new("claim", "needs a value that is contested")),
+            (Some(_), Some(Value::Text(_))) => Err(Invalid::new("claim", "cannot be words")),
+            (Some(about), Some(value)) => {
+                let (check, subject) = (about.check, about.subject.clone());
+                Observation { check, subject, value: value.clone() }.validate()
+            }
+        }
+    }
+}
