@@ -272,16 +272,17 @@ fn hears_forged(story: &mut Story, id: DocId, forge: fn(&mut Group)) {
     for _ in 0..20 {
         let reply = match &question {
             Question::Push(bytes) => {
-                encode(&story.server.push(phone, bytes, now_ms, backend::Crash::Never).unwrap())
+                let reply = story.server.push(phone, bytes, now_ms, backend::Crash::Never);
+                encode(&reply.expect("a reply"))
             }
             Question::Pull(bytes) => {
-                let mut reply = story.server.pull(phone, bytes, now_ms).unwrap();
+                let mut reply = story.server.pull(phone, bytes, now_ms).expect("a page");
                 let groups = reply.groups.iter_mut().filter(|group| group.document == id);
                 pages += groups.map(forge).count();
                 encode(&reply)
             }
             Question::Repair(bytes) => {
-                let mut reply = story.server.repair(phone, bytes, now_ms).unwrap();
+                let mut reply = story.server.repair(phone, bytes, now_ms).expect("a reply");
                 let groups = reply.groups.iter_mut().filter(|group| group.document == id);
                 repairs += groups.map(forge).count();
                 encode(&reply)

@@ -111,16 +111,15 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 9] = [
+const MIGRATIONS: [(&str, Afterwards); 8] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
     (include_str!("../../migrations/0004_keep.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0005_waiting.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0006_tree.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0007_signals.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0008_erasure.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0009_contests.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0005_tree.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0006_signals.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0007_erasure.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0008_contests.sql"), |_| Ok(())),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";

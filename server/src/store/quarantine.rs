@@ -208,8 +208,8 @@ impl Ledger<'_> {
     }
 
     fn is_full(&self, device: DeviceId) -> Result<bool, StoreError> {
-        let waiting = "SELECT count(*) >= ?3 OR coalesce(sum(length(body)), 0) >= ?4
-                       FROM quarantine INDEXED BY quarantine_waiting
+        let waiting =
+            "SELECT count(*) >= ?3 OR coalesce(sum(length(body)), 0) >= ?4 FROM quarantine
                        WHERE org = ?1 AND device = ?2 AND state = 'waiting'";
         let limits = params![self.org, device.as_bytes(), WAITING_MAX, WAITING_BYTES_MAX];
         Ok(self.tx.prepare_cached(waiting)?.query_row(limits, |row| row.get(0))?)

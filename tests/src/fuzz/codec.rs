@@ -380,7 +380,7 @@ fn altered(message: Message, a: usize, b: u8) -> Message {
             Message::Ask { names }
         }
         Message::Parcel { parcel } => Message::Parcel { parcel: ParcelBytes(bent(parcel.0)) },
-        Message::Stored { name: of, signature } if b % 2 == 0 => {
+        Message::Stored { name: of, signature } if b.is_multiple_of(2) => {
             Message::Stored { name: of, signature: sign(signature) }
         }
         Message::Stored { name: of, signature } => Message::Stored { name: name(of), signature },
