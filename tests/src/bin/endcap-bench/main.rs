@@ -5,6 +5,7 @@ mod audit;
 mod fairness;
 mod formats;
 mod history;
+mod log;
 mod proxy;
 mod repair;
 mod target;
@@ -90,6 +91,11 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         differences: u32,
     },
+    /// What the tree over the log costs, and a visit's proof bundle
+    Log {
+        #[arg(long, default_value_t = 100_000)]
+        lines: u32,
+    },
     /// The shapes of a recording that were weighed (docs/adr/0003)
     Formats {
         #[arg(long, default_value_t = 300)]
@@ -115,6 +121,7 @@ async fn main() -> Result<(), Failure> {
         Command::Repair { documents, differences } => {
             repair::repair(documents, differences).await?
         }
+        Command::Log { lines } => log::measure(lines).await?,
         Command::Formats { audits } => formats::measure(audits),
     };
     println!("{figures}");
