@@ -265,11 +265,11 @@ pub fn kept(connection: &Connection, org: Org) -> Result<Vec<(u8, u64, Vec<u8>)>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The lives of a log: where each begins, which it is, and the key that its leaf names.
-pub fn lives(
-    connection: &Connection,
-    org: Org,
-) -> Result<Vec<(u64, LogOrigin, Option<[u8; 32]>)>, StoreError> {
+/// A life of a log: where it begins, which it is, and the key that its leaf names.
+pub type Begun = (u64, LogOrigin, Option<[u8; 32]>);
+
+/// The lives of a log.
+pub fn lives(connection: &Connection, org: Org) -> Result<Vec<Begun>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT sequence, origin, key FROM origin WHERE org = ?1 ORDER BY sequence",
     )?;
