@@ -1219,7 +1219,7 @@ mod tests {
         let tx = db.transaction().unwrap();
         let (id, origin) = (OrgId::from_bytes([1; 16]), LogOrigin::from_bytes([2; 16]));
         let made = Organisation { org: 1, id, name: "A".into(), seed: [3; 32], instance: [4; 8] };
-        create(&tx, &made, origin, 0).unwrap();
+        create(&tx, &made, origin, [5; 32], 0).unwrap();
         let mut ledger = Ledger::open(&tx, 1).unwrap();
         let of = |n: u8| Audience::Outlet {
             territory: TerritoryId::from_bytes([n; 16]),
