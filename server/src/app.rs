@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::http::StatusCode;
 use sync_core::document::Entry;
-use sync_core::evidence::{Cursor, Keypair};
+use sync_core::evidence::{Cursor, Keypair, Leaf};
 use sync_core::id::{
     Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId, VisitId,
 };
@@ -528,6 +528,26 @@ impl App {
             feed::repair(&log, &audiences, &inventory, &asked, now_ms())
         });
         Ok(reply.await?)
+    }
+
+    /// Writes that somebody confirmed a device's key.
+    pub async fn confirm(
+        &self,
+        tenant: &Tenant,
+        leaf: Leaf,
+        device: DeviceId,
+        by: UserId,
+    ) -> Result<(), StoreError> {
+        let org = tenant.org;
+        let write = move |tx: &rusqlite::Transaction<'_>| {
+            let mut ledger = Ledger::open(tx, org)?;
+            let sequence = ledger.append_act(&leaf)?;
+            tree::put_confirmation(tx, org, device, by, sequence)?;
+            ledger.close()
+        };
+        self.store.write_for(org, write).await?;
+        self.poke(tenant.id);
+        Ok(())
     }
 
     /// The proof bundle of a visit, which there is.

@@ -1411,3 +1411,96 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     }
     bench.close().await;
 }
+
+#[tokio::test]
+async fn a_distributor_keeps_watch_over_the_log() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let johan = bench.phone(JOHAN, "Johan's phone").await;
+    let anna = bench.phone(ANNA, "Anna's phone").await;
+    let before = bench.app.head(&bench.tenant).await.unwrap();
+
+    // Only Dora confirms her people's keys, and only those.
+    let confirm = |device: DeviceId| format!("/devices/{device}/confirm");
+    for (who, device, status) in [
+        (MARIA, johan.sender.device, StatusCode::FORBIDDEN),
+        (DORA, anna.sender.device, StatusCode::NOT_FOUND),
+        (DORA, DeviceId::from_bytes([0x77; 16]), StatusCode::NOT_FOUND),
+        (DORA, johan.sender.device, StatusCode::SEE_OTHER),
+    ] {
+        assert_eq!(bench.post(who, &confirm(device), &[]).await.status, status);
+    }
+    let after = bench.app.head(&bench.tenant).await.unwrap();
+    assert_eq!(after.sequence, before.sequence + 1, "one line");
+    bench.get(DORA, "/log").await.shows(&["Johan Berg", "by Dora Lund", "endcap.log/"]);
+    bench.get(SARA, "/log").await.hides(&["Give out a token"]);
+
+    // A token for a copy: shown once, good for entries alone.
+    let refused = bench.post(SARA, "/mirrors", &[("label", "x")]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(!bench.post(DORA, "/mirrors", &[("label", " ")]).await.status.is_success());
+    let page = bench.post(DORA, "/mirrors", &[("label", "Grossist")]).await;
+    let token = page.body.split("--token ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    bench.get(DORA, "/log").await.hides(&["--token"]);
+    let log = format!("/log/{}/{}", bench.tenant.id, after.origin);
+    let get = async |path: String, token: Option<&str>| {
+        let mut request = Request::builder().uri(path).header("host", "localhost");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let from = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5)));
+        let request = request.extension(from).body(Body::empty()).unwrap();
+        let response = bench.routes.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        (head.status, head.headers, to_bytes(body, 16 << 20).await.unwrap())
+    };
+    let width = after.sequence;
+    assert!(width < 256);
+    let (status, headers, hashes) = get(format!("{log}/tile/0/000.p/{width}"), None).await;
+    assert_eq!((status, hashes.len() as u64), (StatusCode::OK, 32 * width));
+    assert_eq!(headers[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
+    let entries = format!("{log}/tile/entries/000.p/{width}");
+    for (token, expected) in [(None, 401), (Some("wrong"), 401), (Some(token.as_str()), 200)] {
+        assert_eq!(get(entries.clone(), token).await.0.as_u16(), expected);
+    }
+    let (_, headers, bundle) = get(entries, Some(&token)).await;
+    assert_eq!(headers[header::CACHE_CONTROL], "private, max-age=31536000, immutable");
+    let given = sync_core::tlog::unpack_entries(&bundle).unwrap();
+    let leaves: Vec<_> = given.into_iter().map(sync_core::tlog::leaf_hash).collect();
+    assert!(leaves.iter().zip(hashes.chunks(32)).all(|(leaf, hash)| leaf.0 == hash));
+    let (_, _, note) = get(format!("{log}/checkpoint"), None).await;
+    let note: sync_core::tlog::SignedNote = std::str::from_utf8(&note).unwrap().parse().unwrap();
+    let key = bench.tenant.log_key.public();
+    let checkpoint = sync_core::tlog::Checkpoint::open(&note, key).unwrap();
+    assert_eq!((checkpoint.size, checkpoint.root), (after.sequence, after.root));
+    let other = format!("/log/{}/{}", bench.tenant.id, OrgId::from_bytes([1; 16]));
+    for gone in [
+        format!("{log}/tile/0/000.p/{}", width + 1),
+        format!("{log}/tile/0/000"),
+        format!("{log}/tile/1/000.p/1"),
+        format!("{log}/tile/9/000"),
+        format!("{log}/tile/0/x999/x999/x999/x999/x999/999"),
+        format!("{log}/tile/0/..%2f000"),
+        format!("{other}/tile/0/000.p/1"),
+        format!("{other}/checkpoint"),
+        "/log/x/checkpoint".to_owned(),
+    ] {
+        assert_eq!(get(gone.clone(), None).await.0, StatusCode::NOT_FOUND, "{gone}");
+    }
+
+    // The visit's proof is for whoever sees the visit.
+    let (cookie, _) = &bench.cookies[&DORA];
+    let request = Request::builder().uri(format!("/visits/{visit}/proof?photos=no"));
+    let request = request.header("host", "localhost").header("cookie", cookie);
+    let from = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5)));
+    let request = request.extension(from).body(Body::empty()).unwrap();
+    let response = bench.routes.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/zip");
+    let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
+    let proved = sync_core::proof::verify(&bytes).unwrap();
+    assert!(proved.summary.contains(&visit.to_string()), "{}", proved.summary);
+    let unknown = VisitId::from_bytes([0x55; 16]);
+    let reply = bench.get(DORA, &format!("/visits/{unknown}/proof")).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    bench.close().await;
+}

@@ -514,7 +514,7 @@ fn parse_line(line: &str) -> Result<(String, Vec<u8>), BadNote> {
 
 impl fmt::Display for SignedNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n", self.text)?;
+        writeln!(f, "{}", self.text)?;
         self.signatures.iter().try_for_each(|(name, bytes)| f.write_str(&line(name, bytes)))
     }
 }

@@ -106,14 +106,16 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
     well(python(&[OsStr::new("--flips"), OsStr::new("9"), bare.as_os_str()]).expect("Python"));
 }
 
+type Packed = Vec<(String, Vec<u8>)>;
+
 /// Files are packed anew after a change, so that the container is whole.
 #[test]
 fn what_is_packed_anew_does_not_hold() {
     let (host, visit) = worked();
     let bytes = std::fs::read(prove(&host, &visit, "whole.zip", true)).expect("it reads");
     let files = sync_core::zip::read(&bytes).expect("files");
-    let again = |edit: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
-        let mut owned: Vec<(String, Vec<u8>)> =
+    let again = |edit: &dyn Fn(&mut Packed)| {
+        let mut owned: Packed =
             files.iter().map(|(name, bytes)| (name.clone(), bytes.to_vec())).collect();
         edit(&mut owned);
         let files: Vec<_> = owned.iter().map(|(n, b)| (n.clone(), b.as_slice())).collect();

@@ -8,6 +8,7 @@ mod contest;
 mod data;
 mod drill;
 mod live;
+mod log;
 mod outlets;
 mod overview;
 pub mod page;
@@ -58,6 +59,9 @@ pub fn router() -> Router<Arc<App>> {
         .route("/people/{id}/password", post(people::reset))
         .route("/people/{id}/codes", post(people::issue))
         .route("/devices/{id}/revoke", post(people::revoke))
+        .route("/log", get(log::log))
+        .route("/mirrors", post(log::copy))
+        .route("/devices/{id}/confirm", post(log::confirm))
         .route("/phones/keep", post(people::keep))
         .route("/refused", get(refused::refused))
         .route("/refused/{item}", post(refused::decide))

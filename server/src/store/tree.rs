@@ -3,10 +3,12 @@
 //! Leaves are rows of the log. Above them only the roots of full tiles are kept, in groups after the commits that they
 //! cover ([`missing`], [`put`]); whoever reads before that computes what is missing. So appending costs what it did.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::evidence::{Cursor, Keypair, Leaf, LogKey};
-use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId};
+use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId};
 use sync_core::model::catalogue::RecordKey;
 use sync_core::receipt::{Known, LIVES_MAX, Life, Receipt};
 use sync_core::tlog::{Checkpoint, Hashes, TILE_WIDTH, Tile, Tree, fold};
@@ -273,11 +275,11 @@ pub fn kept(connection: &Connection, org: Org) -> Result<Vec<(u8, u64, Vec<u8>)>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The lives of a log: where each begins, which it is, and the key that its leaf names.
-pub fn lives(
-    connection: &Connection,
-    org: Org,
-) -> Result<Vec<(u64, LogOrigin, Option<[u8; 32]>)>, StoreError> {
+/// A life of a log: where it begins, which it is, and the key that its leaf names.
+pub type Begun = (u64, LogOrigin, Option<[u8; 32]>);
+
+/// The lives of a log.
+pub fn lives(connection: &Connection, org: Org) -> Result<Vec<Begun>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT sequence, origin, key FROM origin WHERE org = ?1 ORDER BY sequence",
     )?;
@@ -315,4 +317,31 @@ pub fn receipt(
     let lives = Some(later).filter(|later| !later.is_empty());
     let note = checkpoint.sign(pair).to_string();
     Ok(Receipt { note, proof, lives, key: LogKey(pair.public()) })
+}
+
+/// Notes which line says that a device's key is confirmed, and by whom.
+pub fn put_confirmation(
+    tx: &Transaction<'_>,
+    org: Org,
+    device: DeviceId,
+    by: UserId,
+    sequence: u64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT OR REPLACE INTO confirmation (org, device, sequence, by) VALUES (?1, ?2, ?3, ?4)",
+        params![org, device.as_bytes(), sequence, by.as_bytes()],
+    )?;
+    Ok(())
+}
+
+/// Who has confirmed which device's key.
+pub fn confirmations(
+    connection: &Connection,
+    org: Org,
+) -> Result<HashMap<DeviceId, UserId>, StoreError> {
+    let mut query = connection.prepare("SELECT device, by FROM confirmation WHERE org = ?1")?;
+    let rows = query.query_map([org], |row| {
+        Ok((DeviceId::from_bytes(row.get(0)?), UserId::from_bytes(row.get(1)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

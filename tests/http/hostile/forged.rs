@@ -468,7 +468,10 @@ fn contests_that_are_not_theirs_or_about_nothing() {
             ..objection(seen.clone())
         },
         Objection {
-            photos: vec![PhotoRef { hash: text, bytes: 1, phash: 0, check: None, origin: None }; PHOTOS_MAX + 1],
+            photos: vec![
+                PhotoRef { hash: text, bytes: 1, phash: 0, check: None, origin: None };
+                PHOTOS_MAX + 1
+            ],
             ..objection(seen.clone())
         },
     ] {

@@ -5,6 +5,7 @@ mod audit;
 mod fairness;
 mod formats;
 mod history;
+mod log;
 mod photo;
 mod proxy;
 mod repair;
@@ -101,6 +102,11 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         photos: u64,
     },
+    /// What the tree over the log costs, and a visit's proof bundle
+    Log {
+        #[arg(long, default_value_t = 100_000)]
+        lines: u32,
+    },
     /// The shapes of a recording that were weighed (docs/adr/0003)
     Formats {
         #[arg(long, default_value_t = 300)]
@@ -128,6 +134,7 @@ async fn main() -> Result<(), Failure> {
         }
         Command::Photo { file } => photo::prepare(&file)?,
         Command::Likeness { photos } => photo::look_up(photos).await?,
+        Command::Log { lines } => log::measure(lines).await?,
         Command::Formats { audits } => formats::measure(audits),
     };
     println!("{figures}");

@@ -1,0 +1,166 @@
+//! The organisation's log, for people who keep watch over it: its key, copies of it, and whose phones' keys a
+//! distributor has confirmed.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use sync_core::evidence::{Leaf, LogKey};
+use sync_core::id::{Actor, DeviceId, DistributorId};
+use sync_core::model::people::{Role, Scope};
+use sync_core::tlog::NoteKey;
+
+use super::page::{Page, Section, html};
+use super::people::Nothing;
+use super::view;
+use crate::app::App;
+use crate::auth::{self, Client, Posted, Viewer};
+use crate::error::Problem;
+use crate::now_ms;
+use crate::store::{StoreError, accounts, tree};
+
+/// Longest name of a copy, in characters.
+const LABEL_CHARS_MAX: usize = 80;
+
+struct Key {
+    device: String,
+    person: String,
+    fingerprint: String,
+    confirmed: String,
+    mine: bool,
+}
+
+#[derive(Template)]
+#[template(path = "log.html")]
+struct LogPage {
+    page: Page,
+    vkey: String,
+    lines: String,
+    address: String,
+    copies: bool,
+    token: String,
+    keys: Vec<Key>,
+}
+
+/// `GET /log`
+pub(super) async fn log(
+    State(app): State<Arc<App>>,
+    client: Client,
+    viewer: Viewer,
+) -> Result<Response, Problem> {
+    draw(&app, &client, &viewer, String::new()).await
+}
+
+async fn draw(
+    app: &Arc<App>,
+    client: &Client,
+    viewer: &Viewer,
+    token: String,
+) -> Result<Response, Problem> {
+    let page = Page::new(app, viewer, Section::Account, "The log").await?;
+    let tenant = &viewer.tenant;
+    let at = app.head(tenant).await?;
+    let org = tenant.org;
+    let confirmed = app.store.read(move |connection| tree::confirmations(connection, org)).await?;
+    let world = tenant.world();
+    let mine = distributor(viewer);
+    let mut keys: Vec<Key> = world
+        .devices
+        .values()
+        .filter(|device| !device.revoked)
+        .filter_map(|device| {
+            let person = world.people.get(&device.user)?;
+            let Scope::Distributor(of) = person.scope else { return None };
+            if mine.is_some_and(|mine| mine != of) {
+                return None;
+            }
+            let by = confirmed.get(&device.id).and_then(|by| world.people.get(by));
+            Some(Key {
+                device: device.id.to_string(),
+                person: person.name.clone(),
+                fingerprint: hex(&Actor::fingerprint(&device.key)),
+                confirmed: by.map(|by| by.name.clone()).unwrap_or_default(),
+                mine: mine.is_some(),
+            })
+        })
+        .collect();
+    drop(world);
+    keys.sort_by(|a, b| (&a.person, &a.device).cmp(&(&b.person, &b.device)));
+    let drawn = LogPage {
+        page,
+        vkey: NoteKey::of_log(tenant.id, at.origin, tenant.log_key.public()).to_string(),
+        lines: view::number(at.sequence),
+        address: format!("{}/log/{}", client.base_url, tenant.id),
+        copies: gives_out(viewer.rights.role),
+        token,
+        keys,
+    };
+    html(&drawn)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The distributor whose people's keys this person confirms.
+fn distributor(viewer: &Viewer) -> Option<DistributorId> {
+    match (viewer.rights.role, viewer.rights.scope) {
+        (Role::DistributorManager, Scope::Distributor(distributor)) => Some(distributor),
+        _ => None,
+    }
+}
+
+fn gives_out(role: Role) -> bool {
+    matches!(role, Role::Admin | Role::DistributorManager)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Copy {
+    label: String,
+}
+
+/// `POST /mirrors`: a token for a copy of the log, shown once.
+pub(super) async fn copy(
+    State(app): State<Arc<App>>,
+    client: Client,
+    Posted(viewer, Copy { label }): Posted<Copy>,
+) -> Result<Response, Problem> {
+    viewer.require(gives_out, "give out copies of the log")?;
+    let label = label.trim().to_owned();
+    let length = label.chars().count();
+    if length == 0 || length > LABEL_CHARS_MAX || label.chars().any(char::is_control) {
+        return Err(Problem::invalid("label: needs 1 to 80 printable characters"));
+    }
+    let token = auth::secret();
+    let (org, hash, by) = (viewer.tenant.org, auth::secret_hash(&token), viewer.rights.user);
+    let put = app.store.write(move |tx| -> Result<(), StoreError> {
+        accounts::put_mirror(tx, org, hash, &label, by, now_ms())
+    });
+    put.await?;
+    draw(&app, &client, &viewer, token).await
+}
+
+/// `POST /devices/{id}/confirm`: a manager says that a phone's key is that of one of their people. It is a line of the
+/// log.
+pub(super) async fn confirm(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Posted(viewer, Nothing {}): Posted<Nothing>,
+) -> Result<Response, Problem> {
+    let id: DeviceId = id.parse().map_err(|_| Problem::not_found())?;
+    let Some(distributor) = distributor(&viewer) else {
+        return Err(Problem::forbidden("a distributor's manager confirms their people's keys"));
+    };
+    let device = app.device(&viewer.tenant, id).filter(|device| !device.revoked);
+    let device = device.ok_or_else(Problem::not_found)?;
+    let owner = viewer.tenant.world().people.get(&device.user).cloned();
+    if owner.is_none_or(|owner| owner.scope != Scope::Distributor(distributor)) {
+        return Err(Problem::not_found());
+    }
+    let (by, key, at_ms) = (viewer.rights.user, LogKey(device.key), now_ms());
+    let leaf = Leaf::Confirmation { device: id, key, by, distributor, at_ms };
+    app.confirm(&viewer.tenant, leaf, id, by).await?;
+    Ok(Redirect::to("/log#keys").into_response())
+}
