@@ -1088,6 +1088,9 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     bench.app.write_records(&bench.tenant, vec![rep]).await.unwrap();
     let mut phone = bench.phone(olle, "Olle's phone").await;
     phone.minutes = 30;
+    let org = bench.tenant.org;
+    let heard = bench.app.store.read(move |c| Ok(log::Reader::open(c, org)?.head()?.sequence));
+    phone.anchor = heard.await.unwrap(); // so that it is known to be later
     let visit = VisitId::from_bytes([8; 16]);
     let mut south = Document::new(bench.tenant.id, visit.into());
     phone.record(

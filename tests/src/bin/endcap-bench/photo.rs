@@ -55,7 +55,7 @@ fn middle(taken: &mut [f64]) -> f64 {
 /// The same by libvips, on one core: a process for each, whose start is told apart.
 fn vips(file: &Path, folder: &Path) -> serde_json::Value {
     let out = folder.join("out.jpg[Q=80,strip]");
-    let mut run = |arguments: &[&std::ffi::OsStr]| {
+    let run = |arguments: &[&std::ffi::OsStr]| {
         let mut taken = Vec::new();
         for _ in 0..RUNS {
             let began = now();
