@@ -226,6 +226,10 @@ fn limits() -> Limits {
 }
 
 fn png(bytes: &[u8], pixels_max: u64) -> Result<(PngDecoder<Cursor<&[u8]>>, u64), Flaw> {
+    // Before the decoder makes room for a row of it.
+    if let Some(&[a, b, c, d, e, f, g, h]) = bytes.get(16..24) {
+        fits(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), pixels_max)?;
+    }
     let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits()).map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     let pixels = fits(width, height, pixels_max)?;

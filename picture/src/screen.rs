@@ -4,7 +4,7 @@
 use crate::file::Upright;
 
 /// From this figure on [`screen`] is worth a look.
-pub const SCREEN_MIN: u32 = 21;
+pub const SCREEN_MIN: u32 = 22;
 
 /// Points of a window from side to side.
 const SIDE: usize = 256;

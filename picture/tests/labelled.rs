@@ -311,8 +311,8 @@ fn photos_that_were_used_before_and_photos_of_screens() {
         share(screens, screens_wrong),
         share(screens, screens_made - screens),
     );
-    assert!(share(right, wrong) >= 0.97, "precision of photos that were used before");
+    assert!(share(right, wrong) >= 0.99, "precision of photos that were used before");
     assert!(share(right, missed) >= 0.85, "recall of photos that were used before");
     assert!(share(screens, screens_wrong) >= 0.9, "precision of photos of screens");
-    assert!(share(screens, screens_made - screens) >= 0.6, "recall of photos of screens");
+    assert!(share(screens, screens_made - screens) >= 0.5, "recall of photos of screens");
 }
