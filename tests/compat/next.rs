@@ -24,6 +24,8 @@ use Shape::{Fixed, Kinds, List, Map, Struct};
 const PAIR: Shape = Struct(&[Fixed, Fixed]);
 const MOMENT: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]);
 const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
+const GEO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
+const WORD: Shape = Kinds(&[&[Map(&[(0, PAIR), (1, List(&Fixed)), (3, List(&PHOTO))])], &[Fixed]]);
 const TRIPLE: Shape = Struct(&[Fixed, Fixed, Fixed]);
 
 const OBSERVED: Shape =
@@ -39,11 +41,11 @@ const ACT: Shape = Kinds(&[
 /// An entry of a section.
 pub(crate) const fn entry(section: Section) -> Shape {
     match section {
-        Section::Recordings => Map(&[(1, MOMENT), (2, TRIPLE), (3, ACT)]),
-        Section::Submissions => Map(&[(1, MOMENT), (2, TRIPLE)]),
+        Section::Recordings => Map(&[(1, MOMENT), (2, GEO), (3, ACT)]),
+        Section::Submissions => Map(&[(1, MOMENT), (2, GEO)]),
         Section::Reviews => Map(&[(1, MOMENT)]),
-        Section::Thread => Map(&[(1, MOMENT), (4, TRIPLE)]),
-        Section::Reports => Map(&[(1, MOMENT), (2, TRIPLE), (8, List(&PHOTO)), (9, TRIPLE)]),
+        Section::Thread => Map(&[(1, MOMENT), (4, TRIPLE), (5, WORD)]),
+        Section::Reports => Map(&[(1, MOMENT), (2, GEO), (8, List(&PHOTO)), (9, TRIPLE)]),
     }
 }
 
@@ -62,7 +64,7 @@ pub(crate) const RECORD: Shape = Kinds(&[
     &[Map(&[])],
     &[Map(&[])],
     &[Map(&[(4, List(&Map(&[])))])],
-    &[Map(&[(8, TRIPLE)])],
+    &[Map(&[(8, GEO)])],
     &[Map(&[])],
 ]);
 
