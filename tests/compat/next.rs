@@ -23,8 +23,10 @@ use Shape::{Fixed, Kinds, List, Map, Struct};
 
 const PAIR: Shape = Struct(&[Fixed, Fixed]);
 const MOMENT: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]);
-const ORIGIN: Shape = Struct(&[Fixed, Fixed, Fixed, TRIPLE, Fixed]);
+const ORIGIN: Shape = Struct(&[Fixed, Fixed, Fixed, GEO, Fixed]);
 const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, ORIGIN]);
+const GEO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
+const WORD: Shape = Kinds(&[&[Map(&[(0, PAIR), (1, List(&Fixed)), (3, List(&PHOTO))])], &[Fixed]]);
 const TRIPLE: Shape = Struct(&[Fixed, Fixed, Fixed]);
 
 const OBSERVED: Shape =
@@ -40,11 +42,11 @@ const ACT: Shape = Kinds(&[
 /// An entry of a section.
 pub(crate) const fn entry(section: Section) -> Shape {
     match section {
-        Section::Recordings => Map(&[(1, MOMENT), (2, TRIPLE), (3, ACT)]),
-        Section::Submissions => Map(&[(1, MOMENT), (2, TRIPLE)]),
+        Section::Recordings => Map(&[(1, MOMENT), (2, GEO), (3, ACT)]),
+        Section::Submissions => Map(&[(1, MOMENT), (2, GEO)]),
         Section::Reviews => Map(&[(1, MOMENT)]),
-        Section::Thread => Map(&[(1, MOMENT), (4, TRIPLE)]),
-        Section::Reports => Map(&[(1, MOMENT), (2, TRIPLE), (8, List(&PHOTO)), (9, TRIPLE)]),
+        Section::Thread => Map(&[(1, MOMENT), (4, TRIPLE), (5, WORD)]),
+        Section::Reports => Map(&[(1, MOMENT), (2, GEO), (8, List(&PHOTO)), (9, TRIPLE)]),
     }
 }
 
@@ -63,7 +65,7 @@ pub(crate) const RECORD: Shape = Kinds(&[
     &[Map(&[])],
     &[Map(&[])],
     &[Map(&[(4, List(&Map(&[])))])],
-    &[Map(&[(8, TRIPLE)])],
+    &[Map(&[(8, GEO)])],
     &[Map(&[])],
     &[Map(&[])],
 ]);

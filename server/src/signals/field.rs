@@ -178,7 +178,7 @@ pub fn short(observations: usize, first: &Moment, last: &Moment) -> Option<Signa
     }
     let took = i64::try_from(last.boot_ms.checked_sub(first.boot_ms)?).ok()?;
     let least = OBSERVATION_MS_MIN.saturating_mul(i64::try_from(observations).ok()?);
-    (took < least).then(|| Signal { kind: Kind::Short, figure: took / 1_000 })
+    (took < least).then_some(Signal { kind: Kind::Short, figure: took / 1_000 })
 }
 
 /// Whether the lengths of somebody's visits, in milliseconds, hardly differ.

@@ -3,14 +3,14 @@
 //! Each word is a [`Post`](super::visit::Post) of the visit's thread: what is said is its text, and a reader that does
 //! not know contests shows it as any remark.
 
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode, decode};
 
 use super::Invalid;
 use super::visit::{CheckId, NAMED_MAX, Observation, PhotoRef, Subject, Value, validate_photos};
 use crate::id::ChangeHash;
 
 /// What a post does in a contest.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode)]
 #[cbor(flat)]
 pub enum Word {
     /// Contests a value or the whole visit.
@@ -128,6 +128,52 @@ impl Objection {
             (Some(about), Some(value)) => {
                 let (check, subject) = (about.check, about.subject.clone());
                 Observation { check, subject, value: value.clone() }.validate()
+            }
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Word {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+        // The derived one would make a word that is not known an absent one, and so a remark, which anybody may make.
+        let unknown = || decode::Error::message("not a word that is known");
+        let length = d.array()?.filter(|length| *length >= 2).ok_or_else(unknown)?;
+        let word = match d.u32()? {
+            0 => Self::Contest(Objection::decode(d, ctx)?),
+            1 => Self::Step(Step::decode(d, ctx).map_err(|_| unknown())?),
+            _ => return Err(unknown()),
+        };
+        (2..length).try_for_each(|_| d.skip())?;
+        Ok(word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor::{from_cbor, to_cbor};
+    use crate::id::{BlobHash, UserId};
+    use crate::model::capture::Moment;
+    use crate::model::visit::Post;
+
+    #[test]
+    fn a_word_that_is_not_known_is_no_remark() {
+        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+        let (by, text) = (UserId::from_bytes([1; 16]), BlobHash([2; 32]));
+        let answers = Some(ChangeHash([3; 32]));
+        for step in Step::ALL {
+            let word = Some(Word::Step(step));
+            let post = Post { by, when, text, answers, volume: None, word };
+            let bytes = to_cbor(&post);
+            assert_eq!(from_cbor::<Post>(&bytes).unwrap(), post);
+            // What a later version adds at the end is skipped; another kind or step is not read at all.
+            let (known, tail) = bytes.split_at(bytes.len() - 3);
+            assert_eq!(tail, [0x82, 1, step as u8]);
+            let longer = [known, &[0x83, 1, step as u8, 0xf6]].concat();
+            assert_eq!(from_cbor::<Post>(&longer).unwrap(), post);
+            for unknown in [[0x82, 1, 5], [0x82, 2, 0], [0x82, 0, 0], [0x82, 1, 0xf6], [0x80, 1, 0]]
+            {
+                assert!(from_cbor::<Post>(&[known, &unknown].concat()).is_err(), "{unknown:?}");
             }
         }
     }

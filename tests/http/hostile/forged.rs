@@ -11,7 +11,6 @@ use sync_core::evidence::{Keypair, Seal};
 use sync_core::id::{Actor, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::capture::Moment;
 use sync_core::model::contest::{About, Objection, Step, Word};
-use sync_core::model::people::Scope;
 use sync_core::model::visit::{
     Act, Note, Observation, Observations, Observed, OutletReport, PHOTOS_MAX, PhotoRef, Place,
     Post, Recording, Review, Subject, Submission, Value, Verdict, Versioned, Volume,
@@ -420,34 +419,9 @@ fn contests_that_are_not_theirs_or_about_nothing() {
         shared(),
         &contests(brand::SAM, objection(seen.clone())),
     );
-    forge.world.server.write(
-        vec![brand::person_record(brand::SAM, Scope::Distributor(brand::distributor(2)), true)],
-        forge.world.now_ms,
-    );
-    forge.expect_entry(
-        "accepted",
-        SAM,
-        shared(),
-        &Entry::Submission(Submission { by: brand::SAM, when: NOW, place: None }),
-    ); // what he had begun he may end
-    forge.expect_entry(
-        "out_of_scope",
-        SAM,
-        svens(),
-        &contests(
-            brand::SAM,
-            Objection {
-                about: None,
-                seen: forge.document(svens()).heads().to_vec(),
-                claim: None,
-                photos: Vec::new(),
-            },
-        ),
-    );
-    forge.world.server.write(
-        vec![brand::person_record(brand::SAM, Scope::Distributor(brand::distributor(1)), true)],
-        forge.world.now_ms,
-    );
+    let whole = |seen| Objection { about: None, seen, claim: None, photos: Vec::new() };
+    let heads = forge.document(svens()).heads().to_vec();
+    forge.expect_entry("out_of_scope", SAM, svens(), &contests(brand::SAM, whole(heads)));
     // About what is not there, or says something else.
     let sam = |objection| contests(brand::SAM, objection);
     let unseen = objection(vec![ChangeHash([5; 32])]);
@@ -488,7 +462,6 @@ fn contests_that_are_not_theirs_or_about_nothing() {
     }
     // Of a visit and nothing else.
     let outlet = DocId::from(brand::outlet(1));
-    let whole = |seen| Objection { about: None, seen, claim: None, photos: Vec::new() };
     let outlet_post = Entry::Post(Post {
         by: brand::SAM,
         when: NOW,
