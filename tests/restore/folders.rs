@@ -59,7 +59,10 @@ fn only_new_photos_are_copied_and_rotten_ones_anew() {
     let after = photos();
     assert_eq!(after.len(), 9);
     let again = after.iter().filter(|file| before.contains(file)).count();
-    assert_eq!(again, 3, "the rotten photo and its small pictures are new, the others were left alone");
+    assert_eq!(
+        again, 3,
+        "the rotten photo and its small pictures are new, the others were left alone"
+    );
     assert_eq!(std::fs::read(&original.0).expect("it reads"), bytes);
     well(host.check("backup"));
     host.end("-TERM");
