@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn hundred_values_are_not_seen_in_a_minute() {
         let seconds =
-            |n, took_ms| short(n, &moment(1, 7), &moment(1, 7 + took_ms)).map(|s| s.figure);
+            |n, took_ms: u64| short(n, &moment(1, 7), &moment(1, 7 + took_ms)).map(|s| s.figure);
         assert_eq!(seconds(100, 60_000), Some(60));
         assert_eq!(seconds(100, 100_000), None);
         assert_eq!(seconds(9, 1), None, "a price in passing");
