@@ -129,18 +129,21 @@ fn records(
     }
     wanted.extend(people.into_iter().map(RecordKey::person));
     let mut query = connection.prepare_cached(
-        "SELECT sequence, salt, body FROM record WHERE org = ?1 AND key = ?2 ORDER BY sequence",
+        "SELECT sequence, salt, body, digest IS NOT NULL FROM record
+         WHERE org = ?1 AND key = ?2 ORDER BY sequence",
     )?;
     for key in devices.iter().chain(&wanted) {
         let rows = query.query_map(params![org, key.to_bytes()], |row| {
-            Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?;
-        let versions = rows.collect::<Result<Vec<_>, _>>()?;
+        let versions: Vec<(u64, Vec<u8>, Vec<u8>, bool)> = rows.collect::<Result<_, _>>()?;
         let older = versions.iter().rposition(|(sequence, ..)| *sequence < began).unwrap_or(0);
-        for (place, (sequence, salt, body)) in versions.into_iter().enumerate() {
+        for (place, (sequence, salt, body, erased)) in versions.into_iter().enumerate() {
             let wanted = place == older || devices.contains(key);
+            if wanted && erased {
+                picked.insert(sequence, (None, None, None));
             // What does not read here would not read there.
-            if wanted && from_cbor::<Record>(&body).is_ok() {
+            } else if wanted && from_cbor::<Record>(&body).is_ok() {
                 picked.insert(sequence, (Some(Bytes(body)), Some(Bytes(salt)), None));
             }
         }
