@@ -39,8 +39,18 @@ pub(crate) enum PhotoError {
     #[error("is a file of more than 40 MiB")]
     TooLong,
     /// It is no picture, or not such a one.
-    #[error("cannot be used: {0}")]
+    #[error("cannot be used: {0}{advice}", advice = advice(.0))]
     Flawed(#[from] Flaw),
+}
+
+fn advice(flaw: &Flaw) -> String {
+    match flaw {
+        Flaw::TooLarge { .. } => {
+            let millions = INPUT_PIXELS_MAX / 1_000_000;
+            format!("; {millions} million are accepted: set the camera to smaller pictures")
+        }
+        _ => String::new(),
+    }
 }
 
 /// A photo as it is kept and sent.

@@ -102,7 +102,12 @@ fn share(pixels: u64) -> u32 {
 
 impl From<Flaw> for Unfit {
     fn from(flaw: Flaw) -> Self {
-        Self::NotAnImage(flaw.to_string())
+        Self::NotAnImage(match flaw {
+            Flaw::TooLarge { .. } => {
+                format!("{flaw}, and {} million are accepted", PIXELS_MAX / 1_000_000)
+            }
+            flaw => flaw.to_string(),
+        })
     }
 }
 

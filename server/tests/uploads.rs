@@ -590,7 +590,7 @@ async fn what_is_no_picture_or_a_bomb_is_removed() {
             assert!(world.get(content, Rendition::Thumbnail).await.is_none());
         }
         let sent = world.create("a", &bomb, &bomb).await;
-        assert!(sent.json()["detail"].as_str().unwrap().contains("60 million"));
+        assert!(sent.json()["detail"].as_str().unwrap().contains("60 million are accepted"));
         assert!(world.arriving().is_empty());
         assert_eq!(world.open_uploads().await, 0);
         world

@@ -25,7 +25,7 @@ fn endcap<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
 /// A photo of noise, which does not compress: a megabyte and a half.
 fn large(client: &Client, seed: u64) -> Photo {
     let mut chance = Chance::new(seed);
-    let image = image::RgbImage::from_fn(1_400, 1_400, |_, _| image::Rgb(chance.bytes()));
+    let image = image::RgbImage::from_fn(1_600, 1_600, |_, _| image::Rgb(chance.bytes()));
     let mut bytes = std::io::Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Jpeg).expect("a picture");
     client.add_photo(bytes.into_inner(), None).expect("a photo is saved")

@@ -445,20 +445,24 @@ impl Server {
     }
 
     /// Every refused group's changes, with the reason.
-    pub fn quarantined(&self) -> BTreeMap<(DocId, ChangeHash), String> {
+    pub fn quarantined(&self) -> BTreeMap<(DocId, ChangeHash), BTreeMap<DeviceId, String>> {
         let mut query = self
             .db
-            .prepare_cached("SELECT code, body FROM quarantine ORDER BY item")
+            .prepare_cached("SELECT code, body, device FROM quarantine ORDER BY item")
             .expect("a query");
         let rows = query
-            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .query_map([], |row| {
+                let device = DeviceId::from_bytes(row.get(2)?);
+                Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?, device))
+            })
             .expect("the quarantine");
-        let mut refused = BTreeMap::new();
+        let mut refused: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for row in rows {
-            let (code, body) = row.expect("a row");
+            let (code, body, device) = row.expect("a row");
             let group: sync_core::wire::Group = from_wire(ORG, &body).expect("a kept group reads");
             for hash in group.hashes() {
-                refused.insert((group.document, hash), code.clone());
+                let codes = refused.entry((group.document, hash)).or_default();
+                codes.insert(device, code.clone());
             }
         }
         refused

@@ -1,0 +1,468 @@
+//! What settles a dispute: contests, erasures, photos that were used before, and the log.
+
+use std::net::SocketAddr;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{Request, StatusCode, header};
+use server::blobs::Rendition;
+use server::store::log;
+use server::store::uploads::{self, UploadId};
+use server::{looks, now_ms, people};
+use sync_core::document::Document;
+use sync_core::id::{BlobHash, DeviceId, OrgId, OutletId, TerritoryId, UserId, VisitId};
+use sync_core::model::Money;
+use sync_core::model::people::{Role, Scope};
+use sync_core::model::visit::{
+    Act, Note, Observation, PhotoOrigin, PhotoRef, Subject, Value, Versioned,
+};
+use sync_core::visit::Visit;
+use sync_core::wire::Outcome;
+use tower::ServiceExt;
+
+use crate::{
+    ANNA, Bench, CALL, DORA, JOHAN, MARIA, OTHER, PASSWORD, PRICE, SARA, SCRIPT, SHELF, SOUTH,
+    WORDS, audited, gtin, person, photo,
+};
+
+/// What the scorecard's address leads to says of a KPI: `numerator / denominator`.
+async fn price_figure(bench: &Bench, user: UserId, switch: &str) -> String {
+    let page = bench.get(user, &format!("/scorecard/price_compliance?period=7d{switch}")).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+    let from = page.body.find("<p class=\"quiet\"><b>").expect("the figure") + 20;
+    let words: Vec<&str> = page.body[from..].split("</b>").take(2).collect();
+    let number = |text: &str| text.rsplit("<b>").next().unwrap().to_owned();
+    format!("{} / {}", number(words[0]), number(words[1]))
+}
+
+#[tokio::test]
+async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    // The price of the second product: 30.90 instead of 27.90. The first is in conflict and counts nowhere.
+    assert_eq!(price_figure(&bench, DORA, "").await, "0 / 1");
+    let page = bench.get(DORA, &path).await;
+    let subject: String = sync_core::cbor::to_cbor(&Subject::Product(gtin(2)))
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let asks = format!("{path}/contest?check={PRICE}&subject={subject}");
+    page.shows(&[&asks.replace('&', "&#38;"), "Contest this visit"]).hides(&["id=\"contests\""]);
+    bench.get(MARIA, &path).await.hides(&["Contest this visit", "/contest?"]);
+    assert_eq!(bench.get(MARIA, &asks).await.status, StatusCode::FORBIDDEN);
+    let form_page = bench.get(DORA, &asks).await;
+    form_page.shows(&["Shelf prices: Oat drink vanilla 1 L", "30.90 SEK", "price in SEK"]);
+    let seen = form_page.field("seen");
+    let objection = |claim: &'static str, comment: &'static str| {
+        [
+            ("check", PRICE.to_string()),
+            ("subject", subject.clone()),
+            ("seen", seen.clone()),
+            ("claim", claim.to_owned()),
+            ("comment", comment.to_owned()),
+        ]
+    };
+    let contests = format!("{path}/contests");
+    let send = async |user, fields: &[(&str, String)]| {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        bench.post(user, &contests, &fields).await
+    };
+    for (user, claim, comment, status) in [
+        (MARIA, "27.90", "no", StatusCode::FORBIDDEN),
+        (DORA, "27.90", " ", StatusCode::UNPROCESSABLE_ENTITY),
+        (DORA, "cheap", "no", StatusCode::UNPROCESSABLE_ENTITY),
+        (DORA, "0", "no", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let reply = send(user, &objection(claim, comment)).await;
+        assert_eq!(reply.status, status, "{claim}: {}", reply.body);
+    }
+    assert!(Visit::read(&bench.document(visit).await).contests.is_empty());
+    let reply = send(DORA, &objection("27,90", "Our label says <b>27.90</b>")).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+
+    let read = Visit::read(&bench.document(visit).await);
+    let [contest] = read.contests.as_slice() else { panic!("{:?}", read.contests) };
+    assert_eq!((contest.by, contest.holds), (DORA, true));
+    let sek = "SEK".parse().unwrap();
+    let claim = Value::Price(Money { minor: 2_790, currency: sek });
+    assert_eq!(contest.objection.claim.as_ref(), Some(&claim));
+    // Both sides see it, with and without it in the figures; whoever is outside sees nothing.
+    assert_eq!(price_figure(&bench, MARIA, "").await, "0 / 1");
+    assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "0 / 0");
+    let scorecard = bench.get(DORA, "/scorecard?period=7d&contested=without").await;
+    scorecard.shows(&["as if the contested visits had not been made", "contested=without&#38;by="]);
+    for user in [MARIA, DORA] {
+        let page = bench.get(user, &path).await;
+        page.shows(&["id=\"contests\"", "27.90 SEK", "Our label says &#60;b&#62;27.90"]);
+        page.shows(&["Contested Shelf prices: Oat drink vanilla 1 L", "#contest-"]);
+        let queue = bench.get(user, "/visits?kind=contested").await;
+        queue.shows(&["Matrummet", "Contested"]);
+    }
+    bench.get(SARA, "/visits?kind=contested").await.hides(&["Matrummet"]);
+    assert_eq!(bench.get(SARA, &asks).await.status, StatusCode::FORBIDDEN);
+
+    // Asked, answered, accepted: the value is put right and the visit is contested no more.
+    let answers = format!("{contests}/{}", contest.hash);
+    let say = async |user, step, comment| {
+        bench.post(user, &answers, &[("step", step), ("comment", comment)]).await.status
+    };
+    assert_eq!(say(DORA, "accept", "we are right").await, StatusCode::FORBIDDEN);
+    assert_eq!(say(SARA, "uphold", "not mine").await, StatusCode::NOT_FOUND);
+    assert_eq!(say(MARIA, "shrug", "who knows").await, StatusCode::BAD_REQUEST);
+    assert_eq!(say(MARIA, "ask", "").await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(say(MARIA, "ask", "Whose label?").await, StatusCode::SEE_OTHER);
+    bench.get(DORA, &path).await.shows(&["Whose label?", "Contested, asked back", "Take it back"]);
+    assert_eq!(say(DORA, "say", "The store's").await, StatusCode::SEE_OTHER);
+    bench.get(MARIA, &path).await.shows(&["Accept the objection", "What counts then: 27.90 SEK."]);
+    assert_eq!(say(MARIA, "accept", "I see").await, StatusCode::SEE_OTHER);
+    let read = Visit::read(&bench.document(visit).await);
+    let live = &read.values[&(PRICE, Subject::Product(gtin(2)))];
+    assert!(matches!(live.as_slice(), [one] if one.value == claim && one.by == MARIA));
+    assert_eq!(read.contested(), None);
+    for switch in ["", "&contested=without"] {
+        assert_eq!(price_figure(&bench, DORA, switch).await, "1 / 1");
+    }
+    let page = bench.get(DORA, &path).await;
+    page.shows(&["Objection accepted", "30.90 SEK; now 27.90 SEK", "Open it again"]);
+    page.shows(&["Accepted an objection", "Oat drink vanilla 1 L: settled as 27.90 SEK"]);
+    bench.get(MARIA, "/visits?kind=contested").await.hides(&["Matrummet"]);
+    // A new word opens it again.
+    assert_eq!(say(DORA, "say", "And the week before?").await, StatusCode::SEE_OTHER);
+    assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "0 / 0");
+    assert_eq!(say(MARIA, "close", "Another visit").await, StatusCode::SEE_OTHER);
+    assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "1 / 1");
+
+    // The whole visit.
+    let page = bench.get(DORA, &format!("{path}/contest")).await;
+    let fields = [("seen", page.field("seen")), ("comment", "Nobody was here".to_owned())];
+    assert_eq!(send(DORA, &fields).await.status, StatusCode::SEE_OTHER);
+    bench.get(MARIA, &path).await.shows(&["The whole visit", "Nobody was here"]);
+    let card = async |switch| {
+        let url = format!("/scorecard/outlet_coverage?period=7d{switch}");
+        bench.get(MARIA, &url).await.body.contains("<p class=\"figure-big\">100.0 %")
+    };
+    assert_eq!((card("").await, card("&contested=without").await), (true, false));
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
+    const ADA: UserId = UserId::from_bytes([6; 16]);
+    let mut bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let page_of_visit = format!("/visits/{visit}");
+    let all = Scope::Territory(TerritoryId::from_bytes([1; 16]));
+    let ada = person(ADA, "Ada Palm", Role::Admin, all);
+    bench.app.write_records(&bench.tenant, vec![ada]).await.unwrap();
+    people::open_account(&bench.app, &bench.tenant, ADA, "ada@a.example", PASSWORD).await.unwrap();
+    bench.sign_in(ADA, "ada@a.example").await;
+
+    let (shelf, words) = (photo("shelf", SHELF).hash, Note::new(SCRIPT, [1; 16]).unwrap().digest());
+    let asks = [format!("what=photo&#38;name={shelf}"), format!("what=note&#38;name={words}")];
+    let before = bench.get(ADA, &page_of_visit).await;
+    before.shows(&asks.each_ref().map(String::as_str)).shows(&["Photo on its way"]);
+    bench.get(MARIA, &page_of_visit).await.hides(&["/erase?"]);
+    for (what, name) in [("photo", shelf), ("note", words)] {
+        let (named, path) = (name.to_string(), format!("/erase?what={what}&name={name}"));
+        for user in [MARIA, SARA, DORA] {
+            assert_eq!(bench.get(user, &path).await.status, StatusCode::FORBIDDEN);
+            let form = [("what", what), ("name", &*named), ("why", "x"), ("sure", "yes")];
+            assert_eq!(bench.post(user, "/erase", &form).await.status, StatusCode::FORBIDDEN);
+        }
+        bench.get(ADA, &path).await.shows(&["This goes", "Are you sure?", &page_of_visit]);
+        let unsure = [("what", what), ("name", &*named), ("why", "request 7")];
+        let unsure = bench.post(ADA, "/erase", &unsure).await;
+        assert_eq!(unsure.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(unsure.body.contains("cannot be undone") && unsure.body.contains("request 7"));
+        let silent = [("what", what), ("name", &*named), ("sure", "yes")];
+        let silent = bench.post(ADA, "/erase", &silent).await;
+        assert_eq!(silent.status, StatusCode::UNPROCESSABLE_ENTITY);
+        let sure = [("what", what), ("name", &*named), ("why", "request 7"), ("sure", "yes")];
+        assert_eq!(bench.post(ADA, "/erase", &sure).await.status, StatusCode::SEE_OTHER);
+    }
+    let after = bench.get(ADA, &page_of_visit).await;
+    after.shows(&["Erased on", "(erased on", "1 erased", "Photo erased on"]);
+    after.hides(&["Photo on its way", "onerror", "/erase?"]);
+    let gone = bench.get(ADA, &format!("/photos/{shelf}")).await;
+    assert_eq!(gone.status, StatusCode::GONE);
+    let data = bench.get(ADA, "/data").await;
+    data.shows(&["request 7", "Ada Palm", "Comment or answer", &shelf.to_string()]);
+    assert_eq!(bench.get(MARIA, "/data").await.status, StatusCode::FORBIDDEN);
+
+    let id = UserId::from_bytes(shelf.0[..16].try_into().unwrap());
+    let report = bench.get(ADA, &format!("/erasures/{id}")).await;
+    assert_eq!(report.header(header::CONTENT_TYPE), "application/json");
+    assert!(report.header(header::CONTENT_DISPOSITION).starts_with("attachment"));
+    let report: serde_json::Value = serde_json::from_str(&report.body).unwrap();
+    assert_eq!(
+        (&report["name"], &report["by"]),
+        (&shelf.to_string().into(), &ADA.to_string().into())
+    );
+    assert_eq!(report["named_in"].as_array().unwrap().len(), 1);
+    assert_eq!(bench.get(SARA, &format!("/erasures/{id}")).await.status, StatusCode::FORBIDDEN);
+
+    // A phone that brings the words again is heard, and they are not kept.
+    let mut other = bench.phone(ANNA, "Anna's other phone").await;
+    let mut document = bench.document(visit).await;
+    let again = Observation { check: WORDS, subject: Subject::Outlet, value: Value::Text(words) };
+    other.observe(&mut document, vec![again], Vec::new(), Vec::new());
+    let outcome = other.outcome(&bench, &document, Vec::new()).await;
+    assert_eq!(outcome, Outcome::Accepted {}, "an erased note need not come along");
+    let note = vec![Note::new(SCRIPT, [1; 16]).unwrap()];
+    other.observe(
+        &mut document,
+        vec![Observation { check: WORDS, subject: Subject::Outlet, value: Value::Text(words) }],
+        Vec::new(),
+        Vec::new(),
+    );
+    assert_eq!(other.outcome(&bench, &document, note).await, Outcome::Accepted {});
+    bench.get(ADA, &page_of_visit).await.hides(&["onerror"]);
+
+    // A person: not while working here, and then everywhere.
+    let path = format!("/erase?what=person&name={JOHAN}");
+    bench.get(ADA, &path).await.shows(&["Johan Berg"]);
+    let name = JOHAN.to_string();
+    let form = [("what", "person"), ("name", &*name), ("why", "request 8"), ("sure", "yes")];
+    let early = bench.post(ADA, "/erase", &form).await;
+    assert_eq!(early.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(early.body.contains("end the access first"));
+    let leaves = format!("/people/{JOHAN}/active");
+    assert_eq!(bench.post(ADA, &leaves, &[("active", "no")]).await.status, StatusCode::SEE_OTHER);
+    bench.get(ADA, &format!("/people/{JOHAN}")).await.shows(&["Erase the name"]);
+    assert_eq!(bench.post(ADA, "/erase", &form).await.status, StatusCode::SEE_OTHER);
+    let visit_page = bench.get(ADA, &page_of_visit).await;
+    visit_page.shows(&["Erased person"]).hides(&["Johan"]);
+
+    // What is not a number is no setting, and says so.
+    for (days, quota) in
+        [("29", ""), ("x", ""), ("", "0"), ("-1", ""), ("", "99999999999999999999")]
+    {
+        let form = [("days", days), ("quota", quota)];
+        let odd = bench.post(ADA, "/data", &form).await;
+        assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY, "{days} {quota}");
+    }
+    let form = [("days", "400"), ("quota", "500")];
+    assert_eq!(bench.post(MARIA, "/data", &form).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(bench.post(ADA, "/data", &form).await.status, StatusCode::SEE_OTHER);
+    bench.get(ADA, "/data").await.shows(&["0 of 500 MB", "value=\"400\"", "value=\"500\""]);
+    bench.close().await;
+}
+
+/// A photo's file reaches the server.
+async fn brings(bench: &Bench, jpeg: &[u8]) {
+    let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
+    for rendition in Rendition::ALL {
+        bench.app.blobs.put(bench.tenant.id, hash, rendition, jpeg.to_vec()).await.unwrap();
+    }
+    let id = UploadId { org, device: DeviceId::from_bytes([1; 16]), hash };
+    let photo = uploads::Photo { bytes: 9, width: 348, height: 348, arrived_ms: now_ms() };
+    let drawn = uploads::Drawn { thumbnail: hash, preview: hash };
+    bench.app.store.write(move |tx| uploads::arrived(tx, id, &photo, &drawn)).await.unwrap();
+    looks::catch_up(&bench.app).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
+    let bench = Bench::new().await;
+    let used = std::fs::read("../fixtures/photos/Oatly-Oat-Milk_026.jpg").unwrap();
+    let cropped = image::load_from_memory(&used).unwrap().crop_imm(6, 5, 336, 336).into_rgb8();
+    let mut again = std::io::Cursor::new(Vec::new());
+    cropped.write_to(&mut again, image::ImageFormat::Jpeg).unwrap();
+    let again = again.into_inner();
+
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let mut north = Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CALL).into());
+    anna.start(&mut north, CALL);
+    let hers = PhotoRef { hash: BlobHash::of(&used), ..photo("", SHELF) };
+    anna.observe(&mut north, Vec::new(), vec![hers], Vec::new());
+    anna.push(&bench, &north, Vec::new()).await;
+
+    let olle = UserId::from_bytes([6; 16]);
+    let rep = person(olle, "Olle Ek", Role::Rep, Scope::Territory(SOUTH));
+    bench.app.write_records(&bench.tenant, vec![rep]).await.unwrap();
+    let mut phone = bench.phone(olle, "Olle's phone").await;
+    phone.minutes = 30;
+    let org = bench.tenant.org;
+    let heard = bench.app.store.read(move |c| Ok(log::Reader::open(c, org)?.head()?.sequence));
+    phone.anchor = heard.await.unwrap(); // so that it is known to be later
+    let visit = VisitId::from_bytes([8; 16]);
+    let mut south = Document::new(bench.tenant.id, visit.into());
+    phone.record(
+        &mut south,
+        Act::Start {
+            outlet: OutletId::from_bytes([2; 16]),
+            call: None,
+            territory: SOUTH,
+            distributor: OTHER,
+            template: Versioned { number: 1, version: 1 },
+        },
+    );
+    let origin = PhotoOrigin {
+        file: BlobHash([4; 32]),
+        shown_ms: None,
+        offset_min: None,
+        place: None,
+        edited: Some(true),
+    };
+    let his = PhotoRef { hash: BlobHash::of(&again), origin: Some(origin), ..photo("", SHELF) };
+    phone.observe(&mut south, Vec::new(), vec![his], Vec::new());
+    phone.push(&bench, &south, Vec::new()).await;
+
+    let like = "of 64 bits of its outline differ";
+    bench.get(SARA, "/look").await.shows(&["Nothing to look at"]);
+    // The photo that was taken first comes last.
+    brings(&bench, &again).await;
+    let by_itself = ["says nothing of when", "names a program that", "weighs 20", "Olle Ek"];
+    bench.get(SARA, "/look").await.shows(&by_itself).hides(&[like]);
+    brings(&bench, &used).await;
+    let earlier = BlobHash::of(&used).to_string();
+    let page = bench.get(SARA, "/look").await;
+    page.shows(&[like, "weighs 60", "outside your part of the field"])
+        .hides(&[&earlier, "Matrummet"]);
+    let at = format!("/visits/{visit}");
+    bench.get(SARA, &at).await.shows(&[like, "I have looked"]).hides(&[&earlier]);
+    bench.get(MARIA, "/look").await.shows(&["Nothing to look at"]);
+    bench.get(SARA, "/").await.shows(&["href=\"/look\""]);
+    bench.get(MARIA, "/").await.hides(&["href=\"/look\""]);
+    assert_eq!(bench.get(DORA, "/look").await.status, StatusCode::FORBIDDEN);
+
+    let weight = [("kind", "1"), ("weight", "0")];
+    let refused = bench.post(SARA, "/look/weights", &weight).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let look = format!("/look/{visit}");
+    assert_eq!(bench.post(MARIA, &look, &[]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.post(SARA, &look, &[]).await.status, StatusCode::SEE_OTHER);
+    bench.get(SARA, "/look").await.shows(&["Nothing to look at"]);
+    bench.get(SARA, &at).await.shows(&[like, "Looked at by Sara Ekdahl"]).hides(&["I have looked"]);
+
+    // The very same file, in another visit, and an admin who thinks little of that.
+    let boss = person(
+        SARA,
+        "Sara Ekdahl",
+        Role::Admin,
+        Scope::Territory(TerritoryId::from_bytes([1; 16])),
+    );
+    bench.app.write_records(&bench.tenant, vec![boss]).await.unwrap();
+    let visit = VisitId::from_bytes([9; 16]);
+    let mut third = Document::new(bench.tenant.id, visit.into());
+    phone.record(
+        &mut third,
+        Act::Start {
+            outlet: OutletId::from_bytes([2; 16]),
+            call: None,
+            territory: SOUTH,
+            distributor: OTHER,
+            template: Versioned { number: 1, version: 1 },
+        },
+    );
+    let same = PhotoRef { hash: BlobHash::of(&used), ..photo("", SHELF) };
+    phone.observe(&mut third, Vec::new(), vec![same], Vec::new());
+    phone.push(&bench, &third, Vec::new()).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    let page = bench.get(SARA, "/look").await;
+    page.shows(&["Byte for byte the same file", like, "weighs 100", &earlier]);
+    for (kind, weight) in [("0", "0"), ("1", "7")] {
+        let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
+        assert_eq!(set.status, StatusCode::SEE_OTHER);
+    }
+    bench.get(SARA, "/look").await.shows(&["weighs 7<"]);
+    for (kind, weight) in [("99", "5"), ("1", "101")] {
+        let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
+        assert!(set.status.is_client_error());
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_distributor_keeps_watch_over_the_log() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let johan = bench.phone(JOHAN, "Johan's phone").await;
+    let anna = bench.phone(ANNA, "Anna's phone").await;
+    let before = bench.app.head(&bench.tenant).await.unwrap();
+
+    // Only Dora confirms her people's keys, and only those.
+    let confirm = |device: DeviceId| format!("/devices/{device}/confirm");
+    for (who, device, status) in [
+        (MARIA, johan.sender.device, StatusCode::FORBIDDEN),
+        (DORA, anna.sender.device, StatusCode::NOT_FOUND),
+        (DORA, DeviceId::from_bytes([0x77; 16]), StatusCode::NOT_FOUND),
+        (DORA, johan.sender.device, StatusCode::SEE_OTHER),
+    ] {
+        assert_eq!(bench.post(who, &confirm(device), &[]).await.status, status);
+    }
+    let after = bench.app.head(&bench.tenant).await.unwrap();
+    assert_eq!(after.sequence, before.sequence + 1, "one line");
+    bench.get(DORA, "/log").await.shows(&["Johan Berg", "by Dora Lund", "endcap.log/"]);
+    bench.get(SARA, "/log").await.hides(&["Give out a token"]);
+
+    // A token for a copy: shown once, good for entries alone.
+    let refused = bench.post(SARA, "/mirrors", &[("label", "x")]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(!bench.post(DORA, "/mirrors", &[("label", " ")]).await.status.is_success());
+    let page = bench.post(DORA, "/mirrors", &[("label", "Grossist")]).await;
+    let token = page.body.split("--token ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    bench.get(DORA, "/log").await.hides(&["--token"]);
+    let log = format!("/log/{}/{}", bench.tenant.id, after.origin);
+    let get = async |path: String, token: Option<&str>| {
+        let mut request = Request::builder().uri(path).header("host", "localhost");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let from = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5)));
+        let request = request.extension(from).body(Body::empty()).unwrap();
+        let response = bench.routes.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        (head.status, head.headers, to_bytes(body, 16 << 20).await.unwrap())
+    };
+    let width = after.sequence;
+    assert!(width < 256);
+    let (status, headers, hashes) = get(format!("{log}/tile/0/000.p/{width}"), None).await;
+    assert_eq!((status, hashes.len() as u64), (StatusCode::OK, 32 * width));
+    assert_eq!(headers[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
+    let entries = format!("{log}/tile/entries/000.p/{width}");
+    for (token, expected) in [(None, 401), (Some("wrong"), 401), (Some(token.as_str()), 200)] {
+        assert_eq!(get(entries.clone(), token).await.0.as_u16(), expected);
+    }
+    let (_, headers, bundle) = get(entries, Some(&token)).await;
+    assert_eq!(headers[header::CACHE_CONTROL], "private, max-age=31536000, immutable");
+    let given = sync_core::tlog::unpack_entries(&bundle).unwrap();
+    let leaves: Vec<_> = given.into_iter().map(sync_core::tlog::leaf_hash).collect();
+    assert!(leaves.iter().zip(hashes.chunks(32)).all(|(leaf, hash)| leaf.0 == hash));
+    let (_, _, note) = get(format!("{log}/checkpoint"), None).await;
+    let note: sync_core::tlog::SignedNote = std::str::from_utf8(&note).unwrap().parse().unwrap();
+    let key = bench.tenant.log_key.public();
+    let checkpoint = sync_core::tlog::Checkpoint::open(&note, key).unwrap();
+    assert_eq!((checkpoint.size, checkpoint.root), (after.sequence, after.root));
+    let other = format!("/log/{}/{}", bench.tenant.id, OrgId::from_bytes([1; 16]));
+    for gone in [
+        format!("{log}/tile/0/000.p/{}", width + 1),
+        format!("{log}/tile/0/000"),
+        format!("{log}/tile/1/000.p/1"),
+        format!("{log}/tile/9/000"),
+        format!("{log}/tile/0/x999/x999/x999/x999/x999/999"),
+        format!("{log}/tile/0/..%2f000"),
+        format!("{other}/tile/0/000.p/1"),
+        format!("{other}/checkpoint"),
+        "/log/x/checkpoint".to_owned(),
+    ] {
+        assert_eq!(get(gone.clone(), None).await.0, StatusCode::NOT_FOUND, "{gone}");
+    }
+
+    // The visit's proof is for whoever sees the visit.
+    let (cookie, _) = &bench.cookies[&DORA];
+    let request = Request::builder().uri(format!("/visits/{visit}/proof?photos=no"));
+    let request = request.header("host", "localhost").header("cookie", cookie);
+    let from = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5)));
+    let request = request.extension(from).body(Body::empty()).unwrap();
+    let response = bench.routes.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/zip");
+    let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
+    let proved = sync_core::proof::verify(&bytes).unwrap();
+    assert!(proved.summary.contains(&visit.to_string()), "{}", proved.summary);
+    let unknown = VisitId::from_bytes([0x55; 16]);
+    let reply = bench.get(DORA, &format!("/visits/{unknown}/proof")).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    bench.close().await;
+}
