@@ -396,7 +396,7 @@ mod tests {
     }
 
     fn checkered() -> DynamicImage {
-        let grey = |x: u32, y: u32| if (x / 9 + y / 7) % 2 == 0 { 60 } else { 180 };
+        let grey = |x: u32, y: u32| if (x / 9 + y / 7).is_multiple_of(2) { 60 } else { 180 };
         DynamicImage::from(RgbImage::from_fn(400, 300, |x, y| Rgb([grey(x, y); 3])))
     }
 

@@ -225,7 +225,10 @@ fn limits() -> Limits {
     limits
 }
 
-fn png(bytes: &[u8], pixels_max: u64) -> Result<(PngDecoder<Cursor<&[u8]>>, u64), Flaw> {
+/// A decoder that has read the header, and how many pixels that promises.
+type Begun<D> = Result<(D, u64), Flaw>;
+
+fn png(bytes: &[u8], pixels_max: u64) -> Begun<PngDecoder<Cursor<&[u8]>>> {
     // Before the decoder makes room for a row of it.
     if let Some(&[a, b, c, d, e, f, g, h]) = bytes.get(16..24) {
         fits(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), pixels_max)?;
@@ -239,7 +242,7 @@ fn png(bytes: &[u8], pixels_max: u64) -> Result<(PngDecoder<Cursor<&[u8]>>, u64)
     Ok((decoder, pixels))
 }
 
-fn webp(bytes: &[u8], pixels_max: u64) -> Result<(WebPDecoder<Cursor<&[u8]>>, u64), Flaw> {
+fn webp(bytes: &[u8], pixels_max: u64) -> Begun<WebPDecoder<Cursor<&[u8]>>> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
     decoder.set_limits(limits()).map_err(damaged)?;
     let (width, height) = decoder.dimensions();

@@ -9,6 +9,9 @@ use picture::{
     AGREEMENT_MIN, NEAR_BITS, PIXELS_MAX, SCREEN_MIN, Sketch, TURNS, Upright, decode, screen,
 };
 
+/// How many bits differ from the nearest earlier photo, how well it agrees with it, and how much it looks like a screen.
+type Figure = ((u32, u32), u32);
+
 /// Chance from a seed.
 struct Dice(u64);
 
@@ -264,13 +267,13 @@ fn photos_that_were_used_before_and_photos_of_screens() {
         "", "made", "found", "other"
     );
     for (kind, (name, made, hits, others, figures)) in rows.iter().enumerate() {
-        let part = |pick: &dyn Fn(&((u32, u32), u32)) -> u32, share: usize| {
+        let part = |pick: &dyn Fn(&Figure) -> u32, share: usize| {
             let mut all: Vec<u32> = figures.iter().map(pick).collect();
             all.sort_unstable();
             all[(all.len() - 1) * share / 100]
         };
-        let (bits, agreement) = (|f: &((u32, u32), u32)| f.0.0, |f: &((u32, u32), u32)| f.0.1);
-        let of_screen = |f: &((u32, u32), u32)| f.1;
+        let (bits, agreement) = (|f: &Figure| f.0.0, |f: &Figure| f.0.1);
+        let of_screen = |f: &Figure| f.1;
         println!(
             "{name:<26} {made:>5} {hits:>6} {others:>6}  {}/{}, {}/{}, {}/{}/{}/{}",
             part(&bits, 50),

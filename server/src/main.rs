@@ -97,7 +97,7 @@ struct ProveArgs {
     /// The photos too, not their digests alone
     #[arg(long)]
     photos: bool,
-    /// Where the bundle goes; without it, visit-<VISIT>.zip in this folder
+    /// Where the bundle goes; without it, visit-VISIT.zip in this folder
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
 }
@@ -114,7 +114,7 @@ struct VerifyArgs {
 
 #[derive(Args)]
 struct MirrorArgs {
-    /// The log's address: https://…/log/<organisation>
+    /// The log's address: https://…/log/ORGANISATION
     #[arg(value_name = "URL")]
     url: String,
     /// The copy's folder, made if it is absent

@@ -1,8 +1,8 @@
 //! The proof bundle: all that shows to anybody, without a network, what a visit says, who signed it and when the log
 //! took it in. docs/proof-bundle.md is the norm.
 //!
-//! A bundle is made by checking it: [`build`] packs what [`check`] has found sound, and the summary that people read
-//! is what [`check`] says of the rest.
+//! A bundle is made by checking it: [`build`] packs what was found sound, and the summary that people read
+//! is what the check says of the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

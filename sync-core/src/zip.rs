@@ -1,6 +1,6 @@
 //! A zip file in exactly one form: stored, in a given order, with nothing that could be otherwise.
 //!
-//! Every zip program opens it. [`read`] takes nothing but what [`write`] makes of the same files, so a file cannot be
+//! Every zip program opens it. [`read`] takes nothing but what [`write()`] makes of the same files, so a file cannot be
 //! changed, hidden, doubled or padded.
 
 /// Longest file that is read.
@@ -66,7 +66,7 @@ fn put32(out: &mut Vec<u8>, number: u32) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-/// The files of what [`write`] has packed; otherwise what is wrong, in words.
+/// The files of what [`write()`] has packed; otherwise what is wrong, in words.
 pub fn read(bytes: &[u8]) -> Result<Vec<File<'_>>, String> {
     let other = || "the container is not in its one form".to_owned();
     if bytes.len() > BYTES_MAX {
