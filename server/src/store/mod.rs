@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod archive;
 pub mod bundle;
 pub mod erasure;
+pub mod field;
 pub mod figures;
 pub mod log;
 pub mod pages;
@@ -111,7 +112,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 8] = [
+const MIGRATIONS: [(&str, Afterwards); 9] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -120,6 +121,7 @@ const MIGRATIONS: [(&str, Afterwards); 8] = [
     (include_str!("../../migrations/0006_signals.sql"), |_| Ok(())),
     (include_str!("../../migrations/0007_erasure.sql"), |_| Ok(())),
     (include_str!("../../migrations/0008_contests.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0009_field.sql"), |_| Ok(())),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use picture::{AGREEMENT_MIN, BANDS, Hash, NEAR_BITS, Sketch, TURNS};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use sync_core::id::{BlobHash, DocId, DocKind, OutletId, UserId, VisitId};
+use sync_core::cbor::from_cbor;
+use sync_core::id::{BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::Day;
 
 use super::StoreError;
 use super::log::Org;
 use super::pages::{self, Sight};
+use super::uploads::{self, Kept};
+use crate::signals::field::Evidence;
 use crate::signals::{Kind, Signal};
 
 /// Photos whose hashes are near that are compared with a new one, nearest first.
@@ -36,9 +39,11 @@ pub fn looked(
     seen: Option<(&Sketch, u32)>,
 ) -> Result<(), StoreError> {
     let how = if seen.is_some() { 1 } else { 2 };
-    tx.prepare_cached("UPDATE blob SET looked = ?3 WHERE org = ?1 AND hash = ?2")?
+    let noted = tx
+        .prepare_cached("UPDATE blob SET looked = ?3 WHERE org = ?1 AND hash = ?2 AND looked = 0")?
         .execute(params![org, hash.0, how])?;
-    let Some((sketch, screen)) = seen else { return Ok(()) };
+    // It may have gone while it was looked at.
+    let Some((sketch, screen)) = seen.filter(|_| noted > 0) else { return Ok(()) };
     let number: i64 = tx
         .prepare_cached("SELECT coalesce(max(photo), 0) + 1 FROM look WHERE org = ?1")?
         .query_row([org], |row| row.get(0))?;
@@ -56,6 +61,35 @@ pub fn add_to_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Resul
     let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO likeness VALUES (?1, ?2, ?3, ?4)")?;
     for band in 0..BANDS {
         insert.execute(params![org, band, hash.turned(band).cast_signed(), number])?;
+    }
+    Ok(())
+}
+
+/// Removes what was seen in a photo, and every signal that it is in: nothing shows any more that there was one like it.
+/// Of what was like it, and of nothing else, the signals go too.
+pub fn forget(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreError> {
+    let mut look =
+        tx.prepare_cached("SELECT photo, sketch FROM look WHERE org = ?1 AND hash = ?2")?;
+    let found = look.query_row(params![org, hash.0], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+    });
+    if let Some((number, sketch)) = found.optional()? {
+        let sketch = Sketch::from_bytes(&sketch)
+            .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {hash}")))?;
+        let mut delete = tx.prepare_cached(
+            "DELETE FROM likeness WHERE org = ?1 AND band = ?2 AND turned = ?3 AND photo = ?4",
+        )?;
+        for band in 0..BANDS {
+            let turned = sketch.hash().turned(band).cast_signed();
+            delete.execute(params![org, band, turned, number])?;
+        }
+    }
+    for query in [
+        "DELETE FROM look WHERE org = ?1 AND hash = ?2",
+        "DELETE FROM signal INDEXED BY signal_photo WHERE org = ?1 AND photo = ?2 AND photo <> x''",
+        "DELETE FROM signal INDEXED BY signal_other WHERE org = ?1 AND other = ?2 AND other <> x''",
+    ] {
+        tx.prepare_cached(query)?.execute(params![org, hash.0])?;
     }
     Ok(())
 }
@@ -202,9 +236,16 @@ pub fn judged(
     others: &[(Reference, Signal)],
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    let erased = |hash| -> Result<bool, StoreError> {
+        Ok(matches!(uploads::kept(tx, of.org, hash)?, Some(Kept::Erased(_))))
+    };
+    if erased(of.hash)? {
+        return Ok(()); // meanwhile
+    }
     let mut insert = tx.prepare_cached(
-        "INSERT OR IGNORE INTO signal (org, visit, kind, photo, other, other_document, figure, found_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT OR IGNORE INTO signal (org, visit, kind, photo, other, other_document, by, entry,
+             figure, evidence, found_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, x'', x'', ?7, x'', ?8)",
     )?;
     let empty: &[u8] = &[];
     if of.document.kind == DocKind::Visit {
@@ -229,7 +270,8 @@ pub fn judged(
         if later == of {
             own += 1;
         }
-        if later.document.kind != DocKind::Visit || (later == of && own > EVIDENCE_MAX) {
+        let too_many = later == of && own > EVIDENCE_MAX;
+        if later.document.kind != DocKind::Visit || too_many || erased(other.hash)? {
             continue;
         }
         insert.execute(params![
@@ -281,21 +323,27 @@ pub fn set_weights(tx: &Transaction<'_>, org: Org, weights: &Weights) -> Result<
 pub struct Shown {
     /// What, and how much of it.
     pub signal: Signal,
-    /// Of which photo of the visit; `None` of the visit as a whole.
+    /// Of which photo of the visit; `None` of a capture.
     pub photo: Option<BlobHash>,
-    /// The other photo and the document that refers to it.
+    /// Whose capture, and which.
+    pub capture: Option<(UserId, ChangeHash)>,
+    /// The other photo or capture, and what it is in.
     pub other: Option<Other>,
+    /// What shows it, as far as that is seen.
+    pub evidence: Option<Evidence>,
+    /// So many visits that are part of the evidence are not seen.
+    pub hidden: usize,
     /// Who has looked at it, and when.
     pub seen: Option<(UserId, i64)>,
 }
 
-/// The other photo of a signal.
+/// The other photo or capture of a signal.
 #[derive(Debug, Clone, Copy)]
 pub enum Other {
     /// In a document that this person sees.
     InSight {
-        /// Which photo.
-        photo: BlobHash,
+        /// Which photo, unless it is of a capture or the photo is gone.
+        photo: Option<BlobHash>,
         /// Of which document.
         document: DocId,
         /// Recorded when, by claim.
@@ -313,36 +361,64 @@ pub fn of_visit(
     visit: VisitId,
 ) -> Result<Vec<Shown>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms,
+        "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms, by, entry, evidence,
              (SELECT referenced_ms FROM photo p
-              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document)
-         FROM signal s WHERE org = ?1 AND visit = ?2",
+              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document),
+             (SELECT began_ms FROM stay t
+              WHERE t.org = s.org AND t.visit = substr(s.other_document, 2) AND t.person = s.by),
+             EXISTS (SELECT 1 FROM blob b
+              WHERE b.org = s.org AND b.hash = s.other AND b.gone_ms IS NULL)
+         FROM signal s WHERE org = ?1 AND visit = ?2 ORDER BY kind, photo, found_ms",
     )?;
     let mut rows = query.query(params![see.org, visit.as_bytes()])?;
     let mut shown = Vec::new();
     while let Some(row) = rows.next()? {
         let Some(kind) = Kind::of(row.get(0)?) else { continue };
-        let hash = |at: usize| -> Result<Option<BlobHash>, StoreError> {
-            Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok().map(BlobHash))
+        let hash = |at: usize| -> Result<Option<[u8; 32]>, StoreError> {
+            Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok())
         };
-        let other = match (hash(2)?, DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?)) {
-            (Some(photo), Some(document)) => {
-                let audience = pages::audience_of(connection, see.org, document)?;
-                let at_ms = row.get::<_, Option<i64>>(7)?.unwrap_or_default();
-                Some(match audience.is_some_and(|audience| see.sees(&audience)) {
-                    true => Other::InSight { photo, document, at_ms },
-                    false => Other::OutOfSight,
-                })
+        let evidence: Vec<u8> = row.get(9)?;
+        let mut evidence: Option<Evidence> = match evidence.as_slice() {
+            [] => None,
+            packed => Some(from_cbor(packed)?),
+        };
+        let mut hidden = 0;
+        let sees = |document| -> Result<bool, StoreError> {
+            let audience = pages::audience_of(connection, see.org, document)?;
+            Ok(audience.is_some_and(|audience| see.sees(&audience)))
+        };
+        let other = match DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?) {
+            Some(document) if sees(document)? => {
+                let at_ms = row.get::<_, Option<i64>>(if kind.of_field() { 11 } else { 10 })?;
+                let here: bool = row.get(12)?;
+                let photo = hash(2)?.filter(|_| here && !kind.of_field()).map(BlobHash);
+                Some(Other::InSight { photo, document, at_ms: at_ms.unwrap_or_default() })
             }
-            _ => None,
+            Some(_) => {
+                evidence = None;
+                Some(Other::OutOfSight)
+            }
+            None => None,
         };
-        let by: Option<[u8; 16]> = row.get(5)?;
-        let seen = by.map(UserId::from_bytes).zip(row.get(6)?);
+        if let Some(Evidence::Lengths(lengths)) = &mut evidence {
+            let all = std::mem::take(lengths);
+            for length in all {
+                match sees(length.visit.into())? {
+                    true => lengths.push(length),
+                    false => hidden += 1,
+                }
+            }
+        }
+        let by: Option<[u8; 16]> = row.get::<_, Vec<u8>>(7)?.try_into().ok();
+        let seen: Option<[u8; 16]> = row.get(5)?;
         shown.push(Shown {
             signal: Signal { kind, figure: row.get(4)? },
-            photo: hash(1)?,
+            photo: hash(1)?.map(BlobHash),
+            capture: by.map(UserId::from_bytes).zip(hash(8)?.map(ChangeHash)),
             other,
-            seen,
+            evidence,
+            hidden,
+            seen: seen.map(UserId::from_bytes).zip(row.get(6)?),
         });
     }
     Ok(shown)

@@ -5,9 +5,13 @@ use std::net::SocketAddr;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode, header};
+use picture::Sketch;
 use server::blobs::Rendition;
-use server::store::log;
+use server::erase::{Target, erase};
+use server::signals::{Kind, Signal};
+use server::store::signals::Reference;
 use server::store::uploads::{self, UploadId};
+use server::store::{StoreError, log, signals};
 use server::{looks, now_ms, people};
 use sync_core::document::Document;
 use sync_core::id::{BlobHash, DeviceId, OrgId, OutletId, TerritoryId, UserId, VisitId};
@@ -21,8 +25,8 @@ use sync_core::wire::Outcome;
 use tower::ServiceExt;
 
 use crate::{
-    ANNA, Bench, CALL, DORA, JOHAN, MARIA, OTHER, PASSWORD, PRICE, SARA, SCRIPT, SHELF, SOUTH,
-    WORDS, audited, gtin, person, photo,
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, JOHAN, MARIA, OTHER, PASSWORD, PRICE, SARA, SCRIPT,
+    SHELF, SOUTH, WORDS, audited, gtin, person, photo,
 };
 
 /// What the scorecard's address leads to says of a KPI: `numerator / denominator`.
@@ -265,11 +269,7 @@ async fn brings(bench: &Bench, jpeg: &[u8]) {
 #[tokio::test]
 async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     let bench = Bench::new().await;
-    let used = std::fs::read("../fixtures/photos/Oatly-Oat-Milk_026.jpg").unwrap();
-    let cropped = image::load_from_memory(&used).unwrap().crop_imm(6, 5, 336, 336).into_rgb8();
-    let mut again = std::io::Cursor::new(Vec::new());
-    cropped.write_to(&mut again, image::ImageFormat::Jpeg).unwrap();
-    let again = again.into_inner();
+    let (used, again) = two_alike();
 
     let mut anna = bench.phone(ANNA, "Anna's phone").await;
     let mut north = Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CALL).into());
@@ -309,6 +309,10 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     phone.observe(&mut south, Vec::new(), vec![his], Vec::new());
     phone.push(&bench, &south, Vec::new()).await;
 
+    // The phones' clocks say an hour ago, and the log has just begun: that is not what this is about.
+    let clocks = signals::Weights::from([(Kind::Clock, 0)]);
+    let write = move |tx: &rusqlite::Transaction<'_>| signals::set_weights(tx, org, &clocks);
+    bench.app.store.write(write).await.unwrap();
     let like = "of 64 bits of its outline differ";
     bench.get(SARA, "/look").await.shows(&["Nothing to look at"]);
     // The photo that was taken first comes last.
@@ -372,6 +376,103 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
         assert!(set.status.is_client_error());
     }
     bench.close().await;
+}
+
+/// A photo, and the same with its rim cut off.
+fn two_alike() -> (Vec<u8>, Vec<u8>) {
+    let used = std::fs::read("../fixtures/photos/Oatly-Oat-Milk_026.jpg").unwrap();
+    let cropped = image::load_from_memory(&used).unwrap().crop_imm(6, 5, 336, 336).into_rgb8();
+    let mut again = std::io::Cursor::new(Vec::new());
+    cropped.write_to(&mut again, image::ImageFormat::Jpeg).unwrap();
+    (used, again.into_inner())
+}
+
+/// How many rows of what was seen in photos name this one: sketches, bands of the index, signals of it and about it.
+async fn seen_of(bench: &Bench, hash: BlobHash) -> [u64; 4] {
+    let read = move |c: &rusqlite::Connection| {
+        let count = |query: &str| c.query_row(query, [hash.0], |row| row.get(0));
+        Ok([
+            count("SELECT count(*) FROM look WHERE hash = ?1")?,
+            count(
+                "SELECT (SELECT count(*) FROM likeness) - 4 * (SELECT count(*) FROM look WHERE hash <> ?1)",
+            )?,
+            count("SELECT count(*) FROM signal WHERE photo = ?1")?,
+            count("SELECT count(*) FROM signal WHERE other = ?1")?,
+        ])
+    };
+    bench.app.store.read(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_reuse_is() {
+    let (used, again) = two_alike();
+    let (first, second) = (BlobHash::of(&used), BlobHash::of(&again));
+    for what in ["erased before", "erased after", "retired", "the later erased"] {
+        let bench = Bench::new().await;
+        let (org, mut anna) = (bench.tenant.org, bench.phone(ANNA, "Anna's phone").await);
+        anna.anchor = 0;
+        for (call, hash) in [(CALL, first), (CLOSED_CALL, second)] {
+            let visit = VisitId::of_call(bench.tenant.id, call);
+            let mut document = Document::new(bench.tenant.id, visit.into());
+            anna.start(&mut document, call);
+            let photos = vec![PhotoRef { hash, ..photo("", SHELF) }];
+            anna.observe(&mut document, Vec::new(), photos, Vec::new());
+            anna.push(&bench, &document, Vec::new()).await;
+        }
+        brings(&bench, &used).await;
+        let erase = async |hash| {
+            let target = Target::Photo(hash);
+            erase(&bench.app, &bench.tenant, target, None, "asked", false).await.unwrap();
+        };
+        let id = bench.tenant.id;
+        let reference = move |hash, call| {
+            let document = VisitId::of_call(id, call).into();
+            Reference { org, hash, document, at_ms: 0 }
+        };
+        let path = format!("/visits/{}", VisitId::of_call(bench.tenant.id, CLOSED_CALL));
+        match what {
+            "erased before" => {
+                erase(first).await;
+                brings(&bench, &again).await;
+                assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");
+                assert_eq!(seen_of(&bench, second).await, [1, 4, 0, 0], "{what}");
+                // Whoever was looking at it, or comparing with it, just then comes too late.
+                let sketch = Sketch::from_bytes(&[7; 1_024]).unwrap();
+                let late = Signal { kind: Kind::SamePicture, figure: 1 };
+                let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
+                    signals::looked(tx, org, first, Some((&sketch, 90)))?;
+                    let (his, hers) = (reference(second, CLOSED_CALL), reference(first, CALL));
+                    signals::judged(tx, &his, &[], &[(hers, late)], 5)?;
+                    signals::judged(tx, &hers, &[late], &[(his, late)], 5)
+                };
+                bench.app.store.write(write).await.unwrap();
+                assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");
+                bench.get(MARIA, &path).await.hides(&["of 64 bits"]);
+            }
+            "retired" => {
+                let retire = move |tx: &rusqlite::Transaction<'_>| {
+                    uploads::let_go(tx, org, first, false, now_ms()).map(drop)
+                };
+                bench.app.store.write(retire).await.unwrap();
+                brings(&bench, &again).await;
+                assert_eq!(seen_of(&bench, first).await, [1, 4, 0, 1], "{what}");
+                let page = bench.get(MARIA, &path).await;
+                page.shows(&["of 64 bits", "that photo is no longer kept"]);
+                page.hides(&[&format!("{first}?size=thumb")]);
+            }
+            _ => {
+                brings(&bench, &again).await;
+                assert_eq!(seen_of(&bench, first).await, [1, 4, 0, 1], "{what}");
+                assert_eq!(seen_of(&bench, second).await, [1, 4, 1, 0], "{what}");
+                let (gone, left) =
+                    if what == "erased after" { (first, second) } else { (second, first) };
+                erase(gone).await;
+                assert_eq!(seen_of(&bench, gone).await, [0; 4], "{what}");
+                assert_eq!(seen_of(&bench, left).await, [1, 4, 0, 0], "{what}");
+            }
+        }
+        bench.close().await;
+    }
 }
 
 #[tokio::test]
