@@ -144,8 +144,13 @@ fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -
         let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
         let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
         let at = Timestamp::from_millisecond(times.claimed_ms).unwrap_or_default();
+        // Whoever contests shows what was there before.
+        let recorded_ms = match entry {
+            Entry::Recording(_) => (times.claimed_ms, times.claimed_ms),
+            _ => (i64::MIN, times.claimed_ms),
+        };
         return of_photo(&PhotoFacts {
-            recorded_ms: (times.claimed_ms, times.claimed_ms),
+            recorded_ms,
             offset_min: i64::from(zone.to_offset(at).seconds()) / 60,
             origin: named.origin.as_ref(),
             screen,

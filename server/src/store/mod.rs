@@ -607,6 +607,43 @@ mod tests {
     }
 
     #[test]
+    fn signals_of_the_eighth_schema_stay_and_what_was_erased_before_goes() {
+        let mut db = Connection::open_in_memory().unwrap();
+        for (script, _) in &MIGRATIONS[..8] {
+            db.execute_batch(script).unwrap();
+        }
+        db.pragma_update(None, "user_version", 8).unwrap();
+        // Three photos: one is here, one was erased, the time of one is over. Each is like the first in some visit.
+        for (hash, gone_ms, erased) in [(1_u8, None, 0), (2, Some(5), 1), (3, Some(5), 0)] {
+            db.execute(
+                "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, erased)
+                 VALUES (1, ?1, 1, 1, 1, 0, ?2, ?3)",
+                (vec![hash; 32], gone_ms, erased),
+            )
+            .unwrap();
+            db.execute("INSERT INTO look VALUES (1, ?1, ?2, x'', 0)", (hash, vec![hash; 32]))
+                .unwrap();
+            db.execute("INSERT INTO likeness VALUES (1, 0, 7, ?1)", [hash]).unwrap();
+            db.execute(
+                "INSERT INTO signal VALUES (1, x'aa', 1, zeroblob(32), ?1, x'bb', 4, 9, x'cc', 10)",
+                [vec![hash; 32]],
+            )
+            .unwrap();
+        }
+        migrate(&mut db).unwrap();
+        let all = |query: &str| -> Vec<(Vec<u8>, i64)> {
+            let mut query = db.prepare(query).unwrap();
+            let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        let left = [(vec![1; 32], 4), (vec![3; 32], 4)];
+        assert_eq!(all("SELECT other, figure FROM signal WHERE seen_ms = 10 AND by = x''"), left);
+        assert_eq!(all("SELECT hash, photo FROM look"), [(vec![1; 32], 1), (vec![3; 32], 3)]);
+        assert_eq!(all("SELECT x'', photo FROM likeness"), [(vec![], 1), (vec![], 3)]);
+        assert_eq!(all("SELECT hash, looked FROM blob WHERE looked = 0"), [(vec![1; 32], 0)]);
+    }
+
+    #[test]
     fn a_newer_folder_is_refused() {
         let folder = tempfile();
         drop(Store::open(&folder).map(|s| s.close()));

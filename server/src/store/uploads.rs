@@ -131,6 +131,12 @@ pub fn room(connection: &Connection, org: Org) -> Result<Room, StoreError> {
     })?)
 }
 
+/// Whether an organisation's photos may take so many more bytes.
+pub fn has_room(connection: &Connection, org: Org, more: u64) -> Result<bool, StoreError> {
+    let Room { quota, bytes, .. } = room(connection, org)?;
+    Ok(quota.is_none_or(|quota| bytes.saturating_add(more) <= quota))
+}
+
 /// Says what an organisation wants of its photos.
 pub fn set_room(
     tx: &Transaction<'_>,
