@@ -540,7 +540,8 @@ impl<R: Replica> Desk<'_, R> {
             false => before.document,
         };
         let volume = Volume { outlet, number, before: seen.heads().to_vec() };
-        volume.follows(&seen)?;
+        // A disk has lost part of it: what counts anew once a day finds that.
+        volume.follows(&seen).map_err(|_| CommandError::NotHere("earlier volume of this outlet"))?;
         page.volume = Some(volume);
         Ok(())
     }
