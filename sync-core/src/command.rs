@@ -509,6 +509,10 @@ impl<R: Replica> Desk<'_, R> {
         if number < VOLUMES_MAX && newest.as_ref().is_some_and(ends) {
             (number, newest) = (number + 1, None);
         }
+        // What was written before the outlet went out of sight waits to be sent, and nothing follows it.
+        if known.is_none() && newest.as_ref().is_some_and(|newest| newest.aside) {
+            return Err(CommandError::NotHere("outlet"));
+        }
         let fresh = || Kept::new(self.replica.profile().org, DocId::volume(id, number));
         let known: Vec<&Outlet> = known.iter().collect();
         let mut page = self.open_kept(newest.unwrap_or_else(fresh), &known, &[])?;
@@ -540,7 +544,10 @@ impl<R: Replica> Desk<'_, R> {
             false => before.document,
         };
         let volume = Volume { outlet, number, before: seen.heads().to_vec() };
-        volume.follows(&seen)?;
+        // A disk has lost part of it: what counts anew once a day finds that.
+        volume
+            .follows(&seen)
+            .map_err(|_| CommandError::NotHere("earlier volume of this outlet"))?;
         page.volume = Some(volume);
         Ok(())
     }

@@ -111,12 +111,17 @@ impl Session {
             (Step::Push, Heard::Pushed(true)) if self.rewound || self.repaired || !self.pulled => {
                 Step::Push
             }
+            // What a repair found astray may go now that it was pushed.
+            (Step::Push, Heard::Pushed(_) | Heard::Empty) if self.pulled && self.repaired => {
+                Step::Sweep
+            }
             (Step::Push, Heard::Pushed(_) | Heard::Empty) if self.pulled => Step::Done,
             (Step::Push, Heard::Pushed(false) | Heard::Empty) => Step::Cargo,
             (Step::Cargo, Heard::Delivered) => Step::Cargo,
             (Step::Cargo, Heard::Empty) => Step::Pull,
             (Step::Pull, Heard::Pulled(true)) => Step::Pull,
             (Step::Pull, Heard::Pulled(false)) => Step::Sweep,
+            (Step::Sweep, Heard::Swept) if self.pulled => Step::Done,
             (Step::Sweep, Heard::Swept) => {
                 self.pulled = true;
                 Step::Compare
@@ -172,10 +177,10 @@ mod tests {
     fn repairs_and_then_pushes_all_that_the_server_lacks() {
         use Heard::{Compared, Empty, Pulled, Pushed, Repaired, Swept};
         let pull = [Empty, Empty, Pulled(false), Swept, Compared(false)];
-        let repair = [Repaired(true), Repaired(false), Pushed(true), Pushed(false)];
+        let repair = [Repaired(true), Repaired(false), Pushed(true), Pushed(false), Swept];
         assert_eq!(
             steps(&[&pull[..], &repair].concat())[4..],
-            [Step::Repair, Step::Repair, Step::Push, Step::Push, Step::Done]
+            [Step::Repair, Step::Repair, Step::Push, Step::Push, Step::Sweep, Step::Done]
         );
     }
 
@@ -188,11 +193,19 @@ mod tests {
                     &[Empty; 2][..],
                     &[Misfit, Repaired(false)],
                     &[Pulled(false), Swept],
-                    &[Compared(false), Empty]
+                    &[Compared(false), Empty, Swept]
                 ]
                 .concat()
             )[2..],
-            [Step::Repair, Step::Pull, Step::Sweep, Step::Compare, Step::Push, Step::Done],
+            [
+                Step::Repair,
+                Step::Pull,
+                Step::Sweep,
+                Step::Compare,
+                Step::Push,
+                Step::Sweep,
+                Step::Done
+            ],
             "one repair a sync"
         );
         assert_eq!(

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use server::feed;
 use server::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
+use server::store::erasure::{self, Erasure};
 use server::store::log::{Ledger, Org, Organisation, Reader};
 use server::store::{StoreError, accounts, log};
 use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, UserId};
+use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, UserId};
 use sync_core::model::capture::Moment;
-use sync_core::model::catalogue::{self, Record};
+use sync_core::model::catalogue::{self, Erased, ErasedKind, Record};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::print::Print;
@@ -180,6 +181,32 @@ impl Server {
             .expect("the records are written");
         ledger.close().expect("the ledger closes");
         tx.commit().expect("a commit");
+    }
+
+    /// Erases the words of a note, and says so in the log.
+    pub fn erase(&mut self, digest: BlobHash, now_ms: i64) {
+        let (id, what) = (Erased::id_of(digest), ErasedKind::Note);
+        let erased = Erased { id, what, digest: Some(digest), at_ms: now_ms };
+        let tx = self.db.transaction().expect("a transaction");
+        let mut ledger = Ledger::open(&tx, self.org).expect("the ledger opens");
+        let (records, salt) = (vec![Record::Erased(erased)], || self.chance.bytes());
+        write_records(&mut ledger, &mut self.world, records, now_ms, salt)
+            .expect("the record is written");
+        let removed = erasure::note(&tx, self.org, digest).expect("the words go");
+        let (by, why, sequence) = (Some(crate::brand::SUE), "asked".into(), ledger.size() - 1);
+        let digest = Some(digest);
+        let erasure = Erasure { id, what, digest, at_ms: now_ms, by, why, sequence, removed };
+        erasure::put(&tx, self.org, &erasure).expect("the row is written");
+        ledger.close().expect("the ledger closes");
+        tx.commit().expect("a commit");
+    }
+
+    /// Whether the words of a note are here; `None` if they were erased.
+    pub fn has_words(&self, digest: BlobHash) -> Option<bool> {
+        let erased = erasure::note_erased(&self.db, self.org, digest).expect("a query");
+        let here = log::note(&self.db, self.org, digest).expect("a note reads").is_some();
+        assert!(erased.is_none() || !here, "words are here again after they were erased");
+        erased.is_none().then_some(here)
     }
 
     /// Enrols a phone.

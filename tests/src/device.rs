@@ -128,7 +128,7 @@ impl Disk {
                 self.lose(id);
                 format!("{id} is lost")
             }
-            (1, Some(id), _) => {
+            (1, Some(id), _) if self.changes_of(id) > 1 => {
                 self.lose_newest(id);
                 format!("{id} lacks its newest changes")
             }
@@ -167,6 +167,11 @@ impl Disk {
             _ => return None,
         };
         Some(Rot { what, head: None })
+    }
+
+    fn changes_of(&self, id: DocId) -> usize {
+        let Ok(kept) = self.document(id);
+        kept.map_or(0, |kept| kept.document.changes().len())
     }
 
     /// What is left of the documents that do not read, as a store that meets them goes on without them.

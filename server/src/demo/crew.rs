@@ -1,6 +1,5 @@
 //! The people of the demo: each has a phone of its own, and uses it through the mobile library.
 
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use endcap_mobile::{
     Call, CheckKind, Client, ClientError, Found, Observation, Planogram, Position, Subject, Value,
 };
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 use sync_core::document::Entry;
 use sync_core::id::{Gtin, UserId, VisitId};
 use sync_core::model::catalogue::Person;
@@ -17,15 +16,16 @@ use sync_core::model::visit::{Note, Review, Verdict};
 use sync_core::visit::Status;
 
 use super::brand::Brand;
+use super::camera::photograph;
 use crate::app::{App, Tenant};
-use crate::{people, random, store};
+use crate::{now_ms, people, random, store};
 
 /// How many reps and how many of the distributors' staff are out.
 const REPS: usize = 5;
 const STAFF: usize = 3;
 
 /// A few lines of chance that depend on the person alone (xorshift64*).
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
     fn of(user: UserId) -> Self {
@@ -37,7 +37,7 @@ impl Dice {
         Self(bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix) | 1)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -72,6 +72,7 @@ pub(super) async fn work(
             brand: Arc::clone(&brand),
             server: server.clone(),
             dice: Dice::of(user),
+            taken: None,
             user,
             place,
             first_day: false,
@@ -124,6 +125,8 @@ struct Someone {
     user: UserId,
     place: usize,
     first_day: bool,
+    /// The newest photo.
+    taken: Option<Vec<u8>>,
 }
 
 impl Someone {
@@ -340,7 +343,7 @@ impl Someone {
         })
     }
 
-    /// A picture of the shelf as it was found, drawn from the planogram.
+    /// A photo of the shelf as it was found, drawn from the planogram.
     fn picture(&mut self, planogram: &Planogram, seen: &[u32]) -> Option<Vec<u8>> {
         let scale = f64::from(planogram.width_mm.max(1)) / 1_200.0;
         let px = |mm: u32| (f64::from(mm) / scale) as u32;
@@ -384,9 +387,12 @@ impl Someone {
                 );
             }
         }
-        let mut out = Cursor::new(Vec::new());
-        image.write_to(&mut out, ImageFormat::Jpeg).ok()?;
-        Some(out.into_inner())
+        // One of them saves the way now and then, and sends an old picture again.
+        if self.place == REPS - 1 && self.dice.percent(30) && self.taken.is_some() {
+            return self.taken.clone();
+        }
+        self.taken = photograph(&image, now_ms(), &mut self.dice);
+        self.taken.clone()
     }
 
     /// Answers what was sent back: says so, looks again, submits again.

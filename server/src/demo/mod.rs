@@ -4,6 +4,7 @@
 //! an app would, with phones of their own, and lose their network for a while.
 
 mod brand;
+mod camera;
 mod crew;
 
 use std::net::SocketAddr;
