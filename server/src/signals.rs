@@ -127,8 +127,8 @@ impl Kind {
                 if figure < 0 { "before" } else { "after" },
             ),
             Self::Outside => format!(
-                "{figure} m from the outlet at least, the accuracy of the fix taken off. The outlet’s own position may be wrong, \
-                 and fixes between high walls are."
+                "More than half of the captures lie {figure} m from the outlet at least, the accuracy of the fixes taken off. The \
+                 outlet’s own position may be wrong, and fixes between high walls are."
             ),
             Self::Mocked => "The phone said that a program, not its receiver, gave the position. Some phones say so of \
                              external receivers too."

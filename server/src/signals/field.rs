@@ -246,6 +246,10 @@ fn whole(figure: f64) -> i64 {
 pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
     let (visit, console) = (Visit::read(&held.document), DeviceId::of_server(held.document.org()));
     let mut reading = Reading::default();
+    let at = |place: Geo| {
+        let metres = outlet.map(|outlet| whole(place.distance_m(outlet)));
+        Evidence::Place { place, metres }
+    };
     for person in visit.people() {
         let own = visit.recordings.iter().filter(|r| r.entry.by == person && !r.withdrawn);
         let captures = own.filter_map(|recorded| {
@@ -264,17 +268,15 @@ pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
                 None => strongest.push(found),
             }
         };
-        let mut fixes: Vec<Fix> = Vec::new();
+        let (mut fixes, mut apart): (Vec<Fix>, Vec<(i64, Fix)>) = (Vec::new(), Vec::new());
         for (recorded, device, times) in captures.iter().copied() {
             let (entry, when) = (recorded.hash, recorded.entry.when);
             if let Some(signal) = clock(&when, times) {
                 add(entry, signal, None);
             }
             let Some(place) = recorded.entry.place else { continue };
-            let metres = outlet.map(|outlet| whole(place.distance_m(outlet)));
-            let away = outlet.and_then(|outlet| outside(&place, outlet, RADIUS_M));
-            for signal in mocked(&place).into_iter().chain(away) {
-                add(entry, signal, Some(Evidence::Place { place, metres }));
+            if let Some(signal) = mocked(&place) {
+                add(entry, signal, Some(at(place)));
             }
             if slack_m(&place).is_none() {
                 continue;
@@ -283,7 +285,19 @@ pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
             if let Some((signal, evidence)) = fixes.last().and_then(|before| travel(before, &fix)) {
                 add(entry, signal, Some(evidence));
             }
+            if let Some(outlet) = outlet {
+                let away = outside(&place, outlet, RADIUS_M).map_or(0, |signal| signal.figure);
+                apart.push((away, fix.clone()));
+            }
             fixes.push(fix);
+        }
+        // The middle one: a fix that jumped makes nobody leave, and one at the door does not bring the rest there.
+        apart.sort_by_key(|(away, _)| *away);
+        if let Some((figure, fix)) = apart.get(apart.len().saturating_sub(1) / 2)
+            && *figure > 0
+        {
+            let signal = Signal { kind: Kind::Outside, figure: *figure };
+            add(fix.entry, signal, Some(at(fix.place)));
         }
         let submitted = submitted(&visit, &held.document, person, &captures);
         if let Some((done, observations)) = &submitted
