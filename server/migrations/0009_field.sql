@@ -46,8 +46,21 @@ CREATE INDEX signal_photo ON signal (org, photo) WHERE photo <> x'';
 
 -- Of photos that are gone nothing is to be looked at any more, and nothing is left of those that were erased on request.
 UPDATE blob SET looked = 2 WHERE looked = 0 AND gone_ms IS NOT NULL;
-DELETE FROM likeness WHERE (org, photo) IN (
+ALTER TABLE likeness RENAME TO likeness_before;
+DELETE FROM likeness_before WHERE (org, photo) IN (
     SELECT l.org, l.photo FROM look l JOIN blob b ON b.org = l.org AND b.hash = l.hash WHERE b.erased = 1);
 DELETE FROM look WHERE (org, hash) IN (SELECT org, hash FROM blob WHERE erased = 1);
 DELETE FROM signal WHERE photo <> x'' AND (org, photo) IN (SELECT org, hash FROM blob WHERE erased = 1);
 DELETE FROM signal WHERE other <> x'' AND (org, other) IN (SELECT org, hash FROM blob WHERE erased = 1);
+
+-- The photos whose hashes have the same bits in one of six bands, in blocks of 65,536 that are numbered one after the
+-- other: each with its 8 bytes and its number in the block. Hashes that differ in few bits meet in one band at least,
+-- with one bit changed. Made of likeness_before, which goes.
+CREATE TABLE likeness (
+    org     INTEGER NOT NULL,
+    band    INTEGER NOT NULL,
+    bits    INTEGER NOT NULL,
+    block   INTEGER NOT NULL,
+    entries BLOB NOT NULL,
+    PRIMARY KEY (org, band, bits, block)
+) STRICT, WITHOUT ROWID;

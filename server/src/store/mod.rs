@@ -121,7 +121,7 @@ const MIGRATIONS: [(&str, Afterwards); 9] = [
     (include_str!("../../migrations/0006_signals.sql"), |_| Ok(())),
     (include_str!("../../migrations/0007_erasure.sql"), |_| Ok(())),
     (include_str!("../../migrations/0008_contests.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0009_field.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0009_field.sql"), signals::index_anew),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
@@ -623,7 +623,9 @@ mod tests {
             .unwrap();
             db.execute("INSERT INTO look VALUES (1, ?1, ?2, x'', 0)", (hash, vec![hash; 32]))
                 .unwrap();
-            db.execute("INSERT INTO likeness VALUES (1, 0, 7, ?1)", [hash]).unwrap();
+            for band in 0..4 {
+                db.execute("INSERT INTO likeness VALUES (1, ?1, 7, ?2)", [band, hash]).unwrap();
+            }
             db.execute(
                 "INSERT INTO signal VALUES (1, x'aa', 1, zeroblob(32), ?1, x'bb', 4, 9, x'cc', 10)",
                 [vec![hash; 32]],
@@ -639,7 +641,8 @@ mod tests {
         let left = [(vec![1; 32], 4), (vec![3; 32], 4)];
         assert_eq!(all("SELECT other, figure FROM signal WHERE seen_ms = 10 AND by = x''"), left);
         assert_eq!(all("SELECT hash, photo FROM look"), [(vec![1; 32], 1), (vec![3; 32], 3)]);
-        assert_eq!(all("SELECT x'', photo FROM likeness"), [(vec![], 1), (vec![], 3)]);
+        let near = signals::near(&db, 1, picture::Hash(7 ^ 0x8001_0401_0040_1008)).unwrap();
+        assert_eq!(near.into_iter().collect::<Vec<_>>(), [(1, 7), (3, 7)]);
         assert_eq!(all("SELECT hash, looked FROM blob WHERE looked = 0"), [(vec![1; 32], 0)]);
     }
 

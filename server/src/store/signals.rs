@@ -56,13 +56,82 @@ pub fn looked(
     Ok(())
 }
 
+/// A row of the index holds those of so many photos that have the same bits in one band: as many as are numbered one
+/// after the other.
+const BLOCK: i64 = 1 << 16;
+/// A photo in a row of the index: its hash, and its number within the block.
+const ENTRY_BYTES: usize = 8 + 2;
+
+fn entry(number: i64, hash: Hash) -> [u8; ENTRY_BYTES] {
+    let mut entry = [0; ENTRY_BYTES];
+    entry[..8].copy_from_slice(&hash.0.to_be_bytes());
+    entry[8..].copy_from_slice(&(number.rem_euclid(BLOCK) as u16).to_be_bytes());
+    entry
+}
+
+const ADD: &str =
+    "INSERT INTO likeness (org, band, bits, block, entries) VALUES (?1, ?2, ?3, ?4, ?5)
+     ON CONFLICT DO UPDATE SET entries = CAST(entries || excluded.entries AS BLOB)";
+
 /// Puts a photo's hash into the index under its number.
 pub fn add_to_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
-    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO likeness VALUES (?1, ?2, ?3, ?4)")?;
+    let (mut add, block) = (tx.prepare_cached(ADD)?, number.div_euclid(BLOCK));
     for band in 0..BANDS {
-        insert.execute(params![org, band, hash.turned(band).cast_signed(), number])?;
+        add.execute(params![org, band, hash.band(band), block, entry(number, hash)])?;
     }
     Ok(())
+}
+
+fn take_from_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
+    let (of, block) = (entry(number, hash), number.div_euclid(BLOCK));
+    let mut read = tx.prepare_cached(
+        "SELECT entries FROM likeness WHERE org = ?1 AND band = ?2 AND bits = ?3 AND block = ?4",
+    )?;
+    let mut write = tx.prepare_cached(
+        "UPDATE likeness SET entries = ?5 WHERE org = ?1 AND band = ?2 AND bits = ?3 AND block = ?4",
+    )?;
+    for band in 0..BANDS {
+        let at = params![org, band, hash.band(band), block];
+        let Some(entries) = read.query_row(at, |row| row.get::<_, Vec<u8>>(0)).optional()? else {
+            continue;
+        };
+        let entries = entries.as_chunks::<ENTRY_BYTES>().0;
+        let left: Vec<u8> =
+            entries.iter().filter(|entry| **entry != of).flatten().copied().collect();
+        write.execute(params![org, band, hash.band(band), block, left])?;
+    }
+    Ok(())
+}
+
+/// Makes the index of a database before the ninth schema anew, which had a row for each photo and band.
+pub fn index_anew(connection: &Connection) -> Result<(), StoreError> {
+    let mut read = connection.prepare(
+        "SELECT org, photo, turned FROM likeness_before WHERE band = 0 ORDER BY org, photo",
+    )?;
+    let mut add = connection.prepare(ADD)?;
+    let mut write = |(org, block): (Org, i64), rows: BTreeMap<(u8, u16), Vec<u8>>| {
+        for ((band, bits), entries) in rows {
+            add.execute(params![org, band, bits, block, entries])?;
+        }
+        Ok::<(), StoreError>(())
+    };
+    let mut place = (0, 0);
+    let mut block: BTreeMap<(u8, u16), Vec<u8>> = BTreeMap::new();
+    let mut rows = read.query([])?;
+    while let Some(row) = rows.next()? {
+        let (org, number, turned): (Org, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (hash, now) = (Hash(turned.cast_unsigned()), (org, number.div_euclid(BLOCK)));
+        if now != place {
+            write(place, std::mem::take(&mut block))?;
+            place = now;
+        }
+        for band in 0..BANDS {
+            block.entry((band, hash.band(band))).or_default().extend(entry(number, hash));
+        }
+    }
+    write(place, block)?;
+    drop(rows);
+    Ok(connection.execute_batch("DROP TABLE likeness_before")?)
 }
 
 /// Removes what was seen in a photo, and every signal that it is in: nothing shows any more that there was one like it.
@@ -76,13 +145,7 @@ pub fn forget(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), Stor
     if let Some((number, sketch)) = found.optional()? {
         let sketch = Sketch::from_bytes(&sketch)
             .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {hash}")))?;
-        let mut delete = tx.prepare_cached(
-            "DELETE FROM likeness WHERE org = ?1 AND band = ?2 AND turned = ?3 AND photo = ?4",
-        )?;
-        for band in 0..BANDS {
-            let turned = sketch.hash().turned(band).cast_signed();
-            delete.execute(params![org, band, turned, number])?;
-        }
+        take_from_index(tx, org, number, sketch.hash())?;
     }
     for query in [
         "DELETE FROM look WHERE org = ?1 AND hash = ?2",
@@ -101,16 +164,19 @@ pub fn near(
     hash: Hash,
 ) -> Result<BTreeMap<i64, u32>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT turned, photo FROM likeness WHERE org = ?1 AND band = ?2 AND turned BETWEEN ?3 AND ?4",
+        "SELECT block, entries FROM likeness WHERE org = ?1 AND band = ?2 AND bits = ?3",
     )?;
     let mut found = BTreeMap::new();
-    for (band, first, last) in hash.probes(NEAR_BITS) {
-        let mut rows = query.query(params![org, band, first.cast_signed(), last.cast_signed()])?;
+    for (band, bits) in hash.probes(NEAR_BITS) {
+        let mut rows = query.query(params![org, band, bits])?;
         while let Some(row) = rows.next()? {
-            let turned: i64 = row.get(0)?;
-            let distance = Hash::turned_back(turned.cast_unsigned(), band).distance(hash);
-            if distance <= NEAR_BITS {
-                found.insert(row.get(1)?, distance);
+            let entries = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let block = row.get::<_, i64>(0)? * BLOCK;
+            for [h @ .., high, low] in entries.as_chunks::<ENTRY_BYTES>().0 {
+                let distance = Hash(u64::from_be_bytes(*h)).distance(hash);
+                if distance <= NEAR_BITS {
+                    found.insert(block + i64::from(u16::from_be_bytes([*high, *low])), distance);
+                }
             }
         }
     }
