@@ -214,7 +214,8 @@ pub struct Kept {
     pub passed: BTreeSet<ChangeHash>,
     /// The server does not show it: nothing of it counts as held.
     pub aside: bool,
-    /// What is confirmed of it is not shown by the server, so all of it was sent again; once that is confirmed, it goes.
+    /// The server does not show it, so all of it was sent again; once that is confirmed, it goes, unless it is a visit
+    /// that was begun here: who is at work in one keeps it for as long as they may see the place where it was begun.
     pub astray: bool,
     /// What counted of it when it was read from the store.
     counted: Print,
@@ -586,6 +587,15 @@ impl Kept {
         let own = self.document.changes().iter().filter(|change| profile.owns(change.actor));
         let entries = own.filter_map(|change| change.entry().ok());
         entries.flat_map(|entry| entry.photos().to_vec()).collect()
+    }
+
+    /// Whether it is a visit that was begun on this device.
+    pub(crate) fn begun_here(&self, profile: &Profile) -> bool {
+        let own = |start: Start| {
+            let change = self.document.change(start.hash);
+            change.is_some_and(|change| profile.owns(change.actor))
+        };
+        Start::all(&self.document).any(own)
     }
 
     /// The document as the server has confirmed it.
@@ -1224,6 +1234,9 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
                 kept.aside = true;
                 writes.push(Write::Document(Box::new(kept)));
             }
+            continue;
+        }
+        if seen && kept.begun_here(&profile) {
             continue;
         }
         if kept.document.newest_of(profile.actor).is_some() {

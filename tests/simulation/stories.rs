@@ -1123,7 +1123,7 @@ fn a_wrong_print_is_counted_anew_without_a_question() {
 }
 
 #[test]
-fn what_the_server_does_not_show_goes_once_it_is_confirmed() {
+fn what_the_server_does_not_show_is_set_aside_once() {
     let mut story = Story::new();
     // The outlet moves while Rita begins a visit there; Sam has begun it at the new place.
     story.does(RITA, Command::StartCall(brand::call(SHARED)));
@@ -1134,13 +1134,13 @@ fn what_the_server_does_not_show_goes_once_it_is_confirmed() {
     story.syncs(SAM);
     story.come_to_rest();
     story.check();
-    let kept = story.devices[RITA].document(visit_of(SHARED).into());
-    assert!(kept.is_none(), "the server has it, and does not show it");
+    let kept = story.devices[RITA].document(visit_of(SHARED).into()).expect("it is kept");
+    assert!(kept.aside && kept.pending.is_empty() && kept.refused.is_none());
     let asked = story.oracle.repairs;
     assert!(asked > 0);
     story.come_to_rest();
     assert_eq!(story.oracle.repairs, asked, "once is enough");
-    // Rita may see it again.
+    // It moves back, and counts again.
     let now_ms = story.now_ms;
     let scope = Scope::Territory(brand::territory(0));
     story.server.write(vec![brand::person_record(brand::RITA, scope, true)], now_ms);
