@@ -51,47 +51,42 @@ impl Hash {
     }
 }
 
-/// An index holds each hash once for each of its four bands of 16 bits: turned so that the band comes first.
-pub const BANDS: u32 = 4;
+/// An index holds each hash once for each of its bands, under the bits of that band.
+pub const BANDS: u8 = 6;
 
-const BAND_BITS: u32 = u64::BITS / BANDS;
+/// Where each band begins, from the least significant bit: four of 11 bits and two of 10.
+const BAND_STARTS: [u32; BANDS as usize + 1] = [0, 11, 22, 33, 44, 54, 64];
 
 impl Hash {
-    /// What an index holds of it for a band.
-    pub fn turned(self, band: u32) -> u64 {
-        self.0.rotate_left(band * BAND_BITS)
+    /// The bits of one of the [`BANDS`].
+    pub fn band(self, band: u8) -> u16 {
+        let (start, width) = place(band);
+        // No band is wider than 11 bits.
+        (self.0 >> start & ((1 << width) - 1)) as u16
     }
 
-    /// The hash that an index holds as `turned` for a band.
-    pub fn turned_back(turned: u64, band: u32) -> Self {
-        Self(turned.rotate_right(band * BAND_BITS))
-    }
-
-    /// The bands, and the first and last of what an index may hold there, such that every hash of `near` or fewer
-    /// different bits, up to 11, lies in one of them. When `near` bits are shared out to four bands, one gets no more
-    /// than its part: 2 or less if all four parts and one each came to more than `near`.
-    pub fn probes(self, near: u32) -> impl Iterator<Item = (u32, u64, u64)> {
+    /// The bands and what their bits may be, such that every hash of `near` or fewer different bits, up to
+    /// [`NEAR_BITS`], has one of these. When 11 bits are shared out to six bands, one gets no more than one.
+    pub fn probes(self, near: u32) -> impl Iterator<Item = (u8, u16)> {
+        let spare = (near + 1).min(2 * u32::from(BANDS)); // each band takes its part and one more
         (0..BANDS).flat_map(move |band| {
-            let spare = (near + 1).min(3 * BANDS); // to be shared out: each band takes its part and one more
-            let share = spare / BANDS + u32::from(band < spare % BANDS);
-            let turned = self.turned(band);
-            let flips = flips(share);
-            flips.map(move |flip| {
-                let first = ((turned >> (64 - BAND_BITS)) ^ flip) << (64 - BAND_BITS);
-                (band, first, first | (u64::MAX >> BAND_BITS))
-            })
+            let share =
+                spare / u32::from(BANDS) + u32::from(u32::from(band) < spare % u32::from(BANDS));
+            let bits = self.band(band);
+            let itself = (share > 0).then_some(bits);
+            let flips = (0..place(band).1).filter(move |_| share > 1);
+            itself
+                .into_iter()
+                .chain(flips.map(move |flip| bits ^ 1 << flip))
+                .map(move |bits| (band, bits))
         })
     }
 }
 
-/// All ways to change fewer than `share` bits of a band.
-fn flips(share: u32) -> impl Iterator<Item = u64> {
-    let one = |at: u32| 1_u64 << at;
-    let none = (share > 0).then_some(0);
-    let single = (0..BAND_BITS).filter(move |_| share > 1).map(one);
-    let pairs = (0..BAND_BITS).filter(move |_| share > 2);
-    let pairs = pairs.flat_map(move |a| (0..a).map(move |b| one(a) | one(b)));
-    none.into_iter().chain(single).chain(pairs)
+/// Where a band begins, and how many bits it has.
+fn place(band: u8) -> (u32, u32) {
+    let band = usize::from(band.min(BANDS - 1));
+    (BAND_STARTS[band], BAND_STARTS[band + 1] - BAND_STARTS[band])
 }
 
 /// A picture as 32 by 32 grey points, whatever its shape.
@@ -239,24 +234,21 @@ mod tests {
                 .wrapping_add(1_442_695_040_888_963_407);
             state ^ state >> 29
         };
-        for near in [0, 1, 3, 6, 8, 10, 11] {
+        for near in 0..=NEAR_BITS {
             for _ in 0..200 {
                 let hash = Hash(chance());
                 let mut other = hash.0;
                 while Hash(other).distance(hash) < near {
                     other ^= 1 << (chance() >> 58);
                 }
-                let mut probes = hash.probes(near);
-                assert!(
-                    probes
-                        .any(|(band, first, last)| (first..=last)
-                            .contains(&Hash(other).turned(band)))
-                );
-                assert_eq!(Hash::turned_back(hash.turned(3), 3), hash);
+                let other = Hash(other);
+                assert!(hash.probes(near).any(|(band, bits)| other.band(band) == bits));
             }
         }
-        assert_eq!(Hash(5).probes(11).count(), 4 * 137);
+        assert_eq!(Hash(5).probes(11).count(), 4 * 12 + 2 * 11);
         assert_eq!(Hash(5).probes(0).count(), 1);
+        let all = (0..BANDS).map(|band| u64::from(Hash(u64::MAX).band(band)).count_ones());
+        assert_eq!(all.sum::<u32>(), 64);
     }
 
     #[test]

@@ -602,11 +602,23 @@ impl App {
         note: Option<Note>,
         entry: impl FnOnce(Moment) -> Entry + Send + 'static,
     ) -> Result<ChangeHash, ActError> {
+        self.act_with(tenant, document, note, entry, |_| Ok(())).await
+    }
+
+    /// Writes what a person does in the console together with something else in the same transaction.
+    pub async fn act_with<E: From<ActError> + From<StoreError> + Send + 'static>(
+        &self,
+        tenant: &Arc<Tenant>,
+        document: DocId,
+        note: Option<Note>,
+        entry: impl FnOnce(Moment) -> Entry + Send + 'static,
+        also: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), E> + Send + 'static,
+    ) -> Result<ChangeHash, E> {
         let now = now_ms();
         let writing = Arc::clone(tenant);
         let written = self
             .store
-            .write_for(tenant.org, move |tx| -> Result<_, ActError> {
+            .write_for(tenant.org, move |tx| -> Result<_, E> {
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let world = writing.world();
                 let mut ingest =
@@ -614,6 +626,7 @@ impl App {
                 let entry = entry(ingest.moment());
                 let hash = ingest.act(&writing.console, document, &entry, note.as_ref())?;
                 ledger.close()?;
+                also(tx)?;
                 Ok(hash)
             })
             .await?;

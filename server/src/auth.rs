@@ -7,7 +7,8 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use axum::Form;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -22,7 +23,7 @@ use crate::app::{App, Tenant};
 use crate::config::{ServeConfig, is_authority};
 use crate::error::Problem;
 use crate::ingest::Sender;
-use crate::limits::address_key;
+use crate::limits::{FORM_BYTES_MAX, FORM_FILES_MAX, address_key};
 use crate::store::StoreError;
 use crate::store::accounts::{self, SecretHash, Session};
 use crate::{now_ms, random};
@@ -333,6 +334,100 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Posted<T> {
         let Form(form) = Form::from_request(again(), app).await.map_err(malformed)?;
         Ok(Self(viewer, form))
     }
+}
+
+/// A form that a signed-in person has sent, its CSRF token checked, with the files that came with it: as
+/// `multipart/form-data`, or without files like any form. The token must come before the files. There are
+/// [`FORM_FILES_MAX`] files at most; how many bytes, the route's body limit says.
+pub struct PostedFiles<T> {
+    /// Who.
+    pub viewer: Viewer,
+    /// The form, without its files.
+    pub form: T,
+    /// The files that are not empty, in the order in which they came.
+    pub files: Vec<Vec<u8>>,
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for PostedFiles<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Response> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !kind.is_some_and(|kind| kind.starts_with("multipart/form-data")) {
+            let Posted(viewer, form) = Posted::from_request(request, app).await?;
+            return Ok(Self { viewer, form, files: Vec::new() });
+        }
+        let (parts, body) = request.into_parts();
+        let viewer = Viewer::find(app, &parts.headers).await.map_err(Problem::into_response)?;
+        let viewer = viewer.ok_or_else(|| sign_in_first(&parts))?;
+        let _room = app.limits.forms_with_files.acquire().await; // it is never closed
+        let request = Request::from_parts(parts, body);
+        let multipart =
+            Multipart::from_request(request, app).await.map_err(IntoResponse::into_response)?;
+        let read = read_files(&viewer, multipart).await;
+        let (fields, files) = read.map_err(Problem::into_response)?;
+        let pairs = fields
+            .iter()
+            .map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value)));
+        let text = pairs.collect::<Vec<_>>().join("&");
+        let kind = "application/x-www-form-urlencoded";
+        let plain = Request::post("/").header(header::CONTENT_TYPE, kind).body(Body::from(text));
+        let plain = plain.map_err(|_| Problem::internal().into_response())?;
+        let malformed = |error: axum::extract::rejection::FormRejection| {
+            Problem::malformed(error.body_text()).into_response()
+        };
+        let Form(form) = Form::from_request(plain, app).await.map_err(malformed)?;
+        Ok(Self { viewer, form, files })
+    }
+}
+
+/// The words and the files of a form.
+type Fields = (Vec<(String, String)>, Vec<Vec<u8>>);
+
+async fn read_files(viewer: &Viewer, mut multipart: Multipart) -> Result<Fields, Problem> {
+    let (mut fields, mut files, mut room) = (Vec::new(), Vec::new(), FORM_BYTES_MAX);
+    let mut checked = false;
+    let cut = |error: MultipartError| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the files are too large together"),
+        _ => Problem::malformed(error.body_text()),
+    };
+    while let Some(mut field) = multipart.next_field().await.map_err(cut)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let is_file = field.file_name().is_some();
+        if is_file && !checked {
+            viewer.check_csrf(None)?;
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = field.chunk().await.map_err(cut)? {
+            if !is_file {
+                let left = room.checked_sub(chunk.len());
+                room = left.ok_or_else(|| Problem::too_large("the form is too large"))?;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if is_file {
+            if !bytes.is_empty() {
+                files.push(bytes);
+            }
+            if files.len() > FORM_FILES_MAX {
+                let most = format!("a form takes {FORM_FILES_MAX} files");
+                return Err(Problem::too_large(most));
+            }
+            continue;
+        }
+        let value = String::from_utf8(bytes);
+        let value = value.map_err(|_| Problem::malformed(format!("{name}: is not UTF-8")))?;
+        if name == "csrf" {
+            viewer.check_csrf(Some(&value))?;
+            checked = true;
+        } else {
+            fields.push((name, value));
+        }
+    }
+    if !checked {
+        viewer.check_csrf(None)?;
+    }
+    Ok((fields, files))
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {

@@ -7,22 +7,23 @@ use sync_core::cbor::from_cbor;
 use sync_core::contest::Standing;
 use sync_core::document::{Change, Document, Parts};
 use sync_core::evidence::{Frontier, Keypair, Seal};
-use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, VisitId};
 use sync_core::kpi::{Counts, Ratio, per_visit};
 use sync_core::model::capture::CaptureTime;
 use sync_core::model::catalogue::Record;
 use sync_core::projection::Facts;
 use sync_core::tlog::{TILE_WIDTH, fold};
-use sync_core::visit::Visit;
+use sync_core::visit::{Start, Visit};
 use sync_core::wire::{Group, Keys};
 
 use crate::blobs::{Album, Flaw};
 
+use crate::signals::field::of_visit;
 use crate::store::StoreError;
 use crate::store::archive;
 use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace};
 use crate::store::erasure::{Erasure, NAMELESS};
-use crate::store::log::{Org, Organisation};
+use crate::store::log::{Held, Org, Organisation};
 use crate::store::tree::Says;
 use crate::world::World;
 
@@ -434,6 +435,7 @@ impl Inspection<'_> {
             let derived = self.archive.derived(self.made.org, visit.as_bytes())?;
             visits += u64::from(derived.is_some());
             self.visit(&document, &rows, derived, &mut figures);
+            self.field(world, document, visit, &rows)?;
         }
         if self.archive.standing(self.made.org)?.visits != visits {
             self.found(Place::Whole, "there are rows of visits that have no document");
@@ -498,6 +500,31 @@ impl Inspection<'_> {
             self.found(Place::Document(id), unsealed.to_string());
         }
         Some(document)
+    }
+
+    /// What is kept of a visit's place, way and time.
+    fn field(
+        &mut self,
+        world: &World,
+        document: Document,
+        visit: VisitId,
+        rows: &[ChangeRow],
+    ) -> Result<(), StoreError> {
+        let Some(start) = Start::of(&document) else { return Ok(()) };
+        let place = world.outlets.get(&start.outlet).and_then(|outlet| outlet.place);
+        let named = |row: &ChangeRow| Some(ChangeHash(row.hash.as_slice().try_into().ok()?));
+        let times = rows.iter().filter_map(|row| Some((named(row)?, from_cbor(&row.times).ok()?)));
+        let devices = rows.iter().filter_map(|row| {
+            Some((named(row)?, DeviceId::from_bytes(row.device.as_slice().try_into().ok()?)))
+        });
+        let (times, devices) = (times.collect(), devices.collect());
+        let held = Held { document, audience: None, times, devices, let_go: false };
+        let reading = of_visit(&held, place.as_ref());
+        if !self.archive.field(self.made.org, visit, &reading)? {
+            let place = Place::Document(visit.into());
+            self.found(place, "what is kept of its place, way and time is not what it says");
+        }
+        Ok(())
     }
 
     /// What is derived from a visit, as far as that does not depend on the catalogue of its day.

@@ -112,6 +112,14 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large")
             .detail(detail)
     }
+
+    /// The organisation's photos have no room for more.
+    pub fn quota_full() -> Self {
+        let title = "The organisation's room for photos is used up";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "quota_full", title)
+            .detail("nothing is lost: keep the photo; an admin can make room")
+            .retry_after(3_600)
+    }
 }
 
 impl From<StoreError> for Problem {

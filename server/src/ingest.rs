@@ -137,9 +137,14 @@ pub fn write_records(
     let mut moved = HashSet::new();
     for record in &records {
         if let Record::Outlet(outlet) = record
-            && world.outlets.get(&outlet.id).is_some_and(|old| old.audience() != outlet.audience())
+            && let Some(old) = world.outlets.get(&outlet.id)
         {
-            moved.insert(outlet.id);
+            if old.audience() != outlet.audience() {
+                moved.insert(outlet.id);
+            }
+            if old.place != outlet.place {
+                ledger.reconsider(outlet.id)?;
+            }
         }
     }
     if !moved.is_empty() {

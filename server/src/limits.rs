@@ -17,6 +17,12 @@ use crate::store::accounts::SecretHash;
 pub const JSON_BYTES_MAX: usize = 64 * 1024;
 /// Longest form.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
+/// Files that come with one form of the console, and their bytes together.
+pub const FORM_FILES_MAX: usize = 8;
+/// See [`FORM_FILES_MAX`].
+pub const FORM_FILES_BYTES_MAX: usize = 32 << 20;
+/// Forms with files that are taken in at the same time: they are in memory; one more waits.
+pub const FORMS_WITH_FILES_MAX: usize = 4;
 /// Requests that are worked on at the same time; one more is told to come back.
 pub const REQUESTS_MAX: usize = 1_024;
 /// Pushes and pulls of one organisation among them.
@@ -63,6 +69,8 @@ pub struct Limits {
     pub hashing: Semaphore,
     /// Room for repairs.
     pub repairs: Semaphore,
+    /// Room for forms with files.
+    pub forms_with_files: Semaphore,
 }
 
 impl Default for Limits {
@@ -78,6 +86,7 @@ impl Default for Limits {
             uploads: Semaphore::new(UPLOADS_MAX),
             hashing: Semaphore::new(HASHING_MAX),
             repairs: Semaphore::new(REPAIRS_MAX),
+            forms_with_files: Semaphore::new(FORMS_WITH_FILES_MAX),
         }
     }
 }

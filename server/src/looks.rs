@@ -1,5 +1,6 @@
-//! What happens after: photos that came are looked at, and what is worth a look is written down. What is still to do is
-//! marked in the store, so it goes on where it was after a restart, and photos that came before are looked at too.
+//! What happens after: photos that came are looked at, visits that changed are read for place, way and time, and what is
+//! worth a look is written down. What is still to do is marked in the store, so it goes on where it was after a restart,
+//! and what came before is looked at too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,19 +8,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
+use sync_core::id::OutletId;
+use sync_core::model::Geo;
 use sync_core::model::visit::{Act, Recording};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
 use crate::blobs::Rendition;
+use crate::signals::field::{Reading, of_visit};
 use crate::signals::{PhotoFacts, Signal, of_photo};
 use crate::store::log::Held;
 use crate::store::signals::{self as rows, Reference, Seen};
-use crate::store::{StoreError, log};
+use crate::store::{StoreError, field, log};
 use crate::{now_ms, photo};
 
 /// What was not to be done is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(300);
+/// Visits that are read at once.
+const VISITS: u32 = 16;
 
 /// Works until the server stops.
 pub async fn run(app: Arc<App>) {
@@ -38,7 +44,7 @@ pub async fn run(app: Arc<App>) {
             done = catch_up(&app) => done,
         };
         if let Err(error) = done {
-            tracing::error!(%error, "photos could not be looked at");
+            tracing::error!(%error, "what is worth a look could not be found out");
         }
     }
 }
@@ -74,7 +80,51 @@ pub async fn catch_up(app: &App) -> Result<(), StoreError> {
         });
         write.await?;
     }
+    while read_visits(app).await? {}
     Ok(())
+}
+
+/// Reads a few visits for what place, way and time give reason to look at; whether there may be more.
+async fn read_visits(app: &App) -> Result<bool, StoreError> {
+    let waiting = app.store.read(|connection| field::unjudged(connection, VISITS)).await?;
+    let Some(org) = waiting.first().map(|first| first.org) else { return Ok(false) };
+    let Some(tenant) = app.tenant(org) else { return Ok(false) };
+    let reading = Arc::clone(&tenant);
+    let read = app.store.read(move |connection| {
+        let of_one = waiting.into_iter().filter(|waiting| waiting.org == org);
+        let read = of_one.map(|waiting| {
+            let place = place_of(&reading, waiting.outlet);
+            let held = log::document(connection, org, reading.id, waiting.visit.into());
+            let read = match held {
+                Ok(held) => of_visit(&held, place.as_ref()),
+                // It is named by a check; the others go on.
+                Err(StoreError::Damaged(what)) => {
+                    tracing::error!(visit = %waiting.visit, what, "a visit cannot be read");
+                    Reading::default()
+                }
+                Err(error) => return Err(error),
+            };
+            Ok((waiting, place, read))
+        });
+        read.collect::<Result<Vec<_>, StoreError>>()
+    });
+    let read = read.await?;
+    let now = now_ms();
+    let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
+        for (waiting, place, read) in &read {
+            // The outlet may be known to be elsewhere by now; then the visit waits on.
+            if place_of(&tenant, waiting.outlet) == *place {
+                field::judged(tx, waiting, read, now)?;
+            }
+        }
+        Ok(())
+    });
+    write.await?;
+    Ok(true)
+}
+
+fn place_of(tenant: &Tenant, outlet: OutletId) -> Option<Geo> {
+    tenant.world().outlets.get(&outlet).and_then(|outlet| outlet.place)
 }
 
 /// What a photo of a document by itself gives reason to look at.
@@ -94,8 +144,13 @@ fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -
         let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
         let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
         let at = Timestamp::from_millisecond(times.claimed_ms).unwrap_or_default();
+        // Whoever contests shows what was there before.
+        let recorded_ms = match entry {
+            Entry::Recording(_) => (times.claimed_ms, times.claimed_ms),
+            _ => (i64::MIN, times.claimed_ms),
+        };
         return of_photo(&PhotoFacts {
-            recorded_ms: (times.claimed_ms, times.claimed_ms),
+            recorded_ms,
             offset_min: i64::from(zone.to_offset(at).seconds()) / 60,
             origin: named.origin.as_ref(),
             screen,

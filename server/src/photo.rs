@@ -2,14 +2,18 @@
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use picture::{Flaw, Format, Sketch};
-use sync_core::id::BlobHash;
+use picture::{Camera, Flaw, Format, Sketch};
+use sync_core::id::{BlobHash, OrgId};
+use sync_core::model::Geo;
+use sync_core::model::visit::{PhotoOrigin, PhotoRef};
 use tokio::sync::Semaphore;
 
 use crate::app::{App, Tenant};
-use crate::blobs::Rendition;
+use crate::blobs::{Blobs, Rendition};
 use crate::error::Problem;
+use crate::now_ms;
 use crate::store::StoreError;
+use crate::store::uploads::{Drawn, Photo};
 
 /// Largest file that is accepted.
 pub const BYTES_MAX: u64 = 20 << 20;
@@ -22,6 +26,9 @@ pub const THUMBNAIL_PIXELS_MAX: u32 = 480;
 pub const PREVIEW_PIXELS_MAX: u32 = 1_024;
 
 const QUALITY_PERCENT: u8 = 75;
+/// As phones send photos: the longer side at most, and the JPEG's quality.
+const SENT_PIXELS_MAX: u32 = 1_600;
+const SENT_QUALITY_PERCENT: u8 = 80;
 /// The longer side of a picture that is looked at.
 const LOOKED_PIXELS_MAX: u32 = 1_600;
 
@@ -43,6 +50,64 @@ pub struct Verified {
     pub thumbnail: Vec<u8>,
     /// The same for a screen.
     pub preview: Vec<u8>,
+}
+
+impl Verified {
+    /// Puts the files where they belong, and says what their rows are. Until those are written nobody speaks of them,
+    /// and they are removed after a while.
+    pub async fn put(
+        self,
+        blobs: &Blobs,
+        org: OrgId,
+        hash: BlobHash,
+    ) -> Result<(Photo, Drawn), StoreError> {
+        let Self { bytes, width, height, thumbnail, preview } = self;
+        let photo = Photo { bytes: bytes.len() as u64, width, height, arrived_ms: now_ms() };
+        let drawn = Drawn { thumbnail: BlobHash::of(&thumbnail), preview: BlobHash::of(&preview) };
+        blobs.put(org, hash, Rendition::Thumbnail, thumbnail).await?;
+        blobs.put(org, hash, Rendition::Preview, preview).await?;
+        blobs.put(org, hash, Rendition::Original, bytes).await?;
+        Ok((photo, drawn))
+    }
+}
+
+/// Makes of a file that a camera wrote what a phone would have sent, without metadata, and the reference to it.
+pub async fn prepare(file: Vec<u8>) -> Result<(Verified, PhotoRef), Unfit> {
+    let panicked = |_| Unfit::NotAnImage("the decoder failed".into());
+    let share = share(picture::pixels(&file, PIXELS_MAX)?);
+    let decoding = DECODING.acquire_many(share).await; // it is never closed
+    let made = tokio::task::spawn_blocking(move || {
+        let decoded = picture::decode(&file, PIXELS_MAX)?;
+        let origin = origin_of(&file, &decoded.camera);
+        let picture = decoded.upright(SENT_PIXELS_MAX);
+        let jpeg = picture.jpeg(SENT_QUALITY_PERCENT)?;
+        let reference = PhotoRef {
+            hash: BlobHash::of(&jpeg),
+            bytes: u32::try_from(jpeg.len()).unwrap_or(u32::MAX),
+            phash: picture::difference_hash(&picture),
+            check: None,
+            origin: Some(origin),
+        };
+        Ok::<_, Unfit>((jpeg, reference))
+    });
+    let (jpeg, reference) = made.await.map_err(panicked)??;
+    drop(decoding);
+    Ok((verify(jpeg, reference.hash).await?, reference))
+}
+
+fn origin_of(file: &[u8], camera: &Camera) -> PhotoOrigin {
+    PhotoOrigin {
+        file: BlobHash::of(file),
+        shown_ms: camera.taken.map(|taken| taken.shown_ms),
+        offset_min: camera.taken.and_then(|taken| taken.offset_min),
+        place: camera.place.map(|at| Geo {
+            lon_e6: at.lon_e6,
+            lat_e6: at.lat_e6,
+            accuracy_m: None,
+            mock: None,
+        }),
+        edited: camera.edited.then_some(true),
+    }
 }
 
 /// Why a file is not the photo that it was announced to be.

@@ -21,6 +21,18 @@ pub enum Kind {
     Edited = 4,
     /// By the camera's clock it was taken at another time than it was recorded.
     OtherTime = 5,
+    /// Captured farther from the outlet than the fix's accuracy explains.
+    Outside = 6,
+    /// The phone said itself that a program made its position up.
+    Mocked = 7,
+    /// Two captures of one person lie farther apart than anybody travels in the time between.
+    Travel = 8,
+    /// More was recorded than can be looked at in the time.
+    Short = 9,
+    /// Visits of one person take the same time, again and again.
+    Regular = 10,
+    /// The phone's clocks and what the log proves do not go together.
+    Clock = 11,
 }
 
 /// A camera's clock and the phone's may be so far apart, and a photo may wait so long before it is attached.
@@ -30,13 +42,19 @@ pub const WEIGHT_MAX: u32 = 100;
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::SameFile,
         Self::SamePicture,
         Self::Screen,
         Self::NoTime,
         Self::Edited,
         Self::OtherTime,
+        Self::Outside,
+        Self::Mocked,
+        Self::Travel,
+        Self::Short,
+        Self::Regular,
+        Self::Clock,
     ];
 
     /// The kind of a number.
@@ -44,14 +62,22 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
+    /// Whether it is of captures, not of a photo.
+    pub fn of_field(self) -> bool {
+        self >= Self::Outside
+    }
+
     /// What it weighs until the organisation says something else; 0 to [`WEIGHT_MAX`].
     pub const fn usual_weight(self) -> u32 {
         match self {
             Self::SameFile => 60,
-            Self::SamePicture => 40,
-            Self::Screen => 30,
+            Self::Mocked => 50,
+            Self::SamePicture | Self::Travel => 40,
+            Self::Screen | Self::Outside => 30,
+            Self::Short => 25,
             Self::OtherTime => 20,
-            Self::Edited => 15,
+            Self::Edited | Self::Regular => 15,
+            Self::Clock => 10,
             Self::NoTime => 5,
         }
     }
@@ -65,6 +91,12 @@ impl Kind {
             Self::NoTime => "The camera wrote no time",
             Self::Edited => "The file was written again after it was taken",
             Self::OtherTime => "The camera’s time is another one",
+            Self::Outside => "Captured away from the outlet",
+            Self::Mocked => "The phone’s position was made up",
+            Self::Travel => "Too far away too soon",
+            Self::Short => "Recorded faster than one can look",
+            Self::Regular => "Visits take the same time again and again",
+            Self::Clock => "The phone’s clock is in doubt",
         }
     }
 
@@ -94,6 +126,34 @@ impl Kind {
                 minutes(figure.abs()),
                 if figure < 0 { "before" } else { "after" },
             ),
+            Self::Outside => format!(
+                "More than half of the captures lie {figure} m from the outlet at least, the accuracy of the fixes taken off. The \
+                 outlet’s own position may be wrong, and fixes between high walls are."
+            ),
+            Self::Mocked => "The phone said that a program, not its receiver, gave the position. Some phones say so of \
+                             external receivers too."
+                .into(),
+            Self::Travel => format!(
+                "At least {figure} km/h between this capture and the one before by the same person. One of the two fixes may be \
+                 wrong, or two people used one phone."
+            ),
+            Self::Short => format!(
+                "All of it within {figure} seconds. Who looks first and types later does that too."
+            ),
+            Self::Regular => format!(
+                "The lengths of the last visits differ by {}.{} % of their mean. Short visits with few checks do that too.",
+                figure / 10,
+                figure % 10
+            ),
+            Self::Clock if figure == 0 => {
+                "Its clock says a time that is ruled out: before what the phone had heard, or after this server had it. \
+                 A phone without a battery for weeks does that too."
+                    .into()
+            }
+            Self::Clock => format!(
+                "Its wall clock is {} away from its other clocks. Owners set clocks, by mistake too.",
+                minutes(figure)
+            ),
         }
     }
 }
@@ -111,7 +171,8 @@ fn minutes(minutes: i64) -> String {
 pub struct Signal {
     /// What.
     pub kind: Kind,
-    /// How much of it, by kind: bits that differ, decibels, minutes; 0 where there is no more or less.
+    /// How much of it, by kind: bits that differ, decibels, minutes, metres, km/h, seconds, thousandths; 0 where there
+    /// is no more or less.
     pub figure: i64,
 }
 
@@ -210,6 +271,11 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(Kind::of(kind as u8), Some(kind));
             assert!(!kind.title().is_empty() && kind.usual_weight() <= WEIGHT_MAX);
+            for figure in [-90, 0, 7, i64::MAX] {
+                let text = kind.explanation(figure);
+                assert!(text.ends_with('.') && !text.contains("  "), "{text}");
+            }
+            assert!(!kind.title().ends_with('.'));
             let said = format!("{} {}", kind.title(), kind.explanation(-90)).to_lowercase();
             for word in ["fraud", "fake", "cheat", "suspicious", "forged", "lie"] {
                 assert!(!said.split(|c: char| !c.is_alphabetic()).any(|w| w == word), "{said}");

@@ -39,15 +39,15 @@ use tracing::Instrument;
 
 use crate::app::{App, Tenant};
 use crate::auth;
-use crate::blobs::{Claim, Rendition};
+use crate::blobs::Claim;
 use crate::error::Problem;
 use crate::ingest::Sender;
 use crate::jobs;
 use crate::limits::BODY_TIMEOUT;
 use crate::now_ms;
-use crate::photo::{self, Unfit, Verified};
+use crate::photo::{self, Unfit};
 use crate::store::StoreError;
-use crate::store::uploads::{self as rows, Drawn, Kept, Opened, Photo, Upload, UploadId};
+use crate::store::uploads::{self as rows, Kept, Opened, Photo, Upload, UploadId};
 
 /// The version of tus that is spoken.
 pub const TUS: &str = "1.0.0";
@@ -312,12 +312,7 @@ impl Exchange {
                     .detail("finish or end some: a device has 64 of 256 MiB in all at most")
                     .retry_after(60));
             }
-            Opened::NoRoom => {
-                let title = "The organisation's room for photos is used up";
-                return Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "quota_full", title)
-                    .detail("nothing is lost: keep the photo; an admin can make room")
-                    .retry_after(3_600));
-            }
+            Opened::NoRoom => return Err(Problem::quota_full()),
         };
         if brings {
             self.receive(&claim, 0, &upload, body, checksum).await?;
@@ -484,7 +479,7 @@ impl Exchange {
 async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Problem> {
     let (org, id) = (tenant.id, claim.id());
     let verified = photo::verify(claim.bytes().await?, id.hash).await;
-    let Verified { bytes, width, height, thumbnail, preview } = match verified {
+    let verified = match verified {
         Ok(verified) => verified,
         Err(unfit) => {
             app.store.write(move |tx| rows::close(tx, id)).await?;
@@ -492,12 +487,7 @@ async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Pro
             return Err(refused(&unfit));
         }
     };
-    let arrived_ms = now_ms();
-    let photo = Photo { bytes: bytes.len() as u64, width, height, arrived_ms };
-    let drawn = Drawn { thumbnail: BlobHash::of(&thumbnail), preview: BlobHash::of(&preview) };
-    app.blobs.put(org, id.hash, Rendition::Thumbnail, thumbnail).await?;
-    app.blobs.put(org, id.hash, Rendition::Preview, preview).await?;
-    app.blobs.put(org, id.hash, Rendition::Original, bytes).await?;
+    let (photo, drawn) = verified.put(&app.blobs, org, id.hash).await?;
     let kept = app.store.write(move |tx| rows::arrived(tx, id, &photo, &drawn)).await?;
     claim.remove().await?;
     if !matches!(kept, Kept::Here(_)) {
@@ -591,7 +581,7 @@ fn not_referenced() -> Problem {
         .detail("push the entry that names it first, and begin the upload then")
 }
 
-fn erased() -> Problem {
+pub(crate) fn erased() -> Problem {
     Problem::new(StatusCode::GONE, "erased", "This photo was erased and is not taken again")
 }
 

@@ -8,20 +8,23 @@ use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::cbor::from_cbor;
 use sync_core::document::Entry;
-use sync_core::id::{ChangeHash, VisitId};
+use sync_core::id::{BlobHash, ChangeHash, VisitId};
 use sync_core::model::Money;
 use sync_core::model::contest::{About, Objection, Step, Word};
 use sync_core::model::people::Role;
-use sync_core::model::visit::{Act, Place, Post, Recording, Value};
+use sync_core::model::visit::{Act, PhotoRef, Place, Post, Recording, Value};
 use sync_core::visit::Visit;
 
 use super::page::{Page, Section, html};
 use super::settle::{hashes, note, read, unhex};
 use super::view;
 use super::visit::{ClaimField, ContestSubject, contest_subject, hex_list};
-use crate::app::App;
-use crate::auth::{Posted, Viewer};
+use crate::api::uploads::erased;
+use crate::app::{App, Tenant};
+use crate::auth::{Posted, PostedFiles, Viewer};
 use crate::error::Problem;
+use crate::photo;
+use crate::store::uploads::{self, Drawn, Kept, Photo, UploadId};
 
 /// What is contested, in an address.
 #[derive(Deserialize)]
@@ -108,7 +111,7 @@ pub(super) struct Objecting {
 pub(super) async fn contest(
     State(app): State<Arc<App>>,
     Path(visit): Path<String>,
-    Posted(viewer, form): Posted<Objecting>,
+    PostedFiles { viewer, form, files }: PostedFiles<Objecting>,
 ) -> Result<Redirect, Problem> {
     viewer.require(Role::of_distributor, "contest a visit")?;
     let read = read(&app, &viewer, &visit).await?;
@@ -126,14 +129,62 @@ pub(super) async fn contest(
     };
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why you contest it"))?;
     let (by, text) = (viewer.rights.user, note.digest());
-    let objection = Objection { about, seen, claim, photos: Vec::new() };
+    let (photos, rows) = shown(&app, &viewer.tenant, form.check, files).await?;
+    let objection = Objection { about, seen, claim, photos };
     let visit = read.line.visit;
     let entry = move |when| {
         let word = Some(Word::Contest(objection));
         Entry::Post(Post { by, when, text, answers: None, volume: None, word })
     };
-    let hash = app.act(&viewer.tenant, visit.into(), Some(note), entry).await?;
-    Ok(back_to(visit, hash))
+    let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
+    // The photos are here as soon as something names them.
+    let hash = app.act_with(&viewer.tenant, visit.into(), Some(note), entry, move |tx| {
+        let more = rows.iter().map(|(_, photo, _)| photo.bytes).sum();
+        if !rows.is_empty() && !uploads::has_room(tx, org, more)? {
+            return Err(Problem::quota_full());
+        }
+        for (hash, photo, drawn) in &rows {
+            let id = UploadId { org, device, hash: *hash };
+            if !matches!(uploads::arrived(tx, id, photo, drawn)?, Kept::Here(_)) {
+                return Err(erased());
+            }
+        }
+        Ok(())
+    });
+    Ok(back_to(visit, hash.await?))
+}
+
+/// A photo whose files are where they belong, and whose row is to be written.
+type Put = (BlobHash, Photo, Drawn);
+
+/// Takes files as photos against a value, prepared and checked as those of phones are.
+async fn shown(
+    app: &App,
+    tenant: &Tenant,
+    check: Option<u32>,
+    files: Vec<Vec<u8>>,
+) -> Result<(Vec<PhotoRef>, Vec<Put>), Problem> {
+    let (mut photos, mut rows): (Vec<PhotoRef>, Vec<Put>) = (Vec::new(), Vec::new());
+    for (n, file) in (1..).zip(files) {
+        let unfit = |unfit| Problem::invalid(format!("photo {n}: {unfit}; nothing was contested"));
+        if file.len() as u64 > photo::BYTES_MAX {
+            return Err(Problem::too_large(format!("photo {n} has more than 20 MiB")));
+        }
+        let (verified, reference) = photo::prepare(file).await.map_err(unfit)?;
+        let hash = reference.hash;
+        if photos.iter().any(|other| other.hash == hash) {
+            continue; // chosen twice
+        }
+        let org = tenant.org;
+        match app.store.read(move |connection| uploads::kept(connection, org, hash)).await? {
+            None | Some(Kept::Here(_)) => {}
+            Some(Kept::Erased(_) | Kept::Retired(_)) => return Err(erased()),
+        }
+        let (photo, drawn) = verified.put(&app.blobs, tenant.id, hash).await?;
+        rows.push((hash, photo, drawn));
+        photos.push(PhotoRef { check, ..reference });
+    }
+    Ok((photos, rows))
 }
 
 /// A claim as the form's one field has it, of the kind of the contested value.

@@ -28,13 +28,14 @@ mod visits;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::error::Problem;
+use crate::limits::{FORM_BYTES_MAX, FORM_FILES_BYTES_MAX};
 
 /// Every page, form and file of the console.
 pub fn router() -> Router<Arc<App>> {
@@ -47,7 +48,11 @@ pub fn router() -> Router<Arc<App>> {
         .route("/visits/{visit}/settle", post(settle::settle))
         .route("/visits/{visit}/comments", post(settle::comment))
         .route("/visits/{visit}/contest", get(contest::form))
-        .route("/visits/{visit}/contests", post(contest::contest))
+        .route(
+            "/visits/{visit}/contests",
+            post(contest::contest)
+                .layer(DefaultBodyLimit::max(FORM_FILES_BYTES_MAX + FORM_BYTES_MAX)),
+        )
         .route("/visits/{visit}/contests/{contest}", post(contest::answer))
         .route("/outlets", get(outlets::outlets).post(outlets::add))
         .route("/outlets/{outlet}", get(outlets::outlet))

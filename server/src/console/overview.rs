@@ -35,6 +35,8 @@ struct OverviewPage {
     queue: Vec<Item>,
     queued: String,
     new_since: Vec<Item>,
+    contested: Vec<Item>,
+    contests: String,
     out: Vec<Item>,
     feed: Vec<Item>,
     reports: Vec<ReportItem>,
@@ -120,6 +122,8 @@ fn draw(
         queue: found.queue.iter().map(item).collect(),
         queued: capped(found.to_review),
         new_since: found.new_since.iter().map(item).collect(),
+        contested: found.contested.iter().map(item).collect(),
+        contests: capped(found.contests),
         out: found.out.iter().map(|visit| Item::out(visit, world)).collect(),
         feed: found
             .feed
@@ -236,7 +240,11 @@ impl Item {
         let outlet = world.outlets.get(&visit.outlet);
         let zone = outlet.map_or("UTC", |o| o.zone.as_str());
         let people = view::worker_names(world, &visit.people);
-        let mut badges = vec![view::conflict_badge(visit.conflicts), view::news_badge(visit.news)];
+        let mut badges = vec![
+            view::contest_badge(visit.contest),
+            view::conflict_badge(visit.conflicts),
+            view::news_badge(visit.news),
+        ];
         if visit.status != Status::Submitted {
             badges.insert(0, view::status_badge(visit.status));
         }

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::id::{DocKind, VisitId};
+use sync_core::model::Geo;
 use sync_core::model::people::Role;
 
 use super::page::{Page, Section, html, sight};
@@ -15,7 +16,8 @@ use crate::app::App;
 use crate::auth::{Posted, Viewer};
 use crate::error::Problem;
 use crate::now_ms;
-use crate::signals::{Kind, WEIGHT_MAX};
+use crate::signals::field::Evidence;
+use crate::signals::{Kind, Signal, WEIGHT_MAX};
 use crate::store::StoreError;
 use crate::store::pages;
 use crate::store::signals::{self as rows, Other, Shown};
@@ -28,29 +30,80 @@ const VISITS_MAX: u32 = 50;
 pub(super) struct Told {
     pub(super) title: &'static str,
     pub(super) why: String,
-    pub(super) other: Option<Evidence>,
+    /// Whose capture it is.
+    pub(super) by: String,
+    /// What shows it, in words.
+    pub(super) shows: Vec<String>,
+    pub(super) others: Vec<OtherPage>,
+    /// That some of what shows it is not seen.
+    pub(super) hidden: String,
     pub(super) seen: Option<Markup>,
 }
 
-/// The other photo of a signal.
-pub(super) struct Evidence {
-    /// Where its document is, its picture, and what it is; `None` for who does not see it.
-    pub(super) shown: Option<(String, String, Markup)>,
+/// Another visit, or another photo, that a signal names.
+pub(super) struct OtherPage {
+    pub(super) url: String,
+    /// Where its picture is.
+    pub(super) photo: Option<String>,
+    pub(super) said: Markup,
 }
 
 /// Puts a signal into words.
 pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
-    let other = shown.other.map(|other| match other {
-        Other::OutOfSight => Evidence { shown: None },
-        Other::InSight { photo, document, at_ms } => {
-            let page = match document.kind {
+    let (mut others, mut hidden) = (Vec::new(), String::new());
+    let of_photo = shown.photo.is_some();
+    match shown.other {
+        None => {}
+        Some(Other::OutOfSight) => {
+            let what = if of_photo { "photo" } else { "visit" };
+            hidden = format!("The earlier {what} is outside your part of the field.");
+        }
+        Some(Other::InSight { photo, document, at_ms }) => {
+            let url = match document.kind {
                 DocKind::Visit => format!("/visits/{}", VisitId::from_bytes(document.id)),
                 DocKind::Outlet => "/outlets".to_owned(),
             };
-            let at = Markup(format!("recorded {}", view::when(at_ms, zone)));
-            Evidence { shown: Some((page, format!("/photos/{photo}"), at)) }
+            let photo = photo.map(|photo| format!("/photos/{photo}"));
+            let when = view::when(at_ms, zone);
+            let said = match (of_photo, &photo) {
+                (true, Some(_)) => format!("recorded {when}"),
+                (true, None) => format!("recorded {when}; that photo is no longer kept"),
+                (false, _) => format!("The other visit, begun {when}"),
+            };
+            others.push(OtherPage { url, photo, said: Markup(said) });
         }
-    });
+    }
+    let mut shows = Vec::new();
+    match &shown.evidence {
+        None => {}
+        Some(Evidence::Place { place, metres }) => {
+            shows.extend(metres.map(|metres| format!("{} from the outlet", distance(metres))));
+            shows.push(format!("The fix was at {}", at(place)));
+        }
+        Some(Evidence::Way { from, to, metres, ms }) => {
+            shows.push(format!("{} within {} at most", distance(*metres), view::span(*ms)));
+            shows.push(format!("From {} to {}", at(from), at(to)));
+        }
+        Some(Evidence::Observations(count)) => {
+            shows.push(view::count(*count, "observation", "observations"));
+        }
+        Some(Evidence::Lengths(lengths)) => {
+            others.extend(lengths.iter().map(|length| OtherPage {
+                url: format!("/visits/{}", length.visit),
+                photo: None,
+                said: Markup(format!(
+                    "{} min {} s, begun {}",
+                    length.ms / 60_000,
+                    length.ms / 1_000 % 60,
+                    view::when(length.began_ms, zone)
+                )),
+            }));
+        }
+    }
+    if shown.hidden > 0 {
+        let visits = view::count(shown.hidden as u64, "visit is", "visits are");
+        hidden = format!("{visits} outside your part of the field.");
+    }
     let seen = shown.seen.map(|(by, at_ms)| {
         Markup(format!(
             "Looked at by {}, {}",
@@ -58,8 +111,24 @@ pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
             view::when(at_ms, zone)
         ))
     });
-    let signal = shown.signal;
-    Told { title: signal.kind.title(), why: signal.kind.explanation(signal.figure), other, seen }
+    let Signal { kind, figure } = shown.signal;
+    let (title, why) = (kind.title(), kind.explanation(figure));
+    let by = shown.capture.map(|(by, _)| world.name(by)).unwrap_or_default();
+    Told { title, why, by, shows, others, hidden, seen }
+}
+
+fn distance(metres: i64) -> String {
+    match metres {
+        0..1_000 => format!("{metres} m"),
+        _ => format!("{}.{} km", metres / 1_000, metres / 100 % 10),
+    }
+}
+
+/// Latitude, longitude and how accurate a fix says that it is.
+fn at(place: &Geo) -> String {
+    let (lon, lat) = place.degrees();
+    let accuracy = place.accuracy_m.map(|m| format!(" (±{m} m)")).unwrap_or_default();
+    format!("{lat:.5}, {lon:.5}{accuracy}")
 }
 
 struct Item {
@@ -71,7 +140,7 @@ struct Item {
     photos: Vec<Photo>,
 }
 
-/// The signals of one photo.
+/// The signals of one photo, or of the captures.
 struct Photo {
     url: Option<String>,
     signals: Vec<Told>,
@@ -162,11 +231,7 @@ pub(super) async fn seen(
     }
     let write = app.store.write_for(org, move |tx| rows::seen(tx, org, visit, by, now));
     write.await?;
-    Ok(Redirect::to(&if form.visit {
-        format!("/visits/{visit}#photos")
-    } else {
-        "/look".to_owned()
-    }))
+    Ok(Redirect::to(&if form.visit { format!("/visits/{visit}") } else { "/look".to_owned() }))
 }
 
 #[derive(Deserialize)]

@@ -21,7 +21,7 @@ use self::contests::{ContestBox, contest_url};
 use self::context::Reader;
 use self::story::{HistoryRow, NotPossibleBox, PhotoTile, ThreadItem};
 use super::page::{Page, Section, html, sight};
-use super::signals::told;
+use super::signals::{Told, told};
 use super::view::{self, Markup};
 use crate::app::{App, Tenant};
 use crate::auth::Viewer;
@@ -59,7 +59,9 @@ struct VisitPage {
     displays: Vec<DisplayItem>,
     answers: Vec<AnswerItem>,
     photos: Vec<PhotoTile>,
-    /// Nobody has looked at some of the photos' signals.
+    /// The signals of captures.
+    captures: Vec<Told>,
+    /// Nobody has looked at some of the signals.
     to_look_at: bool,
     photos_said: String,
     history: Vec<HistoryRow>,
@@ -133,6 +135,8 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         let of_it = signals.iter().filter(|shown| shown.photo == Some(photo.hash));
         photo.signals = of_it.map(|shown| told(shown, reader.world, reader.zone)).collect();
     }
+    let captures = signals.iter().filter(|shown| shown.photo.is_none());
+    let captures = captures.map(|shown| told(shown, reader.world, reader.zone)).collect();
     let here = photos.iter().filter(|photo| photo.here).count();
     let erased = photos.iter().filter(|photo| photo.erased.is_some()).count();
     let mut badges = vec![
@@ -178,6 +182,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         write_to: reader.write_to(viewer.rights.user),
         review: settles.then(|| review_bar(reader)).flatten(),
         heads: hex_list(reader.read.held.document.heads()),
+        captures,
         to_look_at: signals.iter().any(|shown| shown.seen.is_none()),
         settles,
         erases: viewer.rights.role == Role::Admin,

@@ -1,38 +1,16 @@
 //! What gives reason to look at captures without looking at a photo: place, way, time. Like all signals these accuse
 //! nobody; each says what was seen and what plain reason it may have. Nothing is read here and nothing is written.
 
-use sync_core::id::ChangeHash;
+use minicbor::{Decode, Encode};
+use sync_core::document::Document;
+use sync_core::id::{ChangeHash, DeviceId, UserId, VisitId};
 use sync_core::model::Geo;
 use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
-use sync_core::visit::Visit;
+use sync_core::model::visit::Act;
+use sync_core::visit::{Recorded, Visit};
 
+use super::{Kind, Signal};
 use crate::store::log::Held;
-
-/// What a signal of the field is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Captured farther from the outlet than the fix's accuracy explains.
-    Outside,
-    /// The phone said itself that a program made its position up.
-    Mocked,
-    /// Two captures of one person lie farther apart than anybody travels in the time between.
-    Travel,
-    /// More was recorded than can be looked at in the time.
-    Short,
-    /// Visits of one person take the same time, again and again.
-    Regular,
-    /// The phone's clocks and what the log proves do not go together.
-    Clock,
-}
-
-/// Something that was noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signal {
-    /// What.
-    pub kind: Kind,
-    /// How much of it: metres, km/h, seconds, thousandths or minutes, by kind; 0 where there is no more or less.
-    pub figure: i64,
-}
 
 /// An outlet reaches so far around the position that is known of it.
 pub const RADIUS_M: f64 = 150.0;
@@ -48,85 +26,126 @@ const TRAVEL_M_MIN: f64 = 2_000.0;
 const OBSERVATION_MS_MIN: i64 = 1_000;
 /// Fewer observations than these are soon made.
 const OBSERVATIONS_MIN: usize = 10;
-/// Fewer visits than these say nothing of a habit.
-pub const VISITS_MIN: usize = 6;
+/// So many visits in a row are a habit; fewer say nothing of one.
+pub const VISITS: usize = 6;
+/// Of the visits that somebody began before one so many are looked at, whether their lengths are known or not.
+pub const BEFORE_MAX: usize = 7;
 /// Visits whose lengths vary less than this are regular, in thousandths of their mean.
 const VARIATION_MAX: i64 = 30;
 /// Clocks may be so far apart, in milliseconds.
 const CLOCK_MS_MAX: i64 = 15 * 60_000;
 
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Outside, Self::Mocked, Self::Travel, Self::Short, Self::Regular, Self::Clock];
-
-    /// What it weighs until the organisation says something else; of 100.
-    pub const fn usual_weight(self) -> u32 {
-        match self {
-            Self::Mocked => 50,
-            Self::Travel => 40,
-            Self::Outside => 30,
-            Self::Short => 25,
-            Self::Regular => 15,
-            Self::Clock => 10,
-        }
-    }
-
-    /// Its name, as people read it.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Outside => "Captured away from the outlet",
-            Self::Mocked => "The phone’s position was made up",
-            Self::Travel => "Too far away too soon",
-            Self::Short => "Recorded faster than one can look",
-            Self::Regular => "Visits take the same time again and again",
-            Self::Clock => "The phone’s clock is in doubt",
-        }
-    }
-
-    /// What was seen, what can be said against it.
-    pub fn explanation(self, figure: i64) -> String {
-        match self {
-            Self::Outside => format!(
-                "{figure} m from the outlet at least, the accuracy of the fix taken off. The outlet’s own position may be wrong, \
-                 and fixes between high walls are."
-            ),
-            Self::Mocked => "The phone said that a program, not its receiver, gave the position. Some phones say so of \
-                             external receivers too."
-                .into(),
-            Self::Travel => format!(
-                "At least {figure} km/h between this capture and the one before by the same person. One of the two fixes may be \
-                 wrong, or two people used one phone."
-            ),
-            Self::Short => format!(
-                "All of it within {figure} seconds. Who looks first and types later does that too."
-            ),
-            Self::Regular => format!(
-                "The lengths of the last visits differ by {}.{} % of their mean. Short visits with few checks do that too.",
-                figure / 10,
-                figure % 10
-            ),
-            Self::Clock => match figure {
-                0 => "Its clock says a time that is ruled out: before what the phone had heard, or after this server had it. \
-                      A phone without a battery for weeks does that too."
-                    .into(),
-                minutes => format!(
-                    "Its wall clock is {minutes} minutes away from its other clocks. Owners set clocks, by mistake too."
-                ),
-            },
-        }
-    }
+/// Where and when something was captured.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Fix {
+    /// The entry that says so.
+    #[n(0)]
+    pub entry: ChangeHash,
+    /// By which phone.
+    #[n(1)]
+    pub device: DeviceId,
+    /// Where, as the phone says.
+    #[n(2)]
+    pub place: Geo,
+    /// By its clocks.
+    #[n(3)]
+    pub when: Moment,
+    /// What is known of that.
+    #[n(4)]
+    pub times: CaptureTime,
 }
 
-/// A place and time of a capture.
-#[derive(Debug, Clone, Copy)]
-pub struct Capture<'a> {
-    /// Where, as the phone says.
-    pub place: &'a Geo,
-    /// By its clocks.
-    pub when: &'a Moment,
-    /// What is known of that.
-    pub times: &'a CaptureTime,
+/// What one person's part in a visit says for what is seen over several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stay {
+    /// Whose.
+    pub person: UserId,
+    /// The first recording.
+    pub entry: ChangeHash,
+    /// When that was made, by claim.
+    pub began_ms: i64,
+    /// From there to the first submission, where one clock has counted all of it.
+    pub length_ms: Option<i64>,
+    /// The first and the last capture that say where, if any do.
+    pub fixes: Vec<Fix>,
+}
+
+/// What shows a signal.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Evidence {
+    /// A capture's place.
+    #[n(0)]
+    Place {
+        /// As the phone said.
+        #[n(0)]
+        place: Geo,
+        /// Metres from the outlet, if it is known where that is.
+        #[n(1)]
+        metres: Option<i64>,
+    },
+    /// Two places, and at most so much time between.
+    #[n(1)]
+    Way {
+        /// The earlier.
+        #[n(0)]
+        from: Geo,
+        /// The later.
+        #[n(1)]
+        to: Geo,
+        /// Metres between them.
+        #[n(2)]
+        metres: i64,
+        /// Milliseconds.
+        #[n(3)]
+        ms: i64,
+    },
+    /// So many observations.
+    #[n(2)]
+    Observations(#[n(0)] u64),
+    /// The visits, the one with the signal last.
+    #[n(3)]
+    Lengths(#[n(0)] Vec<Length>),
+}
+
+/// How long a visit took somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Length {
+    /// Which.
+    #[n(0)]
+    pub visit: VisitId,
+    /// When it began, by claim.
+    #[n(1)]
+    pub began_ms: i64,
+    /// How long, in milliseconds.
+    #[n(2)]
+    pub ms: i64,
+}
+
+/// A signal of a visit with what shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whose captures.
+    pub by: UserId,
+    /// The capture.
+    pub entry: ChangeHash,
+    /// What, and how much.
+    pub signal: Signal,
+    /// What shows it.
+    pub evidence: Option<Evidence>,
+    /// The other capture and its visit, if it is another one.
+    pub other: Option<(VisitId, ChangeHash)>,
+}
+
+/// What a visit says of place, way and time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// What is seen in it alone: of each person and kind the strongest.
+    pub found: Vec<Found>,
+    /// One for each of its people.
+    pub stays: Vec<Stay>,
 }
 
 /// Metres within which a fix may be wrong; `None` if it says nothing.
@@ -150,25 +169,34 @@ pub fn mocked(place: &Geo) -> Option<Signal> {
     place.mock.filter(|mock| *mock).map(|_| Signal { kind: Kind::Mocked, figure: 0 })
 }
 
-/// At most so many milliseconds lie between two captures of one device, the earlier first: by the clock that counts since
-/// its start where both are of one boot, otherwise by what is proved.
-fn between_ms(earlier: Capture<'_>, later: Capture<'_>) -> Option<i64> {
-    if earlier.when.boot == later.when.boot {
+/// At most so many milliseconds lie between two captures of one person: by the clock that counts since a phone's start
+/// where both are of one boot, then the earlier comes first; otherwise by what is proved, whichever comes first.
+fn between_ms(earlier: &Fix, later: &Fix) -> Option<i64> {
+    if same_boot(earlier, later) {
         let between = later.when.boot_ms.checked_sub(earlier.when.boot_ms)?;
         return i64::try_from(between).ok();
     }
-    let from = earlier.times.proved_from_ms()?;
-    Some(later.times.latest_ms.saturating_sub(from).max(0))
+    let forth = later.times.latest_ms.saturating_sub(earlier.times.proved_from_ms()?);
+    let back = earlier.times.latest_ms.saturating_sub(later.times.proved_from_ms()?);
+    Some(forth.max(back).max(0))
 }
 
-/// Whether somebody was in two places sooner than anybody travels, the earlier capture first, both of one device.
-pub fn travel(earlier: Capture<'_>, later: Capture<'_>) -> Option<Signal> {
-    let slack = slack_m(earlier.place)? + slack_m(later.place)?;
-    let metres = earlier.place.distance_m(later.place) - slack;
-    let hours = between_ms(earlier, later)?.max(1_000) as f64 / 3_600_000.0;
+fn same_boot(one: &Fix, other: &Fix) -> bool {
+    one.device == other.device && one.when.boot == other.when.boot
+}
+
+/// Whether somebody was in two places sooner than anybody travels, the earlier capture first.
+pub fn travel(earlier: &Fix, later: &Fix) -> Option<(Signal, Evidence)> {
+    let (from, to) = (earlier.place, later.place);
+    let slack = slack_m(&from)? + slack_m(&to)?;
+    let (away, ms) = (from.distance_m(&to), between_ms(earlier, later)?);
+    let metres = away - slack;
+    let hours = ms.max(1_000) as f64 / 3_600_000.0;
     let speed = metres / 1_000.0 / hours;
-    (metres > TRAVEL_M_MIN && speed > SPEED_MAX)
-        .then(|| Signal { kind: Kind::Travel, figure: whole(speed) })
+    (metres > TRAVEL_M_MIN && speed > SPEED_MAX).then(|| {
+        let signal = Signal { kind: Kind::Travel, figure: whole(speed) };
+        (signal, Evidence::Way { from, to, metres: whole(away), ms })
+    })
 }
 
 /// Whether so many observations were made in less time than looking takes: `first` and `last` are of one boot.
@@ -184,7 +212,7 @@ pub fn short(observations: usize, first: &Moment, last: &Moment) -> Option<Signa
 /// Whether the lengths of somebody's visits, in milliseconds, hardly differ.
 pub fn regular(lengths_ms: &[i64]) -> Option<Signal> {
     let count = lengths_ms.len();
-    if count < VISITS_MIN || lengths_ms.iter().any(|length| *length <= 0) {
+    if count < VISITS || lengths_ms.iter().any(|length| *length <= 0) {
         return None;
     }
     let count = count as f64;
@@ -213,34 +241,153 @@ fn whole(figure: f64) -> i64 {
     figure.round() as i64
 }
 
-/// What a visit gives reason to look at by itself, each with the entry that does. `outlet` is where the outlet is known
-/// to be.
-pub fn of_visit(held: &Held, visit: &Visit, outlet: Option<&Geo>) -> Vec<(ChangeHash, Signal)> {
-    let mut found = Vec::new();
-    for user in visit.people() {
-        let own: Vec<_> =
-            visit.recordings.iter().filter(|r| r.entry.by == user && !r.withdrawn).collect();
-        let observations = own.iter().filter_map(|r| r.entry.observed());
-        let observations = observations.map(|o| o.observations.0.len()).sum();
-        if let (Some(first), Some(last)) = (own.first(), own.last()) {
-            let hasty = short(observations, &first.entry.when, &last.entry.when);
-            found.extend(hasty.map(|signal| (last.hash, signal)));
+/// What a visit gives reason to look at by itself, and what it says for what is seen over several. `outlet` is where the
+/// outlet is known to be. What was written in the console has neither place nor way.
+pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
+    let (visit, console) = (Visit::read(&held.document), DeviceId::of_server(held.document.org()));
+    let mut reading = Reading::default();
+    let at = |place: Geo| {
+        let metres = outlet.map(|outlet| whole(place.distance_m(outlet)));
+        Evidence::Place { place, metres }
+    };
+    for person in visit.people() {
+        let own = visit.recordings.iter().filter(|r| r.entry.by == person && !r.withdrawn);
+        let captures = own.filter_map(|recorded| {
+            let device = held.devices.get(&recorded.hash).filter(|device| **device != console)?;
+            Some((recorded, *device, held.times.get(&recorded.hash)?))
+        });
+        let captures: Vec<Capture<'_>> = captures.collect();
+        let Some((first, device, times)) = captures.first().copied() else { continue };
+        let (entry, began_ms) = (first.hash, times.claimed_ms);
+        let mut strongest: Vec<Found> = Vec::new();
+        let mut add = |entry, signal: Signal, evidence| {
+            let found = Found { by: person, entry, signal, evidence, other: None };
+            match strongest.iter_mut().find(|other| other.signal.kind == signal.kind) {
+                Some(other) if other.signal.figure < signal.figure => *other = found,
+                Some(_) => {}
+                None => strongest.push(found),
+            }
+        };
+        let (mut fixes, mut apart): (Vec<Fix>, Vec<(i64, Fix)>) = (Vec::new(), Vec::new());
+        for (recorded, device, times) in captures.iter().copied() {
+            let (entry, when) = (recorded.hash, recorded.entry.when);
+            if let Some(signal) = clock(&when, times) {
+                add(entry, signal, None);
+            }
+            let Some(place) = recorded.entry.place else { continue };
+            if let Some(signal) = mocked(&place) {
+                add(entry, signal, Some(at(place)));
+            }
+            if slack_m(&place).is_none() {
+                continue;
+            }
+            let fix = Fix { entry, device, place, when, times: *times };
+            if let Some((signal, evidence)) = fixes.last().and_then(|before| travel(before, &fix)) {
+                add(entry, signal, Some(evidence));
+            }
+            if let Some(outlet) = outlet {
+                let away = outside(&place, outlet, RADIUS_M).map_or(0, |signal| signal.figure);
+                apart.push((away, fix.clone()));
+            }
+            fixes.push(fix);
         }
-        let mut before = None;
-        for recorded in own {
-            let Some(times) = held.times.get(&recorded.hash) else { continue };
-            let when = &recorded.entry.when;
-            let mut add = |signal: Option<Signal>| {
-                found.extend(signal.map(|signal| (recorded.hash, signal)));
-            };
-            add(clock(when, times));
-            let Some(place) = &recorded.entry.place else { continue };
-            add(mocked(place));
-            add(outlet.and_then(|outlet| outside(place, outlet, RADIUS_M)));
-            let here = Capture { place, when, times };
-            add(before.and_then(|before| travel(before, here)));
-            before = Some(here);
+        // The middle one: a fix that jumped makes nobody leave, and one at the door does not bring the rest there.
+        apart.sort_by_key(|(away, _)| *away);
+        if let Some((figure, fix)) = apart.get(apart.len().saturating_sub(1) / 2)
+            && *figure > 0
+        {
+            let signal = Signal { kind: Kind::Outside, figure: *figure };
+            add(fix.entry, signal, Some(at(fix.place)));
         }
+        let submitted = submitted(&visit, &held.document, person, &captures);
+        if let Some((done, observations)) = &submitted
+            && let [.., (last, same, _)] = done[..]
+            && same == device
+            && let Some(signal) = short(*observations, &first.entry.when, &last.entry.when)
+        {
+            let observations = Evidence::Observations(*observations as u64);
+            add(last.hash, signal, Some(observations));
+        }
+        reading.found.append(&mut strongest);
+        let length_ms = submitted.and_then(|_| length_ms(&visit, held, person, first, device));
+        if fixes.len() > 2 {
+            fixes.drain(1..fixes.len() - 1);
+        }
+        if length_ms.is_some() || !fixes.is_empty() {
+            reading.stays.push(Stay { person, entry, began_ms, length_ms, fixes });
+        }
+    }
+    reading
+}
+
+/// A recording, its phone, and what is known of its time.
+type Capture<'a> = (&'a Recorded, DeviceId, &'a CaptureTime);
+
+/// Of somebody's captures those that the first submission covers, and how many observations they make; `None` if there
+/// is none.
+fn submitted<'a>(
+    visit: &Visit,
+    document: &Document,
+    person: UserId,
+    captures: &[Capture<'a>],
+) -> Option<(Vec<Capture<'a>>, usize)> {
+    let (hash, _) = visit.submissions.iter().find(|(_, submission)| submission.by == person)?;
+    let past = document.past(&[*hash]);
+    let done = captures.iter().copied().filter(|(recorded, ..)| past.contains(recorded.hash));
+    let done: Vec<_> = done.collect();
+    let observed = done.iter().filter_map(|(recorded, ..)| recorded.entry.observed());
+    let observations = observed.map(|observed| observed.observations.0.len()).sum();
+    Some((done, observations))
+}
+
+/// From somebody's first recording to the first submission. A call that was not possible takes no time of its own.
+fn length_ms(
+    visit: &Visit,
+    held: &Held,
+    person: UserId,
+    first: &Recorded,
+    device: DeviceId,
+) -> Option<i64> {
+    let gone = |r: &Recorded| matches!(r.entry.act, Act::NotPossible { .. });
+    if visit.recordings.iter().any(|r| r.entry.by == person && gone(r)) {
+        return None;
+    }
+    let (hash, submission) = visit.submissions.iter().find(|(_, s)| s.by == person)?;
+    let (from, to) = (first.entry.when, submission.when);
+    let one = held.devices.get(hash) == Some(&device) && from.boot == to.boot;
+    let between = to.boot_ms.checked_sub(from.boot_ms).filter(|_| one)?;
+    i64::try_from(between).ok().filter(|ms| *ms > 0)
+}
+
+/// What somebody's part in a visit gives reason to look at after those that the same person began `before` it, newest
+/// first; [`BEFORE_MAX`] of them are looked at.
+pub fn after(before: &[(VisitId, Stay)], (visit, stay): (VisitId, &Stay)) -> Vec<Found> {
+    let (by, mut found) = (stay.person, Vec::new());
+    let before = &before[..before.len().min(BEFORE_MAX)];
+    if let Some((other, last)) = before.iter().find(|(_, stay)| !stay.fixes.is_empty()) {
+        let pairs = last.fixes.iter().flat_map(|a| stay.fixes.iter().map(move |b| (a, b)));
+        let seen = pairs.filter_map(|(a, b)| {
+            // Who goes to and fro between two outlets has made the earlier capture in either.
+            let late = same_boot(a, b) && a.when.boot_ms > b.when.boot_ms;
+            let seen = if late { travel(b, a) } else { travel(a, b) };
+            seen.map(|(signal, evidence)| (signal, evidence, a.entry, b.entry))
+        });
+        if let Some((signal, evidence, from, entry)) = seen.max_by_key(|(s, ..)| s.figure) {
+            let (evidence, other) = (Some(evidence), Some((*other, from)));
+            found.push(Found { by, entry, signal, evidence, other });
+        }
+    }
+    let known = |(visit, stay): (VisitId, &Stay)| {
+        stay.length_ms.map(|ms| Length { visit, began_ms: stay.began_ms, ms })
+    };
+    let Some(own) = known((visit, stay)) else { return found };
+    let earlier = before.iter().filter_map(|(visit, stay)| known((*visit, stay)));
+    let mut lengths: Vec<Length> = std::iter::once(own).chain(earlier).take(VISITS).collect();
+    lengths.reverse();
+    let each: Vec<i64> = lengths.iter().map(|length| length.ms).collect();
+    if let Some(signal) = regular(&each) {
+        let (entry, evidence) = (stay.entry, Some(Evidence::Lengths(lengths)));
+        found.push(Found { by, entry, signal, evidence, other: None });
     }
     found
 }
@@ -293,10 +440,12 @@ mod tests {
     fn nobody_is_in_two_towns_within_minutes() {
         let (north, south) = (geo(18.0, 59.0, Some(20)), geo(18.0, 58.0, Some(20))); // 111 km
         let proved = times(NOON - 3_600_000, NOON);
+        let fix = |(place, when): (&Geo, Moment), known: &CaptureTime| {
+            let (entry, device) = (ChangeHash([1; 32]), DeviceId::from_bytes([1; 16]));
+            Fix { entry, device, place: *place, when, times: *known }
+        };
         let speed = |a: (&Geo, Moment), b: (&Geo, Moment), known: &CaptureTime| {
-            let earlier = Capture { place: a.0, when: &a.1, times: known };
-            let later = Capture { place: b.0, when: &b.1, times: known };
-            travel(earlier, later).map(|signal| signal.figure)
+            travel(&fix(a, known), &fix(b, known)).map(|(signal, _)| signal.figure)
         };
         let minutes = |n: u64| n * 60_000;
         let by_boot =
@@ -314,6 +463,10 @@ mod tests {
         assert_eq!(speed((&north, moment(1, 9)), (&south, moment(1, 5)), &proved), None);
         let near = geo(18.0, 59.01, Some(20));
         assert_eq!(speed((&north, moment(1, 5)), (&near, moment(1, 6)), &proved), None);
+        // Another phone's boot of the same number is another one.
+        let mut other = fix((&south, moment(1, 6)), &proved);
+        other.device = DeviceId::from_bytes([2; 16]);
+        assert_eq!(travel(&fix((&north, moment(1, 5)), &proved), &other), None);
         let vague = Geo { accuracy_m: Some(5_000), ..south };
         assert_eq!(speed((&north, moment(1, 5)), (&vague, moment(1, 6)), &proved), None);
     }
@@ -358,17 +511,5 @@ mod tests {
         assert_eq!(estimate(0, None, 2), Some(0), "1970, which is ruled out");
         assert_eq!(estimate(i64::MAX, None, 2), Some(0));
         assert_eq!(estimate(i64::MIN, None, 1), Some((i64::MAX) / 60_000));
-    }
-
-    #[test]
-    fn every_kind_says_what_it_is_and_weighs_something() {
-        for kind in Kind::ALL {
-            assert!((1..=100).contains(&kind.usual_weight()));
-            for figure in [0, 7, i64::MAX] {
-                let text = kind.explanation(figure);
-                assert!(text.ends_with('.') && !text.contains("  "), "{text}");
-            }
-            assert!(!kind.title().ends_with('.'));
-        }
     }
 }

@@ -13,8 +13,9 @@ use super::bundle::{self, Collected};
 use super::erasure::{self, Erasure};
 use super::log::{self, Org, Organisation, Prints};
 use super::tree::{self, Line};
-use super::{MIGRATIONS, StoreError, accounts, configure};
+use super::{MIGRATIONS, StoreError, accounts, configure, field};
 use crate::blobs::Shelved;
+use crate::signals::field::Reading;
 
 /// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
 pub struct Archive {
@@ -34,6 +35,8 @@ pub struct ChangeRow {
     pub seal: Option<Vec<u8>>,
     /// Bounds and claim of its time.
     pub times: Vec<u8>,
+    /// The device that brought it.
+    pub device: Vec<u8>,
 }
 
 /// What is derived from a visit, as its row has it.
@@ -274,7 +277,8 @@ impl Archive {
     /// A document's changes in the order of the log.
     pub fn changes(&self, org: Org, document: &[u8]) -> Result<Vec<ChangeRow>, StoreError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT sequence, coalesce(hash, x''), body, seal, coalesce(times, x'')
+            "SELECT sequence, coalesce(hash, x''), body, seal, coalesce(times, x''),
+                 coalesce(device, x'')
              FROM log INDEXED BY log_document
              WHERE org = ?1 AND document = ?2 ORDER BY sequence",
         )?;
@@ -285,6 +289,7 @@ impl Archive {
                 body: row.get(2)?,
                 seal: row.get(3)?,
                 times: row.get(4)?,
+                device: row.get(5)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -310,6 +315,11 @@ impl Archive {
             })
         });
         Ok(found.optional()?)
+    }
+
+    /// Whether what is kept of a visit's place, way and time is what it says.
+    pub fn field(&self, org: Org, visit: VisitId, reading: &Reading) -> Result<bool, StoreError> {
+        field::is_as_read(&self.connection, org, visit, reading)
     }
 
     /// The daily figures in which something is counted, in order.
@@ -375,7 +385,9 @@ impl Archive {
         let query = match erasure.what {
             ErasedKind::Photo => {
                 "SELECT NOT EXISTS (SELECT 1 FROM blob
-                     WHERE org = ?1 AND hash = ?2 AND gone_ms IS NOT NULL AND erased = 1)"
+                     WHERE org = ?1 AND hash = ?2 AND gone_ms IS NOT NULL AND erased = 1)
+                 OR EXISTS (SELECT 1 FROM look WHERE org = ?1 AND hash = ?2)
+                 OR EXISTS (SELECT 1 FROM signal WHERE org = ?1 AND ?2 IN (photo, other))"
             }
             ErasedKind::Note => "SELECT EXISTS (SELECT 1 FROM note WHERE org = ?1 AND digest = ?2)",
             ErasedKind::Person => {

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod archive;
 pub mod bundle;
 pub mod erasure;
+pub mod field;
 pub mod figures;
 pub mod log;
 pub mod pages;
@@ -111,7 +112,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 8] = [
+const MIGRATIONS: [(&str, Afterwards); 9] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -120,6 +121,7 @@ const MIGRATIONS: [(&str, Afterwards); 8] = [
     (include_str!("../../migrations/0006_signals.sql"), |_| Ok(())),
     (include_str!("../../migrations/0007_erasure.sql"), |_| Ok(())),
     (include_str!("../../migrations/0008_contests.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0009_field.sql"), signals::index_anew),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
@@ -602,6 +604,46 @@ mod tests {
         assert_eq!(undrawn, [photo(1), photo(2)]);
         let kept = uploads::kept(&db, 1, photo(1)).unwrap();
         assert!(matches!(kept, Some(uploads::Kept::Here(_))));
+    }
+
+    #[test]
+    fn signals_of_the_eighth_schema_stay_and_what_was_erased_before_goes() {
+        let mut db = Connection::open_in_memory().unwrap();
+        for (script, _) in &MIGRATIONS[..8] {
+            db.execute_batch(script).unwrap();
+        }
+        db.pragma_update(None, "user_version", 8).unwrap();
+        // Three photos: one is here, one was erased, the time of one is over. Each is like the first in some visit.
+        for (hash, gone_ms, erased) in [(1_u8, None, 0), (2, Some(5), 1), (3, Some(5), 0)] {
+            db.execute(
+                "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, erased)
+                 VALUES (1, ?1, 1, 1, 1, 0, ?2, ?3)",
+                (vec![hash; 32], gone_ms, erased),
+            )
+            .unwrap();
+            db.execute("INSERT INTO look VALUES (1, ?1, ?2, x'', 0)", (hash, vec![hash; 32]))
+                .unwrap();
+            for band in 0..4 {
+                db.execute("INSERT INTO likeness VALUES (1, ?1, 7, ?2)", [band, hash]).unwrap();
+            }
+            db.execute(
+                "INSERT INTO signal VALUES (1, x'aa', 1, zeroblob(32), ?1, x'bb', 4, 9, x'cc', 10)",
+                [vec![hash; 32]],
+            )
+            .unwrap();
+        }
+        migrate(&mut db).unwrap();
+        let all = |query: &str| -> Vec<(Vec<u8>, i64)> {
+            let mut query = db.prepare(query).unwrap();
+            let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        let left = [(vec![1; 32], 4), (vec![3; 32], 4)];
+        assert_eq!(all("SELECT other, figure FROM signal WHERE seen_ms = 10 AND by = x''"), left);
+        assert_eq!(all("SELECT hash, photo FROM look"), [(vec![1; 32], 1), (vec![3; 32], 3)]);
+        let near = signals::near(&db, 1, picture::Hash(7 ^ 0x8001_0401_0040_1008)).unwrap();
+        assert_eq!(near.into_iter().collect::<Vec<_>>(), [(1, 7), (3, 7)]);
+        assert_eq!(all("SELECT hash, looked FROM blob WHERE looked = 0"), [(vec![1; 32], 0)]);
     }
 
     #[test]

@@ -328,6 +328,10 @@ pub struct Overview {
     pub queue: Vec<VisitLine>,
     /// Those with something new since their review, the newest.
     pub new_since: Vec<VisitLine>,
+    /// How many are contested.
+    pub contests: u64,
+    /// Those that are contested, the newest.
+    pub contested: Vec<VisitLine>,
     /// Those that are being worked on, the newest.
     pub out: Vec<VisitLine>,
     /// The newest changes of visits and what they say.
@@ -420,6 +424,8 @@ pub fn overview(connection: &Connection, see: &Sight, today: Day) -> Result<Over
         sent_back: total(Kind::Status(Status::SentBack))?,
         queue: newest(Kind::Status(Status::Submitted), "ASC")?,
         new_since: newest(Kind::News, "DESC")?,
+        contests: total(Kind::Contested)?,
+        contested: newest(Kind::Contested, "DESC")?,
         out: newest(Kind::Status(Status::InProgress), "DESC")?,
         feed: feed.collect::<Result<_, StoreError>>()?,
         awaited,

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use picture::{AGREEMENT_MIN, BANDS, Hash, NEAR_BITS, Sketch, TURNS};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use sync_core::id::{BlobHash, DocId, DocKind, OutletId, UserId, VisitId};
+use sync_core::cbor::from_cbor;
+use sync_core::id::{BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::Day;
 
 use super::StoreError;
 use super::log::Org;
 use super::pages::{self, Sight};
+use super::uploads::{self, Kept};
+use crate::signals::field::Evidence;
 use crate::signals::{Kind, Signal};
 
 /// Photos whose hashes are near that are compared with a new one, nearest first.
@@ -36,9 +39,11 @@ pub fn looked(
     seen: Option<(&Sketch, u32)>,
 ) -> Result<(), StoreError> {
     let how = if seen.is_some() { 1 } else { 2 };
-    tx.prepare_cached("UPDATE blob SET looked = ?3 WHERE org = ?1 AND hash = ?2")?
+    let noted = tx
+        .prepare_cached("UPDATE blob SET looked = ?3 WHERE org = ?1 AND hash = ?2 AND looked = 0")?
         .execute(params![org, hash.0, how])?;
-    let Some((sketch, screen)) = seen else { return Ok(()) };
+    // It may have gone while it was looked at.
+    let Some((sketch, screen)) = seen.filter(|_| noted > 0) else { return Ok(()) };
     let number: i64 = tx
         .prepare_cached("SELECT coalesce(max(photo), 0) + 1 FROM look WHERE org = ?1")?
         .query_row([org], |row| row.get(0))?;
@@ -51,11 +56,103 @@ pub fn looked(
     Ok(())
 }
 
+/// A row of the index holds those of so many photos that have the same bits in one band: as many as are numbered one
+/// after the other.
+const BLOCK: i64 = 1 << 16;
+/// A photo in a row of the index: its hash, and its number within the block.
+const ENTRY_BYTES: usize = 8 + 2;
+
+fn entry(number: i64, hash: Hash) -> [u8; ENTRY_BYTES] {
+    let mut entry = [0; ENTRY_BYTES];
+    entry[..8].copy_from_slice(&hash.0.to_be_bytes());
+    entry[8..].copy_from_slice(&(number.rem_euclid(BLOCK) as u16).to_be_bytes());
+    entry
+}
+
+const ADD: &str =
+    "INSERT INTO likeness (org, band, bits, block, entries) VALUES (?1, ?2, ?3, ?4, ?5)
+     ON CONFLICT DO UPDATE SET entries = CAST(entries || excluded.entries AS BLOB)";
+
 /// Puts a photo's hash into the index under its number.
 pub fn add_to_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
-    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO likeness VALUES (?1, ?2, ?3, ?4)")?;
+    let (mut add, block) = (tx.prepare_cached(ADD)?, number.div_euclid(BLOCK));
     for band in 0..BANDS {
-        insert.execute(params![org, band, hash.turned(band).cast_signed(), number])?;
+        add.execute(params![org, band, hash.band(band), block, entry(number, hash)])?;
+    }
+    Ok(())
+}
+
+fn take_from_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
+    let (of, block) = (entry(number, hash), number.div_euclid(BLOCK));
+    let mut read = tx.prepare_cached(
+        "SELECT entries FROM likeness WHERE org = ?1 AND band = ?2 AND bits = ?3 AND block = ?4",
+    )?;
+    let mut write = tx.prepare_cached(
+        "UPDATE likeness SET entries = ?5 WHERE org = ?1 AND band = ?2 AND bits = ?3 AND block = ?4",
+    )?;
+    for band in 0..BANDS {
+        let at = params![org, band, hash.band(band), block];
+        let Some(entries) = read.query_row(at, |row| row.get::<_, Vec<u8>>(0)).optional()? else {
+            continue;
+        };
+        let entries = entries.as_chunks::<ENTRY_BYTES>().0;
+        let left: Vec<u8> =
+            entries.iter().filter(|entry| **entry != of).flatten().copied().collect();
+        write.execute(params![org, band, hash.band(band), block, left])?;
+    }
+    Ok(())
+}
+
+/// Makes the index of a database before the ninth schema anew, which had a row for each photo and band.
+pub fn index_anew(connection: &Connection) -> Result<(), StoreError> {
+    let mut read = connection.prepare(
+        "SELECT org, photo, turned FROM likeness_before WHERE band = 0 ORDER BY org, photo",
+    )?;
+    let mut add = connection.prepare(ADD)?;
+    let mut write = |(org, block): (Org, i64), rows: BTreeMap<(u8, u16), Vec<u8>>| {
+        for ((band, bits), entries) in rows {
+            add.execute(params![org, band, bits, block, entries])?;
+        }
+        Ok::<(), StoreError>(())
+    };
+    let mut place = (0, 0);
+    let mut block: BTreeMap<(u8, u16), Vec<u8>> = BTreeMap::new();
+    let mut rows = read.query([])?;
+    while let Some(row) = rows.next()? {
+        let (org, number, turned): (Org, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (hash, now) = (Hash(turned.cast_unsigned()), (org, number.div_euclid(BLOCK)));
+        if now != place {
+            write(place, std::mem::take(&mut block))?;
+            place = now;
+        }
+        for band in 0..BANDS {
+            block.entry((band, hash.band(band))).or_default().extend(entry(number, hash));
+        }
+    }
+    write(place, block)?;
+    drop(rows);
+    Ok(connection.execute_batch("DROP TABLE likeness_before")?)
+}
+
+/// Removes what was seen in a photo, and every signal that it is in: nothing shows any more that there was one like it.
+/// Of what was like it, and of nothing else, the signals go too.
+pub fn forget(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreError> {
+    let mut look =
+        tx.prepare_cached("SELECT photo, sketch FROM look WHERE org = ?1 AND hash = ?2")?;
+    let found = look.query_row(params![org, hash.0], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+    });
+    if let Some((number, sketch)) = found.optional()? {
+        let sketch = Sketch::from_bytes(&sketch)
+            .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {hash}")))?;
+        take_from_index(tx, org, number, sketch.hash())?;
+    }
+    for query in [
+        "DELETE FROM look WHERE org = ?1 AND hash = ?2",
+        "DELETE FROM signal INDEXED BY signal_photo WHERE org = ?1 AND photo = ?2 AND photo <> x''",
+        "DELETE FROM signal INDEXED BY signal_other WHERE org = ?1 AND other = ?2 AND other <> x''",
+    ] {
+        tx.prepare_cached(query)?.execute(params![org, hash.0])?;
     }
     Ok(())
 }
@@ -67,16 +164,19 @@ pub fn near(
     hash: Hash,
 ) -> Result<BTreeMap<i64, u32>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT turned, photo FROM likeness WHERE org = ?1 AND band = ?2 AND turned BETWEEN ?3 AND ?4",
+        "SELECT block, entries FROM likeness WHERE org = ?1 AND band = ?2 AND bits = ?3",
     )?;
     let mut found = BTreeMap::new();
-    for (band, first, last) in hash.probes(NEAR_BITS) {
-        let mut rows = query.query(params![org, band, first.cast_signed(), last.cast_signed()])?;
+    for (band, bits) in hash.probes(NEAR_BITS) {
+        let mut rows = query.query(params![org, band, bits])?;
         while let Some(row) = rows.next()? {
-            let turned: i64 = row.get(0)?;
-            let distance = Hash::turned_back(turned.cast_unsigned(), band).distance(hash);
-            if distance <= NEAR_BITS {
-                found.insert(row.get(1)?, distance);
+            let entries = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let block = row.get::<_, i64>(0)? * BLOCK;
+            for [h @ .., high, low] in entries.as_chunks::<ENTRY_BYTES>().0 {
+                let distance = Hash(u64::from_be_bytes(*h)).distance(hash);
+                if distance <= NEAR_BITS {
+                    found.insert(block + i64::from(u16::from_be_bytes([*high, *low])), distance);
+                }
             }
         }
     }
@@ -202,9 +302,16 @@ pub fn judged(
     others: &[(Reference, Signal)],
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    let erased = |hash| -> Result<bool, StoreError> {
+        Ok(matches!(uploads::kept(tx, of.org, hash)?, Some(Kept::Erased(_))))
+    };
+    if erased(of.hash)? {
+        return Ok(()); // meanwhile
+    }
     let mut insert = tx.prepare_cached(
-        "INSERT OR IGNORE INTO signal (org, visit, kind, photo, other, other_document, figure, found_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT OR IGNORE INTO signal (org, visit, kind, photo, other, other_document, by, entry,
+             figure, evidence, found_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, x'', x'', ?7, x'', ?8)",
     )?;
     let empty: &[u8] = &[];
     if of.document.kind == DocKind::Visit {
@@ -229,7 +336,8 @@ pub fn judged(
         if later == of {
             own += 1;
         }
-        if later.document.kind != DocKind::Visit || (later == of && own > EVIDENCE_MAX) {
+        let too_many = later == of && own > EVIDENCE_MAX;
+        if later.document.kind != DocKind::Visit || too_many || erased(other.hash)? {
             continue;
         }
         insert.execute(params![
@@ -281,21 +389,27 @@ pub fn set_weights(tx: &Transaction<'_>, org: Org, weights: &Weights) -> Result<
 pub struct Shown {
     /// What, and how much of it.
     pub signal: Signal,
-    /// Of which photo of the visit; `None` of the visit as a whole.
+    /// Of which photo of the visit; `None` of a capture.
     pub photo: Option<BlobHash>,
-    /// The other photo and the document that refers to it.
+    /// Whose capture, and which.
+    pub capture: Option<(UserId, ChangeHash)>,
+    /// The other photo or capture, and what it is in.
     pub other: Option<Other>,
+    /// What shows it, as far as that is seen.
+    pub evidence: Option<Evidence>,
+    /// So many visits that are part of the evidence are not seen.
+    pub hidden: usize,
     /// Who has looked at it, and when.
     pub seen: Option<(UserId, i64)>,
 }
 
-/// The other photo of a signal.
+/// The other photo or capture of a signal.
 #[derive(Debug, Clone, Copy)]
 pub enum Other {
     /// In a document that this person sees.
     InSight {
-        /// Which photo.
-        photo: BlobHash,
+        /// Which photo, unless it is of a capture or the photo is gone.
+        photo: Option<BlobHash>,
         /// Of which document.
         document: DocId,
         /// Recorded when, by claim.
@@ -313,36 +427,64 @@ pub fn of_visit(
     visit: VisitId,
 ) -> Result<Vec<Shown>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms,
+        "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms, by, entry, evidence,
              (SELECT referenced_ms FROM photo p
-              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document)
-         FROM signal s WHERE org = ?1 AND visit = ?2",
+              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document),
+             (SELECT began_ms FROM stay t
+              WHERE t.org = s.org AND t.visit = substr(s.other_document, 2) AND t.person = s.by),
+             EXISTS (SELECT 1 FROM blob b
+              WHERE b.org = s.org AND b.hash = s.other AND b.gone_ms IS NULL)
+         FROM signal s WHERE org = ?1 AND visit = ?2 ORDER BY kind, photo, found_ms",
     )?;
     let mut rows = query.query(params![see.org, visit.as_bytes()])?;
     let mut shown = Vec::new();
     while let Some(row) = rows.next()? {
         let Some(kind) = Kind::of(row.get(0)?) else { continue };
-        let hash = |at: usize| -> Result<Option<BlobHash>, StoreError> {
-            Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok().map(BlobHash))
+        let hash = |at: usize| -> Result<Option<[u8; 32]>, StoreError> {
+            Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok())
         };
-        let other = match (hash(2)?, DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?)) {
-            (Some(photo), Some(document)) => {
-                let audience = pages::audience_of(connection, see.org, document)?;
-                let at_ms = row.get::<_, Option<i64>>(7)?.unwrap_or_default();
-                Some(match audience.is_some_and(|audience| see.sees(&audience)) {
-                    true => Other::InSight { photo, document, at_ms },
-                    false => Other::OutOfSight,
-                })
+        let evidence: Vec<u8> = row.get(9)?;
+        let mut evidence: Option<Evidence> = match evidence.as_slice() {
+            [] => None,
+            packed => Some(from_cbor(packed)?),
+        };
+        let mut hidden = 0;
+        let sees = |document| -> Result<bool, StoreError> {
+            let audience = pages::audience_of(connection, see.org, document)?;
+            Ok(audience.is_some_and(|audience| see.sees(&audience)))
+        };
+        let other = match DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?) {
+            Some(document) if sees(document)? => {
+                let at_ms = row.get::<_, Option<i64>>(if kind.of_field() { 11 } else { 10 })?;
+                let here: bool = row.get(12)?;
+                let photo = hash(2)?.filter(|_| here && !kind.of_field()).map(BlobHash);
+                Some(Other::InSight { photo, document, at_ms: at_ms.unwrap_or_default() })
             }
-            _ => None,
+            Some(_) => {
+                evidence = None;
+                Some(Other::OutOfSight)
+            }
+            None => None,
         };
-        let by: Option<[u8; 16]> = row.get(5)?;
-        let seen = by.map(UserId::from_bytes).zip(row.get(6)?);
+        if let Some(Evidence::Lengths(lengths)) = &mut evidence {
+            let all = std::mem::take(lengths);
+            for length in all {
+                match sees(length.visit.into())? {
+                    true => lengths.push(length),
+                    false => hidden += 1,
+                }
+            }
+        }
+        let by: Option<[u8; 16]> = row.get::<_, Vec<u8>>(7)?.try_into().ok();
+        let seen: Option<[u8; 16]> = row.get(5)?;
         shown.push(Shown {
             signal: Signal { kind, figure: row.get(4)? },
-            photo: hash(1)?,
+            photo: hash(1)?.map(BlobHash),
+            capture: by.map(UserId::from_bytes).zip(hash(8)?.map(ChangeHash)),
             other,
-            seen,
+            evidence,
+            hidden,
+            seen: seen.map(UserId::from_bytes).zip(row.get(6)?),
         });
     }
     Ok(shown)

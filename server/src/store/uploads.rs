@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sync_core::id::{BlobHash, DeviceId, DocId, UserId};
 use sync_core::model::people::Audience;
 
-use super::StoreError;
 use super::log::Org;
+use super::{StoreError, signals};
 
 /// Most uploads that one device can have open.
 pub const OPEN_MAX: u64 = 64;
@@ -129,6 +129,12 @@ pub fn room(connection: &Connection, org: Org) -> Result<Room, StoreError> {
     Ok(query.query_row([org], |row| {
         Ok(Room { days: row.get(0)?, quota: row.get(1)?, bytes: row.get(2)? })
     })?)
+}
+
+/// Whether an organisation's photos may take so many more bytes.
+pub fn has_room(connection: &Connection, org: Org, more: u64) -> Result<bool, StoreError> {
+    let Room { quota, bytes, .. } = room(connection, org)?;
+    Ok(quota.is_none_or(|quota| bytes.saturating_add(more) <= quota))
 }
 
 /// Says what an organisation wants of its photos.
@@ -330,7 +336,8 @@ pub fn gone_ms(
 }
 
 /// Lets go of a photo's bytes, or says that they are never taken; its digest stays. Its files are to be removed.
-/// What was retired can be erased later. How many bytes it had here.
+/// What was retired can be erased later. What was seen in one whose time is over stays, so that it is known when it is
+/// used again; of one that is erased nothing does. How many bytes it had here.
 pub fn let_go(
     tx: &Transaction<'_>,
     org: Org,
@@ -343,12 +350,16 @@ pub fn let_go(
         _ => 0,
     };
     tx.prepare_cached(
-        "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, erased)
-         VALUES (?1, ?2, 0, 0, 0, ?3, ?3, ?4)
-         ON CONFLICT DO UPDATE SET gone_ms = ?3, erased = ?4, thumbnail = NULL, preview = NULL
+        "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, erased, looked)
+         VALUES (?1, ?2, 0, 0, 0, ?3, ?3, ?4, 2)
+         ON CONFLICT DO UPDATE SET gone_ms = ?3, erased = ?4, thumbnail = NULL, preview = NULL,
+             looked = iif(looked = 1 AND NOT ?4, 1, 2)
          WHERE gone_ms IS NULL OR erased < ?4",
     )?
     .execute(params![org, hash.0, now_ms, erased])?;
+    if erased {
+        signals::forget(tx, org, hash)?;
+    }
     count_bytes(tx, org, -i64::try_from(bytes).unwrap_or(i64::MAX))?;
     set_here(tx, org, hash, 2)?;
     unlink(tx, org, hash)?;

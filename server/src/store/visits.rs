@@ -12,9 +12,8 @@ use sync_core::model::visit::Note;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
 
-use super::StoreError;
-use super::erasure;
 use super::log::{self, AudienceId, Held, Ledger};
+use super::{StoreError, erasure, field};
 
 /// A visit as lists and figures need it.
 #[derive(Debug, Clone)]
@@ -127,7 +126,12 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Replaces a visit's row and moves the daily figures by the difference.
+    /// The visits of an outlet are to be looked at again: it is known to be elsewhere.
+    pub fn reconsider(&self, outlet: OutletId) -> Result<(), StoreError> {
+        field::reconsider(self.tx, self.org, outlet)
+    }
+
+    /// Replaces a visit's row, so that it is to be looked at again, and moves the daily figures by the difference.
     pub fn put_visit(&self, row: &VisitRow, facts: &Facts) -> Result<(), StoreError> {
         let older = self
             .tx

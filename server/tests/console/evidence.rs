@@ -5,9 +5,13 @@ use std::net::SocketAddr;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode, header};
+use picture::Sketch;
 use server::blobs::Rendition;
-use server::store::log;
+use server::erase::{Target, erase};
+use server::signals::{Kind, Signal};
+use server::store::signals::Reference;
 use server::store::uploads::{self, UploadId};
+use server::store::{StoreError, log, signals};
 use server::{looks, now_ms, people};
 use sync_core::document::Document;
 use sync_core::id::{BlobHash, DeviceId, OrgId, OutletId, TerritoryId, UserId, VisitId};
@@ -21,8 +25,8 @@ use sync_core::wire::Outcome;
 use tower::ServiceExt;
 
 use crate::{
-    ANNA, Bench, CALL, DORA, JOHAN, MARIA, OTHER, PASSWORD, PRICE, SARA, SCRIPT, SHELF, SOUTH,
-    WORDS, audited, gtin, person, photo,
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, JOHAN, MARIA, OTHER, PASSWORD, PRICE, SARA, SCRIPT,
+    SHELF, SOUTH, WORDS, audited, gtin, person, photo,
 };
 
 /// What the scorecard's address leads to says of a KPI: `numerator / denominator`.
@@ -265,11 +269,7 @@ async fn brings(bench: &Bench, jpeg: &[u8]) {
 #[tokio::test]
 async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     let bench = Bench::new().await;
-    let used = std::fs::read("../fixtures/photos/Oatly-Oat-Milk_026.jpg").unwrap();
-    let cropped = image::load_from_memory(&used).unwrap().crop_imm(6, 5, 336, 336).into_rgb8();
-    let mut again = std::io::Cursor::new(Vec::new());
-    cropped.write_to(&mut again, image::ImageFormat::Jpeg).unwrap();
-    let again = again.into_inner();
+    let (used, again) = two_alike();
 
     let mut anna = bench.phone(ANNA, "Anna's phone").await;
     let mut north = Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CALL).into());
@@ -309,6 +309,10 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     phone.observe(&mut south, Vec::new(), vec![his], Vec::new());
     phone.push(&bench, &south, Vec::new()).await;
 
+    // The phones' clocks say an hour ago, and the log has just begun: that is not what this is about.
+    let clocks = signals::Weights::from([(Kind::Clock, 0)]);
+    let write = move |tx: &rusqlite::Transaction<'_>| signals::set_weights(tx, org, &clocks);
+    bench.app.store.write(write).await.unwrap();
     let like = "of 64 bits of its outline differ";
     bench.get(SARA, "/look").await.shows(&["Nothing to look at"]);
     // The photo that was taken first comes last.
@@ -371,6 +375,291 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
         let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
         assert!(set.status.is_client_error());
     }
+    bench.close().await;
+}
+
+/// A photo, and the same with its rim cut off.
+fn two_alike() -> (Vec<u8>, Vec<u8>) {
+    let used = std::fs::read("../fixtures/photos/Oatly-Oat-Milk_026.jpg").unwrap();
+    let cropped = image::load_from_memory(&used).unwrap().crop_imm(6, 5, 336, 336).into_rgb8();
+    let mut again = std::io::Cursor::new(Vec::new());
+    cropped.write_to(&mut again, image::ImageFormat::Jpeg).unwrap();
+    (used, again.into_inner())
+}
+
+/// How many rows of what was seen in photos name this one: sketches, bands of the index, signals of it and about it.
+async fn seen_of(bench: &Bench, hash: BlobHash) -> [u64; 4] {
+    let read = move |c: &rusqlite::Connection| {
+        let count = |query: &str| c.query_row(query, [hash.0], |row| row.get(0));
+        Ok([
+            count("SELECT count(*) FROM look WHERE hash = ?1")?,
+            count(
+                "SELECT (SELECT coalesce(sum(length(entries)), 0) / 10 FROM likeness)
+                     - 6 * (SELECT count(*) FROM look WHERE hash <> ?1)",
+            )?,
+            count("SELECT count(*) FROM signal WHERE photo = ?1")?,
+            count("SELECT count(*) FROM signal WHERE other = ?1")?,
+        ])
+    };
+    bench.app.store.read(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_reuse_is() {
+    let (used, again) = two_alike();
+    let (first, second) = (BlobHash::of(&used), BlobHash::of(&again));
+    for what in ["erased before", "erased after", "retired", "the later erased"] {
+        let bench = Bench::new().await;
+        let (org, mut anna) = (bench.tenant.org, bench.phone(ANNA, "Anna's phone").await);
+        anna.anchor = 0;
+        for (call, hash) in [(CALL, first), (CLOSED_CALL, second)] {
+            let visit = VisitId::of_call(bench.tenant.id, call);
+            let mut document = Document::new(bench.tenant.id, visit.into());
+            anna.start(&mut document, call);
+            let photos = vec![PhotoRef { hash, ..photo("", SHELF) }];
+            anna.observe(&mut document, Vec::new(), photos, Vec::new());
+            anna.push(&bench, &document, Vec::new()).await;
+        }
+        brings(&bench, &used).await;
+        let erase = async |hash| {
+            let target = Target::Photo(hash);
+            erase(&bench.app, &bench.tenant, target, None, "asked", false).await.unwrap();
+        };
+        let id = bench.tenant.id;
+        let reference = move |hash, call| {
+            let document = VisitId::of_call(id, call).into();
+            Reference { org, hash, document, at_ms: 0 }
+        };
+        let path = format!("/visits/{}", VisitId::of_call(bench.tenant.id, CLOSED_CALL));
+        match what {
+            "erased before" => {
+                erase(first).await;
+                brings(&bench, &again).await;
+                assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");
+                assert_eq!(seen_of(&bench, second).await, [1, 6, 0, 0], "{what}");
+                // Whoever was looking at it, or comparing with it, just then comes too late.
+                let sketch = Sketch::from_bytes(&[7; 1_024]).unwrap();
+                let late = Signal { kind: Kind::SamePicture, figure: 1 };
+                let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
+                    signals::looked(tx, org, first, Some((&sketch, 90)))?;
+                    let (his, hers) = (reference(second, CLOSED_CALL), reference(first, CALL));
+                    signals::judged(tx, &his, &[], &[(hers, late)], 5)?;
+                    signals::judged(tx, &hers, &[late], &[(his, late)], 5)
+                };
+                bench.app.store.write(write).await.unwrap();
+                assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");
+                bench.get(MARIA, &path).await.hides(&["of 64 bits"]);
+            }
+            "retired" => {
+                let retire = move |tx: &rusqlite::Transaction<'_>| {
+                    uploads::let_go(tx, org, first, false, now_ms()).map(drop)
+                };
+                bench.app.store.write(retire).await.unwrap();
+                brings(&bench, &again).await;
+                assert_eq!(seen_of(&bench, first).await, [1, 6, 0, 1], "{what}");
+                let page = bench.get(MARIA, &path).await;
+                page.shows(&["of 64 bits", "that photo is no longer kept"]);
+                page.hides(&[&format!("{first}?size=thumb")]);
+            }
+            _ => {
+                brings(&bench, &again).await;
+                assert_eq!(seen_of(&bench, first).await, [1, 6, 0, 1], "{what}");
+                assert_eq!(seen_of(&bench, second).await, [1, 6, 1, 0], "{what}");
+                let (gone, left) =
+                    if what == "erased after" { (first, second) } else { (second, first) };
+                erase(gone).await;
+                assert_eq!(seen_of(&bench, gone).await, [0; 4], "{what}");
+                assert_eq!(seen_of(&bench, left).await, [1, 6, 0, 0], "{what}");
+            }
+        }
+        bench.close().await;
+    }
+}
+
+/// A form with files as a browser sends it.
+struct Multipart(Vec<u8>);
+
+impl Multipart {
+    const KIND: &str = "multipart/form-data; boundary=xXx";
+
+    fn new(csrf: &str) -> Self {
+        Self(Vec::new()).field("csrf", csrf)
+    }
+
+    fn field(mut self, name: &str, value: &str) -> Self {
+        let head = format!("--xXx\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+        self.0.extend_from_slice(head.as_bytes());
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.extend_from_slice(b"\r\n");
+        self
+    }
+
+    fn file(mut self, name: &str, bytes: &[u8]) -> Self {
+        let head = format!(
+            "--xXx\r\nContent-Disposition: form-data; name=\"photos\"; filename=\"{name}\"\r\n\
+             Content-Type: image/jpeg\r\n\r\n"
+        );
+        self.0.extend_from_slice(head.as_bytes());
+        self.0.extend_from_slice(bytes);
+        self.0.extend_from_slice(b"\r\n");
+        self
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"--xXx--\r\n");
+        self.0
+    }
+}
+
+/// Posts bytes as whoever, and says how it was answered.
+async fn posts(bench: &Bench, user: Option<UserId>, path: &str, body: Vec<u8>) -> (u16, String) {
+    let mut request = Request::builder()
+        .method("POST")
+        .uri(path)
+        .header("host", "localhost")
+        .header("accept", "text/html")
+        .header("content-type", Multipart::KIND)
+        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5))));
+    if let Some(user) = user {
+        request = request.header("cookie", &bench.cookies[&user].0);
+    }
+    let request = request.body(Body::from(body)).unwrap();
+    let response = bench.routes.clone().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test]
+async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_phones() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let (org, path) = (bench.tenant.org, format!("/visits/{visit}"));
+    let contests = format!("{path}/contests");
+    let page = bench.get(DORA, &format!("{path}/contest")).await;
+    page.shows(&["enctype=\"multipart/form-data\"", "type=\"file\"", "multiple"]);
+    let seen = page.field("seen");
+    let form = |user: UserId| {
+        let csrf = &bench.cookies[&user].1;
+        Multipart::new(csrf).field("seen", &seen).field("comment", "See for yourself")
+    };
+    let (used, again) = two_alike();
+    let large = image::RgbImage::from_fn(2_400, 300, |x, y| image::Rgb([x as u8, y as u8, 9]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    large.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let png = png.into_inner();
+    // The phone's own marker of place, in a block of EXIF that must not go along.
+    let mut marked = used[..2].to_vec();
+    marked.extend([0xff, 0xe1, 0, 19]);
+    marked.extend(b"Exif\0\0GPS-PLANTED");
+    marked.extend(&used[2..]);
+
+    // What is refused leaves nothing behind.
+    let nothing = async || {
+        assert!(Visit::read(&bench.document(visit).await).contests.is_empty());
+        let count = |c: &rusqlite::Connection| {
+            Ok(c.query_row("SELECT count(*) FROM blob", [], |row| row.get::<_, u64>(0))?)
+        };
+        assert_eq!(bench.app.store.read(count).await.unwrap(), 0);
+    };
+    let mut many = form(DORA);
+    for n in 0..9 {
+        many = many.file(&format!("{n}.jpg"), &used);
+    }
+    let stranger = Multipart::new("wrong").field("seen", &seen).file("a.jpg", &used);
+    let early = Multipart(Vec::new()).file("a.jpg", &used).field("csrf", &bench.cookies[&DORA].1);
+    let cut = form(DORA).file("a.jpg", &used).end();
+    let cut = cut[..cut.len() - 90].to_vec();
+    let mut bomb = png.clone();
+    bomb[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
+    for (who, body, status, why) in [
+        (Some(DORA), many.end(), 413, "8 files"),
+        (Some(DORA), form(DORA).file("a.jpg", &vec![0; 33 << 20]).end(), 413, ""),
+        (Some(DORA), form(DORA).file("a.jpg", &vec![0; 21 << 20]).end(), 413, "photo 1"),
+        (Some(DORA), form(DORA).field("claim", &"x".repeat(70_000)).end(), 413, "form"),
+        (Some(DORA), stranger.end(), 403, "reload"),
+        (Some(DORA), early.end(), 403, "reload"),
+        (Some(DORA), form(DORA).0.split_off(120), 400, ""),
+        (Some(DORA), cut, 400, ""),
+        (Some(DORA), b"not a form".to_vec(), 400, ""),
+        (Some(DORA), Vec::new(), 400, ""),
+        (Some(DORA), form(DORA).file("a.jpg", b"GIF89a\x01\0\x01\0").end(), 422, "photo 1"),
+        (Some(DORA), form(DORA).file("a.jpg", &used).file("b.png", &bomb).end(), 422, "photo 2"),
+        (Some(MARIA), form(MARIA).file("a.jpg", &used).end(), 403, "contest a visit"),
+        (Some(SARA), form(SARA).file("a.jpg", &used).end(), 403, ""),
+        (None, form(DORA).file("a.jpg", &used).end(), 401, ""),
+    ] {
+        let (answer, page) = posts(&bench, who, &contests, body).await;
+        assert!(answer == status && page.contains(why), "{answer} {why}\n{page}");
+        nothing().await;
+    }
+    let quota =
+        move |quota| move |tx: &rusqlite::Transaction<'_>| uploads::set_room(tx, org, None, quota);
+    bench.app.store.write(quota(Some(1_000))).await.unwrap();
+    let (answer, _) = posts(&bench, Some(DORA), &contests, form(DORA).file("a", &used).end()).await;
+    assert_eq!(answer, 507);
+    nothing().await;
+    bench.app.store.write(quota(None)).await.unwrap();
+
+    // Two photos, one of them chosen twice, and a field that was left empty.
+    let whole = form(DORA).file("a.jpg", &marked).file("b.png", &png).file("c.jpg", &marked);
+    let (answer, page) = posts(&bench, Some(DORA), &contests, whole.file("", b"").end()).await;
+    assert_eq!(answer, 303, "{page}");
+    let read = Visit::read(&bench.document(visit).await);
+    let [contest] = read.contests.as_slice() else { panic!("{:?}", read.contests) };
+    let [first, second] = contest.objection.photos.as_slice() else { panic!("{contest:?}") };
+    let origin = first.origin.as_ref().unwrap();
+    assert_eq!(origin.file, BlobHash::of(&marked), "what it was made of is named");
+    for (photo, size) in [(first, (348, 348)), (second, (1_600, 200))] {
+        let file = bench.app.blobs.get(bench.tenant.id, photo.hash, Rendition::Original).await;
+        let file = file.unwrap().unwrap();
+        assert_eq!((BlobHash::of(&file), file.len()), (photo.hash, photo.bytes as usize));
+        assert!(!file.windows(4).any(|part| part == b"Exif" || part == b"GPS-"));
+        let picture = image::load_from_memory(&file).unwrap();
+        assert_eq!((picture.width(), picture.height()), size);
+        let url = format!("/photos/{}", photo.hash);
+        for user in [DORA, MARIA] {
+            bench.get(user, &path).await.shows(&[&format!("{url}?size=thumb"), "See for yourself"]);
+            for size in ["", "?size=thumb", "?size=preview"] {
+                let got = bench.get(user, &format!("{url}{size}")).await;
+                assert_eq!(
+                    (got.status, got.header(header::CONTENT_TYPE)),
+                    (StatusCode::OK, "image/jpeg")
+                );
+            }
+        }
+        assert_eq!(bench.get(SARA, &url).await.status, StatusCode::NOT_FOUND);
+    }
+    bench.get(MARIA, &path).await.hides(&["Objection on its way"]).shows(&["2 photos"]);
+    // It is on the first page of both sides, and of nobody else.
+    for user in [DORA, MARIA] {
+        bench.get(user, "/").await.shows(&["id=\"contested\"", "/visits?kind=contested"]);
+    }
+    bench.get(SARA, "/").await.hides(&["id=\"contested\""]);
+    // It is looked at as any photo is: one that was taken elsewhere before is found.
+    looks::catch_up(&bench.app).await.unwrap();
+    assert_eq!(seen_of(&bench, first.hash).await[..2], [1, 6]);
+    bench.get(MARIA, &path).await.hides(&["camera’s time is another"]);
+    let mut anna = bench.phone(ANNA, "Anna's other phone").await;
+    let mut later =
+        Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CLOSED_CALL).into());
+    (anna.minutes, anna.anchor) = (59, 0);
+    let heard = bench.app.store.read(move |c| Ok(log::Reader::open(c, org)?.head()?.sequence));
+    anna.anchor = heard.await.unwrap();
+    anna.start(&mut later, CLOSED_CALL);
+    let hash = BlobHash::of(&again);
+    anna.observe(&mut later, Vec::new(), vec![PhotoRef { hash, ..photo("", SHELF) }], Vec::new());
+    anna.push(&bench, &later, Vec::new()).await;
+    brings(&bench, &again).await;
+    assert_eq!(seen_of(&bench, hash).await, [1, 6, 1, 0]);
+    // One that was erased is not taken again, and what it was to show is not contested by it.
+    erase(&bench.app, &bench.tenant, Target::Photo(second.hash), None, "asked", false)
+        .await
+        .unwrap();
+    let (answer, page) =
+        posts(&bench, Some(DORA), &contests, form(DORA).file("b", &png).end()).await;
+    assert!(answer == 410 && page.contains("not taken again"), "{answer} {page}");
+    assert_eq!(Visit::read(&bench.document(visit).await).contests.len(), 1);
     bench.close().await;
 }
 

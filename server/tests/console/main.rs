@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod evidence;
+mod field;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

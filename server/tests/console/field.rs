@@ -1,0 +1,227 @@
+//! Place, way and time: what is noticed, who sees it, and that it is the same in whatever order work comes.
+
+use rusqlite::Connection;
+use server::app::App;
+use server::blobs::Album;
+use server::check::{Report, check};
+use server::store::archive::Archive;
+use server::store::{DATABASE, StoreError};
+use server::{looks, people};
+use sync_core::document::{Document, Entry};
+use sync_core::id::{OutletId, TerritoryId, UserId, VisitId};
+use sync_core::model::Geo;
+use sync_core::model::catalogue::Record;
+use sync_core::model::people::{Role, Scope};
+use sync_core::model::visit::{Act, Observation, Recording, Versioned};
+
+use crate::{
+    Bench, GROSSIST, MARIA, NORTH, OTHER, OUTLET, PASSWORD, Phone, SARA, SOUTH, person, price,
+};
+
+const ROY: UserId = UserId::from_bytes([0x30; 16]);
+const BOSS: UserId = UserId::from_bytes([0x31; 16]);
+const SOUTHERN: OutletId = OutletId::from_bytes([2; 16]);
+
+/// Someone who works in the north and in the south, and an admin who sees both.
+async fn both_parts(bench: &mut Bench) -> Phone {
+    let everywhere = Scope::Territory(TerritoryId::from_bytes([1; 16]));
+    let records = vec![
+        person(ROY, "Roy Ask", Role::Rep, everywhere),
+        person(BOSS, "Bo Boss", Role::Admin, everywhere),
+    ];
+    bench.app.write_records(&bench.tenant, records).await.unwrap();
+    people::open_account(&bench.app, &bench.tenant, BOSS, "bo@a.example", PASSWORD).await.unwrap();
+    bench.sign_in(BOSS, "bo@a.example").await;
+    // What it did, it did before the log began.
+    Phone { anchor: 0, ..bench.phone(ROY, "Roy's phone").await }
+}
+
+fn visit(n: u8) -> VisitId {
+    VisitId::from_bytes([n; 16])
+}
+
+/// At the outlets' place, or so many thousandths of a degree of latitude north of it, 111 m each.
+fn place(north: i32) -> Geo {
+    let place = Geo::from_degrees(18.0565, 59.344, Some(10)).unwrap();
+    Geo { lat_e6: place.lat_e6 + north * 1_000, ..place }
+}
+
+/// A visit from one minute to another, with so many prices, captured at this place; it is pushed.
+async fn goes(
+    bench: &Bench,
+    phone: &mut Phone,
+    (id, outlet): (VisitId, OutletId),
+    minutes: (u64, u64),
+    place: Geo,
+    prices: u64,
+) {
+    let mut document = Document::new(bench.tenant.id, id.into());
+    let (territory, distributor) =
+        if outlet == OUTLET { (NORTH, GROSSIST) } else { (SOUTH, OTHER) };
+    let template = Versioned { number: 1, version: 1 };
+    let start = Act::Start { outlet, call: None, territory, distributor, template };
+    let facts: Vec<Observation> = (1..=prices).map(|n| price(n, 1_490)).collect();
+    record(phone, &mut document, minutes.0, place, start);
+    let observed = sync_core::model::visit::Observed {
+        template,
+        planograms: Vec::new(),
+        price_list: None,
+        observations: sync_core::model::visit::Observations(facts),
+        photos: Vec::new(),
+        supersedes: Vec::new(),
+    };
+    record(phone, &mut document, minutes.1, place, Act::Observe(observed));
+    phone.minutes = minutes.1;
+    phone.submit(&mut document);
+    phone.push(bench, &document, Vec::new()).await;
+}
+
+fn record(phone: &mut Phone, document: &mut Document, minute: u64, place: Geo, act: Act) {
+    phone.minutes = minute;
+    let recording = Recording { by: ROY, when: phone.moment(), place: Some(place), act };
+    phone.write(document, Entry::Recording(recording));
+}
+
+/// The rows of the field, but for when they were found.
+async fn rows(app: &App) -> Vec<Vec<rusqlite::types::Value>> {
+    let read = |connection: &Connection| -> Result<Vec<Vec<_>>, StoreError> {
+        let mut rows = Vec::new();
+        for (table, columns) in [
+            ("stay", "visit, person, entry, began_ms, length_ms, fixes"),
+            ("signal", "visit, kind, other, other_document, by, entry, figure, evidence"),
+        ] {
+            let mut query =
+                connection.prepare(&format!("SELECT {columns} FROM {table} ORDER BY 1, 2, 3"))?;
+            let width = query.column_count();
+            let found = query.query_map([], |row| (0..width).map(|at| row.get(at)).collect())?;
+            rows.extend(found.collect::<Result<Vec<Vec<_>>, _>>()?);
+        }
+        Ok(rows)
+    };
+    app.store.read(read).await.unwrap()
+}
+
+async fn write(bench: &Bench, sql: &'static str) {
+    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
+        Ok(tx.execute_batch(sql)?)
+    };
+    bench.app.store.write(write).await.unwrap();
+}
+
+fn checked(bench: &Bench) -> Report {
+    let archive = Archive::open(&bench.folder.join(DATABASE)).unwrap();
+    check(&archive, &Album::at(bench.folder.join("blobs")), &mut |_, _, _| {}).unwrap()
+}
+
+#[tokio::test]
+async fn who_is_too_far_away_too_soon_is_shown_to_who_sees_both_places() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    goes(&bench, &mut roy, (visit(0x71), OUTLET), (1, 8), place(0), 3).await;
+    goes(&bench, &mut roy, (visit(0x72), SOUTHERN), (18, 24), place(1_000), 3).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    let (first, second) = (format!("/visits/{}", visit(0x71)), format!("/visits/{}", visit(0x72)));
+    // 111 km in ten minutes.
+    let both = ["At least 667 km/h", "111.1 km within 10 min at most", "Roy Ask", &first];
+    bench.get(BOSS, &second).await.shows(&both).shows(&[
+        "More than half of the captures lie",
+        "111.1 km from the outlet",
+        "60.34400, 18.05650 (±10 m)",
+        "I have looked",
+    ]);
+    bench.get(BOSS, &first).await.hides(&["Worth a look"]);
+    bench.get(BOSS, "/look").await.shows(&both).shows(&["weighs 70<", "1 visit<"]);
+    // Sara sees the second alone, and nothing of the first.
+    for page in ["/look", &second] {
+        let page = bench.get(SARA, page).await;
+        page.shows(&["At least 667 km/h", "The earlier visit is outside your part of the field."]);
+        page.hides(&[&first, "10 min at most", "59.34400"]);
+    }
+    bench.get(MARIA, "/look").await.shows(&["Nothing to look at"]);
+
+    // An organisation thinks what it thinks of it.
+    for (kind, weight) in [("8", "3"), ("6", "0")] {
+        let set = bench.post(BOSS, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
+        assert_eq!(set.status, axum::http::StatusCode::SEE_OTHER);
+    }
+    bench.get(SARA, "/look").await.shows(&["weighs 3<"]);
+    // Looked at once, it is not asked for again when somebody writes in the visit; when more is captured, it may be.
+    let looked = bench.post(SARA, &format!("/look/{}", visit(0x72)), &[]).await;
+    assert_eq!(looked.status, axum::http::StatusCode::SEE_OTHER);
+    bench.post(SARA, &format!("{second}/comments"), &[("comment", "why?")]).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    bench.get(SARA, &second).await.shows(&["Looked at by Sara Ekdahl"]).hides(&["I have looked"]);
+    assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn the_rows_are_the_same_in_whatever_order_work_comes_and_made_anew() {
+    let mut orders = Vec::new();
+    for order in [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [3, 6, 0, 5, 1, 4, 2]] {
+        let mut bench = Bench::new().await;
+        let mut roy = both_parts(&mut bench).await;
+        for (n, at) in order.into_iter().enumerate() {
+            let begin = 8 * at;
+            // The last of seven visits of five minutes is far from the one before.
+            let north = if at == 6 { 1_000 } else { 0 };
+            let id = visit(0x70 + at as u8);
+            goes(&bench, &mut roy, (id, OUTLET), (begin, begin + 5), place(north), 12).await;
+            if n % 2 == 0 {
+                looks::catch_up(&bench.app).await.unwrap();
+            }
+        }
+        looks::catch_up(&bench.app).await.unwrap();
+        let page = bench.get(BOSS, &format!("/visits/{}", visit(0x75))).await;
+        page.shows(&["by 0.0 % of their mean", "5 min 0 s", &format!("/visits/{}", visit(0x70))]);
+        page.hides(&["km/h", "faster than one can look"]);
+        let last = bench.get(BOSS, &format!("/visits/{}", visit(0x76))).await;
+        last.shows(&["km/h", &format!("/visits/{}", visit(0x75)), "by 0.0 % of their mean"]);
+        last.hides(&[&format!("signal-other\" href=\"/visits/{}", visit(0x70))]);
+        bench.get(BOSS, &format!("/visits/{}", visit(0x74))).await.hides(&["Worth a look"]);
+
+        let kept = rows(&bench.app).await;
+        assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
+        write(&bench, "UPDATE signal SET figure = 1 WHERE kind = 8").await;
+        assert_eq!(checked(&bench).damage.len(), 1);
+        write(&bench, "DELETE FROM signal; DELETE FROM stay; UPDATE visit SET judged = 0").await;
+        assert!(checked(&bench).is_clean(), "what is yet to be read is no damage");
+        looks::catch_up(&bench.app).await.unwrap();
+        assert_eq!(rows(&bench.app).await, kept);
+        // Each world has phones of its own, and times of its own: what can be compared is what was noticed.
+        let signals = kept.iter().filter(|row| row.len() == 8);
+        orders.push(
+            signals.map(|row| (row[0].clone(), row[1].clone(), row[3].clone())).collect::<Vec<_>>(),
+        );
+        bench.close().await;
+    }
+    assert!(orders[0].len() >= 4 && orders.iter().all(|order| *order == orders[0]), "{orders:?}");
+}
+
+#[tokio::test]
+async fn work_that_came_before_a_restart_is_read_after_it_and_again_when_the_outlet_was_elsewhere()
+{
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    goes(&bench, &mut roy, (visit(0x70), OUTLET), (1, 8), place(5), 3).await;
+    bench.app.store.close();
+    let Bench { folder, app, tenant, routes, .. } = bench;
+    drop((app, tenant, routes));
+    let app = App::open(folder.clone()).await.unwrap();
+    looks::catch_up(&app).await.unwrap();
+    let noticed = |rows: Vec<Vec<rusqlite::types::Value>>| {
+        let signals = rows.into_iter().filter(|row| row.len() == 8);
+        signals.map(|row| (row[1].clone(), row[6].clone())).collect::<Vec<_>>()
+    };
+    let integer = rusqlite::types::Value::Integer;
+    // 556 m from where the outlet is said to be, less what ten metres of accuracy explain.
+    assert_eq!(noticed(rows(&app).await), [(integer(6), integer(539))]);
+    let tenant = app.tenants().into_iter().next().unwrap();
+    let outlet = tenant.world().outlets[&OUTLET].clone();
+    let moved = sync_core::model::catalogue::Outlet { place: Some(place(5)), ..outlet };
+    app.write_records(&tenant, vec![Record::Outlet(moved)]).await.unwrap();
+    looks::catch_up(&app).await.unwrap();
+    assert_eq!(noticed(rows(&app).await), []);
+    app.store.close();
+    std::fs::remove_dir_all(folder).unwrap();
+}
