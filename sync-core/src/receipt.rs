@@ -31,22 +31,31 @@ impl Known {
     pub const NOTHING: Self = Self { life: LogOrigin::from_bytes([0; 16]), size: 0 };
 }
 
-/// The newest checkpoint, as it comes with a page.
+/// The newest checkpoint, as it comes with a page: the page's cursor says all of it but the signature.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Receipt {
-    /// The signed note.
+    /// What the log's key says to the checkpoint.
     #[n(0)]
-    pub note: String,
+    #[cbor(with = "minicbor::bytes")]
+    pub signature: [u8; 64],
     /// That it continues the one that the device knows; of another life, as far as that went on.
     #[n(1)]
     pub proof: Vec<LogHash>,
     /// The lives that have begun since that one.
     #[n(2)]
     pub lives: Option<Vec<Life>>,
-    /// The log's public key. A device that knows one already does not look at it.
+    /// The log's public key, for who has no receipt yet. A device that knows one already does not look at it.
     #[n(3)]
-    pub key: LogKey,
+    pub key: Option<LogKey>,
+}
+
+impl Receipt {
+    /// The signed note, once it is clear by which key.
+    fn note(&self, org: OrgId, at: &Cursor, key: LogKey) -> SignedNote {
+        let checkpoint = Checkpoint { org, life: at.origin, size: at.sequence, root: at.root };
+        checkpoint.signed(key.0, &self.signature)
+    }
 }
 
 /// The beginning of a life of the log, and that it is in it.
@@ -165,10 +174,14 @@ impl Watch {
             Ok((key, restored)) => {
                 self.restored = restored.or(self.restored.take());
                 self.key = Some(key);
-                self.note = Some(receipt.note.clone());
+                self.note = Some(receipt.note(org, at, key).to_string());
                 self.heard_ms = server_ms;
             }
-            Err(what) => self.raise(what, Some(receipt.note.clone()), server_ms),
+            Err(what) => {
+                let key = self.key.or(receipt.key);
+                let told = key.map(|key| receipt.note(org, at, key).to_string());
+                self.raise(what, told, server_ms);
+            }
         }
     }
 
@@ -184,13 +197,8 @@ impl Watch {
         receipt: &Receipt,
         at_ms: i64,
     ) -> Result<(LogKey, Option<Restored>), Wrong> {
-        let note: SignedNote = receipt.note.parse().map_err(|_| Wrong::Forged)?;
-        let open = |key: LogKey| {
-            let checkpoint = Checkpoint::open(&note, key.0).ok()?;
-            let said = (checkpoint.org, checkpoint.life, checkpoint.size, checkpoint.root);
-            (said == (org, at.origin, at.sequence, at.root)).then_some(checkpoint)
-        };
-        let known = self.key.unwrap_or(receipt.key);
+        let open = |key: LogKey| Checkpoint::open(&receipt.note(org, at, key), key.0).ok();
+        let known = self.key.or(receipt.key).ok_or(Wrong::Forged)?;
         let Some(kept) = kept else {
             return open(known).map(|_| (known, None)).ok_or(Wrong::Forged);
         };
@@ -300,9 +308,9 @@ mod tests {
 
         /// The receipt of an honest log for who stands at `from` of the life before these lives.
         fn receipt(&mut self, from: u64, lives: &[u64]) -> Receipt {
-            let (at, key) = (self.at(), LogKey(self.pair().public()));
+            let (at, key) = (self.at(), Some(LogKey(self.pair().public())));
             let (life, size, root) = (at.origin, at.sequence, at.root);
-            let note = Checkpoint { org: ORG, life, size, root }.sign(&self.pair()).to_string();
+            let signature = Checkpoint { org: ORG, life, size, root }.signature(&self.pair());
             let end = lives.first().copied().unwrap_or(size);
             let Ok(proof) = Tree::new(self, size).consistency(from.min(end));
             let lives = lives.iter().map(|begins| {
@@ -310,7 +318,7 @@ mod tests {
                 Life { sequence: *begins, leaf: self.entries[*begins as usize].clone(), proof }
             });
             let lives = Some(lives.collect());
-            Receipt { note, proof, lives, key }
+            Receipt { signature, proof, lives, key }
         }
     }
 
@@ -332,7 +340,7 @@ mod tests {
         let mut watch = watch.clone();
         watch.hear(ORG, &log.at(), receipt, 7);
         if let Some(alarm) = &watch.alarm {
-            assert!(alarm.kept.is_some() && alarm.told == receipt.map(|r| r.note.clone()));
+            assert!(alarm.kept.is_some() && alarm.told.is_some() == receipt.is_some());
             assert_eq!(watch.known().size, 21, "the receipt stays as evidence");
         }
         (watch.alarm.map(|alarm| alarm.what), watch.restored)
@@ -367,8 +375,9 @@ mod tests {
         let mut longer = grown.clone();
         longer.grow(1, 1);
         assert_eq!(hear(&watch, &longer, Some(&receipt)).0, Some(Wrong::Forged));
-        let elsewhere = Receipt { note: receipt.note.replace("0101", "0102"), ..receipt };
-        assert_eq!(hear(&watch, &grown, Some(&elsewhere)).0, Some(Wrong::Forged));
+        let mut other = watch.clone();
+        other.hear(OrgId::from_bytes([2; 16]), &grown.at(), Some(&receipt), 7);
+        assert_eq!(other.alarm.map(|alarm| alarm.what), Some(Wrong::Forged));
     }
 
     #[test]

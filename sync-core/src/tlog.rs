@@ -561,8 +561,19 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Signed by the log's key.
     pub fn sign(&self, pair: &Keypair) -> SignedNote {
-        let key = NoteKey::of_log(self.org, self.life, pair.public());
-        SignedNote::sign(self.to_string(), &key, pair)
+        self.signed(pair.public(), &self.signature(pair))
+    }
+
+    /// The log's signature alone.
+    pub fn signature(&self, pair: &Keypair) -> [u8; 64] {
+        pair.sign(self.to_string().as_bytes())
+    }
+
+    /// With a signature that the log's key is said to have made of it: [`Checkpoint::open`] says whether it has.
+    pub fn signed(&self, key: [u8; 32], signature: &[u8; 64]) -> SignedNote {
+        let key = NoteKey::of_log(self.org, self.life, key);
+        let signature = [&key.id()[..], signature].concat();
+        SignedNote { signatures: vec![(key.name, signature)], text: self.to_string() }
     }
 
     /// What a note says that a log's key has signed.

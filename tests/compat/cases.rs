@@ -635,7 +635,15 @@ pub(crate) fn receipt() -> Receipt {
     let checkpoint = Checkpoint { org: ORG, life: origin, size: sequence, root };
     let proof = vec![LogHash([0x6d; 32]), LogHash([0x6e; 32])];
     let lives = Some(vec![Life { sequence: 9, leaf, proof: proof.clone() }]);
-    Receipt { note: checkpoint.sign(&pair).to_string(), proof, lives, key: LogKey(pair.public()) }
+    let key = Some(LogKey(pair.public()));
+    Receipt { signature: checkpoint.signature(&pair), proof, lives, key }
+}
+
+/// A checkpoint that a device has kept.
+pub(crate) fn checkpoint() -> String {
+    let Cursor { origin, sequence, root } = cursor();
+    let checkpoint = Checkpoint { org: ORG, life: origin, size: sequence, root };
+    checkpoint.sign(&Keypair::from_seed(&SEEDS[1])).to_string()
 }
 
 fn push_reply() -> PushReply {

@@ -50,13 +50,13 @@ fn full_profile() -> Profile {
         }),
         mended: Some(3),
         watch: Some(Watch {
-            key: Some(cases::receipt().key),
-            note: Some(cases::receipt().note),
+            key: cases::receipt().key,
+            note: Some(cases::checkpoint()),
             heard_ms: BEGIN_MS + 2_000,
             alarm: Some(Alarm {
                 what: Wrong::Rewritten,
-                kept: Some(cases::receipt().note),
-                told: Some(cases::receipt().note),
+                kept: Some(cases::checkpoint()),
+                told: Some(cases::checkpoint()),
                 at_ms: BEGIN_MS + 3_000,
             }),
             restored: Some(Restored { at_ms: BEGIN_MS + 4_000, lost: Some(5), another_key: true }),

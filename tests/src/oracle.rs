@@ -220,9 +220,10 @@ impl Oracle {
         let before = self.saved.clone();
         self.lost(server, devices);
         for (name, saved) in before.iter().filter(|(name, _)| !self.saved.contains_key(name)) {
-            assert!(head != Some(name.0), "{name:?} was lost with the head of its document");
             // What is kept apart at the server, brought by a colleague, counts as lost here too.
             let elsewhere = saved.device != number || server.quarantined().contains_key(name);
+            let fine = elsewhere || head != Some(name.0);
+            assert!(fine, "{name:?} was lost with the head of its document");
             let told = devices[number].disk.tells_of(name.0);
             assert!(told || elsewhere || self.lost_log, "{name:?} was lost, and nobody was told");
             self.maybe_gone.insert(*name);
@@ -250,8 +251,9 @@ impl Oracle {
         // One of two copies has heard of what the other has not.
         let may = (self.copied && ["forked", "late"].contains(&code))
             || (self.lost_log && lost.contains(&code))
-            // Numbers of changes that a disk has lost are given again, and what was signed through them is bare.
-            || (!self.rotten.is_empty() && ["forked", "bad_seal"].contains(&code))
+            // Numbers of changes that a disk has lost are given again, and what was signed through them is bare, or
+            // signed anew after its key was given up.
+            || (!self.rotten.is_empty() && ["forked", "bad_seal", "revoked_device"].contains(&code))
             // A repair of a page that did not fit brings records that are newer than the cursor.
             || (!self.rotten.is_empty() && ["wrong_start", "out_of_scope", "late"].contains(&code))
             || (self.forgotten && code == "missing_parent")

@@ -32,7 +32,7 @@ pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 /// Answers below this are sent as they are.
 const COMPRESS_BYTES_MIN: usize = 512;
 /// zstd level of answers: bytes on a phone's network are dearer than a core's microseconds.
-const COMPRESS_LEVEL: i32 = 3;
+const COMPRESS_LEVEL: i32 = 9;
 
 /// `POST /api/v1/push`
 pub async fn push(

@@ -75,12 +75,14 @@ pub async fn load(app: &Arc<App>, today: Day) -> Result<Arc<Tenant>, DemoError> 
         for (person, email) in brand.people.iter().filter(|(p, _)| crate::auth::signs_in(p.role)) {
             people::open_account(app, &tenant, person.id, email, PASSWORD).await?;
         }
-        // A day of theirs takes minutes: all of them are faster than one can look or travel.
-        let (org, none) = (tenant.org, [(Kind::Short, 0), (Kind::Travel, 0)].into());
-        let set = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
-            signals::set_weights(tx, org, &none)
-        });
-        set.await?;
+        // A day of theirs takes two minutes.
+        let hurry = [Kind::Travel, Kind::Short, Kind::Regular].map(|kind| (kind, 0)).into();
+        let org = tenant.org;
+        app.store
+            .write_for(org, move |tx| -> Result<_, StoreError> {
+                signals::set_weights(tx, org, &hurry)
+            })
+            .await?;
     }
     let calls = brand.calls(today, last_day)?;
     if !calls.is_empty() {

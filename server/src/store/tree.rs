@@ -315,8 +315,8 @@ pub fn receipt(
         later.push(Life { sequence: *begins, leaf, proof });
     }
     let lives = Some(later).filter(|later| !later.is_empty());
-    let note = checkpoint.sign(pair).to_string();
-    Ok(Receipt { note, proof, lives, key: LogKey(pair.public()) })
+    let key = (*known == Known::NOTHING).then(|| LogKey(pair.public()));
+    Ok(Receipt { signature: checkpoint.signature(pair), proof, lives, key })
 }
 
 /// Notes which line says that a device's key is confirmed, and by whom.
