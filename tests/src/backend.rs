@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use server::feed;
 use server::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
+use server::signals::field::of_visit;
 use server::store::erasure::{self, Erasure};
 use server::store::log::{Ledger, Org, Organisation, Reader};
-use server::store::{StoreError, accounts, log};
+use server::store::{StoreError, accounts, field, log};
 use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, UserId};
@@ -430,6 +431,20 @@ impl Server {
         ledger.close()?;
         tx.commit().map_err(StoreError::from)?;
         Ok(())
+    }
+
+    /// Reads a few of the visits that have changed for place, way and time, as the job does that runs beside pushes;
+    /// whether there were any. Room may be short.
+    pub fn look(&self, limit: u32, now_ms: i64) -> Result<bool, StoreError> {
+        let waiting = field::unjudged(&self.db, limit)?;
+        let tx = self.db.unchecked_transaction()?;
+        for of in &waiting {
+            let held = log::document(&tx, self.org, ORG, of.visit.into())?;
+            let place = self.world.outlets.get(&of.outlet).and_then(|outlet| outlet.place);
+            field::judged(&tx, of, &of_visit(&held, place.as_ref()), now_ms)?;
+        }
+        tx.commit()?;
+        Ok(!waiting.is_empty())
     }
 
     /// Where the log stands.

@@ -510,7 +510,32 @@ fn the_server_is_sound(server: &Server, helds: &BTreeMap<DocId, Held>) {
     histories_hold_together(helds);
     figures_equal_a_rebuild(server, helds);
     the_log_adds_up(server);
+    what_is_worth_a_look_equals_a_rebuild(server);
     endcap_check_agrees(server);
+}
+
+/// Whatever came when, and however often it was read: the rows are what one reading of everything makes.
+fn what_is_worth_a_look_equals_a_rebuild(server: &Server) {
+    while server.look(8, 1).expect("visits are read") {}
+    let rows = || {
+        let rows = |query: &str| -> Vec<Vec<rusqlite::types::Value>> {
+            let mut query = server.db.prepare(query).expect("a query");
+            let width = query.column_count();
+            let read = |row: &rusqlite::Row<'_>| (0..width).map(|at| row.get(at)).collect();
+            let rows = query.query_map([], read).expect("rows");
+            rows.map(|row| row.expect("a row")).collect()
+        };
+        let signals =
+            "SELECT visit, kind, other, other_document, by, entry, figure, evidence FROM signal";
+        (rows("SELECT * FROM stay"), rows(signals))
+    };
+    let kept = rows();
+    server
+        .db
+        .execute_batch("DELETE FROM stay; DELETE FROM signal; UPDATE visit SET judged = 0")
+        .expect("the rows go");
+    while server.look(3, 1).expect("visits are read") {}
+    assert!(rows() == kept, "the rows of place, way and time are not what the visits say");
 }
 
 /// From every volume of an outlet's history each of its authors leads back to what they had seen of the one before.

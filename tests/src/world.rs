@@ -164,6 +164,10 @@ impl World {
     /// One thing happens.
     pub fn step(&mut self) {
         self.now_ms += 1 + self.chance.below(120_000) as i64;
+        if self.now_ms % 4 == 0 {
+            let looked = self.server.look(2, self.now_ms);
+            assert!(matches!(looked, Ok(_) | Err(server::store::StoreError::Full)), "{looked:?}");
+        }
         let device = self.chance.index(self.devices.len());
         if self.devices[device].lost {
             return;

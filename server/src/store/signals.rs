@@ -419,13 +419,14 @@ pub enum Other {
     OutOfSight,
 }
 
-/// The signals of a visit, by kind and photo, with no more of their evidence than `see` shows. That the visit is seen is
-/// for the caller to know.
+/// The signals of a visit that weigh anything, by kind and photo, with no more of their evidence than `see` shows. That
+/// the visit is seen is for the caller to know.
 pub fn of_visit(
     connection: &Connection,
     see: &Sight,
     visit: VisitId,
 ) -> Result<Vec<Shown>, StoreError> {
+    let weights = weights(connection, see.org)?;
     let mut query = connection.prepare_cached(
         "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms, by, entry, evidence,
              (SELECT referenced_ms FROM photo p
@@ -439,7 +440,8 @@ pub fn of_visit(
     let mut rows = query.query(params![see.org, visit.as_bytes()])?;
     let mut shown = Vec::new();
     while let Some(row) = rows.next()? {
-        let Some(kind) = Kind::of(row.get(0)?) else { continue };
+        let kind = Kind::of(row.get(0)?).filter(|kind| weights.get(kind) != Some(&0));
+        let Some(kind) = kind else { continue };
         let hash = |at: usize| -> Result<Option<[u8; 32]>, StoreError> {
             Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok())
         };

@@ -144,6 +144,9 @@ async fn who_is_too_far_away_too_soon_is_shown_to_who_sees_both_places() {
         let set = bench.post(BOSS, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
         assert_eq!(set.status, axum::http::StatusCode::SEE_OTHER);
     }
+    for page in ["/look", &second] {
+        bench.get(SARA, page).await.shows(&["km/h"]).hides(&["More than half"]);
+    }
     bench.get(SARA, "/look").await.shows(&["weighs 3<"]);
     // Looked at once, it is not asked for again when somebody writes in the visit; when more is captured, it may be.
     let looked = bench.post(SARA, &format!("/look/{}", visit(0x72)), &[]).await;
