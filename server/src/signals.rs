@@ -127,7 +127,7 @@ impl Kind {
                 if figure < 0 { "before" } else { "after" },
             ),
             Self::Outside => format!(
-                "More than half of the captures lie {figure} m from the outlet at least, the accuracy of the fixes taken off. The \
+                "More than half of the captures are {figure} m from the outlet at least, the accuracy of the fixes taken off. The \
                  outlet’s own position may be wrong, and fixes between high walls are."
             ),
             Self::Mocked => "The phone said that a program, not its receiver, gave the position. Some phones say so of \

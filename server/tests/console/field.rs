@@ -124,7 +124,7 @@ async fn who_is_too_far_away_too_soon_is_shown_to_who_sees_both_places() {
     // 111 km in ten minutes.
     let both = ["At least 667 km/h", "111.1 km within 10 min at most", "Roy Ask", &first];
     bench.get(BOSS, &second).await.shows(&both).shows(&[
-        "More than half of the captures lie",
+        "More than half of the captures are",
         "111.1 km from the outlet",
         "60.34400, 18.05650 (±10 m)",
         "I have looked",
