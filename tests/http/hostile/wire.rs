@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 use server::app::{App, Tenant};
 use server::config::ServeConfig;
+use server::looks;
 use server::serve::serve;
 use sync_core::client::Replica;
 use sync_core::command::Command;
@@ -129,6 +130,8 @@ impl World {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) {
+        // What the server does by itself after a push is done before.
+        looks::catch_up(&self.app).await.expect("it is looked at");
         let before = self.dump(&["device"]);
         let reply = self.send(path, headers, body).await;
         let text = String::from_utf8_lossy(&reply.body).into_owned();
@@ -310,6 +313,7 @@ async fn a_refused_change_is_an_outcome_and_kept_apart() {
         let reply: PushReply = from_wire(ORG, &reply.body).expect("a reply");
         reply.outcomes.iter().map(|o| code(o).to_owned()).collect::<Vec<_>>()
     };
+    looks::catch_up(&world.app).await.expect("it is looked at");
     let before = world.dump(&["device", "quarantine"]);
     let reply = world.send("push", &[], encode(&forged)).await;
     assert_eq!((reply.status, outcome(&reply)), (200, vec!["bad_seal".to_owned()]));
