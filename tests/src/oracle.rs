@@ -49,6 +49,8 @@ pub struct Oracle {
     pub saved: BTreeMap<(DocId, ChangeHash), Saved>,
     /// Everything that the server acknowledged.
     pub acknowledged: BTreeSet<(DocId, ChangeHash)>,
+    /// When each change was saved first.
+    first_ms: BTreeMap<(DocId, ChangeHash), i64>,
     /// Every push that the server has taken in, from whom.
     pub pushes: Vec<(DeviceId, Vec<u8>)>,
     /// All cargo that the server has taken in, from whom.
@@ -106,6 +108,8 @@ impl Oracle {
             let mut first = self.saved.range(first).map(|(_, saved)| saved);
             let first = first.find(|saved| saved.device == device && saved.when == when);
             let at_ms = first.map_or(at_ms, |saved| saved.at_ms);
+            // What was lost with a log may come back with a copy of its phone.
+            let at_ms = *self.first_ms.entry((document, change.hash())).or_insert(at_ms);
             let saved = Saved { device, at_ms, when };
             if self.maybe_gone.contains(&(document, change.hash())) {
                 continue; // it was saved long ago, and is back
