@@ -950,6 +950,8 @@ pub enum LogWrong {
     Rewritten,
     /// Its checkpoint is not signed by its key, or is of another log.
     Forged,
+    /// The log has gone on, and the server shows no checkpoint of it.
+    Withheld,
 }
 
 /// The evidence that a log was rewritten.
@@ -984,6 +986,7 @@ impl LogStatus {
                 wrong: match what {
                     Wrong::Rewritten => LogWrong::Rewritten,
                     Wrong::Forged => LogWrong::Forged,
+                    Wrong::Withheld => LogWrong::Withheld,
                 },
                 kept,
                 told,

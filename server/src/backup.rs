@@ -7,8 +7,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::blobs::{Album, sync_dir};
+use crate::blobs::Album;
 use crate::check::{self, Progress, Report, Stage};
+use crate::files::sync_dir;
 use crate::logkey::{LOG_KEYS, LogKeys};
 use crate::store::archive::{self, Archive};
 use crate::store::{self, BACKUP, DATABASE, RESTORING, StoreError};

@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use sync_core::id::{BlobHash, OrgId};
 use tokio::sync::{OwnedMutexGuard, watch};
 
+use crate::files::{parent, present, sync_dir};
 use crate::random;
 use crate::store::StoreError;
 use crate::store::uploads::UploadId;
@@ -480,25 +481,7 @@ async fn blocking<T: Send + 'static>(
     run.await.unwrap_or_else(|_| Err(StoreError::Failed("file work was cut short".into())))
 }
 
-fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    let parent = path.parent().unwrap_or(path);
-    if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
-}
-
 fn make_dir(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     sync_dir(parent(dir))
-}
-
-/// Brings to the disk which files a folder has.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

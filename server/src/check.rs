@@ -190,6 +190,7 @@ fn check_all(
         let lines = inspection.log(&mut step)?;
         inspection.prints()?;
         inspection.notes()?;
+        inspection.witnesses()?;
         let erasures = inspection.erasures()?;
         let archive::Standing { retired, unlinked, uploads, .. } = archive.standing(made.org)?;
         let name = made.name.clone();
@@ -365,6 +366,14 @@ impl Inspection<'_> {
         let (kept, counted) = self.archive.prints(self.made.org)?;
         if kept != counted {
             self.found(Place::Whole, "the prints of what people see are not the sums of it");
+        }
+        Ok(())
+    }
+
+    /// What witnesses have signed is the log that is here.
+    fn witnesses(&mut self) -> Result<(), StoreError> {
+        if let Some(what) = self.archive.witness_flaw(self.made)? {
+            self.found(Place::Whole, what);
         }
         Ok(())
     }

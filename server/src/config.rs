@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::cosign::Witnesses;
+
 /// How the server is run.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
@@ -20,6 +22,8 @@ pub struct ServeConfig {
     pub insecure_lan: bool,
     /// Serves `/metrics` to everyone rather than to this machine alone.
     pub metrics_open: bool,
+    /// Who is asked to sign the checkpoints of the logs.
+    pub witnesses: Witnesses,
 }
 
 /// Why the server does not start as it is told to.
@@ -49,6 +53,7 @@ impl ServeConfig {
             trusted_proxies: Vec::new(),
             insecure_lan: false,
             metrics_open: false,
+            witnesses: Witnesses::default(),
         }
     }
 

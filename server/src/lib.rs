@@ -10,10 +10,12 @@ pub mod blobs;
 pub mod check;
 pub mod config;
 pub mod console;
+pub mod cosign;
 pub mod demo;
 pub mod erase;
 pub mod error;
 pub mod feed;
+mod files;
 pub mod ingest;
 pub mod init;
 pub mod jobs;
@@ -28,6 +30,7 @@ pub mod prove;
 pub mod serve;
 pub mod signals;
 pub mod store;
+pub mod witness;
 pub mod world;
 
 /// The wall clock, in milliseconds since 1970 UTC. The only place where the server reads it.

@@ -5,20 +5,24 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use server::api;
 use server::app::App;
 use server::backup::{self, BackupError};
 use server::check::{Checked, Report, Stage};
 use server::config::{Network, ServeConfig};
+use server::cosign::{BadWitness, Witnesses};
 use server::erase::{self, Target};
 use server::error::Problem;
 use server::init::{Init, init};
 use server::mirror::{Mirror, mirror};
 use server::prove::{log_keys, prove};
-use server::serve::serve;
+use server::serve::{answer, serve};
 use server::store::erasure::name_of;
 use server::store::{DATABASE, StoreError};
+use server::witness::{Witness, WitnessError};
 use sync_core::proof::verify;
 use sync_core::tlog::NoteKey;
 use tokio::net::TcpListener;
@@ -52,6 +56,8 @@ enum Command {
     LogKey(LogKeyArgs),
     /// Keep an own copy of an organisation's log, and check all of it. Fails when the log contradicts anything.
     Mirror(MirrorArgs),
+    /// Watch over logs for somebody else than who runs the server, and sign what only ever grows (c2sp.org/tlog-witness).
+    Witness(WitnessArgs),
     /// Erase a photo, a comment or answer, or a person's name and contact data on legal request, and report it. The
     /// server must not be running: in the console admins can do the same.
     Erase(EraseArgs),
@@ -109,7 +115,10 @@ struct VerifyArgs {
     file: PathBuf,
     /// The log's public key, as `endcap log-key` or the console has shown it: a bundle of another log is refused
     #[arg(long, value_name = "VKEY")]
-    key: Option<String>,
+    key: Option<NoteKey>,
+    /// The public key of a witness that must have signed its checkpoint; may be given several times
+    #[arg(long, value_name = "VKEY")]
+    witness: Vec<NoteKey>,
 }
 
 #[derive(Args)]
@@ -125,7 +134,32 @@ struct MirrorArgs {
     token: Option<String>,
     /// The log's public key, as `endcap log-key` or the console has shown it
     #[arg(long, value_name = "VKEY")]
-    key: Option<String>,
+    key: Option<NoteKey>,
+    /// The public key of a witness that must have signed the log as it is copied; may be given several times
+    #[arg(long, value_name = "VKEY")]
+    witness: Vec<NoteKey>,
+}
+
+#[derive(Args)]
+struct WitnessArgs {
+    /// The witness's own folder, made if it is absent. Never copy it or bring an older one back: it would sign twice
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Under which name it signs, such as witness.example/w1; for good
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The public key of a log, as `endcap log-key` or the console has shown it; once for each log
+    #[arg(
+        long,
+        env = "ENDCAP_WITNESS_LOGS",
+        value_name = "VKEY",
+        value_delimiter = ',',
+        required = true
+    )]
+    log: Vec<NoteKey>,
+    /// Where to listen, in plain HTTP: all that is asked and answered is signed and open
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
+    listen: SocketAddr,
 }
 
 #[derive(Args)]
@@ -212,6 +246,9 @@ struct ServeArgs {
     /// Serve /metrics to everyone rather than to this machine alone
     #[arg(long)]
     metrics_open: bool,
+    /// Who signs the logs' checkpoints besides the server: a file with a witness's key and address on each line
+    #[arg(long, env = "ENDCAP_WITNESSES", value_name = "FILE")]
+    witnesses: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -247,6 +284,7 @@ async fn main() -> ExitCode {
         Command::Verify(args) => run_verify(&args),
         Command::LogKey(args) => run_log_key(&args),
         Command::Mirror(args) => run_mirror(args).await,
+        Command::Witness(args) => run_witness(args).await,
         Command::Erase(args) => run_erase(args).await,
         Command::Demo(args) => run_demo(args).await,
     };
@@ -286,6 +324,14 @@ async fn run_init(args: InitArgs) -> Result<(), Failure> {
 }
 
 async fn run_serve(args: ServeArgs) -> Result<(), Failure> {
+    let witnesses = match &args.witnesses {
+        None => Witnesses::default(),
+        Some(file) => {
+            let wrong = |why: String| Failure::Usage(format!("{}: {why}", file.display()));
+            let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+            text.parse().map_err(|bad: BadWitness| wrong(bad.to_string()))?
+        }
+    };
     let config = ServeConfig {
         data: args.data,
         listen: args.listen,
@@ -293,6 +339,7 @@ async fn run_serve(args: ServeArgs) -> Result<(), Failure> {
         trusted_proxies: args.trust_proxy,
         insecure_lan: args.insecure_lan,
         metrics_open: args.metrics_open,
+        witnesses,
     };
     config.check().map_err(|error| Failure::Usage(error.to_string()))?;
     log_to_stderr("info");
@@ -304,14 +351,7 @@ async fn run_serve(args: ServeArgs) -> Result<(), Failure> {
     }
     let app =
         App::open(config.data.clone()).await.map_err(|error| cannot_open(&config.data, &error))?;
-    let listen = config.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "; choose another with --listen",
-            _ => "",
-        };
-        Failure::Failed(format!("cannot listen on {listen}: {error}{hint}"))
-    })?;
+    let listener = bind(config.listen).await?;
     let failed = |error: io::Error| Failure::Failed(error.to_string());
     let shutdown = stop_signal().map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -320,6 +360,36 @@ async fn run_serve(args: ServeArgs) -> Result<(), Failure> {
         println!("There is no organisation yet: stop this and run `endcap init`.");
     }
     serve(app, config, listener, shutdown).await.map_err(failed)
+}
+
+async fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; choose another with --listen",
+            _ => "",
+        };
+        Failure::Failed(format!("cannot listen on {listen}: {error}{hint}"))
+    })
+}
+
+async fn run_witness(args: WitnessArgs) -> Result<(), Failure> {
+    log_to_stderr("info");
+    let logs = args.log.len();
+    let witness =
+        Witness::open(args.folder, &args.name, args.log).map_err(|error| match error {
+            WitnessError::Name(_) | WitnessError::Log(_) => Failure::Usage(error.to_string()),
+            _ => Failure::Failed(error.to_string()),
+        })?;
+    let listener = bind(args.listen).await?;
+    let failed = |error: io::Error| Failure::Failed(error.to_string());
+    let shutdown = stop_signal().map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    println!("Its key, for who verifies and for the server's list of witnesses:");
+    println!("  {} http://{address}", witness.key());
+    println!("It watches {logs} logs and listens on http://{address}");
+    answer(listener, &api::witness::router(Arc::new(witness)), shutdown, || ())
+        .await
+        .map_err(failed)
 }
 
 fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
@@ -387,18 +457,18 @@ fn run_prove(args: &ProveArgs) -> Result<(), Failure> {
 
 fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
     let failed = |error: String| Failure::Failed(format!("{}: {error}", args.file.display()));
-    let key: Option<NoteKey> = match &args.key {
-        Some(key) => Some(key.parse().map_err(|bad| Failure::Usage(format!("--key: {bad}")))?),
-        None => None,
-    };
     let length = fs::metadata(&args.file).map_err(|error| failed(error.to_string()))?.len();
     if length > sync_core::zip::BYTES_MAX as u64 {
         return Err(failed("it is longer than a bundle".into()));
     }
     let bytes = fs::read(&args.file).map_err(|error| failed(error.to_string()))?;
     let proved = verify(&bytes).map_err(|wrong| failed(format!("it proves nothing: {wrong}")))?;
-    if let Some(key) = key.filter(|key| *key != proved.key) {
+    if let Some(key) = args.key.as_ref().filter(|key| **key != proved.key) {
         return Err(failed(format!("it is signed by {}, not by {key}", proved.key)));
+    }
+    let signed = |witness: &&NoteKey| proved.witnesses.iter().any(|(key, _)| key == *witness);
+    if let Some(absent) = args.witness.iter().find(|witness| !signed(witness)) {
+        return Err(failed(format!("the witness {absent} has not signed its checkpoint")));
     }
     println!("{}", proved.summary);
     match args.key {
@@ -409,16 +479,14 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
 }
 
 async fn run_mirror(args: MirrorArgs) -> Result<(), Failure> {
-    let key = args.key.as_deref().map(str::parse).transpose();
-    let key = key.map_err(|bad| Failure::Usage(format!("--key: {bad}")))?;
-    let MirrorArgs { url, folder, token, .. } = args;
-    let copied = mirror(&Mirror { url, folder, token, key }).await;
+    let MirrorArgs { url, folder, token, key, witness } = args;
+    let copied = mirror(&Mirror { url, folder, token, key, witnesses: witness }).await;
     println!("{}", copied.map_err(|error| Failure::Failed(error.to_string()))?);
     Ok(())
 }
 
 fn run_log_key(args: &LogKeyArgs) -> Result<(), Failure> {
-    let keys = log_keys(&args.data).map_err(|error| cannot_open(&args.data, &error))?;
+    let keys = log_keys(&args.data).map_err(|error| Failure::Failed(error.to_string()))?;
     for (name, key) in keys {
         println!("{name}: {key}");
     }

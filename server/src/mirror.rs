@@ -4,9 +4,10 @@
 //! in it is checked at every run: that entries give their hashes, that hashes give the signed root, and that the log
 //! still has what it had. A checkpoint is kept last, when all that it covers is on the disk; nothing is ever dropped.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,14 +20,19 @@ use sync_core::tlog::{
     unpack_entries,
 };
 
-use crate::blobs::sync_dir;
+use crate::files::{Read, parent, present, write};
+use crate::now_ms;
 
 /// The key that signs the log, as a vkey, in the copy's folder.
 const KEY: &str = "key";
 const CHECKPOINT: &str = "checkpoint";
-const CHECKPOINT_REFUSED: &str = "checkpoint.refused";
+const WITNESSED: &str = "witnessed";
+/// The folder of what contradicted: a folder for each life and size.
+const REFUSED: &str = "refused";
 /// Longest bundle of entries: 256 of 65,535 bytes with their lengths.
 const BODY_BYTES_MAX: usize = 256 * (2 + 65_535);
+/// What a witness has signed longer ago than this says nothing of now: a server asks its witnesses every hour.
+const WITNESSED_S_MAX: i64 = 86_400;
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is copied from where.
@@ -40,6 +46,8 @@ pub struct Mirror {
     pub token: Option<String>,
     /// The log's key; without it the first one that is seen is kept.
     pub key: Option<NoteKey>,
+    /// Witnesses that must have signed the log, as it is here.
+    pub witnesses: Vec<NoteKey>,
 }
 
 /// What a run has found.
@@ -53,6 +61,9 @@ pub struct Copied {
     pub entries: bool,
     /// The log was restored from a backup: how many lines it has kept of those that this copy had, and how many not.
     pub restored: Option<(u64, u64)>,
+    /// The witnesses that were asked for: which has signed how many of its lines, and when by its own clock, in seconds since
+    /// 1970 UTC.
+    pub witnessed: Vec<(String, u64, u64)>,
     /// What has been decided and confirmed in the lines that have come, in words.
     pub acts: Vec<String>,
 }
@@ -78,6 +89,15 @@ impl fmt::Display for Copied {
         )?;
         for act in &self.acts {
             writeln!(f, "  {act}")?;
+        }
+        for (name, size, seconds) in &self.witnessed {
+            let at =
+                i64::try_from(*seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+            let at = at.map_or(format!("{seconds} s after 1970"), |at| at.to_string());
+            writeln!(
+                f,
+                "The witness {name} has signed its first {size} lines, as they are here, at {at}."
+            )?;
         }
         match self.entries {
             true => write!(
@@ -105,7 +125,9 @@ pub enum MirrorError {
     #[error("{} in this copy is damaged: {}; remove it and run this again to fetch it anew", .0.display(), .1)]
     Rotten(PathBuf, String),
     /// The log contradicts itself, its signature, or what is here.
-    #[error("THE LOG CONTRADICTS {0}. Keep this folder: it is evidence")]
+    #[error(
+        "THE LOG CONTRADICTS {0}. Keep this folder with what is under `refused` in it: it is evidence"
+    )]
     Contradiction(String),
 }
 
@@ -136,12 +158,12 @@ struct Run<'a> {
 /// The lines of a copy, as they were read through.
 struct Lines {
     frontier: Frontier,
-    /// The root where the copy stood before.
-    before: Option<LogHash>,
+    /// The roots over the first so many lines, as far as they were asked for.
+    roots: BTreeMap<u64, LogHash>,
     /// Roots of full tiles, a level above the leaves.
     rows: Vec<Vec<LogHash>>,
-    /// The leaf with which this life begins, and the root that the lines before it have.
-    begins: Option<(u64, Leaf, LogHash)>,
+    /// The lines with which lives begin, and the root that the lines before each have.
+    begins: Vec<(u64, Leaf, LogHash)>,
     acts: Vec<String>,
     /// The pieces that have come.
     fetched: Vec<Piece>,
@@ -151,14 +173,12 @@ impl Run<'_> {
     async fn run(&self) -> Result<Copied, MirrorError> {
         let folder = &self.wanted.folder;
         fs::create_dir_all(folder).map_err(self.failed(folder))?;
-        let note = self.fetch("checkpoint", NOTE_BYTES_MAX, false).await?;
-        let note = String::from_utf8(note).ok().and_then(|text| text.parse().ok());
-        let Some(note): Option<SignedNote> = note else {
-            return contradicts("itself: its checkpoint is no signed note");
+        // What witnesses have signed is older than the newest checkpoint, so it is asked for first.
+        let witnessed = match self.wanted.witnesses.is_empty() {
+            true => None,
+            false => Some(self.checkpoint(WITNESSED).await?),
         };
-        let Ok(claimed) = note.text().parse::<Checkpoint>() else {
-            return contradicts("itself: its checkpoint does not read");
-        };
+        let (note, claimed) = self.checkpoint(CHECKPOINT).await?;
         let pinned = self.pinned()?;
         if let (Some(given), Some(pinned)) = (&self.wanted.key, &pinned)
             && given.name() == pinned.name()
@@ -168,12 +188,30 @@ impl Run<'_> {
         }
         let home = folder.join(claimed.life.to_string());
         let older = self.kept(&home)?;
-        let done = self.copy(&note, &claimed, pinned.as_ref(), &home, older.as_ref()).await;
+        let witnessed = witnessed.as_ref();
+        let done =
+            self.copy(&note, &claimed, pinned.as_ref(), &home, older.as_ref(), witnessed).await;
         if let Err(MirrorError::Contradiction(_)) = &done {
-            let refused = folder.join(CHECKPOINT_REFUSED);
-            write(&refused, note.to_string().as_bytes()).map_err(self.failed(&refused))?;
+            for (name, note) in [(CHECKPOINT, Some(&note)), (WITNESSED, witnessed.map(|w| &w.0))] {
+                let refused = self.refused(&claimed).join(name);
+                let Some(text) = note.map(SignedNote::to_string) else { continue };
+                write(&refused, text.as_bytes(), Read::Anybody).map_err(self.failed(&refused))?;
+            }
         }
         done
+    }
+
+    /// What stands under this name, which is not yet believed.
+    async fn checkpoint(&self, name: &str) -> Result<(SignedNote, Checkpoint), MirrorError> {
+        let note = self.fetch(name, NOTE_BYTES_MAX, false).await?;
+        let note = String::from_utf8(note).ok().and_then(|text| text.parse().ok());
+        let Some(note): Option<SignedNote> = note else {
+            return contradicts(format!("itself: its {name} is no signed note"));
+        };
+        match note.text().parse() {
+            Ok(checkpoint) => Ok((note, checkpoint)),
+            Err(_) => contradicts(format!("itself: its {name} does not read")),
+        }
     }
 
     async fn copy(
@@ -183,8 +221,9 @@ impl Run<'_> {
         pinned: Option<&NoteKey>,
         home: &Path,
         older: Option<&Checkpoint>,
+        witnessed: Option<&(SignedNote, Checkpoint)>,
     ) -> Result<Copied, MirrorError> {
-        let same_life = pinned.is_some_and(|key| key.name() == log_name(claimed));
+        let same_life = pinned.is_some_and(|key| key.name() == claimed.log_name());
         if let Some(older) = older
             && (claimed.size < older.size
                 || claimed.size == older.size && claimed.root != older.root)
@@ -197,19 +236,16 @@ impl Run<'_> {
         if let Some(key) = pinned.filter(|_| same_life) {
             self.signed(note, key.key())?;
         }
-        let lines = self.lines(home, claimed, older).await;
-        let lines = match lines {
-            Ok(lines) => lines,
-            Err(error) => return Err(error),
-        };
+        let marks = [older.map(|is| is.size), witnessed.map(|(_, is)| is.size)];
+        let lines = self.lines(home, claimed, older, &marks.map(|mark| mark.unwrap_or(0))).await?;
         if lines.frontier.root() != claimed.root {
-            self.drop_new(home, &lines.fetched)?;
+            self.set_aside(home, claimed, &lines.fetched)?;
             return contradicts("its own checkpoint: the lines that it gives have another root");
         }
         if let Some(older) = older
-            && lines.before != Some(older.root)
+            && lines.roots.get(&older.size) != Some(&older.root)
         {
-            self.drop_new(home, &lines.fetched)?;
+            self.set_aside(home, claimed, &lines.fetched)?;
             return contradicts(format!(
                 "this copy: its first {} lines are not those that were here",
                 older.size
@@ -219,32 +255,37 @@ impl Run<'_> {
         let key = match pinned {
             Some(key) if same_life => key.key(),
             Some(key) => {
-                let (life, begins) = (self.life_of(key)?, lines.begins.as_ref());
-                restored = Some(self.continued(life, claimed, home, begins)?);
-                match begins {
-                    Some((_, Leaf::Origin { key: Some(next), .. }, _)) => next.0,
-                    _ => self.wanted.key.as_ref().map_or(key.key(), NoteKey::key),
+                let life = self.life_of(key)?;
+                restored = Some(self.continued(life, claimed, home, &lines.begins)?);
+                match lines.key_of(claimed.life) {
+                    Some(next) => next,
+                    None => self.wanted.key.as_ref().map_or(key.key(), NoteKey::key),
                 }
             }
-            None => match (&self.wanted.key, &lines.begins) {
+            None => match (&self.wanted.key, lines.key_of(claimed.life)) {
                 (Some(key), _) => key.key(),
-                (None, Some((_, Leaf::Origin { key: Some(key), .. }, _))) => key.0,
-                (None, _) => {
+                (None, Some(key)) => key,
+                (None, None) => {
                     let why = "give the log's key with --key: its lines do not name it, or there is no token to read them";
                     return Err(MirrorError::Server(self.url.clone(), why.into()));
                 }
             },
         };
         self.signed(note, key)?;
+        let witnessed = match witnessed {
+            None => Vec::new(),
+            Some((note, seen)) => self.witnessed(note, seen, claimed, key, &lines)?,
+        };
         self.upper_tiles(home, &lines)?;
         let path = home.join(CHECKPOINT);
-        write(&path, note.to_string().as_bytes()).map_err(self.failed(&path))?;
+        write(&path, note.to_string().as_bytes(), Read::Anybody).map_err(self.failed(&path))?;
         let vkey = NoteKey::of_log(claimed.org, claimed.life, key);
         let path = self.wanted.folder.join(KEY);
-        write(&path, format!("{vkey}\n").as_bytes()).map_err(self.failed(&path))?;
+        write(&path, format!("{vkey}\n").as_bytes(), Read::Anybody).map_err(self.failed(&path))?;
         let new = claimed.size - older.map_or(0, |older| older.size);
         let entries = self.wanted.token.is_some();
-        Ok(Copied { checkpoint: claimed.clone(), new, entries, restored, acts: lines.acts })
+        let checkpoint = claimed.clone();
+        Ok(Copied { checkpoint, new, entries, restored, witnessed, acts: lines.acts })
     }
 
     fn signed(&self, note: &SignedNote, key: [u8; 32]) -> Result<(), MirrorError> {
@@ -252,6 +293,47 @@ impl Run<'_> {
             Ok(_) => Ok(()),
             Err(_) => contradicts("its key: the checkpoint is not signed by it"),
         }
+    }
+
+    /// Whether the witnesses have signed the log that is here, and when.
+    fn witnessed(
+        &self,
+        note: &SignedNote,
+        seen: &Checkpoint,
+        claimed: &Checkpoint,
+        key: [u8; 32],
+        lines: &Lines,
+    ) -> Result<Vec<(String, u64, u64)>, MirrorError> {
+        if seen.log_name() != claimed.log_name() {
+            let why = "the log has begun another life meanwhile: run this again".to_owned();
+            return Err(MirrorError::Server(self.url.clone(), why));
+        }
+        self.signed(note, key)?;
+        let mut witnessed = Vec::new();
+        for witness in &self.wanted.witnesses {
+            let name = witness.name();
+            let Some(seconds) = note.signed_by(witness) else {
+                let why =
+                    format!("{name} has not signed what the log shows as signed by witnesses");
+                return Err(MirrorError::Server(self.url.clone(), why));
+            };
+            let age_s = (now_ms() / 1_000).saturating_sub_unsigned(seconds);
+            if age_s > WITNESSED_S_MAX {
+                let hours = age_s / 3_600;
+                let why = format!(
+                    "{name} has signed nothing for {hours} hours: what came since is shown to you alone"
+                );
+                return Err(MirrorError::Server(self.url.clone(), why));
+            }
+            if lines.roots.get(&seen.size) != Some(&seen.root) {
+                return contradicts(format!(
+                    "what {name} has signed: its first {} lines are others than those here",
+                    seen.size
+                ));
+            }
+            witnessed.push((name.to_owned(), seen.size, seconds));
+        }
+        Ok(witnessed)
     }
 
     /// The key that is kept here, or that was given.
@@ -281,7 +363,7 @@ impl Run<'_> {
         let note: SignedNote = text.parse().map_err(|bad| rotten(format!("{bad}")))?;
         let pinned = self.pinned()?.ok_or_else(|| rotten("the key is missing".into()))?;
         let checkpoint: Checkpoint = note.text().parse().map_err(|bad| rotten(format!("{bad}")))?;
-        if pinned.name() == log_name(&checkpoint) {
+        if pinned.name() == checkpoint.log_name() {
             Checkpoint::open(&note, pinned.key()).map_err(|bad| rotten(format!("{bad}")))?;
         }
         Ok(Some(checkpoint))
@@ -293,12 +375,13 @@ impl Run<'_> {
         home: &Path,
         claimed: &Checkpoint,
         older: Option<&Checkpoint>,
+        marks: &[u64],
     ) -> Result<Lines, MirrorError> {
         let mut lines = Lines {
             frontier: Frontier::default(),
-            before: None,
+            roots: BTreeMap::new(),
             rows: Vec::new(),
-            begins: None,
+            begins: Vec::new(),
             acts: Vec::new(),
             fetched: Vec::new(),
         };
@@ -315,7 +398,7 @@ impl Run<'_> {
                 let same = given.len() == hashes.len()
                     && given.iter().zip(&hashes).all(|(entry, hash)| leaf_hash(entry) == *hash);
                 if !same && lines.fetched.contains(&piece) {
-                    self.drop_new(home, &lines.fetched)?;
+                    self.set_aside(home, claimed, &lines.fetched)?;
                     return contradicts(format!("itself: {piece} is not what its hashes are of"));
                 }
                 if !same {
@@ -325,21 +408,19 @@ impl Run<'_> {
                 entries = Some(given);
             }
             for (place, hash) in (tile.first()..).zip(&hashes) {
-                if place == had {
-                    lines.before = Some(lines.frontier.root());
+                if marks.contains(&place) {
+                    lines.roots.insert(place, lines.frontier.root());
                 }
                 if let Some(entries) = &entries {
-                    lines.look(claimed, place, had, &entries[(place - tile.first()) as usize]);
+                    lines.look(place, had, &entries[(place - tile.first()) as usize]);
                 }
                 lines.frontier.push(*hash);
-            }
-            if lines.frontier.size() == had {
-                lines.before = Some(lines.frontier.root());
             }
             if tile.is_full() {
                 lines.rise(0, fold(hashes));
             }
         }
+        lines.roots.insert(lines.frontier.size(), lines.frontier.root());
         Ok(lines)
     }
 
@@ -379,7 +460,7 @@ impl Run<'_> {
         if !secret && bytes.len() != 32 * usize::from(tile.width) {
             return contradicts(format!("itself: {piece} has another length than its name says"));
         }
-        write(&path, &bytes).map_err(self.failed(&path))?;
+        write(&path, &bytes, Read::Anybody).map_err(self.failed(&path))?;
         lines.fetched.push(piece);
         Ok(bytes)
     }
@@ -406,13 +487,14 @@ impl Run<'_> {
         Ok(body)
     }
 
-    /// How many lines of the life before the log still has, and how many not.
+    /// How many lines of the life before the log still has, and how many not. Where it left them, and at each life that
+    /// has begun since, a line says so.
     fn continued(
         &self,
         before: LogOrigin,
         claimed: &Checkpoint,
         home: &Path,
-        begins: Option<&(u64, Leaf, LogHash)>,
+        begins: &[(u64, Leaf, LogHash)],
     ) -> Result<(u64, u64), MirrorError> {
         let old_home = self.wanted.folder.join(before.to_string());
         let Some(old) = self.kept(&old_home)? else {
@@ -431,13 +513,21 @@ impl Run<'_> {
         };
         let (had, has) = (read(&old_home, old.size)?, read(home, claimed.size)?);
         let same = had.iter().zip(&has).take_while(|(had, has)| had == has).count() as u64;
-        let said = match begins {
+        let continues = |(at, leaf, over): &(u64, Leaf, LogHash)| match leaf {
+            Leaf::Origin { after, .. } => match after {
+                Some((size, root)) => size == at && root == over,
+                None => *at == 0,
+            },
+            _ => false,
+        };
+        let newest = matches!(begins.last(), Some((_, Leaf::Origin { origin, .. }, _)) if *origin == claimed.life);
+        let said = match self.wanted.token {
+            None => same > 0, // its lines cannot be read
             // Lines of the life before that came after this copy was made are no contradiction.
-            Some((at, Leaf::Origin { after: Some((size, root)), .. }, over)) => {
-                *at == *size && root == over && (same == *size || same == old.size)
+            Some(_) => {
+                let left = same == old.size || begins.iter().any(|(at, ..)| *at == same);
+                newest && left && begins.iter().all(continues)
             }
-            Some(_) => false,
-            None => same > 0,
         };
         match said {
             true => Ok((same, old.size - same)),
@@ -464,17 +554,29 @@ impl Run<'_> {
                     let why = "it is not what follows from the tiles below".into();
                     return Err(MirrorError::Rotten(path, why));
                 }
-                None => write(&path, &bytes).map_err(self.failed(&path))?,
+                None => write(&path, &bytes, Read::Anybody).map_err(self.failed(&path))?,
             }
         }
         Ok(())
     }
 
-    /// What has come and does not hold must not stand in the way of what comes next.
-    fn drop_new(&self, home: &Path, fetched: &[Piece]) -> Result<(), MirrorError> {
+    /// Where what contradicted is kept.
+    fn refused(&self, claimed: &Checkpoint) -> PathBuf {
+        self.wanted.folder.join(REFUSED).join(format!("{}.{}", claimed.life, claimed.size))
+    }
+
+    /// What has come and does not hold is evidence, and must not stand in the way of what comes next.
+    fn set_aside(
+        &self,
+        home: &Path,
+        claimed: &Checkpoint,
+        fetched: &[Piece],
+    ) -> Result<(), MirrorError> {
         for piece in fetched {
-            let path = home.join(piece.to_string());
-            present(fs::remove_file(&path)).map_err(self.failed(&path))?;
+            let from = home.join(piece.to_string());
+            let to = self.refused(claimed).join(piece.to_string());
+            fs::create_dir_all(parent(&to)).map_err(self.failed(&to))?;
+            present(fs::rename(&from, &to)).map_err(self.failed(&from))?;
         }
         Ok(())
     }
@@ -486,6 +588,14 @@ impl Run<'_> {
 }
 
 impl Lines {
+    /// The key that a life's first line names.
+    fn key_of(&self, life: LogOrigin) -> Option<[u8; 32]> {
+        self.begins.iter().find_map(|(_, leaf, _)| match leaf {
+            Leaf::Origin { origin, key, .. } if *origin == life => key.map(|key| key.0),
+            _ => None,
+        })
+    }
+
     fn rise(&mut self, level: usize, hash: LogHash) {
         if self.rows.len() == level {
             self.rows.push(Vec::new());
@@ -498,13 +608,11 @@ impl Lines {
         }
     }
 
-    fn look(&mut self, claimed: &Checkpoint, place: u64, had: u64, entry: &[u8]) {
+    fn look(&mut self, place: u64, had: u64, entry: &[u8]) {
         let Ok(leaf) = from_cbor::<Leaf>(entry) else { return }; // of a later version
         let new = place >= had;
         match &leaf {
-            Leaf::Origin { origin, .. } if *origin == claimed.life => {
-                self.begins = Some((place, leaf, self.frontier.root()));
-            }
+            Leaf::Origin { .. } => self.begins.push((place, leaf, self.frontier.root())),
             Leaf::Confirmation { device, key, by, distributor, .. } if new => self.acts.push(format!(
                 "line {place}: {by} confirmed for distributor {distributor} that device {device} has the key {}",
                 LogHash(key.0)
@@ -516,31 +624,4 @@ impl Lines {
             _ => {}
         }
     }
-}
-
-fn log_name(checkpoint: &Checkpoint) -> String {
-    sync_core::tlog::log_name(checkpoint.org, checkpoint.life)
-}
-
-fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes a file whole or not at all; it is on the disk then.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    if !dir.is_dir() {
-        fs::create_dir_all(dir)?;
-        dir.ancestors().take(5).filter(|dir| dir.is_dir()).try_for_each(sync_dir)?;
-    }
-    let half = path.with_extension("half");
-    let mut file = File::create(&half)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&half, path)?;
-    sync_dir(dir)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, VisitId};
 use sync_core::proof::{self, Wrong};
 use sync_core::tlog::NoteKey;
@@ -11,6 +12,7 @@ use crate::blobs::Album;
 use crate::logkey::LogKeys;
 use crate::store::archive::Archive;
 use crate::store::bundle::Collected;
+use crate::store::log::Organisation;
 use crate::store::{BACKUP, DATABASE, StoreError};
 
 /// Why there is no bundle.
@@ -22,6 +24,11 @@ pub enum ProveError {
     /// A backup has not got the log's key.
     #[error("the log's key is not in a backup: prove from the data folder")]
     Backup,
+    /// The file with the key is gone, or is another one's.
+    #[error(
+        "the key that signs the log of {0} is not here: serve the folder, and its log goes on under another key"
+    )]
+    NoKey(String),
     /// Nobody has this visit.
     #[error("there is no visit {0} here")]
     NoVisit(VisitId),
@@ -38,7 +45,10 @@ pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, 
     let archive = Archive::open(&data.join(DATABASE))?;
     let (keys, album) = (LogKeys::at(data), Album::at(data.join("blobs")));
     for made in archive.organisations()? {
-        let Some(collected) = archive.bundle(&made, visit, &keys.of(made.id)?)? else { continue };
+        let Some(key) = key_of(&archive, &keys, &made)? else {
+            return Err(ProveError::NoKey(made.name));
+        };
+        let Some(collected) = archive.bundle(&made, visit, &key)? else { continue };
         let mut here = BTreeMap::new();
         for hash in collected.photos.iter().filter(|_| with_photos) {
             here.extend(album.read(made.id, *hash)?.map(|bytes| (*hash, bytes)));
@@ -57,14 +67,28 @@ pub fn pack(
     proof::build(proof, checkpoint, photos).map_err(ProveError::Damaged)
 }
 
+/// The key that signs an organisation's log, unless its newest life names another or the file is gone.
+fn key_of(
+    archive: &Archive,
+    keys: &LogKeys,
+    made: &Organisation,
+) -> Result<Option<Keypair>, StoreError> {
+    let named = archive.life(made.org)?.1;
+    let kept = keys.kept(made.id)?;
+    Ok(kept.filter(|kept| named.is_none_or(|named| named == kept.public())))
+}
+
 /// The organisations of a data folder, and the public key of each one's log.
-pub fn log_keys(data: &Path) -> Result<Vec<(String, NoteKey)>, StoreError> {
+pub fn log_keys(data: &Path) -> Result<Vec<(String, NoteKey)>, ProveError> {
     let archive = Archive::open(&data.join(DATABASE))?;
     let keys = LogKeys::at(data);
     let mut all = Vec::new();
     for made in archive.organisations()? {
-        let life = archive.life(made.org)?;
-        all.push((made.name, NoteKey::of_log(made.id, life, keys.of(made.id)?.public())));
+        let (life, _) = archive.life(made.org)?;
+        let Some(key) = key_of(&archive, &keys, &made)? else {
+            return Err(ProveError::NoKey(made.name));
+        };
+        all.push((made.name, NoteKey::of_log(made.id, life, key.public())));
     }
     Ok(all)
 }

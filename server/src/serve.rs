@@ -32,6 +32,7 @@ use crate::app::App;
 use crate::auth::{Client, refuse_cross_site};
 use crate::config::ServeConfig;
 use crate::console;
+use crate::cosign;
 use crate::error::Problem;
 use crate::jobs;
 use crate::limits::{
@@ -60,10 +61,27 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let router = router(Arc::clone(&app), config, console::router());
     let sweeping = tokio::spawn(jobs::keep_running(Arc::clone(&app)));
     let growing = tokio::spawn(grow(Arc::clone(&app)));
     let working = tokio::spawn(looks::run(Arc::clone(&app)));
+    let asking = tokio::spawn(cosign::keep_asking(Arc::clone(&app), config.witnesses.clone()));
+    let router = router(Arc::clone(&app), config, console::router());
+    answer(listener, &router, shutdown, || app.stop()).await?;
+    let _ = sweeping.await;
+    let _ = growing.await;
+    let _ = working.await;
+    let _ = asking.await;
+    let store = app.store.clone();
+    tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)
+}
+
+/// Answers requests until `shutdown`; `stop` ends what would go on by itself. Then requests that are worked on finish.
+pub async fn answer(
+    listener: TcpListener,
+    router: &Router,
+    shutdown: impl Future<Output = ()>,
+    stop: impl FnOnce(),
+) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut shutdown = std::pin::pin!(shutdown);
@@ -83,7 +101,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, peer, &router));
+        let connection = graceful.watch(connection(stream, peer, router));
         tokio::spawn(async move {
             let _ = connection.await; // a client that went away or spoke no HTTP
             drop(permit);
@@ -91,15 +109,11 @@ pub async fn serve(
     }
     drop(listener);
     tracing::info!("stopping");
-    app.stop();
+    stop();
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were cut off");
     }
-    let _ = sweeping.await;
-    let _ = growing.await;
-    let _ = working.await;
-    let store = app.store.clone();
-    tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)
+    Ok(())
 }
 
 fn connection(

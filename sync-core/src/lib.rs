@@ -31,4 +31,5 @@ pub mod session;
 pub mod tlog;
 pub mod visit;
 pub mod wire;
+pub mod witness;
 pub mod zip;

@@ -205,6 +205,8 @@ struct Written {
 #[derive(Default)]
 struct Lines {
     lives: Vec<(u32, u64)>,
+    /// The key that the newest life names.
+    named: Option<LogKey>,
     times: BTreeMap<u64, i64>,
     records: BTreeMap<RecordKey, Vec<(u64, Record)>>,
     confirmed: Vec<(DeviceId, LogKey, UserId, i64)>,
@@ -273,6 +275,9 @@ fn check(proof: &Proof, note: &SignedNote, photos: &[(BlobHash, &[u8])]) -> Resu
     let begins = lines.lives.last().is_some_and(|(name, _)| *name == checkpoint.life.life());
     if !begins {
         return wrong("the line with which this life of the log begins is missing");
+    }
+    if lines.named.is_some_and(|named| named != proof.key) {
+        return wrong("the log names another key than the one that has signed the checkpoint");
     }
     let written = replay(proof, document, &lines, changes)?;
     let mut replayed = Document::new(proof.org, document);
@@ -368,7 +373,10 @@ fn read_line(
             }
             return Ok(());
         }
-        (Leaf::Origin { origin, .. }, None) => lines.lives.push((origin.life(), at)),
+        (Leaf::Origin { origin, key, .. }, None) => {
+            lines.lives.push((origin.life(), at));
+            lines.named = *key;
+        }
         (Leaf::Decision { document: of, by, approved, at_ms, .. }, None) if *of == document => {
             lines.decided.push((at, *by, *approved, *at_ms));
         }

@@ -123,6 +123,9 @@ pub enum Wrong {
     /// The checkpoint is not signed by the log's key, or is not that of the page with which it came.
     #[n(1)]
     Forged,
+    /// The page came without a checkpoint, although the log has gone on.
+    #[n(2)]
+    Withheld,
 }
 
 /// A log that went on after a restore, or under another key.
@@ -160,13 +163,18 @@ impl Watch {
         }
         let kept = self.kept();
         let Some(receipt) = receipt else {
-            // Nothing new is said; the page's own cursor must not contradict what is known.
-            let back = kept.is_some_and(|kept| {
-                kept.life == at.origin
-                    && (at.sequence < kept.size || at.sequence == kept.size && at.root != kept.root)
-            });
-            if back {
-                self.raise(Wrong::Rewritten, None, server_ms);
+            // Only who has the newest one already gets none.
+            let wrong = match kept {
+                Some(kept) if kept.life == at.origin && kept.size > at.sequence => {
+                    Some(Wrong::Rewritten)
+                }
+                Some(kept) if kept.life == at.origin && kept.size == at.sequence => {
+                    (kept.root != at.root).then_some(Wrong::Rewritten)
+                }
+                _ => Some(Wrong::Withheld),
+            };
+            if let Some(wrong) = wrong {
+                self.raise(wrong, None, server_ms);
             }
             return;
         };
@@ -353,7 +361,8 @@ mod tests {
         grown.grow(30, 1);
         let receipt = grown.receipt(21, &[]);
         assert_eq!(hear(&watch, &grown, Some(&receipt)), (None, None));
-        assert_eq!(hear(&watch, &grown, None), (None, None));
+        assert_eq!(hear(&watch, &grown, None), (Some(Wrong::Withheld), None));
+        assert_eq!(hear(&watch, &log, None), (None, None));
         // Without a proof, or with another one.
         let bare = Receipt { proof: Vec::new(), ..receipt.clone() };
         assert_eq!(hear(&watch, &grown, Some(&bare)).0, Some(Wrong::Rewritten));
@@ -366,7 +375,8 @@ mod tests {
             let receipt = back.receipt(10, &[]);
             assert_eq!(hear(&watch, &back, Some(&receipt)).0, Some(Wrong::Rewritten));
             let silent = hear(&watch, &back, None).0;
-            assert_eq!(silent, (more < 30).then_some(Wrong::Rewritten), "{more}");
+            let expected = if more < 30 { Wrong::Rewritten } else { Wrong::Withheld };
+            assert_eq!(silent, Some(expected), "{more}");
         }
         // Signed by another key, of another page, of another organisation.
         let mut stranger = grown.clone();

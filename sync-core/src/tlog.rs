@@ -366,6 +366,16 @@ impl NoteKey {
         &self.name
     }
 
+    /// What it signs.
+    pub fn signs(&self) -> Signs {
+        self.signs
+    }
+
+    /// Whether it is the key of a life of some organisation's log.
+    pub fn is_of_log(&self) -> bool {
+        self.signs == Signs::Note && parse_log_name(&self.name).is_some()
+    }
+
     /// The 32 bytes.
     pub fn key(&self) -> [u8; 32] {
         self.key
@@ -433,12 +443,11 @@ impl SignedNote {
         &self.text
     }
 
-    /// A witness's signature over this note, as a line to add to it.
-    pub fn cosign(&self, name: &str, pair: &Keypair, seconds: u64) -> Option<String> {
-        let key = NoteKey::new(name, Signs::Cosignature, pair.public())?;
+    /// A witness's signature over this note, as a line to add to it. The key is that of the pair.
+    pub fn cosign(&self, key: &NoteKey, pair: &Keypair, seconds: u64) -> String {
         let signature = pair.sign(&cosigned(&self.text, seconds));
         let bytes = [&key.id()[..], &seconds.to_be_bytes(), &signature].concat();
-        Some(line(name, &bytes))
+        line(&key.name, &bytes)
     }
 
     /// The same with the signature of this line, if it is one of this key; one of it that was there goes.
@@ -545,6 +554,13 @@ pub fn log_name(org: OrgId, life: LogOrigin) -> String {
     format!("endcap.log/{org}/{life}")
 }
 
+/// The reverse; one log has one name.
+fn parse_log_name(name: &str) -> Option<(OrgId, LogOrigin)> {
+    let (org, life) = name.strip_prefix("endcap.log/")?.split_once('/')?;
+    let (org, life) = (org.parse().ok()?, life.parse().ok()?);
+    (log_name(org, life) == name).then_some((org, life))
+}
+
 /// Size and root of a log, under its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -559,6 +575,11 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The name of the life of the log that it is of.
+    pub fn log_name(&self) -> String {
+        log_name(self.org, self.life)
+    }
+
     /// Signed by the log's key.
     pub fn sign(&self, pair: &Keypair) -> SignedNote {
         self.signed(pair.public(), &self.signature(pair))
@@ -576,6 +597,12 @@ impl Checkpoint {
         SignedNote { signatures: vec![(key.name, signature)], text: self.to_string() }
     }
 
+    /// At which second a witness has signed it, if this line of a note is its signature.
+    pub fn cosigned_by(&self, witness: &NoteKey, line: &str) -> Option<u64> {
+        let bare = SignedNote { text: self.to_string(), signatures: Vec::new() };
+        bare.with(line, witness)?.signed_by(witness)
+    }
+
     /// What a note says that a log's key has signed.
     pub fn open(note: &SignedNote, key: [u8; 32]) -> Result<Self, BadNote> {
         let checkpoint: Self = note.text.parse()?;
@@ -590,7 +617,7 @@ impl Checkpoint {
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let root = BASE64_STANDARD.encode(self.root.0);
-        write!(f, "{}\n{}\n{root}\n", log_name(self.org, self.life), self.size)
+        write!(f, "{}\n{}\n{root}\n", self.log_name(), self.size)
     }
 }
 
@@ -601,12 +628,10 @@ impl FromStr for Checkpoint {
         let bad = BadNote("it is no checkpoint of an organisation's log");
         let mut lines = text.split('\n');
         let (name, size, root) = (lines.next(), lines.next(), lines.next());
-        let name = name.and_then(|name| name.strip_prefix("endcap.log/")).ok_or(bad)?;
-        let (org, life) = name.split_once('/').ok_or(bad)?;
+        let (org, life) = name.and_then(parse_log_name).ok_or(bad)?;
         let size = size.and_then(|size| size.parse().ok()).ok_or(bad)?;
         let root = BASE64_STANDARD.decode(root.ok_or(bad)?).map_err(|_| bad)?;
         let root = LogHash(root.try_into().map_err(|_| bad)?);
-        let (org, life) = (org.parse().map_err(|_| bad)?, life.parse().map_err(|_| bad)?);
         let checkpoint = Self { org, life, size, root };
         // One checkpoint has one text, and there are no extensions.
         if checkpoint.to_string() == text { Ok(checkpoint) } else { Err(bad) }
@@ -774,7 +799,7 @@ mod tests {
         assert_eq!(Checkpoint::open(&note, pair.public()), Ok(checkpoint.clone()));
         assert!(Checkpoint::open(&note, witness.public()).is_err());
         let key = NoteKey::new("witness.example/w", Signs::Cosignature, witness.public()).unwrap();
-        let line = note.cosign("witness.example/w", &witness, 1_700_000_000).unwrap();
+        let line = note.cosign(&key, &witness, 1_700_000_000);
         let cosigned = note.with(&line, &key).unwrap();
         assert_eq!(cosigned.signed_by(&key), Some(1_700_000_000));
         assert_eq!(cosigned.to_string().parse(), Ok(cosigned.clone()));

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod mirror;
+mod witness;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

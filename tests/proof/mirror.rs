@@ -145,7 +145,9 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     host.start();
     let said = badly(endcap(args(&host, &dir, true)));
     assert!(said.contains("THE LOG CONTRADICTS this copy"), "{said}");
-    assert!(dir.join("checkpoint.refused").is_file(), "the evidence is kept");
+    let refused = files(&dir.join("refused"));
+    let kept = |name: &str| refused.iter().filter(|path| path.ends_with(name)).count();
+    assert_eq!(kept("checkpoint"), 1, "the evidence is kept: {refused:?}");
     // A phone that keeps a receipt notices too. It brings back what it has, and says so until somebody looks.
     let report = host.sync(&rita);
     let alarm = rita.log_status().expect("a status").alarm.expect("an alarm");
@@ -157,6 +159,13 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     more(&mut host, 300);
     let said = badly(endcap(args(&host, &dir, true)));
     assert!(said.contains("THE LOG CONTRADICTS"), "{said}");
+    // The lines that contradict are evidence too: what the log says now can be shown beside what was here.
+    let refused = files(&dir.join("refused"));
+    let entries =
+        |path: &&PathBuf| path.to_str().is_some_and(|path| path.contains("/tile/entries/"));
+    assert!(refused.iter().any(|path| entries(&path)), "{refused:?}");
+    let again = badly(endcap(args(&host, &dir, true)));
+    assert!(again.contains("THE LOG CONTRADICTS"), "{again}");
     host.end("-TERM");
 
     std::fs::copy(&now, &database).expect("as it was");

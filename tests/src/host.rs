@@ -81,6 +81,21 @@ pub fn start(command: &mut Command) -> Child {
     command.stdin(Stdio::null()).spawn().expect("it starts")
 }
 
+/// Starts a program that says when it listens, and all that it says up to there; `None` if it ends before.
+pub fn listening(command: &mut Command) -> (Child, Option<String>) {
+    let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::inherit()));
+    let mut said = String::new();
+    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    for line in lines.map_while(Result::ok) {
+        said.push_str(&line);
+        said.push('\n');
+        if line.contains("listens on ") {
+            return (child, Some(said));
+        }
+    }
+    (child, None)
+}
+
 /// SIGKILL; nothing of it goes on when this returns.
 pub fn kill(process: &Process) {
     let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,6 +143,8 @@ pub struct Host {
     port: u16,
     /// The enrolment code of each person.
     pub codes: BTreeMap<UserId, String>,
+    /// What `endcap serve` is told besides.
+    pub serve: Vec<String>,
     server: Option<Process>,
 }
 
@@ -148,7 +165,9 @@ impl Host {
             codes
         });
         drop(starts);
-        let mut host = Self { folder, runtime, program, port: free_port(), codes, server: None };
+        let serve = Vec::new();
+        let mut host =
+            Self { folder, runtime, program, port: free_port(), codes, serve, server: None };
         host.start();
         host
     }
@@ -164,11 +183,9 @@ impl Host {
         let mut command = Command::new(self.program);
         command.arg("serve").arg("--data").arg(self.data());
         command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).env("RUST_LOG", "off");
-        let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::inherit()));
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let listens = lines.any(|line| line.is_ok_and(|line| line.contains("listens on ")));
+        let (child, said) = listening(command.args(&self.serve));
         self.server = Some(Arc::new(Mutex::new(child)));
-        assert!(listens, "the server does not start");
+        assert!(said.is_some(), "the server does not start");
     }
 
     /// A fresh code for a person. The server must be down.

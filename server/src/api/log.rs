@@ -18,10 +18,11 @@ use crate::auth::{self, Client};
 use crate::error::Problem;
 use crate::limits::address_key;
 use crate::now_ms;
-use crate::store::{StoreError, tree};
+use crate::store::{StoreError, tree, witnesses};
 
 /// A tile of a life of the log never changes. After a restore there is another life, with another address.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
+const NOTE: &str = "text/plain; charset=utf-8";
 const FOR_EVER_PRIVATE: &str = "private, max-age=31536000, immutable";
 
 fn tenant(app: &App, org: &str) -> Result<Arc<Tenant>, Problem> {
@@ -40,7 +41,7 @@ pub async fn newest(
     let at = app.head(&tenant).await?;
     let (org, life, size, root) = (tenant.id, at.origin, at.sequence, at.root);
     let note = Checkpoint { org, life, size, root }.sign(&tenant.log_key).to_string();
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
+    Ok(([(header::CONTENT_TYPE, NOTE)], note).into_response())
 }
 
 /// `GET /log/{organisation}/{life}/checkpoint`: of this life, while it is the newest.
@@ -54,6 +55,23 @@ pub async fn checkpoint(
         true => newest(state, client, Path(org)).await,
         false => Err(Problem::not_found()),
     }
+}
+
+/// `GET /log/{organisation}/witnessed`: the newest checkpoint of the newest life that witnesses have signed too.
+pub async fn witnessed(
+    State(app): State<Arc<App>>,
+    client: Client,
+    Path(org): Path<String>,
+) -> Result<Response, Problem> {
+    app.limits.log.check(address_key(client.ip), now_ms())?;
+    let tenant = tenant(&app, &org)?;
+    let _turn = tenant.turn().await?;
+    let reading = Arc::clone(&tenant);
+    let read = app.store.read(move |connection| {
+        witnesses::witnessed(connection, reading.org, reading.id, 0, &reading.log_key)
+    });
+    let signed = read.await?.ok_or_else(Problem::not_found)?;
+    Ok(([(header::CONTENT_TYPE, NOTE)], signed.note.to_string()).into_response())
 }
 
 /// `GET /log/{organisation}/{life}/tile/…`: hashes or entries of this life, while it is the newest.

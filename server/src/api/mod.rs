@@ -4,6 +4,7 @@ pub mod enrol;
 pub mod log;
 pub mod sync;
 pub mod uploads;
+pub mod witness;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub const UPLOADS: &str = "/api/v1/uploads";
 pub fn log_router() -> Router<Arc<App>> {
     Router::new()
         .route("/{organisation}/checkpoint", get(log::newest))
+        .route("/{organisation}/witnessed", get(log::witnessed))
         .route("/{organisation}/{life}/checkpoint", get(log::checkpoint))
         .route("/{organisation}/{life}/tile/{*path}", get(log::tile))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))

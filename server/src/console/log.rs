@@ -14,11 +14,12 @@ use sync_core::tlog::NoteKey;
 
 use super::page::{Page, Section, html};
 use super::people::Nothing;
-use super::view;
+use super::view::{self, Markup};
 use crate::app::App;
 use crate::auth::{self, Client, Posted, Viewer};
 use crate::error::Problem;
 use crate::now_ms;
+use crate::store::witnesses::{self, Cosignature};
 use crate::store::{StoreError, accounts, tree};
 
 /// Longest name of a copy, in characters.
@@ -32,6 +33,16 @@ struct Key {
     mine: bool,
 }
 
+/// What a witness says.
+struct Watcher {
+    name: String,
+    vkey: String,
+    /// Over how many lines, and when.
+    signed: Option<(String, Markup)>,
+    /// Why it did not sign when it was asked last; empty if it did.
+    refused: String,
+}
+
 #[derive(Template)]
 #[template(path = "log.html")]
 struct LogPage {
@@ -42,6 +53,7 @@ struct LogPage {
     copies: bool,
     token: String,
     keys: Vec<Key>,
+    witnesses: Vec<Watcher>,
 }
 
 /// `GET /log`
@@ -63,7 +75,10 @@ async fn draw(
     let tenant = &viewer.tenant;
     let at = app.head(tenant).await?;
     let org = tenant.org;
-    let confirmed = app.store.read(move |connection| tree::confirmations(connection, org)).await?;
+    let read = app.store.read(move |connection| {
+        Ok((tree::confirmations(connection, org)?, witnesses::cosignatures(connection, org)?))
+    });
+    let (confirmed, cosignatures) = read.await?;
     let world = tenant.world();
     let mine = distributor(viewer);
     let mut keys: Vec<Key> = world
@@ -88,6 +103,19 @@ async fn draw(
         .collect();
     drop(world);
     keys.sort_by(|a, b| (&a.person, &a.device).cmp(&(&b.person, &b.device)));
+    let zone = view::zone_of(&tenant.world(), &viewer.rights);
+    let watcher = |said: Cosignature| {
+        let signed = said.signed.filter(|_| said.life == at.origin).map(|(_, seconds)| {
+            let ms = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000);
+            (view::number(said.size), view::ago(ms, &zone))
+        });
+        Watcher {
+            name: said.witness.name().to_owned(),
+            vkey: said.witness.to_string(),
+            signed,
+            refused: said.refused.unwrap_or_default(),
+        }
+    };
     let drawn = LogPage {
         page,
         vkey: NoteKey::of_log(tenant.id, at.origin, tenant.log_key.public()).to_string(),
@@ -96,6 +124,7 @@ async fn draw(
         copies: gives_out(viewer.rights.role),
         token,
         keys,
+        witnesses: cosignatures.into_iter().map(watcher).collect(),
     };
     html(&drawn)
 }

@@ -13,7 +13,7 @@ use super::bundle::{self, Collected};
 use super::erasure::{self, Erasure};
 use super::log::{self, Org, Organisation, Prints};
 use super::tree::{self, Line};
-use super::{MIGRATIONS, StoreError, accounts, configure, field};
+use super::{MIGRATIONS, StoreError, accounts, configure, field, witnesses};
 use crate::blobs::Shelved;
 use crate::signals::field::Reading;
 
@@ -239,9 +239,11 @@ impl Archive {
         tree::kept(&self.connection, org)
     }
 
-    /// The newest life of a log.
-    pub fn life(&self, org: Org) -> Result<LogOrigin, StoreError> {
-        Ok(log::head(&self.connection, org)?.origin)
+    /// The newest life of a log, and the key that it names.
+    pub fn life(&self, org: Org) -> Result<(LogOrigin, Option<[u8; 32]>), StoreError> {
+        let newest = tree::lives(&self.connection, org)?.pop();
+        let newest = newest.ok_or_else(|| StoreError::Damaged("the log has no life".into()))?;
+        Ok((newest.1, newest.2))
     }
 
     /// What proves a visit, if it is here.
@@ -378,6 +380,11 @@ impl Archive {
     /// What was erased on request, the newest first.
     pub fn erasures(&self, org: Org) -> Result<Vec<Erasure>, StoreError> {
         erasure::list(&self.connection, org)
+    }
+
+    /// What is wrong with the signatures of witnesses, if something is.
+    pub fn witness_flaw(&self, of: &Organisation) -> Result<Option<String>, StoreError> {
+        witnesses::flaw(&self.connection, of.org, of.id)
     }
 
     /// Whether there is still something of what was erased.

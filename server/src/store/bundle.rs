@@ -10,11 +10,12 @@ use sync_core::id::{BlobHash, DocId, OrgId, UserId, VisitId};
 use sync_core::model::catalogue::{Record, RecordKey};
 use sync_core::model::visit::{Act, Subject};
 use sync_core::proof::{Bytes, Line, Proof, VERSION, known_at};
-use sync_core::tlog::{Checkpoint, SignedNote, Tree};
+use sync_core::tlog::{NoteKey, SignedNote, Tree};
 
 use super::StoreError;
-use super::log::{Held, Org, document, head, note};
+use super::log::{Held, Org, document, note};
 use super::tree::{Nodes, leaves, lives};
+use super::witnesses::{Signed, witnessed};
 
 /// What a bundle holds, but for the photos.
 #[derive(Debug)]
@@ -43,7 +44,6 @@ pub fn collect(
     if held.document.changes().is_empty() {
         return Ok(None);
     }
-    let at = head(connection, org)?;
     let mut picked = Picked::new();
     let lives = lives(connection, org)?;
     picked.extend(lives.iter().map(|(begins, ..)| (*begins, (None, None, None))));
@@ -74,15 +74,20 @@ pub fn collect(
     records(connection, org, &held, sequences.first().copied().unwrap_or(0), &mut picked)?;
     acts(connection, org, name, &held, &mut picked)?;
 
+    // What is proved is as old as its newest line, or a little older than the log if somebody else has signed that.
+    let needed = picked.keys().next_back().map_or(0, |last| last + 1);
+    let signed = match witnessed(connection, org, id, needed, pair)? {
+        Some(witnessed) => witnessed,
+        None => Signed::newest(connection, org, id, pair)?,
+    };
     let mut nodes = Nodes { connection, org };
     let mut lines = Vec::new();
     for (sequence, (body, salt, seal)) in picked {
         let leaf = leaves(connection, org, (sequence, sequence + 1))?;
         let leaf = Bytes(leaf.first().map(to_cbor).unwrap_or_default());
-        let path = Tree::new(&mut nodes, at.sequence).inclusion(sequence)?;
+        let path = Tree::new(&mut nodes, signed.size).inclusion(sequence)?;
         lines.push(Line { sequence, leaf, path, body, salt, seal });
     }
-    let checkpoint = Checkpoint { org: id, life: at.origin, size: at.sequence, root: at.root };
     let proof = Proof {
         version: VERSION,
         org: id,
@@ -90,9 +95,9 @@ pub fn collect(
         key: LogKey(pair.public()),
         lines,
         notes: notes.into_values().collect(),
-        witnesses: Vec::new(),
+        witnesses: signed.witnesses.iter().map(NoteKey::to_string).collect(),
     };
-    Ok(Some(Collected { proof, checkpoint: checkpoint.sign(pair), photos }))
+    Ok(Some(Collected { proof, checkpoint: signed.note, photos }))
 }
 
 /// The records that say who and what the visit is about: every version of its devices, and of everything else the

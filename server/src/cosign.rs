@@ -1,0 +1,316 @@
+//! Asks witnesses to sign the checkpoints of logs, by <https://c2sp.org/tlog-witness>.
+//!
+//! It happens beside the work, from time to time, and nothing waits for it: a log whose witnesses are away goes on, and
+//! what they have signed grows old.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, StatusCode};
+use sync_core::tlog::{NOTE_BYTES_MAX, NoteKey, Signs};
+use sync_core::witness::Submission;
+
+use crate::app::{App, Tenant};
+use crate::config::is_authority;
+use crate::now_ms;
+use crate::store::witnesses::{self, Cosignature};
+use crate::store::{StoreError, log};
+
+/// How often it is looked whether there is something to sign.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// A signature that is older than this is made anew although nothing was written since: it says that nothing was.
+const FRESH_MS: i64 = 3_600_000;
+/// A witness that did not sign is not asked again before this.
+const RETRY_MS: i64 = 60_000;
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Most witnesses of a server.
+const WITNESSES_MAX: usize = 16;
+
+/// Somebody who signs checkpoints, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// What it signs with.
+    pub key: NoteKey,
+    /// What `/add-checkpoint` is added to.
+    pub url: String,
+}
+
+/// Why a list of witnesses does not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "line {line}: {what}; each line is a witness's key (name+id+key), a blank, and its address"
+)]
+pub struct BadWitness {
+    /// Which line, from 1 on; 0 if it is about all of them.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+/// The witnesses of a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Witnesses(pub Vec<Witness>);
+
+/// Reads a list: a witness a line; empty lines and those that begin with `#` say nothing.
+impl FromStr for Witnesses {
+    type Err = BadWitness;
+
+    fn from_str(text: &str) -> Result<Self, BadWitness> {
+        let mut all: Vec<Witness> = Vec::new();
+        for (line, said) in (1..).zip(text.lines()) {
+            let bad = |what| BadWitness { line, what };
+            if said.trim().is_empty() || said.starts_with('#') {
+                continue;
+            }
+            let mut words = said.split_whitespace();
+            let (Some(key), Some(url), None) = (words.next(), words.next(), words.next()) else {
+                return Err(bad("it is not a key and an address"));
+            };
+            let key: NoteKey = key.parse().map_err(|_| bad("the key does not read"))?;
+            if key.signs() != Signs::Cosignature {
+                return Err(bad("the key is no witness's"));
+            }
+            let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            let host = host.and_then(|rest| rest.split('/').next());
+            if !host.is_some_and(is_authority) {
+                return Err(bad("the address is no https:// or http:// URL"));
+            }
+            if all.iter().any(|other| other.key == key) {
+                return Err(bad("this witness is there twice"));
+            }
+            all.push(Witness { key, url: url.trim_end_matches('/').to_owned() });
+        }
+        match all.len() <= WITNESSES_MAX {
+            true => Ok(Self(all)),
+            false => Err(BadWitness { line: 0, what: "there are more than 16 witnesses" }),
+        }
+    }
+}
+
+/// What a witness answers.
+enum Answer {
+    /// It has signed: its line, and when by its own clock.
+    Signed(String, u64),
+    /// It has signed a checkpoint over so many lines last, not the one that it was thought to.
+    Has(u64),
+    /// It does not sign, and why.
+    Refused(String),
+}
+
+impl Witnesses {
+    /// Asks each witness for what it has not signed of each log.
+    pub async fn ask(&self, app: &App, now_ms: i64) -> Result<(), StoreError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        // Fails only if another provider is installed, which is then used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        let asked = self.0.iter().map(|witness| {
+            let http = &http;
+            async move {
+                for tenant in app.tenants() {
+                    witness.ask(http, app, &tenant, now_ms).await?;
+                }
+                Ok::<(), StoreError>(())
+            }
+        });
+        // One that does not answer keeps nobody waiting but itself.
+        futures_util::future::join_all(asked).await.into_iter().collect()
+    }
+}
+
+impl Witness {
+    async fn ask(
+        &self,
+        http: &Client,
+        app: &App,
+        tenant: &Arc<Tenant>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let (org, id, key) = (tenant.org, tenant.id, self.key.clone());
+        let read = app.store.read(move |connection| {
+            let at = log::head(connection, org)?;
+            let before = witnesses::of_witness(connection, org, &key, at.origin)?;
+            Ok((at, before))
+        });
+        let (at, before) = read.await?;
+        if before.as_ref().is_some_and(|before| !before.is_due(at.sequence, now_ms)) {
+            return Ok(());
+        }
+        let mut old = before.as_ref().map_or(0, |before| before.size);
+        let mut again = true;
+        let refused = loop {
+            let (asking, at) = (Arc::clone(tenant), at);
+            let read = app.store.read(move |connection| {
+                witnesses::submission(connection, org, id, &at, old, &asking.log_key)
+            });
+            match self.submit(http, &read.await?).await {
+                Answer::Signed(line, seconds) => {
+                    let said = Cosignature {
+                        witness: self.key.clone(),
+                        life: at.origin,
+                        size: at.sequence,
+                        signed: Some((line, seconds)),
+                        asked_ms: now_ms,
+                        refused: None,
+                    };
+                    return app
+                        .store
+                        .write_for(org, move |tx| witnesses::put(tx, org, &said))
+                        .await;
+                }
+                Answer::Has(size) if again && size < at.sequence && size != old => {
+                    (old, again) = (size, false);
+                }
+                Answer::Has(size) if size >= at.sequence => {
+                    break format!(
+                        "it has signed {size} lines of this log, which has {} or has others: THIS SERVER WENT BACK",
+                        at.sequence
+                    );
+                }
+                Answer::Has(size) => break format!("it says to have signed {size} lines"),
+                Answer::Refused(why) => break why,
+            }
+        };
+        tracing::warn!(witness = self.key.name(), organisation = %id, why = refused, "a witness does not sign");
+        let said = Cosignature {
+            witness: self.key.clone(),
+            life: at.origin,
+            size: before.as_ref().map_or(0, |before| before.size),
+            signed: before.and_then(|before| before.signed),
+            asked_ms: now_ms,
+            refused: Some(refused),
+        };
+        app.store.write_for(org, move |tx| witnesses::put(tx, org, &said)).await
+    }
+
+    async fn submit(&self, http: &Client, asked: &Submission) -> Answer {
+        let refused = |why: &str| Answer::Refused(why.to_owned());
+        let request = http.post(format!("{}/add-checkpoint", self.url)).body(asked.to_string());
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_timeout() => return refused("it does not answer in time"),
+            Err(_) => return refused("it cannot be reached"),
+        };
+        let status = response.status();
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let is_size = kind.is_some_and(|kind| kind.starts_with("text/x.tlog.size"));
+        let Some(body) = text(response).await else {
+            return refused("its answer is cut off, too long or no text");
+        };
+        match status {
+            StatusCode::OK => body
+                .lines()
+                .find_map(|line| Some((line, asked.note.with(line, &self.key)?)))
+                .and_then(|(line, note)| Some((line, note.signed_by(&self.key)?)))
+                .map_or(refused("its signature does not verify"), |(line, seconds)| {
+                    Answer::Signed(line.to_owned(), seconds)
+                }),
+            StatusCode::CONFLICT if is_size => match body.trim_end().parse() {
+                Ok(size) => Answer::Has(size),
+                Err(_) => refused("it does not say how many lines it has signed"),
+            },
+            StatusCode::NOT_FOUND => refused("it does not watch this log: give it the log's key"),
+            StatusCode::FORBIDDEN => refused("it knows another key of this log"),
+            StatusCode::UNPROCESSABLE_ENTITY => refused(
+                "it says that the log does not continue what it has signed: THIS SERVER WENT BACK",
+            ),
+            other => Answer::Refused(format!("it answers {other}")),
+        }
+    }
+}
+
+impl Cosignature {
+    /// Whether its witness is to be asked again, now that the log has so many lines.
+    fn is_due(&self, lines: u64, now_ms: i64) -> bool {
+        // A clock that was set back holds nothing up.
+        let since = now_ms.saturating_sub(self.asked_ms).unsigned_abs();
+        match &self.refused {
+            Some(_) => since >= RETRY_MS.unsigned_abs(),
+            None => self.size != lines || since >= FRESH_MS.unsigned_abs(),
+        }
+    }
+}
+
+/// An answer's body, if it is text of a length that a witness's answer may have.
+async fn text(mut response: reqwest::Response) -> Option<String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > NOTE_BYTES_MAX {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    String::from_utf8(body).ok()
+}
+
+/// Asks from time to time until the server stops.
+pub async fn keep_asking(app: Arc<App>, witnesses: Witnesses) {
+    let mut turns = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            _ = turns.tick() => {}
+            () = app.stopped() => break,
+        }
+        tokio::select! {
+            asked = witnesses.ask(&app, now_ms()) => {
+                if let Err(error) = asked {
+                    tracing::error!(%error, "what witnesses say could not be kept");
+                }
+            }
+            () = app.stopped() => break,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_witnesses() {
+        let vkey = |name| NoteKey::new(name, Signs::Cosignature, [7; 32]).unwrap().to_string();
+        let (one, two) = (vkey("w.example/1"), vkey("w.example/2"));
+        let text = format!("# ours\n{one} https://w.example/\n\n{two}  http://127.0.0.1:9/w\n");
+        let Witnesses(all) = text.parse().unwrap();
+        assert_eq!(
+            (all[0].key.to_string(), all[0].url.as_str()),
+            (one.clone(), "https://w.example")
+        );
+        assert_eq!((all[1].key.to_string(), all[1].url.as_str()), (two, "http://127.0.0.1:9/w"));
+        let log = NoteKey::new("a.log", Signs::Note, [7; 32]).unwrap();
+        for bad in [
+            one.clone(),
+            format!("{one} w.example"),
+            format!("{one} https://"),
+            format!("{one} https://w.example more"),
+            format!("{one}x https://w.example"),
+            format!("{log} https://w.example"),
+            format!("{one} https://w.example\n{one} https://w.example/other"),
+        ] {
+            let read = bad.parse::<Witnesses>();
+            assert!(read.is_err_and(|bad| bad.line > 0), "{bad}");
+        }
+        assert_eq!("".parse(), Ok(Witnesses::default()));
+    }
+
+    #[test]
+    fn a_witness_is_asked_when_there_is_something_to_sign() {
+        let witness = NoteKey::new("w", Signs::Cosignature, [7; 32]).unwrap();
+        let life = sync_core::id::LogOrigin::from_bytes([1; 16]);
+        let signed = Some((String::new(), 0));
+        let mut said =
+            Cosignature { witness, life, size: 7, signed, asked_ms: 1_000, refused: None };
+        assert!(!said.is_due(7, 2_000) && said.is_due(8, 2_000));
+        assert!(said.is_due(7, 1_000 + FRESH_MS) && said.is_due(7, 1_000 - FRESH_MS));
+        said.refused = Some("away".into());
+        assert!(!said.is_due(8, 2_000) && said.is_due(8, 1_000 + RETRY_MS));
+    }
+}

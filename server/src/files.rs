@@ -1,0 +1,56 @@
+//! Files that are on the disk whole under their name, or not there.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// What was read, or `None` where there is no such file.
+pub(crate) fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The folder that a file is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    let parent = path.parent().unwrap_or(path);
+    if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
+}
+
+/// Brings to the disk which files a folder has.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Whom the folder lets.
+    Anybody,
+    /// Its owner alone.
+    Owner,
+}
+
+/// Writes a file whole or not at all, with the folders that it is in; it is on the disk then.
+pub(crate) fn write(path: &Path, bytes: &[u8], read: Read) -> io::Result<()> {
+    let dir = parent(path);
+    if !dir.is_dir() {
+        let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
+        fs::create_dir_all(dir)?;
+        dir.ancestors().take(made).try_for_each(|dir| sync_dir(parent(dir)))?;
+    }
+    let half = path.with_extension("half");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    if read == Read::Owner {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    let mut file = options.open(&half)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&half, path)?;
+    sync_dir(dir)
+}
