@@ -1,6 +1,7 @@
 //! What settles a dispute: contests, erasures, photos that were used before, and the log.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
@@ -11,7 +12,9 @@ use server::erase::{Target, erase};
 use server::signals::{Kind, Signal};
 use server::store::signals::Reference;
 use server::store::uploads::{self, UploadId};
+use server::store::witnesses::{self, Cosignature};
 use server::store::{StoreError, log, signals};
+use server::witness::{NotSigned, Witness};
 use server::{looks, now_ms, people};
 use sync_core::document::Document;
 use sync_core::id::{BlobHash, DeviceId, OrgId, OutletId, TerritoryId, UserId, VisitId};
@@ -20,6 +23,7 @@ use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
     Act, Note, Observation, PhotoOrigin, PhotoRef, Subject, Value, Versioned,
 };
+use sync_core::tlog::NoteKey;
 use sync_core::visit::Visit;
 use sync_core::wire::Outcome;
 use tower::ServiceExt;
@@ -738,6 +742,43 @@ async fn a_distributor_keeps_watch_over_the_log() {
     ] {
         assert_eq!(get(gone.clone(), None).await.0, StatusCode::NOT_FOUND, "{gone}");
     }
+
+    // What a witness has signed, and why it did not when it was asked last.
+    bench.get(DORA, "/log").await.hides(&["Its witnesses"]);
+    assert_eq!(get(format!("/log/{}/witnessed", bench.tenant.id), None).await.0, 404);
+    let (tenant, org, id) = (Arc::clone(&bench.tenant), bench.tenant.org, bench.tenant.id);
+    let log_key = NoteKey::of_log(id, after.origin, key);
+    let witness =
+        Witness::open(bench.folder.join("witness"), "w.example/1", vec![log_key]).unwrap();
+    let read = bench.app.store.read(move |connection| {
+        witnesses::submission(connection, org, id, &after, 0, &tenant.log_key)
+    });
+    let asked = read.await.unwrap();
+    let line = witness.sign(&asked, 1_700_000_000).unwrap();
+    assert!(matches!(witness.sign(&asked, 1_700_000_000), Err(NotSigned::Refused(_))), "once");
+    for refused in [None, Some("it cannot be <reached>".to_owned())] {
+        let said = Cosignature {
+            witness: witness.key().clone(),
+            life: after.origin,
+            size: after.sequence,
+            signed: Some((line.clone(), 1_700_000_000)),
+            asked_ms: now_ms(),
+            refused: refused.clone(),
+        };
+        let put = move |tx: &rusqlite::Transaction<'_>| witnesses::put(tx, org, &said);
+        bench.app.store.write_for(org, put).await.unwrap();
+        let page = bench.get(DORA, "/log").await;
+        let vkey = witness.key().to_string();
+        page.shows(&["Its witnesses", "w.example/1", &format!("the first {width} lines"), &vkey]);
+        match refused {
+            None => page.hides(&["did not sign"]),
+            Some(_) => page.shows(&["did not sign", "it cannot be &#60;reached&#62;"]),
+        };
+    }
+    let (_, _, note) = get(format!("/log/{id}/witnessed"), None).await;
+    let note: sync_core::tlog::SignedNote = std::str::from_utf8(&note).unwrap().parse().unwrap();
+    assert_eq!(sync_core::tlog::Checkpoint::open(&note, key).unwrap(), checkpoint);
+    assert_eq!(note.signed_by(witness.key()), Some(1_700_000_000));
 
     // The visit's proof is for whoever sees the visit.
     let (cookie, _) = &bench.cookies[&DORA];
