@@ -165,11 +165,14 @@ impl Tenant {
         log::records(connection, made.org, |record, sequence| world.insert(record, sequence))?;
         let keypair = Keypair::from_seed(&made.seed);
         let actor = Actor::new(&keypair.public(), made.instance);
+        let device = world.server(made.id).map_or(DeviceId::of_server(made.id), |device| device.id);
+        let former = log::former_keys(connection, made.org)?;
+        let former = former.iter().map(Keypair::from_seed).collect();
         Ok(Self {
             org: made.org,
             id: made.id,
             name: made.name.clone(),
-            console: Console { keypair, actor, device: DeviceId::of_server(made.id) },
+            console: Console { keypair, former, actor, device },
             log_key,
             world: RwLock::new(world),
             room: Semaphore::new(REQUESTS_OF_ONE_MAX),
@@ -260,9 +263,8 @@ impl App {
         let key = Keypair::from_seed(&seed).public();
         let log_key = LogKeys::at(&self.folder).of(id)?;
         let signs = log_key.public();
-        let user = UserId::from_bytes([0; 16]);
-        let device =
-            Record::Device(Device { id: DeviceId::of_server(id), user, key, revoked: false });
+        let (device, user) = (DeviceId::of_server(id), UserId::NOBODY);
+        let device = Record::Device(Device { id: device, user, key, revoked: false });
         let made = self
             .store
             .write(move |tx| -> Result<_, StoreError> {
@@ -280,6 +282,34 @@ impl App {
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         tenants.insert(id, Arc::clone(&tenant));
         Ok(tenant)
+    }
+
+    /// Gives the server another key in an organisation. What the one before signs is refused from then on; what was
+    /// sealed to it is opened still. The app goes on with the one before until it is opened anew.
+    ///
+    /// # Errors
+    /// When it has had as many keys as there may be, and as for any write.
+    pub async fn change_server_key(&self, tenant: &Arc<Tenant>) -> Result<(), Problem> {
+        let (mut seed, mut instance) = ([0; 32], [0; 8]);
+        random(&mut seed);
+        random(&mut instance);
+        let before = tenant.world().server(tenant.id).ok_or_else(Problem::internal)?;
+        let mut ids = DeviceId::of_servers(tenant.id).skip_while(|id| *id != before.id);
+        let (Some(_), Some(id)) = (ids.next(), ids.next()) else {
+            return Err(Problem::invalid(
+                "the server has had 16 keys, which is all that there may be",
+            ));
+        };
+        let key = Keypair::from_seed(&seed).public();
+        let records = vec![
+            Record::Device(Device { revoked: true, ..before }),
+            Record::Device(Device { id, user: UserId::NOBODY, key, revoked: false }),
+        ];
+        let org = tenant.org;
+        let written = self.write_records_with(tenant, records, move |ledger| {
+            log::change_server_key(ledger.tx, org, seed, instance)
+        });
+        Ok(written.await?)
     }
 
     /// Writes catalogue records, all or none. They must have been validated.
@@ -405,9 +435,9 @@ impl App {
         // Opening and checking signatures takes a while: not on a thread that others wait for.
         let turn = tenant.turn().await?;
         let opened = tokio::task::spawn_blocking(move || {
-            let (server, parcels) = (&opening.console.keypair, request.parcels.iter());
+            let (console, parcels) = (&opening.console, request.parcels.iter());
             // The world is held for one at a time: who wants to change it must not wait for all.
-            let open = |parcel| open(opening.id, server, &opening.world(), parcel);
+            let open = |parcel| open(opening.id, console, &opening.world(), parcel);
             parcels.map(open).collect::<Vec<_>>()
         });
         let opened = opened.await.map_err(|_| Problem::internal())?;

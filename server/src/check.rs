@@ -420,11 +420,7 @@ impl Inspection<'_> {
             return None;
         }
         let key = Keypair::from_seed(&self.made.seed).public();
-        if world
-            .devices
-            .get(&DeviceId::of_server(self.made.id))
-            .is_none_or(|device| device.key != key)
-        {
+        if world.server(self.made.id).is_none_or(|device| device.key != key) {
             self.found(Place::Whole, "the server's key is not the one that its device has");
         }
         Some(world)

@@ -59,7 +59,7 @@ pub struct Opened {
 /// Opens a parcel and checks every signature on and in it, or says what becomes of it.
 pub fn open(
     org: OrgId,
-    server: &Keypair,
+    console: &Console,
     world: &World,
     parcel: &ParcelBytes,
 ) -> Result<Opened, Delivery> {
@@ -72,7 +72,14 @@ pub fn open(
     if !parcel.is_signed(org, &device.key) {
         return Err(refused("bad_seal", "its origin has not signed it".into()));
     }
-    let cargo = parcel.open(org, server).map_err(|why| match why {
+    // A phone seals to the newest key that it knows.
+    let mut opened = parcel.open(org, &console.keypair);
+    for former in &console.former {
+        if let Err(Unopened::Closed) = opened {
+            opened = parcel.open(org, former);
+        }
+    }
+    let cargo = opened.map_err(|why| match why {
         Unopened::Closed => refused("not_opened", why.to_string()),
         Unopened::Unreadable(_) => refused("unreadable", why.to_string()),
         // Nobody should lose work to a server that is not updated yet.
@@ -99,6 +106,8 @@ fn quarantined(refusal: &Refusal) -> Outcome {
 pub struct Console {
     /// Its signing key.
     pub keypair: Keypair,
+    /// Those that it has had before, the newest first: what was sealed to them is opened still.
+    pub former: Vec<Keypair>,
     /// The actor that it writes as.
     pub actor: Actor,
     /// The device that stands for it in the log.
@@ -449,7 +458,7 @@ impl Ingest<'_, '_> {
             let acked = self.ledger.acked(device.id)?;
             let then = |known| {
                 let then = self.world.at(known);
-                let rights = then.rights(author_of(self.org, device, &entry));
+                let rights = then.rights(author_of(device, &entry));
                 rule(rights, device, &then, held, change, &entry)
             };
             decided = match (then(known.max(acked)), then(known)) {
@@ -481,7 +490,7 @@ impl Ingest<'_, '_> {
         if device.revoked {
             return Err(Refusal::RevokedDevice);
         }
-        let rights = self.world.rights(author_of(self.org, device, entry));
+        let rights = self.world.rights(author_of(device, entry));
         rule(rights, device, self.world, held, change, entry)
     }
 
@@ -626,8 +635,8 @@ impl Ingest<'_, '_> {
 }
 
 /// A device writes for its person; the server's own for whoever acts in the console.
-fn author_of(org: OrgId, device: &Device, entry: &Entry) -> UserId {
-    if device.id == DeviceId::of_server(org) { entry.by() } else { device.user }
+fn author_of(device: &Device, entry: &Entry) -> UserId {
+    if device.is_server() { entry.by() } else { device.user }
 }
 
 fn rule(

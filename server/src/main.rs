@@ -58,6 +58,9 @@ enum Command {
     Mirror(MirrorArgs),
     /// Watch over logs for somebody else than who runs the server, and sign what only ever grows (c2sp.org/tlog-witness).
     Witness(WitnessArgs),
+    /// Give the server another signing key in an organisation, such as when a backup has fallen into wrong hands. The server
+    /// must not be running
+    ServerKey(ServerKeyArgs),
     /// Erase a photo, a comment or answer, or a person's name and contact data on legal request, and report it. The
     /// server must not be running: in the console admins can do the same.
     Erase(EraseArgs),
@@ -167,6 +170,16 @@ struct LogKeyArgs {
     /// The data folder
     #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
     data: PathBuf,
+}
+
+#[derive(Args)]
+struct ServerKeyArgs {
+    /// The data folder
+    #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// The organisation's name; without it every organisation's
+    #[arg(long, value_name = "NAME")]
+    organisation: Option<String>,
 }
 
 #[derive(Args)]
@@ -285,6 +298,7 @@ async fn main() -> ExitCode {
         Command::LogKey(args) => run_log_key(&args),
         Command::Mirror(args) => run_mirror(args).await,
         Command::Witness(args) => run_witness(args).await,
+        Command::ServerKey(args) => run_server_key(args).await,
         Command::Erase(args) => run_erase(args).await,
         Command::Demo(args) => run_demo(args).await,
     };
@@ -490,6 +504,32 @@ fn run_log_key(args: &LogKeyArgs) -> Result<(), Failure> {
     for (name, key) in keys {
         println!("{name}: {key}");
     }
+    Ok(())
+}
+
+async fn run_server_key(args: ServerKeyArgs) -> Result<(), Failure> {
+    if !args.data.join(DATABASE).is_file() {
+        return Err(Failure::Failed(format!("{} is no data folder", args.data.display())));
+    }
+    let app =
+        App::open(args.data.clone()).await.map_err(|error| cannot_open(&args.data, &error))?;
+    let mut tenants = app.tenants();
+    if let Some(name) = &args.organisation {
+        tenants.retain(|tenant| tenant.name == *name);
+    }
+    if tenants.is_empty() {
+        return Err(Failure::Usage("there is no such organisation here".into()));
+    }
+    for tenant in tenants {
+        let changed = app.change_server_key(&tenant).await;
+        changed.map_err(|problem| Failure::Failed(problem.sentence()))?;
+        println!("The server signs for {} with another key from now on.", tenant.name);
+    }
+    println!(
+        "Phones hear of it at their next sync. What the key before signs is refused; what was sealed to it still opens."
+    );
+    println!("Next: make a backup, and destroy those that hold the key before.");
+    app.store.close();
     Ok(())
 }
 

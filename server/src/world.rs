@@ -4,10 +4,11 @@
 //! also knows what held before: work is judged by what its author knew when it was made.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::hash::Hash;
 
 use sync_core::admit::Field;
-use sync_core::id::{Actor, CallId, DeviceId, DistributorId, OutletId, TerritoryId, UserId};
+use sync_core::id::{Actor, CallId, DeviceId, DistributorId, OrgId, OutletId, TerritoryId, UserId};
 use sync_core::model::catalogue::{
     Call, Catalogue, Device, Display, Distributor, Outlet, Person, Promotion, Record, Territory,
 };
@@ -167,6 +168,13 @@ impl World {
     /// The sequence of the record that withdrew a device's access, if one did.
     pub fn withdrawn(&self, device: DeviceId) -> Option<u64> {
         self.before.withdrawn.get(&device).copied()
+    }
+
+    /// The device that stands for the server.
+    pub fn server(&self, org: OrgId) -> Option<Device> {
+        let Ok(device) =
+            Device::of_server(org, |id| Ok::<_, Infallible>(self.devices.get(&id).cloned()));
+        device
     }
 
     /// The keys of the devices that wrote these, those of revoked ones too.

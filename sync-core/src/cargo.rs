@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::client::{BadAnswer, Fault, PUSH_BYTES_AIM, Replica, Work, Write};
 use crate::evidence::{Keypair, agreement_key, verify};
 use crate::id::{ChangeHash, DeviceId, DocId, OrgId, ParcelHash};
-use crate::model::catalogue::{Record, RecordKey};
+use crate::model::catalogue::{Device, Record, RecordKey};
 use crate::model::visit::Note;
 use crate::wire::{
     CHANGES_MAX, CargoReply, CargoRequest, Delivery, Group, NOTES_MAX, PROTOCOL, ParcelBytes,
@@ -245,8 +245,13 @@ pub fn pack<R: Replica>(
     document: DocId,
 ) -> Result<Option<(Parcel, Vec<ChangeHash>)>, R::Error> {
     let profile = replica.profile();
-    let server = RecordKey::device(DeviceId::of_server(profile.org));
-    let Some(Record::Device(server)) = replica.record(server)? else { return Ok(None) };
+    let server = Device::of_server(profile.org, |id| {
+        Ok(match replica.record(RecordKey::device(id))? {
+            Some(Record::Device(device)) => Some(device),
+            _ => None,
+        })
+    });
+    let Some(server) = server? else { return Ok(None) };
     let Some(kept) = replica.document(document)?.filter(|kept| kept.to_push()) else {
         return Ok(None);
     };

@@ -101,11 +101,25 @@ impl LogOrigin {
     }
 }
 
+/// Most devices that stand for the server of one organisation, one after the other.
+pub const SERVER_KEYS_MAX: usize = 16;
+
 impl DeviceId {
-    /// The device that stands for the server of an organisation.
+    /// The device that stands for the server of an organisation at first.
     pub fn of_server(org: OrgId) -> Self {
         Self::derived(org.as_bytes(), b"server")
     }
+
+    /// All that may ever stand for it, in their order: another key is another device.
+    pub fn of_servers(org: OrgId) -> impl Iterator<Item = Self> {
+        let next = |before: &Self| Some(Self::derived(before.as_bytes(), b"server"));
+        std::iter::successors(Some(Self::of_server(org)), next).take(SERVER_KEYS_MAX)
+    }
+}
+
+impl UserId {
+    /// Whose device the server's is.
+    pub const NOBODY: Self = Self::from_bytes([0; 16]);
 }
 
 impl VisitId {

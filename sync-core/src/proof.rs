@@ -421,9 +421,8 @@ fn replay(
             seals.push(seal);
         }
         let entry = change.entry().ok();
-        let server = DeviceId::of_server(proof.org);
         if let Some(entry) = entry.as_ref().filter(|entry| entry.by() != device.user)
-            && device.id != server
+            && !device.is_server()
         {
             return Err(bad(&format!("its device is not that of {}", entry.by())));
         }
@@ -488,13 +487,12 @@ impl Story<'_> {
 
     fn entries(&self, out: &mut String) {
         say(out, format_args!("WHAT WAS WRITTEN, IN THE ORDER OF THE LOG\n"));
-        let server = DeviceId::of_server(self.proof.org);
         for written in self.written {
             let Written { sequence, entry, device, received_ms, earliest_ms, change } = written;
             say(out, format_args!("Line {sequence}: {}", self.act(entry.as_ref())));
             let by = entry.as_ref().map(|entry| self.lines.person(entry.by())).unwrap_or_default();
             let by = plain(&by);
-            match device.id == server {
+            match device.is_server() {
                 true => say(
                     out,
                     format_args!(
@@ -508,7 +506,7 @@ impl Story<'_> {
             }
             say(out, format_args!("  entry {}", change.hash()));
             say(out, format_args!("  received {} (in the log)", utc(*received_ms)));
-            if device.id != server {
+            if !device.is_server() {
                 match earliest_ms {
                     Some(ms) => say(
                         out,
@@ -775,7 +773,7 @@ impl Story<'_> {
                 "- That nothing else was written to this visit: whoever keeps a copy of the log can tell."
             ),
         );
-        if self.written.iter().any(|w| w.device.id == DeviceId::of_server(self.proof.org)) {
+        if self.written.iter().any(|w| w.device.is_server()) {
             say(
                 out,
                 format_args!(

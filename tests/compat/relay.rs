@@ -39,7 +39,7 @@ fn made(side: usize) -> Device {
     let actor = profile.actor;
     let mut writes: Vec<Write> = (0..2)
         .map(|other| enrolled(phone(other).0, phone(other).1, &SEEDS[other]))
-        .chain([enrolled(DeviceId::of_server(ORG), UserId::from_bytes([0; 16]), &SERVER)])
+        .chain([enrolled(DeviceId::of_server(ORG), UserId::NOBODY, &SERVER)])
         .collect();
     if side == 0 {
         let id = DocId { kind: sync_core::id::DocKind::Visit, id: [0x55; 16] };

@@ -122,7 +122,7 @@ impl Server {
         tx.commit().expect("a commit");
         let mut server = Self::open(db, &made, chance);
         let key = server.console.keypair.public();
-        let (id, user) = (DeviceId::of_server(ORG), UserId::from_bytes([0; 16]));
+        let (id, user) = (DeviceId::of_server(ORG), UserId::NOBODY);
         let mut records = vec![Record::Device(catalogue::Device { id, user, key, revoked: false })];
         records.extend(crate::brand::records());
         server.write(records, BEGIN_MS);
@@ -138,7 +138,8 @@ impl Server {
     fn open(db: Connection, made: &Organisation, chance: &mut Chance) -> Self {
         let keypair = Keypair::from_seed(&made.seed);
         let actor = Actor::new(&keypair.public(), made.instance);
-        let console = Console { keypair, actor, device: DeviceId::of_server(ORG) };
+        let device = DeviceId::of_server(ORG);
+        let console = Console { keypair, former: Vec::new(), actor, device };
         let mut world = server::world::World::default();
         log::records(&db, made.org, |record, sequence| world.insert(record, sequence))
             .expect("the records read");
@@ -318,8 +319,7 @@ impl Server {
         self.sender(from)?;
         let cargo: CargoRequest = read(bytes)?;
         let parcels = cargo.parcels.iter();
-        let opened: Vec<_> =
-            parcels.map(|p| open(ORG, &self.console.keypair, &self.world, p)).collect();
+        let opened: Vec<_> = parcels.map(|p| open(ORG, &self.console, &self.world, p)).collect();
         let tx = self.db.transaction()?;
         accounts::synced(&tx, self.org, from, 0, now_ms)?;
         let mut ledger = Ledger::open(&tx, self.org)?;

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sync_core::evidence::{agrees, proves};
+use sync_core::evidence::{Keypair, agrees, proves};
 use sync_core::id::{Actor, DeviceId, UserId};
 use sync_core::model::catalogue::{Device, Person, Record};
 use sync_core::wire::PROTOCOL;
@@ -190,8 +190,9 @@ fn new_device(
     label: String,
     now_ms: i64,
 ) -> Result<DeviceRow, Problem> {
-    let server = Actor::fingerprint(&tenant.console.keypair.public());
-    if Actor::fingerprint(&key) == server {
+    let own = Actor::fingerprint(&key);
+    let is_own = |server: &Keypair| Actor::fingerprint(&server.public()) == own;
+    if is_own(&tenant.console.keypair) || tenant.console.former.iter().any(is_own) {
         return Err(key_taken());
     }
     let mut entropy = [0; 10];

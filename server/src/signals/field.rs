@@ -244,7 +244,8 @@ fn whole(figure: f64) -> i64 {
 /// What a visit gives reason to look at by itself, and what it says for what is seen over several. `outlet` is where the
 /// outlet is known to be. What was written in the console has neither place nor way.
 pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
-    let (visit, console) = (Visit::read(&held.document), DeviceId::of_server(held.document.org()));
+    let visit = Visit::read(&held.document);
+    let consoles: Vec<DeviceId> = DeviceId::of_servers(held.document.org()).collect();
     let mut reading = Reading::default();
     let at = |place: Geo| {
         let metres = outlet.map(|outlet| whole(place.distance_m(outlet)));
@@ -253,7 +254,8 @@ pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
     for person in visit.people() {
         let own = visit.recordings.iter().filter(|r| r.entry.by == person && !r.withdrawn);
         let captures = own.filter_map(|recorded| {
-            let device = held.devices.get(&recorded.hash).filter(|device| **device != console)?;
+            let device =
+                held.devices.get(&recorded.hash).filter(|device| !consoles.contains(device))?;
             Some((recorded, *device, held.times.get(&recorded.hash)?))
         });
         let captures: Vec<Capture<'_>> = captures.collect();

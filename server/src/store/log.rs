@@ -87,6 +87,31 @@ pub fn organisations(connection: &Connection) -> Result<Vec<Organisation>, Store
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Seeds of the keys that the server has had in an organisation before, the newest first.
+pub fn former_keys(connection: &Connection, org: Org) -> Result<Vec<[u8; 32]>, StoreError> {
+    let mut query = connection
+        .prepare_cached("SELECT seed FROM former_key WHERE org = ?1 ORDER BY number DESC")?;
+    let seeds = query.query_map([org], |row| row.get(0))?;
+    Ok(seeds.collect::<Result<_, _>>()?)
+}
+
+/// Keeps another key and actor of the server; their device is written beside.
+pub fn change_server_key(
+    tx: &Transaction<'_>,
+    org: Org,
+    seed: [u8; 32],
+    instance: [u8; 8],
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO former_key SELECT org, 1 + (SELECT count(*) FROM former_key f WHERE f.org = o.org), seed
+         FROM organisation o WHERE org = ?1",
+        [org],
+    )?;
+    let change = "UPDATE organisation SET seed = ?2, instance = ?3 WHERE org = ?1";
+    tx.execute(change, params![org, seed, instance])?;
+    Ok(())
+}
+
 /// How many days phones keep a visit after its newest change; `None`: for ever.
 pub fn keep_days(connection: &Connection, org: Org) -> Result<Option<u32>, StoreError> {
     let mut query =

@@ -8,7 +8,7 @@ use super::people::{Audience, Rights, Role, Scope};
 use super::visit::{CheckId, lenient, raw};
 use super::{Currency, Day, Geo, Invalid};
 use crate::id::{
-    BlobHash, CallId, DeviceId, DistributorId, DocId, Gtin, OutletId, TerritoryId, UserId,
+    BlobHash, CallId, DeviceId, DistributorId, DocId, Gtin, OrgId, OutletId, TerritoryId, UserId,
 };
 
 /// Longest CBOR of one record.
@@ -364,6 +364,27 @@ pub struct Device {
     /// No longer trusted.
     #[n(3)]
     pub revoked: bool,
+}
+
+impl Device {
+    /// Whether it stands for the server, which writes for whoever acts in the console.
+    pub fn is_server(&self) -> bool {
+        self.user == UserId::NOBODY
+    }
+
+    /// The one that stands for the server now, among those that `look` finds.
+    pub fn of_server<E>(
+        org: OrgId,
+        mut look: impl FnMut(DeviceId) -> Result<Option<Self>, E>,
+    ) -> Result<Option<Self>, E> {
+        for id in DeviceId::of_servers(org) {
+            match look(id)? {
+                Some(device) if device.revoked => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// A trade item, own or a competitor's.
