@@ -75,6 +75,12 @@ impl Client {
         })
     }
 
+    /// The server is reached at another address from now on, such as when its owner has moved it. All that is here stays: it must
+    /// be the same server, or one restored from its backup. Blocks.
+    pub fn server_moved(&self, server: String) -> Result<(), ClientError> {
+        crate::enrol::server_moved(self, &server)
+    }
+
     /// Where the device is, for everything that is captured from now on; `None` when it does not know.
     pub fn locate(&self, position: Option<Position>) -> Result<(), ClientError> {
         position.map(|p| p.geo()).transpose()?;

@@ -109,17 +109,31 @@ fn next_key(writer: &Writer<'_>) -> Result<(), ClientError> {
     Ok(())
 }
 
+fn address(server: &str) -> Result<String, ClientError> {
+    let url = reqwest::Url::parse(server)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+        .ok_or_else(|| invalid("server", "needs an address such as https://endcap.example"))?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Keeps where the server is from now on.
+pub(crate) fn server_moved(client: &Client, server: &str) -> Result<(), ClientError> {
+    let url = address(server)?;
+    client.store.write(|writer| {
+        let known = writer.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
+        let server = Server { url: url.clone(), ..read_cbor(&known)? };
+        Ok(writer.put(OWN, own::SERVER, &to_cbor(&server))?)
+    })
+}
+
 pub(crate) async fn enrol(
     client: &Client,
     server: &str,
     code: &str,
     label: &str,
 ) -> Result<Enrolment, ClientError> {
-    let url = reqwest::Url::parse(server)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
-        .ok_or_else(|| invalid("server", "needs an address such as https://endcap.example"))?;
-    let url = url.as_str().trim_end_matches('/').to_owned();
+    let url = address(server)?;
     if has_access(client).await? {
         return Err(ClientError::AlreadyEnrolled);
     }

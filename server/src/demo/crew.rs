@@ -150,7 +150,11 @@ impl Someone {
     async fn phone(&mut self, folder: &Path) -> Result<Arc<Client>, String> {
         let key = key(folder).map_err(|e| e.to_string())?;
         let phone = Client::open(folder.display().to_string(), key).map_err(|e| e.to_string())?;
-        if phone.enrolment().map_err(|e| e.to_string())?.is_none() {
+        let enrolment = phone.enrolment().map_err(|e| e.to_string())?;
+        if enrolment.as_ref().is_some_and(|enrolment| enrolment.server != self.server) {
+            phone.server_moved(self.server.clone()).map_err(|e| e.to_string())?;
+        }
+        if enrolment.is_none() {
             self.first_day = true;
             let code = people::code_for(&self.app, &self.tenant, self.user)
                 .await
