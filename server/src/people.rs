@@ -161,7 +161,7 @@ async fn write_with_account(
     check_password(password)?;
     let hash = hash_password(app, password).await?;
     let org = tenant.org;
-    app.write_records_with(tenant, records, move |ledger| {
+    app.write_records_with(tenant, records, move |ledger, _| {
         if accounts::create_account(ledger.tx, org, user, &email, &hash)? {
             return Ok(());
         }
@@ -271,11 +271,11 @@ async fn change(
     let mut person = member(&tenant.world(), user)?;
     edit(&mut person);
     check_person(&tenant.world(), &person)?;
-    let (org, then) = (tenant.org, Arc::clone(tenant));
+    let org = tenant.org;
     let signs_in = person.active && signs_in(person.role);
-    app.write_records_with(tenant, vec![Record::Person(person.clone())], move |ledger| {
+    app.write_records_with(tenant, vec![Record::Person(person.clone())], move |ledger, then| {
         let is_admin = |p: &Person| p.active && p.role == Role::Admin;
-        if !then.world().people.values().any(is_admin) {
+        if !then.people.values().any(is_admin) {
             return Err(Problem::invalid("the organisation needs an active admin"));
         }
         if !signs_in {
@@ -363,7 +363,7 @@ pub async fn revoke(app: &App, viewer: &Viewer, device: DeviceId) -> Result<(), 
         return Ok(());
     }
     let record = Device { id: device, user: row.user, key: row.key, revoked: true };
-    let done = app.write_records_with(tenant, vec![Record::Device(record)], move |ledger| {
+    let done = app.write_records_with(tenant, vec![Record::Device(record)], move |ledger, _| {
         accounts::revoke(ledger.tx, org, device, now).map_err(Problem::from)
     });
     done.await.map(|_| ())
