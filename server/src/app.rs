@@ -807,6 +807,8 @@ mod tests {
             started = has_started => started.unwrap(),
         }
         go_on.send(()).unwrap();
+        // What shares its commit fails with it.
+        let _: Result<(), StoreError> = app.store.write(|_| Ok(())).await;
         app.write_records_with(&tenant, display(4), |_, world| -> Result<(), StoreError> {
             assert!(!world.displays.contains_key(&3), "what is written next does not build on it");
             Ok(())
@@ -877,7 +879,7 @@ mod tests {
     #[test]
     fn what_a_phone_has_begun_keeps_its_turn_when_it_hangs_up() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.max_blocking_threads(1).build().unwrap().block_on(async {
+        runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
             let (app, tenant) = open().await;
             let sender = Sender {
                 device: DeviceId::of_server(ORG),

@@ -182,7 +182,15 @@ pub async fn reads_log(app: &App, tenant: &Tenant, headers: &HeaderMap) -> Resul
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = token.and_then(|value| value.strip_prefix("Bearer "));
     let (org, token) = (tenant.org, secret_hash(token.ok_or_else(Problem::unauthorized)?));
-    if app.store.read(move |connection| accounts::mirrors(connection, org, token)).await? {
+    let mirror = app.store.read(move |connection| accounts::mirror(connection, org, token)).await?;
+    if let Some(mirror) = mirror {
+        let now = now_ms();
+        if mirror.used_ms.is_none_or(|used| now - used >= accounts::USED_STEP_MS) {
+            let noted = app.store.write_for(org, move |tx| accounts::mirrored(tx, token, now));
+            if let Err(error) = noted.await {
+                tracing::warn!(%error, "the use of a token for a copy could not be noted");
+            }
+        }
         return Ok(());
     }
     match device(app, headers).await? {
@@ -250,6 +258,11 @@ pub struct Posted<T>(pub Viewer, pub T);
 /// Whether this role works in the console at all.
 pub fn signs_in(role: Role) -> bool {
     matches!(role, Role::Admin | Role::Supervisor | Role::DistributorManager)
+}
+
+/// Whether this role gives out copies of the log.
+pub fn gives_out_copies(role: Role) -> bool {
+    matches!(role, Role::Admin | Role::DistributorManager)
 }
 
 impl Viewer {

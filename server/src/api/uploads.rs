@@ -36,7 +36,7 @@ use sha2::{Digest, Sha256};
 use sync_core::id::{BlobHash, InvalidId};
 use sync_core::model::people::Audience;
 use tokio::time::Instant;
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use tracing::Instrument;
 
 use crate::app::{App, Tenant};
@@ -45,7 +45,7 @@ use crate::blobs::Claim;
 use crate::error::Problem;
 use crate::ingest::Sender;
 use crate::jobs;
-use crate::limits::{BODY_TIMEOUT, UPLOAD_WAIT, UPLOAD_WAIT_BYTES_MIN};
+use crate::limits::{BODY_TIMEOUT, REQUEST_TIMEOUT, UPLOAD_WAIT, UPLOAD_WAIT_BYTES_MIN};
 use crate::now_ms;
 use crate::photo::{self, Unfit};
 use crate::store::StoreError;
@@ -72,10 +72,13 @@ const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 
 /// `/uploads`, `/uploads/<hash>` and `/photos/missing`, to be nested in `/api/v1`.
 pub fn router() -> Router<Arc<App>> {
+    let asked = Router::new()
+        .route("/photos/missing", post(missing))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
     Router::new()
         .route("/uploads", any(uploads))
         .route("/uploads/{hash}", any(upload))
-        .route("/photos/missing", post(missing))
+        .merge(asked)
         .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
 }
 
@@ -127,6 +130,7 @@ async fn missing(
     body: Body,
 ) -> Result<Response, Problem> {
     let (tenant, _) = sender(&app, &headers).await?;
+    let _room = tenant.room()?;
     let too_large = || Problem::too_large("ask for 1,000 photos at most");
     let body = axum::body::to_bytes(body, QUESTION_BYTES_MAX).await.map_err(|_| too_large())?;
     let question: Question =
