@@ -739,6 +739,21 @@ async fn a_distributor_keeps_watch_over_the_log() {
         assert_eq!(get(gone.clone(), None).await.0, StatusCode::NOT_FOUND, "{gone}");
     }
 
+    // The visit's proof is for whoever sees the visit.
+    let (cookie, _) = &bench.cookies[&DORA];
+    let request = Request::builder().uri(format!("/visits/{visit}/proof?photos=no"));
+    let request = request.header("host", "localhost").header("cookie", cookie);
+    let from = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5)));
+    let request = request.extension(from).body(Body::empty()).unwrap();
+    let response = bench.routes.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/zip");
+    let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
+    let proved = sync_core::proof::verify(&bytes).unwrap();
+    assert!(proved.summary.contains(&visit.to_string()), "{}", proved.summary);
+    let unknown = VisitId::from_bytes([0x55; 16]);
+    let reply = bench.get(DORA, &format!("/visits/{unknown}/proof")).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+
     // Copies are listed and withdrawn by who gave them out, and by the admin.
     let withdraws = |page: &Reply| {
         let path = page.body.split("/mirrors/").find_map(|rest| rest.split_once("/withdraw"));
@@ -749,6 +764,8 @@ async fn a_distributor_keeps_watch_over_the_log() {
     let withdraw = withdraws(&page);
     bench.get(SARA, "/log").await.hides(&["Grossist", "/withdraw"]);
     assert_eq!(bench.post(SARA, &withdraw, &[]).await.status, StatusCode::FORBIDDEN);
+    let boss = person(MARIA, "Maria Ståhl", Role::Admin, Scope::Territory(SOUTH));
+    bench.app.write_records(&bench.tenant, vec![boss]).await.unwrap();
     let admins = bench.post(MARIA, "/mirrors", &[("label", "Head office")]).await;
     let own = admins.body.split("--token ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     bench.get(DORA, "/log").await.hides(&["Head office"]);
@@ -781,20 +798,5 @@ async fn a_distributor_keeps_watch_over_the_log() {
         assert_eq!(get(entries.clone(), Some("hers")).await.0, StatusCode::UNAUTHORIZED, "{path}");
     }
     assert_eq!(get(entries, Some(&own)).await.0, StatusCode::OK);
-
-    // The visit's proof is for whoever sees the visit.
-    let (cookie, _) = &bench.cookies[&DORA];
-    let request = Request::builder().uri(format!("/visits/{visit}/proof?photos=no"));
-    let request = request.header("host", "localhost").header("cookie", cookie);
-    let from = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5)));
-    let request = request.extension(from).body(Body::empty()).unwrap();
-    let response = bench.routes.clone().oneshot(request).await.unwrap();
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/zip");
-    let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
-    let proved = sync_core::proof::verify(&bytes).unwrap();
-    assert!(proved.summary.contains(&visit.to_string()), "{}", proved.summary);
-    let unknown = VisitId::from_bytes([0x55; 16]);
-    let reply = bench.get(DORA, &format!("/visits/{unknown}/proof")).await;
-    assert_eq!(reply.status, StatusCode::NOT_FOUND);
     bench.close().await;
 }
