@@ -150,7 +150,7 @@ impl Next {
         Self { tenant, world }
     }
 
-    fn is_committed(self) {
+    fn committed(self) {
         let before = std::mem::replace(&mut self.tenant.worlds_mut().now, Arc::clone(&self.world));
         drop(before); // that takes a while, and nobody needs to wait for it
     }
@@ -389,7 +389,7 @@ impl App {
             ledger.close()?;
             let next = Next::new(writing, world);
             let afterwards = move || {
-                next.is_committed();
+                next.committed();
                 poke();
             };
             Ok((result, afterwards))
@@ -865,7 +865,7 @@ mod tests {
                         Ok((world.displays.len(), of.world().displays.len()))
                     });
                     let _ = seen.send(runtime.block_on(read).unwrap());
-                    next.is_committed();
+                    next.committed();
                 };
                 Ok(((), afterwards))
             })
