@@ -194,7 +194,7 @@ impl Tenant {
     }
 
     /// The world as the transaction under way has made it so far. For what is part of that.
-    fn world_in_writing(&self) -> Arc<World> {
+    pub(crate) fn world_in_writing(&self) -> Arc<World> {
         let worlds = self.worlds();
         Arc::clone(worlds.next.as_ref().unwrap_or(&worlds.now))
     }
@@ -743,8 +743,6 @@ impl App {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-
     use sync_core::id::TerritoryId;
     use sync_core::model::catalogue::{Display, Person};
     use sync_core::model::people::{Role, Scope};
@@ -876,6 +874,15 @@ mod tests {
         close(&app);
     }
 
+    /// Begins something that takes a while, and waits no longer.
+    async fn hangs_up<T>(begun: impl Future<Output = T>) {
+        tokio::select! {
+            biased;
+            _ = begun => panic!("it is done at once"),
+            () = std::future::ready(()) => {}
+        }
+    }
+
     #[test]
     fn what_a_phone_has_begun_keeps_its_turn_when_it_hangs_up() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -909,22 +916,12 @@ mod tests {
             };
             let (parts, wanted) = (vec![Part::WHOLE], Vec::new());
             let repair = RepairRequest { protocol: PROTOCOL, parts, wanted };
-            let turns = || tenant.turns.available_permits();
-            macro_rules! hangs_up {
-                ($begun:expr) => {{
-                    let free = turns();
-                    tokio::select! {
-                        biased;
-                        _ = pin!($begun) => panic!("it waits"),
-                        () = std::future::ready(()) => {}
-                    }
-                    assert_eq!(turns(), free - 1, stringify!($begun));
-                }};
-            }
-            hangs_up!(app.verify(&tenant, push, tenant.turn().await.unwrap()));
-            hangs_up!(app.cargo(&tenant, sender, cargo, tenant.turn().await.unwrap()));
-            hangs_up!(app.pull(&tenant, sender, pull, tenant.turn().await.unwrap()));
-            hangs_up!(app.repair(&tenant, sender, repair, tenant.turn().await.unwrap()));
+            let turn = async || tenant.turn().await.unwrap();
+            hangs_up(app.verify(&tenant, push, turn().await)).await;
+            hangs_up(app.cargo(&tenant, sender, cargo, turn().await)).await;
+            hangs_up(app.pull(&tenant, sender, pull, turn().await)).await;
+            hangs_up(app.repair(&tenant, sender, repair, turn().await)).await;
+            assert_eq!(tenant.turns.available_permits(), 0);
             assert_eq!(tenant.repairs.available_permits(), REPAIRS_OF_ONE_MAX - 1);
             assert_eq!(app.limits.repairs.available_permits(), REPAIRS_MAX - 1);
             drop(go_on);

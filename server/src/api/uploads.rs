@@ -106,7 +106,7 @@ pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
                 continue;
             }
         }
-        app.store.write(move |tx| rows::close(tx, id)).await?;
+        app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
         claim.remove().await?;
         ended += 1;
     }
@@ -307,7 +307,7 @@ impl Exchange {
             Standing::Erased => return Err(erased()),
             Standing::Open(_) | Standing::Absent => {}
         }
-        let opened = self.app.store.write(move |tx| rows::open(tx, id, length, now));
+        let opened = self.app.store.write_for(id.org, move |tx| rows::open(tx, id, length, now));
         let upload = match opened.await? {
             Opened::Again(upload) => upload,
             Opened::Afresh(upload) => {
@@ -373,7 +373,7 @@ impl Exchange {
     async fn end(&self, hash: BlobHash) -> Result<Response, Problem> {
         let claim = self.app.arrivals.claim(self.id(hash)).await;
         let id = claim.id();
-        if !self.app.store.write(move |tx| rows::close(tx, id)).await? {
+        if !self.app.store.write_for(id.org, move |tx| rows::close(tx, id)).await? {
             return Err(Problem::not_found());
         }
         claim.remove().await?;
@@ -526,13 +526,13 @@ async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Pro
     let verified = match verified {
         Ok(verified) => verified,
         Err(unfit) => {
-            app.store.write(move |tx| rows::close(tx, id)).await?;
+            app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
             claim.remove().await?;
             return Err(refused(&unfit));
         }
     };
     let (photo, drawn) = verified.put(&app.blobs, org, id.hash).await?;
-    let kept = app.store.write(move |tx| rows::arrived(tx, id, &photo, &drawn)).await?;
+    let kept = app.store.write_for(id.org, move |tx| rows::arrived(tx, id, &photo, &drawn)).await?;
     claim.remove().await?;
     if !matches!(kept, Kept::Here(_)) {
         jobs::unlink(app, tenant).await?;
