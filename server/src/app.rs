@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::http::StatusCode;
 use sync_core::document::Entry;
@@ -19,13 +19,13 @@ use sync_core::wire::{
     CargoReply, CargoRequest, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RepairReply, RepairRequest,
 };
-use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use crate::blobs::{Arrivals, Blobs, Rendition};
 use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
-use crate::limits::{Limits, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX};
+use crate::limits::{Limits, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX, UPLOADS_OF_ONE_MAX};
 use crate::logkey::LogKeys;
 use crate::metrics::Metrics;
 use crate::prove::pack;
@@ -122,11 +122,53 @@ pub struct Tenant {
     pub console: Console,
     /// What signs the checkpoints of its log.
     pub log_key: Keypair,
-    world: RwLock<World>,
-    room: Semaphore,
-    turns: Semaphore,
-    repairs: Semaphore,
+    worlds: RwLock<Worlds>,
+    room: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    repairs: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
+
+/// The worlds of an organisation.
+struct Worlds {
+    /// As the newest commit left it.
+    now: Arc<World>,
+    /// As the transaction under way will, if it has written records.
+    next: Option<Arc<World>>,
+}
+
+/// A world that waits for its commit. Dropped, it is forgotten.
+struct Next {
+    tenant: Arc<Tenant>,
+    world: Arc<World>,
+}
+
+impl Next {
+    fn new(tenant: Arc<Tenant>, world: World) -> Self {
+        let world = Arc::new(world);
+        tenant.worlds_mut().next = Some(Arc::clone(&world));
+        Self { tenant, world }
+    }
+
+    fn committed(self) {
+        let before = std::mem::replace(&mut self.tenant.worlds_mut().now, Arc::clone(&self.world));
+        drop(before); // that takes a while, and nobody needs to wait for it
+    }
+}
+
+impl Drop for Next {
+    fn drop(&mut self) {
+        let mut worlds = self.tenant.worlds_mut();
+        // There is a newer one when the transaction wrote more records after these.
+        if worlds.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, &self.world)) {
+            worlds.next = None;
+        }
+    }
+}
+
+/// A turn at what takes a core for a while. It goes to where that is done, and ends with it, whether or not somebody
+/// still waits for the answer.
+pub type Turn = OwnedSemaphorePermit;
 
 /// "Something was written": sent after each commit.
 #[derive(Debug, Clone, Copy)]
@@ -136,9 +178,33 @@ pub struct Poke {
 }
 
 impl Tenant {
-    /// The catalogue and the people, as they are now. Not to be held across an await.
-    pub fn world(&self) -> RwLockReadGuard<'_, World> {
-        self.world.read().unwrap_or_else(PoisonError::into_inner)
+    /// The catalogue and the people, as the newest commit left them. It does not change any more.
+    pub fn world(&self) -> Arc<World> {
+        Arc::clone(&self.worlds().now)
+    }
+
+    /// The world of a state of the log, or a newer one: what a device is told of its scope must not be older than
+    /// the lines that it is given.
+    pub fn world_of(&self, log: &Reader<'_>) -> Result<Arc<World>, StoreError> {
+        let size = log.head()?.sequence;
+        let worlds = self.worlds();
+        // Who reads may see a commit before the writer's thread has gone on from it.
+        let next = worlds.next.as_ref().filter(|next| next.size() <= size);
+        Ok(Arc::clone(next.unwrap_or(&worlds.now)))
+    }
+
+    /// The world as the transaction under way has made it so far. For what is part of that.
+    pub(crate) fn world_in_writing(&self) -> Arc<World> {
+        let worlds = self.worlds();
+        Arc::clone(worlds.next.as_ref().unwrap_or(&worlds.now))
+    }
+
+    fn worlds(&self) -> RwLockReadGuard<'_, Worlds> {
+        self.worlds.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn worlds_mut(&self) -> RwLockWriteGuard<'_, Worlds> {
+        self.worlds.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Room for one more request of its devices, held while it is worked on: what one organisation asks leaves
@@ -146,14 +212,19 @@ impl Tenant {
     ///
     /// # Errors
     /// [`StoreError::Busy`] when so many are worked on.
-    pub fn room(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        self.room.try_acquire().map_err(|_| StoreError::Busy)
+    pub fn room(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        Arc::clone(&self.room).try_acquire_owned().map_err(|_| StoreError::Busy)
+    }
+
+    /// Room for one more of its uploads; see [`Tenant::room`].
+    pub fn room_for_upload(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| StoreError::Busy)
     }
 
     /// A turn at what takes a core for a while, such as reading a page or checking signatures. Requests of one
     /// organisation wait for each other, so that the others find a reader and a core.
-    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        self.turns.acquire().await.map_err(|_| StoreError::Closed)
+    pub async fn turn(&self) -> Result<Turn, StoreError> {
+        Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StoreError::Closed)
     }
 
     fn open(
@@ -174,10 +245,11 @@ impl Tenant {
             name: made.name.clone(),
             console: Console { keypair, former, actor, device },
             log_key,
-            world: RwLock::new(world),
-            room: Semaphore::new(REQUESTS_OF_ONE_MAX),
-            turns: Semaphore::new(READERS_OF_ONE),
-            repairs: Semaphore::new(REPAIRS_OF_ONE_MAX),
+            worlds: RwLock::new(Worlds { now: Arc::new(world), next: None }),
+            room: Arc::new(Semaphore::new(REQUESTS_OF_ONE_MAX)),
+            turns: Arc::new(Semaphore::new(READERS_OF_ONE)),
+            repairs: Arc::new(Semaphore::new(REPAIRS_OF_ONE_MAX)),
+            uploads: Arc::new(Semaphore::new(UPLOADS_OF_ONE_MAX)),
         })
     }
 }
@@ -236,8 +308,8 @@ impl App {
         self.pokes.subscribe()
     }
 
-    pub(crate) fn poke(&self, org: OrgId) {
-        let _ = self.pokes.send(Poke { org }); // nobody listens: nobody is poked
+    pub(crate) fn poke(&self, tenant: &Tenant) {
+        self.poke_of(tenant)();
     }
 
     /// Ends all that goes on by itself, such as live pokes.
@@ -306,7 +378,7 @@ impl App {
             Record::Device(Device { id, user: UserId::NOBODY, key, revoked: false }),
         ];
         let org = tenant.org;
-        let written = self.write_records_with(tenant, records, move |ledger| {
+        let written = self.write_records_with(tenant, records, move |ledger, _| {
             log::change_server_key(ledger.tx, org, seed, instance)
         });
         Ok(written.await?)
@@ -318,10 +390,11 @@ impl App {
         tenant: &Arc<Tenant>,
         records: Vec<Record>,
     ) -> Result<(), StoreError> {
-        self.write_records_with(tenant, records, |_| Ok(())).await
+        self.write_records_with(tenant, records, |_, _| Ok(())).await
     }
 
-    /// Writes catalogue records together with something else in the same transaction.
+    /// Writes catalogue records together with something else in the same transaction, which is given the world as the
+    /// records leave it. Nobody else sees that before it is on the disk.
     pub async fn write_records_with<T, E, F>(
         &self,
         tenant: &Arc<Tenant>,
@@ -331,49 +404,44 @@ impl App {
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: FnOnce(&Ledger<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Ledger<'_>, &World) -> Result<T, E> + Send + 'static,
     {
-        let now = now_ms();
-        let writing = Arc::clone(tenant);
-        let written = self
-            .store
-            .write_for(tenant.org, move |tx| -> Result<T, E> {
-                let mut ledger = Ledger::open(tx, writing.org)?;
-                let mut world = writing.world.write().unwrap_or_else(PoisonError::into_inner);
-                write_records(&mut ledger, &mut world, records, now, || {
-                    let mut salt = [0; 16];
-                    random(&mut salt);
-                    salt
-                })?;
-                drop(world);
-                let result = also(&ledger)?;
-                ledger.close()?;
-                Ok(result)
-            })
-            .await;
-        match written {
-            Ok(result) => {
-                self.poke(tenant.id);
-                Ok(result)
-            }
-            Err(error) => {
-                self.reload(tenant).await?;
-                Err(error)
-            }
-        }
+        let (now, writing, poke) = (now_ms(), Arc::clone(tenant), self.poke_of(tenant));
+        let written = self.store.write_then(tenant.org, move |tx| -> Result<_, E> {
+            let mut ledger = Ledger::open(tx, writing.org)?;
+            let mut world = World::clone(&writing.world_in_writing());
+            write_records(&mut ledger, &mut world, records, now, || {
+                let mut salt = [0; 16];
+                random(&mut salt);
+                salt
+            })?;
+            let result = also(&ledger, &world)?;
+            ledger.close()?;
+            let next = Next::new(writing, world);
+            let afterwards = move || {
+                next.committed();
+                poke();
+            };
+            Ok((result, afterwards))
+        });
+        written.await
     }
 
-    /// Reads an organisation's world anew: what was taken in did not reach the disk.
-    async fn reload(&self, tenant: &Arc<Tenant>) -> Result<(), StoreError> {
-        let org = tenant.org;
-        let world = self.store.read(move |connection| {
-            let mut world = World::default();
-            log::records(connection, org, |record, sequence| world.insert(record, sequence))?;
-            Ok(world)
-        });
-        let world = world.await?;
-        *tenant.world.write().unwrap_or_else(PoisonError::into_inner) = world;
-        Ok(())
+    /// Writes to an organisation's log. Whoever listens hears of it once it is on the disk, also when the one who
+    /// asked for it is gone.
+    async fn write<T, E, F>(&self, tenant: &Tenant, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let poke = self.poke_of(tenant);
+        self.store.write_then(tenant.org, move |tx| Ok((job(tx)?, poke))).await
+    }
+
+    fn poke_of(&self, tenant: &Tenant) -> impl FnOnce() + Send + 'static {
+        let (pokes, org) = (self.pokes.clone(), tenant.id);
+        move || drop(pokes.send(Poke { org })) // nobody listens: nobody is poked
     }
 
     /// Takes a device's push in. When this returns, what was accepted is on the disk; when the device was
@@ -390,13 +458,12 @@ impl App {
         let writing = Arc::clone(tenant);
         let sizes: Vec<usize> = push.groups.iter().map(|group| group.changes.len()).collect();
         let outcomes = self
-            .store
-            .write_for(tenant.org, move |tx| -> Result<_, Problem> {
+            .write(tenant, move |tx| -> Result<_, Problem> {
                 if !accounts::pushed(tx, writing.org, sender.device, push.previous, name, now)? {
                     return Err(Problem::revoked());
                 }
                 let mut ledger = Ledger::open(tx, writing.org)?;
-                let world = writing.world();
+                let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
                 let outcomes = ingest.push(&sender, &push, verified)?;
@@ -405,7 +472,6 @@ impl App {
             })
             .await?;
         self.metrics.push(sizes.into_iter().zip(&outcomes));
-        self.poke(tenant.id);
         Ok(PushReply { protocol: PROTOCOL, server_ms: now, push: name, outcomes })
     }
 
@@ -414,10 +480,12 @@ impl App {
         &self,
         tenant: &Arc<Tenant>,
         push: PushRequest,
+        turn: Turn,
     ) -> Result<(PushRequest, Vec<Option<Outcome>>), Problem> {
-        let (org, keys) = (tenant.id, tenant.world().keys_of(&push.groups));
+        let (org, world) = (tenant.id, tenant.world());
         let run = tokio::task::spawn_blocking(move || {
-            let verified = verify(org, &keys, &push);
+            let _turn = turn;
+            let verified = verify(org, &world.keys_of(&push.groups), &push);
             (push, verified)
         });
         run.await.map_err(|_| StoreError::Failed("verification panicked".into()).into())
@@ -430,29 +498,27 @@ impl App {
         tenant: &Arc<Tenant>,
         courier: Sender,
         request: CargoRequest,
+        turn: Turn,
     ) -> Result<CargoReply, Problem> {
         let (opening, now) = (Arc::clone(tenant), now_ms());
         // Opening and checking signatures takes a while: not on a thread that others wait for.
-        let turn = tenant.turn().await?;
         let opened = tokio::task::spawn_blocking(move || {
-            let (console, parcels) = (&opening.console, request.parcels.iter());
-            // The world is held for one at a time: who wants to change it must not wait for all.
-            let open = |parcel| open(opening.id, console, &opening.world(), parcel);
-            parcels.map(open).collect::<Vec<_>>()
+            let _turn = turn;
+            let (console, world) = (&opening.console, opening.world());
+            let open = |parcel| open(opening.id, console, &world, parcel);
+            request.parcels.iter().map(open).collect::<Vec<_>>()
         });
         let opened = opened.await.map_err(|_| Problem::internal())?;
-        drop(turn);
         let writing = Arc::clone(tenant);
         let outcomes = self
-            .store
-            .write_for(tenant.org, move |tx| -> Result<_, Problem> {
+            .write(tenant, move |tx| -> Result<_, Problem> {
                 let row = accounts::device(tx, writing.org, courier.device)?;
                 if row.is_none_or(|row| row.revoked_ms.is_some()) {
                     return Err(Problem::revoked());
                 }
                 accounts::synced(tx, writing.org, courier.device, 0, now)?;
                 let mut ledger = Ledger::open(tx, writing.org)?;
-                let world = writing.world();
+                let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
                 let outcomes = opened.iter().map(|opened| ingest.cargo(courier.device, opened));
@@ -462,7 +528,6 @@ impl App {
             })
             .await?;
         self.metrics.cargo(&outcomes);
-        self.poke(tenant.id);
         Ok(CargoReply { protocol: PROTOCOL, server_ms: now, outcomes })
     }
 
@@ -472,7 +537,8 @@ impl App {
         tenant: &Arc<Tenant>,
         sender: Sender,
         pull: PullRequest,
-    ) -> Result<PullReply, Problem> {
+        turn: Turn,
+    ) -> Result<(PullReply, Turn), Problem> {
         let (tenant, org) = (Arc::clone(tenant), tenant.org);
         let now = now_ms();
         if tenant.world().rights(sender.user).is_none() {
@@ -487,7 +553,7 @@ impl App {
         }
         let page = self.store.read(move |connection| {
             let log = Reader::open(connection, org)?;
-            let world = tenant.world();
+            let world = tenant.world_of(&log)?;
             let newest = log.newest_push(sender.device)?;
             let signed = (tenant.id, &tenant.log_key);
             let Some(reply) = feed::pull(&log, &world, &sender, &newest, &pull, signed, now)?
@@ -498,9 +564,9 @@ impl App {
             let long_ago = newest.synced_ms.is_none_or(|synced| now - synced >= SYNCED_STEP_MS);
             // All that is ever asked is on which side of a change of rights a device stood.
             let news = world.rights_changed_in(newest.acked..known);
-            Ok(Some((reply, (long_ago || news).then_some(known))))
+            Ok(Some((reply, (long_ago || news).then_some(known), turn)))
         });
-        let Some((reply, note)) = page.await? else {
+        let Some((reply, note, turn)) = page.await? else {
             return Err(Problem::new(
                 StatusCode::CONFLICT,
                 "cursor_unknown",
@@ -518,7 +584,7 @@ impl App {
             }
         }
         self.metrics.pull();
-        Ok(reply)
+        Ok((reply, turn))
     }
 
     /// Where a device differs from what its person sees, and what it wants of it.
@@ -527,12 +593,13 @@ impl App {
         tenant: &Arc<Tenant>,
         sender: Sender,
         asked: RepairRequest,
-    ) -> Result<RepairReply, Problem> {
+        turn: Turn,
+    ) -> Result<(RepairReply, Turn), Problem> {
         if tenant.world().rights(sender.user).is_none() {
             return Err(inactive());
         }
-        let room = (tenant.repairs.try_acquire(), self.limits.repairs.try_acquire());
-        let (Ok(_), Ok(_)) = &room else {
+        let (own, all) = (Arc::clone(&tenant.repairs), Arc::clone(&self.limits.repairs));
+        let (Ok(own), Ok(all)) = (own.try_acquire_owned(), all.try_acquire_owned()) else {
             let title = "The server is busy: try again";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
                 .detail("other devices are being repaired")
@@ -549,13 +616,14 @@ impl App {
         }
         let (tenant, inventories) = (Arc::clone(tenant), Arc::clone(&self.inventories));
         let reply = self.store.read(move |connection| {
+            let _room = (own, all);
             let log = Reader::open(connection, tenant.org)?;
-            let audiences = feed::sight(&log, &tenant.world(), &sender)?;
+            let audiences = feed::sight(&log, &*tenant.world_of(&log)?, &sender)?;
             let inventory = match asked.parts.is_empty() {
                 true => Arc::new(Inventory::new(Vec::new())),
                 false => inventories.get(&log, tenant.org, &audiences)?,
             };
-            feed::repair(&log, &audiences, &inventory, &asked, now_ms())
+            Ok((feed::repair(&log, &audiences, &inventory, &asked, now_ms())?, turn))
         });
         Ok(reply.await?)
     }
@@ -575,9 +643,7 @@ impl App {
             tree::put_confirmation(tx, org, device, by, sequence)?;
             ledger.close()
         };
-        self.store.write_for(org, write).await?;
-        self.poke(tenant.id);
-        Ok(())
+        self.write(tenant, write).await
     }
 
     /// The proof bundle of a visit, which there is.
@@ -647,10 +713,9 @@ impl App {
         let now = now_ms();
         let writing = Arc::clone(tenant);
         let written = self
-            .store
-            .write_for(tenant.org, move |tx| -> Result<_, E> {
+            .write(tenant, move |tx| -> Result<_, E> {
                 let mut ledger = Ledger::open(tx, writing.org)?;
-                let world = writing.world();
+                let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
                 let entry = entry(ingest.moment());
@@ -660,7 +725,6 @@ impl App {
                 Ok(hash)
             })
             .await?;
-        self.poke(tenant.id);
         Ok(written)
     }
 
@@ -675,8 +739,7 @@ impl App {
         let now = now_ms();
         let writing = Arc::clone(tenant);
         let written: Result<(), Problem> = self
-            .store
-            .write_for(tenant.org, move |tx| {
+            .write(tenant, move |tx| {
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let found = ledger.quarantined(writing.id, item)?.ok_or_else(Problem::not_found)?;
                 let decision = found.decision(approved, by, now);
@@ -685,7 +748,7 @@ impl App {
                     return Err(Problem::new(status, "decided", "This has been decided meanwhile"));
                 }
                 if approved {
-                    let world = writing.world();
+                    let world = writing.world_in_writing();
                     let mut ingest =
                         Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
                     ingest.approve(&found, by)?;
@@ -699,12 +762,204 @@ impl App {
             })
             .await;
         written?;
-        self.poke(tenant.id);
         Ok(())
     }
 
     /// The device whose key this is, if it is enrolled.
     pub fn device(&self, tenant: &Tenant, id: DeviceId) -> Option<Device> {
         tenant.world().devices.get(&id).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_core::id::TerritoryId;
+    use sync_core::model::catalogue::{Display, Person};
+    use sync_core::model::people::{Role, Scope};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::limits::REPAIRS_MAX;
+
+    const ORG: OrgId = OrgId::from_bytes([7; 16]);
+
+    async fn open() -> (Arc<App>, Arc<Tenant>) {
+        let mut name = [0; 8];
+        random(&mut name);
+        let name = format!("endcap-app-{:016x}", u64::from_be_bytes(name));
+        let app = App::open(std::env::temp_dir().join(name)).await.unwrap();
+        let tenant = app.create(ORG, "Nordic Oats").await.unwrap();
+        (app, tenant)
+    }
+
+    fn close(app: &App) {
+        app.store.close();
+        std::fs::remove_dir_all(&app.folder).unwrap();
+    }
+
+    fn display(number: u32) -> Vec<Record> {
+        let (name, description) = ("End cap".into(), String::new());
+        vec![Record::Display(Display { number, name, description })]
+    }
+
+    /// What makes the commit fail, and nothing before it.
+    fn spoil(tx: &rusqlite::Transaction<'_>) -> Result<(), StoreError> {
+        Ok(tx.execute_batch(
+            "CREATE TABLE parent (a INTEGER PRIMARY KEY);
+             CREATE TABLE child (a REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+             INSERT INTO child VALUES (7)",
+        )?)
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_at_its_commit_leaves_the_world_as_it_was() {
+        let (app, tenant) = open().await;
+        let failed = app.write_records_with(&tenant, display(1), |ledger, world| {
+            assert!(world.displays.contains_key(&1));
+            spoil(ledger.tx)
+        });
+        assert!(matches!(failed.await, Err(StoreError::Failed(_))));
+        assert!(tenant.world().displays.is_empty());
+        app.write_records(&tenant, display(2)).await.unwrap();
+
+        // And so when nobody waits for it any more.
+        let (started, has_started) = oneshot::channel();
+        let (go_on, waits) = std::sync::mpsc::channel();
+        let failing = app.write_records_with(&tenant, display(3), move |ledger, _| {
+            let _ = started.send(());
+            waits.recv().map_err(|_| StoreError::Closed)?;
+            spoil(ledger.tx)
+        });
+        tokio::select! {
+            done = failing => panic!("{done:?}"),
+            started = has_started => started.unwrap(),
+        }
+        go_on.send(()).unwrap();
+        // What shares its commit fails with it.
+        let _: Result<(), StoreError> = app.store.write(|_| Ok(())).await;
+        app.write_records_with(&tenant, display(4), |_, world| -> Result<(), StoreError> {
+            assert!(!world.displays.contains_key(&3), "what is written next does not build on it");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let mut displays: Vec<u32> = tenant.world().displays.keys().copied().collect();
+        displays.sort_unstable();
+        assert_eq!(displays, [2, 4]);
+        close(&app);
+    }
+
+    #[tokio::test]
+    async fn the_world_changes_with_the_commit_and_whoever_listens_hears_of_it() {
+        let (app, tenant) = open().await;
+        let mut pokes = app.pokes();
+        let (started, has_started) = oneshot::channel();
+        let (go_on, waits) = std::sync::mpsc::channel();
+        let writing = app.write_records_with(&tenant, display(1), move |_, _| {
+            let _ = started.send(());
+            waits.recv().map_err(|_| StoreError::Closed)
+        });
+        tokio::select! {
+            done = writing => panic!("{done:?}"),
+            started = has_started => started.unwrap(),
+        }
+        let before = tenant.world();
+        assert!(before.displays.is_empty(), "it is not on the disk");
+        go_on.send(()).unwrap(); // nobody waits for it any more
+        assert_eq!(pokes.recv().await.unwrap().org, ORG);
+        assert!(tenant.world().displays.contains_key(&1));
+        assert!(before.displays.is_empty(), "who reads it reads one world to the end");
+        close(&app);
+    }
+
+    #[tokio::test]
+    async fn who_reads_lines_has_the_world_that_goes_with_them() {
+        let (app, tenant) = open().await;
+        let (writing, reads) = (Arc::clone(&tenant), Arc::clone(&app));
+        let runtime = tokio::runtime::Handle::current();
+        let (seen, was_seen) = oneshot::channel();
+        let written: Result<(), StoreError> = app
+            .store
+            .write_then(tenant.org, move |tx| {
+                let mut ledger = Ledger::open(tx, writing.org)?;
+                let mut world = World::clone(&writing.world_in_writing());
+                write_records(&mut ledger, &mut world, display(1), 0, || [0; 16])?;
+                ledger.close()?;
+                let next = Next::new(Arc::clone(&writing), world);
+                let afterwards = move || {
+                    let of = Arc::clone(&writing);
+                    let read = reads.store.read(move |connection| {
+                        let world = of.world_of(&Reader::open(connection, of.org)?)?;
+                        Ok((world.displays.len(), of.world().displays.len()))
+                    });
+                    let _ = seen.send(runtime.block_on(read).unwrap());
+                    next.committed();
+                };
+                Ok(((), afterwards))
+            })
+            .await;
+        written.unwrap();
+        assert_eq!(was_seen.await.unwrap(), (1, 0), "the commit is seen a moment earlier");
+        assert_eq!(tenant.world().displays.len(), 1);
+        close(&app);
+    }
+
+    /// Begins something that takes a while, and waits no longer.
+    async fn hangs_up<T>(begun: impl Future<Output = T>) {
+        tokio::select! {
+            biased;
+            _ = begun => panic!("it is done at once"),
+            () = std::future::ready(()) => {}
+        }
+    }
+
+    #[test]
+    fn what_a_phone_has_begun_keeps_its_turn_when_it_hangs_up() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
+            let (app, tenant) = open().await;
+            let sender = Sender {
+                device: DeviceId::of_server(ORG),
+                key: [0; 32],
+                user: UserId::from_bytes([1; 16]),
+            };
+            let (id, name, role) = (sender.user, "Ada".to_owned(), Role::Admin);
+            let scope = Scope::Territory(TerritoryId::from_bytes([2; 16]));
+            let person = Person { id, name, role, scope, active: true };
+            app.write_records(&tenant, vec![Record::Person(person)]).await.unwrap();
+            tenant.turns.add_permits(1); // one for each of the four
+
+            // The only thread for what takes long is taken: what is begun now waits for it.
+            let (go_on, waits) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || waits.recv());
+            let now =
+                Moment { wall_ms: 0, boot: 1, boot_ms: 2, anchor: 0, skew_ms: None, life: None };
+            let (groups, notes) = (Vec::new(), Vec::new());
+            let push = PushRequest { protocol: PROTOCOL, now, previous: None, groups, notes };
+            let cargo = CargoRequest { protocol: PROTOCOL, parcels: Vec::new() };
+            let pull = PullRequest {
+                protocol: PROTOCOL,
+                cursor: None,
+                pushed: None,
+                filled: None,
+                known: None,
+            };
+            let (parts, wanted) = (vec![Part::WHOLE], Vec::new());
+            let repair = RepairRequest { protocol: PROTOCOL, parts, wanted };
+            let turn = async || tenant.turn().await.unwrap();
+            hangs_up(app.verify(&tenant, push, turn().await)).await;
+            hangs_up(app.cargo(&tenant, sender, cargo, turn().await)).await;
+            hangs_up(app.pull(&tenant, sender, pull, turn().await)).await;
+            hangs_up(app.repair(&tenant, sender, repair, turn().await)).await;
+            assert_eq!(tenant.turns.available_permits(), 0);
+            assert_eq!(tenant.repairs.available_permits(), REPAIRS_OF_ONE_MAX - 1);
+            assert_eq!(app.limits.repairs.available_permits(), REPAIRS_MAX - 1);
+            drop(go_on);
+            let _ = busy.await.unwrap();
+            let all = u32::try_from(READERS_OF_ONE + 1).unwrap();
+            drop(tenant.turns.acquire_many(all).await.unwrap());
+            drop(tenant.repairs.acquire().await.unwrap());
+            close(&app);
+        });
     }
 }

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sync_core::id::LogHash;
 use sync_core::model::people::{Audience, Rights, Role};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::{App, Tenant};
 use crate::config::{ServeConfig, is_authority};
@@ -181,7 +182,15 @@ pub async fn reads_log(app: &App, tenant: &Tenant, headers: &HeaderMap) -> Resul
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = token.and_then(|value| value.strip_prefix("Bearer "));
     let (org, token) = (tenant.org, secret_hash(token.ok_or_else(Problem::unauthorized)?));
-    if app.store.read(move |connection| accounts::mirrors(connection, org, token)).await? {
+    let mirror = app.store.read(move |connection| accounts::mirror(connection, org, token)).await?;
+    if let Some(mirror) = mirror {
+        let now = now_ms();
+        if mirror.used_ms.is_none_or(|used| now - used >= accounts::USED_STEP_MS) {
+            let noted = app.store.write_for(org, move |tx| accounts::mirrored(tx, token, now));
+            if let Err(error) = noted.await {
+                tracing::warn!(%error, "the use of a token for a copy could not be noted");
+            }
+        }
         return Ok(());
     }
     match device(app, headers).await? {
@@ -190,7 +199,7 @@ pub async fn reads_log(app: &App, tenant: &Tenant, headers: &HeaderMap) -> Resul
     }
 }
 
-/// A device that syncs, within its rate. Taken before the body is read.
+/// A device that syncs, within its rate.
 pub struct Phone {
     /// Its organisation.
     pub tenant: Arc<Tenant>,
@@ -205,6 +214,20 @@ impl FromRequestParts<Arc<App>> for Phone {
         let (tenant, sender) = device(app, &parts.headers).await?;
         app.limits.sync.check(sender.device, now_ms())?;
         Ok(Self { tenant, sender })
+    }
+}
+
+/// A device that syncs, with room among the requests of its organisation. To be taken before the body is read: slow
+/// bodies of one organisation leave room for the others.
+pub struct InRoom(pub Phone, pub OwnedSemaphorePermit);
+
+impl FromRequestParts<Arc<App>> for InRoom {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let phone = Phone::from_request_parts(parts, app).await?;
+        let room = phone.tenant.room()?;
+        Ok(Self(phone, room))
     }
 }
 
@@ -235,6 +258,11 @@ pub struct Posted<T>(pub Viewer, pub T);
 /// Whether this role works in the console at all.
 pub fn signs_in(role: Role) -> bool {
     matches!(role, Role::Admin | Role::Supervisor | Role::DistributorManager)
+}
+
+/// Whether this role gives out copies of the log.
+pub fn gives_out_copies(role: Role) -> bool {
+    matches!(role, Role::Admin | Role::DistributorManager)
 }
 
 impl Viewer {
@@ -615,10 +643,13 @@ async fn hashing<T: Send + 'static>(
     app: &App,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    let permit = app.limits.hashing.acquire().await.map_err(|_| Problem::internal())?;
-    let result = tokio::task::spawn_blocking(run).await.map_err(|_| Problem::internal());
-    drop(permit);
-    result
+    let room = Arc::clone(&app.limits.hashing).acquire_owned().await;
+    let room = room.map_err(|_| Problem::internal())?;
+    let run = move || {
+        let _room = room; // also when nobody waits any more
+        run()
+    };
+    tokio::task::spawn_blocking(run).await.map_err(|_| Problem::internal())
 }
 
 /// The QR code by which a phone enrols: `endcap://enrol?server=...&code=...`, as an SVG picture of black

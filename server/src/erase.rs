@@ -135,7 +135,7 @@ pub async fn erase(
     // A person may come back under another name, and ask again.
     let (now, what, digest) = (now_ms(), target.kind(), target.digest());
     records.push(Record::Erased(Erased { id, what, digest, at_ms: now }));
-    let written = app.write_records_with(tenant, records, move |ledger| -> Result<_, Problem> {
+    let written = app.write_records_with(tenant, records, move |ledger, _| -> Result<_, Problem> {
         let (tx, sequence) = (ledger.tx, ledger.size().saturating_sub(1));
         let mut removed = match target {
             Target::Photo(hash) => erasure::photo(tx, org, hash, now)?,

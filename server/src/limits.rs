@@ -29,6 +29,8 @@ pub const REQUESTS_MAX: usize = 1_024;
 pub const REQUESTS_OF_ONE_MAX: usize = REQUESTS_MAX / 2;
 /// Uploads that are taken in at the same time. They may be slow for an hour, so syncs have room of their own.
 pub const UPLOADS_MAX: usize = 512;
+/// Those of one organisation.
+pub const UPLOADS_OF_ONE_MAX: usize = UPLOADS_MAX / 2;
 /// Open connections, idle ones and live pokes among them; one more waits.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Passwords that are hashed at the same time: each takes 19 MiB and a core.
@@ -42,6 +44,11 @@ pub const REPAIRS_OF_ONE_MAX: usize = 1;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 /// A request body of which nothing arrives for this long is given up.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an upload's body is waited for until it is looked at how much of it came.
+pub const UPLOAD_WAIT: Duration = Duration::from_secs(60);
+/// The body of an upload of which less came in [`UPLOAD_WAIT`] is given up. A village's line of 64 kbit/s brings ten
+/// times as much.
+pub const UPLOAD_WAIT_BYTES_MIN: u64 = 48 << 10;
 /// A request that takes longer is given up. Streams are answered once they begin.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// What shutting down leaves to requests that are being worked on.
@@ -64,13 +71,13 @@ pub struct Limits {
     /// Room for requests other than uploads.
     pub requests: Arc<Semaphore>,
     /// Room for uploads.
-    pub uploads: Semaphore,
+    pub uploads: Arc<Semaphore>,
     /// Room for hashing passwords.
-    pub hashing: Semaphore,
+    pub hashing: Arc<Semaphore>,
     /// Room for repairs.
-    pub repairs: Semaphore,
+    pub repairs: Arc<Semaphore>,
     /// Room for forms with files.
-    pub forms_with_files: Semaphore,
+    pub forms_with_files: Arc<Semaphore>,
 }
 
 impl Default for Limits {
@@ -83,10 +90,10 @@ impl Default for Limits {
             upload: Rate::new(20_000, 200),
             log: Rate::new(5_000, 2_000),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-            uploads: Semaphore::new(UPLOADS_MAX),
-            hashing: Semaphore::new(HASHING_MAX),
-            repairs: Semaphore::new(REPAIRS_MAX),
-            forms_with_files: Semaphore::new(FORMS_WITH_FILES_MAX),
+            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            hashing: Arc::new(Semaphore::new(HASHING_MAX)),
+            repairs: Arc::new(Semaphore::new(REPAIRS_MAX)),
+            forms_with_files: Arc::new(Semaphore::new(FORMS_WITH_FILES_MAX)),
         }
     }
 }

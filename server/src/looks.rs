@@ -20,6 +20,7 @@ use crate::signals::{PhotoFacts, Signal, of_photo};
 use crate::store::log::Held;
 use crate::store::signals::{self as rows, Reference, Seen};
 use crate::store::{StoreError, field, log};
+use crate::world::World;
 use crate::{now_ms, photo};
 
 /// What was not to be done is tried again after this long.
@@ -93,7 +94,7 @@ async fn read_visits(app: &App) -> Result<bool, StoreError> {
     let read = app.store.read(move |connection| {
         let of_one = waiting.into_iter().filter(|waiting| waiting.org == org);
         let read = of_one.map(|waiting| {
-            let place = place_of(&reading, waiting.outlet);
+            let place = place_of(&reading.world(), waiting.outlet);
             let held = log::document(connection, org, reading.id, waiting.visit.into());
             let read = match held {
                 Ok(held) => of_visit(&held, place.as_ref()),
@@ -111,9 +112,10 @@ async fn read_visits(app: &App) -> Result<bool, StoreError> {
     let read = read.await?;
     let now = now_ms();
     let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
+        let world = tenant.world_in_writing();
         for (waiting, place, read) in &read {
             // The outlet may be known to be elsewhere by now; then the visit waits on.
-            if place_of(&tenant, waiting.outlet) == *place {
+            if place_of(&world, waiting.outlet) == *place {
                 field::judged(tx, waiting, read, now)?;
             }
         }
@@ -123,8 +125,8 @@ async fn read_visits(app: &App) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-fn place_of(tenant: &Tenant, outlet: OutletId) -> Option<Geo> {
-    tenant.world().outlets.get(&outlet).and_then(|outlet| outlet.place)
+fn place_of(world: &World, outlet: OutletId) -> Option<Geo> {
+    world.outlets.get(&outlet).and_then(|outlet| outlet.place)
 }
 
 /// What a photo of a document by itself gives reason to look at.

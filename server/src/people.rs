@@ -13,7 +13,9 @@ use sync_core::model::catalogue::{Device, Person, Record, Territory};
 use sync_core::model::people::{Rights, Role, Scope};
 
 use crate::app::{App, Tenant};
-use crate::auth::{Viewer, check_password, hash_password, normal_email, secret_hash, signs_in};
+use crate::auth::{
+    Viewer, check_password, gives_out_copies, hash_password, normal_email, secret_hash, signs_in,
+};
 use crate::error::Problem;
 use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow, Enrolment};
@@ -161,7 +163,7 @@ async fn write_with_account(
     check_password(password)?;
     let hash = hash_password(app, password).await?;
     let org = tenant.org;
-    app.write_records_with(tenant, records, move |ledger| {
+    app.write_records_with(tenant, records, move |ledger, _| {
         if accounts::create_account(ledger.tx, org, user, &email, &hash)? {
             return Ok(());
         }
@@ -219,8 +221,8 @@ pub async fn found(
     Ok(tenant)
 }
 
-/// Lets a person go or takes one back. Admins only. Who is let go is signed out at once, codes are void,
-/// and phones pull nothing more; what they still push is kept apart.
+/// Lets a person go or takes one back. Admins only. Who is let go is signed out at once, codes are void, copies of
+/// the log that the person gave out are withdrawn, and phones pull nothing more; what they still push is kept apart.
 pub async fn set_active(
     app: &App,
     viewer: &Viewer,
@@ -271,11 +273,12 @@ async fn change(
     let mut person = member(&tenant.world(), user)?;
     edit(&mut person);
     check_person(&tenant.world(), &person)?;
-    let (org, then) = (tenant.org, Arc::clone(tenant));
+    let org = tenant.org;
     let signs_in = person.active && signs_in(person.role);
-    app.write_records_with(tenant, vec![Record::Person(person.clone())], move |ledger| {
+    let gives_out_copies = person.active && gives_out_copies(person.role);
+    app.write_records_with(tenant, vec![Record::Person(person.clone())], move |ledger, then| {
         let is_admin = |p: &Person| p.active && p.role == Role::Admin;
-        if !then.world().people.values().any(is_admin) {
+        if !then.people.values().any(is_admin) {
             return Err(Problem::invalid("the organisation needs an active admin"));
         }
         if !signs_in {
@@ -283,6 +286,9 @@ async fn change(
         }
         if !person.active {
             accounts::drop_enrolments(ledger.tx, org, user)?;
+        }
+        if !gives_out_copies {
+            accounts::drop_mirrors(ledger.tx, org, user)?;
         }
         Ok(())
     })
@@ -363,7 +369,7 @@ pub async fn revoke(app: &App, viewer: &Viewer, device: DeviceId) -> Result<(), 
         return Ok(());
     }
     let record = Device { id: device, user: row.user, key: row.key, revoked: true };
-    let done = app.write_records_with(tenant, vec![Record::Device(record)], move |ledger| {
+    let done = app.write_records_with(tenant, vec![Record::Device(record)], move |ledger, _| {
         accounts::revoke(ledger.tx, org, device, now).map_err(Problem::from)
     });
     done.await.map(|_| ())

@@ -77,6 +77,7 @@ pub async fn prepare(file: Vec<u8>) -> Result<(Verified, PhotoRef), Unfit> {
     let share = share(picture::pixels(&file, PIXELS_MAX)?);
     let decoding = DECODING.acquire_many(share).await; // it is never closed
     let made = tokio::task::spawn_blocking(move || {
+        let _decoding = decoding; // also when nobody waits any more
         let decoded = picture::decode(&file, PIXELS_MAX)?;
         let origin = origin_of(&file, &decoded.camera);
         let picture = decoded.upright(SENT_PIXELS_MAX);
@@ -91,7 +92,6 @@ pub async fn prepare(file: Vec<u8>) -> Result<(Verified, PhotoRef), Unfit> {
         Ok::<_, Unfit>((jpeg, reference))
     });
     let (jpeg, reference) = made.await.map_err(panicked)??;
-    drop(decoding);
     Ok((verify(jpeg, reference.hash).await?, reference))
 }
 
@@ -136,8 +136,9 @@ pub async fn verify(bytes: Vec<u8>, hash: BlobHash) -> Result<Verified, Unfit> {
         }
     });
     let (bytes, pixels) = measured.await.map_err(panicked)??;
-    let _share = DECODING.acquire_many(share(pixels)).await; // it is never closed
+    let decoding = DECODING.acquire_many(share(pixels)).await; // it is never closed
     let decoded = tokio::task::spawn_blocking(move || {
+        let _decoding = decoding;
         let picture = picture::decode(&bytes, PIXELS_MAX)?;
         let (width, height) = picture.size();
         let drawn = picture.upright(PREVIEW_PIXELS_MAX);
@@ -152,8 +153,9 @@ pub async fn verify(bytes: Vec<u8>, hash: BlobHash) -> Result<Verified, Unfit> {
 /// cannot be read, although it was taken once.
 pub async fn look(bytes: Vec<u8>) -> Option<(Sketch, u32)> {
     let share = share(picture::pixels(&bytes, PIXELS_MAX).ok()?);
-    let _share = DECODING.acquire_many(share).await;
+    let decoding = DECODING.acquire_many(share).await;
     let looked = tokio::task::spawn_blocking(move || {
+        let _decoding = decoding;
         let picture = picture::decode(&bytes, PIXELS_MAX).ok()?.upright(LOOKED_PIXELS_MAX);
         Some((Sketch::of(&picture), picture::screen(&picture)))
     });

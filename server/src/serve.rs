@@ -222,7 +222,7 @@ async fn around(State(outer): State<Arc<Outer>>, mut request: Request, next: Nex
         }
         let limits = &outer.app.limits;
         let uploads = route.starts_with(api::UPLOADS);
-        let room = if uploads { &limits.uploads } else { &*limits.requests };
+        let room = if uploads { &limits.uploads } else { &limits.requests };
         let _permit = match room.try_acquire() {
             Ok(permit) => Some(permit),
             Err(_) if always => None,

@@ -2,10 +2,15 @@
 //!
 //! It is what `record` holds, read at the start and kept up as records are written. Of what rights depend on it
 //! also knows what held before: work is judged by what its author knew when it was made.
+//!
+//! A world that is shared never changes: who writes records changes a copy, which shares with it what stays, and
+//! puts that in its place once the records are on the disk.
 
-use std::collections::HashMap;
+mod shared;
+
 use std::convert::Infallible;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use sync_core::admit::Field;
 use sync_core::id::{Actor, CallId, DeviceId, DistributorId, OrgId, OutletId, TerritoryId, UserId};
@@ -15,64 +20,67 @@ use sync_core::model::catalogue::{
 use sync_core::model::people::{Audience, Rights, Territories};
 use sync_core::wire::{Group, Keys};
 
+pub use self::shared::Shared;
+
 /// The newest version of every record; of planograms, price lists and templates every version.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct World {
     /// The tree, for scopes.
-    pub tree: Territories,
+    pub tree: Arc<Territories>,
     /// Territories by id.
-    pub territories: HashMap<TerritoryId, Territory>,
+    pub territories: Shared<TerritoryId, Territory>,
     /// Distributors by id.
-    pub distributors: HashMap<DistributorId, Distributor>,
+    pub distributors: Shared<DistributorId, Distributor>,
     /// People by id.
-    pub people: HashMap<UserId, Person>,
+    pub people: Shared<UserId, Person>,
     /// Devices by id.
-    pub devices: HashMap<DeviceId, Device>,
+    pub devices: Shared<DeviceId, Device>,
     /// Outlets by id.
-    pub outlets: HashMap<OutletId, Outlet>,
+    pub outlets: Shared<OutletId, Outlet>,
     /// Planned calls by id.
-    pub calls: HashMap<CallId, Call>,
+    pub calls: Shared<CallId, Call>,
     /// Displays by number.
-    pub displays: HashMap<u32, Display>,
+    pub displays: Shared<u32, Display>,
     /// Promotions by number.
-    pub promotions: HashMap<u32, Promotion>,
+    pub promotions: Shared<u32, Promotion>,
     /// Products, planograms, price lists and templates.
-    pub catalogue: Catalogue,
-    fingerprints: HashMap<[u8; 8], DeviceId>,
+    pub catalogue: Arc<Catalogue>,
+    fingerprints: Shared<[u8; 8], DeviceId>,
     before: Before,
+    size: u64,
 }
 
 /// What rights depended on before it changed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Before {
     parents: Versions<TerritoryId, Option<TerritoryId>>,
     rights: Versions<UserId, Option<Rights>>,
     outlets: Versions<OutletId, Option<Audience>>,
     calls: Versions<CallId, Option<OutletId>>,
     /// The sequences of the records that withdrew devices' access.
-    withdrawn: HashMap<DeviceId, u64>,
+    withdrawn: Shared<DeviceId, u64>,
     /// The sequences of the records that ended anything.
-    ended: Vec<u64>,
+    ended: Arc<Vec<u64>>,
 }
 
 /// For each key the values that it no longer has, each with the sequence of the record that ended it, oldest
 /// first.
-#[derive(Debug)]
-struct Versions<K, V>(HashMap<K, Vec<(u64, V)>>);
+#[derive(Debug, Clone)]
+struct Versions<K, V>(Shared<K, Vec<(u64, V)>>);
 
 impl<K, V> Default for Versions<K, V> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(Shared::default())
     }
 }
 
-impl<K: Eq + Hash, V: PartialEq> Versions<K, V> {
+impl<K: Clone + Eq + Hash, V: Clone + PartialEq> Versions<K, V> {
     /// Whether it did have another value.
     fn end(&mut self, key: K, old: Option<V>, new: &V, sequence: u64) -> bool {
         let old = old.filter(|old| old != new);
         let ends = old.is_some();
         if let Some(old) = old {
-            self.0.entry(key).or_default().push((sequence, old));
+            self.0.part_of(&key).entry(key).or_default().push((sequence, old));
         }
         ends
     }
@@ -97,7 +105,7 @@ impl World {
             Record::Territory(r) => {
                 let old = self.territories.get(&r.id).map(|old| old.parent);
                 let ended = before.parents.end(r.id, old, &r.parent, sequence);
-                self.tree.insert(r.id, r.parent);
+                Arc::make_mut(&mut self.tree).insert(r.id, r.parent);
                 self.territories.insert(r.id, r);
                 ended
             }
@@ -110,7 +118,7 @@ impl World {
             Record::Device(r) => {
                 self.fingerprints.insert(Actor::fingerprint(&r.key), r.id);
                 if r.revoked {
-                    before.withdrawn.entry(r.id).or_insert(sequence);
+                    before.withdrawn.part_of(&r.id).entry(r.id).or_insert(sequence);
                 }
                 self.devices.insert(r.id, r);
                 false
@@ -132,14 +140,20 @@ impl World {
                     Record::Distributor(r) => drop(self.distributors.insert(r.id, r)),
                     Record::Display(r) => drop(self.displays.insert(r.number, r)),
                     Record::Promotion(r) => drop(self.promotions.insert(r.number, r)),
-                    record => self.catalogue.insert(record),
+                    record => Arc::make_mut(&mut self.catalogue).insert(record),
                 }
                 false
             }
         };
         if ended {
-            before.ended.push(sequence);
+            Arc::make_mut(&mut before.ended).push(sequence);
         }
+        self.size = self.size.max(sequence + 1);
+    }
+
+    /// How many lines the log has up to the newest record that is here.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// What a person may do now, if anything.
@@ -162,7 +176,7 @@ impl World {
 
     /// The device whose actor this is.
     pub fn device_of(&self, actor: Actor) -> Option<&Device> {
-        self.devices.get(self.fingerprints.get(&actor.as_bytes()[..8])?)
+        self.devices.get(self.fingerprints.get(actor.as_bytes().first_chunk()?)?)
     }
 
     /// The sequence of the record that withdrew a device's access, if one did.
@@ -201,7 +215,8 @@ impl World {
         let mut tree = None;
         for territory in self.before.parents.0.keys() {
             if let Some(parent) = self.before.parents.at(territory, known) {
-                tree.get_or_insert_with(|| self.tree.clone()).insert(*territory, *parent);
+                tree.get_or_insert_with(|| Territories::clone(&self.tree))
+                    .insert(*territory, *parent);
             }
         }
         Then { world: self, known, tree }

@@ -422,7 +422,8 @@ impl Served {
         let (previous, notes) = (self.pushed, Vec::new());
         let push = PushRequest { protocol: PROTOCOL, now, previous, groups: vec![group], notes };
         let name = LogHash::of(&to_wire(self.tenant.id, &push));
-        let (push, verified) = self.app.verify(&self.tenant, push).await.unwrap();
+        let turn = self.tenant.turn().await.unwrap();
+        let (push, verified) = self.app.verify(&self.tenant, push, turn).await.unwrap();
         let reply = self.app.push(&self.tenant, sender, push, verified, name).await.unwrap();
         assert_eq!(reply.outcomes, [Outcome::Accepted {}]);
         self.pushed = Some(name);

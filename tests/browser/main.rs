@@ -134,6 +134,17 @@ async fn console() {
     let without = format!("{site}/scorecard?contested=without");
     each_look(&browser, &looks, &without, shown("without")).await;
 
+    // A copy of the log is given out, seen and withdrawn.
+    let log = format!("{site}/log");
+    browser.open(&log).await;
+    browser.fill("#label", "Palegate Foods, on the machine in the back office").await;
+    browser.submit("#copies form").await;
+    each_look(&browser, &looks, &log, shown("log")).await;
+    browser.open(&log).await;
+    browser.submit("#given form").await;
+    let left = browser.run("return document.querySelectorAll('#given').length").await;
+    assert_eq!(left.as_u64(), Some(0), "it was the only one");
+
     drop(browser);
     let _ = stop.send(());
     demo.await.expect("the demo stops");

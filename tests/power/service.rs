@@ -79,11 +79,12 @@ fn acknowledged(push: &[u8], reply: &[u8]) -> Vec<(DocId, ChangeHash)> {
 /// What the routes do with a message, without HTTP.
 async fn answer(app: &App, sender: Sender, question: &Question) -> Answer {
     let tenant = app.tenants().remove(0);
+    let turn = tenant.turn().await.expect("a turn");
     match question {
         Question::Push(bytes) => {
             let push: PushRequest = from_wire(ORG, bytes).expect("a push");
             let name = LogHash::of(bytes);
-            let (push, verified) = app.verify(&tenant, push).await.expect("verified");
+            let (push, verified) = app.verify(&tenant, push, turn).await.expect("verified");
             let reply = app.push(&tenant, sender, push, verified, name).await.expect("pushed");
             let reply = encode(&reply);
             // One write for all of it: another phone's mark must not come between.
@@ -97,7 +98,8 @@ async fn answer(app: &App, sender: Sender, question: &Question) -> Answer {
         Question::Cargo(_) => unreachable!("these phones meet nobody"),
         Question::Pull(bytes) => {
             let pull: PullRequest = from_wire(ORG, bytes).expect("a pull");
-            Answer::Pulled(encode(&app.pull(&tenant, sender, pull).await.expect("pulled")))
+            let (page, _) = app.pull(&tenant, sender, pull, turn).await.expect("pulled");
+            Answer::Pulled(encode(&page))
         }
         Question::Repair(_) => panic!("nothing is damaged"),
     }

@@ -291,7 +291,7 @@ async fn revoke(app: &Arc<App>, name: &str) -> Value {
         let (org, id, now) = (tenant.org, device.id, now_ms());
         let record = Record::Device(Device { revoked: true, ..device });
         let done: Result<(), StoreError> = app
-            .write_records_with(&tenant, vec![record], move |ledger| {
+            .write_records_with(&tenant, vec![record], move |ledger, _| {
                 accounts::revoke(ledger.tx, org, id, now).map(|_| ())
             })
             .await;

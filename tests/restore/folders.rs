@@ -158,11 +158,13 @@ fn a_restored_folder_asks_everybody_to_sign_in_anew() {
     let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
     db.execute("INSERT INTO session VALUES (x'01', 1, x'02', 'x', 0, 9e15)", [])
         .expect("a session");
+    db.execute("INSERT INTO mirror VALUES (x'01', 1, 'Grossist', x'02', 0, NULL)", [])
+        .expect("a copy");
     drop(db);
     well(host.backup("backup"));
     well(host.restore("backup", "new"));
     let db = Connection::open(host.folder.join("new/endcap.db")).expect("it opens");
-    for table in ["session", "enrolment"] {
+    for table in ["session", "enrolment", "mirror"] {
         let count = format!("SELECT count(*) FROM {table}");
         assert_eq!(db.query_row(&count, [], |row| row.get(0)), Ok(0), "{table}");
     }

@@ -142,14 +142,13 @@ impl Attempt<'_> {
         let row = new_device(tenant, person.id, self.key, self.label.clone(), self.now_ms)?;
         let (device, record) = (row.device, record_of(&row, false));
         let (org, code, token) = (tenant.org, self.code, auth::secret_hash(token));
-        let written =
-            self.app.write_records_with(tenant, vec![record], move |ledger| match accounts::enrol(
-                ledger.tx, org, code, &row, token,
-            )? {
+        let written = self.app.write_records_with(tenant, vec![record], move |ledger, _| {
+            match accounts::enrol(ledger.tx, org, code, &row, token)? {
                 Enrolled::Yes => Ok(()),
                 Enrolled::CodeGone => Err(Failure::CodeGone),
                 Enrolled::FingerprintTaken => Err(Failure::Problem(key_taken())),
-            });
+            }
+        });
         match written.await {
             Ok(()) => Ok(Some(device)),
             Err(Failure::CodeGone) => Ok(None),
@@ -271,7 +270,7 @@ pub async fn key(
             let next = new_device(&tenant, person.id, key, before.label.clone(), now)?;
             let device = next.device;
             let records = vec![record_of(&next, false), record_of(&before, true)];
-            let written = app.write_records_with(&tenant, records, move |ledger| {
+            let written = app.write_records_with(&tenant, records, move |ledger, _| {
                 if !accounts::revoke(ledger.tx, org, before.device, now)? {
                     return Err(Problem::revoked());
                 }

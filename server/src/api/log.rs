@@ -92,9 +92,9 @@ pub async fn tile(
     if entries {
         auth::reads_log(&app, &tenant, &headers).await?;
     }
-    let _turn = tenant.turn().await?;
-    let org = tenant.org;
+    let (org, turn) = (tenant.org, tenant.turn().await?);
     let body = app.store.read(move |connection| {
+        let _turn = turn;
         let at = crate::store::log::head(connection, org)?;
         if at.origin != life || !tile.is_in(at.sequence) {
             return Ok(None);

@@ -3,6 +3,8 @@
 pub mod enrol;
 pub mod log;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 pub mod uploads;
 pub mod witness;
 

@@ -11,19 +11,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 use prometheus_client::metrics::gauge::Gauge;
 use sync_core::cargo::PARCELS_MAX;
 use sync_core::id::{LogHash, OrgId};
 use sync_core::wire::{
-    CargoRequest, MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, Reading,
-    RepairRequest, from_wire, protocol_of, to_wire,
+    CargoRequest, MEDIA_TYPE, MESSAGE_BYTES_MAX, PROTOCOL, PullRequest, PushRequest, RepairRequest,
+    from_wire, protocol_of, to_wire,
 };
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::app::{App, Tenant};
-use crate::auth::Phone;
+use crate::app::{App, Tenant, Turn};
+use crate::auth::{InRoom, Phone};
 use crate::error::Problem;
 use crate::metrics::Way;
 
@@ -37,20 +37,13 @@ const COMPRESS_LEVEL: i32 = 9;
 /// `POST /api/v1/push`
 pub async fn push(
     State(app): State<Arc<App>>,
-    Phone { tenant, sender }: Phone,
+    InRoom(Phone { tenant, sender }, _room): InRoom,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let _room = tenant.room()?;
-    let bytes = message(&app, &headers, body)?;
-    let turn = tenant.turn().await?;
-    let (org, read) = (tenant.id, bytes.clone());
-    // Naming thousands of changes takes a while: not on a thread that others wait for.
-    let push = tokio::task::spawn_blocking(move || from_wire::<PushRequest>(org, &read));
-    let push = push
-        .await
-        .map_err(|_| Problem::internal())?
-        .map_err(|error| Problem::malformed(error.to_string()))?;
+    let decode =
+        |org, bytes: &[u8]| Ok((from_wire::<PushRequest>(org, bytes)?, LogHash::of(bytes)));
+    let ((push, name), turn) = read(&app, &tenant, &headers, body, decode).await?;
     if !push.within_limits() {
         return Err(Problem::too_large("a push holds 2,000 documents and 10,000 changes at most"));
     }
@@ -61,9 +54,7 @@ pub async fn push(
     for note in &push.notes {
         note.validate().map_err(|invalid| Problem::malformed(invalid.to_string()))?;
     }
-    let name = LogHash::of(&bytes);
-    let (push, verified) = app.verify(&tenant, push).await?;
-    drop(turn);
+    let (push, verified) = app.verify(&tenant, push, turn).await?;
     let reply = app.push(&tenant, sender, push, verified, name).await?;
     Ok(answer(&app, pack(to_wire(tenant.id, &reply), accepts_zstd(&headers))))
 }
@@ -71,49 +62,47 @@ pub async fn push(
 /// `POST /api/v1/cargo`
 pub async fn cargo(
     State(app): State<Arc<App>>,
-    Phone { tenant, sender }: Phone,
+    InRoom(Phone { tenant, sender }, _room): InRoom,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let _room = tenant.room()?;
-    let cargo: CargoRequest = read(&app, &tenant, &headers, body)?;
+    let decode = |org, bytes: &[u8]| from_wire::<CargoRequest>(org, bytes);
+    let (cargo, turn) = read(&app, &tenant, &headers, body, decode).await?;
     if cargo.parcels.len() > PARCELS_MAX {
         return Err(Problem::too_large("cargo holds 64 parcels at most"));
     }
-    let reply = app.cargo(&tenant, sender, cargo).await?;
+    let reply = app.cargo(&tenant, sender, cargo, turn).await?;
     Ok(answer(&app, pack(to_wire(tenant.id, &reply), accepts_zstd(&headers))))
 }
 
 /// `POST /api/v1/pull`
 pub async fn pull(
     State(app): State<Arc<App>>,
-    Phone { tenant, sender }: Phone,
+    InRoom(Phone { tenant, sender }, _room): InRoom,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let _room = tenant.room()?;
-    let pull: PullRequest = read(&app, &tenant, &headers, body)?;
-    let _turn = tenant.turn().await?;
-    let reply = app.pull(&tenant, sender, pull).await?;
-    page(&app, &tenant, &headers, reply).await
+    let decode = |org, bytes: &[u8]| from_wire::<PullRequest>(org, bytes);
+    let (pull, turn) = read(&app, &tenant, &headers, body, decode).await?;
+    let (reply, turn) = app.pull(&tenant, sender, pull, turn).await?;
+    page(&app, &tenant, &headers, reply, turn).await
 }
 
 /// `POST /api/v1/repair`
 pub async fn repair(
     State(app): State<Arc<App>>,
-    Phone { tenant, sender }: Phone,
+    InRoom(Phone { tenant, sender }, _room): InRoom,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let _room = tenant.room()?;
-    let asked: RepairRequest = read(&app, &tenant, &headers, body)?;
+    let decode = |org, bytes: &[u8]| from_wire::<RepairRequest>(org, bytes);
+    let (asked, turn) = read(&app, &tenant, &headers, body, decode).await?;
     if !asked.within_limits() {
         let detail = "a repair asks after 2,000 parts and for 2,000 records and documents at most";
         return Err(Problem::too_large(detail));
     }
-    let _turn = tenant.turn().await?;
-    let reply = app.repair(&tenant, sender, asked).await?;
-    page(&app, &tenant, &headers, reply).await
+    let (reply, turn) = app.repair(&tenant, sender, asked, turn).await?;
+    page(&app, &tenant, &headers, reply, turn).await
 }
 
 /// `GET /api/v1/poke`: a server-sent event for each time that something was written. It ends when the
@@ -154,8 +143,15 @@ impl Drop for OpenLine {
     }
 }
 
-/// The message in a body, of a type and a version that are spoken here.
-fn message(app: &App, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
+/// What a body asks, in a type and a version that are spoken here. Inflating and naming thousands of changes takes a
+/// while: in the organisation's turn, and not on a thread that others wait for.
+async fn read<T: Send + 'static>(
+    app: &App,
+    tenant: &Tenant,
+    headers: &HeaderMap,
+    body: Bytes,
+    decode: impl FnOnce(OrgId, &[u8]) -> Result<T, minicbor::decode::Error> + Send + 'static,
+) -> Result<(T, Turn), Problem> {
     app.metrics.bytes(Way::In, body.len());
     if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != MEDIA_TYPE) {
         let title = "The content type is not supported";
@@ -163,20 +159,15 @@ fn message(app: &App, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem
         return Err(Problem::new(status, "media_type_unsupported", title)
             .detail(format!("send Content-Type: {MEDIA_TYPE}")));
     }
-    let bytes = inflate(headers, body)?;
-    check_protocol(&bytes)?;
-    Ok(bytes)
-}
-
-/// What a body asks.
-fn read<T: for<'b> Decode<'b, Reading>>(
-    app: &App,
-    tenant: &Tenant,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<T, Problem> {
-    let bytes = message(app, headers, body)?;
-    from_wire(tenant.id, &bytes).map_err(|error| Problem::malformed(error.to_string()))
+    let packed = is_packed(headers)?;
+    let (org, turn) = (tenant.id, tenant.turn().await?);
+    let run = tokio::task::spawn_blocking(move || {
+        let bytes = if packed { Bytes::from(inflate(&body)?) } else { body };
+        check_protocol(&bytes)?;
+        let message = decode(org, &bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+        Ok((message, turn))
+    });
+    run.await.map_err(|_| Problem::internal())?
 }
 
 /// An answer of a few megabytes: not packed on a thread that others wait for.
@@ -185,9 +176,13 @@ async fn page<T: Encode<OrgId> + Send + 'static>(
     tenant: &Tenant,
     headers: &HeaderMap,
     reply: T,
+    turn: Turn,
 ) -> Result<Response, Problem> {
     let (org, zstd) = (tenant.id, accepts_zstd(headers));
-    let packed = tokio::task::spawn_blocking(move || pack(to_wire(org, &reply), zstd));
+    let packed = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        pack(to_wire(org, &reply), zstd)
+    });
     Ok(answer(app, packed.await.map_err(|_| Problem::internal())?))
 }
 
@@ -204,11 +199,11 @@ fn check_protocol(bytes: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// Undoes the body's `Content-Encoding`, up to the longest message.
-fn inflate(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
+/// Whether the body's `Content-Encoding` is zstd.
+fn is_packed(headers: &HeaderMap) -> Result<bool, Problem> {
     match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(body),
-        Some(b"zstd") => inflate_zstd(&body).map(Bytes::from),
+        None | Some(b"identity") => Ok(false),
+        Some(b"zstd") => Ok(true),
         Some(_) => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "encoding_unsupported",
@@ -218,7 +213,8 @@ fn inflate(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
     }
 }
 
-fn inflate_zstd(body: &[u8]) -> Result<Vec<u8>, Problem> {
+/// Undoes zstd, up to the longest message.
+fn inflate(body: &[u8]) -> Result<Vec<u8>, Problem> {
     use std::io::Read;
     let broken = |error: std::io::Error| Problem::malformed(format!("zstd: {error}"));
     let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(broken)?;

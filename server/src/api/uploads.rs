@@ -17,6 +17,7 @@
 //! - 460 is `chunk_mismatch` (send the chunk again) or `checksum_mismatch` (the upload is gone).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -28,13 +29,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use sync_core::id::{BlobHash, InvalidId};
 use sync_core::model::people::Audience;
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use tokio::time::Instant;
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use tracing::Instrument;
 
 use crate::app::{App, Tenant};
@@ -43,7 +45,7 @@ use crate::blobs::Claim;
 use crate::error::Problem;
 use crate::ingest::Sender;
 use crate::jobs;
-use crate::limits::BODY_TIMEOUT;
+use crate::limits::{BODY_TIMEOUT, REQUEST_TIMEOUT, UPLOAD_WAIT, UPLOAD_WAIT_BYTES_MIN};
 use crate::now_ms;
 use crate::photo::{self, Unfit};
 use crate::store::StoreError;
@@ -70,10 +72,13 @@ const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 
 /// `/uploads`, `/uploads/<hash>` and `/photos/missing`, to be nested in `/api/v1`.
 pub fn router() -> Router<Arc<App>> {
+    let asked = Router::new()
+        .route("/photos/missing", post(missing))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
     Router::new()
         .route("/uploads", any(uploads))
         .route("/uploads/{hash}", any(upload))
-        .route("/photos/missing", post(missing))
+        .merge(asked)
         .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
 }
 
@@ -101,7 +106,7 @@ pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
                 continue;
             }
         }
-        app.store.write(move |tx| rows::close(tx, id)).await?;
+        app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
         claim.remove().await?;
         ended += 1;
     }
@@ -125,6 +130,7 @@ async fn missing(
     body: Body,
 ) -> Result<Response, Problem> {
     let (tenant, _) = sender(&app, &headers).await?;
+    let _room = tenant.room()?;
     let too_large = || Problem::too_large("ask for 1,000 photos at most");
     let body = axum::body::to_bytes(body, QUESTION_BYTES_MAX).await.map_err(|_| too_large())?;
     let question: Question =
@@ -198,6 +204,8 @@ async fn dispatch(
             .detail("send Tus-Resumable: 1.0.0"));
     }
     let (tenant, sender) = sender(&app, &headers).await?;
+    // Before anything of the body is read, and as long as this goes on.
+    let _room = tenant.room_for_upload()?;
     let hash = match name {
         Some(name) => Some(name.parse().map_err(|_| Problem::not_found())?),
         None => None,
@@ -299,7 +307,7 @@ impl Exchange {
             Standing::Erased => return Err(erased()),
             Standing::Open(_) | Standing::Absent => {}
         }
-        let opened = self.app.store.write(move |tx| rows::open(tx, id, length, now));
+        let opened = self.app.store.write_for(id.org, move |tx| rows::open(tx, id, length, now));
         let upload = match opened.await? {
             Opened::Again(upload) => upload,
             Opened::Afresh(upload) => {
@@ -365,7 +373,7 @@ impl Exchange {
     async fn end(&self, hash: BlobHash) -> Result<Response, Problem> {
         let claim = self.app.arrivals.claim(self.id(hash)).await;
         let id = claim.id();
-        if !self.app.store.write(move |tx| rows::close(tx, id)).await? {
+        if !self.app.store.write_for(id.org, move |tx| rows::close(tx, id)).await? {
             return Err(Problem::not_found());
         }
         claim.remove().await?;
@@ -375,12 +383,14 @@ impl Exchange {
     /// Whether an entry that is here names the photo, and the device's person has to do with it.
     async fn may_bring(&self, hash: BlobHash) -> Result<bool, StoreError> {
         // Refused work has no index: others find a reader while it is searched.
-        let _turn = self.tenant.turn().await?;
+        let turn = self.tenant.turn().await?;
         let (tenant, user) = (Arc::clone(&self.tenant), self.sender.user);
         let read = self.app.store.read(move |connection| {
-            let rights = tenant.world().rights(user);
+            let _turn = turn;
+            let world = tenant.world();
+            let rights = world.rights(user);
             let sees = |audience: &Audience| {
-                rights.is_some_and(|rights| rights.sees(&tenant.world().tree, audience))
+                rights.is_some_and(|rights| rights.sees(&world.tree, audience))
             };
             rows::may_bring(connection, tenant.org, user, hash, sees)
         });
@@ -406,15 +416,16 @@ impl Exchange {
         let mut at = offset;
         let mut checksum = checksum;
         let mut chunk = Vec::new();
-        let mut body = body.into_data_stream();
+        let (mut body, mut pace) = (body.into_data_stream(), Pace::default());
         let ended = loop {
             let bytes: Bytes = tokio::select! {
                 () = claim.superseded() => break Err(superseded()),
                 () = self.app.stopped() => break Err(StoreError::Closed.into()),
-                next = body.next() => match next {
-                    Some(Ok(bytes)) => bytes,
-                    Some(Err(_)) => break Err(Problem::malformed("the body was cut short")),
-                    None => break Ok(()),
+                next = pace.next(&mut body) => match next {
+                    Ok(Some(Ok(bytes))) => bytes,
+                    Ok(Some(Err(_))) => break Err(Problem::malformed("the body was cut short")),
+                    Ok(None) => break Ok(()),
+                    Err(TooSlow) => break Err(too_slow()),
                 },
             };
             if let Some(checksum) = &mut checksum {
@@ -475,6 +486,39 @@ impl Exchange {
     }
 }
 
+/// How fast a body comes: the time for which it was waited for, which is not all that passed, and what came in it.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+/// Less than [`UPLOAD_WAIT_BYTES_MIN`] came in [`UPLOAD_WAIT`].
+#[derive(Debug, PartialEq, Eq)]
+struct TooSlow;
+
+impl Pace {
+    /// The next piece of a body, if there is one.
+    async fn next<E>(
+        &mut self,
+        body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+    ) -> Result<Option<Result<Bytes, E>>, TooSlow> {
+        loop {
+            let began = Instant::now();
+            let left = UPLOAD_WAIT.saturating_sub(self.waited);
+            if let Ok(next) = tokio::time::timeout(left, body.next()).await {
+                self.waited += began.elapsed();
+                self.bytes += next.as_ref().map_or(0, |n| n.as_ref().map_or(0, |b| b.len() as u64));
+                return Ok(next);
+            }
+            if self.bytes < UPLOAD_WAIT_BYTES_MIN {
+                return Err(TooSlow);
+            }
+            *self = Self::default();
+        }
+    }
+}
+
 /// Makes a photo of a whole upload, or ends it when it is none.
 async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Problem> {
     let (org, id) = (tenant.id, claim.id());
@@ -482,18 +526,18 @@ async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Pro
     let verified = match verified {
         Ok(verified) => verified,
         Err(unfit) => {
-            app.store.write(move |tx| rows::close(tx, id)).await?;
+            app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
             claim.remove().await?;
             return Err(refused(&unfit));
         }
     };
     let (photo, drawn) = verified.put(&app.blobs, org, id.hash).await?;
-    let kept = app.store.write(move |tx| rows::arrived(tx, id, &photo, &drawn)).await?;
+    let kept = app.store.write_for(id.org, move |tx| rows::arrived(tx, id, &photo, &drawn)).await?;
     claim.remove().await?;
     if !matches!(kept, Kept::Here(_)) {
         jobs::unlink(app, tenant).await?;
     }
-    app.poke(org);
+    app.poke(tenant);
     match kept {
         Kept::Erased(_) => Err(erased()),
         Kept::Here(_) | Kept::Retired(_) => Ok(()),
@@ -596,6 +640,11 @@ fn superseded() -> Problem {
     Problem::new(StatusCode::CONFLICT, "superseded", title).detail("what came was kept")
 }
 
+fn too_slow() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The body came too slowly")
+        .detail("what came was kept: ask where the upload stands and go on")
+}
+
 fn mismatch(code: &str, title: &'static str) -> Problem {
     let status = StatusCode::from_u16(460).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
     Problem::new(status, code, title)
@@ -613,4 +662,58 @@ fn refused(unfit: &Unfit) -> Problem {
         ),
     };
     problem.detail(format!("{unfit}; the upload was removed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    /// So many bytes so often, until it is given up or has ended; how long that took, in seconds.
+    async fn sends(bytes: usize, every: Duration, times: usize) -> (Result<(), TooSlow>, u64) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.tick().await;
+        let pieces = futures_util::stream::unfold((ticks, times), |(mut ticks, left)| async move {
+            let left = left.checked_sub(1)?;
+            ticks.tick().await;
+            Some((Ok::<_, ()>(Bytes::from(vec![0; bytes])), (ticks, left)))
+        });
+        let (mut pieces, mut pace, began) = (pin!(pieces), Pace::default(), Instant::now());
+        let ended = loop {
+            match pace.next(&mut pieces).await {
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(()),
+                Err(slow) => break Err(slow),
+            }
+        };
+        (ended, began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_given_up_and_a_villages_line_is_not() {
+        let second = Duration::from_secs(1);
+        assert_eq!(sends(1, second, 600).await, (Err(TooSlow), 60));
+        assert_eq!(sends(0, 29 * second, 600).await, (Err(TooSlow), 60));
+        // 64 kbit/s, of which a quarter is left, in the middle of an hour of photos.
+        assert_eq!(sends(2_000, second, 3_600).await, (Ok(()), 3_600));
+        // A line that is away for 29 s each time, and brings what a window of TCP holds then.
+        assert_eq!(sends(48 << 10, 29 * second, 100).await, (Ok(()), 2_900));
+        // It was well for a minute, and trickles from then on.
+        let mut pace = Pace { waited: Duration::ZERO, bytes: UPLOAD_WAIT_BYTES_MIN };
+        let mut never = futures_util::stream::pending::<Result<Bytes, ()>>();
+        let began = Instant::now();
+        assert_eq!(pace.next(&mut never).await, Err(TooSlow));
+        assert_eq!(began.elapsed(), 2 * UPLOAD_WAIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_server_takes_for_itself_does_not_count() {
+        let mut pace = Pace::default();
+        for _ in 0..100 {
+            let mut body = futures_util::stream::iter([Ok::<_, ()>(Bytes::from_static(b"piece"))]);
+            assert!(pace.next(&mut body).await.unwrap().is_some());
+            tokio::time::advance(UPLOAD_WAIT).await; // the disk is slow
+        }
+    }
 }

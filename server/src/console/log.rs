@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use sync_core::evidence::{Leaf, LogKey};
-use sync_core::id::{Actor, DeviceId, DistributorId};
+use sync_core::id::{Actor, DeviceId, DistributorId, LogHash, UserId};
 use sync_core::model::people::{Role, Scope};
 use sync_core::tlog::NoteKey;
 
@@ -16,7 +16,7 @@ use super::page::{Page, Section, html};
 use super::people::Nothing;
 use super::view::{self, Markup};
 use crate::app::App;
-use crate::auth::{self, Client, Posted, Viewer};
+use crate::auth::{self, Client, Posted, Viewer, gives_out_copies};
 use crate::error::Problem;
 use crate::now_ms;
 use crate::store::witnesses::{self, Cosignature};
@@ -43,6 +43,14 @@ struct Watcher {
     refused: String,
 }
 
+struct Given {
+    key: String,
+    label: String,
+    by: String,
+    at: view::Markup,
+    used: Option<view::Markup>,
+}
+
 #[derive(Template)]
 #[template(path = "log.html")]
 struct LogPage {
@@ -52,6 +60,7 @@ struct LogPage {
     address: String,
     copies: bool,
     token: String,
+    given: Vec<Given>,
     keys: Vec<Key>,
     witnesses: Vec<Watcher>,
 }
@@ -75,11 +84,26 @@ async fn draw(
     let tenant = &viewer.tenant;
     let at = app.head(tenant).await?;
     let org = tenant.org;
+    let (may_withdraw, by) = (gives_out_copies(viewer.rights.role), gave_out(viewer));
     let read = app.store.read(move |connection| {
-        Ok((tree::confirmations(connection, org)?, witnesses::cosignatures(connection, org)?))
+        let confirmed = tree::confirmations(connection, org)?;
+        let given = match may_withdraw {
+            true => accounts::mirrors(connection, org, by)?,
+            false => Vec::new(),
+        };
+        Ok((confirmed, given, witnesses::cosignatures(connection, org)?))
     });
-    let (confirmed, cosignatures) = read.await?;
+    let (confirmed, given, cosignatures) = read.await?;
     let world = tenant.world();
+    let zone = view::zone_of(&world, &viewer.rights);
+    let given = given.into_iter().map(|given| Given {
+        key: hex(&given.token),
+        label: given.label,
+        by: world.name(given.by),
+        at: view::ago(given.created_ms, &zone),
+        used: given.used_ms.map(|at| view::ago(at, &zone)),
+    });
+    let given = given.collect();
     let mine = distributor(viewer);
     let mut keys: Vec<Key> = world
         .devices
@@ -101,9 +125,7 @@ async fn draw(
             })
         })
         .collect();
-    drop(world);
     keys.sort_by(|a, b| (&a.person, &a.device).cmp(&(&b.person, &b.device)));
-    let zone = view::zone_of(&tenant.world(), &viewer.rights);
     let watcher = |said: Cosignature| {
         let signed = said.signed.filter(|_| said.life == at.origin).map(|(_, seconds)| {
             let ms = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000);
@@ -121,8 +143,9 @@ async fn draw(
         vkey: NoteKey::of_log(tenant.id, at.origin, tenant.log_key.public()).to_string(),
         lines: view::number(at.sequence),
         address: format!("{}/log/{}", client.base_url, tenant.id),
-        copies: gives_out(viewer.rights.role),
+        copies: may_withdraw,
         token,
+        given,
         keys,
         witnesses: cosignatures.into_iter().map(watcher).collect(),
     };
@@ -141,8 +164,9 @@ fn distributor(viewer: &Viewer) -> Option<DistributorId> {
     }
 }
 
-fn gives_out(role: Role) -> bool {
-    matches!(role, Role::Admin | Role::DistributorManager)
+/// Whose copies this person sees and withdraws; `None`: everybody's.
+fn gave_out(viewer: &Viewer) -> Option<UserId> {
+    (viewer.rights.role != Role::Admin).then_some(viewer.rights.user)
 }
 
 #[derive(Deserialize)]
@@ -156,7 +180,7 @@ pub(super) async fn copy(
     client: Client,
     Posted(viewer, Copy { label }): Posted<Copy>,
 ) -> Result<Response, Problem> {
-    viewer.require(gives_out, "give out copies of the log")?;
+    viewer.require(gives_out_copies, "give out copies of the log")?;
     let label = label.trim().to_owned();
     let length = label.chars().count();
     if length == 0 || length > LABEL_CHARS_MAX || label.chars().any(char::is_control) {
@@ -169,6 +193,22 @@ pub(super) async fn copy(
     });
     put.await?;
     draw(&app, &client, &viewer, token).await
+}
+
+/// `POST /mirrors/{token}/withdraw`: who has the token reads no more entries with it.
+pub(super) async fn withdraw(
+    State(app): State<Arc<App>>,
+    Path(token): Path<String>,
+    Posted(viewer, Nothing {}): Posted<Nothing>,
+) -> Result<Response, Problem> {
+    viewer.require(gives_out_copies, "withdraw copies of the log")?;
+    let LogHash(token) = token.parse().map_err(|_| Problem::not_found())?;
+    let (org, by) = (viewer.tenant.org, gave_out(&viewer));
+    let withdrawn = app.store.write_for(org, move |tx| accounts::drop_mirror(tx, org, token, by));
+    match withdrawn.await? {
+        true => Ok(Redirect::to("/log#given").into_response()),
+        false => Err(Problem::not_found()),
+    }
 }
 
 /// `POST /devices/{id}/confirm`: a manager says that a phone's key is that of one of their people. It is a line of the

@@ -66,6 +66,7 @@ pub fn router() -> Router<Arc<App>> {
         .route("/devices/{id}/revoke", post(people::revoke))
         .route("/log", get(log::log))
         .route("/mirrors", post(log::copy))
+        .route("/mirrors/{token}/withdraw", post(log::withdraw))
         .route("/devices/{id}/confirm", post(log::confirm))
         .route("/phones/keep", post(people::keep))
         .route("/refused", get(refused::refused))

@@ -65,7 +65,8 @@ pub(super) async fn refused(
     viewer.require(Role::reviews, "decide on refused work")?;
     let (see, tenant) = (sight(&viewer), Arc::clone(&viewer.tenant));
     let found = app.store.read(move |c| {
-        let (log, world) = (Reader::open(c, tenant.org)?, tenant.world());
+        let log = Reader::open(c, tenant.org)?;
+        let world = tenant.world_of(&log)?;
         let items = quarantine::items(c, &see, tenant.id, ITEMS_MAX)?;
         let told = items.iter().map(|item| {
             Ok::<_, StoreError>((Withdrawal::of(&log, &world, item)?, made(&log, item)?))

@@ -172,9 +172,9 @@ pub fn close_sessions(
     Ok(())
 }
 
-/// Ends every session and voids every enrolment code.
+/// Ends every session, and voids every enrolment code and every token for a copy of a log.
 pub fn close_everything(tx: &Transaction<'_>) -> Result<(), StoreError> {
-    Ok(tx.execute_batch("DELETE FROM session; DELETE FROM enrolment")?)
+    Ok(tx.execute_batch("DELETE FROM session; DELETE FROM enrolment; DELETE FROM mirror")?)
 }
 
 /// A one-time code that enrols a device.
@@ -428,11 +428,84 @@ pub fn revoke(
     Ok(changed == 1)
 }
 
-/// Whether a token is for reading the entries of this organisation's log.
-pub fn mirrors(connection: &Connection, org: Org, token: SecretHash) -> Result<bool, StoreError> {
-    let mut query =
-        connection.prepare_cached("SELECT 1 FROM mirror WHERE token = ?1 AND org = ?2")?;
-    Ok(query.exists(params![token, org])?)
+/// A token that was given out for a copy of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// What is kept of it.
+    pub token: SecretHash,
+    /// Who keeps the copy.
+    pub label: String,
+    /// Who gave it out.
+    pub by: UserId,
+    /// When.
+    pub created_ms: i64,
+    /// When it was last used, to within [`USED_STEP_MS`].
+    pub used_ms: Option<i64>,
+}
+
+/// The use of a token is noted when the one before was this long ago, so that not every read is a write.
+pub const USED_STEP_MS: i64 = 3_600_000;
+
+const MIRROR: &str = "SELECT token, label, by, created_ms, used_ms FROM mirror WHERE org = ?1";
+
+fn mirror_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Mirror> {
+    Ok(Mirror {
+        token: row.get(0)?,
+        label: row.get(1)?,
+        by: UserId::from_bytes(row.get(2)?),
+        created_ms: row.get(3)?,
+        used_ms: row.get(4)?,
+    })
+}
+
+/// The tokens for copies of an organisation's log that are good, or those of them that this person gave out; the
+/// newest first.
+pub fn mirrors(
+    connection: &Connection,
+    org: Org,
+    by: Option<UserId>,
+) -> Result<Vec<Mirror>, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
+        "{MIRROR} AND (?2 IS NULL OR by = ?2) ORDER BY created_ms DESC, token"
+    ))?;
+    let rows = query.query_map(params![org, by.as_ref().map(UserId::as_bytes)], mirror_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A token for reading the entries of this organisation's log, if it is one.
+pub fn mirror(
+    connection: &Connection,
+    org: Org,
+    token: SecretHash,
+) -> Result<Option<Mirror>, StoreError> {
+    let mut query = connection.prepare_cached(&format!("{MIRROR} AND token = ?2"))?;
+    Ok(query.query_row(params![org, token], mirror_row).optional()?)
+}
+
+/// Notes that a token was used.
+pub fn mirrored(tx: &Transaction<'_>, token: SecretHash, now_ms: i64) -> Result<(), StoreError> {
+    tx.execute("UPDATE mirror SET used_ms = ?2 WHERE token = ?1", params![token, now_ms])?;
+    Ok(())
+}
+
+/// Withdraws a token, if it is one of those that this person gave out. False when it is none.
+pub fn drop_mirror(
+    tx: &Transaction<'_>,
+    org: Org,
+    token: SecretHash,
+    by: Option<UserId>,
+) -> Result<bool, StoreError> {
+    let gone = tx.execute(
+        "DELETE FROM mirror WHERE org = ?1 AND token = ?2 AND (?3 IS NULL OR by = ?3)",
+        params![org, token, by.as_ref().map(UserId::as_bytes)],
+    )?;
+    Ok(gone == 1)
+}
+
+/// Withdraws all tokens that a person gave out.
+pub fn drop_mirrors(tx: &Transaction<'_>, org: Org, by: UserId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM mirror WHERE org = ?1 AND by = ?2", params![org, by.as_bytes()])?;
+    Ok(())
 }
 
 /// Gives out a token for reading the entries of the log.

@@ -29,7 +29,7 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::log::Org;
 use crate::clock;
@@ -113,7 +113,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 11] = [
+const MIGRATIONS: [(&str, Afterwards); 12] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -125,6 +125,7 @@ const MIGRATIONS: [(&str, Afterwards); 11] = [
     (include_str!("../../migrations/0009_field.sql"), signals::index_anew),
     (include_str!("../../migrations/0010_witness.sql"), |_| Ok(())),
     (include_str!("../../migrations/0011_server_key.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0012_mirror.sql"), |_| Ok(())),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
@@ -158,7 +159,7 @@ struct Inner {
     queue: Arc<Queue>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
-    free: Semaphore,
+    free: Arc<Semaphore>,
     write_seconds: Histogram,
     path: PathBuf,
     _lock: File,
@@ -193,7 +194,7 @@ impl Store {
                 queue,
                 writer: Mutex::new(Some(writer)),
                 readers: Mutex::new(readers),
-                free: Semaphore::new(READERS),
+                free: Arc::new(Semaphore::new(READERS)),
                 write_seconds: crate::metrics::seconds(),
                 path,
                 _lock: lock,
@@ -219,6 +220,19 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.write_then(org, move |tx| Ok((job(tx)?, || ()))).await
+    }
+
+    /// As [`Store::write_for`], for a job that also says what is done once it is on the disk: on the writer's thread,
+    /// before anybody hears of it, and also when nobody waits for it any more. When what it wrote does not reach the
+    /// disk, that is dropped.
+    pub async fn write_then<T, E, F, A>(&self, org: Org, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        A: FnOnce() + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<(T, A), E> + Send + 'static,
+    {
         let started = clock();
         let (reply, done) = oneshot::channel::<Result<T, E>>();
         let job: Job = Box::new(move |tx| {
@@ -231,8 +245,12 @@ impl Store {
                 tx.execute_batch(&format!("{undo} RELEASE job"))?;
             }
             Ok(Box::new(move |committed: Result<(), StoreError>| {
-                let _ =
-                    reply.send(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
+                let finished = result.and_then(|(value, afterwards)| {
+                    committed?;
+                    afterwards();
+                    Ok(value)
+                });
+                let _ = reply.send(finished);
             }))
         });
         self.inner.queue.push(org, job)?;
@@ -272,18 +290,18 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let inner = Arc::clone(&self.inner);
-        let _permit = self.inner.free.acquire().await.map_err(|_| StoreError::Closed)?;
+        let (inner, free) = (Arc::clone(&self.inner), Arc::clone(&self.inner.free));
+        let permit = free.acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        // The query goes on when nobody waits for it any more: the permit goes with it.
         let run = tokio::task::spawn_blocking(move || {
-            let reader = inner.readers.lock().ok().and_then(|mut r| r.pop());
-            let reader = reader.ok_or(StoreError::Closed)?;
-            let result = query(&reader);
-            if let Ok(mut readers) = inner.readers.lock() {
-                readers.push(reader);
-            }
-            result
+            let lent = Lent::new(inner, permit);
+            query(lent.reader.as_ref().ok_or(StoreError::Closed)?)
         });
-        run.await.unwrap_or(Err(StoreError::Closed))
+        match run.await {
+            Ok(result) => result,
+            Err(ended) if ended.is_panic() => Err(StoreError::Failed("a query panicked".into())),
+            Err(_) => Err(StoreError::Closed),
+        }
     }
 
     /// Lets queued writes finish, folds the write-ahead log into the database and stops the writer.
@@ -293,6 +311,28 @@ impl Store {
         if let Some(writer) = writer {
             let _ = writer.join();
         }
+    }
+}
+
+/// A reader while a query runs. It goes back whatever becomes of the query, and the permit only after it: who has a
+/// permit finds a reader.
+struct Lent {
+    reader: Option<Connection>,
+    inner: Arc<Inner>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lent {
+    fn new(inner: Arc<Inner>, permit: OwnedSemaphorePermit) -> Self {
+        let reader = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self { reader, inner, _permit: permit }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut readers = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.extend(self.reader.take());
     }
 }
 
@@ -496,6 +536,58 @@ mod tests {
         assert!(matches!(Store::open(&folder), Err(StoreError::InUse)));
         store.close();
         assert!(matches!(insert(3, false).await, Err(StoreError::Closed)));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_query_that_panics_gives_its_reader_back() {
+        let folder = tempfile();
+        let store = Store::open(&folder).unwrap();
+        for _ in 0..2 * READERS {
+            let panicked = store.read(|connection| -> Result<(), StoreError> {
+                let _state = connection.unchecked_transaction()?;
+                panic!("asked to")
+            });
+            let panicked = panicked.await;
+            assert!(matches!(panicked, Err(StoreError::Failed(why)) if why.contains("panicked")));
+        }
+        let all = (0..READERS).map(|_| store.read(|connection| Ok(connection.is_autocommit())));
+        for ended in futures_util::future::join_all(all).await {
+            assert!(ended.unwrap(), "nothing that it has begun is left");
+        }
+        store.close();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_query_that_nobody_waits_for_keeps_its_reader_until_it_ends() {
+        let folder = tempfile();
+        let store = Store::open(&folder).unwrap();
+        for _ in 0..8 {
+            let mut held_up = Vec::new();
+            for _ in 0..READERS {
+                let (started, has_started) = oneshot::channel();
+                let (go_on, waits) = std::sync::mpsc::channel::<()>();
+                held_up.push(go_on);
+                let query = store.read(move |_| {
+                    let _ = started.send(());
+                    waits.recv().map_err(|_| StoreError::Closed)
+                });
+                tokio::select! {
+                    done = query => panic!("{done:?}"),
+                    started = has_started => started.unwrap(),
+                }
+            }
+            let mut next = std::pin::pin!(store.read(|_| Ok(())));
+            tokio::select! {
+                biased;
+                done = &mut next => panic!("{done:?}"),
+                () = std::future::ready(()) => {}
+            }
+            drop(held_up);
+            next.await.unwrap();
+        }
+        store.close();
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -13,11 +13,11 @@ use server::signals::{Kind, Signal};
 use server::store::signals::Reference;
 use server::store::uploads::{self, UploadId};
 use server::store::witnesses::{self, Cosignature};
-use server::store::{StoreError, log, signals};
+use server::store::{StoreError, accounts, log, signals};
 use server::witness::{NotSigned, Witness};
 use server::{looks, now_ms, people};
 use sync_core::document::Document;
-use sync_core::id::{BlobHash, DeviceId, OrgId, OutletId, TerritoryId, UserId, VisitId};
+use sync_core::id::{BlobHash, DeviceId, LogHash, OrgId, OutletId, TerritoryId, UserId, VisitId};
 use sync_core::model::Money;
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
@@ -29,8 +29,8 @@ use sync_core::wire::Outcome;
 use tower::ServiceExt;
 
 use crate::{
-    ANNA, Bench, CALL, CLOSED_CALL, DORA, JOHAN, MARIA, OTHER, PASSWORD, PRICE, SARA, SCRIPT,
-    SHELF, SOUTH, WORDS, audited, gtin, person, photo,
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, OTHER, PASSWORD, PRICE, Reply,
+    SARA, SCRIPT, SHELF, SOUTH, WORDS, audited, gtin, person, photo,
 };
 
 /// What the scorecard's address leads to says of a KPI: `numerator / denominator`.
@@ -794,5 +794,50 @@ async fn a_distributor_keeps_watch_over_the_log() {
     let unknown = VisitId::from_bytes([0x55; 16]);
     let reply = bench.get(DORA, &format!("/visits/{unknown}/proof")).await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
+
+    // Copies are listed and withdrawn by who gave them out, and by the admin.
+    let withdraws = |page: &Reply| {
+        let path = page.body.split("/mirrors/").find_map(|rest| rest.split_once("/withdraw"));
+        format!("/mirrors/{}/withdraw", path.unwrap().0)
+    };
+    let page = bench.get(DORA, "/log").await;
+    page.shows(&["Grossist", "by Dora Lund"]).hides(&["Never", &token]);
+    let withdraw = withdraws(&page);
+    bench.get(SARA, "/log").await.hides(&["Grossist", "/withdraw"]);
+    assert_eq!(bench.post(SARA, &withdraw, &[]).await.status, StatusCode::FORBIDDEN);
+    let boss = person(MARIA, "Maria Ståhl", Role::Admin, Scope::Territory(SOUTH));
+    bench.app.write_records(&bench.tenant, vec![boss]).await.unwrap();
+    let admins = bench.post(MARIA, "/mirrors", &[("label", "Head office")]).await;
+    let own = admins.body.split("--token ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    bench.get(DORA, "/log").await.hides(&["Head office"]);
+    let admins = bench.get(MARIA, "/log").await;
+    admins.shows(&["Grossist", "Head office", "Never"]);
+    let newest = withdraws(&admins);
+    assert_ne!(newest, withdraw);
+    assert_eq!(bench.post(DORA, &newest, &[]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.post(DORA, "/mirrors/x/withdraw", &[]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.post(DORA, &withdraw, &[]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(bench.post(DORA, &withdraw, &[]).await.status, StatusCode::NOT_FOUND);
+    let entries = format!("{log}/tile/entries/000.p/{width}");
+    assert_eq!(get(entries.clone(), Some(&token)).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(get(entries.clone(), Some(&own)).await.0, StatusCode::OK);
+
+    // Who gives out no copies any more, or is let go, takes theirs along.
+    let staff = ("role", "distributor_staff");
+    let scope = format!("d.{GROSSIST}");
+    for (path, fields) in [
+        (format!("/people/{DORA}"), vec![("name", "Dora Lund"), staff, ("scope", &scope)]),
+        (format!("/people/{DORA}/active"), vec![("active", "no")]),
+    ] {
+        let (org, hash) = (bench.tenant.org, LogHash::of(b"hers").0);
+        let put = bench.app.store.write(move |tx| -> Result<(), StoreError> {
+            accounts::put_mirror(tx, org, hash, "Grossist", DORA, 0)
+        });
+        put.await.unwrap();
+        assert_eq!(get(entries.clone(), Some("hers")).await.0, StatusCode::OK);
+        assert_eq!(bench.post(MARIA, &path, &fields).await.status, StatusCode::SEE_OTHER);
+        assert_eq!(get(entries.clone(), Some("hers")).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(get(entries, Some(&own)).await.0, StatusCode::OK);
     bench.close().await;
 }

@@ -456,8 +456,9 @@ impl Phone {
             PushRequest { protocol: PROTOCOL, now, previous: None, groups: vec![group], notes };
         let mut name = [0; 32];
         random(&mut name);
+        let turn = bench.tenant.turn().await.unwrap();
         let (push, verified) =
-            bench.app.verify(&bench.tenant, push).await.map_err(|p| p.sentence()).unwrap();
+            bench.app.verify(&bench.tenant, push, turn).await.map_err(|p| p.sentence()).unwrap();
         let sent = bench.app.push(&bench.tenant, self.sender, push, verified, LogHash(name)).await;
         let reply = sent.map_err(|p| p.sentence()).unwrap();
         let [outcome] = <[Outcome; 1]>::try_from(reply.outcomes).unwrap();

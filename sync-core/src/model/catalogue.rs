@@ -1,6 +1,7 @@
 //! What the brand hands to the field: versioned records, authored by the server alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
@@ -844,56 +845,57 @@ pub struct Call {
     pub cancelled: bool,
 }
 
-/// Catalogue items by version, as projection needs them.
+/// Catalogue items by version, as projection needs them. Copies share the items.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    planograms: BTreeMap<(u32, u32), Planogram>,
-    price_lists: BTreeMap<(u32, u32), PriceList>,
-    templates: BTreeMap<(u32, u32), Template>,
-    products: BTreeMap<Gtin, Product>,
+    planograms: BTreeMap<(u32, u32), Arc<Planogram>>,
+    price_lists: BTreeMap<(u32, u32), Arc<PriceList>>,
+    templates: BTreeMap<(u32, u32), Arc<Template>>,
+    products: BTreeMap<Gtin, Arc<Product>>,
 }
 
 impl Catalogue {
     /// Takes a record in; older versions of versioned items stay.
     pub fn insert(&mut self, record: Record) {
         match record {
-            Record::Planogram(r) => drop(self.planograms.insert((r.number, r.version), r)),
-            Record::PriceList(r) => drop(self.price_lists.insert((r.number, r.version), r)),
-            Record::Template(r) => drop(self.templates.insert((r.number, r.version), r)),
-            Record::Product(r) => drop(self.products.insert(r.gtin, r)),
+            Record::Planogram(r) => drop(self.planograms.insert((r.number, r.version), r.into())),
+            Record::PriceList(r) => drop(self.price_lists.insert((r.number, r.version), r.into())),
+            Record::Template(r) => drop(self.templates.insert((r.number, r.version), r.into())),
+            Record::Product(r) => drop(self.products.insert(r.gtin, r.into())),
             _ => {}
         }
     }
 
     /// A planogram in one version.
     pub fn planogram(&self, number: u32, version: u32) -> Option<&Planogram> {
-        self.planograms.get(&(number, version))
+        self.planograms.get(&(number, version)).map(Arc::as_ref)
     }
 
     /// The newest version of a planogram.
     pub fn newest_planogram(&self, number: u32) -> Option<&Planogram> {
-        self.planograms.range((number, 0)..=(number, u32::MAX)).next_back().map(|(_, p)| p)
+        self.planograms.range((number, 0)..=(number, u32::MAX)).next_back().map(|(_, p)| p.as_ref())
     }
 
     /// A price list in one version.
     pub fn price_list(&self, number: u32, version: u32) -> Option<&PriceList> {
-        self.price_lists.get(&(number, version))
+        self.price_lists.get(&(number, version)).map(Arc::as_ref)
     }
 
     /// The newest version of the price list for a channel.
     pub fn price_list_for(&self, channel: &str) -> Option<&PriceList> {
-        let fitting = self.price_lists.values().filter(|l| l.channels.iter().any(|c| c == channel));
+        let lists = self.price_lists.values().map(Arc::as_ref);
+        let fitting = lists.filter(|l| l.channels.iter().any(|c| c == channel));
         fitting.max_by_key(|l| (l.version, std::cmp::Reverse(l.number)))
     }
 
     /// A template in one version.
     pub fn template(&self, number: u32, version: u32) -> Option<&Template> {
-        self.templates.get(&(number, version))
+        self.templates.get(&(number, version)).map(Arc::as_ref)
     }
 
     /// The newest version of a template.
     pub fn newest_template(&self, number: u32) -> Option<&Template> {
-        self.templates.range((number, 0)..=(number, u32::MAX)).next_back().map(|(_, t)| t)
+        self.templates.range((number, 0)..=(number, u32::MAX)).next_back().map(|(_, t)| t.as_ref())
     }
 
     /// The newest versions of all templates.
@@ -904,12 +906,12 @@ impl Catalogue {
 
     /// A product.
     pub fn product(&self, gtin: Gtin) -> Option<&Product> {
-        self.products.get(&gtin)
+        self.products.get(&gtin).map(Arc::as_ref)
     }
 
     /// All products, by GTIN.
     pub fn products(&self) -> impl Iterator<Item = &Product> {
-        self.products.values()
+        self.products.values().map(Arc::as_ref)
     }
 }
 

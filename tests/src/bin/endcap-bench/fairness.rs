@@ -11,6 +11,8 @@ use sync_core::wire::{
     MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, REPLY_BYTES_MAX, from_wire,
     to_wire,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::audit::{self, Dice};
 use crate::target::{Folder, Target};
@@ -22,6 +24,12 @@ const WORKING: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Audits of one push of those that flood.
 const BATCH: usize = 8;
+/// A slow body brings a byte this often.
+const TRICKLE: Duration = Duration::from_secs(2);
+/// Slow bodies of one device: it may ask 60 times at once.
+const SLOW_OF_ONE: u32 = 50;
+/// Who hangs up does so after this long.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Pushes of each of those that are made beforehand; then they repeat them, which costs the server less.
 const PUSHES: u32 = 60;
 
@@ -134,6 +142,42 @@ async fn pull_hard(device: Device, over: Arc<AtomicBool>) -> Result<(), Failure>
     Ok(())
 }
 
+/// Sends pushes of which a byte comes now and then, until all is over.
+async fn trickle(device: Arc<Device>, over: Arc<AtomicBool>) -> Result<(), Failure> {
+    let head = format!(
+        "POST /api/v1/push HTTP/1.1\r\nHost: endcap\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: {MEDIA_TYPE}\r\nContent-Length: 1000000\r\n\r\n",
+        device.sender.token
+    );
+    let address = device.server.trim_start_matches("http://");
+    let mut ticks = tokio::time::interval(TRICKLE);
+    while !over.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let mut line = TcpStream::connect(address).await?;
+        let (mut answer, mut sent) = (Vec::new(), line.write_all(head.as_bytes()).await);
+        while sent.is_ok() && !over.load(Ordering::Relaxed) {
+            tokio::select! {
+                _ = line.read_buf(&mut answer) => break,
+                _ = ticks.tick() => sent = line.write_all(b"x").await,
+            }
+        }
+        let status = answer.get(9..12).unwrap_or_default();
+        let refused = matches!(status, b"429" | b"503");
+        device.tally.refused.fetch_add(u64::from(refused), Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Asks for a first page and hangs up before it comes, again and again, until all is over.
+async fn hang_up(device: Device, over: Arc<AtomicBool>) -> Result<(), Failure> {
+    while !over.load(Ordering::Relaxed) {
+        if let Ok(page) = tokio::time::timeout(PATIENCE, device.pull(&BEGINNING)).await {
+            page?;
+        }
+    }
+    Ok(())
+}
+
 /// Milliseconds of pushes and of pulls.
 type Times = (Vec<f64>, Vec<f64>);
 
@@ -185,18 +229,37 @@ fn tally(tally: &Tally) -> serde_json::Value {
     })
 }
 
+/// What the organisation that floods does.
+#[derive(clap::Args)]
+pub(crate) struct Flood {
+    /// Devices that push as hard as they can
+    #[arg(long, default_value_t = 40)]
+    pushing: u32,
+    /// Devices that sync for the first time, again and again
+    #[arg(long, default_value_t = 4)]
+    pulling: u32,
+    /// Pushes of which a byte comes now and then
+    #[arg(long, default_value_t = 0)]
+    slow: u32,
+    /// Devices that ask for a first page and hang up
+    #[arg(long, default_value_t = 0)]
+    leaving: u32,
+    /// Outlets that it has
+    #[arg(long, default_value_t = 100_000)]
+    outlets: u32,
+}
+
 /// Times of one organisation's requests, alone and while the other floods.
 pub(crate) async fn measure(
     seconds: u64,
-    pushing: u32,
-    pulling: u32,
-    outlets: u32,
+    Flood { pushing, pulling, slow, leaving, outlets }: Flood,
 ) -> Result<serde_json::Value, Failure> {
     eprintln!("preparing two organisations ...");
     let folder = Folder::new()?;
     let data = folder.0.join("server");
     let app = App::open(data.clone()).await?;
-    let (_, flooding) = audit::brand(&app, audit::org(), outlets, pushing + pulling).await?;
+    let devices = pushing + pulling + leaving + slow.div_ceil(SLOW_OF_ONE);
+    let (_, flooding) = audit::brand(&app, audit::org(), outlets, devices).await?;
     let (_, working) = audit::brand(&app, audit::neighbour(), 1_000, WORKING).await?;
     app.store.close();
     drop(app);
@@ -249,6 +312,8 @@ pub(crate) async fn measure(
     eprintln!("making what floods ...");
     let mut tasks = tokio::task::JoinSet::new();
     let over = Arc::new(AtomicBool::new(false));
+    let trickling = flooding.split_off((pushing + pulling + leaving) as usize);
+    let leaving = flooding.split_off((pushing + pulling) as usize);
     let pushing = flooding.split_off(pulling as usize);
     let mut floods = Vec::new();
     for (n, device) in (0_u32..).zip(pushing) {
@@ -267,6 +332,13 @@ pub(crate) async fn measure(
     }
     for device in flooding {
         tasks.spawn(pull_hard(device, Arc::clone(&over)));
+    }
+    for device in leaving {
+        tasks.spawn(hang_up(device, Arc::clone(&over)));
+    }
+    let trickling: Vec<_> = trickling.into_iter().map(Arc::new).collect();
+    for device in trickling.iter().cycle().take(slow as usize) {
+        tasks.spawn(trickle(Arc::clone(device), Arc::clone(&over)));
     }
     let began = now();
     let flooded = half(1).await?;

@@ -67,15 +67,8 @@ enum Command {
         /// How long each half lasts
         #[arg(long, default_value_t = 20)]
         seconds: u64,
-        /// Devices that push as hard as they can
-        #[arg(long, default_value_t = 40)]
-        pushing: u32,
-        /// Devices that sync for the first time, again and again
-        #[arg(long, default_value_t = 4)]
-        pulling: u32,
-        /// Outlets of the organisation that floods
-        #[arg(long, default_value_t = 100_000)]
-        outlets: u32,
+        #[command(flatten)]
+        flood: fairness::Flood,
     },
     /// A year of daily posts by two people about one outlet, and a visit of many screens
     History {
@@ -125,9 +118,7 @@ async fn main() -> Result<(), Failure> {
         Command::Capture { screens } => capture(screens).await?,
         Command::Sync { audits } => sync(audits).await?,
         Command::FirstSync { outlets } => first_sync(outlets).await?,
-        Command::Fairness { seconds, pushing, pulling, outlets } => {
-            fairness::measure(seconds, pushing, pulling, outlets).await?
-        }
+        Command::Fairness { seconds, flood } => fairness::measure(seconds, flood).await?,
         Command::History { days, posts } => history::measure(days, posts).await?,
         Command::Repair { documents, differences } => {
             repair::repair(documents, differences).await?

@@ -1,0 +1,280 @@
+//! What the requests of one organisation leave to the others.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{Method, StatusCode, header};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::BoxFuture;
+use rusqlite::params;
+use sync_core::id::{BlobHash, DeviceId, DocId, OrgId, TerritoryId, UserId, VisitId};
+use sync_core::model::catalogue::{Device, Person, Record};
+use sync_core::model::people::{Role, Scope};
+use sync_core::wire::{MEDIA_TYPE, PROTOCOL, PullRequest, to_wire};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tower::ServiceExt;
+
+use crate::app::{App, Tenant};
+use crate::config::ServeConfig;
+use crate::limits::{REQUESTS_OF_ONE_MAX, UPLOAD_WAIT, UPLOADS_OF_ONE_MAX};
+use crate::store::StoreError;
+use crate::store::accounts::{self, DeviceRow};
+use crate::{auth, random, serve};
+
+/// Devices of each organisation: enough for all of its requests within their rates.
+const DEVICES: usize = 10;
+
+/// A server with two organisations.
+struct Bench {
+    app: Arc<App>,
+    tenants: Vec<Arc<Tenant>>,
+    routes: Router,
+}
+
+fn token(org: usize, device: usize) -> String {
+    format!("token {org} {device}")
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let mut name = [0; 8];
+        random(&mut name);
+        let name = format!("endcap-room-{:016x}", u64::from_be_bytes(name));
+        let folder = std::env::temp_dir().join(name);
+        let app = App::open(folder.clone()).await.unwrap();
+        let mut tenants = Vec::new();
+        for org in 0..2 {
+            let id = OrgId::from_bytes([org as u8 + 1; 16]);
+            let tenant = app.create(id, "Nordic Oats").await.unwrap();
+            let (user, name) = (UserId::from_bytes([7; 16]), "Ada".to_owned());
+            let scope = Scope::Territory(TerritoryId::from_bytes([2; 16]));
+            let person = Person { id: user, name, role: Role::Admin, scope, active: true };
+            let mut records = vec![Record::Person(person)];
+            let mut rows = Vec::new();
+            for n in 0..DEVICES {
+                let device = DeviceId::from_bytes([n as u8 + 1; 16]);
+                let key = [n as u8 + 1; 32];
+                records.push(Record::Device(Device { id: device, user, key, revoked: false }));
+                let row = DeviceRow {
+                    device,
+                    user,
+                    key,
+                    label: String::new(),
+                    enrolled_ms: 0,
+                    synced_ms: None,
+                    revoked_ms: None,
+                    forked: 0,
+                };
+                rows.push((row, auth::secret_hash(&token(org, n))));
+            }
+            let number = tenant.org;
+            let written = app.write_records_with(&tenant, records, move |ledger, _| {
+                for (row, token) in &rows {
+                    assert!(accounts::put_device(ledger.tx, number, row, *token)?);
+                }
+                Ok::<_, StoreError>(())
+            });
+            written.await.unwrap();
+            tenants.push(tenant);
+        }
+        let routes = serve::router(Arc::clone(&app), ServeConfig::local(folder), Router::new());
+        Self { app, tenants, routes }
+    }
+
+    fn close(self) {
+        self.app.store.close();
+        std::fs::remove_dir_all(&self.app.folder).unwrap();
+    }
+
+    /// A request of a device of an organisation; its answer once it is polled.
+    fn asks(
+        &self,
+        (org, device): (usize, usize),
+        (method, path): (Method, &str),
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> BoxFuture<'static, Response> {
+        let mut request = Request::builder().method(method).uri(format!("/api/v1/{path}"));
+        request = request.header("authorization", format!("Bearer {}", token(org, device)));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let from = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5)));
+        let request = request.extension(from).body(body).unwrap();
+        let routes = self.routes.clone();
+        Box::pin(async move { routes.oneshot(request).await.unwrap() })
+    }
+
+    fn syncs(
+        &self,
+        (org, device): (usize, usize),
+        path: &str,
+        body: Body,
+    ) -> BoxFuture<'static, Response> {
+        let kind = [("content-type", MEDIA_TYPE)];
+        self.asks((org, device), (Method::POST, path), &kind, body)
+    }
+
+    fn pull(&self, org: usize) -> Body {
+        let (cursor, pushed, filled, known) = (None, None, None, None);
+        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known };
+        Body::from(to_wire(self.tenants[org].id, &pull))
+    }
+
+    /// Begins an upload of a photo of so many bytes, which an entry names.
+    async fn uploads(
+        &self,
+        org: usize,
+        hash: BlobHash,
+        bytes: usize,
+        body: Body,
+    ) -> BoxFuture<'static, Response> {
+        let number = self.tenants[org].org;
+        let document = DocId::from(VisitId::from_bytes([9; 16]));
+        let named = self.app.store.write(move |tx| -> Result<(), StoreError> {
+            tx.execute(
+                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here)
+                 VALUES (?1, ?2, ?3, ?4, 0, 9, 0)",
+                params![number, hash.0, document.to_bytes(), [7_u8; 16]],
+            )?;
+            Ok(())
+        });
+        named.await.unwrap();
+        let metadata = format!("sha256 {}", STANDARD.encode(hash.to_string()));
+        let headers = [
+            ("tus-resumable", "1.0.0"),
+            ("upload-length", &*bytes.to_string()),
+            ("upload-metadata", &metadata),
+            ("content-type", "application/offset+octet-stream"),
+            ("transfer-encoding", "chunked"),
+        ];
+        self.asks((org, 0), (Method::POST, "uploads"), &headers, body)
+    }
+}
+
+/// A body of which nothing comes; it says once that somebody waits for it.
+fn slow(begun: &mpsc::UnboundedSender<()>) -> Body {
+    let begun = begun.clone();
+    Body::from_stream(futures_util::stream::once(async move {
+        begun.send(()).unwrap();
+        std::future::pending::<Result<Bytes, Infallible>>().await
+    }))
+}
+
+#[track_caller]
+fn busy(answer: &Response) {
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key(header::RETRY_AFTER));
+}
+
+#[tokio::test]
+async fn slow_bodies_of_one_organisation_leave_the_others_room() {
+    let bench = Bench::new().await;
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let mut slow_ones = JoinSet::new();
+    for n in 0..REQUESTS_OF_ONE_MAX {
+        let path = ["push", "pull", "repair", "cargo"][n % 4];
+        slow_ones.spawn(bench.syncs((0, n % (DEVICES - 1)), path, slow(&begun)));
+    }
+    for _ in 0..REQUESTS_OF_ONE_MAX {
+        begins.recv().await.unwrap();
+    }
+    for path in ["push", "pull", "repair", "cargo", "photos/missing"] {
+        tokio::select! {
+            answer = bench.syncs((0, DEVICES - 1), path, slow(&begun)) => busy(&answer),
+            _ = begins.recv() => panic!("a body of {path} is read"),
+        }
+    }
+    let other = bench.syncs((1, 0), "pull", bench.pull(1)).await;
+    assert_eq!(other.status(), StatusCode::OK);
+    slow_ones.shutdown().await;
+    let own = bench.syncs((0, DEVICES - 1), "pull", bench.pull(0)).await;
+    assert_eq!(own.status(), StatusCode::OK);
+    bench.close();
+}
+
+#[tokio::test]
+async fn slow_uploads_of_one_organisation_leave_the_others_room() {
+    let bench = Bench::new().await;
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let room = || bench.tenants[0].room_for_upload();
+    let held: Vec<_> = (1..UPLOADS_OF_ONE_MAX).map(|_| room().unwrap()).collect();
+    let last = bench.uploads(0, BlobHash([1; 32]), 100, slow(&begun)).await;
+    let last = tokio::spawn(last);
+    begins.recv().await.unwrap();
+    tokio::select! {
+        answer = bench.uploads(0, BlobHash([2; 32]), 100, slow(&begun)).await => busy(&answer),
+        _ = begins.recv() => panic!("its body is read"),
+    }
+    let other = bench.uploads(1, BlobHash([1; 32]), 100, Body::from("piece")).await.await;
+    assert_eq!(other.status(), StatusCode::CREATED);
+    drop(held);
+    let own = bench.uploads(0, BlobHash([2; 32]), 100, Body::from("piece")).await.await;
+    assert_eq!(own.status(), StatusCode::CREATED);
+    last.abort();
+    bench.app.stop(); // what was taken in for it ends too
+    bench.close();
+}
+
+#[tokio::test]
+async fn an_upload_that_trickles_is_given_up_and_what_came_is_kept() {
+    let bench = Bench::new().await;
+    let (pieces, body) = mpsc::channel::<Result<Bytes, Infallible>>(1);
+    let hash = BlobHash([1; 32]);
+    let body = Body::from_stream(ReceiverStream::new(body));
+    let upload = tokio::spawn(bench.uploads(0, hash, 100, body).await);
+    let piece = async |bytes: &'static [u8]| {
+        pieces.send(Ok(Bytes::from_static(bytes))).await.unwrap();
+        drop(pieces.reserve().await.unwrap()); // it was taken
+    };
+    piece(b"a good beginning").await;
+    tokio::time::pause();
+    for _ in 0..2 {
+        tokio::time::advance(UPLOAD_WAIT / 3).await;
+        piece(b".").await;
+    }
+    let answer = upload.await.unwrap();
+    tokio::time::resume();
+    assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    let body = axum::body::to_bytes(answer.into_body(), 1_000).await.unwrap();
+    assert!(String::from_utf8_lossy(&body).contains("urn:endcap:problem:too_slow"));
+    let path = format!("uploads/{hash}");
+    let tus = [("tus-resumable", "1.0.0")];
+    let stands = bench.asks((0, 0), (Method::HEAD, &path), &tus, Body::empty()).await;
+    assert_eq!(stands.headers()["upload-offset"], "18");
+    bench.close();
+}
+
+#[test]
+fn what_came_is_not_decoded_where_others_wait() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
+        let bench = Bench::new().await;
+        for path in ["push", "pull", "repair", "cargo"] {
+            let (pieces, body) = mpsc::channel::<Result<Bytes, Infallible>>(1);
+            let body = Body::from_stream(ReceiverStream::new(body));
+            let asked = tokio::spawn(bench.syncs((0, 0), path, body));
+            pieces.send(Ok(Bytes::from_static(b"no message"))).await.unwrap();
+            drop(pieces.reserve().await.unwrap()); // the device is known, and its body is read
+            let (go_on, waits) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || waits.recv());
+            drop(pieces);
+            for _ in 0..64 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!asked.is_finished(), "{path}: decoded on the thread of all requests");
+            drop(go_on);
+            let _ = busy.await.unwrap();
+            assert_eq!(asked.await.unwrap().status(), StatusCode::BAD_REQUEST);
+        }
+        bench.close();
+    });
+}
