@@ -18,7 +18,7 @@ use sync_core::wire::{Group, Keys};
 
 use crate::blobs::{Album, Flaw};
 
-use crate::signals::field::of_visit;
+use crate::signals::field::{Ground, of_visit};
 use crate::store::StoreError;
 use crate::store::archive;
 use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace};
@@ -512,6 +512,10 @@ impl Inspection<'_> {
     ) -> Result<(), StoreError> {
         let Some(start) = Start::of(&document) else { return Ok(()) };
         let place = world.outlets.get(&start.outlet).and_then(|outlet| outlet.place);
+        let ground = match place {
+            Some(place) => Some(Ground { place, radius_m: self.archive.radius_m(self.made.org)? }),
+            None => None,
+        };
         let named = |row: &ChangeRow| Some(ChangeHash(row.hash.as_slice().try_into().ok()?));
         let times = rows.iter().filter_map(|row| Some((named(row)?, from_cbor(&row.times).ok()?)));
         let devices = rows.iter().filter_map(|row| {
@@ -519,7 +523,7 @@ impl Inspection<'_> {
         });
         let (times, devices) = (times.collect(), devices.collect());
         let held = Held { document, audience: None, times, devices, let_go: false };
-        let reading = of_visit(&held, place.as_ref());
+        let reading = of_visit(&held, ground.as_ref());
         if !self.archive.field(self.made.org, visit, &reading)? {
             let place = Place::Document(visit.into());
             self.found(place, "what is kept of its place, way and time is not what it says");

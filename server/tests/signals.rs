@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{Connection, params};
 use server::signals::Kind;
-use server::signals::field::of_visit;
+use server::signals::field::{Ground, of_visit};
 use server::store::field::{Unjudged, judged};
 use server::store::log::Held;
 use server::store::migrate;
@@ -359,8 +359,9 @@ fn noticed(
         .unwrap()
         .execute(params![made.id.as_bytes(), outlet.id.as_bytes()])
         .unwrap();
+        let ground = Ground { place: outlet.known, radius_m: 150 };
         let of = Unjudged { org: 1, visit: made.id, outlet: outlet.id, changed: 5 };
-        judged(&tx, &of, &of_visit(&made.held, Some(&outlet.known)), 9).unwrap();
+        judged(&tx, &of, &of_visit(&made.held, Some(&ground)), 9).unwrap();
     }
     let mut kinds: BTreeMap<VisitId, BTreeSet<Kind>> = BTreeMap::new();
     let mut query = tx.prepare("SELECT visit, kind FROM signal").unwrap();

@@ -317,6 +317,11 @@ impl Archive {
         Ok(found.optional()?)
     }
 
+    /// How far an outlet reaches around the position that is known of it, in metres.
+    pub fn radius_m(&self, org: Org) -> Result<u32, StoreError> {
+        field::radius_m(&self.connection, org)
+    }
+
     /// Whether what is kept of a visit's place, way and time is what it says.
     pub fn field(&self, org: Org, visit: VisitId, reading: &Reading) -> Result<bool, StoreError> {
         field::is_as_read(&self.connection, org, visit, reading)
