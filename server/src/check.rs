@@ -143,7 +143,7 @@ impl Report {
     /// The photos whose files are not them.
     pub fn lost_photos(&self) -> Vec<(Org, OrgId, BlobHash)> {
         let lost = self.damage.iter().filter_map(|damage| match damage {
-            Damage::Photo { flaw: Flaw::Thumbnail | Flaw::Preview, .. } => None,
+            Damage::Photo { flaw: Flaw::Thumbnail | Flaw::Preview | Flaw::Remains, .. } => None,
             Damage::Photo { org, id, hash, .. } => Some((*org, *id, *hash)),
             _ => None,
         });
@@ -202,11 +202,20 @@ fn check_all(
     for made in &organisations {
         photos.extend(archive.photos(made.org)?.into_iter().map(|photo| (made, photo)));
     }
+    let damage = |made: &Organisation, hash, flaw| {
+        let (organisation, org, id) = (made.name.clone(), made.org, made.id);
+        Damage::Photo { organisation, org, id, hash, flaw }
+    };
+    for made in &organisations {
+        for hash in archive.erased(made.org)? {
+            if album.holds(made.id, hash)? {
+                report.damage.push(damage(made, hash, Flaw::Remains));
+            }
+        }
+    }
     for (done, (made, photo)) in (1..).zip(&photos) {
         if let Some(flaw) = album.flaw(made.id, photo)? {
-            let organisation = made.name.clone();
-            let (org, id, hash) = (made.org, made.id, photo.hash);
-            report.damage.push(Damage::Photo { organisation, org, id, hash, flaw });
+            report.damage.push(damage(made, photo.hash, flaw));
         }
         report.photos += 1;
         report.photo_bytes += photo.bytes;

@@ -159,7 +159,7 @@ impl Kind {
                 minutes(figure)
             ),
             Self::Camera => format!(
-                "By what the camera wrote more than half of the photos are from {figure} m from the outlet at least, its accuracy \
+                "By what the camera wrote most of the photos are from {figure} m from the outlet at least, its accuracy \
                  taken off. It is only a claim; cameras also write where the phone was a while ago, and the outlet’s own position may \
                  be wrong."
             ),

@@ -20,6 +20,8 @@ pub const RADIUS_M: RangeInclusive<u32> = 10..=5_000;
 const ACCURACIES: f64 = 1.7;
 /// A camera writes where the phone was when that last asked, and seldom how well that is known.
 const CAMERA_ACCURACY_M: u32 = 100;
+/// Of fewer photos it may have been a while ago.
+const CAMERA_PLACES_MIN: usize = 2;
 /// A fix that is less accurate says nothing of where the phone was.
 const ACCURACY_M_MAX: u32 = 2_000;
 /// Faster than people travel between outlets, in km/h.
@@ -316,8 +318,12 @@ pub fn of_visit(held: &Held, outlet: Option<&Ground>) -> Reading {
             }
             fixes.push(fix);
         }
-        for (kind, apart) in [(Kind::Outside, apart), (Kind::Camera, cameras)] {
-            if let Some((figure, (entry, place))) = middle(apart) {
+        if cameras.len() < CAMERA_PLACES_MIN {
+            cameras.clear();
+        }
+        // More than half of the fixes, and of the cameras, which are further off, two of three at least.
+        for (kind, apart, part) in [(Kind::Outside, apart, 2), (Kind::Camera, cameras, 3)] {
+            if let Some((figure, (entry, place))) = away_of(apart, part) {
                 add(entry, Signal { kind, figure }, Some(at(place)));
             }
         }
@@ -348,12 +354,12 @@ fn camera(photo: &PhotoRef) -> Option<Geo> {
     Some(Geo { accuracy_m: place.accuracy_m.or(Some(CAMERA_ACCURACY_M)), ..place })
 }
 
-/// The middle one of how far captures were away, if that was outside: a fix that jumped makes nobody leave, and one at
-/// the door does not bring the rest there.
-fn middle<T>(mut apart: Vec<(i64, T)>) -> Option<(i64, T)> {
+/// How far captures were away, if no more than one `part` of them was within: the nearest of the others. A fix that jumped
+/// makes nobody leave, and one at the door does not bring the rest there.
+fn away_of<T>(mut apart: Vec<(i64, T)>, part: usize) -> Option<(i64, T)> {
     apart.sort_by_key(|(away, _)| *away);
-    let middle = apart.len().checked_sub(1)? / 2;
-    Some(apart.swap_remove(middle)).filter(|(away, _)| *away > 0)
+    let nearest = apart.len().checked_sub(1)? / part;
+    Some(apart.swap_remove(nearest)).filter(|(away, _)| *away > 0)
 }
 
 /// A recording, its phone, and what is known of its time.

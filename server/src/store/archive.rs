@@ -380,6 +380,16 @@ impl Archive {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// The photos that were erased on request, but for those whose files are noted as still to be removed.
+    pub fn erased(&self, org: Org) -> Result<Vec<BlobHash>, StoreError> {
+        let mut query = self.connection.prepare(
+            "SELECT hash FROM blob b WHERE org = ?1 AND erased = 1 AND NOT EXISTS
+                 (SELECT 1 FROM unlink u WHERE u.org = b.org AND u.hash = b.hash)",
+        )?;
+        let rows = query.query_map([org], |row| Ok(BlobHash(row.get(0)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// What was erased on request, the newest first.
     pub fn erasures(&self, org: Org) -> Result<Vec<Erasure>, StoreError> {
         erasure::list(&self.connection, org)

@@ -25,10 +25,19 @@ const DAY_MS: i64 = 86_400_000;
 
 /// A visit for a call, with one photo.
 async fn goes(bench: &Bench, phone: &mut Phone, call: CallId, photo: PhotoRef) -> String {
+    goes_with(bench, phone, call, vec![photo]).await
+}
+
+async fn goes_with(
+    bench: &Bench,
+    phone: &mut Phone,
+    call: CallId,
+    photos: Vec<PhotoRef>,
+) -> String {
     let visit = VisitId::of_call(bench.tenant.id, call);
     let mut document = Document::new(bench.tenant.id, visit.into());
     phone.start(&mut document, call);
-    phone.observe(&mut document, vec![price(1, 1_490)], vec![photo], Vec::new());
+    phone.observe(&mut document, vec![price(1, 1_490)], photos, Vec::new());
     phone.push(bench, &document, Vec::new()).await;
     format!("/visits/{visit}")
 }
@@ -346,11 +355,15 @@ async fn where_a_camera_was_is_shown_and_counts_as_a_claim() {
         place,
         edited: None,
     };
-    let taken = PhotoRef { origin: Some(origin), ..photo("far", SHELF) };
-    let path = goes(&bench, &mut anna, CALL, taken).await;
+    let taken = |name| PhotoRef { origin: Some(origin.clone()), ..photo(name, SHELF) };
+    // One alone may be from where the phone was a while ago.
+    let one = goes(&bench, &mut anna, CLOSED_CALL, taken("one")).await;
+    let path = goes_with(&bench, &mut anna, CALL, vec![taken("far"), taken("away")]).await;
     looks::catch_up(&bench.app).await.unwrap();
+    let page = bench.get(BOSS, &one).await;
+    page.shows(&["1.1 km from the outlet"]).hides(&["Photos taken away from the outlet"]);
     // The camera's hundred metres times 1.7 are taken off.
-    let away = "more than half of the photos are from 942 m from the outlet";
+    let away = "most of the photos are from 942 m from the outlet";
     let page = bench.get(BOSS, &path).await;
     page.shows(&["Its camera claims 23 Nov 2026 10:02, UTC+1:00; 1.1 km from the outlet"]);
     page.shows(&["Photos taken away from the outlet", away, "By its camera at 59.35400, 18.05650"]);
@@ -380,5 +393,18 @@ async fn where_a_camera_was_is_shown_and_counts_as_a_claim() {
         assert_eq!(radius.to_string(), metres);
     }
     bench.get(MARIA, "/look").await.shows(&["<b>942</b>"]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn what_people_write_turns_nothing_around_on_a_page() {
+    let bench = Bench::new().await;
+    let path = format!("/visits/{}", audited(&bench).await);
+    let comment = "at 14:00\u{2028}Approved \u{202e}yesterday\u{2066}";
+    let said = bench.post(MARIA, &format!("{path}/comments"), &[("comment", comment)]).await;
+    assert_eq!(said.status, StatusCode::SEE_OTHER, "{}", said.body);
+    let page = bench.get(MARIA, &path).await;
+    page.shows(&["at 14:00 Approved \u{fffd}yesterday\u{fffd}"]);
+    page.hides(&["\u{2028}", "\u{202e}", "\u{2066}"]);
     bench.close().await;
 }
