@@ -602,12 +602,22 @@ impl App {
         note: Option<Note>,
         entry: impl FnOnce(Moment) -> Entry + Send + 'static,
     ) -> Result<ChangeHash, ActError> {
-        let entry = move |when| (None, entry(when));
-        self.act_with(tenant, document, note, entry, |_| Ok(())).await
+        self.act_after(tenant, document, note, move |when| (None, entry(when))).await
     }
 
-    /// Writes what a person does in the console, after another entry if that comes with it, and something else besides;
-    /// all of it in one transaction. Returns the hash of the second.
+    /// Writes what a person does in the console, after another entry if one comes with it: both in one transaction.
+    /// Returns the hash of the second.
+    pub async fn act_after(
+        &self,
+        tenant: &Arc<Tenant>,
+        document: DocId,
+        note: Option<Note>,
+        entries: impl FnOnce(Moment) -> (Option<Entry>, Entry) + Send + 'static,
+    ) -> Result<ChangeHash, ActError> {
+        self.act_with(tenant, document, note, entries, |_| Ok(())).await
+    }
+
+    /// The same, together with something else in the same transaction.
     pub async fn act_with<E: From<ActError> + From<StoreError> + Send + 'static>(
         &self,
         tenant: &Arc<Tenant>,

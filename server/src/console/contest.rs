@@ -282,8 +282,7 @@ pub(super) async fn answer(
         let word = Some(Word::Step(step));
         (right, Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word }))
     };
-    let also = |_: &rusqlite::Transaction<'_>| Ok::<(), Problem>(());
-    app.act_with(&viewer.tenant, visit.into(), Some(note), entries, also).await?;
+    app.act_after(&viewer.tenant, visit.into(), Some(note), entries).await?;
     Ok(back_to(visit, contest))
 }
 
