@@ -193,7 +193,7 @@ fn the_second_verifier_refuses_what_the_first_does() {
         to_cbor(&proof)
     };
     let other = Note::new("another", [3; 16]).expect("a note");
-    let cases: [(&str, &str, &dyn Fn(&mut Packed)); 5] = [
+    let cases: [(&str, &str, Edit<'_>); 5] = [
         ("", "", &|_| ()),
         ("its anchor is missing", "the anchor of line", &|files| {
             files[2].1 = with(&|proof| drop(proof.lines.remove(anchor)));
@@ -230,6 +230,7 @@ fn the_second_verifier_refuses_what_the_first_does() {
 }
 
 type Packed = Vec<(String, Vec<u8>)>;
+type Edit<'a> = &'a dyn Fn(&mut Packed);
 
 /// Files are packed anew after a change, so that the container is whole.
 #[test]
