@@ -698,16 +698,28 @@ impl App {
         note: Option<Note>,
         entry: impl FnOnce(Moment) -> Entry + Send + 'static,
     ) -> Result<ChangeHash, ActError> {
-        self.act_with(tenant, document, note, entry, |_| Ok(())).await
+        self.act_after(tenant, document, note, move |when| (None, entry(when))).await
     }
 
-    /// Writes what a person does in the console together with something else in the same transaction.
+    /// Writes what a person does in the console, after another entry if one comes with it: both in one transaction.
+    /// Returns the hash of the second.
+    pub async fn act_after(
+        &self,
+        tenant: &Arc<Tenant>,
+        document: DocId,
+        note: Option<Note>,
+        entries: impl FnOnce(Moment) -> (Option<Entry>, Entry) + Send + 'static,
+    ) -> Result<ChangeHash, ActError> {
+        self.act_with(tenant, document, note, entries, |_| Ok(())).await
+    }
+
+    /// The same, together with something else in the same transaction.
     pub async fn act_with<E: From<ActError> + From<StoreError> + Send + 'static>(
         &self,
         tenant: &Arc<Tenant>,
         document: DocId,
         note: Option<Note>,
-        entry: impl FnOnce(Moment) -> Entry + Send + 'static,
+        entries: impl FnOnce(Moment) -> (Option<Entry>, Entry) + Send + 'static,
         also: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), E> + Send + 'static,
     ) -> Result<ChangeHash, E> {
         let now = now_ms();
@@ -718,7 +730,10 @@ impl App {
                 let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                let entry = entry(ingest.moment());
+                let (first, entry) = entries(ingest.moment());
+                if let Some(first) = first {
+                    ingest.act(&writing.console, document, &first, None)?;
+                }
                 let hash = ingest.act(&writing.console, document, &entry, note.as_ref())?;
                 ledger.close()?;
                 also(tx)?;

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::blobs::Album;
+use crate::blobs::{Album, Flaw};
 use crate::check::{self, Progress, Report, Stage};
 use crate::files::sync_dir;
 use crate::logkey::{LOG_KEYS, LogKeys};
@@ -114,7 +114,7 @@ fn write(
     of_the_same(newer, to)?;
     let archive = Archive::open(newer).map_err(reading(to))?;
     copy_photos(&archive, &from, &mut album, progress).map_err(writing(to))?;
-    let mut report = check::check(&archive, &album, progress).map_err(reading(to))?;
+    let mut report = check_kept(&archive, &album, progress).map_err(reading(to))?;
     if report.torn() {
         return Err(BackupError::Damaged(data.to_owned(), Box::new(report)));
     }
@@ -125,13 +125,27 @@ fn write(
                 album.take(&from, *id, *hash, true).map_err(writing(to))?;
             }
         }
-        report = check::check(&archive, &album, progress).map_err(reading(to))?;
+        report = check_kept(&archive, &album, progress).map_err(reading(to))?;
     }
     album.settle().map_err(writing(to))?;
     let named = fs::rename(newer, to.join(BACKUP)).and_then(|()| sync_dir(to));
     named.map_err(writing(to))?;
     // The older backup, which spoke of them, is no more.
     drop_gone(&archive, &mut album).map_err(writing(to))?;
+    Ok(report)
+}
+
+/// Checks a database and its photos, but for files of what was erased: they are copied nowhere, and those of an older
+/// backup go when it is replaced.
+fn check_kept(
+    archive: &Archive,
+    album: &Album,
+    progress: Progress<'_>,
+) -> Result<Report, StoreError> {
+    let mut report = check::check(archive, album, progress)?;
+    report
+        .damage
+        .retain(|damage| !matches!(damage, check::Damage::Photo { flaw: Flaw::Remains, .. }));
     Ok(report)
 }
 
@@ -152,7 +166,7 @@ pub fn restore(from: &Path, data: &Path, progress: Progress<'_>) -> Result<Repor
     let _backup = not_while_written(from).map_err(reading(from))?;
     let archive = Archive::open(&database).map_err(reading(from))?;
     let backed_up = Album::at(from.join(BLOBS));
-    let report = check::check(&archive, &backed_up, progress).map_err(reading(from))?;
+    let report = check_kept(&archive, &backed_up, progress).map_err(reading(from))?;
     if report.torn() {
         return Err(BackupError::Damaged(from.to_owned(), Box::new(report)));
     }

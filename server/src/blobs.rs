@@ -201,7 +201,7 @@ pub struct Album {
     touched: BTreeSet<PathBuf>,
 }
 
-/// What is wrong with a photo that should be here.
+/// What is wrong with a photo that should be here, or should not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// There is no file.
@@ -216,6 +216,9 @@ pub enum Flaw {
     /// The photo is here, and its preview is not what was drawn.
     #[error("its preview is missing or another")]
     Preview,
+    /// It was erased on request, and a file of it is here.
+    #[error("it was erased, and a file of it is still here")]
+    Remains,
 }
 
 /// A photo that should be here.
@@ -251,6 +254,16 @@ impl Album {
             }
         }
         Ok(None)
+    }
+
+    /// Whether there is a file of a photo, a small picture of it among them.
+    pub fn holds(&self, org: OrgId, hash: BlobHash) -> Result<bool, StoreError> {
+        for rendition in Rendition::ALL {
+            if path(&self.folder, org, hash, rendition).try_exists()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes a photo that is gone where it was copied from.

@@ -18,7 +18,7 @@ use sync_core::wire::{Group, Keys};
 
 use crate::blobs::{Album, Flaw};
 
-use crate::signals::field::of_visit;
+use crate::signals::field::{Ground, of_visit};
 use crate::store::StoreError;
 use crate::store::archive;
 use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace};
@@ -143,7 +143,7 @@ impl Report {
     /// The photos whose files are not them.
     pub fn lost_photos(&self) -> Vec<(Org, OrgId, BlobHash)> {
         let lost = self.damage.iter().filter_map(|damage| match damage {
-            Damage::Photo { flaw: Flaw::Thumbnail | Flaw::Preview, .. } => None,
+            Damage::Photo { flaw: Flaw::Thumbnail | Flaw::Preview | Flaw::Remains, .. } => None,
             Damage::Photo { org, id, hash, .. } => Some((*org, *id, *hash)),
             _ => None,
         });
@@ -203,11 +203,20 @@ fn check_all(
     for made in &organisations {
         photos.extend(archive.photos(made.org)?.into_iter().map(|photo| (made, photo)));
     }
+    let damage = |made: &Organisation, hash, flaw| {
+        let (organisation, org, id) = (made.name.clone(), made.org, made.id);
+        Damage::Photo { organisation, org, id, hash, flaw }
+    };
+    for made in &organisations {
+        for hash in archive.erased(made.org)? {
+            if album.holds(made.id, hash)? {
+                report.damage.push(damage(made, hash, Flaw::Remains));
+            }
+        }
+    }
     for (done, (made, photo)) in (1..).zip(&photos) {
         if let Some(flaw) = album.flaw(made.id, photo)? {
-            let organisation = made.name.clone();
-            let (org, id, hash) = (made.org, made.id, photo.hash);
-            report.damage.push(Damage::Photo { organisation, org, id, hash, flaw });
+            report.damage.push(damage(made, photo.hash, flaw));
         }
         report.photos += 1;
         report.photo_bytes += photo.bytes;
@@ -517,6 +526,10 @@ impl Inspection<'_> {
     ) -> Result<(), StoreError> {
         let Some(start) = Start::of(&document) else { return Ok(()) };
         let place = world.outlets.get(&start.outlet).and_then(|outlet| outlet.place);
+        let ground = match place {
+            Some(place) => Some(Ground { place, radius_m: self.archive.radius_m(self.made.org)? }),
+            None => None,
+        };
         let named = |row: &ChangeRow| Some(ChangeHash(row.hash.as_slice().try_into().ok()?));
         let times = rows.iter().filter_map(|row| Some((named(row)?, from_cbor(&row.times).ok()?)));
         let devices = rows.iter().filter_map(|row| {
@@ -524,7 +537,7 @@ impl Inspection<'_> {
         });
         let (times, devices) = (times.collect(), devices.collect());
         let held = Held { document, audience: None, times, devices, let_go: false };
-        let reading = of_visit(&held, place.as_ref());
+        let reading = of_visit(&held, ground.as_ref());
         if !self.archive.field(self.made.org, visit, &reading)? {
             let place = Place::Document(visit.into());
             self.found(place, "what is kept of its place, way and time is not what it says");

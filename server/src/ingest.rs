@@ -558,7 +558,7 @@ impl Ingest<'_, '_> {
                     hash: photo.hash,
                     document,
                     by: entry.by(),
-                    referenced_ms: times.claimed_ms,
+                    times: *times,
                     bytes: photo.bytes,
                 })?;
             }

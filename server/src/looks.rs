@@ -8,17 +8,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
-use sync_core::id::OutletId;
-use sync_core::model::Geo;
+use sync_core::id::{BlobHash, DocId, OutletId};
 use sync_core::model::visit::{Act, Recording};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
 use crate::blobs::Rendition;
-use crate::signals::field::{Reading, of_visit};
+use crate::signals::field::{Ground, of_visit};
 use crate::signals::{PhotoFacts, Signal, of_photo};
 use crate::store::log::Held;
-use crate::store::signals::{self as rows, Reference, Seen};
+use crate::store::signals::{self as rows, Reference};
 use crate::store::{StoreError, field, log};
 use crate::world::World;
 use crate::{now_ms, photo};
@@ -44,78 +43,116 @@ pub async fn run(app: Arc<App>) {
             () = app.stopped() => break,
             done = catch_up(&app) => done,
         };
-        if let Err(error) = done {
-            tracing::error!(%error, "what is worth a look could not be found out");
-        }
+        drop(done); // each failure was told
     }
 }
 
-/// Does all that is to be done now. It may be dropped at any time.
+/// Does all that is to be done now. It may be dropped at any time. What fails for one organisation is told, and keeps
+/// neither the rest of its work nor another one's from being done.
+///
+/// # Errors
+/// The first failure.
 pub async fn catch_up(app: &App) -> Result<(), StoreError> {
-    while let Some((org, hash)) = app.store.read(rows::unlooked).await? {
-        let Some(tenant) = app.tenant(org) else { return Ok(()) };
-        let seen = match app.blobs.get(tenant.id, hash, Rendition::Original).await? {
-            Some(bytes) => photo::look(bytes).await,
-            None => None,
+    let mut all = Ok(());
+    for tenant in app.tenants() {
+        let photos = look(app, &tenant).await;
+        let references = judge(app, &tenant).await;
+        for done in [photos, references, read_visits(app, &tenant).await] {
+            if let Err(error) = done {
+                let organisation = tenant.id;
+                tracing::error!(%organisation, %error, "what is worth a look could not be found out");
+                all = all.and(Err(error));
+            }
+        }
+    }
+    all
+}
+
+/// Looks at the photos that nobody has looked at. One whose file cannot be read now waits for the next time.
+async fn look(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
+    let (org, mut after, mut all) = (tenant.org, BlobHash([0; 32]), Ok(()));
+    while let Some(hash) = app.store.read(move |c| rows::unlooked(c, org, after)).await? {
+        after = hash;
+        let seen = match app.blobs.get(tenant.id, hash, Rendition::Original).await {
+            Ok(Some(bytes)) => photo::look(bytes).await,
+            Ok(None) => None,
+            Err(error) => {
+                all = all.and(Err(error));
+                continue;
+            }
         };
         let write = app.store.write_for(org, move |tx| {
             rows::looked(tx, org, hash, seen.as_ref().map(|(sketch, screen)| (sketch, *screen)))
         });
         write.await?;
     }
-    while let Some(reference) = app.store.read(rows::unjudged).await? {
-        let Some(tenant) = app.tenant(reference.org) else { return Ok(()) };
-        let id = tenant.id;
+    all
+}
+
+/// Judges the references to photos that are looked at.
+async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
+    let (org, id) = (tenant.org, tenant.id);
+    while let Some(reference) = app.store.read(move |c| rows::unjudged(c, org)).await? {
         let read = app.store.read(move |connection| {
-            let seen = rows::seen_in(connection, &reference)?;
-            let held = log::document(connection, reference.org, id, reference.document)?;
-            Ok((seen, held))
+            let seen = rows::seen_in(connection, &reference);
+            let held = log::document(connection, org, id, reference.document);
+            Ok((readable(reference.document, seen)?, readable(reference.document, held)?))
         });
         let (seen, held) = read.await?;
-        let screen = seen.as_ref().map_or(0, |seen| seen.screen);
-        let by_itself = by_itself(&tenant, &held, &reference, screen);
-        let others = seen.map(|Seen { others, .. }| others).unwrap_or_default();
-        let now = now_ms();
-        let write = app.store.write_for(reference.org, move |tx| {
-            rows::judged(tx, &reference, &by_itself, &others, now)
-        });
+        let seen = seen.unwrap_or_default();
+        let by_itself = held.map(|held| by_itself(tenant, &held, &reference, seen.screen));
+        let (by_itself, now) = (by_itself.unwrap_or_default(), now_ms());
+        let write = app
+            .store
+            .write_for(org, move |tx| rows::judged(tx, &reference, &by_itself, &seen.others, now));
         write.await?;
     }
-    while read_visits(app).await? {}
     Ok(())
 }
 
-/// Reads a few visits for what place, way and time give reason to look at; whether there may be more.
-async fn read_visits(app: &App) -> Result<bool, StoreError> {
-    let waiting = app.store.read(|connection| field::unjudged(connection, VISITS)).await?;
-    let Some(org) = waiting.first().map(|first| first.org) else { return Ok(false) };
-    let Some(tenant) = app.tenant(org) else { return Ok(false) };
-    let reading = Arc::clone(&tenant);
+/// What was read, or `None` of what is damaged: that is named by a check, and the others go on.
+fn readable<T>(document: DocId, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::Damaged(what)) => {
+            tracing::error!(%document, what, "what is worth a look of it cannot be read");
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
+}
+
+/// Reads visits for what place, way and time give reason to look at, a few at once.
+async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<(), StoreError> {
+    while read_some(app, tenant).await? {}
+    Ok(())
+}
+
+/// Reads a few visits; whether there may be more.
+async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> {
+    let (org, reading) = (tenant.org, Arc::clone(tenant));
     let read = app.store.read(move |connection| {
-        let of_one = waiting.into_iter().filter(|waiting| waiting.org == org);
-        let read = of_one.map(|waiting| {
-            let place = place_of(&reading.world(), waiting.outlet);
-            let held = log::document(connection, org, reading.id, waiting.visit.into());
-            let read = match held {
-                Ok(held) => of_visit(&held, place.as_ref()),
-                // It is named by a check; the others go on.
-                Err(StoreError::Damaged(what)) => {
-                    tracing::error!(visit = %waiting.visit, what, "a visit cannot be read");
-                    Reading::default()
-                }
-                Err(error) => return Err(error),
-            };
-            Ok((waiting, place, read))
+        let (waiting, radius_m) =
+            (field::unjudged(connection, org, VISITS)?, field::radius_m(connection, org)?);
+        let read = waiting.into_iter().map(|waiting| {
+            let ground = ground_of(&reading.world(), waiting.outlet, radius_m);
+            let document = waiting.visit.into();
+            let held = log::document(connection, org, reading.id, document);
+            let held = readable(document, held)?;
+            let read = held.map(|held| of_visit(&held, ground.as_ref())).unwrap_or_default();
+            Ok((waiting, ground, read))
         });
         read.collect::<Result<Vec<_>, StoreError>>()
     });
     let read = read.await?;
-    let now = now_ms();
+    if read.is_empty() {
+        return Ok(false);
+    }
+    let (tenant, now) = (Arc::clone(tenant), now_ms());
     let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
-        let world = tenant.world_in_writing();
-        for (waiting, place, read) in &read {
+        let (world, radius_m) = (tenant.world_in_writing(), field::radius_m(tx, org)?);
+        for (waiting, ground, read) in &read {
             // The outlet may be known to be elsewhere by now; then the visit waits on.
-            if place_of(&world, waiting.outlet) == *place {
+            if ground_of(&world, waiting.outlet, radius_m) == *ground {
                 field::judged(tx, waiting, read, now)?;
             }
         }
@@ -125,8 +162,9 @@ async fn read_visits(app: &App) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-fn place_of(world: &World, outlet: OutletId) -> Option<Geo> {
-    world.outlets.get(&outlet).and_then(|outlet| outlet.place)
+fn ground_of(world: &World, outlet: OutletId, radius_m: u32) -> Option<Ground> {
+    let place = world.outlets.get(&outlet).and_then(|outlet| outlet.place);
+    place.map(|place| Ground { place, radius_m })
 }
 
 /// What a photo of a document by itself gives reason to look at.

@@ -9,9 +9,9 @@ use sync_core::model::visit::PhotoOrigin;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// The very file is in an earlier document.
+    /// The very file is in another document, which is not known to be later.
     SameFile = 0,
-    /// A picture that is nearly the same is in an earlier document.
+    /// A picture that is nearly the same is in another document, which is not known to be later.
     SamePicture = 1,
     /// It may be a photo of a screen.
     Screen = 2,
@@ -33,6 +33,8 @@ pub enum Kind {
     Regular = 10,
     /// The phone's clocks and what the log proves do not go together.
     Clock = 11,
+    /// By what their camera wrote the photos were taken farther from the outlet than that may be wrong.
+    Camera = 12,
 }
 
 /// A camera's clock and the phone's may be so far apart, and a photo may wait so long before it is attached.
@@ -42,7 +44,7 @@ pub const WEIGHT_MAX: u32 = 100;
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SameFile,
         Self::SamePicture,
         Self::Screen,
@@ -55,6 +57,7 @@ impl Kind {
         Self::Short,
         Self::Regular,
         Self::Clock,
+        Self::Camera,
     ];
 
     /// The kind of a number.
@@ -75,7 +78,7 @@ impl Kind {
             Self::SamePicture | Self::Travel => 40,
             Self::Screen | Self::Outside => 30,
             Self::Short => 25,
-            Self::OtherTime => 20,
+            Self::OtherTime | Self::Camera => 20,
             Self::Edited | Self::Regular => 15,
             Self::Clock => 10,
             Self::NoTime => 5,
@@ -85,8 +88,8 @@ impl Kind {
     /// Its name, as people read it.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::SameFile => "The same photo is in an earlier visit",
-            Self::SamePicture => "Looks nearly the same as an earlier photo",
+            Self::SameFile => "The same photo is in another visit",
+            Self::SamePicture => "Looks nearly the same as another photo",
             Self::Screen => "May show a screen",
             Self::NoTime => "The camera wrote no time",
             Self::Edited => "The file was written again after it was taken",
@@ -97,6 +100,7 @@ impl Kind {
             Self::Short => "Recorded faster than one can look",
             Self::Regular => "Visits take the same time again and again",
             Self::Clock => "The phone’s clock is in doubt",
+            Self::Camera => "Photos taken away from the outlet",
         }
     }
 
@@ -153,6 +157,11 @@ impl Kind {
             Self::Clock => format!(
                 "Its wall clock is {} away from its other clocks. Owners set clocks, by mistake too.",
                 minutes(figure)
+            ),
+            Self::Camera => format!(
+                "By what the camera wrote most of the photos are from {figure} m from the outlet at least, its accuracy \
+                 taken off. It is only a claim; cameras also write where the phone was a while ago, and the outlet’s own position may \
+                 be wrong."
             ),
         }
     }

@@ -10,19 +10,22 @@ use std::fmt::Write;
 use minicbor::{Decode, Encode};
 
 use crate::cbor::{from_cbor, to_cbor};
+use crate::contest::Standing;
 use crate::document::{Change, Document, Entry, Parts};
 use crate::evidence::{Leaf, LogKey, Seal};
-use crate::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
+use crate::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Device, Record, RecordKey};
-use crate::model::visit::{Act, CheckId, Note, Place, Subject, Value, Verdict};
+use crate::model::contest::{About, Objection, Step, Word};
+use crate::model::shown;
+use crate::model::visit::{Act, CheckId, Note, Place, Post, Subject, Value, Verdict};
 use crate::tlog::{Checkpoint, NoteKey, SignedNote, includes, leaf_hash};
 use crate::visit::Visit;
 use crate::wire::{Group, Keys};
 use crate::zip;
 
 /// The version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The files of every bundle, in their order; photos come after them.
 const SUMMARY: &str = "summary.txt";
 const CHECKPOINT: &str = "checkpoint.txt";
@@ -462,6 +465,7 @@ impl Story<'_> {
         self.about(&mut out);
         self.entries(&mut out);
         self.facts(&mut out);
+        self.contests(&mut out);
         self.attached(&mut out);
         self.proved(&mut out, key);
         out
@@ -490,6 +494,9 @@ impl Story<'_> {
         for written in self.written {
             let Written { sequence, entry, device, received_ms, earliest_ms, change } = written;
             say(out, format_args!("Line {sequence}: {}", self.act(entry.as_ref())));
+            if let Some(Entry::Post(Post { word: Some(Word::Contest(objection)), .. })) = entry {
+                self.objection(out, objection);
+            }
             let by = entry.as_ref().map(|entry| self.lines.person(entry.by())).unwrap_or_default();
             let by = plain(&by);
             match device.is_server() {
@@ -586,9 +593,102 @@ impl Story<'_> {
                 let comment = review.comment.as_ref().map(words).unwrap_or_default();
                 format!("{verdict} {comment}").trim_end().to_owned()
             }
-            Some(Entry::Post(post)) => format!("said {}", words(&post.text)),
+            Some(Entry::Post(post)) => self.said(post),
             Some(Entry::Report(_)) => "reported the outlet".into(),
         }
+    }
+
+    fn said(&self, post: &Post) -> String {
+        let words = self.note(post.text);
+        let of = post.answers.map(|hash| self.line(hash)).unwrap_or_default();
+        match &post.word {
+            None => format!("said {words}"),
+            Some(Word::Contest(objection)) => {
+                format!("contested {}: {words}", self.contested(objection))
+            }
+            Some(Word::Step(step)) => match step {
+                Step::Say => format!("said more on the objection of {of}: {words}"),
+                Step::Ask => format!("asked about the objection of {of}: {words}"),
+                Step::Uphold => format!(
+                    "found that what was recorded stands, against the objection of {of}: {words}"
+                ),
+                Step::Accept => format!("found that the objection of {of} is right: {words}"),
+                Step::Close => {
+                    format!("closed the contest of {of} without a finding: {words}")
+                }
+            },
+        }
+    }
+
+    /// Where in the log an entry is.
+    fn line(&self, hash: ChangeHash) -> String {
+        let written = self.written.iter().find(|written| written.change.hash() == hash);
+        written.map_or(format!("entry {hash}"), |written| format!("line {}", written.sequence))
+    }
+
+    fn contested(&self, objection: &Objection) -> String {
+        match &objection.about {
+            None => "the whole visit".into(),
+            Some(About { check, subject }) => {
+                format!("a value, {}, {}", self.check(*check), self.subject(subject))
+            }
+        }
+    }
+
+    /// What an objection is against, what it claims, and what is to show that.
+    fn objection(&self, out: &mut String, objection: &Objection) {
+        let lines: Vec<String> = objection.seen.iter().map(|hash| self.line(*hash)).collect();
+        let lines = lines.join(", ");
+        match &objection.about {
+            None => say(out, format_args!("  its author had seen it up to {lines}")),
+            Some(About { check, subject }) => {
+                let seen = objection.seen.iter().filter_map(|hash| self.visit.recording(*hash));
+                let observed = seen.filter_map(|seen| seen.entry.observed());
+                let facts = observed.flat_map(|observed| &observed.observations.0);
+                let facts = facts.filter(|fact| fact.check == *check && fact.subject == *subject);
+                let values: BTreeSet<String> = facts.map(|fact| self.value(&fact.value)).collect();
+                let values = values.into_iter().collect::<Vec<_>>().join(" or ");
+                say(out, format_args!("  against {values}, recorded in {lines}"));
+            }
+        }
+        match &objection.claim {
+            Some(Value::Withdrawn) => {
+                say(out, format_args!("  claims that there was nothing instead"));
+            }
+            Some(claim) => {
+                say(out, format_args!("  claims that it was {} instead", self.value(claim)));
+            }
+            None => {}
+        }
+        for photo in &objection.photos {
+            say(out, format_args!("  and shows the photo {}", photo.hash));
+        }
+    }
+
+    /// How each contest stands, by what is in this bundle.
+    fn contests(&self, out: &mut String) {
+        if self.visit.contests.is_empty() {
+            return;
+        }
+        say(out, format_args!("WHAT IS CONTESTED\n"));
+        for contest in &self.visit.contests {
+            let standing = match contest.standing {
+                Standing::Open => "it waits for a finding",
+                Standing::Asked => "a question about it waits for an answer",
+                Standing::Accepted => "the objection was found right",
+                Standing::Upheld => "it was found that what was recorded stands",
+                Standing::Closed => "it was closed without a finding",
+            };
+            let holds = match (contest.objection.about.is_some(), contest.holds) {
+                (false, _) => "",
+                (true, true) => "; what it is against still holds",
+                (true, false) => "; what it is against holds no more",
+            };
+            let what = self.contested(&contest.objection);
+            let (line, by) = (self.line(contest.hash), plain(&self.lines.person(contest.by)));
+            say(out, format_args!("By {by} in {line}, {what}: {standing}{holds}."));
+        }
+        out.push('\n');
     }
 
     fn note(&self, digest: BlobHash) -> String {
@@ -788,9 +888,9 @@ fn say(out: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{line}"); // writing to memory cannot fail
 }
 
-/// Text of people on one line.
+/// Text of people on one line, which turns nothing around that stands beside it.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { shown(c) }).collect()
 }
 
 fn utc(ms: i64) -> String {

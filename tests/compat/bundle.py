@@ -122,34 +122,56 @@ def read_checkpoint(note, organisation, key, witnesses):
     return name, int(size), raw
 
 
+def kind_of(picture):
+    kinds = {b"\xff\xd8": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
+    return next((kind for magic, kind in kinds.items() if picture.startswith(magic)), "bin")
+
+
+def ascending(values):
+    return all(before < after for before, after in zip(values, values[1:]))
+
+
+def known_at(lives, size, moment):
+    """How many lines of the log a device says to have known, section 18; `lives` are names and first lines."""
+    anchor, life = moment[3], moment[5] if len(moment) > 5 else None
+    if life is None:
+        return min(anchor, size)
+    ends = [begins for _, begins in lives[1:]] + [size]
+    known = [min(anchor, end) for (name, _), end in zip(lives, ends) if name == life]
+    return known[-1] if known else 0
+
+
 def verify(data, expected=None):
     files = unzip(data)
     names = [name.decode() for name, _ in files]
     need(names[:3] == NAMES, "the files")
     proof = read(files[2][1])
-    need(proof[0] == 1, "the version")
+    need(proof[0] == 2, "the version")
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
     name, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
     need(expected in (None, vkey(name, 1, key)), "the log's key")
     changes, devices, last, lives = [], {}, -1, []
     for line in lines:
-        sequence, leaf, body, salt = line[0], line[1], line.get(3), line.get(4)
+        sequence, leaf, body, salt, seal = line[0], line[1], line.get(3), line.get(4), line.get(5)
         need(sequence > last, "the order of the lines")
         last = sequence
         need(includes(size, root, sequence, sha256(b"\0" + leaf), line[2]), f"line {sequence}")
         said = decode(leaf)
         if said[0] == 1 and body is not None:
-            need(said[1] == [0, visit], "another visit")
-            changes.append((sequence, said, read(body), line.get(5)))
+            need(said[1] == [0, visit] and salt is None, "another visit")
+            changes.append((sequence, said, read(body), seal))
         elif said[0] == 2 and body is not None:
+            need(len(salt) == 16 and seal is None, f"the salt of line {sequence}")
             need(sha256(salt + body) == said[3], f"the record of line {sequence}")
             if said[1] == 3:
                 devices[said[2]] = decode(body)[1]
         else:
-            need(body is None and salt is None, f"line {sequence} holds too much")
-            lives += [said[1]] if said[0] == 0 else []
-    need(lives and name.endswith("/" + uuid(lives[-1])), "the life of the log")
-    document, seals, words, photos = Document(organisation, "visit", visit), [], set(), set()
+            need(body is None and salt is None and seal is None, f"line {sequence} holds too much")
+            lives += [(said[1], sequence)] if said[0] == 0 else []
+    need(lives and name.endswith("/" + uuid(lives[-1][0])), "the life of the log")
+    lives = [(int.from_bytes(origin[:4], "big"), begins) for origin, begins in lives]
+    here = {line[0] for line in lines}
+    document, seals, words = Document(organisation, "visit", visit), [], set()
     for sequence, said, parts, seal in changes:
         actor, seq, start_op, deps, section, value = parts
         change = Change(actor, seq, start_op, list(deps), SECTION_NUMBERS[section], value)
@@ -164,17 +186,22 @@ def verify(data, expected=None):
             message = seal_message(organisation, "visit", visit, hash)
             need(ed25519.verifies(device[2], message, seal), f"the seal of line {sequence}")
             seals.append(hash)
+        anchor = known_at(lives, sequence, entry[1])
+        need(anchor == 0 or anchor - 1 in here, f"the anchor of line {sequence}")
         words |= digests(entry)
     covered = set()
     for head in seals:
         signer = document.changes[head].actor[:8]
         covered |= {h for h in past(document.changes, [head]) if document.changes[h].actor[:8] == signer}
     need(changes and covered == set(document.changes), "unsealed work")
-    for salt, text in proof[5]:
-        need(sha256(salt + text.encode()) in words, "a note")
-    for (name, body) in files[3:]:
-        digest = sha256(body)
-        need(name.decode().startswith(f"photos/{digest.hex()}.") and digest in words, "a photo")
+    notes = [sha256(salt + text.encode()) for salt, text in proof[5]]
+    need(set(notes) <= words, "a note")
+    need(ascending(notes), "the order of the notes")
+    photos = [sha256(body) for _, body in files[3:]]
+    need(set(photos) <= words, "a photo")
+    need(ascending(photos), "the order of the photos")
+    for digest, (name, body) in zip(photos, files[3:]):
+        need(name.decode() == f"photos/{digest.hex()}.{kind_of(body)}", "the name of a photo")
     return document
 
 

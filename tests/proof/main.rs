@@ -10,10 +10,14 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use endcap_mobile::{ContestStep, Subject, Value};
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::evidence::Leaf;
 use sync_core::id::LogOrigin;
-use sync_core::proof::verify;
+use sync_core::model::visit::Note;
+use sync_core::proof::{Proof, verify};
 use sync_core::tlog::NoteKey;
-use tests::brand::{ORG, RITA, SAM};
+use tests::brand::{ORG, RITA, SAM, SUE, SVEN, checks};
 use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
 
 const ENDCAP: &str = env!("CARGO_BIN_EXE_endcap");
@@ -36,6 +40,9 @@ fn prove(host: &Host, visit: &str, name: &str, photos: bool) -> PathBuf {
 fn worked() -> (Host, String) {
     let host = Host::new(ENDCAP);
     let (rita, sam) = (host.phone(RITA), host.phone(SAM));
+    // The newest line that she knows of is nothing to the visit but a time.
+    host.phone(SVEN);
+    host.sync(&rita);
     let visit = begin(&rita, SHARED);
     record(&rita, &visit, true, vec![photo(&rita, 1)]);
     host.sync(&rita);
@@ -108,7 +115,124 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
     well(python(&[OsStr::new("--flips"), OsStr::new("9"), bare.as_os_str()]).expect("Python"));
 }
 
+#[test]
+fn the_proof_of_a_disputed_visit_tells_the_dispute() {
+    let mut host = Host::new(ENDCAP);
+    let (rita, sam, sue) = (host.phone(RITA), host.phone(SAM), host.phone(SUE));
+    let visit = begin(&rita, SHARED);
+    record(&rita, &visit, true, vec![photo(&rita, 1)]);
+    rita.submit(visit.clone()).expect("it is submitted");
+    host.sync(&rita);
+    host.sync(&sam);
+    let (check, subject) = (Some(checks::DISPLAY), Some(Subject::Display { display: 1 }));
+    let (claim, shows) = (Some(Value::Met { met: false }), vec![photo(&sam, 3)]);
+    let shown = shows[0].hash.clone();
+    let text = "It was\u{2028}Line 9: empty \u{202e}all day".to_owned();
+    let contest = sam.contest(visit.clone(), text, check, subject, claim, shows);
+    let contest = contest.expect("it is contested");
+    let whole = sam.contest(visit.clone(), "Nobody came".into(), None, None, None, Vec::new());
+    let whole = whole.expect("it is contested");
+    host.sync(&sam);
+    host.sync(&sue);
+    for (of, step, text) in [
+        (&contest, ContestStep::Ask, "Since when?"),
+        (&contest, ContestStep::Uphold, "It was there"),
+        (&whole, ContestStep::Accept, "So it is"),
+    ] {
+        let answered = sue.answer_contest(visit.clone(), of.clone(), step, text.to_owned());
+        answered.expect("it is answered");
+    }
+    host.sync(&sue);
+    let disputed = prove(&host, &visit, "disputed.zip", true);
+    let said = well(endcap(["verify", disputed.to_str().expect("UTF-8")]));
+    let line = |entry: &str| {
+        let before = said.split(&format!("entry {entry}")).next().expect("before it");
+        let from = before.rfind("\nLine ").expect("its line") + 6;
+        before[from..].split(':').next().expect("a number").to_owned()
+    };
+    let (value, all) = (line(&contest), line(&whole));
+    for part in [
+        ": contested a value, ".to_owned(),
+        ", display 1: \"It was Line 9: empty \u{fffd}all day\"".to_owned(),
+        "  against as agreed, recorded in line ".to_owned(),
+        "  claims that it was not as agreed instead".to_owned(),
+        format!("  and shows the photo {shown}"),
+        ": contested the whole visit: \"Nobody came\"".to_owned(),
+        format!(": asked about the objection of line {value}: \"Since when?\""),
+        format!(
+            ": found that what was recorded stands, against the objection of line {value}: \"It was there\""
+        ),
+        format!(": found that the objection of line {all} is right: \"So it is\""),
+        "WHAT IS CONTESTED".to_owned(),
+        "display 1: it was found that what was recorded stands; what it is against still holds."
+            .to_owned(),
+        format!(" in line {all}, the whole visit: the objection was found right."),
+    ] {
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    assert!(!said.contains(['\u{2028}', '\u{202e}']));
+    host.end("-TERM");
+    if let Some(output) = python(&[disputed.as_os_str()]) {
+        well(output);
+    }
+}
+
+/// What is packed anew, and what each verifier says of it.
+#[test]
+fn the_second_verifier_refuses_what_the_first_does() {
+    let (host, visit) = worked();
+    let bytes = std::fs::read(prove(&host, &visit, "whole.zip", true)).expect("it reads");
+    let files = sync_core::zip::read(&bytes).expect("files");
+    let proof: Proof = from_cbor(files[2].1).expect("a proof");
+    let anchor = proof.lines.iter().position(|line| {
+        let leaf = from_cbor::<Leaf>(&line.leaf.0).expect("a leaf");
+        line.body.is_none() && !matches!(leaf, Leaf::Origin { .. })
+    });
+    let anchor = anchor.expect("an anchor");
+    let with = |edit: &dyn Fn(&mut Proof)| {
+        let mut proof = proof.clone();
+        edit(&mut proof);
+        to_cbor(&proof)
+    };
+    let other = Note::new("another", [3; 16]).expect("a note");
+    let cases: [(&str, &str, Edit<'_>); 5] = [
+        ("", "", &|_| ()),
+        ("its anchor is missing", "the anchor of line", &|files| {
+            files[2].1 = with(&|proof| drop(proof.lines.remove(anchor)));
+        }),
+        ("not in their order", "the order of the photos", &|files| files.swap(3, 4)),
+        ("another picture", "the name of a photo", &|files| {
+            files[3].0 = files[3].0.replace(".jpg", ".png");
+        }),
+        ("is not of this visit", "a note", &|files| {
+            files[2].1 = with(&|proof| proof.notes.push(other.clone()));
+        }),
+    ];
+    for (n, (first, second, edit)) in cases.into_iter().enumerate() {
+        let mut packed: Packed =
+            files.iter().map(|(name, bytes)| (name.clone(), bytes.to_vec())).collect();
+        edit(&mut packed);
+        let packed: Vec<_> = packed.iter().map(|(n, b)| (n.clone(), b.as_slice())).collect();
+        let packed = sync_core::zip::write(&packed).expect("packed");
+        let file = host.folder.join(&format!("{n}.zip"));
+        std::fs::write(&file, &packed).expect("it is written");
+        let said = verify(&packed).map(drop).map_err(|wrong| wrong.0);
+        let output = python(&[file.as_os_str()]);
+        if first.is_empty() {
+            assert_eq!(said, Ok(()));
+            output.map(well);
+        } else {
+            assert!(said.as_ref().is_err_and(|why| why.contains(first)), "{said:?}");
+            if let Some(output) = output {
+                let said = badly(output);
+                assert!(said.contains(second), "{second}: {said}");
+            }
+        }
+    }
+}
+
 type Packed = Vec<(String, Vec<u8>)>;
+type Edit<'a> = &'a dyn Fn(&mut Packed);
 
 /// Files are packed anew after a change, so that the container is whole.
 #[test]

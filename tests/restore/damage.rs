@@ -1,12 +1,15 @@
 //! Whatever is flipped, `check` says where.
 
 use std::path::Path;
+use std::process::Command;
 
 use rusqlite::Connection;
 use server::check::Report;
+use server::store::tree;
 use sync_core::id::BlobHash;
+use sync_core::model::catalogue::{Display, Record};
 use tests::brand::{ORG, RITA, SAM};
-use tests::host::{Host, SHARED, badly, begin, photo, record, well};
+use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
 
 use crate::ENDCAP;
 
@@ -151,6 +154,64 @@ fn a_photo_that_is_not_what_it_was_is_named() {
     let thumbnail = file.with_extension("thumb.jpg");
     std::fs::remove_file(&thumbnail).expect("it goes");
     names(&data, &format!("photo {hash}: its thumbnail is missing"));
+}
+
+#[test]
+fn a_flipped_byte_of_the_tree_is_named() {
+    let host = worked();
+    let data = host.data();
+    // More lines than a tile has.
+    let displays = (100..400).map(|number| {
+        let (name, description) = (format!("Display {number}"), String::new());
+        Record::Display(Display { number, name, description })
+    });
+    host.write(displays.collect());
+    let mut db = Connection::open(data.join("endcap.db")).expect("it opens");
+    let tx = db.transaction().expect("a transaction");
+    let nodes = tree::missing(&tx, 1).expect("nodes");
+    tree::put(&tx, 1, &nodes).expect("they are kept");
+    tx.commit().expect("it is written");
+    assert!(check(&data).is_clean());
+    let (level, place): (u8, u64) = db
+        .query_row("SELECT level, place FROM node", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .expect("a node");
+    let of = format!("level = {level} AND place = {place}");
+    flips(&db, "node", "hash", &of, |_| {
+        names(&data, &format!("node {place} of level {level} of the tree is another"));
+    });
+    assert!(check(&data).is_clean(), "all was put back");
+}
+
+#[test]
+fn a_file_of_what_was_erased_is_named() {
+    let host = worked();
+    let data = host.data();
+    let db = Connection::open(data.join("endcap.db")).expect("it opens");
+    let hash: [u8; 32] = db.query_row("SELECT hash FROM blob", [], |row| row.get(0)).expect("one");
+    let hash = BlobHash(hash).to_string();
+    let file = data.join("blobs").join(ORG.to_string()).join(&hash[..2]).join(&hash);
+    well(host.backup("backup"));
+    let folder = data.to_str().expect("UTF-8");
+    let flags = ["erase", "--data", folder, "--photo", &hash, "--why", "request 17", "--yes"];
+    well(run(Command::new(ENDCAP).args(flags)));
+    assert!(!file.exists());
+    well(host.check("data"));
+    let what = format!("photo {hash}: it was erased, and a file of it is still here");
+    for left in [file.clone(), file.with_extension("thumb.jpg"), file.with_extension("preview.jpg")]
+    {
+        std::fs::write(&left, b"a picture").expect("it is written");
+        let said = badly(host.check("data"));
+        assert!(said.contains(&what), "{said}");
+        // Files that are noted as still to be removed are none of that.
+        let noted = "INSERT INTO unlink SELECT org, hash FROM blob";
+        db.execute(noted, []).expect("it is noted");
+        well(host.check("data"));
+        db.execute("DELETE FROM unlink", []).expect("it is forgotten");
+        // The older backup has it, and the next one drops it.
+        well(host.backup("backup"));
+        well(host.check("backup"));
+        std::fs::remove_file(&left).expect("it goes");
+    }
 }
 
 #[test]

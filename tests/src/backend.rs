@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use server::feed;
 use server::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
-use server::signals::field::of_visit;
+use server::signals::field::{Ground, of_visit};
 use server::store::erasure::{self, Erasure};
 use server::store::log::{Ledger, Org, Organisation, Reader};
 use server::store::{StoreError, accounts, field, log};
@@ -436,12 +436,14 @@ impl Server {
     /// Reads a few of the visits that have changed for place, way and time, as the job does that runs beside pushes;
     /// whether there were any. Room may be short.
     pub fn look(&self, limit: u32, now_ms: i64) -> Result<bool, StoreError> {
-        let waiting = field::unjudged(&self.db, limit)?;
+        let waiting = field::unjudged(&self.db, self.org, limit)?;
         let tx = self.db.unchecked_transaction()?;
+        let radius_m = field::radius_m(&tx, self.org)?;
         for of in &waiting {
             let held = log::document(&tx, self.org, ORG, of.visit.into())?;
             let place = self.world.outlets.get(&of.outlet).and_then(|outlet| outlet.place);
-            field::judged(&tx, of, &of_visit(&held, place.as_ref()), now_ms)?;
+            let ground = place.map(|place| Ground { place, radius_m });
+            field::judged(&tx, of, &of_visit(&held, ground.as_ref()), now_ms)?;
         }
         tx.commit()?;
         Ok(!waiting.is_empty())

@@ -157,7 +157,7 @@ impl Host {
         let codes = runtime.block_on(async {
             let (app, tenant) = live::found(&folder.join("data"), &[]).await;
             let mut codes = BTreeMap::new();
-            for person in [brand::RITA, brand::SAM, brand::SVEN] {
+            for person in [brand::RITA, brand::SAM, brand::SVEN, brand::SUE] {
                 let code = code_for(&app, &tenant, person).await.expect("a code");
                 codes.insert(person, code.code);
             }

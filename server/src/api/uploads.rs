@@ -49,7 +49,7 @@ use crate::limits::{BODY_TIMEOUT, REQUEST_TIMEOUT, UPLOAD_WAIT, UPLOAD_WAIT_BYTE
 use crate::now_ms;
 use crate::photo::{self, Unfit};
 use crate::store::StoreError;
-use crate::store::uploads::{self as rows, Kept, Opened, Photo, Upload, UploadId};
+use crate::store::uploads::{self as rows, Kept, Opened, Photo, Stayed, Upload, UploadId};
 
 /// The version of tus that is spoken.
 pub const TUS: &str = "1.0.0";
@@ -257,7 +257,7 @@ enum Standing {
 async fn standing(app: &App, id: UploadId, now_ms: i64) -> Result<Standing, StoreError> {
     let read = app.store.read(move |connection| {
         Ok(match rows::kept(connection, id.org, id.hash)? {
-            Some(Kept::Here(photo) | Kept::Retired(photo)) => Standing::Here(photo),
+            Some(Kept::Here(photo) | Kept::Retired(Stayed { photo, .. })) => Standing::Here(photo),
             Some(Kept::Erased(_)) => Standing::Erased,
             None => rows::upload(connection, id, now_ms)?.map_or(Standing::Absent, Standing::Open),
         })

@@ -16,11 +16,12 @@ use sync_core::model::visit::{Act, PhotoRef, Place, Post, Recording, Value};
 use sync_core::visit::Visit;
 
 use super::page::{Page, Section, html};
+use super::photos::retired;
 use super::settle::{hashes, note, read, unhex};
 use super::view;
 use super::visit::{ClaimField, ContestSubject, contest_subject, hex_list};
 use crate::api::uploads::erased;
-use crate::app::{App, Tenant};
+use crate::app::App;
 use crate::auth::{Posted, PostedFiles, Viewer};
 use crate::error::Problem;
 use crate::photo;
@@ -129,12 +130,12 @@ pub(super) async fn contest(
     };
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why you contest it"))?;
     let (by, text) = (viewer.rights.user, note.digest());
-    let (photos, rows) = shown(&app, &viewer.tenant, form.check, files).await?;
+    let (photos, rows) = shown(&app, &viewer, form.check, files).await?;
     let objection = Objection { about, seen, claim, photos };
     let visit = read.line.visit;
     let entry = move |when| {
         let word = Some(Word::Contest(objection));
-        Entry::Post(Post { by, when, text, answers: None, volume: None, word })
+        (None, Entry::Post(Post { by, when, text, answers: None, volume: None, word }))
     };
     let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
     // The photos are here as soon as something names them.
@@ -145,8 +146,10 @@ pub(super) async fn contest(
         }
         for (hash, photo, drawn) in &rows {
             let id = UploadId { org, device, hash: *hash };
-            if !matches!(uploads::arrived(tx, id, photo, drawn)?, Kept::Here(_)) {
-                return Err(erased());
+            match uploads::arrived(tx, id, photo, drawn)? {
+                Kept::Here(_) => {}
+                Kept::Retired(_) => return Err(retired()),
+                Kept::Erased(_) => return Err(erased()),
             }
         }
         Ok(())
@@ -160,7 +163,7 @@ type Put = (BlobHash, Photo, Drawn);
 /// Takes files as photos against a value, prepared and checked as those of phones are.
 async fn shown(
     app: &App,
-    tenant: &Tenant,
+    viewer: &Viewer,
     check: Option<u32>,
     files: Vec<Vec<u8>>,
 ) -> Result<(Vec<PhotoRef>, Vec<Put>), Problem> {
@@ -175,10 +178,19 @@ async fn shown(
         if photos.iter().any(|other| other.hash == hash) {
             continue; // chosen twice
         }
+        let tenant = &viewer.tenant;
         let org = tenant.org;
         match app.store.read(move |connection| uploads::kept(connection, org, hash)).await? {
             None | Some(Kept::Here(_)) => {}
-            Some(Kept::Erased(_) | Kept::Retired(_)) => return Err(erased()),
+            Some(Kept::Retired(stayed)) => {
+                let zone = view::zone_of(&tenant.world(), &viewer.rights);
+                let over = view::retired(&stayed, &zone);
+                return Err(retired().detail(format!(
+                    "photo {n} was here before: {over}; visits name it by its digest, and its file is not taken \
+                     again; nothing was contested"
+                )));
+            }
+            Some(Kept::Erased(_)) => return Err(erased()),
         }
         let (photo, drawn) = verified.put(&app.blobs, tenant.id, hash).await?;
         rows.push((hash, photo, drawn));
@@ -260,18 +272,17 @@ pub(super) async fn answer(
     let found = found.ok_or_else(Problem::not_found)?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
     let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
-    if step == Step::Accept
-        && let Some(observed) = found.put_right(&view)
-    {
-        let act = Act::Observe(observed);
-        let entry = move |when| Entry::Recording(Recording { by, when, place: None, act });
-        app.act(&viewer.tenant, visit.into(), None, entry).await?;
-    }
-    let entry = move |when| {
+    let right = (step == Step::Accept).then(|| found.put_right(&view)).flatten();
+    // What puts the value right and the finding are written together, or neither is.
+    let entries = move |when| {
+        let right = right.map(|observed| {
+            let act = Act::Observe(observed);
+            Entry::Recording(Recording { by, when, place: None, act })
+        });
         let word = Some(Word::Step(step));
-        Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word })
+        (right, Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word }))
     };
-    app.act(&viewer.tenant, visit.into(), Some(note), entry).await?;
+    app.act_after(&viewer.tenant, visit.into(), Some(note), entries).await?;
     Ok(back_to(visit, contest))
 }
 

@@ -18,7 +18,7 @@ use crate::auth::{Posted, Viewer};
 use crate::erase::{self, Target, WHY_MAX};
 use crate::error::Problem;
 use crate::store::erasure::{self, Erasure, name_of};
-use crate::store::uploads;
+use crate::store::uploads::{self, Kept};
 
 const MB: u64 = 1_000_000;
 /// For how many days photos can be kept, and how many megabytes they may be given.
@@ -186,11 +186,13 @@ async fn erase_page(
     let documents = in_sight(app, viewer, target).await?;
     let (org, kind) = (viewer.tenant.org, target.kind());
     let read = app.store.read(move |c| {
-        let Some(digest) = target.digest() else { return Ok((true, None)) };
+        let Some(digest) = target.digest() else { return Ok((true, None, false)) };
         let known = erasure::is_known(c, org, kind, digest)?;
-        Ok((known, crate::store::log::note(c, org, digest)?.map(|note| note.text)))
+        let text = crate::store::log::note(c, org, digest)?.map(|note| note.text);
+        let here = matches!(uploads::kept(c, org, digest)?, Some(Kept::Here(_)));
+        Ok((known, text, here))
     });
-    let (known, text) = read.await?;
+    let (known, text, here) = read.await?;
     if !known {
         return Err(Problem::not_found());
     }
@@ -212,7 +214,7 @@ async fn erase_page(
         kind: name_of(kind),
         name: asked.name.clone(),
         person,
-        photo: matches!(target, Target::Photo(_))
+        photo: (here && matches!(target, Target::Photo(_)))
             .then(|| format!("/photos/{}?size=preview", asked.name)),
         text: text.filter(|_| kind == ErasedKind::Note),
         named_in: named_in.collect(),

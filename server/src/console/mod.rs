@@ -73,6 +73,7 @@ pub fn router() -> Router<Arc<App>> {
         .route("/refused/{item}", post(refused::decide))
         .route("/look", get(signals::queue))
         .route("/look/weights", post(signals::weigh))
+        .route("/look/radius", post(signals::reach))
         .route("/look/{visit}", post(signals::seen))
         .route("/photos/{hash}", get(photos::photo))
         .route("/data", get(data::data).post(data::keep))

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sync_core::id::UserId;
+use sync_core::model::shown;
 use sync_core::visit::Status;
 
 use super::assets;
@@ -172,6 +173,8 @@ pub fn html_as(status: StatusCode, page: &impl Template) -> Result<Response, Pro
         tracing::error!(%error, "a page could not be drawn");
         Problem::internal()
     })?;
+    // Whatever people have written, it turns no words around that stand beside it.
+    let body: String = body.chars().map(shown).collect();
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     Ok((status, [(header::CONTENT_TYPE, kind)], body).into_response())
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sync_core::id::BlobHash;
 
 use super::page::sight;
+use super::view;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::blobs::Rendition;
@@ -16,6 +17,11 @@ use crate::error::Problem;
 use crate::photo;
 use crate::store::pages;
 use crate::store::uploads::{self, Kept};
+
+/// Nobody erased it: it was here as long as photos are kept.
+pub(super) fn retired() -> Problem {
+    Problem::new(StatusCode::GONE, "retired", "The time for which this photo was kept is over")
+}
 
 #[derive(Deserialize)]
 pub(super) struct Size {
@@ -44,7 +50,11 @@ pub(super) async fn photo(
     };
     match read.await? {
         Some(Kept::Here(_)) => Ok(photo::serve(&app, &viewer.tenant, hash, asked, &headers).await),
-        Some(Kept::Retired(_) | Kept::Erased(_)) => {
+        Some(Kept::Retired(stayed)) => {
+            let zone = view::zone_of(&viewer.tenant.world(), &viewer.rights);
+            Err(retired().detail(view::retired(&stayed, &zone)))
+        }
+        Some(Kept::Erased(_)) => {
             Err(Problem::new(StatusCode::GONE, "erased", "This photo was erased"))
         }
         None => Err(Problem::not_found()),

@@ -16,11 +16,10 @@ use crate::app::App;
 use crate::auth::{Posted, Viewer};
 use crate::error::Problem;
 use crate::now_ms;
-use crate::signals::field::Evidence;
+use crate::signals::field::{Evidence, RADIUS_M};
 use crate::signals::{Kind, Signal, WEIGHT_MAX};
-use crate::store::StoreError;
-use crate::store::pages;
 use crate::store::signals::{self as rows, Other, Shown};
+use crate::store::{StoreError, field, pages};
 use crate::world::World;
 
 /// Visits that the page shows.
@@ -51,12 +50,13 @@ pub(super) struct OtherPage {
 /// Puts a signal into words.
 pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
     let (mut others, mut hidden) = (Vec::new(), String::new());
+    let Signal { kind, figure } = shown.signal;
     let of_photo = shown.photo.is_some();
     match shown.other {
         None => {}
         Some(Other::OutOfSight) => {
             let what = if of_photo { "photo" } else { "visit" };
-            hidden = format!("The earlier {what} is outside your part of the field.");
+            hidden = format!("The other {what} is outside your part of the field.");
         }
         Some(Other::InSight { photo, document, at_ms }) => {
             let url = match document.kind {
@@ -78,7 +78,8 @@ pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
         None => {}
         Some(Evidence::Place { place, metres }) => {
             shows.extend(metres.map(|metres| format!("{} from the outlet", distance(metres))));
-            shows.push(format!("The fix was at {}", at(place)));
+            let whose = if kind == Kind::Camera { "By its camera" } else { "The fix was" };
+            shows.push(format!("{whose} at {}", at(place)));
         }
         Some(Evidence::Way { from, to, metres, ms }) => {
             shows.push(format!("{} within {} at most", distance(*metres), view::span(*ms)));
@@ -87,6 +88,10 @@ pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
         Some(Evidence::Observations(count)) => {
             shows.push(view::count(*count, "observation", "observations"));
         }
+        Some(Evidence::Unproved { claims_first }) => shows.push(format!(
+            "Which of the two was recorded first is not proved. By what the phones say it was {}, which is a claim.",
+            if *claims_first { "this one" } else { "the other" }
+        )),
         Some(Evidence::Lengths(lengths)) => {
             others.extend(lengths.iter().map(|length| OtherPage {
                 url: format!("/visits/{}", length.visit),
@@ -111,7 +116,6 @@ pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
             view::when(at_ms, zone)
         ))
     });
-    let Signal { kind, figure } = shown.signal;
     let (title, why) = (kind.title(), kind.explanation(figure));
     let by = shown.capture.map(|(by, _)| world.name(by)).unwrap_or_default();
     Told { title, why, by, shows, others, hidden, seen }
@@ -158,7 +162,11 @@ struct SignalsPage {
     page: Page,
     items: Vec<Item>,
     weights: Vec<Weight>,
-    /// May set the weights.
+    /// How far an outlet reaches, in metres, and how far it may be said to.
+    radius_m: u32,
+    radius_min: u32,
+    radius_max: u32,
+    /// May set the weights and that.
     sets: bool,
 }
 
@@ -169,10 +177,11 @@ pub(super) async fn queue(
 ) -> Result<Response, Problem> {
     viewer.require(Role::reviews, "look at signals")?;
     let see = sight(&viewer);
-    let read = app
-        .store
-        .read(move |c| Ok((rows::queue(c, &see, VISITS_MAX)?, rows::weights(c, see.org)?)));
-    let (waiting, weights) = read.await?;
+    let read = app.store.read(move |c| {
+        let (waiting, weights) = (rows::queue(c, &see, VISITS_MAX)?, rows::weights(c, see.org)?);
+        Ok((waiting, weights, field::radius_m(c, see.org)?))
+    });
+    let (waiting, weights, radius_m) = read.await?;
     let page = Page::new(&app, &viewer, Section::Signals, "To look at").await?;
     let world = viewer.tenant.world();
     let today = sync_core::model::Day::at(now_ms(), &view::zone_of(&world, &viewer.rights));
@@ -207,7 +216,9 @@ pub(super) async fn queue(
         weight,
     });
     let sets = viewer.rights.role == Role::Admin;
-    html(&SignalsPage { page, items, weights: weights.collect(), sets })
+    let (radius_min, radius_max) = (*RADIUS_M.start(), *RADIUS_M.end());
+    let weights = weights.collect();
+    html(&SignalsPage { page, items, weights, radius_m, radius_min, radius_max, sets })
 }
 
 #[derive(Deserialize)]
@@ -232,6 +243,28 @@ pub(super) async fn seen(
     let write = app.store.write_for(org, move |tx| rows::seen(tx, org, visit, by, now));
     write.await?;
     Ok(Redirect::to(&if form.visit { format!("/visits/{visit}") } else { "/look".to_owned() }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Reach {
+    metres: u32,
+}
+
+/// `POST /look/radius`: how far outlets reach from now on. Every visit is read again.
+pub(super) async fn reach(
+    State(app): State<Arc<App>>,
+    Posted(viewer, form): Posted<Reach>,
+) -> Result<Redirect, Problem> {
+    viewer.require(|role| role == Role::Admin, "say how far outlets reach")?;
+    if !RADIUS_M.contains(&form.metres) {
+        let (least, most) = (RADIUS_M.start(), RADIUS_M.end());
+        return Err(Problem::invalid(format!("an outlet reaches {least} to {most} m")));
+    }
+    let org = viewer.tenant.org;
+    let write = app.store.write_for(org, move |tx| field::set_radius_m(tx, org, form.metres));
+    write.await?;
+    app.poke(&viewer.tenant);
+    Ok(Redirect::to("/look#weights"))
 }
 
 #[derive(Deserialize)]

@@ -16,6 +16,7 @@ use sync_core::model::{Currency, Day, Geo};
 use sync_core::projection::Grade;
 use sync_core::visit::Status;
 
+use crate::store::uploads::Stayed;
 use crate::world::World;
 
 /// HTML that is written as it is.
@@ -327,6 +328,12 @@ pub fn span(ms: i64) -> String {
         minutes @ 120..2_880 => format!("{} h", minutes / 60),
         minutes => format!("{} days", minutes / 1_440),
     }
+}
+
+/// That a photo's time here is over, as part of a sentence.
+pub fn retired(stayed: &Stayed, zone: &str) -> String {
+    let since = zoned(stayed.until_ms, zone).strftime("%-d %B %Y");
+    format!("kept for {}, over since {since}", count(stayed.days(), "day", "days"))
 }
 
 // ---- places and people ----------------------------------------------------------------------------

@@ -138,7 +138,9 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
     let captures = signals.iter().filter(|shown| shown.photo.is_none());
     let captures = captures.map(|shown| told(shown, reader.world, reader.zone)).collect();
     let here = photos.iter().filter(|photo| photo.here).count();
-    let erased = photos.iter().filter(|photo| photo.erased.is_some()).count();
+    let retired = photos.iter().filter(|p| reader.read.retired.contains_key(&p.hash)).count();
+    let gone = photos.iter().filter(|photo| photo.gone.is_some()).count();
+    let awaited = photos.len() - here - gone;
     let mut badges = vec![
         view::status_badge(line.status),
         view::contest_badge(line.contest),
@@ -158,7 +160,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         stand: reader.stand(),
         next: read_next(reader, viewer),
         facts: reader.facts_row(),
-        tiles: tiles(reader, photos.len() - erased, here),
+        tiles: tiles(reader, photos.len() - gone, here),
         notice: notice(reader),
         not_possible: reader.not_possible(),
         planograms: reader.planograms(),
@@ -170,12 +172,17 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         stock: reader.stock(),
         displays: reader.displays(),
         answers: reader.answers(),
-        photos_said: match (photos.len() - here - erased, erased) {
-            (0, 0) => format!("{} here", view::number(here as u64)),
-            (awaited, 0) => format!("{here} here, {awaited} on their way"),
-            (0, erased) => format!("{here} here, {erased} erased"),
-            (awaited, erased) => format!("{here} here, {awaited} on their way, {erased} erased"),
-        },
+        photos_said: [
+            (here, " here"),
+            (awaited, " on their way"),
+            (retired, " whose time is over"),
+            (gone - retired, " erased"),
+        ]
+        .into_iter()
+        .filter(|(count, what)| *count > 0 || *what == " here")
+        .map(|(count, what)| format!("{}{what}", view::number(count as u64)))
+        .collect::<Vec<_>>()
+        .join(", "),
         photos,
         history: reader.history(),
         thread: reader.thread(),

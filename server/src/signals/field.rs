@@ -1,21 +1,27 @@
 //! What gives reason to look at captures without looking at a photo: place, way, time. Like all signals these accuse
 //! nobody; each says what was seen and what plain reason it may have. Nothing is read here and nothing is written.
 
+use std::ops::RangeInclusive;
+
 use minicbor::{Decode, Encode};
 use sync_core::document::Document;
 use sync_core::id::{ChangeHash, DeviceId, UserId, VisitId};
 use sync_core::model::Geo;
 use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
-use sync_core::model::visit::Act;
+use sync_core::model::visit::{Act, PhotoRef};
 use sync_core::visit::{Recorded, Visit};
 
 use super::{Kind, Signal};
 use crate::store::log::Held;
 
-/// An outlet reaches so far around the position that is known of it.
-pub const RADIUS_M: f64 = 150.0;
+/// An outlet may be said to reach so far around the position that is known of it, at least and at most, in metres.
+pub const RADIUS_M: RangeInclusive<u32> = 10..=5_000;
 /// A fix is this much farther off than its accuracy, the radius of 68 %, in one case of fifty: two and a half deviations.
 const ACCURACIES: f64 = 1.7;
+/// A camera writes where the phone was when that last asked, and seldom how well that is known.
+const CAMERA_ACCURACY_M: u32 = 100;
+/// Of fewer photos it may have been a while ago.
+const CAMERA_PLACES_MIN: usize = 2;
 /// A fix that is less accurate says nothing of where the phone was.
 const ACCURACY_M_MAX: u32 = 2_000;
 /// Faster than people travel between outlets, in km/h.
@@ -34,6 +40,15 @@ pub const BEFORE_MAX: usize = 7;
 const VARIATION_MAX: i64 = 30;
 /// Clocks may be so far apart, in milliseconds.
 const CLOCK_MS_MAX: i64 = 15 * 60_000;
+
+/// Where an outlet is known to be, and how far it reaches around that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ground {
+    /// Its middle.
+    pub place: Geo,
+    /// In metres, as the organisation says.
+    pub radius_m: u32,
+}
 
 /// Where and when something was captured.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -107,6 +122,13 @@ pub enum Evidence {
     /// The visits, the one with the signal last.
     #[n(3)]
     Lengths(#[n(0)] Vec<Length>),
+    /// Which of two photos was recorded first is not proved.
+    #[n(4)]
+    Unproved {
+        /// By claim the one with the signal was.
+        #[n(0)]
+        claims_first: bool,
+    },
 }
 
 /// How long a visit took somebody.
@@ -158,10 +180,10 @@ fn slack_m(place: &Geo) -> Option<f64> {
 }
 
 /// Whether a capture lies outside the outlet, however wrong both positions are.
-pub fn outside(place: &Geo, outlet: &Geo, radius_m: f64) -> Option<Signal> {
-    let slack = slack_m(place)? + slack_m(outlet)?;
-    let away = place.distance_m(outlet) - slack;
-    (away > radius_m).then(|| Signal { kind: Kind::Outside, figure: whole(away) })
+pub fn outside(place: &Geo, outlet: &Ground) -> Option<Signal> {
+    let slack = slack_m(place)? + slack_m(&outlet.place)?;
+    let away = place.distance_m(&outlet.place) - slack;
+    (away > f64::from(outlet.radius_m)).then(|| Signal { kind: Kind::Outside, figure: whole(away) })
 }
 
 /// Whether the phone said that its position is made up.
@@ -243,12 +265,12 @@ fn whole(figure: f64) -> i64 {
 
 /// What a visit gives reason to look at by itself, and what it says for what is seen over several. `outlet` is where the
 /// outlet is known to be. What was written in the console has neither place nor way.
-pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
+pub fn of_visit(held: &Held, outlet: Option<&Ground>) -> Reading {
     let visit = Visit::read(&held.document);
     let consoles: Vec<DeviceId> = DeviceId::of_servers(held.document.org()).collect();
     let mut reading = Reading::default();
     let at = |place: Geo| {
-        let metres = outlet.map(|outlet| whole(place.distance_m(outlet)));
+        let metres = outlet.map(|outlet| whole(place.distance_m(&outlet.place)));
         Evidence::Place { place, metres }
     };
     for person in visit.people() {
@@ -270,11 +292,17 @@ pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
                 None => strongest.push(found),
             }
         };
-        let (mut fixes, mut apart): (Vec<Fix>, Vec<(i64, Fix)>) = (Vec::new(), Vec::new());
+        let (mut fixes, mut apart, mut cameras) = (Vec::new(), Vec::new(), Vec::new());
+        let away = |place: &Geo, outlet| outside(place, outlet).map_or(0, |signal| signal.figure);
         for (recorded, device, times) in captures.iter().copied() {
             let (entry, when) = (recorded.hash, recorded.entry.when);
             if let Some(signal) = clock(&when, times) {
                 add(entry, signal, None);
+            }
+            for place in recorded.entry.photos().iter().filter_map(camera) {
+                if let Some(outlet) = outlet.filter(|_| slack_m(&place).is_some()) {
+                    cameras.push((away(&place, outlet), (entry, place)));
+                }
             }
             let Some(place) = recorded.entry.place else { continue };
             if let Some(signal) = mocked(&place) {
@@ -288,18 +316,18 @@ pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
                 add(entry, signal, Some(evidence));
             }
             if let Some(outlet) = outlet {
-                let away = outside(&place, outlet, RADIUS_M).map_or(0, |signal| signal.figure);
-                apart.push((away, fix.clone()));
+                apart.push((away(&place, outlet), (entry, place)));
             }
             fixes.push(fix);
         }
-        // The middle one: a fix that jumped makes nobody leave, and one at the door does not bring the rest there.
-        apart.sort_by_key(|(away, _)| *away);
-        if let Some((figure, fix)) = apart.get(apart.len().saturating_sub(1) / 2)
-            && *figure > 0
-        {
-            let signal = Signal { kind: Kind::Outside, figure: *figure };
-            add(fix.entry, signal, Some(at(fix.place)));
+        if cameras.len() < CAMERA_PLACES_MIN {
+            cameras.clear();
+        }
+        // More than half of the fixes, and of the cameras, which are further off, two of three at least.
+        for (kind, apart, part) in [(Kind::Outside, apart, 2), (Kind::Camera, cameras, 3)] {
+            if let Some((figure, (entry, place))) = away_of(apart, part) {
+                add(entry, Signal { kind, figure }, Some(at(place)));
+            }
         }
         let submitted = submitted(&visit, &held.document, person, &captures);
         if let Some((done, observations)) = &submitted
@@ -320,6 +348,20 @@ pub fn of_visit(held: &Held, outlet: Option<&Geo>) -> Reading {
         }
     }
     reading
+}
+
+/// Where a photo's camera says that it was, as inaccurate as cameras are if it does not say.
+fn camera(photo: &PhotoRef) -> Option<Geo> {
+    let place = photo.origin.as_ref()?.place?;
+    Some(Geo { accuracy_m: place.accuracy_m.or(Some(CAMERA_ACCURACY_M)), ..place })
+}
+
+/// How far captures were away, if no more than one `part` of them was within: the nearest of the others. A fix that jumped
+/// makes nobody leave, and one at the door does not bring the rest there.
+fn away_of<T>(mut apart: Vec<(i64, T)>, part: usize) -> Option<(i64, T)> {
+    apart.sort_by_key(|(away, _)| *away);
+    let nearest = apart.len().checked_sub(1)? / part;
+    Some(apart.swap_remove(nearest)).filter(|(away, _)| *away > 0)
 }
 
 /// A recording, its phone, and what is known of its time.
@@ -415,10 +457,10 @@ mod tests {
 
     #[test]
     fn a_capture_is_outside_only_where_no_error_of_the_fix_explains_it() {
-        let outlet = geo(18.0565, 59.344, None);
+        let ground = |radius_m| Ground { place: geo(18.0565, 59.344, None), radius_m };
         // A thousandth of a degree of latitude is 111 m.
         let figure = |lat, accuracy| {
-            outside(&geo(18.0565, lat, accuracy), &outlet, RADIUS_M).map(|signal| signal.figure)
+            outside(&geo(18.0565, lat, accuracy), &ground(150)).map(|signal| signal.figure)
         };
         assert_eq!(figure(59.344, Some(5)), None);
         assert_eq!(figure(59.3453, Some(5)), None, "145 m: at the door of a large store");
@@ -427,8 +469,10 @@ mod tests {
         assert_eq!(figure(59.346, Some(50)), None, "it may have been within");
         assert_eq!(figure(59.444, Some(2_000)), Some(7_720));
         assert_eq!(figure(59.444, Some(2_001)), None, "it says nothing");
-        let vague = geo(18.0565, 59.344, Some(60));
-        assert_eq!(outside(&geo(18.0565, 59.346, None), &vague, RADIUS_M), None);
+        let vague = Ground { place: geo(18.0565, 59.344, Some(60)), radius_m: 150 };
+        let away = geo(18.0565, 59.346, None);
+        assert_eq!(outside(&away, &vague), None);
+        assert!(outside(&away, &ground(222)).is_some() && outside(&away, &ground(223)).is_none());
     }
 
     #[test]

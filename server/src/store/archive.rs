@@ -319,6 +319,11 @@ impl Archive {
         Ok(found.optional()?)
     }
 
+    /// How far an outlet reaches around the position that is known of it, in metres.
+    pub fn radius_m(&self, org: Org) -> Result<u32, StoreError> {
+        field::radius_m(&self.connection, org)
+    }
+
     /// Whether what is kept of a visit's place, way and time is what it says.
     pub fn field(&self, org: Org, visit: VisitId, reading: &Reading) -> Result<bool, StoreError> {
         field::is_as_read(&self.connection, org, visit, reading)
@@ -374,6 +379,16 @@ impl Archive {
             .connection
             .prepare("SELECT hash, erased FROM blob WHERE org = ?1 AND gone_ms IS NOT NULL")?;
         let rows = query.query_map([org], |row| Ok((BlobHash(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The photos that were erased on request, but for those whose files are noted as still to be removed.
+    pub fn erased(&self, org: Org) -> Result<Vec<BlobHash>, StoreError> {
+        let mut query = self.connection.prepare(
+            "SELECT hash FROM blob b WHERE org = ?1 AND erased = 1 AND NOT EXISTS
+                 (SELECT 1 FROM unlink u WHERE u.org = b.org AND u.hash = b.hash)",
+        )?;
+        let rows = query.query_map([org], |row| Ok(BlobHash(row.get(0)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

@@ -26,12 +26,16 @@ pub struct Unjudged {
 }
 
 /// A few of the visits that are to be looked at.
-pub fn unjudged(connection: &Connection, limit: u32) -> Result<Vec<Unjudged>, StoreError> {
+pub fn unjudged(
+    connection: &Connection,
+    org: Org,
+    limit: u32,
+) -> Result<Vec<Unjudged>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT org, visit, outlet, changed FROM visit INDEXED BY visit_unjudged
-         WHERE judged = 0 LIMIT ?1",
+         WHERE judged = 0 AND org = ?1 LIMIT ?2",
     )?;
-    let rows = query.query_map([limit], |row| {
+    let rows = query.query_map(params![org, limit], |row| {
         let (visit, outlet) = (VisitId::from_bytes(row.get(1)?), OutletId::from_bytes(row.get(2)?));
         Ok(Unjudged { org: row.get(0)?, visit, outlet, changed: row.get(3)? })
     })?;
@@ -45,6 +49,25 @@ pub fn reconsider(tx: &Transaction<'_>, org: Org, outlet: OutletId) -> Result<()
              (SELECT visit FROM visit INDEXED BY visit_outlet WHERE org = ?1 AND outlet = ?2)",
     )?
     .execute(params![org, outlet.as_bytes()])?;
+    Ok(())
+}
+
+/// How far an outlet reaches around the position that is known of it, in metres.
+pub fn radius_m(connection: &Connection, org: Org) -> Result<u32, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT radius_m FROM organisation WHERE org = ?1")?;
+    Ok(query.query_row([org], |row| row.get(0))?)
+}
+
+/// Says how far an outlet reaches. All visits are to be looked at again.
+pub fn set_radius_m(tx: &Transaction<'_>, org: Org, radius_m: u32) -> Result<(), StoreError> {
+    let changed = tx.execute(
+        "UPDATE organisation SET radius_m = ?2 WHERE org = ?1 AND radius_m <> ?2",
+        params![org, radius_m],
+    )?;
+    if changed > 0 {
+        tx.execute("UPDATE visit SET judged = 0 WHERE org = ?1 AND judged <> 0", [org])?;
+    }
     Ok(())
 }
 

@@ -85,10 +85,17 @@ pub enum StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType,
+        };
         use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
-        match error.sqlite_error_code() {
-            Some(DiskFull) => Self::Full,
-            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error.to_string()),
+        match (&error, error.sqlite_error_code()) {
+            (_, Some(DiskFull)) => Self::Full,
+            (_, Some(DatabaseCorrupt | NotADatabase))
+            | (
+                FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..),
+                _,
+            ) => Self::Damaged(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -113,7 +120,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 12] = [
+const MIGRATIONS: [(&str, Afterwards); 13] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -126,6 +133,7 @@ const MIGRATIONS: [(&str, Afterwards); 12] = [
     (include_str!("../../migrations/0010_witness.sql"), |_| Ok(())),
     (include_str!("../../migrations/0011_server_key.sql"), |_| Ok(())),
     (include_str!("../../migrations/0012_mirror.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0013_dispute.sql"), signals::prove_times),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
@@ -739,6 +747,60 @@ mod tests {
         let near = signals::near(&db, 1, picture::Hash(7 ^ 0x8001_0401_0040_1008)).unwrap();
         assert_eq!(near.into_iter().collect::<Vec<_>>(), [(1, 7), (3, 7)]);
         assert_eq!(all("SELECT hash, looked FROM blob WHERE looked = 0"), [(vec![1; 32], 0)]);
+    }
+
+    #[test]
+    fn photos_of_the_ninth_schema_are_judged_anew_by_what_their_log_proves() {
+        use sync_core::cbor::to_cbor;
+        use sync_core::document::{Document, Entry, Parts};
+        use sync_core::id::{Actor, BlobHash, ChangeHash, OrgId, UserId, VisitId};
+        use sync_core::model::capture::{CaptureTime, Moment};
+        use sync_core::model::contest::{Objection, Word};
+        use sync_core::model::visit::{PhotoRef, Post};
+
+        let mut db = Connection::open_in_memory().unwrap();
+        for (script, _) in &MIGRATIONS[..9] {
+            db.execute_batch(script).unwrap();
+        }
+        db.pragma_update(None, "user_version", 9).unwrap();
+        let when = Moment { wall_ms: 7, boot: 1, boot_ms: 1, anchor: 1, skew_ms: None, life: None };
+        let visit = VisitId::from_bytes([4; 16]);
+        let mut document = Document::new(OrgId::from_bytes([1; 16]), visit.into());
+        let name = document.id().to_bytes();
+        let photo =
+            |n| PhotoRef { hash: BlobHash([n; 32]), bytes: 9, phash: 0, check: None, origin: None };
+        // One photo twice, of which the first counts; one of a line that does not read.
+        for (line, of, anchor, receipt) in
+            [(1, 1, Some(5), 40), (2, 1, Some(50), 60), (3, 2, None, 70)]
+        {
+            let (by, seen) = (UserId::from_bytes([5; 16]), vec![ChangeHash([8; 32])]);
+            let objection = Objection { about: None, seen, claim: None, photos: vec![photo(of)] };
+            let (text, word) = (BlobHash([6; 32]), Some(Word::Contest(objection)));
+            let entry = Entry::Post(Post { by, when, text, answers: None, volume: None, word });
+            let change = document.next(Actor::new(&[7; 32], [9; 8]), &entry).unwrap();
+            let times = CaptureTime::estimate(&when, None, anchor, receipt);
+            let body = if line == 3 { vec![0] } else { to_cbor::<Parts>(&change) };
+            db.execute(
+                "INSERT INTO log (org, sequence, leaf, at_ms, audience, document, hash, device, body, times)
+                 VALUES (1, ?1, zeroblob(32), 0, 1, ?2, ?3, zeroblob(16), ?4, ?5)",
+                (line, name, change.hash().0, body, to_cbor(&times)),
+            )
+            .unwrap();
+            db.execute(
+                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here, judged)
+                 VALUES (1, ?1, ?2, zeroblob(16), 7, 9, 1, 1)",
+                (vec![of; 32], name),
+            )
+            .unwrap();
+            document.insert(change).unwrap();
+        }
+        migrate(&mut db).unwrap();
+        let mut query =
+            db.prepare("SELECT earliest_ms, received_ms, judged FROM photo ORDER BY hash").unwrap();
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let rows: Vec<(Option<i64>, Option<i64>, bool)> =
+            rows.unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows, [(Some(5), Some(40), false), (None, None, false)]);
     }
 
     #[test]

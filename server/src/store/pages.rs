@@ -18,7 +18,7 @@ use sync_core::visit::Status;
 
 use super::erasure;
 use super::log::{self, AudienceId, Held, Org};
-use super::uploads::{self, Photo, photo_documents, photo_state};
+use super::uploads::{self, Kept, Photo, Stayed, photo_documents, photo_state};
 use super::{StoreError, accounts};
 
 /// Counts go this far and say "more" after it.
@@ -571,8 +571,10 @@ pub struct VisitRead {
     pub notes: HashMap<BlobHash, String>,
     /// The photos that are here.
     pub photos: HashMap<BlobHash, Photo>,
-    /// The notes and photos that were erased, or whose time is over, and when.
+    /// The notes and photos that were erased on request, and when.
     pub erased: HashMap<BlobHash, i64>,
+    /// The photos whose time here is over.
+    pub retired: HashMap<BlobHash, Stayed>,
     /// What the devices are called that wrote in it.
     pub devices: HashMap<DeviceId, String>,
     /// Another visit that waits for a review, the one that waits longest.
@@ -623,13 +625,17 @@ pub fn visit(
         )
         .optional()?;
     let photos = photo_state(&tx, org, &hashes)?;
-    let mut erased = HashMap::new();
-    for hash in hashes.iter().filter(|hash| !photos.contains_key(hash)) {
-        erased.extend(uploads::gone_ms(&tx, org, *hash)?.map(|at_ms| (*hash, at_ms)));
+    let (mut erased, mut retired) = (HashMap::new(), HashMap::new());
+    for hash in hashes {
+        match uploads::kept(&tx, org, hash)? {
+            Some(Kept::Erased(at_ms)) => drop(erased.insert(hash, at_ms)),
+            Some(Kept::Retired(stayed)) => drop(retired.insert(hash, stayed)),
+            Some(Kept::Here(_)) | None => {}
+        }
     }
     for digest in entries.iter().flat_map(Entry::notes).filter(|d| !notes.contains_key(d)) {
         erased.extend(erasure::note_erased(&tx, org, digest)?.map(|at_ms| (digest, at_ms)));
     }
     let next = next.map(VisitId::from_bytes);
-    Ok(Some(VisitRead { line, held, notes, photos, erased, devices, next }))
+    Ok(Some(VisitRead { line, held, notes, photos, erased, retired, devices, next }))
 }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use picture::{AGREEMENT_MIN, BANDS, Hash, NEAR_BITS, Sketch, TURNS};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use sync_core::cbor::from_cbor;
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::document::{Change, Parts};
 use sync_core::id::{BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::Day;
+use sync_core::model::capture::CaptureTime;
 
 use super::StoreError;
 use super::log::Org;
@@ -22,12 +24,17 @@ const EVIDENCE_MAX: usize = 5;
 /// Documents of one photo that are read: somebody may attach one file everywhere.
 const REFERENCES_MAX: u32 = 50;
 
-/// A photo at which nobody has looked, if there is one.
-pub fn unlooked(connection: &Connection) -> Result<Option<(Org, BlobHash)>, StoreError> {
+/// The next photo after this one at which nobody has looked, if there is one.
+pub fn unlooked(
+    connection: &Connection,
+    org: Org,
+    after: BlobHash,
+) -> Result<Option<BlobHash>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT org, hash FROM blob INDEXED BY blob_unlooked WHERE looked = 0 LIMIT 1",
+        "SELECT hash FROM blob INDEXED BY blob_unlooked
+         WHERE looked = 0 AND org = ?1 AND hash > ?2 ORDER BY hash LIMIT 1",
     )?;
-    let found = query.query_row([], |row| Ok((row.get(0)?, BlobHash(row.get(1)?))));
+    let found = query.query_row(params![org, after.0], |row| Ok(BlobHash(row.get(0)?)));
     Ok(found.optional()?)
 }
 
@@ -134,6 +141,34 @@ pub fn index_anew(connection: &Connection) -> Result<(), StoreError> {
     Ok(connection.execute_batch("DROP TABLE likeness_before")?)
 }
 
+/// Writes beside each photo of a database before the twelfth schema what the log proves of when it was recorded.
+pub fn prove_times(connection: &Connection) -> Result<(), StoreError> {
+    let mut lines = connection.prepare(
+        "SELECT org, document, hash, body, times FROM log
+         WHERE document IN (SELECT document FROM photo) ORDER BY org, sequence",
+    )?;
+    let mut prove = connection.prepare(
+        "UPDATE photo SET earliest_ms = ?4, received_ms = ?5
+         WHERE org = ?1 AND hash = ?2 AND document = ?3 AND received_ms IS NULL",
+    )?;
+    let mut lines = lines.query([])?;
+    while let Some(line) = lines.next()? {
+        let (org, document): (Org, Vec<u8>) = (line.get(0)?, line.get(1)?);
+        let (body, times): (Vec<u8>, Vec<u8>) = (line.get(3)?, line.get(4)?);
+        // What does not read is named by a check, and keeps nothing else from being brought up to date.
+        let (Ok(parts), Ok(times)) = (from_cbor::<Parts>(&body), from_cbor::<CaptureTime>(&times))
+        else {
+            continue;
+        };
+        let Ok(entry) = Change::kept(ChangeHash(line.get(2)?), parts).entry() else { continue };
+        for photo in entry.photos() {
+            let (earliest, received) = (times.proved_from_ms(), times.latest_ms);
+            prove.execute(params![org, photo.hash.0, document, earliest, received])?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes what was seen in a photo, and every signal that it is in: nothing shows any more that there was one like it.
 /// Of what was like it, and of nothing else, the signals go too.
 pub fn forget(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreError> {
@@ -235,29 +270,71 @@ pub struct Reference {
     pub hash: BlobHash,
     /// From which document.
     pub document: DocId,
+    /// Whose entry names it.
+    pub by: UserId,
     /// When, by claim.
     pub at_ms: i64,
+    /// Not before this, as the log proves it; `None`: nothing is proved.
+    pub earliest_ms: Option<i64>,
+    /// Not after this: when the server had the entry; `None`: its log did not read.
+    pub received_ms: Option<i64>,
 }
+
+impl Reference {
+    /// Whether it is from before another as the log proves it: the server had it before the other can have been made.
+    fn proved_before(&self, other: &Self) -> bool {
+        let known = self.received_ms.zip(other.earliest_ms);
+        known.is_some_and(|(received, earliest)| received <= earliest)
+    }
+
+    /// Whether it is from before another: as the log proves it, and where it does not by claim.
+    fn is_before(&self, other: &Self) -> bool {
+        let claim = |r: &Self| (r.at_ms, r.received_ms, r.document.to_bytes(), r.hash.0);
+        match (self.proved_before(other), other.proved_before(self)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => claim(self) < claim(other),
+        }
+    }
+
+    /// Whether their order is but two people's words: a claim of one of them must not put a signal on the other alone.
+    fn is_in_doubt(&self, other: &Self) -> bool {
+        self.by != other.by && !self.proved_before(other) && !other.proved_before(self)
+    }
+}
+
+const REFERENCE: &str = "org, hash, document, by, referenced_ms, earliest_ms, received_ms";
 
 fn reference(row: &rusqlite::Row<'_>) -> Result<Reference, StoreError> {
     let document: Vec<u8> = row.get(2)?;
     let document = DocId::from_bytes(&document)
         .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
-    Ok(Reference { org: row.get(0)?, hash: BlobHash(row.get(1)?), document, at_ms: row.get(3)? })
+    Ok(Reference {
+        org: row.get(0)?,
+        hash: BlobHash(row.get(1)?),
+        document,
+        by: UserId::from_bytes(row.get(3)?),
+        at_ms: row.get(4)?,
+        earliest_ms: row.get(5)?,
+        received_ms: row.get(6)?,
+    })
 }
 
-/// A reference to a photo that the server has looked at, and that was not judged yet, if there is one.
-pub fn unjudged(connection: &Connection) -> Result<Option<Reference>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT org, hash, document, referenced_ms FROM photo INDEXED BY photo_unjudged
-         WHERE judged = 0 AND here = 1 LIMIT 1",
-    )?;
-    let mut rows = query.query([])?;
+/// A reference to a photo that the server has looked at, or that it does not keep any more, and that was not judged yet,
+/// if there is one.
+pub fn unjudged(connection: &Connection, org: Org) -> Result<Option<Reference>, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {REFERENCE} FROM photo p INDEXED BY photo_unjudged
+         WHERE judged = 0 AND here <> 0 AND org = ?1 AND EXISTS
+             (SELECT 1 FROM blob b WHERE b.org = p.org AND b.hash = p.hash AND b.looked <> 0)
+         LIMIT 1"
+    ))?;
+    let mut rows = query.query([org])?;
     rows.next()?.map(reference).transpose()
 }
 
 /// What the server saw in a photo.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Seen {
     /// How much it looks like a screen.
     pub screen: u32,
@@ -265,23 +342,27 @@ pub struct Seen {
     pub others: Vec<(Reference, Signal)>,
 }
 
-/// What is known of a photo besides its document; `None` if it could not be read.
-pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Option<Seen>, StoreError> {
+/// What is known of a photo besides its document. One that could not be looked at, or was gone before, is like its own
+/// file alone.
+pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreError> {
     let mut query = connection
         .prepare_cached("SELECT sketch, screen FROM look WHERE org = ?1 AND hash = ?2")?;
     let found = query
         .query_row(params![of.org, of.hash.0], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)));
-    let Some((sketch, screen)) = found.optional()? else { return Ok(None) };
-    let sketch = Sketch::from_bytes(&sketch)
-        .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {}", of.hash)))?;
-    let mut query = connection.prepare_cached(
-        "SELECT org, hash, document, referenced_ms FROM photo
-         WHERE org = ?1 AND hash = ?2 AND document <> ?3 ORDER BY referenced_ms LIMIT ?4",
-    )?;
+    let (mut alike, mut screen) = (vec![Like { hash: of.hash, bits: 0, agreement: 1_000 }], 0);
+    if let Some((sketch, seen)) = found.optional()? {
+        let sketch = Sketch::from_bytes(&sketch)
+            .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {}", of.hash)))?;
+        let near = like(connection, of.org, &sketch)?.into_iter();
+        alike.extend(near.filter(|like| like.hash != of.hash));
+        screen = seen;
+    }
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {REFERENCE} FROM photo
+         WHERE org = ?1 AND hash = ?2 AND document <> ?3 ORDER BY referenced_ms LIMIT ?4"
+    ))?;
     let mut others = Vec::new();
-    let itself = Like { hash: of.hash, bits: 0, agreement: 1_000 };
-    let alike = like(connection, of.org, &sketch)?.into_iter().filter(|like| like.hash != of.hash);
-    for like in std::iter::once(itself).chain(alike) {
+    for like in alike {
         let kind = if like.hash == of.hash { Kind::SameFile } else { Kind::SamePicture };
         let signal = Signal { kind, figure: like.bits.into() };
         let mut rows =
@@ -290,11 +371,12 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Option<Seen>, 
             others.push((reference(row)?, signal));
         }
     }
-    Ok(Some(Seen { screen, others }))
+    Ok(Seen { screen, others })
 }
 
 /// Writes down what a reference gives reason to look at, and that it was judged. Of two photos that are alike the
-/// later one has the signal, whichever came to the server first.
+/// later one has the signal, whichever came to the server first; where two people's claims alone say which that is, both
+/// have, and it is said.
 pub fn judged(
     tx: &Transaction<'_>,
     of: &Reference,
@@ -305,13 +387,18 @@ pub fn judged(
     let erased = |hash| -> Result<bool, StoreError> {
         Ok(matches!(uploads::kept(tx, of.org, hash)?, Some(Kept::Erased(_))))
     };
+    tx.prepare_cached(
+        "UPDATE photo SET judged = 1 WHERE org = ?1 AND hash = ?2 AND document = ?3",
+    )?
+    .execute(params![of.org, of.hash.0, of.document.to_bytes()])?;
     if erased(of.hash)? {
-        return Ok(()); // meanwhile
+        return Ok(());
     }
     let mut insert = tx.prepare_cached(
-        "INSERT OR IGNORE INTO signal (org, visit, kind, photo, other, other_document, by, entry,
+        "INSERT INTO signal (org, visit, kind, photo, other, other_document, by, entry,
              figure, evidence, found_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, x'', x'', ?7, x'', ?8)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, x'', x'', ?7, ?8, ?9)
+         ON CONFLICT DO UPDATE SET evidence = excluded.evidence",
     )?;
     let empty: &[u8] = &[];
     if of.document.kind == DocKind::Visit {
@@ -325,36 +412,40 @@ pub fn judged(
                 empty,
                 empty,
                 figure,
+                empty,
                 now_ms
             ])?;
         }
     }
     let mut own = 0;
     for (other, Signal { kind, figure }) in others {
-        let order = |r: &Reference| (r.at_ms, r.document.to_bytes(), r.hash.0);
-        let (later, earlier) = if order(of) > order(other) { (of, other) } else { (other, of) };
-        if later == of {
-            own += 1;
-        }
-        let too_many = later == of && own > EVIDENCE_MAX;
-        if later.document.kind != DocKind::Visit || too_many || erased(other.hash)? {
+        if erased(other.hash)? {
             continue;
         }
-        insert.execute(params![
-            of.org,
-            later.document.id,
-            *kind as u8,
-            later.hash.0,
-            earlier.hash.0,
-            earlier.document.to_bytes(),
-            figure,
-            now_ms,
-        ])?;
+        let (claims_first, doubt) = (of.is_before(other), of.is_in_doubt(other));
+        for (has, names) in [(of, other), (other, of)] {
+            let later = (has == of) != claims_first;
+            if has.document.kind != DocKind::Visit || !(later || doubt) {
+                continue;
+            }
+            own += usize::from(has == of);
+            if has == of && own > EVIDENCE_MAX {
+                continue;
+            }
+            let evidence = doubt.then(|| to_cbor(&Evidence::Unproved { claims_first: !later }));
+            insert.execute(params![
+                of.org,
+                has.document.id,
+                *kind as u8,
+                has.hash.0,
+                names.hash.0,
+                names.document.to_bytes(),
+                figure,
+                evidence.unwrap_or_default(),
+                now_ms,
+            ])?;
+        }
     }
-    tx.prepare_cached(
-        "UPDATE photo SET judged = 1 WHERE org = ?1 AND hash = ?2 AND document = ?3",
-    )?
-    .execute(params![of.org, of.hash.0, of.document.to_bytes()])?;
     Ok(())
 }
 
@@ -463,7 +554,7 @@ pub fn of_visit(
                 Some(Other::InSight { photo, document, at_ms: at_ms.unwrap_or_default() })
             }
             Some(_) => {
-                evidence = None;
+                evidence = evidence.filter(|shows| matches!(shows, Evidence::Unproved { .. }));
                 Some(Other::OutOfSight)
             }
             None => None,

@@ -16,7 +16,8 @@ pub const OPEN_MAX: u64 = 64;
 /// Most bytes that one device's open uploads can announce.
 pub const OPEN_BYTES_MAX: u64 = 256 << 20;
 /// How long an upload can go on after it was last announced.
-pub const LIFETIME_MS: i64 = 7 * 24 * 3_600_000;
+pub const LIFETIME_MS: i64 = 7 * DAY_MS;
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// An upload: one device sends one photo, however often it has to begin.
 ///
@@ -96,9 +97,26 @@ pub enum Kept {
     /// They are here.
     Here(Photo),
     /// They were, and their time was over.
-    Retired(Photo),
+    Retired(Stayed),
     /// They were erased on request, at this time, and are not taken again.
     Erased(i64),
+}
+
+/// A photo whose time here is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stayed {
+    /// What was here.
+    pub photo: Photo,
+    /// When its file went.
+    pub until_ms: i64,
+}
+
+impl Stayed {
+    /// For how many whole days it was here.
+    pub fn days(&self) -> u64 {
+        let ms = self.until_ms.saturating_sub(self.photo.arrived_ms);
+        u64::try_from(ms / DAY_MS).unwrap_or_default()
+    }
 }
 
 /// What the small pictures of a photo are.
@@ -317,22 +335,11 @@ pub fn kept(connection: &Connection, org: Org, hash: BlobHash) -> Result<Option<
         let (gone_ms, erased): (Option<i64>, bool) = (row.get(4)?, row.get(5)?);
         Ok(match gone_ms {
             None => Kept::Here(photo),
-            Some(_) if !erased => Kept::Retired(photo),
+            Some(until_ms) if !erased => Kept::Retired(Stayed { photo, until_ms }),
             Some(at_ms) => Kept::Erased(at_ms),
         })
     });
     Ok(found.optional()?)
-}
-
-/// Since when a photo's bytes are gone, if they are.
-pub fn gone_ms(
-    connection: &Connection,
-    org: Org,
-    hash: BlobHash,
-) -> Result<Option<i64>, StoreError> {
-    let mut query =
-        connection.prepare_cached("SELECT gone_ms FROM blob WHERE org = ?1 AND hash = ?2")?;
-    Ok(query.query_row(params![org, hash.0], |row| row.get(0)).optional()?.flatten())
 }
 
 /// Lets go of a photo's bytes, or says that they are never taken; its digest stays. Its files are to be removed.
@@ -366,7 +373,8 @@ pub fn let_go(
     Ok(bytes)
 }
 
-/// Lets go of a few of the photos that came before this time, the oldest first; how many.
+/// Lets go of a few of the photos that came before this time, the oldest first; how many. Those of a visit of which a
+/// contest waits stay until that is over: they are what it is about.
 pub fn retire(
     tx: &Transaction<'_>,
     org: Org,
@@ -374,8 +382,11 @@ pub fn retire(
     now_ms: i64,
 ) -> Result<u64, StoreError> {
     let mut query = tx.prepare_cached(
-        "SELECT hash FROM blob INDEXED BY blob_arrived
-         WHERE org = ?1 AND gone_ms IS NULL AND arrived_ms < ?2 ORDER BY arrived_ms LIMIT 256",
+        "SELECT hash FROM blob b INDEXED BY blob_arrived
+         WHERE org = ?1 AND gone_ms IS NULL AND arrived_ms < ?2 AND NOT EXISTS
+             (SELECT 1 FROM photo p JOIN visit v ON v.org = p.org AND v.visit = substr(p.document, 2)
+              WHERE p.org = b.org AND p.hash = b.hash AND v.contest IN ('open', 'asked'))
+         ORDER BY arrived_ms LIMIT 256",
     )?;
     let hashes = query.query_map(params![org, before_ms], |row| Ok(BlobHash(row.get(0)?)))?;
     let hashes: Vec<BlobHash> = hashes.collect::<Result<_, _>>()?;

@@ -8,6 +8,7 @@ use sync_core::id::{
 };
 use sync_core::kpi::{Counts, Kpi, Ratio, per_visit};
 use sync_core::model::Day;
+use sync_core::model::capture::CaptureTime;
 use sync_core::model::visit::Note;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
@@ -65,8 +66,8 @@ pub struct PhotoRow {
     pub document: DocId,
     /// By whom.
     pub by: UserId,
-    /// When, by claim.
-    pub referenced_ms: i64,
+    /// When, as well as that is known.
+    pub times: CaptureTime,
     /// Its size.
     pub bytes: u32,
 }
@@ -110,8 +111,9 @@ impl Ledger<'_> {
     pub fn put_photo(&self, photo: &PhotoRow) -> Result<(), StoreError> {
         self.tx
             .prepare_cached(
-                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes,
+                     earliest_ms, received_ms, here)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
                      coalesce((SELECT iif(gone_ms IS NULL, 1, 2) FROM blob
                                WHERE org = ?1 AND hash = ?2), 0))",
             )?
@@ -120,8 +122,10 @@ impl Ledger<'_> {
                 photo.hash.0,
                 photo.document.to_bytes(),
                 photo.by.as_bytes(),
-                photo.referenced_ms,
+                photo.times.claimed_ms,
                 photo.bytes,
+                photo.times.proved_from_ms(),
+                photo.times.latest_ms,
             ])?;
         Ok(())
     }

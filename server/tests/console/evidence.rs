@@ -190,7 +190,7 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
         assert_eq!(bench.post(ADA, "/erase", &sure).await.status, StatusCode::SEE_OTHER);
     }
     let after = bench.get(ADA, &page_of_visit).await;
-    after.shows(&["Erased on", "(erased on", "1 erased", "Photo erased on"]);
+    after.shows(&["Photo erased on", "(erased on", "1 erased", "Photo erased on"]);
     after.hides(&["Photo on its way", "onerror", "/erase?"]);
     let gone = bench.get(ADA, &format!("/photos/{shelf}")).await;
     assert_eq!(gone.status, StatusCode::GONE);
@@ -258,7 +258,7 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
 }
 
 /// A photo's file reaches the server.
-async fn brings(bench: &Bench, jpeg: &[u8]) {
+pub(crate) async fn brings(bench: &Bench, jpeg: &[u8]) {
     let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
     for rendition in Rendition::ALL {
         bench.app.blobs.put(bench.tenant.id, hash, rendition, jpeg.to_vec()).await.unwrap();
@@ -383,7 +383,7 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
 }
 
 /// A photo, and the same with its rim cut off.
-fn two_alike() -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn two_alike() -> (Vec<u8>, Vec<u8>) {
     let used = std::fs::read("../fixtures/photos/Oatly-Oat-Milk_026.jpg").unwrap();
     let cropped = image::load_from_memory(&used).unwrap().crop_imm(6, 5, 336, 336).into_rgb8();
     let mut again = std::io::Cursor::new(Vec::new());
@@ -432,7 +432,8 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
         let id = bench.tenant.id;
         let reference = move |hash, call| {
             let document = VisitId::of_call(id, call).into();
-            Reference { org, hash, document, at_ms: 0 }
+            let (by, earliest_ms, received_ms) = (ANNA, None, None);
+            Reference { org, hash, document, by, at_ms: 0, earliest_ms, received_ms }
         };
         let path = format!("/visits/{}", VisitId::of_call(bench.tenant.id, CLOSED_CALL));
         match what {
@@ -481,16 +482,16 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
 }
 
 /// A form with files as a browser sends it.
-struct Multipart(Vec<u8>);
+pub(crate) struct Multipart(Vec<u8>);
 
 impl Multipart {
     const KIND: &str = "multipart/form-data; boundary=xXx";
 
-    fn new(csrf: &str) -> Self {
+    pub(crate) fn new(csrf: &str) -> Self {
         Self(Vec::new()).field("csrf", csrf)
     }
 
-    fn field(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn field(mut self, name: &str, value: &str) -> Self {
         let head = format!("--xXx\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
         self.0.extend_from_slice(head.as_bytes());
         self.0.extend_from_slice(value.as_bytes());
@@ -498,7 +499,7 @@ impl Multipart {
         self
     }
 
-    fn file(mut self, name: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn file(mut self, name: &str, bytes: &[u8]) -> Self {
         let head = format!(
             "--xXx\r\nContent-Disposition: form-data; name=\"photos\"; filename=\"{name}\"\r\n\
              Content-Type: image/jpeg\r\n\r\n"
@@ -509,14 +510,19 @@ impl Multipart {
         self
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(b"--xXx--\r\n");
         self.0
     }
 }
 
 /// Posts bytes as whoever, and says how it was answered.
-async fn posts(bench: &Bench, user: Option<UserId>, path: &str, body: Vec<u8>) -> (u16, String) {
+pub(crate) async fn posts(
+    bench: &Bench,
+    user: Option<UserId>,
+    path: &str,
+    body: Vec<u8>,
+) -> (u16, String) {
     let mut request = Request::builder()
         .method("POST")
         .uri(path)

@@ -134,7 +134,7 @@ async fn who_is_too_far_away_too_soon_is_shown_to_who_sees_both_places() {
     // Sara sees the second alone, and nothing of the first.
     for page in ["/look", &second] {
         let page = bench.get(SARA, page).await;
-        page.shows(&["At least 667 km/h", "The earlier visit is outside your part of the field."]);
+        page.shows(&["At least 667 km/h", "The other visit is outside your part of the field."]);
         page.hides(&[&first, "10 min at most", "59.34400"]);
     }
     bench.get(MARIA, "/look").await.shows(&["Nothing to look at"]);

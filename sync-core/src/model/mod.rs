@@ -44,6 +44,17 @@ impl Invalid {
     }
 }
 
+/// What a character of people's text is shown as, where others' words stand beside it: what would begin a line as a
+/// space, and a mark that turns the text around it, as U+202E does, as U+FFFD. All others are themselves.
+pub const fn shown(c: char) -> char {
+    match c {
+        '\u{2028}' | '\u{2029}' => ' ',
+        '\u{61c}' | '\u{200e}' | '\u{200f}' => char::REPLACEMENT_CHARACTER,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        other => other,
+    }
+}
+
 /// An amount in integer minor units with its ISO 4217 code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(array)]

@@ -159,10 +159,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The day on which a note or photo was erased.
+    /// The day on which a note or photo was erased on request.
     pub(super) fn erased_on(&self, digest: BlobHash) -> Option<String> {
         let at_ms = self.read.erased.get(&digest)?;
         Some(view::zoned(*at_ms, self.zone).strftime("%-d %B %Y").to_string())
+    }
+
+    /// What became of a photo that was here and is not any more.
+    pub(super) fn gone(&self, photo: BlobHash) -> Option<String> {
+        let retired = self.read.retired.get(&photo).map(|stayed| view::retired(stayed, self.zone));
+        retired.or_else(|| self.erased_on(photo).map(|day| format!("erased on {day}")))
     }
 
     /// Where an admin erases a note or photo, while there is something to erase.
@@ -230,8 +236,8 @@ impl<'a> Reader<'a> {
                 hash = photo.hash
             ));
         }
-        if let Some(day) = self.erased_on(photo.hash) {
-            let text = view::escape(&format!("Photo erased on {day}"));
+        if let Some(gone) = self.gone(photo.hash) {
+            let text = view::escape(&format!("Photo {gone}"));
             return Markup(format!(
                 "<span class=\"thumb thumb-wait\" title=\"{text}\">{}<span class=\"vh\">{text}</span></span>",
                 view::icon("cross")

@@ -6,7 +6,9 @@ use sync_core::document::Entry;
 use sync_core::id::{BlobHash, ChangeHash, UserId};
 use sync_core::model::Geo;
 use sync_core::model::contest::{Objection, Step, Word};
-use sync_core::model::visit::{Act, NotPossible, Observed, Recording, Review, Subject, Verdict};
+use sync_core::model::visit::{
+    Act, NotPossible, Observed, PhotoRef, Recording, Review, Subject, Verdict,
+};
 use sync_core::visit::Recorded;
 
 use super::super::overview::recorded;
@@ -38,7 +40,10 @@ pub(super) struct PhotoTile {
     pub(super) first_name: String,
     pub(super) at: Markup,
     pub(super) here: bool,
-    pub(super) erased: Option<String>,
+    /// What became of one that was here.
+    pub(super) gone: Option<String>,
+    /// What its camera wrote: when and where.
+    pub(super) camera: String,
     pub(super) erase: String,
     pub(super) new: bool,
     pub(super) draft: bool,
@@ -258,13 +263,33 @@ impl Reader<'_> {
                 first_name: self.first_name(by),
                 at: self.at(hash),
                 here: self.read.photos.contains_key(&photo.hash),
-                erased: self.erased_on(photo.hash),
+                gone: self.gone(photo.hash),
+                camera: self.camera(photo),
                 erase: self.erase_url("photo", photo.hash),
                 new: recorded.is_some_and(|recorded| recorded.new),
                 draft: recorded.is_some_and(|recorded| !recorded.submitted),
             });
         }
         tiles
+    }
+
+    /// What a photo's camera says of when and where it was taken.
+    fn camera(&self, photo: &PhotoRef) -> String {
+        let Some(origin) = &photo.origin else { return String::new() };
+        let clock = origin.shown_ms.map(|shown| {
+            let zone = match origin.offset_min.map(i64::from) {
+                None => ", in no zone that it names".to_owned(),
+                Some(ahead) => {
+                    let sign = if ahead < 0 { '\u{2212}' } else { '+' };
+                    let ahead = ahead.abs();
+                    format!(", UTC{sign}{}:{:02}", ahead / 60, ahead % 60)
+                }
+            };
+            format!("{}{zone}", view::zoned(shown, "UTC").strftime("%-d %b %Y %H:%M"))
+        });
+        let place = origin.place.as_ref().map(|place| self.place(Some(place)));
+        let clock = clock.unwrap_or_else(|| "no time".to_owned());
+        format!("{clock}; {}", place.unwrap_or_else(|| "no place".to_owned()))
     }
 
     // ---- the conversation ----

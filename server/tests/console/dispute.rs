@@ -1,0 +1,410 @@
+//! What must not be lost, or said wrongly, when two sides disagree: signals, photos whose time is over, findings.
+
+use axum::http::StatusCode;
+use rusqlite::{Connection, Transaction};
+use server::store::uploads::{self, UploadId};
+use server::store::{StoreError, field, log, signals};
+use server::{looks, now_ms, signals::Kind};
+use sync_core::document::Document;
+use sync_core::id::{BlobHash, CallId, ChangeHash, DeviceId, OrgId, UserId, VisitId};
+use sync_core::model::Geo;
+use sync_core::model::people::{Role, Scope};
+use sync_core::model::visit::{PhotoOrigin, PhotoRef};
+use sync_core::visit::Visit;
+
+use crate::evidence::{Multipart, brings, posts, two_alike};
+use crate::{
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, JOHAN, MARIA, NORTH, Phone, SARA, SHELF, audited, person,
+    photo, price,
+};
+
+const SAME: &str = "Byte for byte the same file";
+const LIKE: &str = "of 64 bits of its outline differ";
+const DOUBT: &str = "Which of the two was recorded first is not proved.";
+const DAY_MS: i64 = 86_400_000;
+
+/// A visit for a call, with one photo.
+async fn goes(bench: &Bench, phone: &mut Phone, call: CallId, photo: PhotoRef) -> String {
+    goes_with(bench, phone, call, vec![photo]).await
+}
+
+async fn goes_with(
+    bench: &Bench,
+    phone: &mut Phone,
+    call: CallId,
+    photos: Vec<PhotoRef>,
+) -> String {
+    let visit = VisitId::of_call(bench.tenant.id, call);
+    let mut document = Document::new(bench.tenant.id, visit.into());
+    phone.start(&mut document, call);
+    phone.observe(&mut document, vec![price(1, 1_490)], photos, Vec::new());
+    phone.push(bench, &document, Vec::new()).await;
+    format!("/visits/{visit}")
+}
+
+fn of(jpeg: &[u8]) -> PhotoRef {
+    PhotoRef { hash: BlobHash::of(jpeg), ..photo("", SHELF) }
+}
+
+/// Where the log stands: a phone that knows of it is from after all that is there.
+async fn heard(bench: &Bench) -> u64 {
+    let org = bench.tenant.org;
+    let head = bench.app.store.read(move |c| Ok(log::Reader::open(c, org)?.head()?.sequence));
+    head.await.unwrap()
+}
+
+async fn write(bench: &Bench, sql: String) {
+    let write =
+        move |tx: &Transaction<'_>| -> Result<(), StoreError> { Ok(tx.execute_batch(&sql)?) };
+    bench.app.store.write(write).await.unwrap();
+}
+
+async fn count(bench: &Bench, query: &'static str) -> u64 {
+    let read = move |c: &Connection| Ok(c.query_row(query, [], |row| row.get(0))?);
+    bench.app.store.read(read).await.unwrap()
+}
+
+/// What came `days` ago goes, if it is older than the organisation keeps photos.
+async fn retire(bench: &Bench, before_ms: i64) -> u64 {
+    let org = bench.tenant.org;
+    let write = move |tx: &Transaction<'_>| uploads::retire(tx, org, before_ms, now_ms());
+    bench.app.store.write(write).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_photo_that_comes_while_others_are_judged_is_not_judged_before_it_was_looked_at() {
+    let bench = Bench::new().await;
+    let (used, again) = two_alike();
+    let (org, id) = (bench.tenant.org, bench.tenant.id);
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    goes(&bench, &mut anna, CALL, of(&used)).await;
+    brings(&bench, &used).await;
+    let second = goes(&bench, &mut anna, CLOSED_CALL, of(&again)).await;
+    // All that was here has been looked at; it comes now, and what is next is judging.
+    let hash = BlobHash::of(&again);
+    for rendition in server::blobs::Rendition::ALL {
+        bench.app.blobs.put(id, hash, rendition, again.clone()).await.unwrap();
+    }
+    let upload = UploadId { org, device: DeviceId::from_bytes([1; 16]), hash };
+    let photo = uploads::Photo { bytes: 9, width: 348, height: 348, arrived_ms: now_ms() };
+    let drawn = uploads::Drawn { thumbnail: hash, preview: hash };
+    let arrive = move |tx: &Transaction<'_>| uploads::arrived(tx, upload, &photo, &drawn);
+    bench.app.store.write(arrive).await.unwrap();
+    let next = bench.app.store.read(move |c| signals::unjudged(c, org)).await.unwrap();
+    assert_eq!(next, None);
+    looks::catch_up(&bench.app).await.unwrap();
+    bench.get(MARIA, &second).await.shows(&[LIKE]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn the_very_file_is_noticed_when_it_is_used_again_after_its_time() {
+    let (used, _) = two_alike();
+    for looked in [true, false] {
+        let bench = Bench::new().await;
+        let mut anna = bench.phone(ANNA, "Anna's phone").await;
+        let first = goes(&bench, &mut anna, CALL, of(&used)).await;
+        brings(&bench, &used).await;
+        if !looked {
+            // As if its time was over before anybody looked at it.
+            write(&bench, "UPDATE blob SET looked = 0; DELETE FROM look".into()).await;
+        }
+        assert_eq!(retire(&bench, now_ms() + 1).await, 1);
+        let second = goes(&bench, &mut anna, CLOSED_CALL, of(&used)).await;
+        looks::catch_up(&bench.app).await.unwrap();
+        let page = bench.get(MARIA, &second).await;
+        page.shows(&[SAME, "that photo is no longer kept"]);
+        bench.get(MARIA, &first).await.hides(&[SAME]);
+        // Of an erased one nothing is said, and nothing is judged again and again.
+        let target = server::erase::Target::Photo(BlobHash::of(&used));
+        server::erase::erase(&bench.app, &bench.tenant, target, None, "asked", false)
+            .await
+            .unwrap();
+        write(&bench, "UPDATE photo SET judged = 0".into()).await;
+        looks::catch_up(&bench.app).await.unwrap();
+        bench.get(MARIA, &second).await.hides(&[SAME]);
+        assert_eq!(count(&bench, "SELECT count(*) FROM photo WHERE judged = 0").await, 0);
+        bench.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_damaged_keeps_neither_other_visits_nor_other_organisations_from_being_read() {
+    let bench = Bench::new().await;
+    let (used, again) = two_alike();
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let (one, two) = (of(&used), of(&again));
+    // The reference that is judged first is the damaged one.
+    let (damaged, whole) = if one.hash < two.hash { (one, two) } else { (two, one) };
+    let taken = PhotoOrigin {
+        file: BlobHash([4; 32]),
+        shown_ms: None,
+        offset_min: None,
+        place: None,
+        edited: None,
+    };
+    let whole = PhotoRef { origin: Some(taken), ..whole };
+    let first = goes(&bench, &mut anna, CALL, damaged).await;
+    let second = goes(&bench, &mut anna, CLOSED_CALL, whole).await;
+    let id = &first["/visits/".len()..].replace('-', "");
+    write(&bench, format!("UPDATE log SET body = x'00' WHERE document = x'00{id}'")).await;
+    let other = bench.app.create(OrgId::from_bytes([8; 16]), "Another").await.unwrap();
+    let visit = format!(
+        "INSERT INTO visit (org, visit, outlet, audience, territory, distributor, day, status,
+             people, conflicts, news, photos, started_ms, changed_ms, changed, counted, facts)
+         VALUES ({}, zeroblob(16), zeroblob(16), 1, x'', x'', 0, '', x'', 0, 0, 0, 0, 0, 5, 1, x'')",
+        other.org
+    );
+    write(&bench, visit.clone()).await;
+    brings(&bench, &used).await;
+    brings(&bench, &again).await;
+    bench.get(MARIA, &second).await.shows(&["The camera wrote no time"]);
+    for unread in ["SELECT count(*) FROM photo WHERE judged = 0", UNREAD] {
+        assert_eq!(count(&bench, unread).await, 0, "{unread}");
+    }
+    // Nor does a row that does not even name its document.
+    let astray =
+        "UPDATE photo SET judged = 0, document = x'77' WHERE hash = (SELECT min(hash) FROM photo);
+         UPDATE visit SET judged = 0";
+    write(&bench, astray.into()).await;
+    let said = looks::catch_up(&bench.app).await;
+    assert!(matches!(said, Err(StoreError::Damaged(_))), "{said:?}");
+    assert_eq!(count(&bench, UNREAD).await, 0);
+    bench.close().await;
+}
+
+const UNREAD: &str = "SELECT count(*) FROM visit WHERE judged = 0";
+
+#[tokio::test]
+async fn a_claim_puts_no_signal_on_somebody_else_alone() {
+    let (hers, his) = two_alike();
+    for (known, his_first) in [(false, false), (false, true), (true, false), (true, true)] {
+        let bench = Bench::new().await;
+        let mut anna = bench.phone(ANNA, "Anna's phone").await;
+        let mut johan = bench.phone(JOHAN, "Johan's phone").await;
+        anna.minutes = 40;
+        let honest = goes(&bench, &mut anna, CALL, of(&hers)).await;
+        // Johan has her picture, and his phone says that it has never heard of the log, an hour ago.
+        johan.anchor = if known { heard(&bench).await } else { 0 };
+        let copied = goes(&bench, &mut johan, CLOSED_CALL, of(&his)).await;
+        let files = if his_first { [&his, &hers] } else { [&hers, &his] };
+        for file in files {
+            brings(&bench, file).await;
+        }
+        let (honest, copied) = (bench.get(MARIA, &honest).await, bench.get(MARIA, &copied).await);
+        copied.shows(&[LIKE, "another photo"]);
+        if known {
+            copied.hides(&[DOUBT]);
+            honest.hides(&[LIKE]);
+        } else {
+            copied.shows(&[DOUBT, "it was this one"]);
+            honest.shows(&[LIKE, DOUBT, "it was the other"]);
+        }
+        bench.close().await;
+    }
+}
+
+#[tokio::test]
+async fn photos_of_a_contested_visit_stay_until_the_contest_is_over() {
+    let bench = Bench::new().await;
+    let (used, again) = two_alike();
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let contested = goes(&bench, &mut anna, CALL, of(&used)).await;
+    goes(&bench, &mut anna, CLOSED_CALL, of(&again)).await;
+    brings(&bench, &used).await;
+    brings(&bench, &again).await;
+    let page = bench.get(DORA, &format!("{contested}/contest")).await;
+    let fields = [("seen", page.field("seen")), ("comment", "Nobody was here".to_owned())];
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    let reply = bench.post(DORA, &format!("{contested}/contests"), &fields).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+    let thumb = format!("/photos/{}?size=thumb", BlobHash::of(&used));
+    let say = async |user, step| {
+        let document = bench.document(VisitId::of_call(bench.tenant.id, CALL)).await;
+        let contest: ChangeHash = Visit::read(&document).contests[0].hash;
+        let path = format!("{contested}/contests/{contest}");
+        bench.post(user, &path, &[("step", step), ("comment", "so")]).await.status
+    };
+    assert_eq!(retire(&bench, now_ms() + 1).await, 1, "the other one's");
+    bench.get(DORA, &contested).await.shows(&[&thumb]);
+    assert_eq!(say(MARIA, "ask").await, StatusCode::SEE_OTHER);
+    assert_eq!(retire(&bench, now_ms() + 1).await, 0, "it waits for an answer");
+    bench.get(DORA, &contested).await.shows(&[&thumb]);
+    assert_eq!(say(DORA, "close").await, StatusCode::SEE_OTHER);
+    assert_eq!(retire(&bench, now_ms() + 1).await, 1, "it is over");
+    bench.get(DORA, &contested).await.hides(&[&thumb]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_photo_whose_time_is_over_is_not_called_erased() {
+    let bench = Bench::new().await;
+    let (used, again) = two_alike();
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let path = goes(&bench, &mut anna, CALL, of(&used)).await;
+    goes(&bench, &mut anna, CLOSED_CALL, of(&again)).await;
+    brings(&bench, &used).await;
+    brings(&bench, &again).await;
+    let ago = now_ms() - 400 * DAY_MS;
+    write(&bench, format!("UPDATE blob SET arrived_ms = {ago}")).await;
+    assert_eq!(retire(&bench, now_ms()).await, 2);
+    let target = server::erase::Target::Photo(BlobHash::of(&again));
+    server::erase::erase(&bench.app, &bench.tenant, target, None, "asked", false).await.unwrap();
+
+    let over = "kept for 400 days, over since";
+    let page = bench.get(MARIA, &path).await;
+    page.shows(&[&format!("Photo {over}"), "0 here, 1 whose time is over"]);
+    page.hides(&["rased on", "on its way", " erased"]);
+    let photo = format!("/photos/{}", BlobHash::of(&used));
+    let gone = bench.get(MARIA, &photo).await;
+    assert_eq!(gone.status, StatusCode::GONE);
+    assert!(gone.body.contains(over) && !gone.body.contains("erased"), "{}", gone.body);
+    let erased = bench.get(MARIA, &format!("/photos/{}", BlobHash::of(&again))).await;
+    assert!(erased.status == StatusCode::GONE && erased.body.contains("erased"));
+
+    // As counter-evidence it is refused for what it is, too.
+    let form = bench.get(DORA, &format!("{path}/contest")).await;
+    let csrf = &bench.cookies[&DORA].1;
+    let body = Multipart::new(csrf).field("seen", &form.field("seen")).field("comment", "Look");
+    let body = body.file("a.jpg", &prepared(&bench).await).end();
+    let (status, page) = posts(&bench, Some(DORA), &format!("{path}/contests"), body).await;
+    assert_eq!(status, 410, "{page}");
+    assert!(page.contains("kept for 9 days, over since") && !page.contains("erased"), "{page}");
+    bench.close().await;
+}
+
+/// A file that becomes, once it is prepared, a photo whose time is over after nine days.
+async fn prepared(bench: &Bench) -> Vec<u8> {
+    let (used, _) = two_alike();
+    let (_, reference) = server::photo::prepare(used.clone()).await.unwrap();
+    let (from, until) = (now_ms() - 10 * DAY_MS, now_ms() - DAY_MS);
+    let hash = reference.hash;
+    write(
+        bench,
+        format!(
+            "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, looked)
+             VALUES ({}, x'{hash}', 9, 1, 1, {from}, {until}, 2)",
+            bench.tenant.org
+        ),
+    )
+    .await;
+    used
+}
+
+#[tokio::test]
+async fn accepting_an_objection_is_written_whole_or_not_at_all() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    let subject = sync_core::model::visit::Subject::Product(crate::gtin(2));
+    let hex: String =
+        sync_core::cbor::to_cbor(&subject).iter().map(|byte| format!("{byte:02x}")).collect();
+    let check = crate::PRICE.to_string();
+    let form = bench.get(DORA, &format!("{path}/contest?check={check}&subject={hex}")).await;
+    let seen = form.field("seen");
+    let fields = [
+        ("check", check.as_str()),
+        ("subject", &hex),
+        ("seen", &seen),
+        ("claim", "27.90"),
+        ("comment", "Our label"),
+    ];
+    let reply = bench.post(DORA, &format!("{path}/contests"), &fields).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+    let before = bench.document(visit).await;
+    let contest = Visit::read(&before).contests[0].hash;
+    let size = heard(&bench).await;
+    let accept = async || {
+        let answer = [("step", "accept"), ("comment", "I see")];
+        bench.post(MARIA, &format!("{path}/contests/{contest}"), &answer).await.status
+    };
+    // The disk has room for one more line.
+    let full = format!(
+        "CREATE TRIGGER full BEFORE INSERT ON log WHEN NEW.sequence > {size}
+         BEGIN SELECT RAISE(ABORT, 'full'); END"
+    );
+    write(&bench, full).await;
+    assert!(accept().await.is_server_error());
+    let after = bench.document(visit).await;
+    assert_eq!(after.heads(), before.heads(), "the value was put right without a finding");
+    write(&bench, "DROP TRIGGER full".into()).await;
+    assert_eq!(accept().await, StatusCode::SEE_OTHER);
+    let read = Visit::read(&bench.document(visit).await);
+    assert_eq!(read.contests[0].standing, sync_core::contest::Standing::Accepted);
+    assert_eq!(heard(&bench).await, size + 2);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn where_a_camera_was_is_shown_and_counts_as_a_claim() {
+    let mut bench = Bench::new().await;
+    const BOSS: UserId = UserId::from_bytes([0x31; 16]);
+    let boss = person(BOSS, "Bo Boss", Role::Admin, Scope::Territory(NORTH));
+    bench.app.write_records(&bench.tenant, vec![boss]).await.unwrap();
+    let (tenant, email) = (&bench.tenant, "bo@a.example");
+    server::people::open_account(&bench.app, tenant, BOSS, email, crate::PASSWORD).await.unwrap();
+    bench.sign_in(BOSS, email).await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    // The phone says that it is in the outlet; the camera was 1,112 m north of it, or so it wrote.
+    let place = Some(Geo::from_degrees(18.0565, 59.354, None).unwrap());
+    let shown_ms = Some("2026-11-23T10:02:00Z".parse::<jiff::Timestamp>().unwrap());
+    let origin = PhotoOrigin {
+        file: BlobHash([4; 32]),
+        shown_ms: shown_ms.map(jiff::Timestamp::as_millisecond),
+        offset_min: Some(60),
+        place,
+        edited: None,
+    };
+    let taken = |name| PhotoRef { origin: Some(origin.clone()), ..photo(name, SHELF) };
+    // One alone may be from where the phone was a while ago.
+    let one = goes(&bench, &mut anna, CLOSED_CALL, taken("one")).await;
+    let path = goes_with(&bench, &mut anna, CALL, vec![taken("far"), taken("away")]).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    let page = bench.get(BOSS, &one).await;
+    page.shows(&["1.1 km from the outlet"]).hides(&["Photos taken away from the outlet"]);
+    // The camera's hundred metres times 1.7 are taken off.
+    let away = "most of the photos are from 942 m from the outlet";
+    let page = bench.get(BOSS, &path).await;
+    page.shows(&["Its camera claims 23 Nov 2026 10:02, UTC+1:00; 1.1 km from the outlet"]);
+    page.shows(&["Photos taken away from the outlet", away, "By its camera at 59.35400, 18.05650"]);
+    page.hides(&["Captured away from the outlet"]);
+
+    // How far an outlet reaches is the organisation's to say.
+    let reach =
+        async |user, metres| bench.post(user, "/look/radius", &[("metres", metres)]).await.status;
+    bench.get(BOSS, "/look").await.shows(&["name=\"metres\"", "value=\"150\""]);
+    assert_eq!(reach(SARA, "1000").await, StatusCode::FORBIDDEN);
+    for bad in ["9", "5001"] {
+        assert_eq!(reach(BOSS, bad).await, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    for (metres, told) in [("1000", false), ("941", true), ("942", false)] {
+        assert_eq!(reach(BOSS, metres).await, StatusCode::SEE_OTHER);
+        looks::catch_up(&bench.app).await.unwrap();
+        let page = bench.get(BOSS, &path).await;
+        assert_eq!(page.body.contains(away), told, "{metres}");
+        let org = bench.tenant.org;
+        let signals = bench.app.store.read(move |c| {
+            let kind = Kind::Camera as u8;
+            let query = "SELECT count(*) FROM signal WHERE org = ?1 AND kind = ?2";
+            Ok(c.query_row(query, rusqlite::params![org, kind], |row| row.get::<_, u64>(0))?)
+        });
+        assert_eq!(signals.await.unwrap(), u64::from(told));
+        let radius = bench.app.store.read(move |c| field::radius_m(c, org)).await.unwrap();
+        assert_eq!(radius.to_string(), metres);
+    }
+    bench.get(MARIA, "/look").await.shows(&["<b>942</b>"]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn what_people_write_turns_nothing_around_on_a_page() {
+    let bench = Bench::new().await;
+    let path = format!("/visits/{}", audited(&bench).await);
+    let comment = "at 14:00\u{2028}Approved \u{202e}yesterday\u{2066}";
+    let said = bench.post(MARIA, &format!("{path}/comments"), &[("comment", comment)]).await;
+    assert_eq!(said.status, StatusCode::SEE_OTHER, "{}", said.body);
+    let page = bench.get(MARIA, &path).await;
+    page.shows(&["at 14:00 Approved \u{fffd}yesterday\u{fffd}"]);
+    page.hides(&["\u{2028}", "\u{202e}", "\u{2066}"]);
+    bench.close().await;
+}
