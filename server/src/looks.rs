@@ -14,7 +14,6 @@ use sync_core::model::visit::{Act, Recording};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
-use crate::blobs::Rendition;
 use crate::signals::field::{Reading, of_visit};
 use crate::signals::{PhotoFacts, Signal, of_photo};
 use crate::store::log::Held;
@@ -53,10 +52,7 @@ pub async fn run(app: Arc<App>) {
 pub async fn catch_up(app: &App) -> Result<(), StoreError> {
     while let Some((org, hash)) = app.store.read(rows::unlooked).await? {
         let Some(tenant) = app.tenant(org) else { return Ok(()) };
-        let seen = match app.blobs.get(tenant.id, hash, Rendition::Original).await? {
-            Some(bytes) => photo::look(bytes).await,
-            None => None,
-        };
+        let seen = photo::look(app, &tenant, hash).await?;
         let write = app.store.write_for(org, move |tx| {
             rows::looked(tx, org, hash, seen.as_ref().map(|(sketch, screen)| (sketch, *screen)))
         });
