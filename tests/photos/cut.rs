@@ -71,7 +71,7 @@ fn a_photo_that_a_phone_cannot_read_keeps_no_other_back() {
     let sound = tests::host::photo(&phone, 2);
     record(&phone, &draft, true, vec![sound.clone()]);
     // The first that is to be sent.
-    let files = std::fs::read_dir(host.join("rita/photos")).expect("the folder reads");
+    let files = std::fs::read_dir(host.folder.join("rita/photos")).expect("the folder reads");
     let files = files.map(|file| file.expect("it reads").path());
     let length = |path: &std::path::PathBuf| path.metadata().expect("it is there").len();
     let largest = files.max_by_key(length).expect("there are two");
