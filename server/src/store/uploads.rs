@@ -276,6 +276,8 @@ pub fn decoding(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let tries = tries(tx, org, hash, now_ms)?;
+    tx.prepare_cached("DELETE FROM decoding WHERE tried_ms <= ?1")?
+        .execute([now_ms.saturating_sub(TRIED_MS)])?;
     tx.prepare_cached(
         "INSERT OR REPLACE INTO decoding (org, hash, tries, tried_ms) VALUES (?1, ?2, ?3, ?4)",
     )?
@@ -400,6 +402,7 @@ pub fn let_go(
     .execute(params![org, hash.0, now_ms, erased])?;
     if erased {
         signals::forget(tx, org, hash)?;
+        decoded(tx, org, hash)?;
     }
     count_bytes(tx, org, -i64::try_from(bytes).unwrap_or(i64::MAX))?;
     set_here(tx, org, hash, 2)?;
