@@ -26,7 +26,8 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, SystemClock};
 use crate::photo::{Prepared, Setting, Vault, prepare};
 use crate::replica::{
-    OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, set_rows_aside,
+    OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, set_photo_aside,
+    set_rows_aside,
 };
 use crate::store::{Reader, Store, StoreError, Writer, random};
 use crate::sync::{Cancel, Progress, Syncing};
@@ -777,6 +778,19 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// The file of a photo that is to be sent, if it is here. One that does not read costs itself only, like a row.
+    pub(crate) fn photo_to_send(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ClientError> {
+        match self.vault.get(&hash.0) {
+            Err(StoreError::Damaged(_)) => {
+                let sealed = self.vault.sealed(&hash.0)?.unwrap_or_default();
+                self.store.write(|writer| set_photo_aside(writer, hash, sealed.clone()))?;
+                self.vault.remove(&hash.0)?;
+                Ok(None)
+            }
+            read => Ok(read?),
+        }
     }
 
     /// Removes a photo that was erased, sent or not.

@@ -159,11 +159,16 @@ impl Vault {
 
     /// The photo with this hash, if it is kept.
     pub(crate) fn get(&self, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(sealed) = present(fs::read(self.path(hash)))? else { return Ok(None) };
+        let Some(sealed) = self.sealed(hash)? else { return Ok(None) };
         let mut plain = Vec::new();
         unseal(&self.file_key, hash, &sealed, &mut plain)
             .ok_or_else(|| StoreError::Damaged(format!("the photo {}", hex(hash))))?;
         Ok(Some(plain))
+    }
+
+    /// Its file as it lies there.
+    pub(crate) fn sealed(&self, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(present(fs::read(self.path(hash)))?)
     }
 
     /// Removes a photo; whether it was there.

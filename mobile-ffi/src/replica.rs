@@ -361,6 +361,17 @@ fn leave(
     writer.put(REMAINS, &[&[space.0], place].concat(), &to_cbor(&remains))
 }
 
+/// Gives up a photo that was to be sent and does not read; its file is kept as it was found.
+pub(crate) fn set_photo_aside(
+    writer: &Writer<'_>,
+    hash: BlobHash,
+    sealed: Vec<u8>,
+) -> Result<(), StoreError> {
+    let place = writer.place(PHOTOS, &hash.0).to_vec();
+    writer.delete(PHOTOS, &hash.0)?;
+    leave(writer, (PHOTOS, &place), sealed, None)
+}
+
 /// Drops what could not be read.
 pub(crate) fn forget_remains(writer: &Writer<'_>) -> Result<(), StoreError> {
     let mut places = Vec::new();

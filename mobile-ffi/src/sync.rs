@@ -544,7 +544,7 @@ impl Run {
 
     /// Sends a photo from where the server has it (tus 1.0); whether all of it is there now.
     async fn photo(&mut self, hash: BlobHash, mut state: PhotoState) -> Result<bool, ClientError> {
-        let file = self.blocking(move |client| Ok(client.vault.get(&hash.0)?)).await?;
+        let file = self.blocking(move |client| client.photo_to_send(hash)).await?;
         let Some(file) = file else {
             // The folder lost it; there is nothing that another try could send.
             return Ok(false);

@@ -1,6 +1,6 @@
 //! What a camera wrote beside the picture: when, where, and whether a program has been at it. All of it is a claim.
 
-use exif::{DateTime, Exif, In, Reader, Tag, Value};
+use crate::exif::{Directory, Exif};
 
 /// Between being taken and being written a camera may take this long.
 const WRITING_MS: i64 = 60_000;
@@ -52,45 +52,39 @@ pub struct Camera {
     pub edited: bool,
 }
 
+/// Where EXIF has what is asked for.
+type Field = (Directory, u16);
+
+const SOFTWARE: Field = (Directory::File, 0x0131);
+const TAKEN: [Field; 2] = [(Directory::Taking, 0x9003), (Directory::Taking, 0x9011)];
+const WRITTEN: [Field; 2] = [(Directory::File, 0x0132), (Directory::Taking, 0x9010)];
+const LATITUDE: [Field; 2] = [(Directory::Place, 2), (Directory::Place, 1)];
+const LONGITUDE: [Field; 2] = [(Directory::Place, 4), (Directory::Place, 3)];
+
 impl Camera {
-    /// Reads EXIF. What cannot be read is not there.
-    pub(crate) fn read(tiff: &[u8]) -> Self {
-        let tiff = tiff.strip_prefix(b"Exif\0\0").unwrap_or(tiff);
-        let Ok(exif) = Reader::new().read_raw(tiff.to_vec()) else { return Self::default() };
-        let at = |tag, offset| {
-            let shown_ms = shown_ms(&DateTime::from_ascii(&ascii(&exif, tag)?).ok()?)?;
-            let offset_min = ascii(&exif, offset).and_then(|text| offset_min(&text));
-            Some(Taken { shown_ms, offset_min })
+    /// What EXIF says. What cannot be read is not there.
+    pub(crate) fn of(exif: Exif<'_>) -> Self {
+        let at = |[shown, offset]: [Field; 2]| {
+            let shown_ms = shown_ms(exif.text(shown)?)?;
+            Some(Taken { shown_ms, offset_min: exif.text(offset).and_then(offset_min) })
         };
-        let taken = at(Tag::DateTimeOriginal, Tag::OffsetTimeOriginal);
-        let written = at(Tag::DateTime, Tag::OffsetTime);
+        let (taken, written) = (at(TAKEN), at(WRITTEN));
         let later =
             |taken: Taken| written.is_some_and(|w| w.shown_ms > taken.shown_ms + WRITING_MS);
-        let software = ascii(&exif, Tag::Software).unwrap_or_default();
-        let software = String::from_utf8_lossy(&software).to_lowercase();
+        let software = exif.text(SOFTWARE).unwrap_or_default().to_ascii_lowercase();
+        let software = String::from_utf8_lossy(&software);
         let edited = EDITORS.iter().any(|name| software.contains(name)) || taken.is_some_and(later);
-        let degrees = |tag, side, back: u8, most: f64| {
-            let away = match &exif.get_field(tag, In::PRIMARY)?.value {
-                Value::Rational(parts) if parts.len() == 3 => {
-                    parts[0].to_f64() + parts[1].to_f64() / 60.0 + parts[2].to_f64() / 3_600.0
-                }
-                _ => return None,
-            };
+        let degrees = |[field, side]: [Field; 2], back: u8, most: f64| {
+            let [degrees, minutes, seconds] = exif.fractions(field)?;
+            let away = degrees + minutes / 60.0 + seconds / 3_600.0;
             let sign =
-                if ascii(&exif, side)?.first()?.eq_ignore_ascii_case(&back) { -1.0 } else { 1.0 };
+                if exif.text(side)?.first()?.eq_ignore_ascii_case(&back) { -1.0 } else { 1.0 };
             (away <= most).then(|| (sign * away * 1e6).round() as i32)
         };
-        let lat_e6 = degrees(Tag::GPSLatitude, Tag::GPSLatitudeRef, b'S', 90.0);
-        let lon_e6 = degrees(Tag::GPSLongitude, Tag::GPSLongitudeRef, b'W', 180.0);
+        let lat_e6 = degrees(LATITUDE, b'S', 90.0);
+        let lon_e6 = degrees(LONGITUDE, b'W', 180.0);
         let place = lon_e6.zip(lat_e6).map(|(lon_e6, lat_e6)| Place { lon_e6, lat_e6 });
         Self { taken, place, edited }
-    }
-}
-
-fn ascii(exif: &Exif, tag: Tag) -> Option<Vec<u8>> {
-    match &exif.get_field(tag, In::PRIMARY)?.value {
-        Value::Ascii(lines) => lines.first().cloned(),
-        _ => None,
     }
 }
 
@@ -107,9 +101,20 @@ fn offset_min(text: &[u8]) -> Option<i16> {
     known.then(|| sign * (hours * 60 + minutes))
 }
 
-fn shown_ms(at: &DateTime) -> Option<i64> {
-    let [year, month, day] = [i64::from(at.year), i64::from(at.month), i64::from(at.day)];
-    let [hour, minute, second] = [at.hour, at.minute, at.second].map(i64::from);
+/// `2026:03:01 12:34:56` in milliseconds since 1970 on the clock that shows it.
+fn shown_ms(text: &[u8]) -> Option<i64> {
+    const FORM: &[u8; 19] = b"0000:00:00 00:00:00";
+    let text: &[u8; 19] = text.first_chunk()?;
+    let fits = |(byte, form): (&u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        mark => byte == mark,
+    };
+    if !text.iter().zip(FORM).all(fits) {
+        return None;
+    }
+    let digits = |digits: &[u8]| digits.iter().fold(0, |n, digit| n * 10 + i64::from(digit - b'0'));
+    let year = digits(&text[..4]);
+    let [month, day, hour, minute, second] = [5, 8, 11, 14, 17].map(|at| digits(&text[at..at + 2]));
     let valid = (1970..=2200).contains(&year)
         && (1..=12).contains(&month)
         && (1..=31).contains(&day)
@@ -128,7 +133,7 @@ mod tests {
 
     #[test]
     fn clocks_and_offsets_read() {
-        let at = |text: &str| shown_ms(&DateTime::from_ascii(text.as_bytes()).ok()?);
+        let at = |text: &str| shown_ms(text.as_bytes());
         assert_eq!(at("1970:01:01 00:00:00"), Some(0));
         assert_eq!(at("2024:02:29 12:34:56"), Some(1_709_210_096_000));
         assert_eq!(at("2026:03:01 00:00:00"), Some(1_772_323_200_000));
@@ -137,6 +142,9 @@ mod tests {
             "2026:00:10 00:00:00",
             "0000:00:00 00:00:00",
             "    :  :     :  :  ",
+            "2026-03-01 00:00:00",
+            "2026:03:01 00:00",
+            "2026:+3:01 00:00:00",
         ] {
             assert_eq!(at(wrong), None, "{wrong}");
         }
@@ -147,10 +155,80 @@ mod tests {
         }
     }
 
+    /// A field: its tag, its kind and its value.
+    type Written<'a> = (u16, u16, &'a [u8]);
+
+    fn numbers(little: bool, numbers: &[u32]) -> Vec<u8> {
+        let bytes = |n: &u32| if little { n.to_le_bytes() } else { n.to_be_bytes() };
+        numbers.iter().flat_map(bytes).collect()
+    }
+
+    fn exif(little: bool, directories: [&[Written<'_>]; 3]) -> Vec<u8> {
+        let short = |n: u16| if little { n.to_le_bytes() } else { n.to_be_bytes() };
+        let long = |n: usize| numbers(little, &[n as u32]);
+        let sizes = directories.map(|fields| 2 + 12 * fields.len() + 4);
+        let begins = [8, 8 + sizes[0], 8 + sizes[0] + sizes[1]];
+        let leads = [long(begins[1]), long(begins[2])];
+        let (mut exif, mut far) =
+            ([if little { b"II*\0" } else { b"MM\0*" }, &long(8)[..]].concat(), Vec::new());
+        for fields in directories {
+            exif.extend(short(fields.len() as u16));
+            for (tag, kind, value) in fields {
+                let value = match tag {
+                    0x8769 => &leads[0],
+                    0x8825 => &leads[1],
+                    _ => *value,
+                };
+                let each = if *kind == 2 {
+                    1
+                } else if *kind == 4 {
+                    4
+                } else {
+                    8
+                };
+                exif.extend([short(*tag), short(*kind)].concat());
+                exif.extend(long(value.len() / each));
+                match value.len() {
+                    ..=4 => exif.extend([value, &vec![0; 4 - value.len()]].concat()),
+                    _ => {
+                        exif.extend(long(begins[2] + sizes[2] + far.len()));
+                        far.extend(value);
+                    }
+                }
+            }
+            exif.extend([0; 4]);
+        }
+        [exif, far].concat()
+    }
+
     #[test]
-    fn what_does_not_read_is_not_there() {
-        for bytes in [&b""[..], b"II*\0", b"MM\0\x2a\0\0\0\x08\xff\xff", &[0xff; 64]] {
-            assert_eq!(Camera::read(bytes), Camera::default());
+    fn what_a_camera_wrote_is_read_in_both_orders_of_bytes() {
+        for little in [true, false] {
+            let lat = numbers(little, &[53, 1, 20, 1, 3_000, 100]);
+            let lon = numbers(little, &[6, 1, 0, 1, 0, 1]);
+            let read = |software: &[u8], written: &[u8], lat: &[u8]| {
+                let file: [Written<'_>; 4] = [
+                    (0x0131, 2, software),
+                    (0x0132, 2, written),
+                    (0x8769, 4, &[]),
+                    (0x8825, 4, &[]),
+                ];
+                let taking: [Written<'_>; 2] =
+                    [(0x9003, 2, b"2026:03:01 12:00:00\0"), (0x9011, 2, b"+02:00\0")];
+                let place: [Written<'_>; 4] =
+                    [(1, 2, b"N\0"), (2, 5, lat), (3, 2, b"W\0"), (4, 5, &lon)];
+                Camera::of(Exif::of(&exif(little, [&file, &taking, &place])).unwrap())
+            };
+            let camera = read(b"HDR+ 1.0\0", b"2026:03:01 12:00:09\0", &lat);
+            let taken = Taken { shown_ms: 1_772_366_400_000, offset_min: Some(120) };
+            let place = Place { lon_e6: -6_000_000, lat_e6: 53_341_667 };
+            assert_eq!(camera, Camera { taken: Some(taken), place: Some(place), edited: false });
+            assert!(read(b"Adobe Photoshop 27\0", b"\0", &lat).edited);
+            assert!(read(b"1.0\0", b"2026:03:01 12:02:00\0", &lat).edited, "written later");
+            for wrong in [[91, 1, 0, 1, 0, 1], [53, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 1]] {
+                let camera = read(b"1.0\0", b"\0", &numbers(little, &wrong));
+                assert_eq!((camera.taken, camera.place), (Some(taken), None));
+            }
         }
     }
 }

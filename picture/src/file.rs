@@ -16,12 +16,18 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use crate::camera::Camera;
+use crate::exif::Exif;
 
 /// Most pixels of any picture that is decoded here; callers may ask for fewer.
 pub const PIXELS_MAX: u64 = 60_000_000;
 
 /// What one decoded picture may take, in bytes.
 const DECODED_BYTES_MAX: u64 = 256 << 20;
+/// What a PNG may take beside its pixels: a row of it, and what is said about it.
+const BESIDE_BYTES_MAX: u64 = 32 << 20;
+/// Longest data of a WebP that is packed without loss. Ten bytes of it can ask for tables of four thousand, which then
+/// are some 200 MB.
+const LOSSLESS_BYTES_MAX: usize = 512 << 10;
 /// Longest side, in pixels.
 const SIDE_PIXELS_MAX: u32 = 65_535;
 /// Scans of a progressive JPEG: each goes over the whole picture, and cameras write about ten.
@@ -56,6 +62,9 @@ pub enum Flaw {
     /// It is an animation.
     #[error("it is an animation")]
     Animated,
+    /// It is a WebP packed without loss, and too long for one.
+    #[error("it is a WebP without loss of more than {} KiB", LOSSLESS_BYTES_MAX >> 10)]
+    Lossless,
     /// Its data ends before the picture does.
     #[error("it is cut short")]
     CutShort,
@@ -142,7 +151,7 @@ fn jpeg_extent(jpeg: &[u8]) -> Option<usize> {
     }
 }
 
-/// How many pixels a file's header promises, if those are `pixels_max` at most.
+/// How many pixels a file's header promises, if those are `pixels_max` at most. It takes no more memory than the file.
 pub fn pixels(bytes: &[u8], pixels_max: u64) -> Result<u64, Flaw> {
     guarded(|| match format(bytes).ok_or(Flaw::OtherFormat)? {
         Format::Jpeg => {
@@ -150,7 +159,7 @@ pub fn pixels(bytes: &[u8], pixels_max: u64) -> Result<u64, Flaw> {
             let (width, height) = jpeg_size(&mut decoder)?;
             fits(width, height, pixels_max)
         }
-        Format::Png => png(bytes, pixels_max).map(|(_, pixels)| pixels),
+        Format::Png => png_pixels(bytes, pixels_max),
         Format::WebP => webp(bytes, pixels_max).map(|(_, pixels)| pixels),
     })
 }
@@ -167,7 +176,7 @@ pub fn decode(bytes: &[u8], pixels_max: u64) -> Result<Picture, Flaw> {
         }
         match format {
             Format::Jpeg => decode_jpeg(bytes, pixels_max),
-            Format::Png => finish(png(bytes, pixels_max)?.0),
+            Format::Png => finish(png(bytes, pixels_max)?),
             Format::WebP => finish(webp(bytes, pixels_max)?.0),
         }
     })
@@ -210,60 +219,94 @@ fn decode_jpeg(bytes: &[u8], pixels_max: u64) -> Result<Picture, Flaw> {
     let (width, height) = jpeg_size(&mut decoder)?;
     fits(width, height, pixels_max)?;
     let rgb = decoder.decode().map_err(|error| Flaw::Damaged(format!("{error:?}")))?;
-    let camera = decoder.exif().map(|exif| Camera::read(exif)).unwrap_or_default();
     if rgb.len() as u64 != u64::from(width) * u64::from(height) * 3 {
         return Err(Flaw::Damaged("its colours cannot be read".into()));
     }
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let (orientation, camera) = told(decoder.exif().map(Vec::as_slice));
     Ok(Picture { rgb, width, height, orientation, camera })
 }
 
-fn limits() -> Limits {
+fn limits(bytes_max: u64) -> Limits {
     let mut limits = Limits::default();
-    limits.max_alloc = Some(DECODED_BYTES_MAX);
+    limits.max_alloc = Some(bytes_max);
     limits
+}
+
+/// By its first chunk alone: what else stands before the pixels may be packed a thousandfold.
+fn png_pixels(bytes: &[u8], pixels_max: u64) -> Result<u64, Flaw> {
+    let header: &[u8; 12] = bytes.get(12..).and_then(<[u8]>::first_chunk).ok_or(Flaw::CutShort)?;
+    let [b'I', b'H', b'D', b'R', a, b, c, d, e, f, g, h] = *header else {
+        return Err(Flaw::Damaged("it does not begin with its header".into()));
+    };
+    fits(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), pixels_max)
+}
+
+fn png(bytes: &[u8], pixels_max: u64) -> Result<PngDecoder<Cursor<&[u8]>>, Flaw> {
+    png_pixels(bytes, pixels_max)?;
+    let limits = limits(BESIDE_BYTES_MAX);
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(damaged)?;
+    if decoder.is_apng().map_err(damaged)? {
+        return Err(Flaw::Animated);
+    }
+    Ok(decoder)
 }
 
 /// A decoder that has read the header, and how many pixels that promises.
 type Begun<D> = Result<(D, u64), Flaw>;
 
-fn png(bytes: &[u8], pixels_max: u64) -> Begun<PngDecoder<Cursor<&[u8]>>> {
-    // Before the decoder makes room for a row of it.
-    if let Some(&[a, b, c, d, e, f, g, h]) = bytes.get(16..24) {
-        fits(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), pixels_max)?;
+fn webp(bytes: &[u8], pixels_max: u64) -> Begun<WebPDecoder<Cursor<&[u8]>>> {
+    for (kind, data) in webp_chunks(bytes) {
+        match (kind, data) {
+            // The decoder would look into it, whether it moves or not.
+            (b"ANMF", _) => return Err(Flaw::Animated),
+            // It makes room for what this says before it compares it with what the file's header says.
+            (b"VP8 ", [_, _, _, _, _, _, a, b, c, d, ..]) => {
+                let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+                fits(side(*a, *b), side(*c, *d), pixels_max)?;
+            }
+            (b"VP8L" | b"ALPH", data) if data.len() > LOSSLESS_BYTES_MAX => {
+                return Err(Flaw::Lossless);
+            }
+            _ => {}
+        }
     }
-    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits()).map_err(damaged)?;
+    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
+    decoder.set_limits(limits(DECODED_BYTES_MAX)).map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     let pixels = fits(width, height, pixels_max)?;
-    if decoder.is_apng().map_err(damaged)? {
-        return Err(Flaw::Animated);
-    }
     Ok((decoder, pixels))
 }
 
-fn webp(bytes: &[u8], pixels_max: u64) -> Begun<WebPDecoder<Cursor<&[u8]>>> {
-    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
-    decoder.set_limits(limits()).map_err(damaged)?;
-    let (width, height) = decoder.dimensions();
-    let pixels = fits(width, height, pixels_max)?;
-    if decoder.has_animation() {
-        return Err(Flaw::Animated);
-    }
-    Ok((decoder, pixels))
+/// The chunks of a WebP with their names; of one that is cut short, what there is.
+fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    let mut rest = bytes.get(12..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (kind, after) = rest.split_first_chunk()?;
+        let (length, data) = after.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        rest = data.get(length.checked_add(length % 2)?..).unwrap_or_default();
+        Some((kind, data.get(..length).unwrap_or(data)))
+    })
 }
 
 fn finish(mut decoder: impl ImageDecoder) -> Result<Picture, Flaw> {
     let (width, height) = decoder.dimensions();
-    if limits().reserve(decoder.total_bytes()).is_err() {
+    if limits(DECODED_BYTES_MAX).reserve(decoder.total_bytes()).is_err() {
         return Err(Flaw::TooLarge { width, height });
     }
     // Unreadable EXIF is no reason to lose the picture.
     let exif = decoder.exif_metadata().ok().flatten();
-    let camera = exif.as_deref().map(Camera::read).unwrap_or_default();
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let (orientation, camera) = told(exif.as_deref());
     let rgb = DynamicImage::from_decoder(decoder).map_err(damaged)?.into_rgb8().into_raw();
     Ok(Picture { rgb, width, height, orientation, camera })
+}
+
+/// How a picture lies and what its camera wrote, by its EXIF.
+fn told(exif: Option<&[u8]>) -> (Orientation, Camera) {
+    let exif = exif.and_then(Exif::of);
+    let orientation = exif.and_then(|exif| Orientation::from_exif(exif.orientation()?));
+    let camera = exif.map(Camera::of).unwrap_or_default();
+    (orientation.unwrap_or(Orientation::NoTransforms), camera)
 }
 
 fn damaged(error: ImageError) -> Flaw {

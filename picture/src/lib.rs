@@ -2,6 +2,7 @@
 //! limits, the same hash. It reads no clock, no disk and no network; bytes from outside never make it panic.
 
 mod camera;
+mod exif;
 mod file;
 mod likeness;
 mod look;

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use jpeg_encoder::{ColorType, Encoder};
-use picture::{Flaw, PIXELS_MAX, decode, extent, pixels};
+use picture::{Camera, Flaw, PIXELS_MAX, Picture, decode, extent, pixels};
 
 fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -54,6 +54,157 @@ fn sized(jpeg: &[u8], height: u16, width: u16) -> Vec<u8> {
     jpeg[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
     jpeg[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
     jpeg
+}
+
+/// A JPEG, a PNG and a WebP that say this beside the picture.
+fn saying(exif: &[u8]) -> [(&'static str, Vec<u8>); 3] {
+    let [jpeg, png, still] =
+        [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP].map(|f| encoded(drawn(), f));
+    let room = exif.len().min(usize::from(u16::MAX) - 8);
+    let length = (room as u16 + 8).to_be_bytes();
+    let size = [&[8, 0, 0, 0][..], &[89, 0, 0], &[59, 0, 0]].concat();
+    [
+        (
+            "JPEG",
+            [&jpeg[..2], &[0xff, 0xe1], &length, b"Exif\0\0", &exif[..room], &jpeg[2..]].concat(),
+        ),
+        ("PNG", [&png[..33], &chunk(b"eXIf", exif), &png[33..]].concat()),
+        ("WebP", webp(&[(b"VP8X", &size), (b"VP8L", &still[20..]), (b"EXIF", exif)])),
+    ]
+}
+
+/// What decoding makes of a file, and how many bytes it held at once.
+fn held(bytes: &[u8]) -> (Result<Picture, Flaw>, u64) {
+    let mut read = Err(Flaw::Empty);
+    let held = allocation_counter::measure(|| read = decode(bytes, PIXELS_MAX)).bytes_max;
+    (read, held)
+}
+
+/// EXIF whose first directory leads to `count` others, which lie over each other and say that they have 2,570 fields.
+fn directories(count: usize) -> Vec<u8> {
+    let first = 14 + 12 * count;
+    let mut exif = [b"II*\0\x08\0\0\0", (count as u16).to_le_bytes().as_slice()].concat();
+    for n in 0..count {
+        exif.extend([0x69, 0x87, 4, 0, 1, 0, 0, 0]);
+        exif.extend(((first + n) as u32).to_le_bytes());
+    }
+    exif.extend([0; 4]);
+    exif.extend(vec![0x0a; count + 2]);
+    exif.extend(vec![0; 2_570 * 12 + 4]);
+    exif
+}
+
+#[test]
+fn directories_that_lie_over_each_other_take_no_memory() {
+    for count in [500, 2_600, 60_000] {
+        let exif = directories(count);
+        for (name, bytes) in saying(&exif) {
+            let (read, held) = held(&bytes);
+            let most = 4 * bytes.len() as u64 + (1 << 20);
+            assert!(held < most, "{name} of {count}: {held} bytes were held");
+            assert_eq!(read.unwrap().camera, Camera::default(), "{name} of {count}");
+        }
+    }
+    let [jpeg, ..] = saying(&directories(2_600)).map(|(_, bytes)| bytes);
+    assert!(jpeg.len() < 80_000, "all of it fits into one segment");
+}
+
+#[test]
+fn what_is_said_beside_the_picture_is_bounded() {
+    let png = encoded(DynamicImage::new_luma8(9_000, 9_000), ImageFormat::Png);
+    let mut profile = b"all black\0\0".to_vec();
+    let mut at = 8;
+    while let Some(length) = png.get(at..at + 4) {
+        let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
+        if &png[at + 4..at + 8] == b"IDAT" {
+            profile.extend(&png[at + 8..at + 8 + length]);
+        }
+        at += 12 + length;
+    }
+    assert!(profile.len() < 1 << 20);
+    let small = encoded(drawn(), ImageFormat::Png);
+    let bomb = [&small[..33], &chunk(b"iCCP", &profile), &small[33..]].concat();
+    let mut count = Err(Flaw::Empty);
+    let counting = allocation_counter::measure(|| count = pixels(&bomb, PIXELS_MAX)).bytes_max;
+    assert_eq!(count, Ok(90 * 60));
+    assert!(counting < 1 << 16, "{counting} bytes were held");
+    let (_, held) = held(&bomb);
+    assert!(held < 64 << 20, "{held} bytes were held");
+}
+
+#[test]
+fn a_frame_that_is_larger_than_its_picture_takes_no_memory() {
+    let size = [&[0, 0, 0, 0][..], &[89, 0, 0], &[59, 0, 0]].concat();
+    let frame = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f];
+    let frame = [frame.as_slice(), &[0; 200]].concat();
+    for bytes in [
+        webp(&[(b"VP8X", &size), (b"VP8 ", &frame)]),
+        webp(&[(b"VP8X", &size), (b"ABCD", &[0; 7]), (b"VP8 ", &frame)]),
+    ] {
+        let (read, held) = held(&bytes);
+        assert_eq!(read.err(), Some(Flaw::TooLarge { width: 16_383, height: 16_383 }));
+        assert!(held < 1 << 16, "{held} bytes were held");
+    }
+    let hidden = [&[0; 16][..], b"VP8 ", &(frame.len() as u32).to_le_bytes(), &frame].concat();
+    let (read, held) = held(&webp(&[(b"VP8X", &size), (b"ANMF", &hidden)]));
+    assert_eq!(read.err(), Some(Flaw::Animated));
+    assert!(held < 1 << 16, "{held} bytes were held");
+}
+
+/// One pixel, packed without loss by so many groups of five codes, each of which wants a table of 1,024 places.
+fn tables(groups: u32) -> Vec<u8> {
+    let mut bits: Vec<bool> = Vec::new();
+    let mut put = |value: u32, count: u32| bits.extend((0..count).map(|n| value >> n & 1 == 1));
+    put(0x2f, 8);
+    put(0, 14 + 14 + 1 + 3);
+    put(0, 1); // not transformed
+    put(0, 1); // no colour cache
+    put(1, 1); // the codes of a block are chosen by a picture, of one pixel here
+    put(0, 3);
+    put(0, 1);
+    let last = groups - 1;
+    for colour in [last & 0xff, last >> 8, 0, 0, 0] {
+        put(0b101, 3); // one symbol, of eight bits
+        put(colour, 8);
+    }
+    // How long the codes of the lengths 17, 18, 0 to 5, 16 and 6 to 10 are.
+    const LENGTHS: [u32; 14] = [0, 0, 0, 3, 3, 3, 3, 3, 0, 3, 4, 4, 4, 4];
+    for _ in 0..5 * groups {
+        put(0, 1);
+        put(14 - 4, 4);
+        LENGTHS.iter().for_each(|length| put(*length, 3));
+        put(1, 1); // eleven symbols
+        put(1, 3);
+        put(11 - 2, 4);
+        for length in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10] {
+            let (code, count) = if length < 7 { (length - 1, 3) } else { (length + 5, 4) };
+            put(u32::reverse_bits(code) >> (32 - count), count);
+        }
+    }
+    put(0, 32);
+    put(0, 32);
+    bits.chunks(8)
+        .map(|byte| byte.iter().rev().fold(0, |all, bit| all << 1 | u8::from(*bit)))
+        .collect()
+}
+
+#[test]
+fn a_picture_without_loss_cannot_ask_for_tables_without_end() {
+    let (few, many) = (tables(9_000), tables(12_000));
+    assert!(few.len() < 512 << 10 && many.len() > 512 << 10);
+    let (read, asked) = held(&webp(&[(b"VP8L", &few)]));
+    assert!(asked > 150 << 20, "the tables were made: {asked} bytes were held");
+    assert!(asked < 240 << 20, "{asked} bytes were held");
+    assert_eq!(read.unwrap().size(), (1, 1));
+    let size = [&[16, 0, 0, 0][..], &[0; 6]].concat();
+    for bytes in [
+        webp(&[(b"VP8L", &many)]),
+        webp(&[(b"VP8X", &size), (b"ALPH", &many), (b"VP8 ", &[0; 20])]),
+    ] {
+        let (read, held) = held(&bytes);
+        assert_eq!(read.err(), Some(Flaw::Lossless));
+        assert!(held < 1 << 16, "{held} bytes were held");
+    }
 }
 
 #[test]

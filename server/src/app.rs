@@ -25,12 +25,15 @@ use crate::blobs::{Arrivals, Blobs, Rendition};
 use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
-use crate::limits::{Limits, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX, UPLOADS_OF_ONE_MAX};
+use crate::limits::{
+    DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, Limits, PROOF_PHOTO_BYTES_MAX,
+    PROOFS_OF_ONE_MAX, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX, UPLOADS_OF_ONE_MAX,
+};
 use crate::logkey::LogKeys;
 use crate::metrics::Metrics;
 use crate::prove::pack;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
-use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree};
+use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree, uploads};
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -127,6 +130,11 @@ pub struct Tenant {
     turns: Arc<Semaphore>,
     repairs: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    proofs: Semaphore,
+    /// Turns at decoding pictures, each to be had before one among those of all organisations.
+    pub decoding: Arc<Semaphore>,
+    /// Room for its people's forms with files, to be had before that among all.
+    pub forms_with_files: Arc<Semaphore>,
 }
 
 /// The worlds of an organisation.
@@ -250,6 +258,9 @@ impl Tenant {
             turns: Arc::new(Semaphore::new(READERS_OF_ONE)),
             repairs: Arc::new(Semaphore::new(REPAIRS_OF_ONE_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_OF_ONE_MAX)),
+            proofs: Semaphore::new(PROOFS_OF_ONE_MAX),
+            decoding: Arc::new(Semaphore::new(DECODING_OF_ONE_MAX)),
+            forms_with_files: Arc::new(Semaphore::new(FORMS_WITH_FILES_OF_ONE_MAX)),
         })
     }
 }
@@ -647,18 +658,37 @@ impl App {
     }
 
     /// The proof bundle of a visit, which there is.
+    ///
+    /// # Errors
+    /// `too_large` (413) when its photos are more than the server packs.
     pub async fn prove(
         &self,
         tenant: &Arc<Tenant>,
         visit: VisitId,
         with_photos: bool,
     ) -> Result<Vec<u8>, Problem> {
+        let closed = |_| StoreError::Closed;
+        let _of_one = tenant.proofs.acquire().await.map_err(closed)?;
+        let _room = self.limits.proofs.acquire().await.map_err(closed)?;
         let of = Arc::clone(tenant);
         let collected = self.store.read(move |connection| {
             let _state = Reader::open(connection, of.org)?;
-            bundle::collect(connection, of.org, of.id, visit, &of.log_key)
+            let Some(collected) = bundle::collect(connection, of.org, of.id, visit, &of.log_key)?
+            else {
+                return Ok(None);
+            };
+            let hashes: Vec<_> = collected.photos.iter().copied().collect();
+            let here = uploads::photo_state(connection, of.org, &hashes)?;
+            Ok(Some((collected, here.values().map(|photo| photo.bytes).sum::<u64>())))
         });
-        let collected = collected.await?.ok_or_else(Problem::not_found)?;
+        let (collected, bytes) = collected.await?.ok_or_else(Problem::not_found)?;
+        if with_photos && bytes > PROOF_PHOTO_BYTES_MAX {
+            let (have, most) = (bytes >> 20, PROOF_PHOTO_BYTES_MAX >> 20);
+            return Err(Problem::too_large(format!(
+                "the photos have {have} MiB, and {most} are packed here: take the proof without \
+                 photos, or ask the operator for `endcap prove`"
+            )));
+        }
         let mut photos = BTreeMap::new();
         for hash in collected.photos.iter().filter(|_| with_photos) {
             let bytes = self.blobs.get(tenant.id, *hash, Rendition::Original).await?;

@@ -374,6 +374,8 @@ pub struct PostedFiles<T> {
     pub form: T,
     /// The files that are not empty, in the order in which they came.
     pub files: Vec<Vec<u8>>,
+    /// The room that the files take, to be held as long as they are.
+    pub room: Vec<OwnedSemaphorePermit>,
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for PostedFiles<T> {
@@ -383,12 +385,16 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for PostedFiles<T> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !kind.is_some_and(|kind| kind.starts_with("multipart/form-data")) {
             let Posted(viewer, form) = Posted::from_request(request, app).await?;
-            return Ok(Self { viewer, form, files: Vec::new() });
+            return Ok(Self { viewer, form, files: Vec::new(), room: Vec::new() });
         }
         let (parts, body) = request.into_parts();
         let viewer = Viewer::find(app, &parts.headers).await.map_err(Problem::into_response)?;
         let viewer = viewer.ok_or_else(|| sign_in_first(&parts))?;
-        let _room = app.limits.forms_with_files.acquire().await; // it is never closed
+        let mut room = Vec::new();
+        for forms in [&viewer.tenant.forms_with_files, &app.limits.forms_with_files] {
+            let permit = Arc::clone(forms).acquire_owned().await;
+            room.push(permit.map_err(|_| Problem::internal().into_response())?);
+        }
         let request = Request::from_parts(parts, body);
         let multipart =
             Multipart::from_request(request, app).await.map_err(IntoResponse::into_response)?;
@@ -405,7 +411,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for PostedFiles<T> {
             Problem::malformed(error.body_text()).into_response()
         };
         let Form(form) = Form::from_request(plain, app).await.map_err(malformed)?;
-        Ok(Self { viewer, form, files })
+        Ok(Self { viewer, form, files, room })
     }
 }
 

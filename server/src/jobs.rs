@@ -10,7 +10,7 @@ use crate::api;
 use crate::app::{App, Tenant};
 use crate::blobs::{Found, Rendition};
 use crate::now_ms;
-use crate::photo;
+use crate::photo::{self, Place};
 use crate::store::StoreError;
 use crate::store::uploads::{self, Drawn, Kept};
 
@@ -112,18 +112,20 @@ async fn draw(app: &App, tenant: &Tenant) -> Result<u64, StoreError> {
         after = *last;
         for hash in hashes {
             // One that is lost or damaged is named by a check, and comes back when it is restored.
-            let Some(bytes) = app.blobs.get(tenant.id, hash, Rendition::Original).await? else {
-                continue;
-            };
-            let Ok(made) = photo::verify(bytes, hash).await else { continue };
+            let Ok(made) = photo::verify(app, tenant, hash, Place::Kept).await? else { continue };
             let is = Drawn {
                 thumbnail: BlobHash::of(&made.thumbnail),
                 preview: BlobHash::of(&made.preview),
             };
             app.blobs.put(tenant.id, hash, Rendition::Thumbnail, made.thumbnail).await?;
             app.blobs.put(tenant.id, hash, Rendition::Preview, made.preview).await?;
-            app.store.write_for(org, move |tx| uploads::drawn(tx, org, hash, Some(&is))).await?;
-            drawn += 1;
+            let noted =
+                app.store.write_for(org, move |tx| uploads::drawn(tx, org, hash, Some(&is)));
+            match noted.await? {
+                true => drawn += 1,
+                // It has gone while it was drawn, and its files may have been removed before these were written.
+                false => app.blobs.remove(tenant.id, hash).await?,
+            }
         }
     }
 }

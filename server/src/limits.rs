@@ -23,6 +23,20 @@ pub const FORM_FILES_MAX: usize = 8;
 pub const FORM_FILES_BYTES_MAX: usize = 32 << 20;
 /// Forms with files that are taken in at the same time: they are in memory; one more waits.
 pub const FORMS_WITH_FILES_MAX: usize = 4;
+/// Those of one organisation.
+pub const FORMS_WITH_FILES_OF_ONE_MAX: usize = FORMS_WITH_FILES_MAX / 2;
+/// Millions of pixels that are decoded at the same time: memory, because a progressive JPEG takes 9 bytes for each.
+pub const DECODING_MEGAPIXELS_MAX: u32 = 64;
+/// What a small picture takes of [`DECODING_MEGAPIXELS_MAX`]: time, because two busy cores are enough.
+pub const DECODING_MEGAPIXELS_MIN: u32 = DECODING_MEGAPIXELS_MAX / 2;
+/// Pictures of one organisation that are decoded, or are the next to be: those of the others come between.
+pub const DECODING_OF_ONE_MAX: usize = 2;
+/// Proof bundles that are made at the same time: they are in memory, with their photos twice; one more waits.
+pub const PROOFS_MAX: usize = 2;
+/// Those of one organisation.
+pub const PROOFS_OF_ONE_MAX: usize = PROOFS_MAX / 2;
+/// Bytes of the photos in a proof bundle that the server makes; `endcap prove` makes larger ones.
+pub const PROOF_PHOTO_BYTES_MAX: u64 = 128 << 20;
 /// Requests that are worked on at the same time; one more is told to come back.
 pub const REQUESTS_MAX: usize = 1_024;
 /// Pushes and pulls of one organisation among them.
@@ -78,6 +92,10 @@ pub struct Limits {
     pub repairs: Arc<Semaphore>,
     /// Room for forms with files.
     pub forms_with_files: Arc<Semaphore>,
+    /// Room for decoding pictures, in millions of pixels.
+    pub decoding: Arc<Semaphore>,
+    /// Room for making proof bundles.
+    pub proofs: Semaphore,
 }
 
 impl Default for Limits {
@@ -94,6 +112,8 @@ impl Default for Limits {
             hashing: Arc::new(Semaphore::new(HASHING_MAX)),
             repairs: Arc::new(Semaphore::new(REPAIRS_MAX)),
             forms_with_files: Arc::new(Semaphore::new(FORMS_WITH_FILES_MAX)),
+            decoding: Arc::new(Semaphore::new(DECODING_MEGAPIXELS_MAX as usize)),
+            proofs: Semaphore::new(PROOFS_MAX),
         }
     }
 }

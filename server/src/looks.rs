@@ -13,7 +13,6 @@ use sync_core::model::visit::{Act, Recording};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
-use crate::blobs::Rendition;
 use crate::signals::field::{Ground, of_visit};
 use crate::signals::{PhotoFacts, Signal, of_photo};
 use crate::store::log::Held;
@@ -73,9 +72,8 @@ async fn look(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
     let (org, mut after, mut all) = (tenant.org, BlobHash([0; 32]), Ok(()));
     while let Some(hash) = app.store.read(move |c| rows::unlooked(c, org, after)).await? {
         after = hash;
-        let seen = match app.blobs.get(tenant.id, hash, Rendition::Original).await {
-            Ok(Some(bytes)) => photo::look(bytes).await,
-            Ok(None) => None,
+        let seen = match photo::look(app, tenant, hash).await {
+            Ok(seen) => seen,
             Err(error) => {
                 all = all.and(Err(error));
                 continue;

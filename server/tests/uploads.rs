@@ -1106,6 +1106,103 @@ async fn what_was_being_verified_when_the_process_died_is_verified_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_process_died_of_twice_is_not_decoded_again() {
+    within(async |mut world| {
+        let (photo, bomb) = (photograph(), drawn(64, 1));
+        let path = location(&bomb);
+        // As a process leaves it that ends while it decodes.
+        async fn died(world: &World, who: &[u8], content: &[u8], times: u32) {
+            let (org, hash) = (world.tenant.org, BlobHash::of(content));
+            std::fs::write(world.arriving_file("a", hash), who).unwrap();
+            for _ in 0..times {
+                let began =
+                    world.app.store.write(move |tx| uploads::decoding(tx, org, hash, now_ms()));
+                began.await.unwrap();
+            }
+        }
+        async fn tried(world: &World) -> u64 {
+            let count = world.app.store.read(|connection| {
+                Ok(connection.query_row("SELECT count(*) FROM decoding", [], |row| row.get(0))?)
+            });
+            count.await.unwrap()
+        }
+        for content in [&photo, &bomb] {
+            world.create("a", content, &content[..9]).await;
+        }
+        died(&world, &photo, &photo, 1).await;
+        died(&world, &bomb, &bomb, 2).await;
+        world = world.restart().await;
+        let done = jobs::run(&world.app, now_ms()).await.unwrap();
+        assert_eq!((done.finished, done.ended), (1, 1), "once may have been by chance");
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        assert!(world.kept(&bomb).await.is_none());
+        assert_eq!((world.open_uploads().await, world.arriving().len()), (0, 0));
+        assert_eq!(tried(&world).await, 1);
+        // Whoever brings it is told, before any byte is taken.
+        for who in ["a", "b"] {
+            for answer in [
+                world.create(who, &bomb, &bomb).await,
+                world.head(who, &path).await,
+                world.patch(who, &path, 0, &bomb).await,
+            ] {
+                assert_eq!(answer.status, 422);
+            }
+            let told = world.create(who, &bomb, &[]).await;
+            let detail = told.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("stopped twice"), "{detail}");
+            told.refused(422, "not_an_image");
+        }
+        assert_eq!((world.open_uploads().await, world.arriving().len()), (0, 0));
+        // After a while, as by a server that can do better, it is tried anew.
+        let past = now_ms() - uploads::TRIED_MS;
+        let later = world.app.store.write(move |tx| -> Result<(), StoreError> {
+            tx.execute("UPDATE decoding SET tried_ms = ?1", [past])?;
+            Ok(())
+        });
+        later.await.unwrap();
+        assert_eq!(world.create("a", &bomb, &bomb).await.status, 201);
+        assert_eq!(world.get(&bomb, Rendition::Original).await.unwrap(), bomb);
+        // What ends leaves nothing, however it ends.
+        let other = b"GIF89a\x01\0\x01\0\0\0\0;".to_vec();
+        world.create("a", &other, &other).await.refused(422, "not_an_image");
+        let cut = photo[..photo.len() / 2].to_vec();
+        world.create("a", &cut, &cut).await.refused(422, "not_an_image");
+        assert_eq!(tried(&world).await, 0);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_pictures_of_what_was_erased_meanwhile_do_not_stay() {
+    within(async |world| {
+        let photo = photograph();
+        world.create("a", &photo, &photo).await;
+        let (org, id, hash) = (world.tenant.org, world.tenant.id, BlobHash::of(&photo));
+        world.app.store.write(move |tx| uploads::drawn(tx, org, hash, None)).await.unwrap();
+        let held = world.app.limits.decoding.acquire_many(64).await.unwrap();
+        let app = Arc::clone(&world.app);
+        let run = tokio::spawn(async move { jobs::run(&app, now_ms()).await.unwrap() });
+        while world.tenant.decoding.available_permits() > 1 {
+            tokio::task::yield_now().await;
+        }
+        // It is about to be drawn; its row goes, and its file is read all the same.
+        let gone = world.app.store.write(move |tx| -> Result<(), StoreError> {
+            uploads::let_go(tx, org, hash, true, now_ms())?;
+            uploads::unlinked(tx, org, hash)
+        });
+        gone.await.unwrap();
+        drop(held);
+        assert_eq!(run.await.unwrap().drawn, 0);
+        for rendition in Rendition::ALL {
+            assert!(world.app.blobs.get(id, hash, rendition).await.unwrap().is_none());
+        }
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_and_rows_come_to_agree() {
     within(async |world| {
         const DAY_MS: i64 = 86_400_000;

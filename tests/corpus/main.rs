@@ -17,7 +17,7 @@ use sync_core::model::visit::{
 };
 use sync_core::visit::Visit;
 use tests::brand::{ORG, RITA};
-use tests::fuzz::{admission, codec, http};
+use tests::fuzz::{admission, codec, evidence, http};
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
@@ -48,6 +48,20 @@ fn codec() {
     replay("codec", |data| {
         let held = allocation_counter::measure(|| codec::run(data)).bytes_max;
         assert!(held <= codec::held_bytes_max(data), "{held} bytes were held for {}", data.len());
+    });
+}
+
+#[test]
+fn evidence() {
+    seeds::bless();
+    evidence::prepare();
+    replay("evidence", |data| {
+        let held = allocation_counter::measure(|| evidence::run(data)).bytes_max;
+        assert!(
+            held <= evidence::held_bytes_max(data),
+            "{held} bytes were held for {}",
+            data.len()
+        );
     });
 }
 

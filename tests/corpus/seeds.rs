@@ -7,14 +7,16 @@ use image::{ImageFormat, RgbImage};
 use serde_json::Value as Json;
 use sync_core::cbor::to_cbor;
 use sync_core::document::Entry;
+use sync_core::evidence::Keypair;
 use sync_core::id::UserId;
 use sync_core::model::capture::Moment;
 use sync_core::model::visit::Submission;
+use sync_core::tlog::{NoteKey, Signs};
 use sync_core::wire::{Group, from_wire};
 use tests::brand::ORG;
 use tests::fuzz::admission::{NAMELESS, Step, wrong};
 use tests::fuzz::http::{Ask, ask, fault, flaw};
-use tests::fuzz::{codec, http};
+use tests::fuzz::{codec, evidence, http};
 
 /// A seed's name and its bytes.
 type Seed = (String, Vec<u8>);
@@ -50,7 +52,7 @@ pub(crate) fn bless() {
         if std::env::var_os("ENDCAP_BLESS").is_none_or(|v| v != "1") {
             return;
         }
-        for target in ["codec", "admission", "http"] {
+        for target in ["codec", "admission", "http", "evidence"] {
             let folder = super::fuzz().join("corpus").join(target);
             std::fs::create_dir_all(&folder).unwrap();
             for (path, _) in super::kept("corpus", target) {
@@ -69,6 +71,7 @@ pub(crate) fn bless() {
 pub(crate) fn of(target: &str) -> Vec<Seed> {
     match target {
         "codec" => codec_seeds(),
+        "evidence" => evidence_seeds(),
         "admission" => {
             let hazards = hazards().into_iter().map(|(name, story, _)| (name.to_owned(), story));
             hazards.chain([("a-day".to_owned(), a_day())]).collect()
@@ -158,6 +161,75 @@ fn codec_seeds() -> Vec<Seed> {
     for (name, bytes) in unreadable() {
         add(format!("hazard-{name}"), "group", &bytes);
     }
+    seeds
+}
+
+fn evidence_seeds() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let mut add = |name: &str, shape: &str, bytes: &[u8]| {
+        seeds.push((name.to_owned(), evidence::input(shape, bytes)));
+    };
+    let drawn = RgbImage::from_fn(24, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, 99]));
+    for (name, format) in
+        [("jpeg", ImageFormat::Jpeg), ("png", ImageFormat::Png), ("webp", ImageFormat::WebP)]
+    {
+        let mut file = std::io::Cursor::new(Vec::new());
+        drawn.write_to(&mut file, format).unwrap();
+        add(&format!("picture-{name}"), "picture", &file.into_inner());
+    }
+    // One directory that leads to two others, one of which leads to itself, and one that leads to many.
+    let field = |tag: u16, kind: u16, count: u32, value: u32| {
+        let head = [tag.to_le_bytes(), kind.to_le_bytes()].concat();
+        [head, count.to_le_bytes().to_vec(), value.to_le_bytes().to_vec()].concat()
+    };
+    let head = b"II*\0\x08\0\0\0";
+    let place = [head, &[1, 0][..], &field(0x8825, 4, 1, 26), &[0; 4], &[4, 0]].concat();
+    let place = [
+        place,
+        field(1, 2, 2, u32::from(b'N')),
+        field(2, 5, 3, 80),
+        field(3, 2, 2, u32::from(b'W')),
+        field(4, 5, 3, 80),
+        vec![0; 4],
+        [53, 1, 20, 1, 3_000, 100_u32].iter().flat_map(|n| n.to_le_bytes()).collect(),
+    ];
+    add("camera-place", "camera", &place.concat());
+    let taken = [head, &[1, 0][..], &field(0x8769, 4, 1, 26), &[0; 4], &[2, 0]].concat();
+    let taken = [
+        taken,
+        field(0x9003, 2, 20, 56),
+        field(0x8769, 4, 1, 8),
+        vec![0; 4],
+        b"2026:03:01 12:00:00\0".to_vec(),
+    ];
+    add("camera-taken", "camera", &taken.concat());
+    let many: Vec<u8> = (0..40).flat_map(|n| field(0x8769, 4, 1, 494 + n)).collect();
+    let many = [head, &[40, 0][..], &many, &[0; 4], &[0x0a; 42], &[0; 600]].concat();
+    add("camera-over-each-other", "camera", &many);
+    let honest = evidence::honest();
+    add("bundle", "bundle", &honest.bundle);
+    for what in 0..16_u8 {
+        for (a, b) in [(1, 0), (2, 1), (3, 9)] {
+            add(&format!("edits-{what}-{a}"), "edits", &[what, a, b, 5, 0, 1, 2, 3, 4, 5]);
+        }
+    }
+    add("edits-none", "edits", &[]);
+    add("note", "note", honest.note.to_string().as_bytes());
+    let stranger = Keypair::from_seed(&[9; 32]);
+    let key = NoteKey::new("stranger.example", Signs::Cosignature, stranger.public()).unwrap();
+    let line = honest.note.cosign("stranger.example", &stranger, 5).unwrap();
+    let cosigned = honest.note.with(&line, &key).unwrap();
+    add("note-of-a-witness", "note", cosigned.to_string().as_bytes());
+    add("note-key", "note", key.to_string().as_bytes());
+    for (place, path) in
+        ["tile/0/x001/234", "tile/entries/000.p/12", "tile/8/000", "checkpoint"].iter().enumerate()
+    {
+        add(&format!("piece-{place}"), "piece", path.as_bytes());
+    }
+    add("piece-entries", "piece", &[0, 3, 1, 2, 3, 0, 0, 0, 1, 9]);
+    let tree = [9_u64, 3, 5].iter().flat_map(|n| n.to_le_bytes()).chain(0..5).collect::<Vec<u8>>();
+    add("piece-tree", "piece", &tree);
+    add("receipt", "receipt", &evidence::words_of_a_receipt());
     seeds
 }
 

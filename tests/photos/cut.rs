@@ -60,6 +60,37 @@ fn a_cut_costs_no_more_than_a_piece() {
 }
 
 #[test]
+fn a_photo_that_a_phone_cannot_read_keeps_no_other_back() {
+    let mut host = Host::new(ENDCAP);
+    let phone = host.phone_by("rita", RITA, host.address());
+    let submitted = begin(&phone, 0);
+    let lost = large(&phone, 1);
+    record(&phone, &submitted, true, vec![lost.clone()]);
+    phone.submit(submitted).expect("it is submitted");
+    let draft = begin(&phone, 1);
+    let sound = tests::host::photo(&phone, 2);
+    record(&phone, &draft, true, vec![sound.clone()]);
+    // The first that is to be sent.
+    let files = std::fs::read_dir(host.folder.join("rita/photos")).expect("the folder reads");
+    let files = files.map(|file| file.expect("it reads").path());
+    let length = |path: &std::path::PathBuf| path.metadata().expect("it is there").len();
+    let largest = files.max_by_key(length).expect("there are two");
+    let mut bytes = std::fs::read(&largest).expect("it reads");
+    bytes[100] ^= 1;
+    std::fs::write(&largest, bytes).expect("it is written");
+    let report = host.sync(&phone);
+    assert_eq!((report.photos, report.unreadable), (1, 1));
+    let told = phone.outstanding().expect("it reads");
+    assert_eq!((told.photos, told.unreadable.len(), largest.exists()), (0, 1, false));
+    let again = host.sync(&phone);
+    assert_eq!((again.photos, again.unreadable), (0, 1), "until somebody dismisses it");
+    phone.forget_unreadable().expect("it is dismissed");
+    assert_eq!(host.sync(&phone).unreadable, 0);
+    host.end("-TERM");
+    assert_eq!(here(&host.data()), [sound.hash]);
+}
+
+#[test]
 fn documents_go_first_and_photos_in_the_order_in_which_they_are_needed() {
     let mut host = Host::new(ENDCAP);
     let phone = host.phone(RITA);

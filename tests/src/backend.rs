@@ -88,7 +88,7 @@ pub struct Server {
 }
 
 /// The key of its log, which restores do not change.
-fn log_key() -> Keypair {
+pub fn log_key() -> Keypair {
     Keypair::from_seed(&[0x10; 32])
 }
 

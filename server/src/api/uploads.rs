@@ -47,7 +47,7 @@ use crate::ingest::Sender;
 use crate::jobs;
 use crate::limits::{BODY_TIMEOUT, REQUEST_TIMEOUT, UPLOAD_WAIT, UPLOAD_WAIT_BYTES_MIN};
 use crate::now_ms;
-use crate::photo::{self, Unfit};
+use crate::photo::{self, Place, Unfit};
 use crate::store::StoreError;
 use crate::store::uploads::{self as rows, Kept, Opened, Photo, Stayed, Upload, UploadId};
 
@@ -83,7 +83,7 @@ pub fn router() -> Router<Arc<App>> {
 }
 
 /// Verifies the uploads that are whole and were not verified, because the process ended or the disk was full; ends
-/// those whose time is over or whose photo came another way; removes files that belong to none. To be run at the
+/// those whose time is over, whose photo came another way or of which the process has died twice; removes files that belong to none. To be run at the
 /// start and every hour. How many were finished and how many ended.
 pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
     let mut found = app.arrivals.list().await?;
@@ -91,20 +91,24 @@ pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
     let (mut finished, mut ended) = (0, 0);
     for id in found {
         let Some(claim) = app.arrivals.claim_idle(id) else { continue };
-        if let Standing::Open(upload) = standing(app, id, now_ms).await? {
-            if claim.length().await? < upload.length {
-                continue;
-            }
-            if let Some(tenant) = app.tenant(id.org) {
-                match finish(app, &tenant, &claim).await {
-                    Ok(()) => finished += 1,
-                    Err(problem) => {
-                        let problem = problem.sentence();
-                        tracing::warn!(upload = %id.hash, problem, "an upload could not be finished");
+        match standing(app, id, now_ms).await? {
+            Standing::Open(upload) if claim.length().await? < upload.length => continue,
+            Standing::Open(_) => {
+                if let Some(tenant) = app.tenant(id.org) {
+                    match finish(app, &tenant, &claim).await {
+                        Ok(()) => finished += 1,
+                        Err(problem) => {
+                            let problem = problem.sentence();
+                            tracing::warn!(upload = %id.hash, problem, "an upload could not be finished");
+                        }
                     }
+                    continue;
                 }
-                continue;
             }
+            Standing::Deadly => {
+                tracing::error!(upload = %id.hash, device = %id.device, "the server has died of a photo: it is not taken");
+            }
+            Standing::Here(_) | Standing::Erased | Standing::Absent => {}
         }
         app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
         claim.remove().await?;
@@ -251,6 +255,8 @@ enum Standing {
     Here(Photo),
     Open(Upload),
     Erased,
+    /// The process has died of it.
+    Deadly,
     Absent,
 }
 
@@ -259,6 +265,9 @@ async fn standing(app: &App, id: UploadId, now_ms: i64) -> Result<Standing, Stor
         Ok(match rows::kept(connection, id.org, id.hash)? {
             Some(Kept::Here(photo) | Kept::Retired(Stayed { photo, .. })) => Standing::Here(photo),
             Some(Kept::Erased(_)) => Standing::Erased,
+            None if rows::tries(connection, id.org, id.hash, now_ms)? >= rows::TRIES_MAX => {
+                Standing::Deadly
+            }
             None => rows::upload(connection, id, now_ms)?.map_or(Standing::Absent, Standing::Open),
         })
     });
@@ -305,6 +314,7 @@ impl Exchange {
                 return Ok(located(at(StatusCode::OK, photo.bytes, photo.bytes)));
             }
             Standing::Erased => return Err(erased()),
+            Standing::Deadly => return Err(refused(&Unfit::Deadly)),
             Standing::Open(_) | Standing::Absent => {}
         }
         let opened = self.app.store.write_for(id.org, move |tx| rows::open(tx, id, length, now));
@@ -333,6 +343,7 @@ impl Exchange {
         let mut response = match standing(&self.app, claim.id(), now_ms()).await? {
             Standing::Absent => return Err(Problem::not_found()),
             Standing::Erased => return Err(erased()),
+            Standing::Deadly => return Err(refused(&Unfit::Deadly)),
             Standing::Here(photo) => at(StatusCode::OK, photo.bytes, photo.bytes),
             Standing::Open(upload) => self.progress(StatusCode::OK, &claim, &upload).await?,
         };
@@ -352,6 +363,7 @@ impl Exchange {
         let (have, upload) = match standing(&self.app, claim.id(), now_ms()).await? {
             Standing::Absent => return Err(Problem::not_found()),
             Standing::Erased => return Err(erased()),
+            Standing::Deadly => return Err(refused(&Unfit::Deadly)),
             Standing::Here(photo) => (photo.bytes, None),
             Standing::Open(upload) => (claim.length().await?, Some(upload)),
         };
@@ -522,8 +534,7 @@ impl Pace {
 /// Makes a photo of a whole upload, or ends it when it is none.
 async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Problem> {
     let (org, id) = (tenant.id, claim.id());
-    let verified = photo::verify(claim.bytes().await?, id.hash).await;
-    let verified = match verified {
+    let verified = match photo::verify(app, tenant, id.hash, Place::Arriving(claim)).await? {
         Ok(verified) => verified,
         Err(unfit) => {
             app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
@@ -655,7 +666,7 @@ fn refused(unfit: &Unfit) -> Problem {
         Unfit::OtherContent => {
             mismatch("checksum_mismatch", "The upload is not what was announced")
         }
-        Unfit::NotAnImage(_) => Problem::new(
+        Unfit::NotAnImage(_) | Unfit::Deadly => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "not_an_image",
             "The upload is no photo that can be shown",

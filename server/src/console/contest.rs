@@ -112,7 +112,7 @@ pub(super) struct Objecting {
 pub(super) async fn contest(
     State(app): State<Arc<App>>,
     Path(visit): Path<String>,
-    PostedFiles { viewer, form, files }: PostedFiles<Objecting>,
+    PostedFiles { viewer, form, files, room: _room }: PostedFiles<Objecting>,
 ) -> Result<Redirect, Problem> {
     viewer.require(Role::of_distributor, "contest a visit")?;
     let read = read(&app, &viewer, &visit).await?;
@@ -173,7 +173,8 @@ async fn shown(
         if file.len() as u64 > photo::BYTES_MAX {
             return Err(Problem::too_large(format!("photo {n} has more than 20 MiB")));
         }
-        let (verified, reference) = photo::prepare(file).await.map_err(unfit)?;
+        let prepared = photo::prepare(app, &viewer.tenant, file).await?;
+        let (verified, reference) = prepared.map_err(unfit)?;
         let hash = reference.hash;
         if photos.iter().any(|other| other.hash == hash) {
             continue; // chosen twice

@@ -120,7 +120,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 13] = [
+const MIGRATIONS: [(&str, Afterwards); 14] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -134,6 +134,7 @@ const MIGRATIONS: [(&str, Afterwards); 13] = [
     (include_str!("../../migrations/0011_server_key.sql"), |_| Ok(())),
     (include_str!("../../migrations/0012_mirror.sql"), |_| Ok(())),
     (include_str!("../../migrations/0013_dispute.sql"), signals::prove_times),
+    (include_str!("../../migrations/0014_decoding.sql"), |_| Ok(())),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";

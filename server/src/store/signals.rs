@@ -51,6 +51,17 @@ pub fn looked(
         .execute(params![org, hash.0, how])?;
     // It may have gone while it was looked at.
     let Some((sketch, screen)) = seen.filter(|_| noted > 0) else { return Ok(()) };
+    add(tx, org, hash, sketch, screen)
+}
+
+/// Adds a photo to those among which others are looked for.
+pub fn add(
+    tx: &Transaction<'_>,
+    org: Org,
+    hash: BlobHash,
+    sketch: &Sketch,
+    screen: u32,
+) -> Result<(), StoreError> {
     let number: i64 = tx
         .prepare_cached("SELECT coalesce(max(photo), 0) + 1 FROM look WHERE org = ?1")?
         .query_row([org], |row| row.get(0))?;
@@ -81,7 +92,7 @@ const ADD: &str =
      ON CONFLICT DO UPDATE SET entries = CAST(entries || excluded.entries AS BLOB)";
 
 /// Puts a photo's hash into the index under its number.
-pub fn add_to_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
+fn add_to_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
     let (mut add, block) = (tx.prepare_cached(ADD)?, number.div_euclid(BLOCK));
     for band in 0..BANDS {
         add.execute(params![org, band, hash.band(band), block, entry(number, hash)])?;

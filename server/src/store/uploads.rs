@@ -15,6 +15,10 @@ use super::{StoreError, signals};
 pub const OPEN_MAX: u64 = 64;
 /// Most bytes that one device's open uploads can announce.
 pub const OPEN_BYTES_MAX: u64 = 256 << 20;
+/// How often decoding a photo may begin and not end before nobody begins again.
+pub const TRIES_MAX: u32 = 2;
+/// For how long nobody does.
+pub const TRIED_MS: i64 = 7 * 24 * 3_600_000;
 /// How long an upload can go on after it was last announced.
 pub const LIFETIME_MS: i64 = 7 * DAY_MS;
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -267,6 +271,45 @@ pub fn close(tx: &Transaction<'_>, id: UploadId) -> Result<bool, StoreError> {
     Ok(closed > 0)
 }
 
+/// How often decoding a photo has begun and not ended lately.
+pub fn tries(
+    connection: &Connection,
+    org: Org,
+    hash: BlobHash,
+    now_ms: i64,
+) -> Result<u32, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT tries FROM decoding WHERE org = ?1 AND hash = ?2 AND tried_ms > ?3",
+    )?;
+    let since = now_ms.saturating_sub(TRIED_MS);
+    let found = query.query_row(params![org, hash.0, since], |row| row.get(0)).optional()?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Notes that decoding a photo begins: before it does, since it may be the last that the process does.
+pub fn decoding(
+    tx: &Transaction<'_>,
+    org: Org,
+    hash: BlobHash,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let tries = tries(tx, org, hash, now_ms)?;
+    tx.prepare_cached("DELETE FROM decoding WHERE tried_ms <= ?1")?
+        .execute([now_ms.saturating_sub(TRIED_MS)])?;
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO decoding (org, hash, tries, tried_ms) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![org, hash.0, tries + 1, now_ms])?;
+    Ok(())
+}
+
+/// Notes that it has ended, however.
+pub fn decoded(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM decoding WHERE org = ?1 AND hash = ?2")?
+        .execute(params![org, hash.0])?;
+    Ok(())
+}
+
 /// Notes that a photo is here, which ends its upload. What was erased or retired meanwhile stays so; then its files
 /// are to be removed.
 pub fn arrived(
@@ -366,6 +409,7 @@ pub fn let_go(
     .execute(params![org, hash.0, now_ms, erased])?;
     if erased {
         signals::forget(tx, org, hash)?;
+        decoded(tx, org, hash)?;
     }
     count_bytes(tx, org, -i64::try_from(bytes).unwrap_or(i64::MAX))?;
     set_here(tx, org, hash, 2)?;
@@ -424,24 +468,20 @@ pub fn undrawn(
     Ok(hashes.collect::<Result<_, _>>()?)
 }
 
-/// Notes what a photo's small pictures are, or with `None` that they are to be drawn.
+/// Notes what a photo's small pictures are, or with `None` that they are to be drawn; whether the photo is here.
 pub fn drawn(
     tx: &Transaction<'_>,
     org: Org,
     hash: BlobHash,
     drawn: Option<&Drawn>,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE blob SET thumbnail = ?3, preview = ?4
+) -> Result<bool, StoreError> {
+    let noted = tx
+        .prepare_cached(
+            "UPDATE blob SET thumbnail = ?3, preview = ?4
          WHERE org = ?1 AND hash = ?2 AND gone_ms IS NULL",
-    )?
-    .execute(params![
-        org,
-        hash.0,
-        drawn.map(|d| d.thumbnail.0),
-        drawn.map(|d| d.preview.0)
-    ])?;
-    Ok(())
+        )?
+        .execute(params![org, hash.0, drawn.map(|d| d.thumbnail.0), drawn.map(|d| d.preview.0)])?;
+    Ok(noted > 0)
 }
 
 /// Uploads of a photo, whoever sends it.

@@ -541,6 +541,48 @@ pub(crate) async fn posts(
 }
 
 #[tokio::test]
+async fn files_take_room_until_they_are_worked_on_and_proofs_have_an_end() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    let seen = bench.get(DORA, &format!("{path}/contest")).await.field("seen");
+    let form = Multipart::new(&bench.cookies[&DORA].1).field("seen", &seen);
+    let form = form.field("comment", "See for yourself").file("shelf.jpg", &two_alike().0).end();
+    let (of_all, of_one) = (&bench.app.limits.forms_with_files, &bench.tenant.forms_with_files);
+    let free = || (of_all.available_permits(), of_one.available_permits());
+    assert_eq!(free(), (4, 2));
+    let held = bench.app.limits.decoding.acquire_many(64).await.unwrap();
+    let contests = format!("{path}/contests");
+    let mut posting = Box::pin(posts(&bench, Some(DORA), &contests, form));
+    let waits = async {
+        while bench.tenant.decoding.available_permits() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        done = &mut posting => panic!("it does not wait: {done:?}"),
+        () = waits => {}
+    }
+    assert_eq!(free(), (3, 1), "its files are in memory");
+    drop(held);
+    assert_eq!(posting.await.0, 303);
+    assert_eq!(free(), (4, 2));
+
+    let proof = format!("{path}/proof");
+    assert_eq!(bench.get(DORA, &proof).await.status, 200);
+    let grow = bench.app.store.write(|tx| -> Result<(), StoreError> {
+        tx.execute("UPDATE blob SET bytes = 129 << 20", [])?;
+        Ok(())
+    });
+    grow.await.unwrap();
+    let refused = bench.get(DORA, &proof).await;
+    assert_eq!(refused.status, 413);
+    assert!(refused.body.contains("129 MiB"), "{}", refused.body);
+    assert_eq!(bench.get(DORA, &format!("{proof}?photos=no")).await.status, 200);
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_phones() {
     let bench = Bench::new().await;
     let visit = audited(&bench).await;

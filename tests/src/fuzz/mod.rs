@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod codec;
+pub mod evidence;
 pub mod http;
 mod reading;
 

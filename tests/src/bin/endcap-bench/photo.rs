@@ -4,17 +4,19 @@ use std::path::Path;
 use std::process::Command;
 
 use endcap_mobile::Client;
-use picture::Hash;
+use picture::{Sketch, Upright};
 use serde_json::json;
 use server::app::App;
 use server::store::signals;
-use sync_core::id::OrgId;
+use sync_core::id::{BlobHash, OrgId};
 
 use crate::audit::Dice;
 use crate::target::Folder;
 use crate::{Failure, now};
 
 const RUNS: usize = 7;
+/// Photos that are looked for, or a few more.
+const LOOKED_FOR: u64 = 500;
 
 /// Prepares a file through the mobile library, sealing and fsync included, and with vipsthumbnail if that is here: the
 /// middle of seven runs.
@@ -80,57 +82,66 @@ fn resident_kb(which: &str) -> Result<u64, Failure> {
     Ok(line.split_whitespace().nth(1).ok_or("no figure")?.parse()?)
 }
 
-/// Looks for photos among so many of chance, a tenth of which are near another one.
+/// The sketch of a picture of soft patches.
+fn drawn(dice: &mut Dice) -> Sketch {
+    let rgb = (0..8 * 6).flat_map(|_| [dice.bytes::<1>()[0]; 3]).collect();
+    Sketch::of(&Upright { rgb, width: 8, height: 6 }.resized(64, 48))
+}
+
+/// Looks for photos among so many of chance, as the server does for each that comes: in all forms, and those that are
+/// near by their sketches. Each that is looked for is an earlier one, cropped by 4 %.
 pub(crate) async fn look_up(photos: u64) -> Result<serde_json::Value, Failure> {
     let folder = Folder::new()?;
     let app = App::open(folder.0.clone()).await?;
     let tenant = app.create(OrgId::from_bytes([1; 16]), "Bench").await?;
     let org = tenant.org;
     let mut dice = Dice::new(1);
-    let hashes: Vec<Hash> = (0..photos).map(|_| Hash(dice.bits())).collect();
+    let mut wanted: Vec<(BlobHash, Sketch)> = Vec::new();
     eprintln!("putting {photos} photos into the index ...");
     let began = now();
-    for (n, part) in hashes.chunks(10_000).enumerate() {
-        let (part, first) = (part.to_vec(), n as i64 * 10_000 + 1);
+    for first in (0..photos).step_by(10_000) {
+        let part = first..photos.min(first + 10_000);
+        let part: Vec<(BlobHash, Sketch)> =
+            part.map(|n| (BlobHash::of(&n.to_be_bytes()), drawn(&mut dice))).collect();
+        let every = (photos / LOOKED_FOR).max(1) as usize;
+        wanted.extend(part.iter().step_by(every).cloned());
         app.store
             .write(move |tx| {
-                for (photo, hash) in (first..).zip(&part) {
-                    signals::add_to_index(tx, org, photo, *hash)?;
-                }
-                Ok::<_, server::store::StoreError>(())
+                part.iter().try_for_each(|(hash, sketch)| signals::add(tx, org, *hash, sketch, 0))
             })
             .await?;
     }
     let filled_s = began.elapsed().as_secs_f64();
-    let wanted: Vec<(i64, Hash)> = (0..500)
-        .map(|_| {
-            let at = dice.below(photos);
-            let flips = (0..picture::NEAR_BITS).fold(0_u64, |flips, _| flips | 1 << dice.below(64));
-            (at as i64 + 1, Hash(hashes[at as usize].0 ^ flips))
-        })
-        .collect();
     let looked = app
         .store
         .read(move |connection| {
-            let mut taken = Vec::new();
-            let mut missed = 0;
-            for (photo, hash) in wanted {
+            let (mut photo_ms, mut form_ms, mut missed) = (Vec::new(), Vec::new(), 0);
+            for (hash, sketch) in wanted {
+                let cropped = sketch.turned((0, 1_042));
                 let began = now();
-                let found = signals::near(connection, org, hash)?;
-                taken.push(began.elapsed().as_secs_f64() * 1_000.0);
-                missed += u32::from(!found.contains_key(&photo));
+                let found = signals::like(connection, org, &cropped)?;
+                photo_ms.push(began.elapsed().as_secs_f64() * 1_000.0);
+                missed += u32::from(!found.iter().any(|like| like.hash == hash));
+                let began = now();
+                signals::near(connection, org, cropped.hash())?;
+                form_ms.push(began.elapsed().as_secs_f64() * 1_000.0);
             }
-            Ok((taken, missed))
+            Ok((photo_ms, form_ms, missed))
         })
         .await?;
-    let (mut taken, missed) = looked;
+    let (mut photo_ms, mut form_ms, missed) = looked;
     app.store.close();
     let bytes = std::fs::metadata(folder.0.join(server::store::DATABASE))?.len();
-    let p50 = middle(&mut taken);
+    let spread = |taken: &mut Vec<f64>| {
+        let p50 = middle(taken);
+        json!({ "p50_ms": p50, "p99_ms": (taken[taken.len() * 99 / 100] * 10.0).round() / 10.0 })
+    };
     Ok(json!({
         "photos": photos,
-        "p50_ms": p50,
-        "p99_ms": (taken[taken.len() * 99 / 100] * 10.0).round() / 10.0,
+        "optimised": !cfg!(debug_assertions),
+        "looked_for": photo_ms.len(),
+        "a_photo_in_all_forms": spread(&mut photo_ms),
+        "one_form": spread(&mut form_ms),
         "missed": missed,
         "filled_s": filled_s,
         "bytes": bytes,
