@@ -57,6 +57,7 @@ pub struct PushRequest {
     pub groups: Vec<Group>,
     /// The notes that it names.
     #[n(4)]
+    #[cbor(decode_with = "few::<_, _, NOTES_MAX>")]
     pub notes: Vec<Note>,
 }
 
@@ -106,6 +107,7 @@ pub struct CargoRequest {
     pub protocol: u32,
     /// Parcels, [`crate::cargo::PARCELS_MAX`] at most.
     #[n(1)]
+    #[cbor(decode_with = "few::<_, _, { crate::cargo::PARCELS_MAX }>")]
     pub parcels: Vec<ParcelBytes>,
 }
 
@@ -243,9 +245,11 @@ pub struct RepairRequest {
     pub protocol: u32,
     /// The parts whose content is asked after.
     #[n(1)]
+    #[cbor(decode_with = "few::<_, _, PARTS_MAX>")]
     pub parts: Vec<Part>,
     /// What is wanted whole.
     #[n(2)]
+    #[cbor(decode_with = "few::<_, _, WANTED_MAX>")]
     pub wanted: Vec<Item>,
 }
 
@@ -550,6 +554,31 @@ impl<'b, C: Within> Decode<'b, C> for Group {
             seals.push(Seal { head, signature });
         }
         Ok(Self { document, changes, seals })
+    }
+}
+
+/// Reads a list of which `MAX` are allowed, and of more only one: that there are too many is seen, and nothing is built
+/// from the rest.
+fn few<'b, C, T: Decode<'b, C>, const MAX: usize>(
+    d: &mut Decoder<'b>,
+    context: &mut C,
+) -> Result<Vec<T>, decode::Error> {
+    let mut left = d.array()?;
+    let mut list = Vec::new();
+    loop {
+        match &mut left {
+            Some(0) => return Ok(list),
+            Some(left) => *left -= 1,
+            None if d.datatype()? == Type::Break => {
+                d.skip()?;
+                return Ok(list);
+            }
+            None => {}
+        }
+        match list.len() <= MAX {
+            true => list.push(d.decode_with(context)?),
+            false => d.skip()?,
+        }
     }
 }
 

@@ -538,16 +538,17 @@ fn outside_the_scope() {
     forge.expect_entry("out_of_scope", RITA, svens(), &submission);
     // What there is not.
     forge.expect_entry("unknown", RITA, fresh(3), &rita(start(9, None, 1, 1)));
-    forge.expect_entry("unknown", RITA, fresh(4), &rita(start(1, Some(40), 1, 1)));
-    forge.expect_entry("wrong_start", RITA, fresh(5), &observe(brand::RITA, vec![met(true)]));
+    let none = DocId::from(VisitId::of_call(ORG, brand::call(40)));
+    forge.expect_entry("unknown", RITA, none, &rita(start(1, Some(40), 1, 1)));
+    forge.expect_entry("invalid", RITA, fresh(5), &observe(brand::RITA, vec![met(true)]));
     // A planned call under another visit's name, and at another outlet.
-    forge.expect_entry("wrong_start", RITA, fresh(6), &rita(start(1, Some(4), 1, 1)));
+    forge.expect_entry("invalid", RITA, fresh(6), &rita(start(1, Some(4), 1, 1)));
     let call = DocId::from(VisitId::of_call(ORG, brand::call(4)));
     forge.expect_entry("wrong_start", RITA, call, &rita(start(2, Some(4), 1, 2)));
     // Without its call, so that nobody else can begin it as planned.
-    forge.expect_entry("wrong_start", RITA, call, &rita(start(1, None, 1, 1)));
+    forge.expect_entry("invalid", RITA, call, &rita(start(1, None, 1, 1)));
     // A visit that has begun elsewhere.
-    forge.expect_entry("wrong_start", RITA, shared(), &rita(start(2, Some(0), 1, 2)));
+    forge.expect_entry("invalid", RITA, shared(), &rita(start(2, Some(0), 1, 2)));
     // An outlet's report from elsewhere.
     let report = |territory| {
         Entry::Report(OutletReport {

@@ -9,7 +9,7 @@ use server::app::{App, Tenant};
 use server::config::ServeConfig;
 use server::looks;
 use server::serve::serve;
-use sync_core::client::Replica;
+use sync_core::client::{Batch, Replica, next_push};
 use sync_core::command::Command;
 use sync_core::document::{Change, Document, Parts, VALUE_BYTES_MAX};
 use sync_core::evidence::Cursor;
@@ -111,7 +111,8 @@ impl World {
     /// What Rita has to push.
     fn push(&self) -> PushRequest {
         let clocks = self.rita.clock.read(server::now_ms());
-        let Ok(push) = sync_core::client::next_push(&self.rita.disk, &self.rita.keypair, &clocks);
+        let batch = Batch::default();
+        let Ok(push) = next_push(&self.rita.disk, &self.rita.keypair, &clocks, &batch);
         push.expect("there is something to push")
     }
 
