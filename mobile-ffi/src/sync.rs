@@ -245,7 +245,7 @@ pub(crate) async fn exchange(
     if !run.cancelled() {
         run.photos().await?;
     }
-    if let Some(error) = run.unpushed.or(run.unrepaired) {
+    if let Some(error) = run.unpushed.take().or(run.unrepaired.take()) {
         return Err(error);
     }
     let unreadable = run.blocking(|client| client.view(|view| Ok(unreadable(view)?.len())));
