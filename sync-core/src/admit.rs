@@ -140,7 +140,11 @@ fn begins_well(document: &Document, entry: &Entry) -> Result<(), Invalid> {
     match (Start::of(document), call) {
         (Some(begun), _) => {
             let same = (begun.outlet, begun.call) == (*outlet, *call);
-            Invalid::unless(same, "start", "needs the outlet and the call with which the visit began")
+            Invalid::unless(
+                same,
+                "start",
+                "needs the outlet and the call with which the visit began",
+            )
         }
         (None, Some(call)) => {
             let own = visit == crate::id::VisitId::of_call(document.org(), *call);
@@ -297,11 +301,7 @@ pub fn admit(
 }
 
 /// Whether what a word of a contest names is there.
-fn contests(
-    document: &Document,
-    word: &Word,
-    answers: Option<ChangeHash>,
-) -> Result<(), Invalid> {
+fn contests(document: &Document, word: &Word, answers: Option<ChangeHash>) -> Result<(), Invalid> {
     let is_visit = document.id().kind == DocKind::Visit;
     Invalid::unless(is_visit, "word", "contests visits and nothing else")?;
     match word {
@@ -430,4 +430,92 @@ fn submitted_by<'a>(document: &'a Document, past: &Past<'_>, by: UserId) -> Past
         }
     }
     submitted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::tests::DECODED;
+    use crate::id::{Actor, BlobHash, DocId, OrgId, TerritoryId};
+    use crate::model::capture::Moment;
+    use crate::model::contest::Objection;
+    use crate::model::people::{Role, Scope};
+    use crate::model::visit::{NAMED_MAX, Observation, Observations, Subject, Value, Versioned};
+
+    const KEY: [u8; 32] = [1; 32];
+    const SAM: UserId = UserId::from_bytes([2; 16]);
+    const NORTH: TerritoryId = TerritoryId::from_bytes([3; 16]);
+    const OURS: DistributorId = DistributorId::from_bytes([4; 16]);
+    const CHECK: u32 = 5;
+
+    /// One territory, and whatever outlet is asked for in it.
+    struct Everywhere(Territories);
+
+    impl Field for Everywhere {
+        fn territories(&self) -> &Territories {
+            &self.0
+        }
+        fn outlet(&self, _: OutletId) -> Option<Audience> {
+            Some(Audience::Outlet { territory: NORTH, distributor: OURS })
+        }
+        fn call(&self, _: CallId) -> Option<OutletId> {
+            None
+        }
+        fn has_distributor(&self, id: DistributorId) -> bool {
+            id == OURS
+        }
+    }
+
+    #[test]
+    fn however_often_entries_are_named_each_is_read_once() {
+        let (role, scope) = (Role::DistributorStaff, Scope::Distributor(OURS));
+        let author = Author { rights: Rights { user: SAM, role, scope }, key: KEY };
+        let mut tree = Territories::default();
+        tree.insert(NORTH, None);
+        let field = Everywhere(tree);
+        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+        let recording = |act| Entry::Recording(Recording { by: SAM, when, place: None, act });
+        let template = Versioned { number: 1, version: 1 };
+        let says = |value| {
+            recording(Act::Observe(Observed {
+                template,
+                planograms: Vec::new(),
+                price_list: None,
+                observations: Observations(vec![Observation {
+                    check: CHECK,
+                    subject: Subject::Outlet,
+                    value: Value::Number(value),
+                }]),
+                photos: Vec::new(),
+                supersedes: Vec::new(),
+            }))
+        };
+        let id = DocId { kind: DocKind::Visit, id: [7; 16] };
+        let mut document = Document::new(OrgId::from_bytes([9; 16]), id);
+        let write = |document: &mut Document, entry: &Entry| {
+            let change = document.next(Actor::new(&KEY, [0; 8]), entry).unwrap();
+            let entry = read(document, &change, Room::Device).unwrap();
+            admit(&author, &field, document, None, &change, &entry).unwrap();
+            document.insert(change).unwrap();
+        };
+        let (outlet, call) = (OutletId::from_bytes([6; 16]), None);
+        let begins = Act::Start { outlet, call, territory: NORTH, distributor: OURS, template };
+        write(&mut document, &recording(begins));
+        (0..NAMED_MAX as i64).for_each(|value| write(&mut document, &says(value)));
+        let named: Vec<ChangeHash> = document.changes()[1..].iter().map(Change::hash).collect();
+        let about = Some(About { check: CHECK, subject: Subject::Outlet });
+        DECODED.set(0);
+        let mut written = 0;
+        for _ in 0..50 {
+            write(&mut document, &recording(Act::Withdraw { recordings: named.clone() }));
+            let (seen, claim, photos) = (named.clone(), None, Vec::new());
+            let word = Some(Word::Contest(Objection { about: about.clone(), seen, claim, photos }));
+            let (text, answers, volume) = (BlobHash([8; 32]), None, None);
+            let post = Post { by: SAM, when, text, answers, volume, word };
+            write(&mut document, &Entry::Post(post));
+            written += 2;
+        }
+        // Each new one as it comes and once it is there; of those before it none again.
+        assert!(DECODED.get() <= 2 * written, "{} entries were read", DECODED.get());
+    }
 }

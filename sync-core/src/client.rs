@@ -25,8 +25,8 @@ use crate::print::{Inventory, Item, Print};
 use crate::receipt::{Known, Watch};
 use crate::visit::Start;
 use crate::wire::{
-    Discarded, Filled, Group, Keys, Outcome, PROTOCOL, PullReply, PullRequest,
-    PushReply, PushRequest, RecordBytes,
+    Discarded, Filled, Group, Keys, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
+    PushRequest, RecordBytes,
 };
 
 /// Bytes of entries that one push aims at: small enough that a cut connection costs little.

@@ -659,6 +659,8 @@ pub enum Entry {
 impl Entry {
     /// Reads an entry; it must fill `bytes` exactly.
     pub fn decode(section: Section, bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
+        #[cfg(test)]
+        tests::DECODED.with(|decoded| decoded.set(decoded.get() + 1));
         Ok(match section {
             Section::Recordings => Self::Recording(from_cbor(bytes)?),
             Section::Submissions => Self::Submission(from_cbor(bytes)?),
@@ -765,7 +767,8 @@ impl Entry {
     pub fn renamed(mut self, now: impl Fn(ChangeHash) -> Option<ChangeHash>) -> Option<Self> {
         let rename = |names: &mut Vec<ChangeHash>| {
             let mut named = HashSet::new();
-            *names = names.iter().filter_map(|name| now(*name)).filter(|n| named.insert(*n)).collect();
+            *names =
+                names.iter().filter_map(|name| now(*name)).filter(|n| named.insert(*n)).collect();
             !names.is_empty()
         };
         let says = match &mut self {
@@ -807,9 +810,14 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use automerge::ReadDoc;
+
+    thread_local! {
+        /// How many entries were read.
+        pub(crate) static DECODED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
 
     const ORG: OrgId = OrgId::from_bytes([1; 16]);
     const VISIT: DocId = DocId { kind: DocKind::Visit, id: [2; 16] };

@@ -714,6 +714,22 @@ mod tests {
     }
 
     #[test]
+    fn of_a_list_that_is_too_long_nothing_is_built_but_that_it_is() {
+        let most = crate::cargo::PARCELS_MAX;
+        let cargo = |head: &[u8], count: usize, end: &[u8]| {
+            let bytes = [b"\xa2\x00\x01\x01", head, &vec![0x40; count], end].concat();
+            from_wire::<CargoRequest>(ORG, &bytes).map(|cargo| cargo.parcels.len()).ok()
+        };
+        for (count, read) in [(0, 0), (most, most), (most + 1, most + 1), (1 << 20, most + 1)] {
+            let head = [&[0x9a][..], &(count as u32).to_be_bytes()].concat();
+            assert_eq!(cargo(&head, count, b""), Some(read));
+            assert_eq!(cargo(b"\x9f", count, b"\xff"), Some(read));
+            assert_eq!(cargo(b"\x9f", count, b""), None);
+        }
+        assert_eq!(cargo(b"\x9a\xff\xff\xff\xff", 1 << 20, b""), None);
+    }
+
+    #[test]
     fn nothing_changed_fits_into_a_few_bytes() {
         let cursor = Cursor {
             origin: LogOrigin::from_bytes([1; 16]),

@@ -8,8 +8,8 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Entry, Parts};
 use sync_core::evidence::{Cursor, Frontier, Keypair, Leaf, LogKey, Seal};
 use sync_core::id::{
-    BlobHash, ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId, OutletId,
-    TerritoryId,
+    BlobHash, ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId,
+    OutletId, TerritoryId,
 };
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
@@ -692,11 +692,7 @@ pub fn count_notes(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn note_bytes(
-    connection: &Connection,
-    org: Org,
-    digests: &[BlobHash],
-) -> Result<u64, StoreError> {
+fn note_bytes(connection: &Connection, org: Org, digests: &[BlobHash]) -> Result<u64, StoreError> {
     let mut query = connection
         .prepare_cached("SELECT octet_length(text) FROM note WHERE org = ?1 AND digest = ?2")?;
     let mut bytes = 0;
@@ -1415,32 +1411,28 @@ mod tests {
         }
     }
 
+    fn say(ledger: &mut Ledger<'_>, outlet: OutletId, n: usize, audience: AudienceId) {
+        let (document, device) = (DocId::volume(outlet, 0), DeviceId::from_bytes([5; 16]));
+        let (basis, clamped) = (ClaimBasis::WallClock, false);
+        let times = CaptureTime { earliest_ms: 0, latest_ms: 0, claimed_ms: 0, basis, clamped };
+        let (actor, section) = (Actor::new(&[5; 32], [6; 8]), Section::Thread);
+        let (deps, value) = (Vec::new(), Vec::new());
+        let parts = Parts { actor, seq: 1, start_op: 1, deps, section, value };
+        let change = Change::kept(ChangeHash(LogHash::of(&n.to_be_bytes()).0), parts);
+        let leaf = Leaf::Change { document, change: change.hash(), device, received_ms: 0 };
+        let (change, times) = (&change, &times);
+        let line = Line::Change { document, change, device, seal: None, times, notes: 0 };
+        ledger.append(&leaf, 0, audience, line).unwrap();
+    }
+
     #[test]
     fn of_long_histories_that_came_a_page_brings_whole_ones_and_no_more_than_it_holds() {
         let mut db = database();
         let tx = db.transaction().unwrap();
         let mut ledger = begin(&tx);
         let [left, entered] = [1, 2].map(|n| ledger.audience(&of(n)).unwrap());
-        let device = DeviceId::from_bytes([5; 16]);
-        let (basis, clamped) = (ClaimBasis::WallClock, false);
-        let times = CaptureTime { earliest_ms: 0, latest_ms: 0, claimed_ms: 0, basis, clamped };
         let outlets = [1, 2, 3, 4, 5, 6].map(|n| OutletId::from_bytes([n; 16]));
-        for n in 0..9_000 {
-            let document = DocId::volume(outlets[n / 1_500], 0);
-            let parts = Parts {
-                actor: Actor::new(&[5; 32], [6; 8]),
-                seq: 1,
-                start_op: 1,
-                deps: Vec::new(),
-                section: Section::Thread,
-                value: Vec::new(),
-            };
-            let change = Change::kept(ChangeHash(LogHash::of(&n.to_be_bytes()).0), parts);
-            let leaf = Leaf::Change { document, change: change.hash(), device, received_ms: 0 };
-            let line =
-                Line::Change { document, change: &change, device, seal: None, times: &times, notes: 0 };
-            ledger.append(&leaf, 0, left, line).unwrap();
-        }
+        (0..9_000).for_each(|n| say(&mut ledger, outlets[n / 1_500], n, left));
         let since = ledger.size();
         outlets.iter().for_each(|outlet| ledger.move_history(*outlet, &of(2)).unwrap());
         ledger.append_record(&display(1), &of(2), [0; 16], 0).unwrap();
@@ -1452,5 +1444,41 @@ mod tests {
             log.page(&Range { since, until: None, audiences: &[entered], own: None }).unwrap();
         let lengths: Vec<usize> = page.groups.iter().map(|group| group.changes.len()).collect();
         assert_eq!((page.records.len(), page.more, lengths), (1, false, vec![1_500; 3]));
+    }
+
+    #[test]
+    fn what_came_is_in_the_page_in_which_it_came_or_goes_on_and_in_no_other() {
+        let mut db = database();
+        let tx = db.transaction().unwrap();
+        let mut ledger = begin(&tx);
+        let [left, entered] = [1, 2].map(|n| ledger.audience(&of(n)).unwrap());
+        let outlets = [1, 2].map(|n| OutletId::from_bytes([n; 16]));
+        (0..20).for_each(|n| say(&mut ledger, outlets[n / 10], n, left));
+        ledger.close().unwrap();
+        let since = head(&tx, 1).unwrap().sequence;
+        let mut ledger = Ledger::open(&tx, 1).unwrap();
+        for number in 1..=9_000 {
+            ledger.append_record(&display(number), &of(2), [0; 16], 0).unwrap();
+            if number == 5_000 {
+                say(&mut ledger, outlets[1], 20, left);
+            }
+        }
+        outlets.iter().for_each(|outlet| ledger.move_history(*outlet, &of(2)).unwrap());
+        ledger.append_record(&display(9_001), &of(2), [0; 16], 0).unwrap();
+        ledger.close().unwrap();
+        tx.commit().unwrap();
+
+        let log = Reader::open(&db, 1).unwrap();
+        let (mut at, mut sent) = (since, Vec::new());
+        loop {
+            let range = Range { since: at, until: None, audiences: &[entered], own: None };
+            let page = log.page(&range).unwrap();
+            sent.push(page.groups.iter().map(|group| group.changes.len()).collect::<Vec<_>>());
+            at = page.cursor.sequence;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(sent, [vec![], vec![11], vec![10, 11]]);
     }
 }

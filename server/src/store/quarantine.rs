@@ -81,11 +81,7 @@ impl Item {
 impl Ledger<'_> {
     /// What this group, or one that holds it, was refused for when it came before: it stays so until someone decides
     /// otherwise. What came [`early`] or badly sealed may be tried again.
-    pub fn refused(
-        &self,
-        device: DeviceId,
-        group: &Group,
-    ) -> Result<Option<Outcome>, StoreError> {
+    pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
         let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
         // What was made into a parcel before the rest of the group came is refused with the group.
         let mut query = self.tx.prepare_cached(
