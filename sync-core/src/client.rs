@@ -868,6 +868,15 @@ impl Batch {
             _ => self.bytes_aim = 0,
         }
     }
+
+    /// Whether a document is left out, or follows a volume that is.
+    fn leaves_out(&self, kept: &Kept) -> bool {
+        let follows = |volume: &DocId| {
+            let before = |(outlet, number)| (0..number).map(move |n| DocId::volume(outlet, n));
+            kept.volume().is_some_and(|own| before(own).any(|id| id == *volume))
+        };
+        self.without.iter().any(|id| *id == kept.document.id() || follows(id))
+    }
 }
 
 /// The next push: as much of the outbox as `batch` says. `None` when there is nothing to push.
@@ -879,8 +888,11 @@ pub fn next_push<R: Replica>(
 ) -> Result<Option<PushRequest>, R::Error> {
     let profile = replica.profile();
     let (mut groups, mut notes, mut bytes) = (Vec::new(), BTreeMap::new(), 0);
-    for id in in_order(replica)?.into_iter().filter(|id| !batch.without.contains(id)) {
+    for id in in_order(replica)? {
         let Some(kept) = replica.document(id)?.filter(Kept::to_push) else { continue };
+        if batch.leaves_out(&kept) {
+            continue;
+        }
         let Some(work) = Work::of(replica, keypair, &kept)? else { continue };
         bytes += work.bytes();
         if !groups.is_empty() && bytes > batch.bytes_aim {

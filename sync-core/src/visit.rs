@@ -419,6 +419,8 @@ impl Visit {
 
 /// Marks what of an older recording's numbered pairs is among a newer one's.
 fn replace(newer: &[(usize, bool)], older: &mut [(usize, bool)]) {
+    #[cfg(test)]
+    tests::LOOKED.with(|looked| looked.set(looked.get() + newer.len().min(older.len())));
     let find = |pairs: &[(usize, bool)], number| pairs.binary_search_by_key(&number, |(n, _)| *n);
     if newer.len() < older.len() {
         for (number, _) in newer {
@@ -445,5 +447,61 @@ impl Recording {
             Act::Observe(observed) => Some(observed),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{DOCUMENT_VALUES_MAX, Room};
+    use crate::id::{Actor, DocId, DocKind, OrgId};
+    use crate::model::capture::Moment;
+    use crate::model::visit::{Observation, Observations};
+
+    thread_local! {
+        /// How many pairs were looked for among others.
+        pub(super) static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    /// As much as there is room for: long recordings, and short ones that name all of them. Looking for each pair of the
+    /// long ones in each of the short ones would be a hundred million looks.
+    #[test]
+    fn what_replaces_what_is_found_with_few_looks() {
+        let (id, actor) = (DocId { kind: DocKind::Visit, id: [2; 16] }, Actor::from_bytes([3; 16]));
+        let mut document = Document::new(OrgId::from_bytes([1; 16]), id);
+        let says = |checks: std::ops::Range<u32>, supersedes: &[ChangeHash]| {
+            let fact = |check| {
+                let (subject, value) = (Subject::Outlet, Value::YesNo(true));
+                Observation { check, subject, value }
+            };
+            let act = Act::Observe(Observed {
+                template: Versioned { number: 1, version: 1 },
+                planograms: Vec::new(),
+                price_list: None,
+                observations: Observations(checks.map(fact).collect()),
+                photos: Vec::new(),
+                supersedes: supersedes.to_vec(),
+            });
+            let by = UserId::from_bytes([4; 16]);
+            let when =
+                Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+            Entry::Recording(Recording { by, when, place: None, act })
+        };
+        let mut write = |entry: &Entry| {
+            let change = document.next(actor, entry).unwrap();
+            let hash = change.hash();
+            document.holds(&change, entry, Room::Device)?;
+            document.insert(change).map(|()| hash)
+        };
+        let long: Vec<_> = (0..25).map(|n| write(&says(1_000 * n..1_000 * (n + 1), &[]))).collect();
+        let long: Vec<ChangeHash> = long.into_iter().collect::<Result<_, _>>().unwrap();
+        let short =
+            (0..).take_while(|n| write(&says(25_000 + 7 * n..25_007 + 7 * n, &long)).is_ok());
+        let short = short.count();
+        assert!(short > 3_000, "{short}");
+        let visit = Visit::read(&document);
+        assert_eq!(visit.values.len(), 25_000 + 7 * short);
+        assert!(visit.values.len() < DOCUMENT_VALUES_MAX);
+        assert!(LOOKED.get() < 1_000_000, "{} looks", LOOKED.get());
     }
 }

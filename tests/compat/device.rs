@@ -484,7 +484,8 @@ fn a_push_that_is_not_taken_is_cut_smaller_and_stops_no_pull() {
         }
     });
     say(&rita, "from Rita");
-    let visits = [1, 2].map(|outlet| rita.start_visit(brand::outlet(outlet).to_string(), 1).unwrap());
+    let visits =
+        [1, 2].map(|outlet| rita.start_visit(brand::outlet(outlet).to_string(), 1).unwrap());
     say(&sam, "from Sam");
     sync(&sam).unwrap();
     assert_eq!(sync(&rita).unwrap().pushed, 3);
