@@ -270,14 +270,12 @@ impl Ingest<'_, '_> {
             let named = entries.flat_map(|entry| entry.notes());
             words.extend(named.filter_map(|digest| Some((digest, *notes.get(&digest)?))));
         }
-        let note_bytes = words.values().map(|note| note.text.len() as u64).sum();
-        let audience = self.claimed_audience(group)?;
-        let reason = Reason { code, detail, audience, courier, note_bytes };
+        let (audience, words) = (self.claimed_audience(group)?, words.into_values().collect());
+        let reason = Reason { code, detail, audience, courier, words };
         if !self.ledger.quarantine(self.org, sender, group, &reason, self.now_ms)? {
             let detail = format!("too much refused work of this device is kept already; {detail}");
             return Ok(Outcome::Quarantined { code: quarantine::FULL.into(), detail });
         }
-        self.ledger.put_notes(words.into_values())?;
         Ok(outcome)
     }
 

@@ -8,6 +8,7 @@ use sync_core::document::Change;
 use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, OrgId, UserId};
 use sync_core::model::people::Audience;
+use sync_core::model::visit::Note;
 use sync_core::wire::{Discarded, Group, Outcome, from_wire, to_wire};
 
 use super::StoreError;
@@ -22,7 +23,7 @@ const KEPT_BYTES_MAX: u64 = 64 << 20;
 /// What a row takes besides the group, and what finding one of its changes takes.
 const ITEM_BYTES: u64 = 512;
 const CHANGE_BYTES: u64 = 128;
-/// The refusal of which nothing is kept, because of that.
+/// What a group is refused with for which there is no room: nothing of it is kept.
 pub const FULL: &str = "quarantine_full";
 
 /// A group that was refused.
@@ -59,8 +60,8 @@ pub struct Reason<'a> {
     pub audience: Audience,
     /// The device that brought it for its author's.
     pub courier: Option<DeviceId>,
-    /// Bytes of the notes that are kept with it.
-    pub note_bytes: u64,
+    /// The notes that are kept with it.
+    pub words: Vec<&'a Note>,
 }
 
 /// Whether a group that is refused for this may be taken once what it lacks is here: it came too early, without its
@@ -181,7 +182,8 @@ impl Ledger<'_> {
         let (of, document) = (device.as_bytes(), group.document.to_bytes());
         let body = to_wire(id, group);
         let mut bytes = ITEM_BYTES + CHANGE_BYTES * group.changes.len() as u64;
-        bytes += body.len() as u64 + reason.note_bytes;
+        bytes += body.len() as u64;
+        bytes += reason.words.iter().map(|note| note.text.len() as u64).sum::<u64>();
         let before = self
             .tx
             .prepare_cached(
@@ -247,6 +249,7 @@ impl Ledger<'_> {
             self.tx.execute(gone, params![self.org, of, document, item])?;
         }
         index(self.tx, self.org, item, device, group)?;
+        self.put_notes(reason.words.iter().copied())?;
         Ok(true)
     }
 

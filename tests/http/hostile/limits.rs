@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use sync_core::client::{Replica, next_pull};
-use sync_core::command::Command;
+use sync_core::command::{Command, CommandError};
 use sync_core::document::{
     Change, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX, Document, Entry, Parts, VALUE_BYTES_MAX,
 };
@@ -269,6 +269,21 @@ fn a_document_holds_so_many_values() {
         }
     }
     assert_eq!(taken as usize, DOCUMENT_VALUES_MAX - 1_000);
+    // A phone says so before it writes, and somebody may still say what is wrong.
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    let fact = Observation { check: 1, subject: Subject::Display(1), value: Value::Met(true) };
+    let visit = id.visit().expect("a visit");
+    let record =
+        Command::Record { visit, observations: vec![fact], photos: Vec::new(), notes: Vec::new() };
+    let now_ms = world.now_ms;
+    match world.devices[SAM].act(now_ms, PhoneCrash::Never, record) {
+        Err(CommandError::Refused(refusal)) => assert_eq!(refusal.code(), "full"),
+        other => panic!("{other:?}"),
+    }
+    let text = Note::new("this was never a visit", [4; 16]).expect("a note");
+    let comment = Command::Comment { visit, text, answers: None };
+    world.act(SAM, PhoneCrash::Never, comment).expect("it is said");
+    assert_eq!(world.sync_now(SAM), Step::Done);
 }
 
 #[test]
