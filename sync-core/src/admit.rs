@@ -204,11 +204,8 @@ pub fn holds(
     if let Some(missing) = named.iter().find(|hash| !past.contains(**hash)) {
         return Err(Refusal::NotInPast(*missing));
     }
-    match entry {
-        Entry::Post(Post { word: Some(word), answers, .. }) => {
-            contests(document, word, *answers)?;
-        }
-        _ => {}
+    if let Entry::Post(Post { word: Some(word), answers, .. }) = entry {
+        contests(document, word, *answers)?;
     }
     Ok(())
 }
