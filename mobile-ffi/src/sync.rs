@@ -13,7 +13,8 @@ use serde::Deserialize;
 use sync_core::cargo::{apply_cargo, next_cargo};
 use sync_core::cbor::to_cbor;
 use sync_core::client::{
-    BadAnswer, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push, rewind, sweep,
+    BadAnswer, Batch, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push, rewind,
+    sweep,
 };
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, OrgId, ParcelHash};
@@ -170,6 +171,10 @@ struct Run {
     repaired: bool,
     /// What went wrong with comparing or repairing: no reason not to send work and photos.
     unrepaired: Option<ClientError>,
+    /// How much a push takes along in this sync.
+    batch: Batch,
+    /// What went wrong with a push: no reason not to fetch what others have written.
+    unpushed: Option<ClientError>,
     /// The cargo that was handed over in this sync.
     brought: BTreeSet<ParcelHash>,
 }
@@ -231,6 +236,8 @@ pub(crate) async fn exchange(
         repair: None,
         repaired: false,
         unrepaired: None,
+        batch: Batch::default(),
+        unpushed: None,
         brought: BTreeSet::new(),
     };
     run.documents().await?;
@@ -238,7 +245,7 @@ pub(crate) async fn exchange(
     if !run.cancelled() {
         run.photos().await?;
     }
-    if let Some(error) = run.unrepaired {
+    if let Some(error) = run.unpushed.take().or(run.unrepaired.take()) {
         return Err(error);
     }
     let unreadable = run.blocking(|client| client.view(|view| Ok(unreadable(view)?.len())));
@@ -295,24 +302,36 @@ impl Run {
     }
 
     async fn push(&mut self) -> Result<Heard, ClientError> {
-        let next = self.blocking(|client| {
-            let clocks = client.clock.read();
-            client.view(|view| {
-                let left = view.outbox()?.len();
-                let push = next_push(view, &keypair(view.reader)?, &clocks)?;
-                Ok(push.map(|push| (push, left)))
-            })
-        });
-        let Some((push, left)) = next.await? else { return Ok(Heard::Empty) };
-        let more = left > push.groups.len();
-        self.tell(Phase::Push, u32::try_from(left).unwrap_or(u32::MAX));
-        let bytes = match self.post("push", to_wire(self.org, &push)).await {
-            // It is kept here; what others have written is fetched all the same.
-            Err(ClientError::BadAnswer { detail }) if detail == QUARANTINE_FULL => {
-                return Ok(Heard::Empty);
+        let (push, left, bytes) = loop {
+            let batch = self.batch.clone();
+            let next = self.blocking(move |client| {
+                let clocks = client.clock.read();
+                client.view(|view| {
+                    let left = view.outbox()?.len();
+                    let push = next_push(view, &keypair(view.reader)?, &clocks, &batch)?;
+                    Ok(push.map(|push| (push, left)))
+                })
+            });
+            let Some((push, left)) = next.await? else { return Ok(Heard::Empty) };
+            self.tell(Phase::Push, u32::try_from(left).unwrap_or(u32::MAX));
+            match self.post("push", to_wire(self.org, &push)).await {
+                Ok(bytes) => break (push, left, bytes),
+                Err(ClientError::BadAnswer { detail }) if detail == TOO_LARGE => {
+                    self.batch.too_large(&push);
+                    if !self.batch.without.is_empty() {
+                        let detail = "the server takes no message as long as one visit's work";
+                        self.unpushed = Some(ClientError::BadAnswer { detail: detail.into() });
+                    }
+                }
+                // It is kept here; what others have written is fetched all the same.
+                Err(error @ ClientError::BadAnswer { .. }) => {
+                    self.unpushed = Some(error);
+                    return Ok(Heard::Empty);
+                }
+                Err(error) => return Err(error),
             }
-            answer => answer?,
         };
+        let more = left > push.groups.len();
         let reply: PushReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             let entries = u32::try_from(group.changes.len()).unwrap_or(u32::MAX);
@@ -507,8 +526,10 @@ impl Run {
         let response = request.body(body).send().await.map_err(unreachable)?;
         if !response.status().is_success() {
             return Err(match problem(response).await {
-                (_, code, _) if [CURSOR_UNKNOWN, QUARANTINE_FULL].contains(&code.as_str()) => {
-                    ClientError::BadAnswer { detail: code }
+                (_, code, _) if code == CURSOR_UNKNOWN => ClientError::BadAnswer { detail: code },
+                // A proxy before the server may say so too, in its own words.
+                (StatusCode::PAYLOAD_TOO_LARGE, ..) => {
+                    ClientError::BadAnswer { detail: TOO_LARGE.into() }
                 }
                 (_, _, error) => error,
             });
@@ -705,7 +726,7 @@ fn waiting_photos(view: &View<'_>) -> Result<Vec<(BlobHash, PhotoState)>, Client
 const ERASED: &str = "erased";
 const NOT_REFERENCED: &str = "not_referenced";
 const CURSOR_UNKNOWN: &str = "cursor_unknown";
-const QUARANTINE_FULL: &str = "quarantine_full";
+const TOO_LARGE: &str = "too_large";
 
 fn bad_answer(error: minicbor::decode::Error) -> ClientError {
     ClientError::BadAnswer { detail: error.to_string() }

@@ -142,13 +142,6 @@ impl From<StoreError> for Problem {
                     .detail("too much of this organisation waits to be written")
                     .retry_after(2)
             }
-            StoreError::QuarantineFull => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "quarantine_full",
-                "Too much refused work of this device waits",
-            )
-            .detail("nothing of this push was written; a supervisor decides on what waits")
-            .retry_after(600),
             error => {
                 tracing::error!(%error, "store");
                 Self::internal()

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
 use sync_core::cargo::{Cargo, Parcel, Unopened};
-use sync_core::document::{Change, Entry, Misfit};
+use sync_core::document::{Change, Entry, Misfit, Room};
 use sync_core::evidence::{Keypair, Leaf, Seal};
 use sync_core::id::{
     Actor, BlobHash, ChangeHash, DeviceId, DocId, DocKind, OrgId, OutletId, UserId, VisitId,
@@ -205,6 +205,7 @@ impl Ingest<'_, '_> {
                 Some(outcome) => self.keep_apart(sender.device, None, group, &notes, outcome)?,
                 None => self.take(sender.device, Some(&push.now), None, group, &notes)?,
             });
+            self.ledger.rest()?;
         }
         // Only where something was appended phones hear of it at the same line.
         if self.ledger.size() > size {
@@ -225,16 +226,16 @@ impl Ingest<'_, '_> {
             Err(outcome) => return Ok(outcome.clone()),
         };
         let (group, notes) = (&cargo.group, by_digest(&cargo.notes));
-        let outcome = match self.take(*origin, None, Some(courier), group, &notes) {
-            // Before anything is written; the courier need not keep what its author still has.
-            Err(StoreError::QuarantineFull) => {
-                let detail = "too much refused work of its author waits".to_owned();
-                return Ok(Delivery::Refused { code: "quarantine_full".into(), detail });
+        let outcome = self.take(*origin, None, Some(courier), group, &notes)?;
+        self.ledger.rest()?;
+        let early = match outcome {
+            // Nothing of it was kept, and the courier need not keep what its author still has.
+            Outcome::Quarantined { code, detail } if code == quarantine::FULL => {
+                return Ok(Delivery::Refused { code, detail });
             }
-            outcome => outcome?,
+            Outcome::Quarantined { code, .. } => quarantine::early(&code),
+            Outcome::Accepted {} => false,
         };
-        let early =
-            matches!(&outcome, Outcome::Quarantined { code, .. } if quarantine::early(code));
         // What it lacks may come with somebody else: it is shown meanwhile, and brought again.
         match early && self.ledger.waits(*origin, group)? {
             true => Ok(Delivery::Later {}),
@@ -251,7 +252,7 @@ impl Ingest<'_, '_> {
         group: &Group,
         notes: &BTreeMap<BlobHash, &Note>,
     ) -> Result<Outcome, StoreError> {
-        if let Some(refused) = self.ledger.refused(self.org, sender, group)? {
+        if let Some(refused) = self.ledger.refused(sender, group)? {
             // Of what a copy of a phone was refused with, some may be in the log: what is there is final.
             let held = self.ledger.document(self.org, group.document)?;
             if !group.hashes().all(|hash| held.document.contains(hash)) {
@@ -270,16 +271,19 @@ impl Ingest<'_, '_> {
         notes: &BTreeMap<BlobHash, &Note>,
         outcome: Outcome,
     ) -> Result<Outcome, StoreError> {
-        if let Outcome::Quarantined { code, detail } = &outcome {
-            let audience = self.claimed_audience(group)?;
-            let reason = Reason { code, detail, audience, courier };
-            self.ledger.quarantine(self.org, sender, group, &reason, self.now_ms)?;
-            if admit::about_rights(code) {
-                // Should it be approved later, its words must be here.
-                let entries = group.changes.iter().filter_map(|change| change.entry().ok());
-                let named: BTreeSet<BlobHash> = entries.flat_map(|e| e.notes()).collect();
-                self.ledger.put_notes(named.iter().filter_map(|d| notes.get(d).copied()))?;
-            }
+        let Outcome::Quarantined { code, detail } = &outcome else { return Ok(outcome) };
+        // Should it be approved later, its words must be here.
+        let mut words: BTreeMap<BlobHash, &Note> = BTreeMap::new();
+        if admit::about_rights(code) {
+            let entries = group.changes.iter().filter_map(|change| change.entry().ok());
+            let named = entries.flat_map(|entry| entry.notes());
+            words.extend(named.filter_map(|digest| Some((digest, *notes.get(&digest)?))));
+        }
+        let (audience, words) = (self.claimed_audience(group)?, words.into_values().collect());
+        let reason = Reason { code, detail, audience, courier, words };
+        if !self.ledger.quarantine(self.org, sender, group, &reason, self.now_ms)? {
+            let detail = format!("too much refused work of this device is kept already; {detail}");
+            return Ok(Outcome::Quarantined { code: quarantine::FULL.into(), detail });
         }
         Ok(outcome)
     }
@@ -293,7 +297,7 @@ impl Ingest<'_, '_> {
     ) -> Result<Outcome, StoreError> {
         let mut held = self.ledger.document(self.org, group.document)?;
         let approved = self.ledger.was_approved(sender, group.document)?;
-        let (mut before, mut fresh) = (None, Vec::new());
+        let (mut before, mut fresh, mut named) = (None, Vec::new(), BTreeSet::new());
         for change in &group.changes {
             if held.document.contains(change.hash()) {
                 continue;
@@ -307,7 +311,8 @@ impl Ingest<'_, '_> {
                 return Ok(Outcome::Quarantined { code: "approved_meanwhile".into(), detail });
             }
             for digest in judged.entry.notes() {
-                if !notes.contains_key(&digest)
+                if named.insert(digest)
+                    && !notes.contains_key(&digest)
                     && self.ledger.note(digest)?.is_none()
                     && !self.ledger.note_erased(digest)?
                 {
@@ -319,7 +324,6 @@ impl Ingest<'_, '_> {
             held.audience = Some(judged.audience);
             fresh.push(judged);
         }
-        let named: BTreeSet<BlobHash> = fresh.iter().flat_map(|f| f.entry.notes()).collect();
         self.ledger.put_notes(named.iter().filter_map(|digest| notes.get(digest).copied()))?;
         self.append(held, &fresh, &group.seals)?;
         // Whose work did not come by their own push must be given it by a pull.
@@ -348,7 +352,13 @@ impl Ingest<'_, '_> {
         before: &mut Option<Held>,
         change: &Change,
     ) -> Result<Result<Entry, Refusal>, StoreError> {
-        let read = admit::read(&held.document, change);
+        // Nobody fills a document so that what is said of it in the console has no room.
+        let server = DeviceId::of_server(self.org);
+        let room = match self.world.device_of(change.actor) {
+            Some(device) if device.id == server => Room::Console,
+            _ => Room::Device,
+        };
+        let read = admit::read(&held.document, change, room);
         if let Ok(entry) = &read
             && let Some(volume) = entry.volume()
         {
@@ -366,15 +376,14 @@ impl Ingest<'_, '_> {
 
     /// Who would see what a refused group writes to.
     fn claimed_audience(&self, group: &Group) -> Result<Audience, StoreError> {
-        let held = self.ledger.document(self.org, group.document)?;
-        let outlet = held.document.volume().map_or_else(|| group.outlet(), |(id, _)| Some(id));
-        if let Some(audience) = self.outlet_audience(outlet).or(held.audience) {
+        let outlet = group.outlet();
+        if let Some(audience) = self.outlet_audience(outlet) {
             return Ok(audience);
         }
-        if let Some(outlet) = outlet
-            && let Some(audience) = self.ledger.document(self.org, outlet.into())?.audience
-        {
-            return Ok(audience);
+        for document in [Some(group.document), outlet.map(DocId::from)].into_iter().flatten() {
+            if let Some(audience) = self.ledger.seen_by(document)? {
+                return Ok(audience);
+            }
         }
         let mut entries = group.changes.iter().filter_map(|change| change.entry().ok());
         let claimed = entries.find_map(|entry| match entry {
@@ -384,7 +393,14 @@ impl Ingest<'_, '_> {
             Entry::Report(report) => Some(report.audience()),
             _ => None,
         });
-        Ok(claimed.unwrap_or(Audience::Everyone))
+        // What nobody has made is nobody's, however it is called.
+        let known = claimed.filter(|audience| match audience {
+            Audience::Everyone => true,
+            Audience::Outlet { territory, distributor } => {
+                self.world.tree.contains(*territory) && self.world.has_distributor(*distributor)
+            }
+        });
+        Ok(known.unwrap_or(Audience::Everyone))
     }
 
     /// Accepts what was refused because of its author's rights: a supervisor answers for it. What is wrong with
@@ -404,6 +420,8 @@ impl Ingest<'_, '_> {
             }
             let entry = self.read(&mut held, &mut before, change)??;
             let device = self.world.device_of(change.actor).ok_or(Refusal::ForeignActor)?;
+            let author = author_of(self.org, device, &entry);
+            admit::holds(author, &device.key, &held.document, change, &entry)?;
             match self.rule(&held, change, &entry, device) {
                 Ok(audience) => {
                     let outlet = outlet_of(&held.document, &entry);
@@ -549,7 +567,8 @@ impl Ingest<'_, '_> {
             let (hash, device) = (change.hash(), *device);
             let leaf = Leaf::Change { document, change: hash, device, received_ms: self.now_ms };
             let seal = seals.iter().find(|s| s.head == hash);
-            let line = Line::Change { document, change, device, seal, times };
+            let notes = self.ledger.note_bytes(&entry.notes())?;
+            let line = Line::Change { document, change, device, seal, times, notes };
             self.ledger.append(&leaf, self.now_ms, audience_id, line)?;
             held.times.insert(hash, *times);
             held.devices.insert(hash, device);

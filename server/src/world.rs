@@ -238,6 +238,10 @@ fn wanted_at(call: &Call) -> Option<OutletId> {
 }
 
 impl Field for World {
+    fn has_distributor(&self, id: DistributorId) -> bool {
+        self.distributors.contains_key(&id)
+    }
+
     fn territories(&self) -> &Territories {
         &self.tree
     }
@@ -268,6 +272,10 @@ impl Then<'_> {
 }
 
 impl Field for Then<'_> {
+    fn has_distributor(&self, id: DistributorId) -> bool {
+        self.world.has_distributor(id)
+    }
+
     fn territories(&self) -> &Territories {
         self.tree.as_ref().unwrap_or(&self.world.tree)
     }

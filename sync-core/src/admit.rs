@@ -1,11 +1,13 @@
 //! May this author make this change? One function, for the device (early, with what it knows) and for the
 //! server (the authority).
 
-use crate::document::{Change, Document, Entry, Misfit, Past, Section, VOLUME_CHANGES};
-use crate::id::{CallId, ChangeHash, DocKind, OutletId, UserId};
+use std::collections::BTreeSet;
+
+use crate::document::{Change, Document, Entry, Misfit, Past, Room, Section};
+use crate::id::{CallId, ChangeHash, DistributorId, DocKind, OutletId, UserId};
 use crate::model::Invalid;
 use crate::model::contest::{About, Word};
-use crate::model::people::{Audience, Rights, Role, Territories};
+use crate::model::people::{Audience, Rights, Territories};
 use crate::model::visit::{Act, Observed, Post, Recording, Volume};
 use crate::visit::Start;
 
@@ -17,6 +19,8 @@ pub trait Field {
     fn outlet(&self, id: OutletId) -> Option<Audience>;
     /// The outlet of a planned call that is not cancelled.
     fn call(&self, id: CallId) -> Option<OutletId>;
+    /// Whether there is such a distributor.
+    fn has_distributor(&self, id: DistributorId) -> bool;
 }
 
 /// Who asks: a person, through a device's key.
@@ -108,19 +112,51 @@ pub fn about_rights(code: &str) -> bool {
     RIGHTS.contains(&code)
 }
 
-/// What a change says, if it continues the document, reads and keeps its rules. Where it begins a volume, that must
-/// still be asked whether it [`Volume::follows`].
-pub fn read(document: &Document, change: &Change) -> Result<Entry, Refusal> {
+/// What a change says, if it continues the document, finds room in it, reads and keeps its rules. Where it begins a
+/// volume, that must still be asked whether it [`Volume::follows`].
+pub fn read(document: &Document, change: &Change, room: Room) -> Result<Entry, Refusal> {
     document.check(change)?;
     let entry = change.entry().map_err(|error| Refusal::Unreadable(error.to_string()))?;
     entry.validate()?;
+    document.holds(change, &entry, room)?;
     let begins = document.id().is_later_volume() && change.seq == 1;
     let fits = match entry.volume() {
         Some(volume) => begins && volume.document() == document.id(),
         None => !begins,
     };
     Invalid::unless(fits, "volume", "is said by an author's first entry in a later volume, alone")?;
+    begins_well(document, &entry)?;
     Ok(entry)
+}
+
+/// A visit begins with a start, and all its starts are at one outlet for one call, whoever writes them and whatever they
+/// may: this nobody can overrule.
+fn begins_well(document: &Document, entry: &Entry) -> Result<(), Invalid> {
+    let Some(visit) = document.id().visit() else { return Ok(()) };
+    let Entry::Recording(Recording { act: Act::Start { outlet, call, .. }, .. }) = entry else {
+        let begun = !document.changes().is_empty();
+        return Invalid::unless(begun, "visit", "begins with its start");
+    };
+    match (Start::of(document), call) {
+        (Some(begun), _) => {
+            let same = (begun.outlet, begun.call) == (*outlet, *call);
+            Invalid::unless(
+                same,
+                "start",
+                "needs the outlet and the call with which the visit began",
+            )
+        }
+        (None, Some(call)) => {
+            let own = visit == crate::id::VisitId::of_call(document.org(), *call);
+            Invalid::unless(own, "start", "needs the visit of its call")
+        }
+        // Else anybody could take the place of a planned call's visit before it is made.
+        (None, None) => Invalid::unless(
+            !visit.is_derived(),
+            "start",
+            "of an unplanned visit needs an id of its own, of version 7",
+        ),
+    }
 }
 
 impl Volume {
@@ -130,8 +166,9 @@ impl Volume {
         if let Some(missing) = self.before.iter().find(|head| before.change(**head).is_none()) {
             return Err(Misfit::MissingParent(*missing).into());
         }
-        let enough = before.past(&self.before).len() >= VOLUME_CHANGES;
-        Ok(Invalid::unless(enough, "volume", "follows one that has 500 changes or more")?)
+        let enough = before.past(&self.before).fills_a_volume();
+        let why = "follows one that has 500 changes or 2.5 MiB, or more";
+        Ok(Invalid::unless(enough, "volume", why)?)
     }
 }
 
@@ -141,20 +178,19 @@ pub fn outlet_of(document: &Document, entry: &Entry) -> Option<OutletId> {
     known.or_else(|| entry.volume().map(|volume| volume.outlet))
 }
 
-/// Decides whether the author may make a change that says `entry`, as [`read`] found it. `standing` is who sees
-/// the document so far, if that is settled. Changes nothing; returns who may see the document.
-pub fn admit(
-    author: &Author,
-    field: &dyn Field,
+/// What holds of a change whatever its author may do: it is by the person whose device this is, and what it names is
+/// there.
+pub fn holds(
+    user: UserId,
+    key: &[u8; 32],
     document: &Document,
-    standing: Option<Audience>,
     change: &Change,
     entry: &Entry,
-) -> Result<Audience, Refusal> {
-    if !change.actor.belongs_to(&author.key) {
+) -> Result<(), Refusal> {
+    if !change.actor.belongs_to(key) {
         return Err(Refusal::ForeignActor);
     }
-    if entry.by() != author.rights.user {
+    if entry.by() != user {
         return Err(Refusal::ForeignPerson);
     }
     let past = document.past(&change.deps);
@@ -168,6 +204,24 @@ pub fn admit(
     if let Some(missing) = named.iter().find(|hash| !past.contains(**hash)) {
         return Err(Refusal::NotInPast(*missing));
     }
+    if let Entry::Post(Post { word: Some(word), answers, .. }) = entry {
+        contests(document, word, *answers)?;
+    }
+    Ok(())
+}
+
+/// Decides whether the author may make a change that says `entry`, as [`read`] found it. `standing` is who sees
+/// the document so far, if that is settled. Changes nothing; returns who may see the document.
+pub fn admit(
+    author: &Author,
+    field: &dyn Field,
+    document: &Document,
+    standing: Option<Audience>,
+    change: &Change,
+    entry: &Entry,
+) -> Result<Audience, Refusal> {
+    holds(author.rights.user, &author.key, document, change, entry)?;
+    let past = document.past(&change.deps);
     let sees = |audience: &Audience| author.rights.sees(field.territories(), audience);
     let (audience, in_scope) = match document.id().kind {
         DocKind::Visit => {
@@ -220,8 +274,20 @@ pub fn admit(
             require(role.reviews(), "only supervisors review visits")?;
         }
         Entry::Post(Post { word: None, .. }) => {}
-        Entry::Post(Post { word: Some(word), answers, .. }) => {
-            contests(document, role, word, *answers)?;
+        Entry::Post(Post { word: Some(word), .. }) => {
+            let (right, rule) = match word {
+                Word::Contest(_) => {
+                    (role.of_distributor(), "only a distributor's people contest a visit")
+                }
+                Word::Step(step) if step.finds() => {
+                    (role.reviews(), "only supervisors answer what is contested")
+                }
+                Word::Step(_) => (
+                    role.reviews() || role.of_distributor(),
+                    "only the distributor's people and supervisors go on with a contest",
+                ),
+            };
+            require(right, rule)?;
         }
         Entry::Report(_) => {
             let may = role.captures() || role.reviews();
@@ -231,43 +297,28 @@ pub fn admit(
     Ok(audience)
 }
 
-/// Whether somebody with this role may say a word of a contest, and what it names is there.
-fn contests(
-    document: &Document,
-    role: Role,
-    word: &Word,
-    answers: Option<ChangeHash>,
-) -> Result<(), Refusal> {
+/// Whether what a word of a contest names is there.
+fn contests(document: &Document, word: &Word, answers: Option<ChangeHash>) -> Result<(), Invalid> {
     let is_visit = document.id().kind == DocKind::Visit;
     Invalid::unless(is_visit, "word", "contests visits and nothing else")?;
     match word {
         Word::Contest(objection) => {
-            if let Some(About { check, subject }) = &objection.about {
-                let says = |hash: &ChangeHash| {
-                    let recording = recording(document, *hash);
-                    let observed = recording.as_ref().and_then(Recording::observed);
-                    let facts = observed.map_or(&[][..], |observed| &observed.observations.0);
-                    facts.iter().any(|fact| fact.check == *check && fact.subject == *subject)
-                };
-                let said = objection.seen.iter().all(says);
-                Invalid::unless(said, "seen", "needs recordings that say the contested value")?;
-            }
-            require(role.of_distributor(), "only a distributor's people contest a visit")
-        }
-        Word::Step(step) => {
-            let opens = |hash| match document.change(hash)?.entry() {
-                Ok(Entry::Post(Post { word: Some(Word::Contest(_)), .. })) => Some(()),
-                _ => None,
+            let Some(About { check, subject }) = &objection.about else { return Ok(()) };
+            let says = |hash: &ChangeHash| {
+                let observed = recording(document, *hash).and_then(Recording::observed);
+                let facts = observed.map_or(&[][..], |observed| &observed.observations.0);
+                facts.iter().any(|fact| fact.check == *check && fact.subject == *subject)
             };
-            let opened = answers.and_then(opens).is_some();
-            Invalid::unless(opened, "answers", "needs the post that began the contest")?;
-            match step.finds() {
-                true => require(role.reviews(), "only supervisors answer what is contested"),
-                false => require(
-                    role.reviews() || role.of_distributor(),
-                    "only the distributor's people and supervisors go on with a contest",
-                ),
-            }
+            let said = objection.seen.iter().all(says);
+            Invalid::unless(said, "seen", "needs recordings that say the contested value")
+        }
+        Word::Step(_) => {
+            let opens = |hash| {
+                let post = document.entry(hash);
+                matches!(post, Some(Entry::Post(Post { word: Some(Word::Contest(_)), .. })))
+            };
+            let opened = answers.is_some_and(opens);
+            Invalid::unless(opened, "answers", "needs the post that began the contest")
         }
     }
 }
@@ -297,19 +348,10 @@ fn visit_audience(
         return Ok((standing, None));
     };
     let claimed = Audience::Outlet { territory: *territory, distributor: *distributor };
-    if let Some(begun) = begun {
-        if begun.outlet != *outlet || begun.call != *call {
-            return Err(Refusal::WrongStart("the visit was begun at another outlet or call"));
-        }
-    } else if let Some(call) = call {
-        let planned = field.call(*call).ok_or(Refusal::Unknown("planned call"))?;
-        let visit = crate::id::VisitId::of_call(document.org(), *call);
-        if planned != *outlet || document.id().visit() != Some(visit) {
-            return Err(Refusal::WrongStart("the planned call is for another outlet or visit"));
-        }
-    } else if document.id().visit().is_some_and(|visit| visit.is_derived()) {
-        // Else anybody could take the place of a planned call's visit before it is made.
-        return Err(Refusal::WrongStart("an unplanned visit needs an id of its own, of version 7"));
+    if let (None, Some(call)) = (begun, call)
+        && field.call(*call).ok_or(Refusal::Unknown("planned call"))? != *outlet
+    {
+        return Err(Refusal::WrongStart("the planned call is for another outlet"));
     }
     let known = || Start::all(document).any(|start| start.audience() == claimed);
     if standing != Some(claimed)
@@ -336,27 +378,38 @@ fn outlet_audience(
         Entry::Report(report) => Some(report.audience()),
         _ => None,
     };
-    let first = || document.changes().iter().find_map(|change| reported(&change.entry().ok()?));
-    let audience = standing.or_else(first).or_else(|| reported(entry));
-    audience.ok_or(Refusal::Unknown("outlet"))
+    let mut reports = document.entries(Section::Reports);
+    let first = || reports.find_map(|(_, entry)| reported(entry));
+    if let Some(audience) = standing.or_else(first) {
+        return Ok(audience);
+    }
+    let audience = reported(entry).ok_or(Refusal::Unknown("outlet"))?;
+    match audience {
+        Audience::Outlet { territory, .. } if !field.territories().contains(territory) => {
+            Err(Refusal::Unknown("territory"))
+        }
+        Audience::Outlet { distributor, .. } if !field.has_distributor(distributor) => {
+            Err(Refusal::Unknown("distributor"))
+        }
+        audience => Ok(audience),
+    }
 }
 
 /// Every observation replaces at least one earlier value for the same check and subject.
 fn settles(document: &Document, observed: &Observed) -> bool {
-    let older: Vec<Recording> =
-        observed.supersedes.iter().filter_map(|h| recording(document, *h)).collect();
-    !observed.observations.0.is_empty()
-        && observed.photos.is_empty()
-        && observed.observations.0.iter().all(|fact| {
-            older.iter().filter_map(Recording::observed).any(|o| {
-                o.observations.0.iter().any(|f| f.check == fact.check && f.subject == fact.subject)
-            })
-        })
+    let facts = &observed.observations.0;
+    let mut left: BTreeSet<_> = facts.iter().map(|fact| (fact.check, &fact.subject)).collect();
+    let older = observed.supersedes.iter().filter_map(|hash| recording(document, *hash));
+    let older = older.filter_map(Recording::observed).flat_map(|older| &older.observations.0);
+    for fact in older {
+        left.remove(&(fact.check, &fact.subject));
+    }
+    !facts.is_empty() && observed.photos.is_empty() && left.is_empty()
 }
 
-fn recording(document: &Document, hash: ChangeHash) -> Option<Recording> {
-    match document.change(hash)?.entry() {
-        Ok(Entry::Recording(recording)) => Some(recording),
+fn recording(document: &Document, hash: ChangeHash) -> Option<&Recording> {
+    match document.entry(hash)? {
+        Entry::Recording(recording) => Some(recording),
         _ => None,
     }
 }
@@ -367,11 +420,99 @@ fn recording_of(document: &Document, hash: ChangeHash, by: UserId) -> bool {
 
 /// All that the person's submissions within `past` cover.
 fn submitted_by<'a>(document: &'a Document, past: &Past<'_>, by: UserId) -> Past<'a> {
-    let submissions = document.changes().iter().filter(|change| {
-        change.section == Section::Submissions
-            && past.contains(change.hash())
-            && matches!(change.entry(), Ok(Entry::Submission(s)) if s.by == by)
-    });
-    let heads: Vec<ChangeHash> = submissions.map(Change::hash).collect();
-    document.past(&heads)
+    let mut submitted = document.past(&[]);
+    for (change, entry) in document.entries(Section::Submissions) {
+        if entry.by() == by && past.contains(change.hash()) {
+            submitted.add(change.hash());
+        }
+    }
+    submitted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::tests::DECODED;
+    use crate::id::{Actor, BlobHash, DocId, OrgId, TerritoryId};
+    use crate::model::capture::Moment;
+    use crate::model::contest::Objection;
+    use crate::model::people::{Role, Scope};
+    use crate::model::visit::{NAMED_MAX, Observation, Observations, Subject, Value, Versioned};
+
+    const KEY: [u8; 32] = [1; 32];
+    const SAM: UserId = UserId::from_bytes([2; 16]);
+    const NORTH: TerritoryId = TerritoryId::from_bytes([3; 16]);
+    const OURS: DistributorId = DistributorId::from_bytes([4; 16]);
+    const CHECK: u32 = 5;
+
+    /// One territory, and whatever outlet is asked for in it.
+    struct Everywhere(Territories);
+
+    impl Field for Everywhere {
+        fn territories(&self) -> &Territories {
+            &self.0
+        }
+        fn outlet(&self, _: OutletId) -> Option<Audience> {
+            Some(Audience::Outlet { territory: NORTH, distributor: OURS })
+        }
+        fn call(&self, _: CallId) -> Option<OutletId> {
+            None
+        }
+        fn has_distributor(&self, id: DistributorId) -> bool {
+            id == OURS
+        }
+    }
+
+    #[test]
+    fn however_often_entries_are_named_each_is_read_once() {
+        let (role, scope) = (Role::DistributorStaff, Scope::Distributor(OURS));
+        let author = Author { rights: Rights { user: SAM, role, scope }, key: KEY };
+        let mut tree = Territories::default();
+        tree.insert(NORTH, None);
+        let field = Everywhere(tree);
+        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+        let recording = |act| Entry::Recording(Recording { by: SAM, when, place: None, act });
+        let template = Versioned { number: 1, version: 1 };
+        let says = |value| {
+            recording(Act::Observe(Observed {
+                template,
+                planograms: Vec::new(),
+                price_list: None,
+                observations: Observations(vec![Observation {
+                    check: CHECK,
+                    subject: Subject::Outlet,
+                    value: Value::Number(value),
+                }]),
+                photos: Vec::new(),
+                supersedes: Vec::new(),
+            }))
+        };
+        let id = DocId { kind: DocKind::Visit, id: [7; 16] };
+        let mut document = Document::new(OrgId::from_bytes([9; 16]), id);
+        let write = |document: &mut Document, entry: &Entry| {
+            let change = document.next(Actor::new(&KEY, [0; 8]), entry).unwrap();
+            let entry = read(document, &change, Room::Device).unwrap();
+            admit(&author, &field, document, None, &change, &entry).unwrap();
+            document.insert(change).unwrap();
+        };
+        let (outlet, call) = (OutletId::from_bytes([6; 16]), None);
+        let begins = Act::Start { outlet, call, territory: NORTH, distributor: OURS, template };
+        write(&mut document, &recording(begins));
+        (0..NAMED_MAX as i64).for_each(|value| write(&mut document, &says(value)));
+        let named: Vec<ChangeHash> = document.changes()[1..].iter().map(Change::hash).collect();
+        let about = Some(About { check: CHECK, subject: Subject::Outlet });
+        DECODED.set(0);
+        let mut written = 0;
+        for _ in 0..50 {
+            write(&mut document, &recording(Act::Withdraw { recordings: named.clone() }));
+            let (seen, claim, photos) = (named.clone(), None, Vec::new());
+            let word = Some(Word::Contest(Objection { about: about.clone(), seen, claim, photos }));
+            let (text, answers, volume) = (BlobHash([8; 32]), None, None);
+            let post = Post { by: SAM, when, text, answers, volume, word };
+            write(&mut document, &Entry::Post(post));
+            written += 2;
+        }
+        // Each new one as it comes and once it is there; of those before it none again.
+        assert!(DECODED.get() <= 2 * written, "{} entries were read", DECODED.get());
+    }
 }

@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 
 use crate::cargo::{Carried, Parcel};
 use crate::cbor::{from_cbor, to_cbor};
-use crate::document::{Change, Document, Entry, Misfit, Parts};
+use crate::document::{Change, Document, Entry, Misfit, Parts, Size};
 use crate::evidence::{Cursor, Keypair, Seal};
 use crate::id::{
     Actor, BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, OrgId, OutletId, ParcelHash,
@@ -25,8 +25,8 @@ use crate::print::{Inventory, Item, Print};
 use crate::receipt::{Known, Watch};
 use crate::visit::Start;
 use crate::wire::{
-    Discarded, Filled, Group, Keys, MESSAGE_BYTES_MAX, Outcome, PROTOCOL, PullReply, PullRequest,
-    PushReply, PushRequest, RecordBytes,
+    Discarded, Filled, Group, Keys, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
+    PushRequest, RecordBytes,
 };
 
 /// Bytes of entries that one push aims at: small enough that a cut connection costs little.
@@ -598,6 +598,13 @@ impl Kept {
         Start::all(&self.document).any(own)
     }
 
+    /// What of it the server has confirmed, of what is limited.
+    pub fn confirmed_size(&self) -> Size {
+        let pending: HashSet<ChangeHash> = self.pending.iter().copied().collect();
+        let changes = self.document.changes();
+        self.document.size_of(|place| !pending.contains(&changes[place].hash()))
+    }
+
     /// The document as the server has confirmed it.
     pub fn confirmed(&self) -> Self {
         let mut left = Self::new(self.document.org(), self.document.id());
@@ -831,31 +838,69 @@ impl Work {
         Ok(Some(Self { group: Group { document, changes, seals }, notes }))
     }
 
-    /// About how much it is on the wire.
+    /// How much it is on the wire at most.
     fn bytes(&self) -> usize {
-        let changes = self.group.changes.iter().map(|c| c.value.len() + 128);
+        let changes = self.group.changes.iter().map(|change| change.bytes());
         changes.chain(self.notes.iter().map(|n| n.text.len() + 32)).sum()
     }
 }
 
-/// The next push: as much of the outbox as fits one message. `None` when there is nothing to push.
+/// How much one push takes along.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Bytes that it aims at. One document is taken whatever it needs.
+    pub bytes_aim: usize,
+    /// The documents that the server would not take even alone.
+    pub without: BTreeSet<DocId>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { bytes_aim: PUSH_BYTES_AIM, without: BTreeSet::new() }
+    }
+}
+
+impl Batch {
+    /// A push was longer than the server takes: what is to be sent less.
+    pub fn too_large(&mut self, push: &PushRequest) {
+        match push.groups.as_slice() {
+            [alone] => drop(self.without.insert(alone.document)),
+            _ => self.bytes_aim = 0,
+        }
+    }
+
+    /// Whether a document is left out, or follows a volume that is.
+    fn leaves_out(&self, kept: &Kept) -> bool {
+        let follows = |volume: &DocId| {
+            let before = |(outlet, number)| (0..number).map(move |n| DocId::volume(outlet, n));
+            kept.volume().is_some_and(|own| before(own).any(|id| id == *volume))
+        };
+        self.without.iter().any(|id| *id == kept.document.id() || follows(id))
+    }
+}
+
+/// The next push: as much of the outbox as `batch` says. `None` when there is nothing to push.
 pub fn next_push<R: Replica>(
     replica: &R,
     keypair: &Keypair,
     clocks: &Clocks,
+    batch: &Batch,
 ) -> Result<Option<PushRequest>, R::Error> {
     let profile = replica.profile();
     let (mut groups, mut notes, mut bytes) = (Vec::new(), BTreeMap::new(), 0);
     for id in in_order(replica)? {
         let Some(kept) = replica.document(id)?.filter(Kept::to_push) else { continue };
+        if batch.leaves_out(&kept) {
+            continue;
+        }
         let Some(work) = Work::of(replica, keypair, &kept)? else { continue };
         bytes += work.bytes();
-        if !groups.is_empty() && bytes > PUSH_BYTES_AIM {
+        if !groups.is_empty() && bytes > batch.bytes_aim {
             break;
         }
         groups.push(work.group);
         notes.extend(work.notes.into_iter().map(|note| (note.digest(), note)));
-        if bytes > MESSAGE_BYTES_MAX / 2 || groups.len() >= crate::wire::GROUPS_MAX {
+        if groups.len() >= crate::wire::GROUPS_MAX {
             break;
         }
     }

@@ -1,11 +1,11 @@
 //! What a person may do on a device. A command is checked as the server will check it, becomes one change
 //! or a few, and is done once its writes are stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::admit::{Author, Field, Refusal, admit, read};
 use crate::client::{Clocks, Kept, Profile, Replica, Write, count, volumes};
-use crate::document::{CHANGES_MAX, Entry, Misfit, VOLUME_CHANGES};
+use crate::document::{Entry, Room};
 use crate::id::{Actor, CallId, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, VisitId};
 use crate::model::catalogue::{Call, Outlet, Record, RecordKey, RecordKind};
 use crate::model::contest::{About, Objection, Step, Word};
@@ -16,9 +16,6 @@ use crate::model::visit::{
 };
 use crate::model::{Geo, Invalid};
 use crate::visit::{Start, Status, Visit};
-
-/// Of a document's places, so many are spared for those who submit what is there.
-const CHANGES_SPARED: usize = 64;
 
 /// What a person does.
 #[derive(Debug, Clone)]
@@ -489,6 +486,11 @@ impl<R: Replica> Desk<'_, R> {
                 known.territories.insert(territory.id, territory.parent);
             }
         }
+        for record in self.replica.records(RecordKind::Distributor).map_err(store)? {
+            if let Record::Distributor(distributor) = record {
+                known.distributors.insert(distributor.id);
+            }
+        }
         let actor = self.replica.profile().actor;
         let (author, standing, volume) = (self.author, None, None);
         Ok(Page { author, actor, known, standing, volume, kept, newest: None })
@@ -504,8 +506,7 @@ impl<R: Replica> Desk<'_, R> {
             Some(newest) => self.replica.document(*newest).map_err(store)?,
             None => None,
         };
-        let confirmed = |kept: &Kept| kept.document.changes().len() - kept.pending.len();
-        let ends = |kept: &Kept| kept.refused.is_none() && confirmed(kept) >= VOLUME_CHANGES;
+        let ends = |kept: &Kept| kept.refused.is_none() && kept.confirmed_size().fills_a_volume();
         if number < VOLUMES_MAX && newest.as_ref().is_some_and(ends) {
             (number, newest) = (number + 1, None);
         }
@@ -539,7 +540,7 @@ impl<R: Replica> Desk<'_, R> {
         let before = before.ok_or(CommandError::NotHere("earlier volume of this outlet"))?;
         let confirmed = before.confirmed().document;
         // After a rewind nothing is confirmed yet; what is here then is pushed before this.
-        let seen = match confirmed.changes().len() >= VOLUME_CHANGES {
+        let seen = match confirmed.size().fills_a_volume() {
             true => confirmed,
             false => before.document,
         };
@@ -699,6 +700,7 @@ struct Known {
     territories: Territories,
     outlets: HashMap<OutletId, Audience>,
     calls: HashMap<CallId, OutletId>,
+    distributors: HashSet<DistributorId>,
 }
 
 impl Field for Known {
@@ -710,6 +712,9 @@ impl Field for Known {
     }
     fn call(&self, id: CallId) -> Option<OutletId> {
         self.calls.get(&id).copied()
+    }
+    fn has_distributor(&self, id: DistributorId) -> bool {
+        self.distributors.contains(&id)
     }
 }
 
@@ -729,14 +734,11 @@ struct Page {
 impl Page {
     fn write(&mut self, entry: Entry) -> Result<(), Refusal> {
         let ends = matches!(entry, Entry::Submission(_));
-        let room = if ends { CHANGES_MAX } else { CHANGES_MAX - CHANGES_SPARED };
-        if self.kept.document.changes().len() >= room {
-            return Err(Misfit::Full.into());
-        }
+        let room = if ends { Room::Device } else { Room::Work };
         let begins = self.kept.document.newest_of(self.actor).is_none();
         let entry = entry.in_volume(self.volume.clone().filter(|_| begins));
         let change = self.kept.document.next(self.actor, &entry)?;
-        let entry = read(&self.kept.document, &change)?;
+        let entry = read(&self.kept.document, &change, room)?;
         let Self { author, known, standing, .. } = &self;
         admit(author, known, &self.kept.document, *standing, &change, &entry)?;
         let hash = change.hash();

@@ -2,7 +2,7 @@
 //!
 //! Like everything of a visit's view, a function of the set of changes alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::document::Document;
 use crate::id::{BlobHash, ChangeHash, UserId};
@@ -121,12 +121,10 @@ impl Contest {
             // A step comes after those that it knew of, so the newest first.
             for (hash, _, step) in contest.story.iter().rev() {
                 if !known.contains(*hash) {
-                    newest.push((*hash, *step));
-                    let heads: Vec<ChangeHash> = newest.iter().map(|(hash, _)| *hash).collect();
-                    known = document.past(&heads);
+                    newest.push(*step);
+                    known.add(*hash);
                 }
             }
-            let newest: Vec<Step> = newest.into_iter().map(|(_, step)| step).collect();
             contest.standing = Standing::of(&newest);
         }
         contests
@@ -160,7 +158,8 @@ impl Contest {
 fn holds(visit: &Visit, objection: &Objection) -> bool {
     let Some(About { check, subject }) = &objection.about else { return true };
     let live = visit.values.get(&(*check, subject.clone()));
-    live.is_some_and(|live| live.iter().any(|live| objection.seen.contains(&live.recording)))
+    let seen: HashSet<&ChangeHash> = objection.seen.iter().collect();
+    live.is_some_and(|live| live.iter().any(|live| seen.contains(&live.recording)))
 }
 
 impl Visit {

@@ -8,9 +8,10 @@
 //!
 //! This is the only file that names Automerge's types.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::ops::Deref;
+use std::sync::OnceLock;
 
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Automerge, ExpandedChange, ObjType, ScalarValue};
@@ -22,7 +23,8 @@ use crate::model::Invalid;
 use crate::model::capture::Moment;
 use crate::model::contest::Word;
 use crate::model::visit::{
-    Act, OutletReport, PhotoRef, Post, Recording, Review, Submission, Volume,
+    Act, NOTE_BYTES_MAX, OutletReport, PhotoRef, Post, Recording, Review, Submission, Volume,
+    validate_names,
 };
 
 /// Version of the documents' schema, written into every genesis.
@@ -33,8 +35,19 @@ pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 pub const DEPS_MAX: usize = 64;
 /// Most changes of one document.
 pub const CHANGES_MAX: usize = 4_096;
+/// Most bytes of one document, its notes among them ([`Size::bytes`]): it fits into one push and into one answer whole.
+pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// Most observations of one document: what reads it holds each several times over.
+pub const DOCUMENT_VALUES_MAX: usize = 50_000;
 /// A volume of an outlet's history that has so many changes is followed by the next one.
 pub const VOLUME_CHANGES: usize = 500;
+/// So is one of so many bytes: more than 500 remarks of the longest words have.
+pub const VOLUME_BYTES: usize = 5 << 19;
+/// What a change takes on the wire beside its entry and its parents, with a seal and an actor of its own.
+const CHANGE_BYTES: usize = 128;
+const PARENT_BYTES: usize = 34;
+/// What a note takes on the wire at most.
+const NOTE_BYTES: usize = NOTE_BYTES_MAX + 32;
 /// Greatest operation number: far above any document's, far below where Automerge overflows.
 const OP_MAX: u64 = 1 << 24;
 
@@ -156,7 +169,70 @@ impl Change {
     }
 }
 
+/// How much of a document's room somebody may fill. Each is left some of which the one after it may fill no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// All of it: what is said in the console, so that nobody fills a document before it is reviewed.
+    Console,
+    /// Most of it: what devices write.
+    Device,
+    /// What a device leaves free, so that what is there can be submitted.
+    Work,
+}
+
+impl Room {
+    /// Changes, bytes and observations.
+    const fn limits(self) -> (usize, usize, usize) {
+        const CHANGES: usize = 32;
+        const BYTES: usize = 256 * 1024;
+        const VALUES: usize = 500;
+        let spared = self as usize;
+        (
+            CHANGES_MAX - spared * CHANGES,
+            DOCUMENT_BYTES_MAX - spared * BYTES,
+            DOCUMENT_VALUES_MAX - spared * VALUES,
+        )
+    }
+}
+
+/// What a document, or a part of one, holds of what is limited: a function of its changes alone, whoever counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Size {
+    /// The changes.
+    pub changes: usize,
+    /// The observations.
+    pub values: usize,
+    bytes: usize,
+    notes: HashSet<BlobHash>,
+}
+
+impl Size {
+    /// What the changes, their seals and the notes that they name take on the wire at most: each note counts once, as
+    /// the longest, for how long it is and whether it was erased is no part of the document.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.notes.len() * NOTE_BYTES
+    }
+
+    /// Whether a volume of this size is followed by the next.
+    pub fn fills_a_volume(&self) -> bool {
+        self.changes >= VOLUME_CHANGES || self.bytes() >= VOLUME_BYTES
+    }
+
+    /// Adds a change and what it says, if that reads.
+    pub fn add(&mut self, change: &Parts, entry: Option<&Entry>) {
+        self.changes += 1;
+        self.bytes += change.bytes();
+        self.values += entry.map_or(0, Entry::values);
+        self.notes.extend(entry.map(Entry::notes).unwrap_or_default());
+    }
+}
+
 impl Parts {
+    /// What it takes on the wire at most, with a seal.
+    pub fn bytes(&self) -> usize {
+        self.value.len() + self.deps.len() * PARENT_BYTES + CHANGE_BYTES
+    }
+
     /// What holds of every change, whatever document it is for.
     fn limits(&self) -> Result<(), Misfit> {
         let malformed = |why| Err(Misfit::Malformed(why));
@@ -260,7 +336,7 @@ pub enum Misfit {
     #[error("the actor has already written its change {0} of this document")]
     Forked(u64),
     /// The document has no room.
-    #[error("it has as many entries as it can have: submit or sync it, and go on in a new one")]
+    #[error("it holds as much as it can: submit or sync it, and go on in a new one")]
     Full,
     /// It can never fit.
     #[error("{0}")]
@@ -280,6 +356,9 @@ pub struct Document {
     places: HashMap<ChangeHash, usize>,
     newest_of: HashMap<Actor, usize>,
     heads: Vec<ChangeHash>,
+    /// What each change says, once somebody has asked: `None` if that does not read.
+    entries: Vec<OnceLock<Option<Box<Entry>>>>,
+    size: OnceLock<Size>,
 }
 
 impl Document {
@@ -295,6 +374,8 @@ impl Document {
             places: HashMap::new(),
             newest_of: HashMap::new(),
             heads: vec![genesis],
+            entries: Vec::new(),
+            size: OnceLock::new(),
         }
     }
 
@@ -316,7 +397,7 @@ impl Document {
                 Some((OutletId::from_bytes(self.id.id), 0))
             }
             DocKind::Outlet => {
-                let first = self.changes.first()?.entry().ok()?;
+                let first = self.entry_at(0)?;
                 let volume = first.volume().filter(|volume| volume.document() == self.id)?;
                 Some((volume.outlet, volume.number))
             }
@@ -341,6 +422,46 @@ impl Document {
     /// A change by its name.
     pub fn change(&self, hash: ChangeHash) -> Option<&Change> {
         self.places.get(&hash).map(|place| &self.changes[*place])
+    }
+
+    /// What a change says, if it is here and that reads: read once, however often it is asked.
+    pub fn entry(&self, hash: ChangeHash) -> Option<&Entry> {
+        self.entry_at(self.place(hash)?)
+    }
+
+    /// What the changes of a section say, each with its change.
+    pub fn entries(&self, section: Section) -> impl Iterator<Item = (&Change, &Entry)> {
+        let changes = self.changes.iter().enumerate().filter(move |(_, c)| c.section == section);
+        changes.filter_map(|(place, change)| Some((change, self.entry_at(place)?)))
+    }
+
+    fn entry_at(&self, place: usize) -> Option<&Entry> {
+        let read = || self.changes[place].entry().ok().map(Box::new);
+        self.entries.get(place)?.get_or_init(read).as_deref()
+    }
+
+    /// What is here of what is limited.
+    pub fn size(&self) -> &Size {
+        self.size.get_or_init(|| self.size_of(|_| true))
+    }
+
+    /// The same of the changes that `which` picks by their places.
+    pub fn size_of(&self, which: impl Fn(usize) -> bool) -> Size {
+        let mut size = Size::default();
+        for place in (0..self.changes.len()).filter(|place| which(*place)) {
+            size.add(&self.changes[place], self.entry_at(place));
+        }
+        size
+    }
+
+    /// Whether there is room for a change that says this.
+    pub fn holds(&self, change: &Change, entry: &Entry, room: Room) -> Result<(), Misfit> {
+        let (size, (changes, bytes, values)) = (self.size(), room.limits());
+        let new = entry.notes().into_iter().filter(|note| !size.notes.contains(note)).count();
+        let fits = size.changes < changes
+            && size.bytes() + change.bytes() + new * NOTE_BYTES <= bytes
+            && size.values + entry.values() <= values;
+        if fits { Ok(()) } else { Err(Misfit::Full) }
     }
 
     /// Where among the changes one is.
@@ -426,14 +547,19 @@ impl Document {
         self.newest_of.insert(change.actor, place);
         self.places.insert(change.hash, place);
         self.changes.push(change);
+        self.entries.push(OnceLock::new());
+        if let Some(mut size) = self.size.take() {
+            size.add(&self.changes[place], self.entry_at(place));
+            self.size = size.into();
+        }
         Ok(())
     }
 
     /// The changes in which the author of an entry has said something at the same moment in the same section.
     pub fn said_at<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = ChangeHash> + 'a {
-        let said = self.changes.iter().filter(|change| change.section == entry.section());
-        let same = |other: Entry| (other.by(), other.when()) == (entry.by(), entry.when());
-        said.filter(move |change| change.entry().is_ok_and(same)).map(Change::hash)
+        let same = |other: &Entry| (other.by(), other.when()) == (entry.by(), entry.when());
+        let said = self.entries(entry.section()).filter(move |(_, other)| same(other));
+        said.map(|(change, _)| change.hash())
     }
 
     /// `of` and everything before it. Hashes that are not here are passed over.
@@ -473,6 +599,20 @@ impl Past<'_> {
     /// How many changes are in it.
     pub fn len(&self) -> usize {
         self.inside.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether a volume of which its author has seen this is followed by the next.
+    pub fn fills_a_volume(&self) -> bool {
+        // Few of those that are named would be read for nothing.
+        self.len() >= VOLUME_CHANGES
+            || self.document.size_of(|place| self.inside.contains(place)).fills_a_volume()
+    }
+
+    /// Takes a change in, with everything before it.
+    pub fn add(&mut self, hash: ChangeHash) {
+        if let Some(place) = self.document.place(hash) {
+            self.inside.extend(&self.document.pasts[place]);
+        }
     }
 
     /// Whether a change is in it.
@@ -519,6 +659,8 @@ pub enum Entry {
 impl Entry {
     /// Reads an entry; it must fill `bytes` exactly.
     pub fn decode(section: Section, bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
+        #[cfg(test)]
+        tests::DECODED.with(|decoded| decoded.set(decoded.get() + 1));
         Ok(match section {
             Section::Recordings => Self::Recording(from_cbor(bytes)?),
             Section::Submissions => Self::Submission(from_cbor(bytes)?),
@@ -572,7 +714,15 @@ impl Entry {
         }
     }
 
-    /// The notes that it refers to.
+    /// How many observations it holds.
+    pub fn values(&self) -> usize {
+        match self {
+            Self::Recording(entry) => entry.observed().map_or(0, |o| o.observations.0.len()),
+            _ => 0,
+        }
+    }
+
+    /// The notes that it refers to, each once.
     pub fn notes(&self) -> Vec<BlobHash> {
         match self {
             Self::Recording(entry) => entry.notes(),
@@ -616,7 +766,9 @@ impl Entry {
     /// out. `None` if nothing is left to say.
     pub fn renamed(mut self, now: impl Fn(ChangeHash) -> Option<ChangeHash>) -> Option<Self> {
         let rename = |names: &mut Vec<ChangeHash>| {
-            *names = names.iter().filter_map(|name| now(*name)).collect();
+            let mut named = HashSet::new();
+            *names =
+                names.iter().filter_map(|name| now(*name)).filter(|n| named.insert(*n)).collect();
             !names.is_empty()
         };
         let says = match &mut self {
@@ -647,8 +799,9 @@ impl Entry {
             Self::Recording(entry) => entry.validate(),
             Self::Report(entry) => entry.validate(),
             Self::Review(entry) => {
-                let ok = (1..=crate::model::visit::NAMED_MAX).contains(&entry.heads.len());
-                Invalid::unless(ok, "heads", "needs 1 to 256 heads")
+                let some = !entry.heads.is_empty();
+                Invalid::unless(some, "heads", "needs 1 to 256 heads")?;
+                validate_names(&entry.heads, "heads")
             }
             Self::Post(entry) => entry.validate(),
             Self::Submission(_) => Ok(()),
@@ -657,9 +810,14 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use automerge::ReadDoc;
+
+    thread_local! {
+        /// How many entries were read.
+        pub(crate) static DECODED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
 
     const ORG: OrgId = OrgId::from_bytes([1; 16]);
     const VISIT: DocId = DocId { kind: DocKind::Visit, id: [2; 16] };

@@ -3,10 +3,10 @@
 //! A view is a function of the set of changes alone: two replicas that hold the same changes, in whatever
 //! order they came, read the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::contest::Contest;
-use crate::document::{Document, Entry};
+use crate::document::{Document, Entry, Past, Section};
 use crate::id::{CallId, ChangeHash, DistributorId, OutletId, TerritoryId, UserId};
 use crate::model::people::Audience;
 use crate::model::visit::{
@@ -106,26 +106,23 @@ impl Start {
 
     /// How a visit began: the first start of its document, in the order of [`Visit::read`].
     pub fn of(document: &Document) -> Option<Self> {
-        let mut first: Option<((u64, ChangeHash), Self)> = None;
-        for change in document.changes() {
-            let order = (change.start_op, change.hash());
-            // Reading all entries for each change that is admitted would be quadratic.
-            if first.as_ref().is_none_or(|(earliest, _)| order < *earliest)
-                && let Ok(Entry::Recording(recording)) = change.entry()
-                && let Some(start) = Self::read(change.hash(), &recording)
-            {
-                first = Some((order, start));
-            }
-        }
-        first.map(|(_, start)| start)
+        let starts = document.entries(Section::Recordings).filter_map(|(change, entry)| {
+            Some(((change.start_op, change.hash()), Self::said(change.hash(), entry)?))
+        });
+        starts.min_by_key(|(order, _)| *order).map(|(_, start)| start)
     }
 
     /// How each of its people began a visit. They say the same, but where its outlet has moved meanwhile.
     pub fn all(document: &Document) -> impl Iterator<Item = Self> + '_ {
-        document.changes().iter().filter_map(|change| match change.entry() {
-            Ok(Entry::Recording(recording)) => Self::read(change.hash(), &recording),
+        let entries = document.entries(Section::Recordings);
+        entries.filter_map(|(change, entry)| Self::said(change.hash(), entry))
+    }
+
+    fn said(hash: ChangeHash, entry: &Entry) -> Option<Self> {
+        match entry {
+            Entry::Recording(recording) => Self::read(hash, recording),
             _ => None,
-        })
+        }
     }
 }
 
@@ -239,33 +236,33 @@ impl Visit {
     }
 
     fn mark_withdrawn(&mut self, document: &Document) {
-        let (mut gone, mut abandoned) = (BTreeSet::new(), BTreeSet::new());
-        // From the newest: an abandonment that a later one covers adds nothing.
-        for recorded in self.recordings.iter().rev() {
+        let mut gone = BTreeSet::new();
+        let mut abandoned: BTreeMap<UserId, Past<'_>> = BTreeMap::new();
+        for recorded in &self.recordings {
             let by = recorded.entry.by;
             match &recorded.entry.act {
                 Act::Withdraw { recordings } => gone.extend(recordings.iter().map(|r| (by, *r))),
-                Act::Abandon {} if !abandoned.contains(&(by, recorded.hash)) => {
-                    let past = document.past(&[recorded.hash]);
-                    let before = self.recordings.iter().map(|r| r.hash);
-                    abandoned.extend(before.filter(|h| past.contains(*h)).map(|h| (by, h)));
+                Act::Abandon {} => {
+                    abandoned.entry(by).or_insert_with(|| document.past(&[])).add(recorded.hash);
                 }
                 _ => {}
             }
         }
-        gone.extend(abandoned);
         for recorded in &mut self.recordings {
-            recorded.withdrawn = gone.contains(&(recorded.entry.by, recorded.hash));
+            let (by, hash) = (recorded.entry.by, recorded.hash);
+            recorded.withdrawn = gone.contains(&(by, hash))
+                || abandoned.get(&by).is_some_and(|past| past.contains(hash));
         }
     }
 
     fn mark_submitted(&mut self, document: &Document) {
+        let mut submitted: BTreeMap<UserId, Past<'_>> = BTreeMap::new();
         for (hash, submission) in &self.submissions {
-            let past = document.past(&[*hash]);
-            for recorded in &mut self.recordings {
-                recorded.submitted |=
-                    recorded.entry.by == submission.by && past.contains(recorded.hash);
-            }
+            submitted.entry(submission.by).or_insert_with(|| document.past(&[])).add(*hash);
+        }
+        for recorded in &mut self.recordings {
+            let past = submitted.get(&recorded.entry.by);
+            recorded.submitted = past.is_some_and(|past| past.contains(recorded.hash));
         }
         // Saying that a call was not possible needs no submission. Nor does correcting what is submitted,
         // or settling what others said: else the figures would lose a value until the next submission.
@@ -286,9 +283,15 @@ impl Visit {
 
     /// Finds the standing reviews and what none of them covers; returns the submissions among that.
     fn mark_reviewed(&mut self, document: &Document) -> Vec<ChangeHash> {
-        let pasts: Vec<_> = self.reviews.iter().map(|(h, _)| (*h, document.past(&[*h]))).collect();
-        let known = |hash| pasts.iter().any(|(by, past)| *by != hash && past.contains(hash));
-        self.standing = pasts.iter().map(|(hash, _)| *hash).filter(|h| !known(*h)).collect();
+        let mut known = document.past(&[]);
+        // A review comes after those that it knew of, so the newest first.
+        for (hash, _) in self.reviews.iter().rev() {
+            if !known.contains(*hash) {
+                self.standing.push(*hash);
+                known.add(*hash);
+            }
+        }
+        self.standing.reverse();
         let judged: Vec<ChangeHash> = self
             .reviews
             .iter()
@@ -306,21 +309,36 @@ impl Visit {
     fn collect_values(&mut self) {
         let live = self.recordings.iter().filter(|r| !r.withdrawn);
         let said: Vec<_> = live.filter_map(|r| Some((r, r.entry.observed()?))).collect();
-        let facts = said.iter().map(|(_, observed)| &observed.observations.0);
-        let pairs: Vec<BTreeSet<(CheckId, &Subject)>> =
-            facts.map(|facts| facts.iter().map(|o| (o.check, &o.subject)).collect()).collect();
-        // Who replaces whom, and not every pair that is replaced: those would take a hostile document gigabytes.
-        let mut newer: BTreeMap<ChangeHash, Vec<&BTreeSet<_>>> = BTreeMap::new();
-        for ((recorded, observed), pairs) in said.iter().zip(&pairs) {
-            for older in observed.supersedes.iter().filter(|h| **h != recorded.hash) {
-                newer.entry(*older).or_default().push(pairs);
+        // The pairs by number, and those of each recording ascending: a hostile document names each of its recordings so
+        // often that comparing the pairs themselves would take minutes.
+        let mut numbers = BTreeMap::new();
+        let mut number = |check, subject| {
+            let next = numbers.len();
+            *numbers.entry((check, subject)).or_insert(next)
+        };
+        let mut pairs: Vec<Vec<(usize, bool)>> = Vec::with_capacity(said.len());
+        for (_, observed) in &said {
+            let facts = observed.observations.0.iter();
+            let mut numbered: Vec<_> =
+                facts.map(|fact| (number(fact.check, &fact.subject), false)).collect();
+            numbered.sort_unstable();
+            pairs.push(numbered);
+        }
+        let places: HashMap<ChangeHash, usize> =
+            said.iter().enumerate().map(|(place, (recorded, _))| (recorded.hash, place)).collect();
+        for (newer, (_, observed)) in said.iter().enumerate() {
+            let older = observed.supersedes.iter().filter_map(|hash| places.get(hash));
+            for older in older.filter(|older| **older != newer) {
+                let [newer, older] = pairs.get_disjoint_mut([newer, *older]).expect("two places");
+                replace(newer, older);
             }
         }
         let mut values: BTreeMap<_, Vec<Live>> = BTreeMap::new();
-        for (recorded, observed) in said {
-            let newer = newer.get(&recorded.hash).map_or(&[][..], Vec::as_slice);
+        for ((recorded, observed), pairs) in said.iter().zip(&pairs) {
             for fact in &observed.observations.0 {
-                if !newer.iter().any(|pairs| pairs.contains(&(fact.check, &fact.subject))) {
+                let number = numbers[&(fact.check, &fact.subject)];
+                let place = pairs.binary_search_by_key(&number, |(number, _)| *number);
+                if place.is_ok_and(|place| !pairs[place].1) {
                     values.entry((fact.check, fact.subject.clone())).or_default().push(Live {
                         recording: recorded.hash,
                         by: recorded.entry.by,
@@ -399,6 +417,22 @@ impl Visit {
     }
 }
 
+/// Marks what of an older recording's numbered pairs is among a newer one's.
+fn replace(newer: &[(usize, bool)], older: &mut [(usize, bool)]) {
+    #[cfg(test)]
+    tests::LOOKED.with(|looked| looked.set(looked.get() + newer.len().min(older.len())));
+    let find = |pairs: &[(usize, bool)], number| pairs.binary_search_by_key(&number, |(n, _)| *n);
+    if newer.len() < older.len() {
+        for (number, _) in newer {
+            if let Ok(place) = find(older, *number) {
+                older[place].1 = true;
+            }
+        }
+    } else {
+        older.iter_mut().for_each(|(number, gone)| *gone |= find(newer, *number).is_ok());
+    }
+}
+
 impl Recorded {
     /// It only takes other recordings back.
     fn ends(&self) -> bool {
@@ -413,5 +447,61 @@ impl Recording {
             Act::Observe(observed) => Some(observed),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{DOCUMENT_VALUES_MAX, Room};
+    use crate::id::{Actor, DocId, DocKind, OrgId};
+    use crate::model::capture::Moment;
+    use crate::model::visit::{Observation, Observations};
+
+    thread_local! {
+        /// How many pairs were looked for among others.
+        pub(super) static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    /// As much as there is room for: long recordings, and short ones that name all of them. Looking for each pair of the
+    /// long ones in each of the short ones would be a hundred million looks.
+    #[test]
+    fn what_replaces_what_is_found_with_few_looks() {
+        let (id, actor) = (DocId { kind: DocKind::Visit, id: [2; 16] }, Actor::from_bytes([3; 16]));
+        let mut document = Document::new(OrgId::from_bytes([1; 16]), id);
+        let says = |checks: std::ops::Range<u32>, supersedes: &[ChangeHash]| {
+            let fact = |check| {
+                let (subject, value) = (Subject::Outlet, Value::YesNo(true));
+                Observation { check, subject, value }
+            };
+            let act = Act::Observe(Observed {
+                template: Versioned { number: 1, version: 1 },
+                planograms: Vec::new(),
+                price_list: None,
+                observations: Observations(checks.map(fact).collect()),
+                photos: Vec::new(),
+                supersedes: supersedes.to_vec(),
+            });
+            let by = UserId::from_bytes([4; 16]);
+            let when =
+                Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+            Entry::Recording(Recording { by, when, place: None, act })
+        };
+        let mut write = |entry: &Entry| {
+            let change = document.next(actor, entry).unwrap();
+            let hash = change.hash();
+            document.holds(&change, entry, Room::Device)?;
+            document.insert(change).map(|()| hash)
+        };
+        let long: Vec<_> = (0..25).map(|n| write(&says(1_000 * n..1_000 * (n + 1), &[]))).collect();
+        let long: Vec<ChangeHash> = long.into_iter().collect::<Result<_, _>>().unwrap();
+        let short =
+            (0..).take_while(|n| write(&says(25_000 + 7 * n..25_007 + 7 * n, &long)).is_ok());
+        let short = short.count();
+        assert!(short > 3_000, "{short}");
+        let visit = Visit::read(&document);
+        assert_eq!(visit.values.len(), 25_000 + 7 * short);
+        assert!(visit.values.len() < DOCUMENT_VALUES_MAX);
+        assert!(LOOKED.get() < 1_000_000, "{} looks", LOOKED.get());
     }
 }

@@ -57,6 +57,7 @@ pub struct PushRequest {
     pub groups: Vec<Group>,
     /// The notes that it names.
     #[n(4)]
+    #[cbor(decode_with = "few::<_, _, NOTES_MAX>")]
     pub notes: Vec<Note>,
 }
 
@@ -106,6 +107,7 @@ pub struct CargoRequest {
     pub protocol: u32,
     /// Parcels, [`crate::cargo::PARCELS_MAX`] at most.
     #[n(1)]
+    #[cbor(decode_with = "few::<_, _, { crate::cargo::PARCELS_MAX }>")]
     pub parcels: Vec<ParcelBytes>,
 }
 
@@ -243,9 +245,11 @@ pub struct RepairRequest {
     pub protocol: u32,
     /// The parts whose content is asked after.
     #[n(1)]
+    #[cbor(decode_with = "few::<_, _, PARTS_MAX>")]
     pub parts: Vec<Part>,
     /// What is wanted whole.
     #[n(2)]
+    #[cbor(decode_with = "few::<_, _, WANTED_MAX>")]
     pub wanted: Vec<Item>,
 }
 
@@ -553,6 +557,31 @@ impl<'b, C: Within> Decode<'b, C> for Group {
     }
 }
 
+/// Reads a list of which `MAX` are allowed, and of more only one: that there are too many is seen, and nothing is built
+/// from the rest.
+fn few<'b, C, T: Decode<'b, C>, const MAX: usize>(
+    d: &mut Decoder<'b>,
+    context: &mut C,
+) -> Result<Vec<T>, decode::Error> {
+    let mut left = d.array()?;
+    let mut list = Vec::new();
+    loop {
+        match &mut left {
+            Some(0) => return Ok(list),
+            Some(left) => *left -= 1,
+            None if d.datatype()? == Type::Break => {
+                d.skip()?;
+                return Ok(list);
+            }
+            None => {}
+        }
+        match list.len() <= MAX {
+            true => list.push(d.decode_with(context)?),
+            false => d.skip()?,
+        }
+    }
+}
+
 fn expect_array(d: &mut Decoder<'_>, length: u64) -> Result<(), decode::Error> {
     match d.array()? {
         Some(n) if n == length => Ok(()),
@@ -682,6 +711,22 @@ mod tests {
         };
         assert!(sealed(group().changes.len()).is_ok());
         assert!(sealed(group().changes.len() + 1).is_err());
+    }
+
+    #[test]
+    fn of_a_list_that_is_too_long_nothing_is_built_but_that_it_is() {
+        let most = crate::cargo::PARCELS_MAX;
+        let cargo = |head: &[u8], count: usize, end: &[u8]| {
+            let bytes = [b"\xa2\x00\x01\x01", head, &vec![0x40; count], end].concat();
+            from_wire::<CargoRequest>(ORG, &bytes).map(|cargo| cargo.parcels.len()).ok()
+        };
+        for (count, read) in [(0, 0), (most, most), (most + 1, most + 1), (1 << 20, most + 1)] {
+            let head = [&[0x9a][..], &(count as u32).to_be_bytes()].concat();
+            assert_eq!(cargo(&head, count, b""), Some(read));
+            assert_eq!(cargo(b"\x9f", count, b"\xff"), Some(read));
+            assert_eq!(cargo(b"\x9f", count, b""), None);
+        }
+        assert_eq!(cargo(b"\x9a\xff\xff\xff\xff", 1 << 20, b""), None);
     }
 
     #[test]

@@ -10,19 +10,19 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{FormerKey, Held, Kept, Profile, Refused, Replica, Witness, Write};
 use sync_core::command::Command;
 use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, VisitId};
+use sync_core::id::{ChangeHash, DeviceId, DocId, DocKind, LogHash, LogOrigin, OrgId, VisitId};
 use sync_core::model::visit;
 use sync_core::print::Print;
 use sync_core::receipt::{Alarm, Restored, Watch, Wrong};
 use sync_core::session::Step;
-use sync_core::wire::{Filled, RecordBytes};
+use sync_core::wire::{Filled, MESSAGE_BYTES_MAX, PushRequest, RecordBytes, from_wire};
 use tests::backend::{Crash, Server, encode};
 use tests::brand::{self, BEGIN_MS, ORG, RITA, checks};
 use tests::chance::Chance;
 use tests::device::{self, Answer, Device, Question, Turn};
 
 use crate::cases;
-use crate::office::{Folder, Office, copy, enrol, phone, picture, sync};
+use crate::office::{Folder, Gate, Office, copy, enrol, phone, picture, sync};
 use crate::{array, bless, fixtures, golden, hex, named, read, unhex};
 
 const SEED: [u8; 32] = [0x44; 32];
@@ -456,5 +456,67 @@ fn a_row_that_does_not_read_costs_what_was_in_it_and_nothing_else() {
     begin(&rita, 203, "The light is out");
     assert_eq!(sync(&rita).unwrap().refused, 0);
     drop(rita);
+    office.close();
+}
+
+#[test]
+fn a_push_that_is_not_taken_is_cut_smaller_and_stops_no_pull() {
+    let folder = Folder::new("push-not-taken");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let gate = Gate::before(&office);
+    let [rita, sam] = ["rita", "sam"].map(|name| phone(&folder.0.join(name)));
+    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
+    enrol(&sam, &office.url, &office.code(brand::SAM)).unwrap();
+    assert!([&rita, &sam].into_iter().all(|phone| sync(phone).is_ok()));
+    let say = |phone: &Client, text: &str| {
+        phone.comment_outlet(brand::outlet(1).to_string(), text.into()).unwrap();
+    };
+    let heard = |phone: &Client, text: &str| {
+        let thread = phone.outlet_thread(brand::outlet(1).to_string(), None).unwrap();
+        thread.posts.iter().any(|post| post.text == text)
+    };
+    // Something on the way takes one document at a time.
+    let groups = |body: &[u8]| from_wire::<PushRequest>(ORG, body).map(|push| push.groups.len());
+    gate.edit(move |passing| {
+        let push = passing.request && passing.path == "/api/v1/push";
+        if push && groups(&passing.body).is_ok_and(|groups| groups > 1) {
+            passing.body = vec![0; MESSAGE_BYTES_MAX + 1];
+        }
+    });
+    say(&rita, "from Rita");
+    let visits =
+        [1, 2].map(|outlet| rita.start_visit(brand::outlet(outlet).to_string(), 1).unwrap());
+    say(&sam, "from Sam");
+    sync(&sam).unwrap();
+    assert_eq!(sync(&rita).unwrap().pushed, 3);
+    assert!(heard(&rita, "from Sam"));
+    // Now it takes nothing of a visit, and nothing at all.
+    for whatever in [false, true] {
+        gate.edit(move |passing| {
+            let push = passing.request && passing.path == "/api/v1/push";
+            let read = from_wire::<PushRequest>(ORG, &passing.body);
+            let visit = |push: PushRequest| {
+                push.groups.iter().any(|group| group.document.kind == DocKind::Visit)
+            };
+            if push && whatever {
+                passing.body.truncate(20);
+            } else if push && read.is_ok_and(visit) {
+                passing.body = vec![0; MESSAGE_BYTES_MAX + 1];
+            }
+        });
+        let (mine, theirs) = (format!("Rita {whatever}"), format!("Sam {whatever}"));
+        rita.comment(visits[0].clone(), "slow today".into(), None).unwrap();
+        say(&rita, &mine);
+        say(&sam, &theirs);
+        sync(&sam).unwrap();
+        assert!(matches!(sync(&rita), Err(ClientError::BadAnswer { .. })));
+        assert!(heard(&rita, &theirs), "what others wrote is here");
+        sync(&sam).unwrap();
+        assert_eq!(heard(&sam, &mine), !whatever, "what is behind it went up");
+    }
+    gate.leave();
+    sync(&rita).unwrap();
+    assert!(rita.outstanding().unwrap().documents.is_empty());
+    drop(gate);
     office.close();
 }

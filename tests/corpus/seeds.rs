@@ -133,6 +133,8 @@ fn codec_seeds() -> Vec<Seed> {
     add("group".into(), "group", &plain());
     let relay = golden("wire/relay.json");
     add("cargo-request".into(), "cargo request", &unhex(&relay["request"]));
+    let nothings = [&b"\xa2\x00\x01\x01\x99\x0f\xa0"[..], &[0x40; 4_000]].concat();
+    add("cargo-of-nothings".into(), "cargo request", &nothings);
     add("cargo-reply".into(), "cargo reply", &unhex(&relay["reply"]));
     add("cargo".into(), "cargo", &unhex(&relay["parcels"][0]["cargo"]));
     add("parcel".into(), "parcel", &unhex(&relay["parcels"][0]["parcel"]));

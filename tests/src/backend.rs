@@ -52,8 +52,6 @@ pub enum Refused {
     Crashed,
     /// The server's disk is full. Nothing was written.
     Full,
-    /// So much refused work of the device waits that no more is taken.
-    QuarantineFull,
     /// The store failed. No message may bring that about.
     Failed(String),
 }
@@ -62,7 +60,6 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full => Self::Full,
-            StoreError::QuarantineFull => Self::QuarantineFull,
             error => Self::Failed(error.to_string()),
         }
     }

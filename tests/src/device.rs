@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use sync_core::cargo::{Carried, Parcel, apply_cargo, next_cargo};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{
-    Clocks, Fault, Kept, Profile, Replica, Rows, Write, apply_pull, apply_push, next_pull,
+    Batch, Clocks, Fault, Kept, Profile, Replica, Rows, Write, apply_pull, apply_push, next_pull,
     next_push, renew, rewind, salvage, sweep,
 };
 use sync_core::command::{Command, CommandError, execute};
@@ -733,7 +733,7 @@ impl Device {
                     return (Turn::Over(Step::Stop(Stop::Unreachable)), None);
                 }
                 Step::Push => {
-                    let Ok(next) = next_push(&self.disk, &self.keypair, &clocks);
+                    let Ok(next) = next_push(&self.disk, &self.keypair, &clocks, &Batch::default());
                     match next {
                         Some(push) => {
                             let question = Question::Push(encode(&push));

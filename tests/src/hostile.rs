@@ -34,7 +34,7 @@ pub struct Hostile {
 }
 
 /// What a change that a hostile phone sent may be called.
-const CODES: [&str; 17] = [
+const CODES: [&str; 18] = [
     "missing_parent",
     "forked",
     "full",
@@ -52,6 +52,7 @@ const CODES: [&str; 17] = [
     "revoked_device",
     "bad_seal",
     "missing_note",
+    "quarantine_full",
 ];
 
 impl Hostile {
@@ -138,7 +139,7 @@ impl Hostile {
                 }
                 format!("{:?}", reply.outcomes)
             }
-            Err(Refused::Malformed(_) | Refused::QuarantineFull | Refused::Full) => {
+            Err(Refused::Malformed(_) | Refused::Full) => {
                 format!("{reply:?}")
             }
             Err(refused) => panic!("a hostile push: {refused:?}"),
@@ -255,7 +256,7 @@ impl Hostile {
                 }
                 format!("{:?}", reply.outcomes)
             }
-            Err(refused @ (Refused::QuarantineFull | Refused::Full)) => format!("{refused:?}"),
+            Err(refused @ Refused::Full) => format!("{refused:?}"),
             Err(refused) => panic!("hostile cargo: {refused:?}"),
         }
     }
@@ -293,10 +294,7 @@ impl Hostile {
             bytes[at] = chance.bits() as u8;
         }
         let fine = |refused: Refused| match refused {
-            Refused::Malformed(_)
-            | Refused::CursorUnknown
-            | Refused::QuarantineFull
-            | Refused::Full => {}
+            Refused::Malformed(_) | Refused::CursorUnknown | Refused::Full => {}
             refused => panic!("noise: {refused:?}"),
         };
         server.pull(self.id, &bytes, now_ms).map_or_else(fine, drop);

@@ -1017,7 +1017,7 @@ impl World {
         // What lacked its parents for a while is judged again, and may be refused for something else.
         let rotten = !self.oracle.rotten.is_empty();
         let but = if self.oracle.lost_log || rotten {
-            &["device", "quarantine"][..]
+            &["device", "quarantine", "quarantine_change"][..]
         } else {
             &["device"]
         };

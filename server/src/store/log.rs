@@ -1,15 +1,15 @@
 //! The organisation's log: appending to it, reading documents from it, paging through it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::document::{Change, Document, Parts};
+use sync_core::document::{Change, Document, Entry, Parts};
 use sync_core::evidence::{Cursor, Frontier, Keypair, Leaf, LogKey, Seal};
 use sync_core::id::{
-    ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId, OutletId,
-    TerritoryId,
+    BlobHash, ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId,
+    OutletId, TerritoryId,
 };
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
@@ -53,8 +53,14 @@ const DAY_MS: i64 = 86_400_000;
 const PAGE_ROWS: u64 = 4_000;
 /// Bytes that one page of the feed aims at.
 const PAGE_BYTES: u64 = 4 << 20;
-/// A commit of many records has a root after each so many leaves, so that it does not become one page.
+/// A commit of many records or documents has a root after each so many leaves, so that it does not become one page.
 const ROOT_INTERVAL: u64 = 500;
+/// And after documents of so many bytes.
+const ROOT_BYTES: u64 = 1 << 20;
+/// What a line takes in an answer besides its body and its notes.
+const LINE_BYTES: u64 = 64;
+/// What a note takes in an answer besides its words.
+const NOTE_BYTES: u64 = 32;
 
 /// An organisation as the store keeps it.
 #[derive(Debug, Clone)]
@@ -296,6 +302,8 @@ pub enum Line<'a> {
         seal: Option<&'a Seal>,
         /// When it was captured.
         times: &'a CaptureTime,
+        /// Bytes of the notes that it names ([`Ledger::note_bytes`]).
+        notes: u64,
     },
     /// A record.
     Record(RecordKey),
@@ -315,6 +323,10 @@ pub struct Ledger<'a> {
     prints: Prints,
     /// The lives of the log and where each begins.
     lives: Vec<(u32, u64)>,
+    /// Leaves since the last one after which a page may end, and about how much they take in it.
+    since_root: (u64, u64),
+    /// What is kept apart of devices: how many groups wait, and the bytes of all.
+    pub(super) apart: HashMap<DeviceId, (u64, u64)>,
 }
 
 impl<'a> Ledger<'a> {
@@ -324,8 +336,16 @@ impl<'a> Ledger<'a> {
             .prepare_cached("SELECT frontier FROM organisation WHERE org = ?1")?
             .query_row([org], |row| row.get(0))?;
         let lives = lives(tx, org)?;
-        let (frontier, audiences) = (from_cbor(&frontier)?, HashMap::new());
-        Ok(Self { tx, org, frontier, audiences, prints: Prints::new(), lives })
+        Ok(Self {
+            tx,
+            org,
+            frontier: from_cbor(&frontier)?,
+            audiences: HashMap::new(),
+            prints: Prints::new(),
+            lives,
+            since_root: (0, 0),
+            apart: HashMap::new(),
+        })
     }
 
     /// How many of the lines that are here now the device knew at a moment. Lines that were lost in a restore
@@ -378,31 +398,50 @@ impl<'a> Ledger<'a> {
         let leaf = leaf.hash();
         self.frontier.push(leaf);
         let mut insert = self.tx.prepare_cached(
-            "INSERT INTO log (org, sequence, leaf, at_ms, audience, document, hash, device, seal, body, times)
-             VALUES (:org, :sequence, :leaf, :at_ms, :audience, :document, :hash, :device, :seal, :body, :times)",
+            "INSERT INTO log
+                 (org, sequence, leaf, at_ms, audience, document, hash, device, seal, body, times, notes)
+             VALUES (:org, :sequence, :leaf, :at_ms, :audience, :document, :hash, :device, :seal, :body,
+                     :times, :notes)",
         )?;
         if let Line::Change { change, .. } = &line {
             *self.prints.entry(audience).or_default() += Print::of_change(change.hash());
         }
-        let (document, hash, device, seal, body, times) = match line {
-            Line::Origin => (None, None, None, None, Vec::new(), None),
-            Line::Record(key) => (None, None, None, None, key.to_bytes().to_vec(), None),
-            Line::Act => (None, None, None, None, act, None),
-            Line::Change { document, change, device, seal, times } => (
+        let (document, hash, device, seal, body, times, notes) = match line {
+            Line::Origin => (None, None, None, None, Vec::new(), None, 0),
+            Line::Record(key) => (None, None, None, None, key.to_bytes().to_vec(), None, 0),
+            Line::Act => (None, None, None, None, act, None, 0),
+            Line::Change { document, change, device, seal, times, notes } => (
                 Some(document.to_bytes()),
                 Some(change.hash().0),
                 Some(*device.as_bytes()),
                 seal.map(|s| s.signature),
                 to_cbor::<Parts>(change),
                 Some(to_cbor(times)),
+                notes,
             ),
         };
+        self.since_root.0 += 1;
+        self.since_root.1 += body.len() as u64 + LINE_BYTES + notes;
         insert.execute(named_params! {
             ":org": self.org, ":sequence": sequence, ":leaf": leaf.0, ":at_ms": at_ms,
             ":audience": audience, ":document": document, ":hash": hash, ":device": device,
-            ":seal": seal, ":body": body, ":times": times,
+            ":seal": seal, ":body": body, ":times": times, ":notes": notes,
         })?;
         Ok(sequence)
+    }
+
+    /// What the words of these notes take in an answer, as far as they are here.
+    pub fn note_bytes(&self, digests: &[BlobHash]) -> Result<u64, StoreError> {
+        note_bytes(self.tx, self.org, digests)
+    }
+
+    /// All lines of a document are written: if they are many, a page may end here.
+    pub fn rest(&mut self) -> Result<(), StoreError> {
+        let (leaves, bytes) = self.since_root;
+        match self.frontier.size().checked_sub(1) {
+            Some(last) if leaves >= ROOT_INTERVAL || bytes >= ROOT_BYTES => self.put_root(last),
+            _ => Ok(()),
+        }
     }
 
     /// Adds an act that is nothing but its leaf.
@@ -549,7 +588,8 @@ impl<'a> Ledger<'a> {
         self.move_lines(document, self.size(), |a| if is_let_go(a) { other_side(a) } else { a })
     }
 
-    fn put_root(&self, sequence: u64) -> Result<(), StoreError> {
+    fn put_root(&mut self, sequence: u64) -> Result<(), StoreError> {
+        self.since_root = (0, 0);
         self.tx
             .prepare_cached("UPDATE log SET root = ?3 WHERE org = ?1 AND sequence = ?2")?
             .execute(params![self.org, sequence, self.frontier.root().0])?;
@@ -608,7 +648,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Writes down the root, where the log stands, and what its audiences see. Nothing can be appended after.
-    pub fn close(self) -> Result<(), StoreError> {
+    pub fn close(mut self) -> Result<(), StoreError> {
         let Some(last) = self.frontier.size().checked_sub(1) else { return Ok(()) };
         self.put_root(last)?;
         self.tx
@@ -656,6 +696,36 @@ fn put_print(
         .prepare_cached("INSERT OR REPLACE INTO print (org, audience, print) VALUES (?1, ?2, ?3)")?
         .execute(params![org, audience, print.to_bytes()])?;
     Ok(())
+}
+
+/// Counts the bytes of notes in a store that has not counted them.
+pub fn count_notes(connection: &Connection) -> Result<(), StoreError> {
+    let mut lines =
+        connection.prepare("SELECT org, sequence, body FROM log WHERE document IS NOT NULL")?;
+    let mut put =
+        connection.prepare("UPDATE log SET notes = ?3 WHERE org = ?1 AND sequence = ?2")?;
+    let mut found: Vec<(Org, u64, u64)> = Vec::new();
+    let mut rows = lines.query([])?;
+    while let Some(row) = rows.next()? {
+        let parts = from_cbor::<Parts>(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?);
+        let entry = parts.and_then(|parts| Entry::decode(parts.section, &parts.value));
+        let org = row.get(0)?;
+        let bytes = note_bytes(connection, org, &entry.map(|e| e.notes()).unwrap_or_default())?;
+        found.extend((bytes > 0).then_some((org, row.get(1)?, bytes)));
+    }
+    found.into_iter().try_for_each(|line| put.execute(line).map(drop))?;
+    Ok(())
+}
+
+fn note_bytes(connection: &Connection, org: Org, digests: &[BlobHash]) -> Result<u64, StoreError> {
+    let mut query = connection
+        .prepare_cached("SELECT octet_length(text) FROM note WHERE org = ?1 AND digest = ?2")?;
+    let mut bytes = 0;
+    for digest in digests {
+        let words = query.query_row(params![org, digest.0], |row| row.get::<_, u64>(0));
+        bytes += words.optional()?.map_or(0, |words| words + NOTE_BYTES);
+    }
+    Ok(bytes)
 }
 
 /// Counts the prints of a store that has none.
@@ -920,7 +990,7 @@ fn full_at(
     wanted: &str,
 ) -> Result<Option<u64>, StoreError> {
     let mut query = connection.prepare(&format!(
-        "SELECT l.sequence, length(l.body) + 64 + coalesce(
+        "SELECT l.sequence, length(l.body) + {LINE_BYTES} + l.notes + coalesce(
              (SELECT length(r.body) FROM record r
               WHERE l.document IS NULL AND r.org = l.org AND r.key = l.body AND r.sequence = l.sequence), 0)
          FROM log l
@@ -976,7 +1046,7 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
     let mut draft = Draft::new(connection, org);
     let (mut gone, mut let_go) = (Vec::new(), Vec::new());
     if since > 0 {
-        draft.documents_that_came(since, &wanted)?;
+        draft.documents_that_came((since, upto.sequence), &wanted)?;
     }
     if since > 0 && until.is_none() {
         gone = records_that_went(connection, org, since, upto.sequence, &wanted)?;
@@ -985,7 +1055,7 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
     let own_since = own.map_or(0, |(_, since)| since);
     let own = own.map_or(Value::Null, |(device, _)| Value::Blob(device.as_bytes().to_vec()));
     let mut query = connection.prepare(&format!(
-        "SELECT sequence, document, hash, seal, body, device FROM log
+        "SELECT sequence, document, hash, seal, body, device, notes FROM log
          WHERE org = ?1 AND sequence IN (
             SELECT sequence FROM log INDEXED BY log_audience
             WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3)
@@ -994,8 +1064,7 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
     ))?;
     draft.rows(query.query(params![org, since, upto.sequence, own, own_since])?)?;
     draft.authors(upto.sequence)?;
-    let Draft { records, groups, .. } = draft;
-    let notes = notes_of(connection, org, &groups)?;
+    let Draft { records, groups, notes, .. } = draft;
     Ok(Page { cursor: upto, more, records, groups, notes, gone, let_go })
 }
 
@@ -1025,7 +1094,8 @@ fn whole(
     let seen = list(audiences);
     let mut draft = Draft::new(connection, org);
     let mut document = connection.prepare(&format!(
-        "SELECT sequence, document, hash, seal, body, device FROM log INDEXED BY log_document
+        "SELECT sequence, document, hash, seal, body, device, notes
+         FROM log INDEXED BY log_document
          WHERE org = ?1 AND document = ?2 AND audience IN ({seen}) ORDER BY sequence"
     ))?;
     let mut record = connection.prepare(&format!(
@@ -1041,15 +1111,14 @@ fn whole(
         match item {
             Item::Record(key) => {
                 let body = record.query_row(params![org, key.to_bytes()], |row| row.get(0));
-                draft.records.extend(body.optional()?.map(RecordBytes));
+                body.optional()?.into_iter().for_each(|body| draft.record(body));
             }
             Item::Document(id) => draft.rows(document.query(params![org, id.to_bytes()])?)?,
         }
         given += 1;
     }
     draft.authors(0)?;
-    let Draft { records, groups, .. } = draft;
-    let notes = notes_of(connection, org, &groups)?;
+    let Draft { records, groups, notes, .. } = draft;
     Ok(Whole { given, records, groups, notes })
 }
 
@@ -1059,22 +1128,47 @@ struct Draft<'a> {
     org: Org,
     records: Vec<RecordBytes>,
     groups: Vec<Group>,
+    /// The notes that the groups name, each once.
+    notes: Vec<Note>,
+    named: HashSet<BlobHash>,
     places: HashMap<DocId, usize>,
     devices: BTreeSet<[u8; 16]>,
+    /// Documents that had no room.
+    left_out: HashSet<DocId>,
+    /// Rows so far, and about how much they take.
+    filled: (u64, u64),
 }
 
 impl<'a> Draft<'a> {
     fn new(connection: &'a Connection, org: Org) -> Self {
-        let (records, groups, places) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { connection, org, records, groups, places, devices: BTreeSet::new() }
+        Self {
+            connection,
+            org,
+            records: Vec::new(),
+            groups: Vec::new(),
+            notes: Vec::new(),
+            named: HashSet::new(),
+            places: HashMap::new(),
+            devices: BTreeSet::new(),
+            left_out: HashSet::new(),
+            filled: (0, 0),
+        }
     }
 
     /// Whether it holds what a page aims at.
     fn is_full(&self) -> bool {
-        let changes = || self.groups.iter().flat_map(|group| &group.changes);
-        let records = self.records.iter().map(|record| record.0.len() + 64).sum::<usize>();
-        let bytes = records + changes().map(|change| change.value.len() + 128).sum::<usize>();
-        self.records.len() + changes().count() >= PAGE_ROWS as usize || bytes as u64 > PAGE_BYTES
+        let (rows, bytes) = self.filled;
+        rows >= PAGE_ROWS || bytes > PAGE_BYTES
+    }
+
+    fn fill(&mut self, rows: u64, bytes: usize) {
+        self.filled.0 += rows;
+        self.filled.1 += bytes as u64;
+    }
+
+    fn record(&mut self, body: Vec<u8>) {
+        self.fill(1, body.len() + LINE_BYTES as usize);
+        self.records.push(RecordBytes(body));
     }
 
     /// The keys of the page's authors whose newest record, such as the one that revokes them, lies beyond the page.
@@ -1091,21 +1185,41 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Documents that came to these audiences from others: whole ones from before the page, as many as a page holds.
-    /// A device finds the others when it compares what it has.
-    fn documents_that_came(&mut self, since: u64, wanted: &str) -> Result<(), StoreError> {
+    /// Documents that came to these audiences from others, whole from before the page: those that go on in it, without
+    /// which it would not fit what is there, and those that came within it; as many as a page holds. The others are left
+    /// out of the page, and a device finds them when it compares what it has.
+    fn documents_that_came(
+        &mut self,
+        (since, upto): (u64, u64),
+        wanted: &str,
+    ) -> Result<(), StoreError> {
         let connection = self.connection;
-        let mut came = connection.prepare_cached(&format!("SELECT DISTINCT item FROM ({CAME})"))?;
+        let mut came = connection.prepare_cached(&format!(
+            "SELECT document, 1 FROM log WHERE org = ?1 AND sequence IN (
+                 SELECT sequence FROM log INDEXED BY log_audience
+                 WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3)
+             AND document IN ({CAME})
+             UNION
+             SELECT item, 0 FROM moved
+             WHERE org = ?1 AND sequence >= ?2 AND sequence < ?3 AND document = 1
+             ORDER BY 2 DESC, 1"
+        ))?;
         let mut lines = connection.prepare_cached(&format!(
-            "SELECT sequence, document, hash, seal, body, device FROM log INDEXED BY log_document
+            "SELECT sequence, document, hash, seal, body, device, notes
+             FROM log INDEXED BY log_document
              WHERE org = ?1 AND sequence < ?2 AND document = ?3 AND audience IN ({wanted})
              ORDER BY sequence"
         ))?;
-        let mut came = came.query(params![self.org, since])?;
-        while let Some(row) = came.next()?
-            && !self.is_full()
-        {
-            self.rows(lines.query(params![self.org, since, row.get::<_, Vec<u8>>(0)?])?)?;
+        let mut came = came.query(params![self.org, since, upto])?;
+        while let Some(row) = came.next()? {
+            let (name, goes_on): (Vec<u8>, bool) = (row.get(0)?, row.get(1)?);
+            let document = name_of(&name)?;
+            match (self.is_full(), goes_on) {
+                (true, false) => break,
+                (true, true) => drop(self.left_out.insert(document)),
+                (false, _) if self.places.contains_key(&document) => {}
+                (false, _) => self.rows(lines.query(params![self.org, since, name])?)?,
+            }
         }
         Ok(())
     }
@@ -1118,28 +1232,49 @@ impl<'a> Draft<'a> {
             let stored: Vec<u8> = row.get(4)?;
             let Some(document) = row.get::<_, Option<Vec<u8>>>(1)? else {
                 let sequence: u64 = row.get(0)?;
-                let bytes =
-                    body.query_row(params![self.org, stored, sequence], |row| row.get(0))?;
-                self.records.push(RecordBytes(bytes));
+                self.record(body.query_row(params![self.org, stored, sequence], |row| row.get(0))?);
                 continue;
             };
-            let document = DocId::from_bytes(&document)
-                .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
+            let document = name_of(&document)?;
+            if self.left_out.contains(&document) {
+                continue;
+            }
+            self.fill(1, stored.len() + LINE_BYTES as usize);
+            let head = ChangeHash(row.get(2)?);
+            let change = Change::kept(head, from_cbor(&stored)?);
+            if row.get::<_, u64>(6)? > 0 {
+                self.notes_of(&change)?;
+            }
+            self.devices.insert(row.get(5)?);
             let groups = &mut self.groups;
             let place = *self.places.entry(document).or_insert_with(|| {
                 groups.push(Group { document, changes: Vec::new(), seals: Vec::new() });
                 groups.len() - 1
             });
-            let head = ChangeHash(row.get(2)?);
-            self.devices.insert(row.get(5)?);
             let group = &mut groups[place];
-            group.changes.push(Change::kept(head, from_cbor(&stored)?));
+            group.changes.push(change);
             if let Some(signature) = row.get(3)? {
                 group.seals.push(Seal { head, signature });
             }
         }
         Ok(())
     }
+
+    fn notes_of(&mut self, change: &Change) -> Result<(), StoreError> {
+        for digest in change.entry().map(|entry| entry.notes()).unwrap_or_default() {
+            if self.named.insert(digest)
+                && let Some(note) = note(self.connection, self.org, digest)?
+            {
+                self.fill(0, note.text.len() + NOTE_BYTES as usize);
+                self.notes.push(note);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name_of(document: &[u8]) -> Result<DocId, StoreError> {
+    DocId::from_bytes(document).ok_or_else(|| StoreError::Damaged("a document's name".into()))
 }
 
 fn visits_that_went(
@@ -1186,21 +1321,11 @@ fn records_that_went(
     keys.map(|key| Ok(RecordKey::from_bytes(&key?))).collect()
 }
 
-fn notes_of(connection: &Connection, org: Org, groups: &[Group]) -> Result<Vec<Note>, StoreError> {
-    let mut notes = Vec::new();
-    for change in groups.iter().flat_map(|g| &g.changes) {
-        for digest in change.entry().map(|e| e.notes()).unwrap_or_default() {
-            notes.extend(note(connection, org, digest)?);
-        }
-    }
-    Ok(notes)
-}
-
 /// A note's words, unless they were erased or never came.
 pub fn note(
     connection: &Connection,
     org: Org,
-    digest: sync_core::id::BlobHash,
+    digest: BlobHash,
 ) -> Result<Option<Note>, StoreError> {
     let mut query =
         connection.prepare_cached("SELECT salt, text FROM note WHERE org = ?1 AND digest = ?2")?;
@@ -1311,32 +1436,28 @@ mod tests {
         }
     }
 
+    fn say(ledger: &mut Ledger<'_>, outlet: OutletId, n: usize, audience: AudienceId) {
+        let (document, device) = (DocId::volume(outlet, 0), DeviceId::from_bytes([5; 16]));
+        let (basis, clamped) = (ClaimBasis::WallClock, false);
+        let times = CaptureTime { earliest_ms: 0, latest_ms: 0, claimed_ms: 0, basis, clamped };
+        let (actor, section) = (Actor::new(&[5; 32], [6; 8]), Section::Thread);
+        let (deps, value) = (Vec::new(), Vec::new());
+        let parts = Parts { actor, seq: 1, start_op: 1, deps, section, value };
+        let change = Change::kept(ChangeHash(LogHash::of(&n.to_be_bytes()).0), parts);
+        let leaf = Leaf::Change { document, change: change.hash(), device, received_ms: 0 };
+        let (change, times) = (&change, &times);
+        let line = Line::Change { document, change, device, seal: None, times, notes: 0 };
+        ledger.append(&leaf, 0, audience, line).unwrap();
+    }
+
     #[test]
     fn of_long_histories_that_came_a_page_brings_whole_ones_and_no_more_than_it_holds() {
         let mut db = database();
         let tx = db.transaction().unwrap();
         let mut ledger = begin(&tx);
         let [left, entered] = [1, 2].map(|n| ledger.audience(&of(n)).unwrap());
-        let device = DeviceId::from_bytes([5; 16]);
-        let (basis, clamped) = (ClaimBasis::WallClock, false);
-        let times = CaptureTime { earliest_ms: 0, latest_ms: 0, claimed_ms: 0, basis, clamped };
         let outlets = [1, 2, 3, 4, 5, 6].map(|n| OutletId::from_bytes([n; 16]));
-        for n in 0..9_000 {
-            let document = DocId::volume(outlets[n / 1_500], 0);
-            let parts = Parts {
-                actor: Actor::new(&[5; 32], [6; 8]),
-                seq: 1,
-                start_op: 1,
-                deps: Vec::new(),
-                section: Section::Thread,
-                value: Vec::new(),
-            };
-            let change = Change::kept(ChangeHash(LogHash::of(&n.to_be_bytes()).0), parts);
-            let leaf = Leaf::Change { document, change: change.hash(), device, received_ms: 0 };
-            let line =
-                Line::Change { document, change: &change, device, seal: None, times: &times };
-            ledger.append(&leaf, 0, left, line).unwrap();
-        }
+        (0..9_000).for_each(|n| say(&mut ledger, outlets[n / 1_500], n, left));
         let since = ledger.size();
         outlets.iter().for_each(|outlet| ledger.move_history(*outlet, &of(2)).unwrap());
         ledger.append_record(&display(1), &of(2), [0; 16], 0).unwrap();
@@ -1348,5 +1469,41 @@ mod tests {
             log.page(&Range { since, until: None, audiences: &[entered], own: None }).unwrap();
         let lengths: Vec<usize> = page.groups.iter().map(|group| group.changes.len()).collect();
         assert_eq!((page.records.len(), page.more, lengths), (1, false, vec![1_500; 3]));
+    }
+
+    #[test]
+    fn what_came_is_in_the_page_in_which_it_came_or_goes_on_and_in_no_other() {
+        let mut db = database();
+        let tx = db.transaction().unwrap();
+        let mut ledger = begin(&tx);
+        let [left, entered] = [1, 2].map(|n| ledger.audience(&of(n)).unwrap());
+        let outlets = [1, 2].map(|n| OutletId::from_bytes([n; 16]));
+        (0..20).for_each(|n| say(&mut ledger, outlets[n / 10], n, left));
+        ledger.close().unwrap();
+        let since = head(&tx, 1).unwrap().sequence;
+        let mut ledger = Ledger::open(&tx, 1).unwrap();
+        for number in 1..=9_000 {
+            ledger.append_record(&display(number), &of(2), [0; 16], 0).unwrap();
+            if number == 5_000 {
+                say(&mut ledger, outlets[1], 20, left);
+            }
+        }
+        outlets.iter().for_each(|outlet| ledger.move_history(*outlet, &of(2)).unwrap());
+        ledger.append_record(&display(9_001), &of(2), [0; 16], 0).unwrap();
+        ledger.close().unwrap();
+        tx.commit().unwrap();
+
+        let log = Reader::open(&db, 1).unwrap();
+        let (mut at, mut sent) = (since, Vec::new());
+        loop {
+            let range = Range { since: at, until: None, audiences: &[entered], own: None };
+            let page = log.page(&range).unwrap();
+            sent.push(page.groups.iter().map(|group| group.changes.len()).collect::<Vec<_>>());
+            at = page.cursor.sequence;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(sent, [vec![], vec![11], vec![10, 11]]);
     }
 }

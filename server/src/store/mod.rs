@@ -78,9 +78,6 @@ pub enum StoreError {
     /// So much of one organisation waits to be written that no more is taken.
     #[error("too much waits to be written")]
     Busy,
-    /// So much refused work of one device waits for a decision that no more is taken.
-    #[error("too much refused work of this device waits")]
-    QuarantineFull,
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -120,7 +117,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 14] = [
+const MIGRATIONS: [(&str, Afterwards); 15] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -135,6 +132,10 @@ const MIGRATIONS: [(&str, Afterwards); 14] = [
     (include_str!("../../migrations/0012_mirror.sql"), |_| Ok(())),
     (include_str!("../../migrations/0013_dispute.sql"), signals::prove_times),
     (include_str!("../../migrations/0014_decoding.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0015_limits.sql"), |db| {
+        log::count_notes(db)?;
+        quarantine::index_anew(db)
+    }),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";

@@ -8,15 +8,23 @@ use sync_core::document::Change;
 use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, OrgId, UserId};
 use sync_core::model::people::Audience;
+use sync_core::model::visit::Note;
 use sync_core::wire::{Discarded, Group, Outcome, from_wire, to_wire};
 
 use super::StoreError;
-use super::log::{Ledger, Org};
+use super::log::{Ledger, Org, Organisation, organisations};
 use super::pages::Sight;
 
-/// Most refused groups of one device that wait, and their bytes: weeks of honest work, and no way to fill the disk.
+/// Most refused groups of one device that wait.
 const WAITING_MAX: u64 = 2_000;
-const WAITING_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of refused work that are kept of one device, whatever became of it unless it was accepted: weeks of honest
+/// work, and no way to fill the disk.
+const KEPT_BYTES_MAX: u64 = 64 << 20;
+/// What a row takes besides the group, and what finding one of its changes takes.
+const ITEM_BYTES: u64 = 512;
+const CHANGE_BYTES: u64 = 128;
+/// What a group is refused with for which there is no room: nothing of it is kept.
+pub const FULL: &str = "quarantine_full";
 
 /// A group that was refused.
 #[derive(Debug, Clone)]
@@ -52,6 +60,8 @@ pub struct Reason<'a> {
     pub audience: Audience,
     /// The device that brought it for its author's.
     pub courier: Option<DeviceId>,
+    /// The notes that are kept with it.
+    pub words: Vec<&'a Note>,
 }
 
 /// Whether a group that is refused for this may be taken once what it lacks is here: it came too early, without its
@@ -72,34 +82,26 @@ impl Item {
 impl Ledger<'_> {
     /// What this group, or one that holds it, was refused for when it came before: it stays so until someone decides
     /// otherwise. What came [`early`] or badly sealed may be tried again.
-    pub fn refused(
-        &self,
-        id: OrgId,
-        device: DeviceId,
-        group: &Group,
-    ) -> Result<Option<Outcome>, StoreError> {
+    pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
         let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
+        // What was made into a parcel before the rest of the group came is refused with the group.
         let mut query = self.tx.prepare_cached(
-            "SELECT code, detail, head, body FROM quarantine
-             WHERE org = ?1 AND device = ?2 AND document = ?3 AND state <> 'accepted' ORDER BY item",
+            "SELECT q.code, q.detail FROM quarantine_change c JOIN quarantine q USING (org, item)
+             WHERE c.org = ?1 AND c.device = ?2 AND c.document = ?3 AND c.hash = ?4
+               AND q.state <> 'accepted'
+               AND q.code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')
+             ORDER BY c.item LIMIT 1",
         )?;
-        let mut rows =
-            query.query(params![self.org, device.as_bytes(), group.document.to_bytes()])?;
-        while let Some(row) = rows.next()? {
-            let code: String = row.get(0)?;
-            if code == "bad_seal" || early(&code) {
-                continue;
-            }
-            // What was made into a parcel before the rest of the group came is refused with the group.
-            let within = || -> Result<bool, StoreError> {
-                let body: Vec<u8> = row.get(3)?;
-                Ok(from_wire::<Group>(id, &body)?.hashes().any(|hash| hash == head))
-            };
-            if row.get::<_, [u8; 32]>(2)? == head.0 || within()? {
-                return Ok(Some(Outcome::Quarantined { code, detail: row.get(1)? }));
-            }
-        }
-        Ok(None)
+        let (device, document) = (device.as_bytes(), group.document.to_bytes());
+        let found = query.query_row(params![self.org, device, document, head.0], |row| {
+            Ok(Outcome::Quarantined { code: row.get(0)?, detail: row.get(1)? })
+        });
+        Ok(found.optional()?)
+    }
+
+    /// Who sees a document, if anybody has written to it.
+    pub fn seen_by(&self, document: DocId) -> Result<Option<Audience>, StoreError> {
+        super::pages::audience_of(self.tx, self.org, document)
     }
 
     /// Whether nobody has decided yet on a group that was refused.
@@ -127,35 +129,47 @@ impl Ledger<'_> {
     /// Work on a document was accepted from this device: what waits of it was either part of that or, if some of it
     /// was new, is proposed again by it.
     pub fn release(
-        &self,
+        &mut self,
         device: DeviceId,
         document: DocId,
         new: bool,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        let (device, document) = (device.as_bytes(), document.to_bytes());
-        self.tx
+        let (of, document) = (device.as_bytes(), document.to_bytes());
+        let mut released = self
+            .tx
             .prepare_cached(
                 "DELETE FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3
                  AND state = 'waiting' AND head IN (
                     SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
             )?
-            .execute(params![self.org, device, document])?;
-        if !new {
-            return Ok(());
+            .execute(params![self.org, of, document])?;
+        if released > 0 {
+            self.tx.execute(
+                "DELETE FROM quarantine_change WHERE org = ?1 AND device = ?2 AND document = ?3
+                 AND item NOT IN (SELECT item FROM quarantine
+                     WHERE org = ?1 AND device = ?2 AND document = ?3)",
+                params![self.org, of, document],
+            )?;
         }
-        self.tx
-            .prepare_cached(
-                "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
-                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'waiting'",
-            )?
-            .execute(params![self.org, device, document, self.size(), now_ms])?;
+        if new {
+            released += self
+                .tx
+                .prepare_cached(
+                    "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
+                     WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'waiting'",
+                )?
+                .execute(params![self.org, of, document, self.size(), now_ms])?;
+        }
+        if released > 0 {
+            self.apart.remove(&device);
+        }
         Ok(())
     }
 
     /// Keeps a refused group apart, once. What came too early and comes again, or with more of the document before
-    /// the same newest change, is kept as it came last. [`StoreError::QuarantineFull`], before anything is written, if
-    /// too much of its device waits already.
+    /// the same newest change, is kept as it came last. `false`, and nothing is written, if too much of its device's is
+    /// kept already.
     pub fn quarantine(
         &mut self,
         id: OrgId,
@@ -163,61 +177,102 @@ impl Ledger<'_> {
         group: &Group,
         reason: &Reason<'_>,
         received_ms: i64,
-    ) -> Result<(), StoreError> {
-        let Some(head) = group.changes.last() else { return Ok(()) };
-        if self.is_full(device)? && !self.has(device, group.document, head.hash())? {
-            return Err(StoreError::QuarantineFull);
+    ) -> Result<bool, StoreError> {
+        let Some(head) = group.changes.last() else { return Ok(true) };
+        let (of, document) = (device.as_bytes(), group.document.to_bytes());
+        let body = to_wire(id, group);
+        let mut bytes = ITEM_BYTES + CHANGE_BYTES * group.changes.len() as u64;
+        bytes += body.len() as u64;
+        bytes += reason.words.iter().map(|note| note.text.len() as u64).sum::<u64>();
+        let before = self
+            .tx
+            .prepare_cached(
+                "SELECT item, code, state, bytes, length(body) FROM quarantine
+                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4",
+            )?
+            .query_row(params![self.org, of, document, head.hash().0], |row| {
+                let state: String = row.get(2)?;
+                Ok((row.get(0)?, row.get::<_, String>(1)?, state, row.get(3)?, row.get(4)?))
+            })
+            .optional()?;
+        let (mut waiting, mut kept) = self.apart(device)?;
+        let mut number: Option<u64> = None;
+        if let Some((item, code, state, old, length)) = before {
+            let (again, waits) = (state == "proposed_again", state == "waiting");
+            let more = code != reason.code || body.len() > length;
+            if !(code == "bad_seal" || early(&code)) || !(again || (waits && more)) {
+                return Ok(true);
+            }
+            number = Some(item);
+            (waiting, kept) = (waiting - u64::from(waits), u64::saturating_sub(kept, old));
         }
+        if waiting >= WAITING_MAX || kept + bytes > KEPT_BYTES_MAX {
+            return Ok(false);
+        }
+        self.apart.insert(device, (waiting + 1, kept + bytes));
         let audience = self.audience(&reason.audience)?;
-        self.tx
+        let item: u64 = self
+            .tx
             .prepare_cached(
                 "INSERT INTO quarantine
                      (org, item, device, document, head, code, detail, received_ms, body, audience,
-                      courier)
-                 SELECT ?1, coalesce(max(item), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+                      courier, bytes)
+                 SELECT ?1, coalesce(?12, max(item) + 1, 1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
                  FROM quarantine WHERE org = ?1
-                 ON CONFLICT (org, device, document, head) DO UPDATE
+                 ON CONFLICT DO UPDATE
                  SET code = excluded.code, detail = excluded.detail,
                      received_ms = excluded.received_ms, body = excluded.body,
                      audience = excluded.audience, courier = excluded.courier,
-                     state = 'waiting', decided = NULL, decided_ms = NULL
-                 WHERE code IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')
-                   AND (state = 'proposed_again' OR (state = 'waiting' AND
-                       (code <> excluded.code OR length(body) < length(excluded.body))))",
+                     bytes = excluded.bytes, state = 'waiting', decided = NULL, decided_ms = NULL
+                 RETURNING item",
             )?
-            .execute(params![
-                self.org,
-                device.as_bytes(),
-                group.document.to_bytes(),
-                head.hash().0,
-                reason.code,
-                reason.detail,
-                received_ms,
-                to_wire(id, group),
-                audience,
-                reason.courier.as_ref().map(DeviceId::as_bytes),
-            ])?;
-        Ok(())
+            .query_row(
+                params![
+                    self.org,
+                    of,
+                    document,
+                    head.hash().0,
+                    reason.code,
+                    reason.detail,
+                    received_ms,
+                    body,
+                    audience,
+                    reason.courier.as_ref().map(DeviceId::as_bytes),
+                    bytes,
+                    number,
+                ],
+                |row| row.get(0),
+            )?;
+        if number.is_some() {
+            let gone = "DELETE FROM quarantine_change
+                        WHERE org = ?1 AND device = ?2 AND document = ?3 AND item = ?4";
+            self.tx.execute(gone, params![self.org, of, document, item])?;
+        }
+        index(self.tx, self.org, item, device, group)?;
+        self.put_notes(reason.words.iter().copied())?;
+        Ok(true)
     }
 
-    fn has(&self, device: DeviceId, document: DocId, head: ChangeHash) -> Result<bool, StoreError> {
+    /// How many groups of a device wait, and the bytes of what is kept of it.
+    fn apart(&mut self, device: DeviceId) -> Result<(u64, u64), StoreError> {
+        if let Some(apart) = self.apart.get(&device) {
+            return Ok(*apart);
+        }
         let mut query = self.tx.prepare_cached(
-            "SELECT 1 FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4",
+            "SELECT count(*) FILTER (WHERE state = 'waiting'), coalesce(sum(bytes), 0)
+             FROM quarantine INDEXED BY quarantine_kept
+             WHERE org = ?1 AND device = ?2 AND state <> 'accepted'",
         )?;
-        Ok(query.exists(params![self.org, device.as_bytes(), document.to_bytes(), head.0])?)
-    }
-
-    fn is_full(&self, device: DeviceId) -> Result<bool, StoreError> {
-        let waiting =
-            "SELECT count(*) >= ?3 OR coalesce(sum(length(body)), 0) >= ?4 FROM quarantine
-                       WHERE org = ?1 AND device = ?2 AND state = 'waiting'";
-        let limits = params![self.org, device.as_bytes(), WAITING_MAX, WAITING_BYTES_MAX];
-        Ok(self.tx.prepare_cached(waiting)?.query_row(limits, |row| row.get(0))?)
+        let apart = query.query_row(params![self.org, device.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        self.apart.insert(device, apart);
+        Ok(apart)
     }
 
     /// Writes down what became of a group that waited.
     pub fn decide(
-        &self,
+        &mut self,
         item: u64,
         state: &str,
         by: UserId,
@@ -230,6 +285,7 @@ impl Ledger<'_> {
                  WHERE org = ?1 AND item = ?2 AND state = 'waiting'",
             )?
             .execute(params![self.org, item, state, self.size(), now_ms, by.as_bytes()])?;
+        self.apart.clear();
         Ok(changed == 1)
     }
 
@@ -241,6 +297,41 @@ impl Ledger<'_> {
             .query_row(params![self.org, item], |row| Ok(read(id, row)));
         found.optional()?.transpose()
     }
+}
+
+fn index(
+    connection: &Connection,
+    org: Org,
+    item: u64,
+    device: DeviceId,
+    group: &Group,
+) -> Result<(), StoreError> {
+    let mut put = connection
+        .prepare_cached("INSERT OR IGNORE INTO quarantine_change VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let document = group.document.to_bytes();
+    for hash in group.hashes() {
+        put.execute(params![org, device.as_bytes(), document, hash.0, item])?;
+    }
+    Ok(())
+}
+
+/// Counts and finds what is kept apart in a store that has only kept it.
+pub fn index_anew(connection: &Connection) -> Result<(), StoreError> {
+    for Organisation { org, id, .. } in organisations(connection)? {
+        let mut query =
+            connection.prepare("SELECT item, device, body FROM quarantine WHERE org = ?1")?;
+        let mut put =
+            connection.prepare("UPDATE quarantine SET bytes = ?3 WHERE org = ?1 AND item = ?2")?;
+        let rows = query.query_map([org], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let rows: Vec<(u64, [u8; 16], Vec<u8>)> = rows.collect::<Result<_, _>>()?;
+        for (item, device, body) in rows {
+            let Ok(group) = from_wire::<Group>(id, &body) else { continue };
+            let bytes = ITEM_BYTES + CHANGE_BYTES * group.changes.len() as u64 + body.len() as u64;
+            put.execute(params![org, item, bytes])?;
+            index(connection, org, item, DeviceId::from_bytes(device), &group)?;
+        }
+    }
+    Ok(())
 }
 
 const ITEM: &str =

@@ -6,7 +6,9 @@
 use minicbor::{Decode, Decoder, Encode, decode};
 
 use super::Invalid;
-use super::visit::{CheckId, NAMED_MAX, Observation, PhotoRef, Subject, Value, validate_photos};
+use super::visit::{
+    CheckId, Observation, PhotoRef, Subject, Value, validate_names, validate_photos,
+};
 use crate::id::ChangeHash;
 
 /// What a post does in a contest.
@@ -118,8 +120,8 @@ impl Word {
 
 impl Objection {
     fn validate(&self) -> Result<(), Invalid> {
-        let named = (1..=NAMED_MAX).contains(&self.seen.len());
-        Invalid::unless(named, "seen", "needs 1 to 256 entries")?;
+        Invalid::unless(!self.seen.is_empty(), "seen", "needs 1 to 256 entries")?;
+        validate_names(&self.seen, "seen")?;
         validate_photos(&self.photos)?;
         match (&self.about, &self.claim) {
             (_, None) => Ok(()),

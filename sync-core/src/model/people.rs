@@ -137,6 +137,11 @@ impl Territories {
         self.0.insert(territory, parent);
     }
 
+    /// Whether there is such a territory.
+    pub fn contains(&self, territory: TerritoryId) -> bool {
+        self.0.contains_key(&territory)
+    }
+
     /// Whether `territory` is `root` or below it.
     pub fn within(&self, territory: TerritoryId, root: TerritoryId) -> bool {
         std::iter::successors(Some(territory), |t| self.0.get(t).copied().flatten())

@@ -532,8 +532,9 @@ impl Recording {
                 validate_photos(photos)
             }
             Act::Withdraw { recordings } => {
-                let ok = (1..=NAMED_MAX).contains(&recordings.len());
-                Invalid::unless(ok, "recordings", "needs 1 to 256 recordings")
+                let some = !recordings.is_empty();
+                Invalid::unless(some, "recordings", "needs 1 to 256 recordings")?;
+                validate_names(recordings, "recordings")
             }
         }
     }
@@ -557,6 +558,13 @@ impl Recording {
     }
 }
 
+/// Entries that an entry names: each costs whoever reads it.
+pub(crate) fn validate_names(names: &[ChangeHash], what: &'static str) -> Result<(), Invalid> {
+    Invalid::unless(names.len() <= NAMED_MAX, what, "can be 256 at most")?;
+    let named: std::collections::BTreeSet<&ChangeHash> = names.iter().collect();
+    Invalid::unless(named.len() == names.len(), what, "can name each only once")
+}
+
 pub(super) fn validate_photos(photos: &[PhotoRef]) -> Result<(), Invalid> {
     Invalid::unless(photos.len() <= PHOTOS_MAX, "photos", "can be 20 at most")
 }
@@ -569,7 +577,7 @@ impl Observed {
         let few = facts.len() <= OBSERVATIONS_MAX;
         Invalid::unless(few, "observations", "can be 1,000 at most")?;
         Invalid::unless(self.planograms.len() <= NAMED_MAX, "planograms", "can be 256 at most")?;
-        Invalid::unless(self.supersedes.len() <= NAMED_MAX, "supersedes", "can be 256 at most")?;
+        validate_names(&self.supersedes, "supersedes")?;
         validate_photos(&self.photos)?;
         let mut seen = std::collections::BTreeSet::new();
         for fact in facts {
@@ -592,7 +600,8 @@ impl Observed {
             };
             subject.into_iter().chain(value)
         });
-        named.collect()
+        let named: std::collections::BTreeSet<BlobHash> = named.collect();
+        named.into_iter().collect()
     }
 }
 

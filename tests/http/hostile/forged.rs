@@ -8,7 +8,7 @@ use sync_core::document::{
     Change, Document, Entry, Parts, Section, VALUE_BYTES_MAX, VOLUME_CHANGES,
 };
 use sync_core::evidence::{Keypair, Seal};
-use sync_core::id::{Actor, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
+use sync_core::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::capture::Moment;
 use sync_core::model::contest::{About, Objection, Step, Word};
 use sync_core::model::visit::{
@@ -136,7 +136,7 @@ impl Forge {
 
     fn send_bytes(&mut self, device: usize, bytes: &[u8]) -> Vec<String> {
         let (id, now_ms) = (self.device(device).id, self.world.now_ms);
-        let before = self.world.server.dump(&["quarantine", "device"]);
+        let before = self.world.server.dump(&["quarantine", "quarantine_change", "device"]);
         let all = self.world.server.dump(&[]);
         let reply = self.world.server.push(id, bytes, now_ms, Crash::Never);
         let outcomes: Vec<String> = match reply {
@@ -148,7 +148,7 @@ impl Forge {
             Err(refused) => panic!("{refused:?}"),
         };
         if outcomes.iter().all(|outcome| outcome != "accepted") {
-            let after = self.world.server.dump(&["quarantine", "device"]);
+            let after = self.world.server.dump(&["quarantine", "quarantine_change", "device"]);
             assert!(after == before, "{outcomes:?}, and something was written");
         }
         outcomes
@@ -359,6 +359,19 @@ fn entries_that_do_not_read_or_break_a_rule() {
     let many = (0..257).map(|n| ChangeHash([n as u8; 32])).collect();
     let entry = recording(brand::RITA, Act::Withdraw { recordings: many });
     forge.expect_edited("invalid", |p| p.value = entry.encode());
+    // Each name costs whoever reads it: once is enough.
+    let twice = vec![forge.rita_recorded; 2];
+    let corrects = Act::Observe(observed(vec![met(true)], twice.clone()));
+    for act in [Act::Withdraw { recordings: twice.clone() }, corrects] {
+        forge.expect_entry("invalid", RITA, shared(), &recording(brand::RITA, act));
+    }
+    let (by, when, comment, verdict) = (brand::SUE, NOW, None, Verdict::SentBack);
+    let review = Review { by, when, verdict, heads: twice.clone(), comment };
+    forge.expect_entry("invalid", 3, shared(), &Entry::Review(review));
+    let objection = Objection { about: None, seen: twice, claim: None, photos: Vec::new() };
+    let (by, text, word) = (brand::SAM, BlobHash([1; 32]), Some(Word::Contest(objection)));
+    let post = Post { by, when, text, answers: None, volume: None, word };
+    forge.expect_entry("invalid", SAM, shared(), &Entry::Post(post));
     let entry =
         recording(brand::RITA, Act::Observe(observed(vec![met(true)], vec![ChangeHash([5; 32])])));
     forge.expect_edited("not_in_past", |p| p.value = entry.encode());
@@ -538,16 +551,17 @@ fn outside_the_scope() {
     forge.expect_entry("out_of_scope", RITA, svens(), &submission);
     // What there is not.
     forge.expect_entry("unknown", RITA, fresh(3), &rita(start(9, None, 1, 1)));
-    forge.expect_entry("unknown", RITA, fresh(4), &rita(start(1, Some(40), 1, 1)));
-    forge.expect_entry("wrong_start", RITA, fresh(5), &observe(brand::RITA, vec![met(true)]));
+    let none = DocId::from(VisitId::of_call(ORG, brand::call(40)));
+    forge.expect_entry("unknown", RITA, none, &rita(start(1, Some(40), 1, 1)));
+    forge.expect_entry("invalid", RITA, fresh(5), &observe(brand::RITA, vec![met(true)]));
     // A planned call under another visit's name, and at another outlet.
-    forge.expect_entry("wrong_start", RITA, fresh(6), &rita(start(1, Some(4), 1, 1)));
+    forge.expect_entry("invalid", RITA, fresh(6), &rita(start(1, Some(4), 1, 1)));
     let call = DocId::from(VisitId::of_call(ORG, brand::call(4)));
     forge.expect_entry("wrong_start", RITA, call, &rita(start(2, Some(4), 1, 2)));
     // Without its call, so that nobody else can begin it as planned.
-    forge.expect_entry("wrong_start", RITA, call, &rita(start(1, None, 1, 1)));
+    forge.expect_entry("invalid", RITA, call, &rita(start(1, None, 1, 1)));
     // A visit that has begun elsewhere.
-    forge.expect_entry("wrong_start", RITA, shared(), &rita(start(2, Some(0), 1, 2)));
+    forge.expect_entry("invalid", RITA, shared(), &rita(start(2, Some(0), 1, 2)));
     // An outlet's report from elsewhere.
     let report = |territory| {
         Entry::Report(OutletReport {

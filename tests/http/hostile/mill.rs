@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sync_core::client::{Replica, next_push};
+use sync_core::client::{Batch, Replica, next_push};
 use sync_core::command::Command;
 use sync_core::document::{Change, Parts, Section};
 use sync_core::id::{Actor, ChangeHash, DocId, VisitId};
@@ -32,7 +32,8 @@ fn world() -> (World, PushRequest) {
     let visit = VisitId::of_call(brand::ORG, brand::call(0));
     world.act(RITA, PhoneCrash::Never, Command::Submit(visit));
     let rita = &world.devices[RITA];
-    let Ok(push) = next_push(&rita.disk, &rita.keypair, &rita.clock.read(world.now_ms));
+    let clocks = rita.clock.read(world.now_ms);
+    let Ok(push) = next_push(&rita.disk, &rita.keypair, &clocks, &Batch::default());
     (world, push.expect("there is something to push"))
 }
 

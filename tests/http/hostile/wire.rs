@@ -9,7 +9,7 @@ use server::app::{App, Tenant};
 use server::config::ServeConfig;
 use server::looks;
 use server::serve::serve;
-use sync_core::client::Replica;
+use sync_core::client::{Batch, Replica, next_push};
 use sync_core::command::Command;
 use sync_core::document::{Change, Document, Parts, VALUE_BYTES_MAX};
 use sync_core::evidence::Cursor;
@@ -111,7 +111,8 @@ impl World {
     /// What Rita has to push.
     fn push(&self) -> PushRequest {
         let clocks = self.rita.clock.read(server::now_ms());
-        let Ok(push) = sync_core::client::next_push(&self.rita.disk, &self.rita.keypair, &clocks);
+        let batch = Batch::default();
+        let Ok(push) = next_push(&self.rita.disk, &self.rita.keypair, &clocks, &batch);
         push.expect("there is something to push")
     }
 
@@ -314,13 +315,13 @@ async fn a_refused_change_is_an_outcome_and_kept_apart() {
         reply.outcomes.iter().map(|o| code(o).to_owned()).collect::<Vec<_>>()
     };
     looks::catch_up(&world.app).await.expect("it is looked at");
-    let before = world.dump(&["device", "quarantine"]);
+    let before = world.dump(&["device", "quarantine", "quarantine_change"]);
     let reply = world.send("push", &[], encode(&forged)).await;
     assert_eq!((reply.status, outcome(&reply)), (200, vec!["bad_seal".to_owned()]));
     let without = PushRequest { notes: Vec::new(), ..push.clone() };
     let reply = world.send("push", &[], encode(&without)).await;
     assert_eq!((reply.status, outcome(&reply)), (200, vec!["missing_note".to_owned()]));
-    assert!(world.dump(&["device", "quarantine"]) == before);
+    assert!(world.dump(&["device", "quarantine", "quarantine_change"]) == before);
     // The anchor of another world, and of the end of time.
     let mut far = push.clone();
     far.now.anchor = u64::MAX;
@@ -350,14 +351,24 @@ async fn refused_work_does_not_fill_the_disk() {
     };
     let reply = world.send("push", &[], encode(&flood(1))).await;
     assert_eq!(reply.status, 200);
-    world.expect_push(429, "quarantine_full", &flood(2_000)).await;
+    // Of what there is no room for nothing is kept, and good work beside it is taken.
+    let mut more = flood(2_000);
+    more.groups.insert(0, push.groups[0].clone());
+    more.notes.clone_from(&push.notes);
+    let reply = world.send("push", &[], encode(&more)).await;
+    let reply: PushReply = from_wire(ORG, &reply.body).expect("a reply");
+    let codes: Vec<&str> = reply.outcomes.iter().map(code).collect();
+    assert_eq!(codes[0], "accepted");
+    assert_eq!(codes[1..501], ["bad_seal"; 500]);
+    assert_eq!(codes[501..], ["quarantine_full"; 1_000]);
     // A document is named once: each group of it would be looked up among all that was refused of it.
     let mut twice = flood(5_000);
     twice.groups.push(twice.groups[0].clone());
     world.expect_push(400, "malformed", &twice).await;
-    // What waits already may come again, and good work is taken as ever.
-    assert_eq!(world.send("push", &[], encode(&flood(1))).await.status, 200);
-    assert_eq!(world.send("push", &[], encode(&push)).await.status, 200);
+    // What waits already may come again.
+    let reply = world.send("push", &[], encode(&flood(1))).await;
+    let reply: PushReply = from_wire(ORG, &reply.body).expect("a reply");
+    assert!(reply.outcomes.iter().all(|outcome| code(outcome) == "bad_seal"));
     world.close().await;
 }
 
@@ -381,6 +392,8 @@ async fn refused_work_that_is_long_does_not_fill_the_disk_either() {
         let reply = world.send("push", &[], encode(&flood(1_000 * round))).await;
         assert_eq!(reply.status, 200, "{round}");
     }
-    world.expect_push(429, "quarantine_full", &flood(100_000)).await;
+    let reply = world.send("push", &[], encode(&flood(100_000))).await;
+    let reply: PushReply = from_wire(ORG, &reply.body).expect("a reply");
+    assert_eq!(reply.outcomes.last().map(code), Some("quarantine_full"));
     world.close().await;
 }

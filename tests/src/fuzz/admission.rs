@@ -12,7 +12,9 @@ use automerge::{ActorId, Automerge, ReadDoc, ScalarValue};
 use server::world::World;
 use sync_core::admit::{Author, Refusal, admit, read};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::document::{Change, DEPS_MAX, Document, Entry, Parts, Section, VALUE_BYTES_MAX};
+use sync_core::document::{
+    Change, DEPS_MAX, Document, Entry, Parts, Room, Section, VALUE_BYTES_MAX,
+};
 use sync_core::evidence::Keypair;
 use sync_core::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::kpi::per_visit;
@@ -658,7 +660,7 @@ fn decide(document: &Document, proposal: &Proposal) -> Result<(), &'static str> 
             continue;
         }
         let fits = document.check(change);
-        let entry = match read(&document, change) {
+        let entry = match read(&document, change, Room::Device) {
             Ok(entry) => entry,
             Err(refusal) => {
                 assert!(fits.is_ok() || matches!(refusal, Refusal::Misfit(_)));

@@ -1,0 +1,433 @@
+//! As much as may be: of words, of bytes, of values, of refused work. Whatever one phone sends, the others' answers stay
+//! short, the disk is not filled, and what is said by honest people still has room.
+
+use std::collections::BTreeSet;
+
+use sync_core::client::{Replica, next_pull};
+use sync_core::command::{Command, CommandError};
+use sync_core::document::{
+    Change, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX, Document, Entry, Parts, VALUE_BYTES_MAX,
+};
+use sync_core::id::{DistributorId, DocId, TerritoryId, UserId, VisitId};
+use sync_core::model::capture::Moment;
+use sync_core::model::visit::{
+    Act, Note, Observation, Observations, Observed, OutletReport, Post, Recording, Subject, Value,
+    Versioned, Volume,
+};
+use sync_core::session::Step;
+use sync_core::wire::{Group, Outcome, PROTOCOL, PullReply, PushRequest};
+use tests::backend::{Crash, code, encode};
+use tests::brand::{self, ORG};
+use tests::device::Crash as PhoneCrash;
+use tests::world::World;
+
+const RITA: usize = 0;
+const SAM: usize = 1;
+const SVEN: usize = 2;
+/// Longest answer that any of this may lead to: a page, a document that came on top of a full one, and a commit that did
+/// not fit the page's end.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+fn now(world: &World) -> Moment {
+    Moment { wall_ms: world.now_ms, boot: 1, boot_ms: 1, anchor: 0, skew_ms: None, life: None }
+}
+
+fn post(world: &World, by: UserId, note: &Note) -> Entry {
+    let (when, text) = (now(world), note.digest());
+    Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+}
+
+fn long_note(number: u32) -> Note {
+    Note::new(&format!("{number:04} {}", "x".repeat(3_990)), [7; 16]).expect("a note")
+}
+
+fn start(world: &World, outlet: u8, by: UserId) -> Entry {
+    let (at, from) = (1 + (outlet - 1) / 2, 1 + (outlet - 1) % 2);
+    let act = Act::Start {
+        outlet: brand::outlet(outlet),
+        call: None,
+        territory: brand::territory(at),
+        distributor: brand::distributor(from),
+        template: Versioned { number: 1, version: 1 },
+    };
+    Entry::Recording(Recording { by, when: now(world), place: None, act })
+}
+
+/// What Rita says to so many questions.
+fn answers(world: &World, first: u32, values: impl Iterator<Item = Value>) -> Entry {
+    let facts = values.zip(first..).map(|(value, check)| {
+        let subject = Subject::Outlet;
+        Observation { check, subject, value }
+    });
+    let act = Act::Observe(Observed {
+        template: Versioned { number: 1, version: 1 },
+        planograms: Vec::new(),
+        price_list: None,
+        observations: Observations(facts.collect()),
+        photos: Vec::new(),
+        supersedes: Vec::new(),
+    });
+    Entry::Recording(Recording { by: brand::RITA, when: now(world), place: None, act })
+}
+
+/// An entry with so many bytes under a key that nobody knows, as a later version may have.
+fn padded(mut parts: Parts, bytes: u16) -> Parts {
+    parts.value[0] += 1;
+    parts.value.extend([0x18, 0x63, 0x59]);
+    parts.value.extend(bytes.to_be_bytes());
+    parts.value.resize(parts.value.len() + usize::from(bytes), 0);
+    parts
+}
+
+/// Rita's next changes of a document, on top of what `document` holds.
+fn write(world: &World, document: &mut Document, entries: &[Entry], padding: u16) -> Vec<Change> {
+    let actor = world.devices[RITA].disk.profile().actor;
+    let changes = entries.iter().map(|entry| {
+        let change = document.next(actor, entry).expect("a change");
+        let change = match padding {
+            0 => change,
+            padding => Change::new(document.id().kind, padded(Parts::clone(&change), padding))
+                .expect("a change"),
+        };
+        document.insert(change.clone()).expect("it fits");
+        change
+    });
+    changes.collect()
+}
+
+fn sealed(world: &World, document: DocId, changes: Vec<Change>) -> Group {
+    let head = changes.last().expect("a change").hash();
+    let seals = vec![world.devices[RITA].keypair.seal(ORG, document, head)];
+    Group { document, changes, seals }
+}
+
+fn send(world: &mut World, groups: Vec<Group>, notes: Vec<Note>) -> Vec<String> {
+    let (id, now_ms) = (world.devices[RITA].id, world.now_ms);
+    let push = PushRequest { protocol: PROTOCOL, now: now(world), previous: None, groups, notes };
+    let reply = world.server.push(id, &encode(&push), now_ms, Crash::Never).expect("a reply");
+    reply.outcomes.iter().map(|outcome| code(outcome).to_owned()).collect()
+}
+
+fn visit(number: u32) -> DocId {
+    let mut id = [0x77; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    (id[6], id[8]) = (0x70, 0x80);
+    VisitId::from_bytes(id).into()
+}
+
+/// What a phone is answered until there is no more, without taking any of it in.
+fn pages(world: &mut World, device: usize) -> Vec<PullReply> {
+    let (id, now_ms) = (world.devices[device].id, world.now_ms);
+    let mut ask = next_pull(world.devices[device].disk.profile());
+    let mut pages: Vec<PullReply> = Vec::new();
+    while pages.last().is_none_or(|page| page.more) {
+        let page = world.server.pull(id, &encode(&ask), now_ms).expect("a page");
+        assert!(encode(&page).len() < ANSWER_BYTES_MAX, "{} bytes", encode(&page).len());
+        (ask.cursor, ask.filled) = (Some(page.cursor), page.filled);
+        pages.push(page);
+    }
+    pages
+}
+
+#[test]
+fn words_that_a_thousand_answers_name_travel_once() {
+    let mut world = World::new(7);
+    let (id, note) = (visit(1), long_note(1));
+    let mut document = Document::new(ORG, id);
+    let mut entries = vec![start(&world, 1, brand::RITA)];
+    for round in 0..40 {
+        let said = std::iter::repeat_n(Value::Text(note.digest()), 1_000);
+        entries.push(answers(&world, 1_000 * round, said));
+    }
+    let changes = write(&world, &mut document, &entries, 0);
+    let group = sealed(&world, id, changes);
+    assert_eq!(send(&mut world, vec![group], vec![note.clone()]), ["accepted"]);
+    let pages = pages(&mut world, SAM);
+    let notes: Vec<&Note> = pages.iter().flat_map(|page| &page.notes).collect();
+    assert_eq!(notes, [&note]);
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    assert!(world.devices[SAM].document(id).is_some());
+}
+
+#[test]
+fn words_count_in_a_page_wherever_they_came_from() {
+    let mut world = World::new(7);
+    let said = |notes: &[Note]| {
+        let digests: Vec<_> = notes.iter().map(|note| Value::Text(note.digest())).collect();
+        digests.into_iter()
+    };
+    let mut all = Vec::new();
+    for number in 0..8 {
+        let notes: Vec<Note> = (1_000 * number..1_000 * number + 900).map(long_note).collect();
+        let id = visit(number);
+        let entries = [start(&world, 1, brand::RITA), answers(&world, 0, said(&notes))];
+        let changes = write(&world, &mut Document::new(ORG, id), &entries, 0);
+        let group = sealed(&world, id, changes);
+        assert_eq!(send(&mut world, vec![group], notes.clone()), ["accepted"]);
+        all.push(notes);
+    }
+    // What is here already is only named: a small push that nobody could take in at once.
+    let groups: Vec<Group> = (0..8)
+        .map(|number| {
+            let id = visit(100 + number);
+            let notes = &all[number as usize];
+            let entries = [start(&world, 1, brand::RITA), answers(&world, 0, said(notes))];
+            sealed(&world, id, write(&world, &mut Document::new(ORG, id), &entries, 0))
+        })
+        .collect();
+    assert_eq!(send(&mut world, groups, Vec::new()), ["accepted"; 8]);
+    assert!(pages(&mut world, SAM).len() > 7);
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    for number in (0..8).chain(100..108) {
+        assert!(world.devices[SAM].document(visit(number)).is_some(), "{number}");
+    }
+    // And one document cannot name more of them than an answer holds.
+    let notes: Vec<Note> = (0..8_000).step_by(7).map(long_note).collect();
+    let mut document = Document::new(ORG, visit(200));
+    let entries = [
+        start(&world, 1, brand::RITA),
+        answers(&world, 0, said(&notes[..600])),
+        answers(&world, 1_000, said(&notes[600..])),
+    ];
+    let changes = write(&world, &mut document, &entries, 0);
+    let group = sealed(&world, visit(200), changes);
+    assert_eq!(send(&mut world, vec![group], notes), ["full"]);
+}
+
+/// Fills a volume of an outlet's history until the server says that it is full; returns it.
+fn fill(world: &mut World, outlet: u8, number: u32) -> Document {
+    let outlet = brand::outlet(outlet);
+    let id = DocId::volume(outlet, number);
+    let note = long_note(9);
+    let longest = u16::try_from(VALUE_BYTES_MAX - 400).expect("two bytes");
+    for (count, padding) in [(8, longest), (1, longest), (16, 0), (1, 0)] {
+        loop {
+            let mut document = world.server.held(id).document;
+            let mut entries = vec![post(world, brand::RITA, &note); count];
+            if number > 0 && document.changes().is_empty() {
+                let before = world.server.held(DocId::volume(outlet, number - 1)).document;
+                let volume = Volume { outlet, number, before: before.heads().to_vec() };
+                entries[0] = entries[0].clone().in_volume(Some(volume));
+            }
+            let changes = write(world, &mut document, &entries, padding);
+            let group = sealed(world, id, changes);
+            match send(world, vec![group], vec![note.clone()])[0].as_str() {
+                "accepted" => {}
+                code => break assert_eq!(code, "full"),
+            }
+        }
+    }
+    world.server.held(id).document
+}
+
+#[test]
+fn a_document_that_one_has_filled_has_room_for_the_console_and_goes_on_in_a_volume() {
+    let mut world = World::new(7);
+    world.come_to_rest();
+    let document = fill(&mut world, 1, 0);
+    let bytes = document.size().bytes();
+    assert!(
+        (DOCUMENT_BYTES_MAX - (1 << 18) - 8_192..DOCUMENT_BYTES_MAX).contains(&bytes),
+        "{bytes}"
+    );
+    // The server's own people still say something there.
+    let (note, now_ms) = (Note::new("stop that", [3; 16]).expect("a note"), world.now_ms);
+    let text = note.digest();
+    let say = |when| {
+        let by = brand::SUE;
+        Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+    };
+    world.server.act(document.id(), Some(&note), now_ms, say).expect("there is room");
+    // Everybody gets it, and goes on.
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    let text = Note::new("what is going on here", [4; 16]).expect("a note");
+    let command = Command::CommentOutlet { outlet: brand::outlet(1), text };
+    let said = world.act(SAM, PhoneCrash::Never, command).expect("it is said");
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    let volume = world.server.held(DocId::volume(brand::outlet(1), 1));
+    assert!(volume.document.contains(said));
+}
+
+#[test]
+fn a_document_holds_so_many_values() {
+    let mut world = World::new(7);
+    let id = visit(3);
+    let mut document = Document::new(ORG, id);
+    let entries = [start(&world, 1, brand::RITA)];
+    let changes = write(&world, &mut document, &entries, 0);
+    let group = sealed(&world, id, changes);
+    assert_eq!(send(&mut world, vec![group], Vec::new()), ["accepted"]);
+    let mut taken = 0;
+    loop {
+        let said = std::iter::repeat_n(Value::YesNo(true), 1_000);
+        let entry = answers(&world, taken, said);
+        let changes = write(&world, &mut document, &[entry], 0);
+        let group = sealed(&world, id, changes);
+        match send(&mut world, vec![group], Vec::new())[0].as_str() {
+            "accepted" => taken += 1_000,
+            code => break assert_eq!(code, "full"),
+        }
+    }
+    assert_eq!(taken as usize, DOCUMENT_VALUES_MAX - 1_000);
+    // A phone says so before it writes, and somebody may still say what is wrong.
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    let fact = Observation { check: 1, subject: Subject::Display(1), value: Value::Met(true) };
+    let visit = id.visit().expect("a visit");
+    let record =
+        Command::Record { visit, observations: vec![fact], photos: Vec::new(), notes: Vec::new() };
+    let now_ms = world.now_ms;
+    match world.devices[SAM].act(now_ms, PhoneCrash::Never, record) {
+        Err(CommandError::Refused(refusal)) => assert_eq!(refusal.code(), "full"),
+        other => panic!("{other:?}"),
+    }
+    let text = Note::new("this was never a visit", [4; 16]).expect("a note");
+    let comment = Command::Comment { visit, text, answers: None };
+    world.act(SAM, PhoneCrash::Never, comment).expect("it is said");
+    assert_eq!(world.sync_now(SAM), Step::Done);
+}
+
+#[test]
+fn long_documents_that_come_to_others_come_in_answers_that_they_can_take() {
+    let mut world = World::new(7);
+    world.come_to_rest();
+    let volumes = [(1, 0), (1, 1), (1, 2), (2, 0)];
+    let documents = volumes.map(|(outlet, number)| fill(&mut world, outlet, number));
+    let now_ms = world.now_ms;
+    let moved = [1, 2].map(|outlet| brand::outlet_record(outlet, 2, 1 + (outlet - 1) % 2));
+    world.server.write(moved.into(), now_ms);
+    assert!(pages(&mut world, SVEN).iter().any(|page| !page.groups.is_empty()));
+    assert_eq!(world.sync_now(SVEN), Step::Done);
+    for document in &documents {
+        let kept = world.devices[SVEN].document(document.id()).expect("it came");
+        assert_eq!(kept.document.changes().len(), document.changes().len());
+    }
+}
+
+#[test]
+fn refused_work_is_kept_up_to_a_limit_whatever_becomes_of_it() {
+    let mut world = World::new(7);
+    let note = Note::new("hello", [1; 16]).expect("a note");
+    let kept = |world: &World| {
+        let sql = "SELECT coalesce(sum(length(body)), 0), coalesce(sum(bytes), 0) FROM quarantine";
+        let sums = world.server.db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (bodies, counted): (u64, u64) = sums.expect("a sum");
+        assert!(bodies <= counted && counted <= 64 << 20, "{bodies} of {counted}");
+        counted
+    };
+    // The same newest change again and again, each time with more before it.
+    let mut full = false;
+    for number in 0..14 {
+        let id = visit(number);
+        let mut document = Document::new(ORG, id);
+        let entry = post(&world, brand::RITA, &note);
+        let junk = write(&world, &mut document, &vec![entry; 100], 60_000);
+        let head = junk.last().expect("a change").clone();
+        let few = Group { document: id, changes: vec![head], seals: Vec::new() };
+        let many = Group { document: id, changes: junk, seals: Vec::new() };
+        assert_eq!(send(&mut world, vec![few], Vec::new()), ["bad_seal"]);
+        full |= send(&mut world, vec![many], Vec::new()) == ["quarantine_full"];
+        kept(&world);
+    }
+    assert!(full);
+    // What is refused for want of room is no reason not to take what is good beside it.
+    let (good, bad) = (visit(100), visit(101));
+    let begin = start(&world, 1, brand::RITA);
+    let good = sealed(&world, good, write(&world, &mut Document::new(ORG, good), &[begin], 0));
+    let entry = post(&world, brand::RITA, &note);
+    let mut junk = write(&world, &mut Document::new(ORG, bad), &vec![entry; 100], 60_000);
+    let junk = Group { document: bad, changes: junk.split_off(1), seals: Vec::new() };
+    let outcomes = send(&mut world, vec![junk, good], vec![note.clone()]);
+    assert_eq!(outcomes, ["quarantine_full", "accepted"]);
+}
+
+#[test]
+fn what_was_proposed_again_is_kept_and_counts() {
+    let mut world = World::new(7);
+    let note = Note::new("hello", [1; 16]).expect("a note");
+    let mut outcomes = BTreeSet::new();
+    for number in 0..24 {
+        let id = visit(number);
+        let mut document = Document::new(ORG, id);
+        let begin = [start(&world, 1, brand::RITA)];
+        let group = sealed(&world, id, write(&world, &mut document, &begin, 0));
+        assert_eq!(send(&mut world, vec![group], Vec::new()), ["accepted"]);
+        // Refused for its last change; then something good lets it go.
+        let mut other = document.clone();
+        let mut entries = vec![post(&world, brand::RITA, &note); 50];
+        entries.push(post(&world, brand::SAM, &note));
+        let group = sealed(&world, id, write(&world, &mut other, &entries, 60_000));
+        outcomes.extend(send(&mut world, vec![group], vec![note.clone()]));
+        let entry = [post(&world, brand::RITA, &note)];
+        let group = sealed(&world, id, write(&world, &mut document, &entry, 0));
+        assert_eq!(send(&mut world, vec![group], vec![note.clone()]), ["accepted"]);
+    }
+    assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), ["foreign_person", "quarantine_full"]);
+    let sql = "SELECT sum(length(body)) FROM quarantine WHERE state = 'proposed_again'";
+    let bodies: u64 = world.server.db.query_row(sql, [], |row| row.get(0)).expect("a sum");
+    assert!((32 << 20..64 << 20).contains(&bodies), "{bodies}");
+}
+
+#[test]
+fn what_names_a_distributor_that_is_not_there_makes_nothing() {
+    let mut world = World::new(7);
+    let audiences = |world: &World| -> u64 {
+        let sql = "SELECT count(*) FROM audience";
+        world.server.db.query_row(sql, [], |row| row.get(0)).expect("a count")
+    };
+    let before = audiences(&world);
+    for number in 0..20_u8 {
+        let (none, nowhere) =
+            (DistributorId::from_bytes([number; 16]), TerritoryId::from_bytes([number; 16]));
+        for (territory, distributor) in
+            [(brand::territory(1), none), (nowhere, brand::distributor(1)), (nowhere, none)]
+        {
+            let report = Entry::Report(OutletReport {
+                by: brand::RITA,
+                when: now(&world),
+                place: None,
+                name: "Kiosk".into(),
+                address: "Harbour 1".into(),
+                territory,
+                distributor,
+                note: None,
+                photos: Vec::new(),
+                volume: None,
+            });
+            let id = DocId::from(sync_core::id::OutletId::from_bytes([0x90 + number; 16]));
+            let changes = write(&world, &mut Document::new(ORG, id), &[report], 0);
+            let group = sealed(&world, id, changes);
+            assert_eq!(send(&mut world, vec![group], Vec::new()), ["unknown"]);
+        }
+    }
+    assert_eq!(audiences(&world), before);
+}
+
+#[test]
+fn approving_lets_no_start_into_a_visit_that_began_elsewhere() {
+    let mut world = World::new(7);
+    world.come_to_rest();
+    let id = visit(1);
+    // Outlet 3 is not Rita's: a supervisor may say that it was all right.
+    let begin = [start(&world, 3, brand::RITA)];
+    let group = sealed(&world, id, write(&world, &mut Document::new(ORG, id), &begin, 0));
+    assert_eq!(send(&mut world, vec![group], Vec::new()), ["out_of_scope"]);
+    // But meanwhile it is Sven's visit, of another outlet.
+    let (sven, now_ms) = (&world.devices[SVEN], world.now_ms);
+    let actor = sven.disk.profile().actor;
+    let change = Document::new(ORG, id).next(actor, &start(&world, 4, brand::SVEN));
+    let changes = vec![change.expect("a change")];
+    let seals = vec![sven.keypair.seal(ORG, id, changes[0].hash())];
+    let groups = vec![Group { document: id, changes, seals }];
+    let (previous, notes) = (None, Vec::new());
+    let push = PushRequest { protocol: PROTOCOL, now: now(&world), previous, groups, notes };
+    let sven = sven.id;
+    let reply = world.server.push(sven, &encode(&push), now_ms, Crash::Never).expect("a reply");
+    assert_eq!(reply.outcomes, [Outcome::Accepted {}]);
+    assert!(world.server.decide(true, now_ms).is_err());
+    let held = world.server.held(id).document;
+    assert_eq!(held.changes().len(), 1);
+    // Nor does the rule yield to a supervisor when it is told at once.
+    let begin = [start(&world, 1, brand::RITA)];
+    let group = sealed(&world, id, write(&world, &mut held.clone(), &begin, 0));
+    assert_eq!(send(&mut world, vec![group], Vec::new()), ["invalid"]);
+}
