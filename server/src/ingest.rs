@@ -420,7 +420,7 @@ impl Ingest<'_, '_> {
             }
             let entry = self.read(&mut held, &mut before, change)??;
             let device = self.world.device_of(change.actor).ok_or(Refusal::ForeignActor)?;
-            let author = author_of(self.org, device, &entry);
+            let author = author_of(device, &entry);
             admit::holds(author, &device.key, &held.document, change, &entry)?;
             match self.rule(&held, change, &entry, device) {
                 Ok(audience) => {
