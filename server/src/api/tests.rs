@@ -12,7 +12,6 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
-use rusqlite::params;
 use sync_core::id::{BlobHash, DeviceId, DocId, OrgId, TerritoryId, UserId, VisitId};
 use sync_core::model::catalogue::{Device, Person, Record};
 use sync_core::model::people::{Role, Scope};
@@ -27,6 +26,7 @@ use crate::config::ServeConfig;
 use crate::limits::{REQUESTS_OF_ONE_MAX, UPLOAD_WAIT, UPLOADS_OF_ONE_MAX};
 use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow};
+use crate::store::visits::PhotoRow;
 use crate::{auth, random, serve};
 
 /// Devices of each organisation: enough for all of its requests within their rates.
@@ -137,16 +137,13 @@ impl Bench {
         bytes: usize,
         body: Body,
     ) -> BoxFuture<'static, Response> {
-        let number = self.tenants[org].org;
         let document = DocId::from(VisitId::from_bytes([9; 16]));
-        let named = self.app.store.write(move |tx| -> Result<(), StoreError> {
-            tx.execute(
-                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here)
-                 VALUES (?1, ?2, ?3, ?4, 0, 9, 0)",
-                params![number, hash.0, document.to_bytes(), [7_u8; 16]],
-            )?;
-            Ok(())
-        });
+        let (by, size) = (UserId::from_bytes([7; 16]), bytes as u32);
+        let photo = PhotoRow { hash, document, by, referenced_ms: 0, bytes: size };
+        let named =
+            self.app.write_records_with(&self.tenants[org], Vec::new(), move |ledger, _| {
+                ledger.put_photo(&photo)
+            });
         named.await.unwrap();
         let metadata = format!("sha256 {}", STANDARD.encode(hash.to_string()));
         let headers = [

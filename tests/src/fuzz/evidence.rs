@@ -255,8 +255,11 @@ fn edits(mut script: Script<'_>) {
                 let stranger = Keypair::from_seed(&[b; 32]);
                 let name = "stranger.example";
                 let key = NoteKey::new(name, Signs::Cosignature, stranger.public());
-                let added = honest.note.cosign(name, &stranger, u64::from(b));
-                let note = key.zip(added).and_then(|(key, added)| honest.note.with(&added, &key));
+                let cosigned = |key: NoteKey| {
+                    let added = honest.note.cosign(&key, &stranger, u64::from(b));
+                    honest.note.with(&added, &key)
+                };
+                let note = key.and_then(cosigned);
                 if let (Some(note), Some(file)) = (note, files.get_mut(1)) {
                     file.1 = note.to_string().into_bytes();
                 }
