@@ -112,7 +112,7 @@ async fn decoded<T: Send + 'static>(
     tenant: &Tenant,
     hash: BlobHash,
     place: Place<'_>,
-    work: impl FnOnce(Vec<u8>) -> Result<T, Unfit> + Send + 'static,
+    mut work: impl FnOnce(Vec<u8>) -> Result<T, Unfit> + Send + 'static,
 ) -> Result<Result<T, Unfit>, StoreError> {
     let org = tenant.org;
     let tries = app.store.read(move |c| rows::tries(c, org, hash, now_ms())).await?;
@@ -121,7 +121,7 @@ async fn decoded<T: Send + 'static>(
         return Ok(Err(Unfit::Deadly));
     }
     let mut room = if tries == 0 { DECODING_MEGAPIXELS_MIN } else { DECODING_MEGAPIXELS_MAX };
-    let (turn, bytes) = loop {
+    loop {
         let turn = turn(app, tenant, room).await?;
         let bytes = match place {
             Place::Arriving(claim) => claim.bytes().await?,
@@ -130,23 +130,26 @@ async fn decoded<T: Send + 'static>(
                 bytes.unwrap_or_default()
             }
         };
-        match busy(move || measured(bytes, hash)).await {
-            Ok((bytes, needed)) if needed <= room => break (turn, bytes),
+        let store = app.store.clone();
+        // A task of its own: who hangs up meanwhile does not make it look like a death.
+        let decoding = tokio::spawn(async move {
+            let _turn = turn;
+            store.write_for(org, move |tx| rows::decoding(tx, org, hash, now_ms())).await?;
+            let done = busy(move || {
+                let (bytes, needed) = measured(bytes, hash)?;
+                Ok(if needed > room { Err((needed, work)) } else { Ok(work(bytes)?) })
+            });
+            let done = done.await;
+            store.write_for(org, move |tx| rows::decoded(tx, org, hash)).await?;
+            Ok(done)
+        });
+        match decoding.await.unwrap_or(Err(StoreError::Closed))? {
+            Ok(Ok(made)) => return Ok(Ok(made)),
             // It waits again with nothing in its hands.
-            Ok((_, needed)) => room = needed,
+            Ok(Err((needed, again))) => (room, work) = (needed, again),
             Err(unfit) => return Ok(Err(unfit)),
         }
-    };
-    let store = app.store.clone();
-    // A task of its own: who hangs up meanwhile does not make it look like a death.
-    let decoding = tokio::spawn(async move {
-        let _turn = turn;
-        store.write_for(org, move |tx| rows::decoding(tx, org, hash, now_ms())).await?;
-        let done = busy(move || work(bytes)).await;
-        store.write_for(org, move |tx| rows::decoded(tx, org, hash)).await?;
-        Ok(done)
-    });
-    decoding.await.unwrap_or(Err(StoreError::Closed))
+    }
 }
 
 /// Checks a file against its hash, and says for how many million pixels it counts.
@@ -504,6 +507,19 @@ mod tests {
         app.blobs.put(one.id, hash, Rendition::Original, photo).await.unwrap();
         drop(held);
         assert_eq!(verifying.await.unwrap().unwrap().width, 90);
+        // One that takes more than half of the room waits once more, for more.
+        let large = encoded(DynamicImage::new_luma8(6_000, 6_000), ImageFormat::Png);
+        let hash = BlobHash::of(&large);
+        app.blobs.put(one.id, hash, Rendition::Original, large).await.unwrap();
+        let half = app.limits.decoding.acquire_many(DECODING_MEGAPIXELS_MIN).await.unwrap();
+        let mut verifying = Box::pin(verify(&app, &one, hash, Place::Kept));
+        tokio::select! {
+            done = &mut verifying => panic!("it does not wait: {done:?}"),
+            // It has the other half first.
+            () = async { while app.limits.decoding.available_permits() > 0 { yield_now().await } } => {}
+        }
+        drop(half);
+        assert_eq!(verifying.await.unwrap().unwrap().width, 6_000);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -83,8 +83,8 @@ pub fn router() -> Router<Arc<App>> {
 }
 
 /// Verifies the uploads that are whole and were not verified, because the process ended or the disk was full; ends
-/// those whose time is over, whose photo came another way or of which the process has died twice; removes files that belong to none. To be run at the
-/// start and every hour. How many were finished and how many ended.
+/// those whose time is over, whose photo came another way or of which the process has died twice; removes files that
+/// belong to none. To be run at the start and every hour. How many were finished and how many ended.
 pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
     let mut found = app.arrivals.list().await?;
     found.extend(app.store.read(move |connection| rows::stale(connection, now_ms)).await?);
