@@ -659,8 +659,6 @@ pub enum Entry {
 impl Entry {
     /// Reads an entry; it must fill `bytes` exactly.
     pub fn decode(section: Section, bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
-        #[cfg(test)]
-        tests::DECODED.with(|decoded| decoded.set(decoded.get() + 1));
         Ok(match section {
             Section::Recordings => Self::Recording(from_cbor(bytes)?),
             Section::Submissions => Self::Submission(from_cbor(bytes)?),
@@ -810,14 +808,9 @@ impl Entry {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use automerge::ReadDoc;
-
-    thread_local! {
-        /// How many entries were read.
-        pub(crate) static DECODED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-    }
 
     const ORG: OrgId = OrgId::from_bytes([1; 16]);
     const VISIT: DocId = DocId { kind: DocKind::Visit, id: [2; 16] };

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use sync_core::admit::{Author, admit, read};
 use sync_core::client::{Replica, next_pull};
 use sync_core::command::{Command, CommandError};
 use sync_core::document::{
-    Change, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX, Document, Entry, Parts, VALUE_BYTES_MAX,
+    Change, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX, Document, Entry, Parts, Room, VALUE_BYTES_MAX,
 };
-use sync_core::id::{DistributorId, DocId, TerritoryId, UserId, VisitId};
+use sync_core::id::{ChangeHash, DistributorId, DocId, TerritoryId, UserId, VisitId};
 use sync_core::model::capture::Moment;
+use sync_core::model::contest::{About, Objection, Word};
+use sync_core::model::people::{Rights, Role, Scope};
 use sync_core::model::visit::{
     Act, Note, Observation, Observations, Observed, OutletReport, Post, Recording, Subject, Value,
     Versioned, Volume,
@@ -430,4 +433,42 @@ fn approving_lets_no_start_into_a_visit_that_began_elsewhere() {
     let begin = [start(&world, 1, brand::RITA)];
     let group = sealed(&world, id, write(&world, &mut held.clone(), &begin, 0));
     assert_eq!(send(&mut world, vec![group], Vec::new()), ["invalid"]);
+}
+
+/// Reading a thousand values takes a quarter of a megabyte: as often as they are named, that would be a gigabyte.
+#[test]
+fn however_often_entries_are_named_each_is_read_once() {
+    let world = World::new(7);
+    let (role, scope) = (Role::DistributorStaff, Scope::Distributor(brand::distributor(1)));
+    let rights = Rights { user: brand::RITA, role, scope };
+    let author = Author { rights, key: world.devices[RITA].disk.profile().key };
+    let actor = world.devices[RITA].disk.profile().actor;
+    let field = &world.server.world;
+    let mut document = Document::new(ORG, visit(1));
+    let mut held = 0;
+    let mut write = |entry: &Entry| {
+        let change = document.next(actor, entry).expect("a change");
+        let used = allocation_counter::measure(|| {
+            let entry = read(&document, &change, Room::Device).expect("it reads");
+            admit(&author, field, &document, None, &change, &entry).expect("it may be");
+        });
+        held += used.bytes_total;
+        let hash = change.hash();
+        document.insert(change).expect("it fits");
+        hash
+    };
+    write(&start(&world, 1, brand::RITA));
+    let says = |first| answers(&world, first, std::iter::repeat_n(Value::YesNo(true), 1_000));
+    let named: Vec<ChangeHash> = (0..40).map(|_| write(&says(0))).collect();
+    for _ in 0..50 {
+        let act = Act::Withdraw { recordings: named.clone() };
+        let (by, when) = (brand::RITA, now(&world));
+        write(&Entry::Recording(Recording { by, when, place: None, act }));
+        let about = Some(About { check: 999, subject: Subject::Outlet });
+        let (seen, claim, photos) = (named.clone(), None, Vec::new());
+        let word = Some(Word::Contest(Objection { about, seen, claim, photos }));
+        let text = long_note(1).digest();
+        write(&Entry::Post(Post { by, when, text, answers: None, volume: None, word }));
+    }
+    assert!(held < 64 << 20, "{held} bytes");
 }
