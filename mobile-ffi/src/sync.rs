@@ -317,7 +317,7 @@ impl Run {
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             let entries = u32::try_from(group.changes.len()).unwrap_or(u32::MAX);
             match outcome {
-                Outcome::Accepted {} => self.report.pushed += entries,
+                Outcome::Accepted {} | Outcome::LetGo {} => self.report.pushed += entries,
                 Outcome::Quarantined { .. } => self.report.refused += entries,
             }
         }

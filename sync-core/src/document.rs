@@ -429,10 +429,21 @@ impl Document {
         Ok(())
     }
 
-    /// The changes in which the author of an entry has said something at the same moment in the same section.
-    pub fn said_at<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = ChangeHash> + 'a {
-        let said = self.changes.iter().filter(|change| change.section == entry.section());
-        let same = |other: Entry| (other.by(), other.when()) == (entry.by(), entry.when());
+    /// The changes of the actors that `who` picks in which the author of an entry has done the same at the same moment.
+    pub fn said_at<'a>(
+        &'a self,
+        entry: &'a Entry,
+        who: impl Fn(Actor) -> bool + 'a,
+    ) -> impl Iterator<Item = ChangeHash> + 'a {
+        let said = self.changes.iter();
+        let said = said.filter(move |c| c.section == entry.section() && who(c.actor));
+        // Who says that a call is not possible begins the visit at that moment too.
+        let act = |entry: &Entry| match entry {
+            Entry::Recording(recording) => Some(std::mem::discriminant(&recording.act)),
+            _ => None,
+        };
+        let what = move |entry: &Entry| (entry.by(), *entry.when(), act(entry));
+        let same = move |other: Entry| what(&other) == what(entry);
         said.filter(move |change| change.entry().is_ok_and(same)).map(Change::hash)
     }
 

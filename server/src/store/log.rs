@@ -9,7 +9,7 @@ use sync_core::document::{Change, Document, Parts};
 use sync_core::evidence::{Cursor, Frontier, Keypair, Leaf, LogKey, Seal};
 use sync_core::id::{
     ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId, OutletId,
-    TerritoryId,
+    TerritoryId, UserId,
 };
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
@@ -18,12 +18,12 @@ use sync_core::model::visit::{Note, VOLUMES_MAX};
 use sync_core::print::{Inventory, Item, Print};
 use sync_core::proof::known_at;
 use sync_core::receipt::{Known, Receipt};
-use sync_core::wire::{Discarded, Group, RecordBytes};
+use sync_core::wire::{Decided, Group, RecordBytes};
 
 use super::StoreError;
 use super::accounts::{NewestPush, newest_push};
 use super::erasure::note_erased;
-use super::quarantine::discarded;
+use super::quarantine::decided;
 use super::tree;
 
 /// Local number of an organisation in this store.
@@ -801,9 +801,13 @@ impl<'a> Reader<'a> {
         tree::receipt(&self.connection, self.org, id, at, known, pair).map(Some)
     }
 
-    /// What was discarded of a device's work, from a sequence on.
-    pub fn discarded(&self, device: DeviceId, since: u64) -> Result<Vec<Discarded>, StoreError> {
-        discarded(&self.connection, self.org, device, since)
+    /// What became of a person's refused work within these sequences.
+    pub fn decided(
+        &self,
+        user: UserId,
+        sequences: std::ops::Range<u64>,
+    ) -> Result<Vec<Decided>, StoreError> {
+        decided(&self.connection, self.org, user, sequences)
     }
 
     /// How many of the lines that are here now a device knew at a moment.

@@ -112,7 +112,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 9] = [
+const MIGRATIONS: [(&str, Afterwards); 10] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -122,6 +122,7 @@ const MIGRATIONS: [(&str, Afterwards); 9] = [
     (include_str!("../../migrations/0007_erasure.sql"), |_| Ok(())),
     (include_str!("../../migrations/0008_contests.sql"), |_| Ok(())),
     (include_str!("../../migrations/0009_field.sql"), signals::index_anew),
+    (include_str!("../../migrations/0015_decided.sql"), |_| Ok(())),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";

@@ -1,14 +1,17 @@
 //! Work that was refused: kept apart, whole, until somebody decides.
 //!
 //! A group waits; then it is accepted by a supervisor, discarded by one, or proposed again by its author. Each is
-//! final, and one excludes the others. What turns out to be in the log leaves the quarantine.
+//! final, and one excludes the others. What turns out to be in the log has arrived: all that is kept of it is that its
+//! author has to hear so.
+
+use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::document::Change;
 use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, OrgId, UserId};
 use sync_core::model::people::Audience;
-use sync_core::wire::{Discarded, Group, Outcome, from_wire, to_wire};
+use sync_core::wire::{Decided, Group, Outcome, from_wire, to_wire};
 
 use super::StoreError;
 use super::log::{Ledger, Org};
@@ -35,7 +38,7 @@ pub struct Item {
     pub received_ms: i64,
     /// What it is.
     pub group: Group,
-    /// What became of it: `waiting`, `accepted`, `discarded` or `proposed_again`.
+    /// What became of it: `waiting`, `accepted`, `discarded` or `proposed_again`. What has arrived is no item any more.
     pub state: String,
     /// Who decided, and when.
     pub decided: Option<(UserId, i64)>,
@@ -81,7 +84,8 @@ impl Ledger<'_> {
         let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
         let mut query = self.tx.prepare_cached(
             "SELECT code, detail, head, body FROM quarantine
-             WHERE org = ?1 AND device = ?2 AND document = ?3 AND state <> 'accepted' ORDER BY item",
+             WHERE org = ?1 AND device = ?2 AND document = ?3
+               AND state NOT IN ('accepted', 'arrived') ORDER BY item",
         )?;
         let mut rows =
             query.query(params![self.org, device.as_bytes(), group.document.to_bytes()])?;
@@ -96,7 +100,7 @@ impl Ledger<'_> {
                 Ok(from_wire::<Group>(id, &body)?.hashes().any(|hash| hash == head))
             };
             if row.get::<_, [u8; 32]>(2)? == head.0 || within()? {
-                return Ok(Some(Outcome::Quarantined { code, detail: row.get(1)? }));
+                return Ok(Some(Outcome::quarantined(&code, row.get(1)?)));
             }
         }
         Ok(None)
@@ -113,15 +117,21 @@ impl Ledger<'_> {
         Ok(query.exists(params![self.org, device, document, head.hash().0])?)
     }
 
-    /// Whether work of this device on a document was accepted out of the quarantine.
-    pub fn was_approved(&self, device: DeviceId, document: DocId) -> Result<bool, StoreError> {
-        Ok(self
-            .tx
+    /// What waits of a document and is in the log now, whoever brought it, has arrived.
+    pub fn arrive(&self, document: DocId, now_ms: i64) -> Result<(), StoreError> {
+        self.tx
             .prepare_cached(
-                "SELECT 1 FROM quarantine
-                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'accepted'",
+                "UPDATE quarantine SET state = 'arrived', body = x'', decided = ?3, decided_ms = ?4
+                 WHERE org = ?1 AND document = ?2 AND state = 'waiting' AND head IN (
+                    SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2)",
             )?
-            .exists(params![self.org, device.as_bytes(), document.to_bytes()])?)
+            .execute(params![
+                self.org,
+                document.to_bytes(),
+                self.size().saturating_sub(1),
+                now_ms
+            ])?;
+        Ok(())
     }
 
     /// Work on a document was accepted from this device: what waits of it was either part of that or, if some of it
@@ -133,17 +143,11 @@ impl Ledger<'_> {
         new: bool,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        let (device, document) = (device.as_bytes(), document.to_bytes());
-        self.tx
-            .prepare_cached(
-                "DELETE FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3
-                 AND state = 'waiting' AND head IN (
-                    SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
-            )?
-            .execute(params![self.org, device, document])?;
+        self.arrive(document, now_ms)?;
         if !new {
             return Ok(());
         }
+        let (device, document) = (device.as_bytes(), document.to_bytes());
         self.tx
             .prepare_cached(
                 "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
@@ -245,7 +249,7 @@ impl Ledger<'_> {
 
 const ITEM: &str =
     "SELECT item, device, code, detail, received_ms, body, state, decided_by, decided_ms, courier
-                    FROM quarantine WHERE org = ?1";
+                    FROM quarantine WHERE org = ?1 AND state <> 'arrived'";
 
 fn read(id: OrgId, row: &Row<'_>) -> Result<Item, StoreError> {
     let body: Vec<u8> = row.get(5)?;
@@ -296,27 +300,35 @@ pub fn waiting(connection: &Connection, see: &Sight) -> Result<u64, StoreError> 
     Ok(query.query_row([see.org], |row| row.get(0))?)
 }
 
-/// What was discarded of a device's work, from a sequence on.
-pub fn discarded(
+/// What became, within these sequences, of the refused work of a person's devices: whoever goes on with another one
+/// holds what the one before was refused.
+pub fn decided(
     connection: &Connection,
     org: Org,
-    device: DeviceId,
-    since: u64,
-) -> Result<Vec<Discarded>, StoreError> {
+    user: UserId,
+    sequences: Range<u64>,
+) -> Result<Vec<Decided>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT document, head, detail FROM quarantine
-         WHERE org = ?1 AND device = ?2 AND state = 'discarded' AND decided >= ?3 ORDER BY item",
+        "SELECT document, head, state, detail FROM quarantine
+         WHERE org = ?1 AND device IN (SELECT device FROM device WHERE org = ?1 AND user = ?2)
+           AND state IN ('accepted', 'arrived', 'discarded') AND decided >= ?3 AND decided < ?4
+         ORDER BY decided, item",
     )?;
-    let rows = query.query_map(params![org, device.as_bytes(), since], |row| {
-        let document: Vec<u8> = row.get(0)?;
-        Ok((document, ChangeHash(row.get(1)?), row.get(2)?))
+    let Range { start, end } = sequences;
+    let rows = query.query_map(params![org, user.as_bytes(), start, end], |row| {
+        let (document, head): (Vec<u8>, _) = (row.get(0)?, ChangeHash(row.get(1)?));
+        Ok((document, head, row.get::<_, String>(2)?, row.get(3)?))
     })?;
     let mut found = Vec::new();
     for row in rows {
-        let (document, head, detail) = row?;
+        let (document, head, state, detail) = row?;
         let document = DocId::from_bytes(&document)
             .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
-        found.push(Discarded { document, head, detail });
+        let outcome = match state.as_str() {
+            Outcome::DISCARDED => Outcome::quarantined(&state, detail),
+            _ => Outcome::Accepted {},
+        };
+        found.push(Decided { document, head, outcome });
     }
     Ok(found)
 }
