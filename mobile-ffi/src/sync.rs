@@ -523,7 +523,10 @@ impl Run {
     }
 
     async fn photos(&mut self) -> Result<(), ClientError> {
-        let waiting = self.blocking(|client| client.view(waiting_photos));
+        let waiting = self.blocking(|client| {
+            client.forget_unattached()?;
+            client.view(waiting_photos)
+        });
         let waiting = waiting.await?;
         let (total, mut refused) = (waiting.len(), Ok(()));
         for (done, (hash, state)) in waiting.into_iter().enumerate() {
