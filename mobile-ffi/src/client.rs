@@ -35,6 +35,8 @@ use crate::types::*;
 
 /// A piece of an outlet's thread has so many posts, if there are.
 const POSTS_MIN: usize = 50;
+/// So long a photo that nothing names is kept, in milliseconds: 30 days.
+const UNATTACHED_MS_MAX: i64 = 30 * 24 * 3_600_000;
 
 /// The 32-byte key of a folder. Keep it in the platform's key store, never beside the folder.
 pub type DeviceKey = Vec<u8>;
@@ -327,7 +329,8 @@ impl Client {
     /// Makes a photo ready to be attached: upright, no larger than set, without any metadata, stored encrypted.
     /// Accepts JPEG, PNG and WebP of up to 40 MiB and 25 million pixels. What it says of its looks is a reason to
     /// take it again, and none to refuse it. Blocks for a tenth of a second or two for a large picture; saved when it
-    /// returns. It is sent once a recording names it.
+    /// returns. It is sent once a recording names it; one that none has named goes 30 days after the first sync that
+    /// finds it so, and recording it then is [`ClientError::NotHere`].
     #[uniffi::method(default(check = None))]
     pub fn add_photo(&self, image: Vec<u8>, check: Option<u32>) -> Result<Photo, ClientError> {
         let setting = *self.setting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -336,10 +339,12 @@ impl Client {
         let bytes = u32::try_from(prepared.jpeg.len()).unwrap_or(u32::MAX);
         // First the note of it, then the file: a file that nobody knows of would never go away.
         let note = |writer: &Writer<'_>| -> Result<(), ClientError> {
-            if writer.get(PHOTOS, &hash.0)?.is_none() {
-                let (upload, sent, attached) = (None, false, false);
+            let known = writer.get(PHOTOS, &hash.0)?;
+            let known = known.map(|bytes| read_cbor::<PhotoState>(&bytes)).transpose()?;
+            if known.is_none_or(|known| !known.attached) {
+                let (upload, sent, attached, idle_ms) = (None, false, false, None);
                 let (phash, origin) = (prepared.phash, Some(origin_of(&prepared)));
-                let state = PhotoState { bytes, upload, sent, phash, attached, origin };
+                let state = PhotoState { bytes, upload, sent, phash, attached, origin, idle_ms };
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
             }
             Ok(())
@@ -791,6 +796,40 @@ impl Client {
             }
             read => Ok(read?),
         }
+    }
+
+    /// Removes the photos that nothing has named for [`UNATTACHED_MS_MAX`]: their screens were left. Counted by what the
+    /// server's clock said in syncs, so that no clock of the device can take one away.
+    pub(crate) fn forget_unattached(&self) -> Result<(), ClientError> {
+        let gone = self.change(|view, writer| {
+            let (mut idle, mut gone) = (Vec::new(), Vec::new());
+            let Some(now_ms) = view.profile.witness.map(|witness| witness.server_ms) else {
+                return Ok(gone);
+            };
+            view.reader.scan(PHOTOS, |name, bytes| {
+                let state: PhotoState = read_cbor(bytes)?;
+                if let (false, Ok(hash)) = (state.attached, <[u8; 32]>::try_from(name)) {
+                    idle.push((hash, state));
+                }
+                Ok(())
+            })?;
+            for (hash, state) in idle {
+                match state.idle_ms.map(|since_ms| now_ms.saturating_sub(since_ms)) {
+                    Some(UNATTACHED_MS_MAX..) => {
+                        writer.delete(PHOTOS, &hash)?;
+                        gone.push(hash);
+                    }
+                    Some(0..) => {}
+                    _ => {
+                        let state = PhotoState { idle_ms: Some(now_ms), ..state };
+                        writer.put(PHOTOS, &hash, &to_cbor(&state))?;
+                    }
+                }
+            }
+            Ok(gone)
+        })?;
+        gone.iter().try_for_each(|hash| self.vault.remove(hash).map(drop))?;
+        Ok(())
     }
 
     /// Removes a photo that was erased, sent or not.

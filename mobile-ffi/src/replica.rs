@@ -73,6 +73,9 @@ pub(crate) struct PhotoState {
     /// The file that it was made from; `None` in rows of an earlier library.
     #[n(5)]
     pub(crate) origin: Option<PhotoOrigin>,
+    /// When a sync found it while nothing named it, by the server's clock, in milliseconds since 1970 UTC.
+    #[n(6)]
+    pub(crate) idle_ms: Option<i64>,
 }
 
 /// A row that could not be read, and that may have held what nobody else has. Where it lay is its name.
@@ -315,7 +318,8 @@ pub(crate) fn set_rows_aside(
             if !writer.has(PHOTOS, &photo.hash.0)? && in_vault(&photo.hash) {
                 let PhotoRef { hash, bytes, phash, origin, .. } = photo;
                 let (upload, sent, attached) = (None, false, true);
-                let state = PhotoState { bytes, upload, sent, phash, attached, origin };
+                let idle_ms = None;
+                let state = PhotoState { bytes, upload, sent, phash, attached, origin, idle_ms };
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
             }
         }

@@ -336,7 +336,7 @@ impl Run {
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             let entries = u32::try_from(group.changes.len()).unwrap_or(u32::MAX);
             match outcome {
-                Outcome::Accepted {} => self.report.pushed += entries,
+                Outcome::Accepted {} | Outcome::LetGo {} => self.report.pushed += entries,
                 Outcome::Quarantined { .. } => self.report.refused += entries,
             }
         }
@@ -544,7 +544,10 @@ impl Run {
     }
 
     async fn photos(&mut self) -> Result<(), ClientError> {
-        let waiting = self.blocking(|client| client.view(waiting_photos));
+        let waiting = self.blocking(|client| {
+            client.forget_unattached()?;
+            client.view(waiting_photos)
+        });
         let waiting = waiting.await?;
         let (total, mut refused) = (waiting.len(), Ok(()));
         for (done, (hash, state)) in waiting.into_iter().enumerate() {

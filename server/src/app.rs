@@ -787,22 +787,14 @@ impl App {
             .write(tenant, move |tx| {
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let found = ledger.quarantined(writing.id, item)?.ok_or_else(Problem::not_found)?;
-                let decision = found.decision(approved, by, now);
                 if found.state != "waiting" {
                     let status = StatusCode::CONFLICT;
                     return Err(Problem::new(status, "decided", "This has been decided meanwhile"));
                 }
-                if approved {
-                    let world = writing.world_in_writing();
-                    let mut ingest =
-                        Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                    ingest.approve(&found, by)?;
-                } else {
-                    ledger.decide(item, "discarded", by, now)?;
-                }
-                if let Some(decision) = decision {
-                    ledger.append_act(&decision)?;
-                }
+                let world = writing.world_in_writing();
+                let mut ingest =
+                    Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
+                ingest.decide(&found, approved, by)?;
                 Ok(ledger.close()?)
             })
             .await;

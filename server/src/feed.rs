@@ -11,7 +11,7 @@ use sync_core::id::OrgId;
 use sync_core::model::people::Audience;
 use sync_core::print::Inventory;
 use sync_core::wire::{
-    Discarded, Filled, PROTOCOL, PullReply, PullRequest, RepairReply, RepairRequest,
+    Decided, Filled, PROTOCOL, PullReply, PullRequest, RepairReply, RepairRequest,
 };
 
 use crate::ingest::Sender;
@@ -40,7 +40,7 @@ pub fn pull(
     let sees = |audience: &Audience| rights.is_some_and(|r| r.sees(&world.tree, audience));
     let changed = world.scope_changed(sender.user);
     let since = pull.cursor.map_or(0, |cursor| cursor.sequence);
-    let reply = |page: Page, filled, discarded: Vec<Discarded>, print| PullReply {
+    let reply = |page: Page, filled, decided: Vec<Decided>, print| PullReply {
         protocol: PROTOCOL,
         server_ms: now_ms,
         cursor: page.cursor,
@@ -51,7 +51,7 @@ pub fn pull(
         filled,
         gone: Some(page.gone).filter(|gone| !gone.is_empty()),
         let_go: Some(page.let_go).filter(|let_go| !let_go.is_empty()),
-        discarded: Some(discarded).filter(|discarded| !discarded.is_empty()),
+        decided: Some(decided).filter(|decided| !decided.is_empty()),
         print,
         receipt: None,
     };
@@ -82,12 +82,12 @@ pub fn pull(
     let page = log.page(&range)?;
     let next = page.cursor.sequence;
     let filled = (changed >= next).then_some(Filled { next, since: changed });
-    let discarded = log.discarded(sender.device, since)?;
+    let decided = log.decided(sender.user, since..next)?;
     let print = match page.more {
         true => None,
         false => Some(log.print(&audiences)?.name()),
     };
-    let mut reply = reply(page, filled, discarded, print);
+    let mut reply = reply(page, filled, decided, print);
     if let Some(known) = pull.known.as_ref().filter(|_| !reply.more) {
         reply.receipt = log.receipt(organisation, &reply.cursor, known, key)?;
     }

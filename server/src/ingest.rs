@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
 use sync_core::cargo::{Cargo, Parcel, Unopened};
-use sync_core::document::{Change, Entry, Misfit, Room};
+use sync_core::document::{Change, Document, Entry, Misfit, Room};
 use sync_core::evidence::{Keypair, Leaf, Seal};
 use sync_core::id::{
     Actor, BlobHash, ChangeHash, DeviceId, DocId, DocKind, OrgId, OutletId, UserId, VisitId,
@@ -42,7 +42,7 @@ pub struct Sender {
 pub fn verify(org: OrgId, keys: &Keys, push: &PushRequest) -> Vec<Option<Outcome>> {
     let outcome = |unsealed: Unsealed| match unsealed {
         Unsealed::Stranger(_) => quarantined(&Refusal::ForeignActor),
-        unsealed => Outcome::Quarantined { code: "bad_seal".into(), detail: unsealed.to_string() },
+        unsealed => Outcome::quarantined("bad_seal", unsealed.to_string()),
     };
     push.groups.iter().map(|group| group.check_seals(org, keys).err().map(outcome)).collect()
 }
@@ -99,7 +99,7 @@ fn by_digest(notes: &[Note]) -> BTreeMap<BlobHash, &Note> {
 }
 
 fn quarantined(refusal: &Refusal) -> Outcome {
-    Outcome::Quarantined { code: refusal.code().into(), detail: refusal.to_string() }
+    Outcome::quarantined(refusal.code(), refusal.to_string())
 }
 
 /// The server as an author: it signs what people do in the console.
@@ -202,6 +202,8 @@ impl Ingest<'_, '_> {
         let mut outcomes = Vec::with_capacity(push.groups.len());
         for (group, bad) in push.groups.iter().zip(verified) {
             outcomes.push(match bad {
+                // What is here is named by what it is, however it comes.
+                Some(_) if self.has(group)? => Outcome::Accepted {},
                 Some(outcome) => self.keep_apart(sender.device, None, group, &notes, outcome)?,
                 None => self.take(sender.device, Some(&push.now), None, group, &notes)?,
             });
@@ -212,6 +214,12 @@ impl Ingest<'_, '_> {
             self.ledger.let_go(self.now_ms)?;
         }
         Ok(outcomes)
+    }
+
+    /// Whether all of a group is in the log.
+    fn has(&self, group: &Group) -> Result<bool, StoreError> {
+        let held = self.ledger.document(self.org, group.document)?;
+        Ok(group.hashes().all(|hash| held.document.contains(hash)))
     }
 
     /// Decides on a parcel that another device has brought, as if its origin had pushed what is in it; the origin's
@@ -230,11 +238,11 @@ impl Ingest<'_, '_> {
         self.ledger.rest()?;
         let early = match outcome {
             // Nothing of it was kept, and the courier need not keep what its author still has.
-            Outcome::Quarantined { code, detail } if code == quarantine::FULL => {
+            Outcome::Quarantined { code, detail, .. } if code == quarantine::FULL => {
                 return Ok(Delivery::Refused { code, detail });
             }
             Outcome::Quarantined { code, .. } => quarantine::early(&code),
-            Outcome::Accepted {} => false,
+            Outcome::Accepted {} | Outcome::LetGo {} => false,
         };
         // What it lacks may come with somebody else: it is shown meanwhile, and brought again.
         match early && self.ledger.waits(*origin, group)? {
@@ -254,9 +262,9 @@ impl Ingest<'_, '_> {
     ) -> Result<Outcome, StoreError> {
         if let Some(refused) = self.ledger.refused(sender, group)? {
             // Of what a copy of a phone was refused with, some may be in the log: what is there is final.
-            let held = self.ledger.document(self.org, group.document)?;
-            if !group.hashes().all(|hash| held.document.contains(hash)) {
-                return Ok(refused);
+            if !self.has(group)? {
+                let held = self.ledger.document(self.org, group.document)?;
+                return Ok(with_here(refused, &held.document, group));
             }
         }
         let outcome = self.group(sender, pushed, group, notes)?;
@@ -271,7 +279,7 @@ impl Ingest<'_, '_> {
         notes: &BTreeMap<BlobHash, &Note>,
         outcome: Outcome,
     ) -> Result<Outcome, StoreError> {
-        let Outcome::Quarantined { code, detail } = &outcome else { return Ok(outcome) };
+        let Outcome::Quarantined { code, detail, .. } = &outcome else { return Ok(outcome) };
         // Should it be approved later, its words must be here.
         let mut words: BTreeMap<BlobHash, &Note> = BTreeMap::new();
         if admit::about_rights(code) {
@@ -281,11 +289,16 @@ impl Ingest<'_, '_> {
         }
         let (audience, words) = (self.claimed_audience(group)?, words.into_values().collect());
         let reason = Reason { code, detail, audience, courier, words };
-        if !self.ledger.quarantine(self.org, sender, group, &reason, self.now_ms)? {
-            let detail = format!("too much refused work of this device is kept already; {detail}");
-            return Ok(Outcome::Quarantined { code: quarantine::FULL.into(), detail });
-        }
-        Ok(outcome)
+        let kept = self.ledger.quarantine(self.org, sender, group, &reason, self.now_ms)?;
+        let outcome = match kept {
+            true => outcome,
+            false => {
+                let why = format!("too much refused work of this device is kept already; {detail}");
+                Outcome::quarantined(quarantine::FULL, why)
+            }
+        };
+        let held = self.ledger.document(self.org, group.document)?;
+        Ok(with_here(outcome, &held.document, group))
     }
 
     fn group(
@@ -296,7 +309,6 @@ impl Ingest<'_, '_> {
         notes: &BTreeMap<BlobHash, &Note>,
     ) -> Result<Outcome, StoreError> {
         let mut held = self.ledger.document(self.org, group.document)?;
-        let approved = self.ledger.was_approved(sender, group.document)?;
         let (mut before, mut fresh, mut named) = (None, Vec::new(), BTreeSet::new());
         for change in &group.changes {
             if held.document.contains(change.hash()) {
@@ -306,9 +318,9 @@ impl Ingest<'_, '_> {
                 Ok(judged) => judged,
                 Err(refusal) => return Ok(quarantined(&refusal)),
             };
-            if approved && held.document.said_at(&judged.entry).next().is_some() {
-                let detail = "this was approved as it was proposed first".to_owned();
-                return Ok(Outcome::Quarantined { code: "approved_meanwhile".into(), detail });
+            if self.is_said(&held.document, change, &judged.entry) {
+                let detail = "the document says this already, as it was sent first".to_owned();
+                return Ok(Outcome::quarantined(Outcome::SAID_ALREADY, detail));
             }
             for digest in judged.entry.notes() {
                 if named.insert(digest)
@@ -317,7 +329,7 @@ impl Ingest<'_, '_> {
                     && !self.ledger.note_erased(digest)?
                 {
                     let detail = format!("the note {digest} did not come along");
-                    return Ok(Outcome::Quarantined { code: "missing_note".into(), detail });
+                    return Ok(Outcome::quarantined("missing_note", detail));
                 }
             }
             held.document.insert(change.clone()).map_err(damaged)?;
@@ -325,6 +337,10 @@ impl Ingest<'_, '_> {
             fresh.push(judged);
         }
         self.ledger.put_notes(named.iter().filter_map(|digest| notes.get(digest).copied()))?;
+        let outcome = match held.let_go && fresh.is_empty() {
+            true => Outcome::LetGo {},
+            false => Outcome::Accepted {},
+        };
         self.append(held, &fresh, &group.seals)?;
         // Whose work did not come by their own push must be given it by a pull.
         let brought: BTreeSet<DeviceId> = fresh
@@ -336,7 +352,15 @@ impl Ingest<'_, '_> {
             self.ledger.brought(device)?;
         }
         self.ledger.release(sender, group.document, !fresh.is_empty(), self.now_ms)?;
-        Ok(Outcome::Accepted {})
+        Ok(outcome)
+    }
+
+    /// Whether a document has what an entry does, as its author has written it as another actor: it was sent, and then
+    /// proposed again, by somebody who had not heard of that.
+    fn is_said(&self, document: &Document, change: &Change, entry: &Entry) -> bool {
+        let person = |actor| self.world.device_of(actor).map(|device| device.user);
+        let other = |actor| actor != change.actor && person(actor) == person(change.actor);
+        document.said_at(entry, other).next().is_some()
     }
 
     /// An outlet's history is where the outlet is now, wherever its author knew it to be.
@@ -403,9 +427,23 @@ impl Ingest<'_, '_> {
         Ok(known.unwrap_or(Audience::Everyone))
     }
 
+    /// Writes down what a supervisor decides on refused work that waits, and a line of the log that says so.
+    pub fn decide(&mut self, item: &Item, approved: bool, by: UserId) -> Result<(), ActError> {
+        let decision = item.decision(approved, by, self.now_ms);
+        if approved {
+            self.approve(item, by)?;
+        } else {
+            self.ledger.decide(item.item, "discarded", by, self.now_ms)?;
+        }
+        if let Some(decision) = decision {
+            self.ledger.append_act(&decision)?;
+        }
+        Ok(())
+    }
+
     /// Accepts what was refused because of its author's rights: a supervisor answers for it. What is wrong with
     /// the work itself cannot be overruled.
-    pub fn approve(&mut self, item: &Item, by: UserId) -> Result<(), ActError> {
+    fn approve(&mut self, item: &Item, by: UserId) -> Result<(), ActError> {
         let group = &item.group;
         if !admit::about_rights(&item.code)
             || group.check_seals(self.org, &self.world.keys_of([group])).is_err()
@@ -422,6 +460,10 @@ impl Ingest<'_, '_> {
             let device = self.world.device_of(change.actor).ok_or(Refusal::ForeignActor)?;
             let author = author_of(device, &entry);
             admit::holds(author, &device.key, &held.document, change, &entry)?;
+            // Its author may have gone on with another key or phone since.
+            if self.is_said(&held.document, change, &entry) {
+                return Err(Refusal::NoRight("its author has proposed this again").into());
+            }
             match self.rule(&held, change, &entry, device) {
                 Ok(audience) => {
                     let outlet = outlet_of(&held.document, &entry);
@@ -448,6 +490,7 @@ impl Ingest<'_, '_> {
             self.ledger.brought(device)?;
         }
         self.ledger.decide(item.item, "accepted", by, self.now_ms)?;
+        self.ledger.arrive(group.document, self.now_ms)?;
         Ok(())
     }
 
@@ -668,6 +711,17 @@ fn rule(
 ) -> Result<Audience, Refusal> {
     let rights = rights.ok_or(Refusal::NoRight("the person no longer works here"))?;
     admit(&Author { rights, key: device.key }, field, &held.document, held.audience, change, entry)
+}
+
+/// With what of a refused group is in the log, from before.
+fn with_here(outcome: Outcome, document: &Document, group: &Group) -> Outcome {
+    let Outcome::Quarantined { code, detail, .. } = outcome else { return outcome };
+    let known = |change: &&Change| document.contains(change.hash());
+    let below: HashSet<ChangeHash> =
+        group.changes.iter().filter(known).flat_map(|c| c.deps.iter().copied()).collect();
+    let newest = group.changes.iter().filter(known).map(Change::hash);
+    let here: Vec<ChangeHash> = newest.filter(|hash| !below.contains(hash)).collect();
+    Outcome::Quarantined { code, detail, here: Some(here).filter(|here| !here.is_empty()) }
 }
 
 fn damaged(misfit: Misfit) -> StoreError {

@@ -147,7 +147,9 @@ impl Metrics {
         self.pushes.inc();
         for (changes, outcome) in groups {
             let labels = match outcome {
-                Outcome::Accepted {} => Change { outcome: "accepted", code: String::new() },
+                Outcome::Accepted {} | Outcome::LetGo {} => {
+                    Change { outcome: "accepted", code: String::new() }
+                }
                 Outcome::Quarantined { code, .. } => {
                     Change { outcome: "quarantined", code: code.clone() }
                 }
@@ -211,7 +213,7 @@ mod tests {
         let metrics = Metrics::new(seconds());
         metrics.request(&Method::GET, "/x/{id}", StatusCode::OK, Duration::from_millis(2));
         metrics.request(&"BREW".parse().unwrap(), "", StatusCode::NOT_FOUND, Duration::ZERO);
-        let refused = Outcome::Quarantined { code: "out_of_scope".into(), detail: String::new() };
+        let refused = Outcome::quarantined("out_of_scope", String::new());
         metrics.push([(3, &Outcome::Accepted {}), (2, &refused)].into_iter());
         metrics.pull();
         metrics.repair();

@@ -25,7 +25,7 @@ use crate::print::{Inventory, Item, Print};
 use crate::receipt::{Known, Watch};
 use crate::visit::Start;
 use crate::wire::{
-    Discarded, Filled, Group, Keys, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
+    Decided, Filled, Group, Keys, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
     PushRequest, RecordBytes,
 };
 
@@ -510,7 +510,7 @@ impl Kept {
             let Ok(Page { changes, seals }) = from_cbor(&bytes) else { continue };
             for (hash, parts) in changes {
                 // What builds on a page that does not read has no place until a repair has brought that.
-                let own = parts.actor.belongs_to(&profile.key);
+                let own = profile.owns(parts.actor);
                 if kept.document.insert(Change::kept(hash, parts)).is_ok() && own {
                     kept.pending.push(hash);
                 }
@@ -622,6 +622,15 @@ impl Kept {
         left
     }
 
+    /// The server has this change, and so all that it builds on.
+    fn confirm(&mut self, head: ChangeHash) {
+        let past = self.document.past(&[head]);
+        self.pending.retain(|hash| !past.contains(*hash));
+        if self.pending.is_empty() {
+            self.refused = None;
+        }
+    }
+
     /// The server has this, and it has no place here.
     fn pass_over(&mut self, hash: ChangeHash) {
         self.behind = true;
@@ -634,20 +643,20 @@ impl Kept {
         self.passed.clear();
     }
 
-    /// The confirmed change that says what this one says: the same person at the same moment.
+    /// The confirmed change of another actor that says what this one says: the same person at the same moment.
     pub fn said_before(&self, change: &Change) -> Option<ChangeHash> {
         let entry = change.entry().ok()?;
-        let said = self.document.said_at(&entry).find(|hash| !self.pending.contains(hash));
-        said.filter(|hash| *hash != change.hash())
+        let mut said = self.document.said_at(&entry, |actor| actor != change.actor);
+        said.find(|hash| !self.pending.contains(hash))
     }
 
-    /// Whether all that waits here was approved meanwhile as it was proposed first.
+    /// Whether all that waits here is in the record already, as it was sent first.
     fn said_again(&self, profile: &Profile) -> bool {
         let waits = |hash: &ChangeHash| {
             let change = self.document.change(*hash);
             change.is_some_and(|c| profile.owns(c.actor) && self.said_before(c).is_some())
         };
-        self.refused.as_ref().is_some_and(|refused| refused.code == "approved_meanwhile")
+        self.refused.as_ref().is_some_and(|refused| refused.code == Outcome::SAID_ALREADY)
             && self.pending.iter().all(waits)
     }
 
@@ -963,17 +972,24 @@ pub fn apply_push<R: Replica>(
         let why = "it has not one outcome for each document".into();
         return Err(Fault::Answer(BadAnswer::Unfit(why)));
     }
-    let mut writes = Vec::new();
+    let (mut writes, mut narrowed) = (Vec::new(), false);
     for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
         let Some(mut kept) = replica.document(group.document)? else { continue };
         match outcome {
-            Outcome::Accepted {} => {
+            Outcome::Accepted {} | Outcome::LetGo {} => {
                 let sent: HashSet<ChangeHash> = group.hashes().collect();
                 kept.pending.retain(|hash| !sent.contains(hash));
                 add_seals(&mut kept, group);
+                if *outcome == (Outcome::LetGo {}) {
+                    (kept.gone, kept.aside, narrowed) = (true, true, true);
+                }
             }
-            Outcome::Quarantined { code, detail } => {
+            Outcome::Quarantined { code, detail, here } => {
                 kept.refused = Some(Refused { code: code.clone(), detail: detail.clone() });
+                if let Some(here) = here {
+                    here.iter().for_each(|head| kept.confirm(*head));
+                    add_seals(&mut kept, group);
+                }
             }
         }
         writes.push(Write::Document(Box::new(kept)));
@@ -981,6 +997,7 @@ pub fn apply_push<R: Replica>(
     let mut profile = replica.profile().clone();
     count(replica, &mut profile, &writes)?;
     profile.pushed = Some(reply.push);
+    profile.narrowed = (profile.narrowed == Some(true) || narrowed).then_some(true);
     profile.heard(reply.server_ms, clocks);
     writes.push(Write::Profile(Box::new(profile)));
     Ok(writes)
@@ -1058,11 +1075,19 @@ pub fn apply_pull<R: Replica>(
             }
         }
     }
-    for Discarded { document, head, detail } in reply.discarded.iter().flatten() {
+    for Decided { document, head, outcome } in reply.decided.iter().flatten() {
         if let Some(kept) = documents.get(*document)?
             && kept.pending.contains(head)
         {
-            kept.refused = Some(Refused { code: "discarded".into(), detail: detail.clone() });
+            match outcome {
+                Outcome::Accepted {} | Outcome::LetGo {} => {
+                    kept.confirm(*head);
+                    narrowed = true; // what did not come with this page is out of sight, and may go
+                }
+                Outcome::Quarantined { code, detail, .. } => {
+                    kept.refused = Some(Refused { code: code.clone(), detail: detail.clone() });
+                }
+            }
         }
     }
     writes.extend(documents.into_writes());

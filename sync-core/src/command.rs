@@ -567,6 +567,9 @@ impl<R: Replica> Desk<'_, R> {
         if kept.behind {
             (profile.cursor, profile.filled, profile.held) = (None, None, None);
         }
+        if kept.aside {
+            profile.narrowed = Some(true); // what stayed for its refused work may go now
+        }
         profile
     }
 

@@ -555,10 +555,21 @@ impl Document {
         Ok(())
     }
 
-    /// The changes in which the author of an entry has said something at the same moment in the same section.
-    pub fn said_at<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = ChangeHash> + 'a {
-        let same = |other: &Entry| (other.by(), other.when()) == (entry.by(), entry.when());
-        let said = self.entries(entry.section()).filter(move |(_, other)| same(other));
+    /// The changes of the actors that `who` picks in which the author of an entry has done the same at the same moment.
+    pub fn said_at<'a>(
+        &'a self,
+        entry: &'a Entry,
+        who: impl Fn(Actor) -> bool + 'a,
+    ) -> impl Iterator<Item = ChangeHash> + 'a {
+        // Who says that a call is not possible begins the visit at that moment too.
+        let act = |entry: &Entry| match entry {
+            Entry::Recording(recording) => Some(std::mem::discriminant(&recording.act)),
+            _ => None,
+        };
+        let what = move |entry: &Entry| (entry.by(), *entry.when(), act(entry));
+        let said = self.entries(entry.section());
+        let said =
+            said.filter(move |(change, other)| who(change.actor) && what(other) == what(entry));
         said.map(|(change, _)| change.hash())
     }
 

@@ -86,7 +86,7 @@ pub enum Outcome {
     /// All its changes are in the log and on the server's disk, now or from an earlier push.
     #[n(0)]
     Accepted {},
-    /// None was accepted; the server keeps them apart, and the device keeps them too.
+    /// None that is new was accepted; the server keeps them apart, and the device keeps them too.
     #[n(1)]
     Quarantined {
         /// A stable name of the reason ([`crate::admit::Refusal::code`], or `bad_seal`).
@@ -95,7 +95,14 @@ pub enum Outcome {
         /// The reason in words.
         #[n(1)]
         detail: String,
+        /// Of what is in the log already, from before, the newest changes: they and all that they build on are
+        /// accepted.
+        #[n(2)]
+        here: Option<Vec<ChangeHash>>,
     },
+    /// All its changes are in the log from before, and phones do not keep the document any more.
+    #[n(2)]
+    LetGo {},
 }
 
 /// What a device carries for others.
@@ -222,9 +229,9 @@ pub struct PullReply {
     /// Records that went out of the device's sight.
     #[n(8)]
     pub gone: Option<Vec<RecordKey>>,
-    /// Quarantined work of this device that somebody has discarded.
+    /// What became of refused work of this device's person.
     #[n(9)]
-    pub discarded: Option<Vec<Discarded>>,
+    pub decided: Option<Vec<Decided>>,
     /// With the last page: the print of what the device holds then.
     #[n(10)]
     pub print: Option<PrintName>,
@@ -280,19 +287,31 @@ pub struct RepairReply {
     pub notes: Vec<Note>,
 }
 
-/// Quarantined work that somebody has looked at and discarded.
+/// What became of quarantined work, whether or not its author sees the document.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
-pub struct Discarded {
+pub struct Decided {
     /// In which document.
     #[n(0)]
     pub document: DocId,
     /// The newest change of the group that was quarantined.
     #[n(1)]
     pub head: ChangeHash,
-    /// By whom, and what it was quarantined for, in words.
+    /// It is in the log after all; or [`Outcome::DISCARDED`], and what it was quarantined for, in words.
     #[n(2)]
-    pub detail: String,
+    pub outcome: Outcome,
+}
+
+impl Outcome {
+    /// The code of work that somebody has looked at and discarded.
+    pub const DISCARDED: &str = "discarded";
+    /// The code of work that does again what its author has done already.
+    pub const SAID_ALREADY: &str = "said_already";
+
+    /// Refused for this, all of it.
+    pub fn quarantined(code: &str, detail: String) -> Self {
+        Self::Quarantined { code: code.into(), detail, here: None }
+    }
 }
 
 /// A record's CBOR, kept as bytes so that a kind that the reader does not know passes through whole.
@@ -750,7 +769,7 @@ mod tests {
         let (records, groups, notes) = (Vec::new(), Vec::new(), Vec::new());
         let (protocol, filled, gone) = (PROTOCOL, None, None);
         let reply = PullReply {
-            discarded: None,
+            decided: None,
             let_go: None,
             receipt: None,
             print: Some(PrintName([4; 8])),

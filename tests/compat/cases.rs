@@ -24,7 +24,7 @@ use sync_core::print::{Inventory, Item, Part, Print};
 use sync_core::receipt::{Known, Life, Receipt};
 use sync_core::tlog::Checkpoint;
 use sync_core::wire::{
-    Discarded, Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    Decided, Filled, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RecordBytes, RepairReply, RepairRequest, to_wire,
 };
 
@@ -621,7 +621,7 @@ fn pull_reply() -> PullReply {
         notes: notes(),
         filled: None,
         gone: None,
-        discarded: None,
+        decided: None,
         print: None,
         let_go: None,
         receipt: None,
@@ -647,8 +647,11 @@ pub(crate) fn checkpoint() -> String {
 }
 
 fn push_reply() -> PushReply {
-    let refused = Outcome::Quarantined { code: "out_of_scope".into(), detail: "in words".into() };
-    let outcomes = vec![Outcome::Accepted {}, refused];
+    let refused = Outcome::quarantined("out_of_scope", "in words".into());
+    let (code, detail) = ("late".into(), "in words".into());
+    let here = Some(vec![ChangeHash([0x66; 32])]);
+    let in_part = Outcome::Quarantined { code, detail, here };
+    let outcomes = vec![Outcome::Accepted {}, refused, in_part, Outcome::LetGo {}];
     PushReply { protocol: PROTOCOL, server_ms: NOON_MS, push: LogHash([0x68; 32]), outcomes }
 }
 
@@ -682,14 +685,19 @@ pub(crate) fn messages() -> Vec<Message> {
         ..pull_reply()
     };
     let moving = PullRequest { filled: Some(Filled { next: 40, since: 45 }), ..later.clone() };
+    let discarded = Outcome::quarantined(Outcome::DISCARDED, "in words".into());
     let moved = PullReply {
         filled: Some(Filled { next: 60, since: 45 }),
         gone: Some(vec![RecordKey::outlet(OUTLET)]),
-        discarded: Some(vec![Discarded {
-            document: VisitId::of_call(ORG, CALL).into(),
-            head: ChangeHash([0x64; 32]),
-            detail: "in words".into(),
-        }]),
+        decided: Some(
+            [(0x64, Outcome::Accepted {}), (0x65, discarded)]
+                .map(|(head, outcome)| Decided {
+                    document: VisitId::of_call(ORG, CALL).into(),
+                    head: ChangeHash([head; 32]),
+                    outcome,
+                })
+                .to_vec(),
+        ),
         print: None,
         let_go: Some(vec![VisitId::of_call(ORG, CALL).into()]),
         ..nothing.clone()

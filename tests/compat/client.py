@@ -290,11 +290,13 @@ class Client:
         name, reply = self._ask_cbor("/api/v1/push", message, report)
         need(reply[2] == name and len(reply[3]) == len(sent), "an answer to another push")
         for (document, own), outcome in zip(sent, reply[3]):
-            if outcome[0] == 0:
+            if outcome[0] != 1:
                 document.pending -= set(own)
             else:
                 document.refused = outcome[1:3]
-            report["outcomes"].append("accepted" if outcome[0] == 0 else outcome[1])
+                for head in outcome[3] if len(outcome) > 3 else []:
+                    document.confirm(head)
+            report["outcomes"].append(outcome[1] if outcome[0] == 1 else "accepted")
         self.own["pushed"] = name
         self.save()
 
@@ -340,6 +342,13 @@ class Client:
         for raw in page[4]:
             self._keep_record(raw)
         self.documents.update(merged)
+        for (kind, id), head, outcome in page.get(9) or []:
+            document = self.documents.get(bytes([kind]) + id)
+            if document and head in document.pending:
+                if outcome[0] != 1:
+                    document.confirm(head)
+                else:
+                    document.refused = outcome[1:3]
         self.notes.update((sha256(salt + text.encode()), [salt, text]) for salt, text in page[6])
         self.own["cursor"], self.own["filled"] = page[2], page.get(7)
         self.save()

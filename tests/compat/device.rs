@@ -15,7 +15,9 @@ use sync_core::model::visit;
 use sync_core::print::Print;
 use sync_core::receipt::{Alarm, Restored, Watch, Wrong};
 use sync_core::session::Step;
-use sync_core::wire::{Filled, MESSAGE_BYTES_MAX, PushRequest, RecordBytes, from_wire};
+use sync_core::wire::{
+    Filled, MESSAGE_BYTES_MAX, PullReply, PushRequest, RecordBytes, from_wire, to_wire,
+};
 use tests::backend::{Crash, Server, encode};
 use tests::brand::{self, BEGIN_MS, ORG, RITA, checks};
 use tests::chance::Chance;
@@ -241,6 +243,40 @@ pub(crate) fn leave_folder() {
 fn said(client: &Client, visit: &str) -> Vec<(u32, Value)> {
     let values = client.visit(visit.to_owned()).unwrap().values;
     values.into_iter().flat_map(|h| h.said.into_iter().map(move |s| (h.check, s.value))).collect()
+}
+
+#[test]
+fn a_photo_that_no_recording_names_goes_after_a_month() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let folder = Folder::new("unattached");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let gate = Gate::before(&office);
+    let rita = phone(&folder.0.join("rita"));
+    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    let photo = rita.add_photo(picture(), None).unwrap();
+    let synced_after = |days: i64| {
+        gate.edit(move |passing| {
+            if (passing.path, passing.request) == ("/api/v1/pull", false) {
+                let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();
+                page.server_ms += days * DAY_MS;
+                passing.body = to_wire(ORG, &page);
+            }
+        });
+        sync(&rita).unwrap();
+        rita.photo(photo.hash.clone()).unwrap().is_some()
+    };
+    assert!([0, 29].map(synced_after).iter().all(|kept| *kept));
+    assert!(!synced_after(31), "its screen was left a month ago");
+    let visit = rita.start_call(brand::call(0).to_string()).unwrap();
+    let named = || rita.record(visit.clone(), Vec::new(), vec![photo.clone()]);
+    assert!(matches!(named(), Err(ClientError::NotHere { .. })));
+    // It is taken again, and one that is named stays.
+    rita.add_photo(picture(), None).unwrap();
+    named().unwrap();
+    assert!(synced_after(31 + 31));
+    drop(gate);
+    office.close();
 }
 
 #[test]

@@ -65,6 +65,12 @@ class Document:
         self.pending.add(hash)
         return hash
 
+    def confirm(self, head):
+        """The server has this change, and so all that it builds on."""
+        self.pending -= past(self.changes, [head])
+        if not self.pending:
+            self.refused = None
+
     def automerge(self):
         """The document as an Automerge file."""
         chunks = [change_chunk(self.kind, change)[0] for change in self.changes.values()]

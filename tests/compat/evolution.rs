@@ -454,8 +454,7 @@ fn codes_of_a_later_version_are_read_by_their_status() {
     gate.edit(|passing| {
         if (passing.path, passing.request) == ("/api/v1/push", false) {
             let mut reply: PushReply = from_wire(ORG, &passing.body).unwrap();
-            let (code, detail) = ("later".to_owned(), "in words".to_owned());
-            reply.outcomes.fill(Outcome::Quarantined { code, detail });
+            reply.outcomes.fill(Outcome::quarantined("later", "in words".to_owned()));
             passing.body = next_answer(passing.path, &to_wire(ORG, &reply));
         } else if (passing.path, passing.request) == ("/api/v1/pull", false) {
             // Nothing new: what is refused stays so.

@@ -29,6 +29,8 @@ const GEO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
 const WORD: Shape = Kinds(&[&[Map(&[(0, PAIR), (1, List(&Fixed)), (3, List(&PHOTO))])], &[Fixed]]);
 const TRIPLE: Shape = Struct(&[Fixed, Fixed, Fixed]);
 
+const OUTCOME: Shape = Kinds(&[&[], &[Fixed, Fixed, List(&Fixed)], &[]]);
+
 const OBSERVED: Shape =
     Map(&[(0, PAIR), (1, List(&PAIR)), (2, PAIR), (4, List(&PHOTO)), (5, List(&Fixed))]);
 const ACT: Shape = Kinds(&[
@@ -74,10 +76,11 @@ pub(crate) const RECORD: Shape = Kinds(&[
 pub(crate) fn message(path: &str, request: bool) -> Shape {
     match (path, request) {
         ("/api/v1/push", true) => Map(&[(1, MOMENT)]),
-        ("/api/v1/push", false) => Map(&[(3, List(&Kinds(&[&[], &[Fixed, Fixed]])))]),
+        ("/api/v1/push", false) => Map(&[(3, List(&OUTCOME))]),
         ("/api/v1/pull", true) => Map(&[(1, TRIPLE), (3, PAIR), (4, PAIR)]),
         ("/api/v1/pull", false) => {
-            Map(&[(2, TRIPLE), (7, PAIR), (8, List(&PAIR)), (9, List(&TRIPLE))])
+            const DECIDED: Shape = Struct(&[Fixed, Fixed, OUTCOME]);
+            Map(&[(2, TRIPLE), (7, PAIR), (8, List(&PAIR)), (9, List(&DECIDED))])
         }
         ("/api/v1/repair", _) => Map(&[]),
         other => panic!("{other:?} is no message"),

@@ -13,6 +13,7 @@ use sync_core::model::capture::Moment;
 use sync_core::model::visit::Submission;
 use sync_core::tlog::{NoteKey, Signs};
 use sync_core::wire::{Group, from_wire};
+use sync_core::witness;
 use tests::brand::ORG;
 use tests::fuzz::admission::{NAMELESS, Step, wrong};
 use tests::fuzz::http::{Ask, ask, fault, flaw};
@@ -219,10 +220,15 @@ fn evidence_seeds() -> Vec<Seed> {
     add("note", "note", honest.note.to_string().as_bytes());
     let stranger = Keypair::from_seed(&[9; 32]);
     let key = NoteKey::new("stranger.example", Signs::Cosignature, stranger.public()).unwrap();
-    let line = honest.note.cosign("stranger.example", &stranger, 5).unwrap();
+    let line = honest.note.cosign(&key, &stranger, 5);
     let cosigned = honest.note.with(&line, &key).unwrap();
     add("note-of-a-witness", "note", cosigned.to_string().as_bytes());
     add("note-key", "note", key.to_string().as_bytes());
+    let (old, proof, note) = (0, Vec::new(), honest.note.clone());
+    let asked = witness::Submission { old, proof, note };
+    add("submission", "submission", asked.to_string().as_bytes());
+    let again = witness::Submission { old: honest.checkpoint.size, ..asked };
+    add("submission-again", "submission", again.to_string().as_bytes());
     for (place, path) in
         ["tile/0/x001/234", "tile/entries/000.p/12", "tile/8/000", "checkpoint"].iter().enumerate()
     {

@@ -3,6 +3,7 @@
 //! `cargo test -p tests --test simulation` tells a fixed set of stories. `SEED=n` tells one of them;
 //! `ENDCAP_SIM_SEEDS` and `ENDCAP_SIM_STEPS` tell more and longer ones, `ENDCAP_SIM_FROM` others.
 
+mod fates;
 mod meetings;
 mod stories;
 

@@ -21,31 +21,31 @@ use tests::device::{Crash, Device, Question, Turn};
 use tests::oracle;
 use tests::world::World;
 
-const RITA: usize = 0;
-const SAM: usize = 1;
-const SVEN: usize = 2;
+pub(crate) const RITA: usize = 0;
+pub(crate) const SAM: usize = 1;
+pub(crate) const SVEN: usize = 2;
 /// A call at outlet 1, which Rita and Sam share.
-const SHARED: u8 = 0;
-const HOUR_MS: i64 = 3_600_000;
+pub(crate) const SHARED: u8 = 0;
+pub(crate) const HOUR_MS: i64 = 3_600_000;
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
 
-fn visit_of(call: u8) -> VisitId {
+pub(crate) fn visit_of(call: u8) -> VisitId {
     VisitId::of_call(ORG, brand::call(call))
 }
 
-fn met(met: bool) -> Vec<Observation> {
+pub(crate) fn met(met: bool) -> Vec<Observation> {
     let (check, subject) = (checks::DISPLAY, Subject::Display(1));
     vec![Observation { check, subject, value: Value::Met(met) }]
 }
 
-fn facings(position: u32, facings: u32) -> Observation {
+pub(crate) fn facings(position: u32, facings: u32) -> Observation {
     let subject = Subject::Position { planogram: 1, position };
     let value = Value::Shelf { facings, in_stock: true, place: Place::AsPlanned };
     Observation { check: checks::PLANOGRAM, subject, value }
 }
 
 /// A world of one story: a perfect line, nothing by chance.
-struct Story(World);
+pub(crate) struct Story(pub(crate) World);
 
 impl std::ops::Deref for Story {
     type Target = World;
@@ -61,22 +61,27 @@ impl std::ops::DerefMut for Story {
 }
 
 impl Story {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(World::new(1))
     }
 
-    fn does(&mut self, device: usize, command: Command) -> ChangeHash {
+    pub(crate) fn does(&mut self, device: usize, command: Command) -> ChangeHash {
         self.now_ms += 1_000;
         self.act(device, Crash::Never, command).expect("it is done")
     }
 
-    fn records(&mut self, device: usize, call: u8, observations: Vec<Observation>) -> ChangeHash {
+    pub(crate) fn records(
+        &mut self,
+        device: usize,
+        call: u8,
+        observations: Vec<Observation>,
+    ) -> ChangeHash {
         let (photos, notes) = (Vec::new(), Vec::new());
         self.does(device, Command::Record { visit: visit_of(call), observations, photos, notes })
     }
 
     /// The phone tells the server that it knows all, although it does not.
-    fn says_it_knows(&mut self, device: usize) {
+    pub(crate) fn says_it_knows(&mut self, device: usize) {
         let (id, known) = (self.devices[device].id, self.server.head().sequence);
         let changed = self
             .server
@@ -85,11 +90,11 @@ impl Story {
         assert_eq!(changed, Ok(1));
     }
 
-    fn syncs(&mut self, device: usize) {
+    pub(crate) fn syncs(&mut self, device: usize) {
         assert_eq!(self.sync_now(device), Step::Done, "{:?}", self.devices[device].complaint);
     }
 
-    fn view(&self, device: usize, call: u8) -> Visit {
+    pub(crate) fn view(&self, device: usize, call: u8) -> Visit {
         let kept = self.devices[device].document(visit_of(call).into()).expect("the visit is here");
         Visit::read(&kept.document)
     }
@@ -179,7 +184,6 @@ fn what_a_withdrawn_phone_held_is_decided_on_when_it_is_enrolled_again() {
     let before = story.records(RITA, SHARED, met(true));
     let (id, now_ms) = (story.devices[RITA].id, story.now_ms);
     story.server.withdraw(id, now_ms);
-    story.oracle.withdrawn = true;
     assert_eq!(story.sync_now(RITA), Step::Stop(Stop::Revoked));
     // She gets another code; her phone goes on with another key.
     let (id, now_ms) = (DeviceId::from_bytes([0x77; 16]), story.now_ms);
@@ -216,7 +220,6 @@ fn what_a_withdrawn_phone_held_is_said_again_with_the_next_key() {
     story.records(RITA, SHARED, met(true));
     let (old, now_ms) = (story.devices[RITA].id, story.now_ms);
     story.server.withdraw(old, now_ms);
-    story.oracle.withdrawn = true;
     let id = DeviceId::from_bytes([0x77; 16]);
     story.devices[RITA].renew(id);
     let (user, key) = (story.devices[RITA].user, story.devices[RITA].keypair.public());
@@ -349,7 +352,7 @@ fn a_copied_phone_is_noticed_and_stops_nobody() {
     story.does(RITA, Command::StartCall(brand::call(1)));
     story.does(copy, Command::StartCall(brand::call(5)));
     story.syncs(RITA);
-    story.oracle.copied = true;
+    story.oracle.copied.insert(brand::RITA);
     story.sync_now(copy);
     let kept = story.devices[copy].document(visit_of(SHARED).into()).expect("it is kept");
     assert_eq!(kept.refused.as_ref().map(|r| r.code.as_str()), Some("forked"));
@@ -388,7 +391,7 @@ fn a_copied_phone_is_noticed_and_stops_nobody() {
 #[test]
 fn what_one_of_two_copies_has_pushed_the_other_is_given_without_a_repair() {
     let (mut story, copy) = with_copied_phone();
-    story.oracle.copied = true;
+    story.oracle.copied.insert(brand::RITA);
     story.does(RITA, Command::StartCall(brand::call(1)));
     story.syncs(RITA);
     story.does(copy, Command::StartCall(brand::call(5)));
@@ -407,7 +410,7 @@ fn what_is_in_the_log_is_final_whatever_a_copy_was_refused_with() {
         let copy = story.devices[RITA].copy();
         story.devices.push(copy);
     }
-    story.oracle.copied = true;
+    story.oracle.copied.insert(brand::RITA);
     story.records(RITA, SHARED, met(true));
     story.records(3, SHARED, met(false));
     story.syncs(RITA);
@@ -509,7 +512,7 @@ fn what_was_refused_stays_refused_however_often_it_arrives() {
 }
 
 /// Work of Rita's that looks as if she had held it back, refused by the server.
-fn with_late_work() -> Story {
+pub(crate) fn with_late_work() -> Story {
     let mut story = Story::new();
     story.does(RITA, Command::StartCall(brand::call(1)));
     story.records(RITA, 1, vec![facings(1, 2)]);
@@ -523,7 +526,7 @@ fn with_late_work() -> Story {
     story
 }
 
-fn refusal(story: &Story) -> Option<String> {
+pub(crate) fn refusal(story: &Story) -> Option<String> {
     let kept = story.devices[RITA].document(visit_of(1).into())?;
     kept.refused.map(|refused| refused.code)
 }
@@ -685,7 +688,7 @@ fn a_forked_phone_that_gives_up_goes_on_with_the_record() {
     story.records(RITA, SHARED, met(true));
     story.records(copy, SHARED, met(false));
     story.syncs(RITA);
-    story.oracle.copied = true;
+    story.oracle.copied.insert(brand::RITA);
     story.sync_now(copy);
     let document = visit_of(SHARED).into();
     for again in [false, true] {
@@ -1041,7 +1044,8 @@ fn with_a_visit() -> Story {
 
 /// A day goes by, and a disk is known to have lost something.
 fn a_day_later(story: &mut Story, device: usize) {
-    story.oracle.rotten.insert(device);
+    let user = story.devices[device].user;
+    story.oracle.rotten.insert(device, user);
     story.now_ms += COUNT_MS;
 }
 
@@ -1078,7 +1082,7 @@ fn a_page_that_does_not_fit_is_no_dead_end() {
     let rita = RecordKey::device(story.devices[RITA].id);
     story.devices[SAM].disk.lose_newest(id);
     story.devices[SAM].disk.lose_record(rita);
-    story.oracle.rotten.insert(SAM);
+    story.oracle.rotten.insert(SAM, brand::SAM);
     // What comes builds on what is lost, and is signed with a key that is lost.
     story.records(RITA, SHARED, met(false));
     story.syncs(RITA);

@@ -3,7 +3,7 @@
 //! What [`Server::push`] and [`Server::pull`] do around them is what `server::app` does, without threads:
 //! one transaction a push, and a reply only once it is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 use server::feed;
@@ -12,17 +12,18 @@ use server::signals::field::{Ground, of_visit};
 use server::store::erasure::{self, Erasure};
 use server::store::log::{Ledger, Org, Organisation, Reader};
 use server::store::{StoreError, accounts, field, log};
+use sync_core::cbor::from_cbor;
 use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, UserId};
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{self, Erased, ErasedKind, Record};
-use sync_core::model::people::Audience;
+use sync_core::model::people::{Audience, Role};
 use sync_core::model::visit::Note;
 use sync_core::print::Print;
 use sync_core::wire::{
-    CargoReply, CargoRequest, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
-    RepairReply, RepairRequest, from_wire, protocol_of, to_wire,
+    CargoReply, CargoRequest, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
+    PushRequest, RepairReply, RepairRequest, from_wire, protocol_of, to_wire,
 };
 
 use crate::brand::{BEGIN_MS, ORG};
@@ -44,6 +45,8 @@ pub enum Crash {
 pub enum Refused {
     /// The device's access was withdrawn.
     Revoked,
+    /// The person was let go.
+    Inactive,
     /// The log does not know the cursor.
     CursorUnknown,
     /// The message does not read.
@@ -268,6 +271,23 @@ impl Server {
         tx.commit().expect("a commit");
     }
 
+    /// Who has ever had such a role, as far as is known here.
+    pub fn ever(&self, role: fn(Role) -> bool) -> BTreeSet<UserId> {
+        let mut query = self.db.prepare_cached("SELECT body FROM record").expect("a query");
+        let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("the records");
+        let records = rows.map(|body| from_cbor(&body.expect("a row")).expect("a record reads"));
+        let people = records.filter_map(|record| match record {
+            Record::Person(person) if role(person.role) => Some(person.id),
+            _ => None,
+        });
+        people.collect()
+    }
+
+    /// Whether any phone's access was ever withdrawn, as far as is known here.
+    pub fn withdrew_any(&self) -> bool {
+        self.world.devices.values().any(|device| device.revoked)
+    }
+
     fn sender(&self, device: DeviceId) -> Result<Sender, Refused> {
         let row = accounts::device(&self.db, self.org, device)?;
         let row = row.filter(|row| row.revoked_ms.is_none()).ok_or(Refused::Revoked)?;
@@ -344,6 +364,12 @@ impl Server {
     ) -> Result<PullReply, Refused> {
         let sender = self.sender(from)?;
         let pull: PullRequest = read(bytes)?;
+        if self.world.rights(sender.user).is_none() {
+            let (told, tx) = (self.head().sequence, self.db.transaction()?);
+            accounts::synced(&tx, self.org, from, told, now_ms)?;
+            tx.commit()?;
+            return Err(Refused::Inactive);
+        }
         let log = Reader::open(&self.db, self.org)?;
         let newest = log.newest_push(from)?;
         let reply =
@@ -368,6 +394,9 @@ impl Server {
         let asked: RepairRequest = read(bytes)?;
         if !asked.within_limits() {
             return Err(Refused::Malformed("too much at once".into()));
+        }
+        if self.world.rights(sender.user).is_none() {
+            return Err(Refused::Inactive);
         }
         let log = Reader::open(&self.db, self.org)?;
         let audiences = feed::sight(&log, &self.world, &sender)?;
@@ -405,25 +434,29 @@ impl Server {
         Ok(hash)
     }
 
+    /// What waits in the quarantine for somebody to decide on it.
+    pub fn waiting(&self) -> Vec<u64> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT item FROM quarantine WHERE state = 'waiting' ORDER BY item")
+            .expect("a query");
+        let rows = query.query_map([], |row| row.get(0)).expect("what waits");
+        rows.map(|row| row.expect("a row")).collect()
+    }
+
     /// A supervisor decides on everything that waits in the quarantine.
     pub fn decide(&mut self, approved: bool, now_ms: i64) -> Result<(), ActError> {
+        self.waiting().into_iter().try_for_each(|item| self.decide_on(item, approved, now_ms))
+    }
+
+    /// A supervisor decides on something that waits in the quarantine.
+    pub fn decide_on(&mut self, item: u64, approved: bool, now_ms: i64) -> Result<(), ActError> {
         let tx = self.db.transaction().map_err(StoreError::from)?;
         let mut ledger = Ledger::open(&tx, self.org)?;
-        let waiting = tx
-            .prepare("SELECT item FROM quarantine WHERE state = 'waiting' ORDER BY item")
-            .and_then(|mut q| q.query_map([], |row| row.get(0))?.collect::<Result<Vec<u64>, _>>())
-            .map_err(StoreError::from)?;
-        for item in waiting {
-            let item = ledger.quarantined(ORG, item)?.expect("it waits");
-            let decision = item.decision(approved, crate::brand::SUE, now_ms).expect("a decision");
-            if approved {
-                let mut ingest =
-                    Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
-                ingest.approve(&item, crate::brand::SUE)?;
-            } else {
-                ledger.decide(item.item, "discarded", crate::brand::SUE, now_ms)?;
-            }
-            ledger.append_act(&decision)?;
+        // What waits may arrive with what was decided on before it.
+        if let Some(item) = ledger.quarantined(ORG, item)? {
+            let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
+            ingest.decide(&item, approved, crate::brand::SUE)?;
         }
         ledger.close()?;
         tx.commit().map_err(StoreError::from)?;
@@ -485,11 +518,24 @@ impl Server {
             .expect("a count")
     }
 
-    /// Every refused group's changes, with the reason.
-    pub fn quarantined(&self) -> BTreeMap<(DocId, ChangeHash), BTreeMap<DeviceId, String>> {
+    /// The group that waits in the quarantine, if it still does.
+    pub fn refused(&self, item: u64) -> Option<Group> {
         let mut query = self
             .db
-            .prepare_cached("SELECT code, body, device FROM quarantine ORDER BY item")
+            .prepare_cached("SELECT body FROM quarantine WHERE item = ?1 AND state = 'waiting'")
+            .expect("a query");
+        let body = query.query_row([item], |row| row.get::<_, Vec<u8>>(0)).ok()?;
+        Some(from_wire(ORG, &body).expect("a kept group reads"))
+    }
+
+    /// Every refused group's changes, with what its author should hear.
+    pub fn quarantined(&self) -> BTreeMap<(DocId, ChangeHash), BTreeMap<DeviceId, Vec<String>>> {
+        let mut query = self
+            .db
+            .prepare_cached(
+                "SELECT iif(state = 'discarded', state, code), body, device FROM quarantine
+                 WHERE state <> 'arrived' ORDER BY item",
+            )
             .expect("a query");
         let rows = query
             .query_map([], |row| {
@@ -497,13 +543,13 @@ impl Server {
                 Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?, device))
             })
             .expect("the quarantine");
-        let mut refused: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        let mut refused: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
         for row in rows {
             let (code, body, device) = row.expect("a row");
-            let group: sync_core::wire::Group = from_wire(ORG, &body).expect("a kept group reads");
+            let group: Group = from_wire(ORG, &body).expect("a kept group reads");
             for hash in group.hashes() {
                 let codes = refused.entry((group.document, hash)).or_default();
-                codes.insert(device, code.clone());
+                codes.entry(device).or_default().push(code.clone());
             }
         }
         refused
@@ -555,7 +601,7 @@ pub fn dump(db: &Connection, but: &[&str]) -> String {
 /// What a group's outcome is called: `accepted`, or the reason's stable name.
 pub fn code(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::Accepted {} => "accepted",
+        Outcome::Accepted {} | Outcome::LetGo {} => "accepted",
         Outcome::Quarantined { code, .. } => code,
     }
 }

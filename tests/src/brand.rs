@@ -152,14 +152,24 @@ pub fn territory_record(number: u8, parent: Option<u8>) -> Record {
     Record::Territory(Territory { id: territory(number), parent: parent.map(territory), name })
 }
 
+/// What one of the four people is, first and, in the field, sometimes for a while: with less right to capture.
+pub fn roles_of(id: UserId) -> [Role; 2] {
+    match id {
+        SAM => [Role::DistributorStaff, Role::DistributorManager],
+        RITA | SVEN => [Role::Rep, Role::Supervisor],
+        _ => [Role::Supervisor; 2],
+    }
+}
+
 /// One of the four people, with a scope.
 pub fn person_record(id: UserId, scope: Scope, active: bool) -> Record {
-    let (name, role) = match id {
-        RITA => ("Rita", Role::Rep),
-        SAM => ("Sam", Role::DistributorStaff),
-        SVEN => ("Sven", Role::Rep),
-        _ => ("Sue", Role::Supervisor),
+    let name = match id {
+        RITA => "Rita",
+        SAM => "Sam",
+        SVEN => "Sven",
+        _ => "Sue",
     };
+    let [role, _] = roles_of(id);
     Record::Person(Person { id, name: name.into(), role, scope, active })
 }
 

@@ -465,6 +465,8 @@ pub struct Device {
     pub full: bool,
     /// The newest answer that it could not make sense of.
     pub complaint: Option<String>,
+    /// What could not be proposed again, the last time that anything was.
+    pub left_out: usize,
     waiting: Option<Waiting>,
     asked: u64,
     chance: Chance,
@@ -505,7 +507,22 @@ impl Device {
         let (complaint, waiting, asked) = (None, None, 0);
         let chance = Chance::new(chance.bits());
         let (lost, full) = (false, false);
-        Self { user, id, seed, keypair, disk, clock, lost, full, complaint, waiting, asked, chance }
+        let left_out = 0;
+        Self {
+            user,
+            id,
+            seed,
+            keypair,
+            disk,
+            clock,
+            lost,
+            full,
+            complaint,
+            left_out,
+            waiting,
+            asked,
+            chance,
+        }
     }
 
     /// A second phone with the same store, as a backup restored elsewhere makes one.
@@ -533,6 +550,7 @@ impl Device {
             return Ok(None);
         }
         self.disk.commit(done.writes);
+        self.left_out = done.left_out.len();
         if crash == Crash::AfterCommit {
             self.crash();
         }
@@ -716,7 +734,9 @@ impl Device {
                 waiting.said = reply.print;
                 Ok((writes, Heard::Pulled(reply.more)))
             }
-            (Answer::Refused(Refused::Revoked), _) => Err((Heard::Revoked, None)),
+            (Answer::Refused(Refused::Revoked | Refused::Inactive), _) => {
+                Err((Heard::Revoked, None))
+            }
             (Answer::Refused(Refused::CursorUnknown), _) => Err((Heard::CursorUnknown, None)),
             (Answer::Refused(Refused::Crashed | Refused::Full | Refused::Malformed(_)), _) => {
                 Err((Heard::Unreachable, None))

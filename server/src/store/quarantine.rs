@@ -1,7 +1,10 @@
 //! Work that was refused: kept apart, whole, until somebody decides.
 //!
 //! A group waits; then it is accepted by a supervisor, discarded by one, or proposed again by its author. Each is
-//! final, and one excludes the others. What turns out to be in the log leaves the quarantine.
+//! final, and one excludes the others. What turns out to be in the log has arrived: all that is kept of it is that its
+//! author has to hear so.
+
+use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::document::Change;
@@ -9,7 +12,7 @@ use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, OrgId, UserId};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
-use sync_core::wire::{Discarded, Group, Outcome, from_wire, to_wire};
+use sync_core::wire::{Decided, Group, Outcome, from_wire, to_wire};
 
 use super::StoreError;
 use super::log::{Ledger, Org, Organisation, organisations};
@@ -43,7 +46,7 @@ pub struct Item {
     pub received_ms: i64,
     /// What it is.
     pub group: Group,
-    /// What became of it: `waiting`, `accepted`, `discarded` or `proposed_again`.
+    /// What became of it: `waiting`, `accepted`, `discarded` or `proposed_again`. What has arrived is no item any more.
     pub state: String,
     /// Who decided, and when.
     pub decided: Option<(UserId, i64)>,
@@ -88,13 +91,13 @@ impl Ledger<'_> {
         let mut query = self.tx.prepare_cached(
             "SELECT q.code, q.detail FROM quarantine_change c JOIN quarantine q USING (org, item)
              WHERE c.org = ?1 AND c.device = ?2 AND c.document = ?3 AND c.hash = ?4
-               AND q.state <> 'accepted'
+               AND q.state NOT IN ('accepted', 'arrived')
                AND q.code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')
              ORDER BY c.item LIMIT 1",
         )?;
         let (device, document) = (device.as_bytes(), group.document.to_bytes());
         let found = query.query_row(params![self.org, device, document, head.0], |row| {
-            Ok(Outcome::Quarantined { code: row.get(0)?, detail: row.get(1)? })
+            Ok(Outcome::quarantined(&row.get::<_, String>(0)?, row.get(1)?))
         });
         Ok(found.optional()?)
     }
@@ -115,15 +118,33 @@ impl Ledger<'_> {
         Ok(query.exists(params![self.org, device, document, head.hash().0])?)
     }
 
-    /// Whether work of this device on a document was accepted out of the quarantine.
-    pub fn was_approved(&self, device: DeviceId, document: DocId) -> Result<bool, StoreError> {
-        Ok(self
+    /// What waits of a document and is in the log now, whoever brought it, has arrived.
+    pub fn arrive(&mut self, document: DocId, now_ms: i64) -> Result<(), StoreError> {
+        let document = document.to_bytes();
+        let arrived = self
             .tx
             .prepare_cached(
-                "SELECT 1 FROM quarantine
-                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'accepted'",
+                "UPDATE quarantine
+                 SET state = 'arrived', body = x'', bytes = ?5, decided = ?3, decided_ms = ?4
+                 WHERE org = ?1 AND document = ?2 AND state = 'waiting' AND head IN (
+                    SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2)",
             )?
-            .exists(params![self.org, device.as_bytes(), document.to_bytes()])?)
+            .execute(params![
+                self.org,
+                document,
+                self.size().saturating_sub(1),
+                now_ms,
+                ITEM_BYTES
+            ])?;
+        if arrived > 0 {
+            self.tx.execute(
+                "DELETE FROM quarantine_change WHERE org = ?1 AND document = ?2 AND item IN (
+                    SELECT item FROM quarantine WHERE org = ?1 AND document = ?2 AND state = 'arrived')",
+                params![self.org, document],
+            )?;
+            self.apart.clear();
+        }
+        Ok(())
     }
 
     /// Work on a document was accepted from this device: what waits of it was either part of that or, if some of it
@@ -135,35 +156,18 @@ impl Ledger<'_> {
         new: bool,
         now_ms: i64,
     ) -> Result<(), StoreError> {
+        self.arrive(document, now_ms)?;
+        if !new {
+            return Ok(());
+        }
         let (of, document) = (device.as_bytes(), document.to_bytes());
-        let mut released = self
-            .tx
+        self.tx
             .prepare_cached(
-                "DELETE FROM quarantine WHERE org = ?1 AND device = ?2 AND document = ?3
-                 AND state = 'waiting' AND head IN (
-                    SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
+                "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
+                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'waiting'",
             )?
-            .execute(params![self.org, of, document])?;
-        if released > 0 {
-            self.tx.execute(
-                "DELETE FROM quarantine_change WHERE org = ?1 AND device = ?2 AND document = ?3
-                 AND item NOT IN (SELECT item FROM quarantine
-                     WHERE org = ?1 AND device = ?2 AND document = ?3)",
-                params![self.org, of, document],
-            )?;
-        }
-        if new {
-            released += self
-                .tx
-                .prepare_cached(
-                    "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
-                     WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'waiting'",
-                )?
-                .execute(params![self.org, of, document, self.size(), now_ms])?;
-        }
-        if released > 0 {
-            self.apart.remove(&device);
-        }
+            .execute(params![self.org, of, document, self.size(), now_ms])?;
+        self.apart.remove(&device);
         Ok(())
     }
 
@@ -336,7 +340,7 @@ pub fn index_anew(connection: &Connection) -> Result<(), StoreError> {
 
 const ITEM: &str =
     "SELECT item, device, code, detail, received_ms, body, state, decided_by, decided_ms, courier
-                    FROM quarantine WHERE org = ?1";
+                    FROM quarantine WHERE org = ?1 AND state <> 'arrived'";
 
 fn read(id: OrgId, row: &Row<'_>) -> Result<Item, StoreError> {
     let body: Vec<u8> = row.get(5)?;
@@ -387,27 +391,35 @@ pub fn waiting(connection: &Connection, see: &Sight) -> Result<u64, StoreError> 
     Ok(query.query_row([see.org], |row| row.get(0))?)
 }
 
-/// What was discarded of a device's work, from a sequence on.
-pub fn discarded(
+/// What became, within these sequences, of the refused work of a person's devices: whoever goes on with another one
+/// holds what the one before was refused.
+pub fn decided(
     connection: &Connection,
     org: Org,
-    device: DeviceId,
-    since: u64,
-) -> Result<Vec<Discarded>, StoreError> {
+    user: UserId,
+    sequences: Range<u64>,
+) -> Result<Vec<Decided>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT document, head, detail FROM quarantine
-         WHERE org = ?1 AND device = ?2 AND state = 'discarded' AND decided >= ?3 ORDER BY item",
+        "SELECT document, head, state, detail FROM quarantine
+         WHERE org = ?1 AND device IN (SELECT device FROM device WHERE org = ?1 AND user = ?2)
+           AND state IN ('accepted', 'arrived', 'discarded') AND decided >= ?3 AND decided < ?4
+         ORDER BY decided, item",
     )?;
-    let rows = query.query_map(params![org, device.as_bytes(), since], |row| {
-        let document: Vec<u8> = row.get(0)?;
-        Ok((document, ChangeHash(row.get(1)?), row.get(2)?))
+    let Range { start, end } = sequences;
+    let rows = query.query_map(params![org, user.as_bytes(), start, end], |row| {
+        let (document, head): (Vec<u8>, _) = (row.get(0)?, ChangeHash(row.get(1)?));
+        Ok((document, head, row.get::<_, String>(2)?, row.get(3)?))
     })?;
     let mut found = Vec::new();
     for row in rows {
-        let (document, head, detail) = row?;
+        let (document, head, state, detail) = row?;
         let document = DocId::from_bytes(&document)
             .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
-        found.push(Discarded { document, head, detail });
+        let outcome = match state.as_str() {
+            Outcome::DISCARDED => Outcome::quarantined(&state, detail),
+            _ => Outcome::Accepted {},
+        };
+        found.push(Decided { document, head, outcome });
     }
     Ok(found)
 }

@@ -22,8 +22,9 @@ use server::ingest::Sender;
 use server::store::StoreError;
 use server::store::log::{self, Ledger};
 use server::{console, now_ms, people, random, serve};
+use sync_core::cbor::from_cbor;
 use sync_core::document::{Change, Document, Entry, VOLUME_CHANGES};
-use sync_core::evidence::Keypair;
+use sync_core::evidence::{Cursor, Keypair, Leaf};
 use sync_core::id::{
     Actor, BlobHash, CallId, ChangeHash, DeviceId, DistributorId, DocId, Gtin, LogHash, OrgId,
     OutletId, TerritoryId, UserId, VisitId,
@@ -40,7 +41,9 @@ use sync_core::model::visit::{
 };
 use sync_core::model::{Day, Geo, Money};
 use sync_core::visit::{Status, Visit};
-use sync_core::wire::{Group, Outcome, PROTOCOL, PushRequest};
+use sync_core::wire::{
+    Group, Outcome, PROTOCOL, PullReply, PullRequest, PushRequest, from_wire, to_wire,
+};
 use tower::ServiceExt;
 
 const PASSWORD: &str = "a long password";
@@ -339,7 +342,7 @@ impl Bench {
                     user.as_bytes(),
                     key,
                     Actor::fingerprint(&key),
-                    LogHash::of(&key).0,
+                    LogHash::of(device.to_string().as_bytes()).0,
                     label
                 ],
             )?;
@@ -432,6 +435,21 @@ impl Phone {
     fn submit(&mut self, document: &mut Document) {
         let submission = Submission { by: self.sender.user, when: self.moment(), place: None };
         self.write(document, Entry::Submission(submission));
+    }
+
+    /// A page over HTTP.
+    async fn pull(&self, bench: &Bench, cursor: Option<Cursor>) -> PullReply {
+        let (org, pushed, filled, known) = (bench.tenant.id, None, None, None);
+        let asked = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known };
+        let request = Request::post("/api/v1/pull")
+            .header("host", "localhost")
+            .header("content-type", "application/vnd.endcap.sync+cbor")
+            .header("authorization", format!("Bearer {}", self.sender.device))
+            .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5))))
+            .body(Body::from(to_wire(org, &asked)));
+        let response = bench.routes.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        from_wire(org, &to_bytes(response.into_body(), 16 << 20).await.unwrap()).unwrap()
     }
 
     async fn push(&self, bench: &Bench, document: &Document, notes: Vec<Note>) {
@@ -646,6 +664,49 @@ async fn refused_work_is_decided_on_once_by_who_may() {
     assert!(bench.document(items[1].0).await.changes().is_empty());
     let page = bench.get(MARIA, "/refused").await;
     page.shows(&["Nothing waits", "Approved", "Discarded", "by Maria Ståhl"]).hides(&["to decide"]);
+
+    // Each decision is the log's newest line after what it is about, and says who has decided what, and on what.
+    let org = bench.tenant.org;
+    let said = bench.app.store.read(move |connection| {
+        let mut query = connection.prepare(
+            "SELECT leaf, body FROM log WHERE org = ?1 AND document IS NULL AND audience = -1
+             AND length(body) > 17 ORDER BY sequence",
+        )?;
+        let lines = query.query_map([org], |row| Ok((LogHash(row.get(0)?), row.get(1)?)))?;
+        Ok(lines.collect::<Result<Vec<(LogHash, Vec<u8>)>, _>>()?)
+    });
+    let said = said.await.unwrap();
+    assert_eq!(said.len(), 2);
+    let decided = items.iter().zip([true, false]);
+    for ((line, body), ((visit, document), approve)) in said.iter().zip(decided) {
+        let leaf: Leaf = from_cbor(body).unwrap();
+        let Leaf::Decision { document: id, head, device, by, approved, at_ms } = leaf else {
+            panic!("{leaf:?}")
+        };
+        assert_eq!((id, [head].as_slice()), ((*visit).into(), document.heads()));
+        assert_eq!((device, by, approved), (anna.sender.device, MARIA, approve));
+        assert!((now_ms() - 60_000..=now_ms()).contains(&at_ms));
+        assert_eq!(leaf.hash(), *line);
+    }
+
+    // Anna is somewhere else by now. She is told what became of her work, and shown nothing of it.
+    let move_to = |scope| vec![person(ANNA, "Anna Lindqvist", Role::Rep, scope)];
+    bench.app.write_records(&bench.tenant, move_to(Scope::Territory(SOUTH))).await.unwrap();
+    let page = anna.pull(&bench, None).await;
+    assert!(page.groups.is_empty() && !page.more);
+    let discarded = |outcome: &Outcome| matches!(outcome, Outcome::Quarantined { code, .. } if code == Outcome::DISCARDED);
+    let told = page.decided.unwrap();
+    let about = |n: usize| (DocId::from(items[n].0), items[n].1.heads()[0]);
+    assert_eq!(told.iter().map(|d| (d.document, d.head)).collect::<Vec<_>>(), [about(0), about(1)]);
+    assert!(told[0].outcome == Outcome::Accepted {} && discarded(&told[1].outcome));
+    // Once; and nobody else is.
+    assert_eq!(anna.pull(&bench, Some(page.cursor)).await.decided, None);
+    let johan = bench.phone(JOHAN, "Johan's phone").await;
+    assert_eq!(johan.pull(&bench, None).await.decided, None);
+    // Whoever takes another phone holds what the one before was refused.
+    let next = bench.phone(ANNA, "Anna's next phone").await;
+    assert_eq!(next.pull(&bench, None).await.decided, Some(told));
+    bench.close().await;
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use sync_core::tlog::{
     Checkpoint, NoteKey, Piece, SignedNote, Signs, continues, includes, leaf_hash, pack_entries,
     unpack_entries,
 };
+use sync_core::witness::Submission;
 use sync_core::zip;
 
 use super::Script;
@@ -27,7 +28,8 @@ use crate::device::Crash;
 use crate::world::World;
 
 /// What an input's first byte says that the rest is. New ones go to the end.
-pub const SHAPES: [&str; 7] = ["picture", "camera", "bundle", "edits", "note", "piece", "receipt"];
+pub const SHAPES: [&str; 8] =
+    ["picture", "camera", "bundle", "edits", "note", "piece", "receipt", "submission"];
 /// Most pixels of a picture: more take time and show nothing.
 const FUZZED_PIXELS_MAX: u64 = 1 << 20;
 /// Most edits that a script asks for.
@@ -61,8 +63,24 @@ pub fn run(data: &[u8]) {
         "edits" => edits(Script::new(bytes)),
         "note" => note(bytes),
         "piece" => piece(bytes),
+        "submission" => submission(bytes),
         _ => receipt(bytes),
     }
+}
+
+/// A witness is asked: it signs the one checkpoint that the log's key has signed, and no other.
+fn submission(bytes: &[u8]) {
+    let asked = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<Submission>().ok());
+    let Some(asked) = asked else { return };
+    assert_eq!(asked.to_string().parse(), Ok(asked.clone()));
+    let honest = &honest().checkpoint;
+    let log = NoteKey::of_log(honest.org, honest.life, log_key().public());
+    let Ok((_, is)) = asked.of(std::slice::from_ref(&log)) else { return };
+    assert_eq!(is, *honest);
+    let first = asked.judge(&is, None);
+    assert_eq!(first.is_ok(), asked.old == 0 && asked.proof.is_empty());
+    let again = asked.judge(&is, Some(honest));
+    assert_eq!(again.is_ok(), asked.old == honest.size && asked.proof.is_empty());
 }
 
 fn picture(bytes: &[u8]) {
@@ -117,7 +135,8 @@ pub struct Honest {
     pub bundle: Vec<u8>,
     files: Vec<(String, Vec<u8>)>,
     proof: Proof,
-    checkpoint: Checkpoint,
+    /// What that says.
+    pub checkpoint: Checkpoint,
     /// The checkpoint as it is signed.
     pub note: SignedNote,
     photos: BTreeMap<BlobHash, Vec<u8>>,

@@ -1,0 +1,333 @@
+//! What becomes of work that is refused, decided on, lost on the way or made in ignorance: one fate, which its author
+//! hears of.
+
+use sync_core::cargo::pack;
+use sync_core::client::{Replica, Write};
+use sync_core::command::Command;
+use sync_core::id::DeviceId;
+use sync_core::model::people::Scope;
+use sync_core::model::visit::Note;
+use tests::backend;
+use tests::brand;
+use tests::device::{Crash, Question};
+
+use crate::stories::{
+    HOUR_MS, RITA, SAM, SHARED, SVEN, Story, facings, met, refusal, visit_of, with_late_work,
+};
+
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+impl Story {
+    /// A phone's access is withdrawn, and its person enrols it again with another key.
+    fn withdrawn_and_enrolled_again(&mut self, device: usize) {
+        let (id, now_ms) = (self.devices[device].id, self.now_ms);
+        self.server.withdraw(id, now_ms);
+        self.goes_on_with_another_key(device);
+    }
+
+    fn goes_on_with_another_key(&mut self, device: usize) {
+        let (id, now_ms) = (DeviceId::from_bytes([0x77; 16]), self.now_ms);
+        self.devices[device].renew(id);
+        let (user, key) = (self.devices[device].user, self.devices[device].keypair.public());
+        self.server.enrol(id, user, key, now_ms);
+    }
+
+    /// Somebody's scope is another one from now on.
+    fn moves(&mut self, user: sync_core::id::UserId, scope: Scope) {
+        let now_ms = self.now_ms;
+        self.server.write(vec![brand::person_record(user, scope, true)], now_ms);
+    }
+}
+
+fn south() -> Scope {
+    Scope::Territory(brand::territory(2))
+}
+
+#[test]
+fn who_does_not_see_it_any_more_hears_that_refused_work_was_let_in() {
+    let mut story = with_late_work();
+    // She goes south, and the visit is none of hers any more.
+    let now_ms = story.now_ms;
+    story.moves(brand::RITA, south());
+    story.syncs(RITA);
+    assert_eq!(refusal(&story).as_deref(), Some("late"), "what waits for somebody stays");
+    story.server.decide(true, now_ms).expect("it can be approved");
+    let (number, question) = story.devices[RITA].sync(now_ms).expect("she asks");
+    let Question::Pull(bytes) = &question else { panic!("she has nothing to push") };
+    let id = story.devices[RITA].id;
+    let page = story.server.pull(id, bytes, now_ms).expect("a page");
+    assert_eq!(page.decided.map(|decided| decided.len()), Some(1));
+    assert!(page.groups.is_empty() && page.notes.is_empty(), "she is told, and shown nothing");
+    story.answer_to(RITA, number, &question);
+    assert!(story.devices[RITA].document(visit_of(1).into()).is_none(), "it is done, and goes");
+    story.come_to_rest();
+    story.check();
+    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 3);
+    assert_eq!(story.oracle.repairs, 0);
+}
+
+#[test]
+fn what_came_into_the_log_by_another_way_is_told_to_whom_it_was_refused() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    // Two phones with one store, and one push: what the first is refused, the second may do again.
+    let copy = story.devices[RITA].copy();
+    story.devices.push(copy);
+    story.oracle.copied.insert(brand::RITA);
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.late.insert(visit_of(1));
+    story.syncs(RITA);
+    assert_eq!(refusal(&story).as_deref(), Some("late"));
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    story.records(3, 1, met(true));
+    story.sync_now(3);
+    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 2);
+    story.moves(brand::RITA, south());
+    story.come_to_rest();
+    story.check();
+    assert!(story.devices[RITA].document(visit_of(1).into()).is_none(), "it is done, and goes");
+}
+
+#[test]
+fn what_was_refused_under_a_former_key_is_told_of_under_the_next() {
+    for approved in [true, false] {
+        let mut story = with_late_work();
+        let now_ms = story.now_ms;
+        story.withdrawn_and_enrolled_again(RITA);
+        story.moves(brand::RITA, south());
+        story.server.decide(approved, now_ms).expect("it can be decided on");
+        story.come_to_rest();
+        story.check();
+        let said = (!approved).then_some("discarded");
+        assert_eq!(refusal(&story).as_deref(), said);
+    }
+}
+
+#[test]
+fn what_was_here_before_is_confirmed_with_the_refusal_of_the_rest() {
+    for hidden in [true, false] {
+        let mut story = Story::new();
+        story.does(RITA, Command::StartCall(brand::call(1)));
+        let here = story.records(RITA, 1, vec![facings(1, 2)]);
+        // It is taken, and she does not hear so; then her phone is taken from her.
+        let now_ms = story.now_ms;
+        let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+        let id = story.devices[RITA].id;
+        let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
+        assert_eq!(taken, Err(backend::Refused::Crashed));
+        story.devices[RITA].give_up();
+        let rest = story.records(RITA, 1, vec![facings(2, 2)]);
+        story.withdrawn_and_enrolled_again(RITA);
+        if hidden {
+            story.moves(brand::RITA, south());
+        }
+        story.come_to_rest();
+        story.check();
+        let kept = story.devices[RITA].document(visit_of(1).into()).expect("some of it waits");
+        assert!(kept.document.contains(here) && kept.pending == [rest]);
+        assert_eq!(refusal(&story).as_deref(), Some("revoked_device"));
+        let now_ms = story.now_ms;
+        story.server.decide(true, now_ms).expect("it can be approved");
+        story.come_to_rest();
+        story.check();
+        assert_eq!(story.devices[RITA].document(visit_of(1).into()).is_none(), hidden);
+    }
+}
+
+#[test]
+fn part_of_a_refused_push_is_in_the_log_and_is_not_said_twice() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    let here = story.records(RITA, 1, vec![facings(1, 2)]);
+    let now_ms = story.now_ms;
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    let id = story.devices[RITA].id;
+    let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
+    assert_eq!(taken, Err(backend::Refused::Crashed));
+    story.devices[RITA].give_up();
+    let rest = story.records(RITA, 1, vec![facings(2, 2)]);
+    story.withdrawn_and_enrolled_again(RITA);
+    // The reply to her push is all that she hears before she proposes it again.
+    let (number, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    story.answer_to(RITA, number, &question);
+    story.devices[RITA].give_up();
+    let kept = story.devices[RITA].document(visit_of(1).into()).expect("it is here");
+    assert_eq!((kept.pending, refusal(&story).as_deref()), (vec![rest], Some("revoked_device")));
+    story.does(RITA, Command::ProposeAgain { document: visit_of(1).into(), instance: [7; 8] });
+    story.come_to_rest();
+    story.oracle.saved.retain(|(_, change), _| *change != rest);
+    story.check();
+    let held = story.server.held(visit_of(1).into()).document;
+    assert!(held.contains(here) && !held.contains(rest));
+    assert_eq!(held.changes().len(), 3);
+}
+
+#[test]
+fn what_is_proposed_again_with_another_key_is_not_approved_as_it_was_first() {
+    let mut story = with_late_work();
+    story.goes_on_with_another_key(RITA);
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    story.syncs(RITA);
+    story.does(RITA, Command::ProposeAgain { document: visit_of(1).into(), instance: [7; 8] });
+    story.oracle.saved.clear();
+    story.syncs(RITA);
+    assert_eq!(story.server.waiting().len(), 1, "nobody knows that it is the same");
+    assert!(story.server.decide(true, now_ms).is_err());
+    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 3);
+    // And the other way about: it is approved, and she has not heard of it.
+    let mut story = with_late_work();
+    story.goes_on_with_another_key(RITA);
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    story.syncs(RITA);
+    story.server.decide(true, now_ms).expect("it can be approved");
+    story.does(RITA, Command::ProposeAgain { document: visit_of(1).into(), instance: [7; 8] });
+    let saved = std::mem::take(&mut story.oracle.saved);
+    story.oracle.dropped.extend(saved.into_keys());
+    for _ in 0..2 {
+        story.syncs(RITA);
+    }
+    assert_eq!(refusal(&story), None);
+    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 3);
+}
+
+#[test]
+fn who_is_away_for_a_month_while_their_outlet_moves_twice_loses_nothing() {
+    for person in [false, true] {
+        let mut story = Story::new();
+        let moves = |story: &mut Story, first: bool| {
+            let now_ms = story.now_ms;
+            match (person, first) {
+                (false, true) => story.server.write(vec![brand::outlet_record(1, 2, 1)], now_ms),
+                (false, false) => story.server.write(vec![brand::outlet_record(1, 2, 2)], now_ms),
+                (true, true) => story.moves(brand::RITA, south()),
+                (true, false) => story.server.write(vec![brand::outlet_record(1, 1, 2)], now_ms),
+            }
+        };
+        // Before the first move, between them, and after the second, as far as she knows always the same.
+        let mut done = Vec::new();
+        for (day, call) in [(1, 0), (10, 4), (25, 8)] {
+            story.now_ms = brand::BEGIN_MS + day * DAY_MS;
+            if day == 10 {
+                moves(&mut story, true);
+                // Sven hears of the first move, and goes away too.
+                story.syncs(SVEN);
+            } else if day == 25 {
+                moves(&mut story, false);
+            }
+            done.push((call, story.does(RITA, Command::StartCall(brand::call(call)))));
+            done.push((call, story.records(RITA, call, vec![facings(1, 2)])));
+            done.push((call, story.does(RITA, Command::Submit(visit_of(call)))));
+            let text = Note::new("seen", [day as u8; 16]).expect("a note");
+            story.does(RITA, Command::CommentOutlet { outlet: brand::outlet(1), text });
+            if !person && day == 10 {
+                let text = Note::new("new here", [9; 16]).expect("a note");
+                story.does(SVEN, Command::CommentOutlet { outlet: brand::outlet(1), text });
+                let visit = sync_core::id::VisitId::fresh(1, [5; 10]);
+                let outlet = brand::outlet(1);
+                story.does(SVEN, Command::StartUnplanned { visit, outlet, template: 1 });
+            }
+        }
+        story.now_ms = brand::BEGIN_MS + 31 * DAY_MS;
+        story.come_to_rest();
+        story.check();
+        for (call, change) in done {
+            let document = visit_of(call).into();
+            assert_eq!(story.server.times_logged(document, change), 1);
+            // What she did she sees for as long as she may see the place as it was when she began.
+            assert_eq!(story.devices[RITA].document(document).is_some(), !person);
+        }
+        let quarantined = story.server.quarantined();
+        assert!(quarantined.is_empty(), "all of it is judged by what they knew: {quarantined:?}");
+        // And from now on she knows.
+        let again = story.act(
+            RITA,
+            Crash::Never,
+            Command::CommentOutlet {
+                outlet: brand::outlet(1),
+                text: Note::new("still there?", [8; 16]).expect("a note"),
+            },
+        );
+        assert_eq!(again, None);
+    }
+}
+
+#[test]
+fn what_phones_had_let_go_of_goes_again_after_a_restore() {
+    let mut story = Story::new();
+    story.server.keep(30);
+    let id = visit_of(SHARED).into();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.records(RITA, SHARED, met(true));
+    story.does(RITA, Command::Submit(visit_of(SHARED)));
+    story.come_to_rest();
+    // While Rita is on holiday, phones let go of it; then the server comes back from a backup of that.
+    story.now_ms += 31 * DAY_MS;
+    story.does(SVEN, Command::StartCall(brand::call(3)));
+    story.syncs(SVEN);
+    assert!(story.server.held(id).let_go);
+    let backup = story.server.backup();
+    let world = &mut story.0;
+    let before = std::mem::replace(&mut world.server, backup);
+    world.oracle.restored(&before, &world.server, &world.devices);
+    story.come_to_rest();
+    story.check();
+    for device in [RITA, SAM] {
+        assert!(story.devices[device].document(id).is_none(), "phone {device} keeps it for ever");
+    }
+    assert!(story.server.held(id).let_go, "nothing of it is new");
+}
+
+#[test]
+fn what_a_courier_has_brought_reaches_its_authors_older_store_without_a_repair() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.syncs(RITA);
+    let old = story.devices[RITA].copy();
+    let told = story.records(RITA, SHARED, met(true));
+    let document = visit_of(SHARED).into();
+    let packed = pack(&story.devices[RITA].disk, &story.devices[RITA].keypair, document);
+    let Ok(Some((parcel, _))) = packed else { panic!("nothing to carry") };
+    story.devices[SVEN].disk.commit(vec![Write::Carry(parcel, 0)]);
+    story.syncs(SVEN);
+    // Her phone comes back from a copy of before: it does not push again what it does not know.
+    story.devices[RITA] = old;
+    story.syncs(RITA);
+    let kept = story.devices[RITA].document(document).expect("it is here");
+    assert!(kept.document.contains(told) && kept.pending.is_empty());
+    assert_eq!(story.oracle.repairs, 0, "a pull should have brought it");
+}
+
+#[test]
+fn work_under_a_former_key_is_still_unsent_when_its_page_is_salvaged() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.goes_on_with_another_key(RITA);
+    let document = visit_of(1).into();
+    let profile = story.devices[RITA].disk.profile().clone();
+    let kept = story.devices[RITA].document(document).expect("it is here");
+    let pages = kept.rows(None).pages.into_iter().map(|(_, page)| page);
+    let left = sync_core::client::Kept::salvaged(&profile, document, pages);
+    assert_eq!(left.pending, kept.pending);
+}
+
+#[test]
+fn what_stayed_for_refused_work_goes_when_that_is_given_up() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.syncs(RITA);
+    story.records(RITA, 1, met(true));
+    story.withdrawn_and_enrolled_again(RITA);
+    story.moves(brand::RITA, south());
+    story.syncs(RITA);
+    assert_eq!(refusal(&story).as_deref(), Some("revoked_device"));
+    let (document, instance) = (visit_of(1).into(), [7; 8]);
+    story.act(RITA, Crash::Never, Command::GiveUp { document, instance });
+    assert!(story.devices[RITA].document(document).is_some(), "the rest is confirmed");
+    story.come_to_rest();
+    story.check();
+    assert!(story.devices[RITA].document(document).is_none(), "and out of her sight");
+}
