@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use sync_core::id::{BlobHash, DeviceId, DocId, OrgId, TerritoryId, UserId, VisitId};
+use sync_core::model::capture::{CaptureTime, ClaimBasis};
 use sync_core::model::catalogue::{Device, Person, Record};
 use sync_core::model::people::{Role, Scope};
 use sync_core::wire::{MEDIA_TYPE, PROTOCOL, PullRequest, to_wire};
@@ -139,7 +140,10 @@ impl Bench {
     ) -> BoxFuture<'static, Response> {
         let document = DocId::from(VisitId::from_bytes([9; 16]));
         let (by, size) = (UserId::from_bytes([7; 16]), bytes as u32);
-        let photo = PhotoRow { hash, document, by, referenced_ms: 0, bytes: size };
+        let basis = ClaimBasis::WallClock;
+        let times =
+            CaptureTime { earliest_ms: 0, latest_ms: 0, claimed_ms: 0, basis, clamped: false };
+        let photo = PhotoRow { hash, document, by, times, bytes: size };
         let named =
             self.app.write_records_with(&self.tenants[org], Vec::new(), move |ledger, _| {
                 ledger.put_photo(&photo)

@@ -276,7 +276,8 @@ async fn a_photo_whose_time_is_over_is_not_called_erased() {
 /// A file that becomes, once it is prepared, a photo whose time is over after nine days.
 async fn prepared(bench: &Bench) -> Vec<u8> {
     let (used, _) = two_alike();
-    let (_, reference) = server::photo::prepare(used.clone()).await.unwrap();
+    let prepared = server::photo::prepare(&bench.app, &bench.tenant, used.clone()).await.unwrap();
+    let (_, reference) = prepared.unwrap();
     let (from, until) = (now_ms() - 10 * DAY_MS, now_ms() - DAY_MS);
     let hash = reference.hash;
     write(
