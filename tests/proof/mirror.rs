@@ -22,12 +22,17 @@ fn grown() -> (Host, Arc<Client>) {
     begin(&rita, SHARED);
     host.sync(&rita);
     more(&mut host, 600);
+    give_token(&host);
+    (host, rita)
+}
+
+/// The console has given out a copy.
+fn give_token(host: &Host) {
     let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
     db.busy_timeout(std::time::Duration::from_secs(10)).expect("a timeout");
     let token = LogHash::of(TOKEN.as_bytes()).0;
-    db.execute("INSERT INTO mirror VALUES (?1, 1, 'Partner', zeroblob(16), 0)", [token])
+    db.execute("INSERT INTO mirror (token, org, label, by, created_ms) VALUES (?1, 1, 'Partner', zeroblob(16), 0)", [token])
         .expect("a token");
-    (host, rita)
 }
 
 fn more(host: &mut Host, count: u32) {
@@ -175,6 +180,9 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     std::fs::remove_dir_all(host.data()).expect("the folder is lost");
     well(host.restore("backup", "data"));
     host.start();
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("401"), "a restore ends what was given out: {said}");
+    give_token(&host);
     // Sam's phone was enrolled after the backup, and enrols again with what it holds.
     host.end("-TERM");
     host.renew_code(SAM);
