@@ -342,6 +342,7 @@ impl World {
         let [first, other] = brand::roles_of(user);
         person.role = if person.role == first { other } else { first };
         self.tell(format!("{} is {:?}", person.name, person.role));
+        self.oracle.changed_role.insert(user);
         self.server.write(vec![Record::Person(person)], now_ms);
     }
 
