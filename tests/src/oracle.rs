@@ -219,10 +219,12 @@ impl Oracle {
                         }
                     }
                     Delivery::Later {} => assert!(self.lost_log, "{name:?} came too early"),
-                    // Its author's disk has lost what it was signed through.
+                    // Its author's disk has lost what it was signed through; or the server that came back has not heard of
+                    // the phone that it is from.
                     Delivery::Refused { code, .. } => {
                         let bare = !self.rotten.is_empty() && code == "bad_seal";
-                        assert!(bare, "{name:?} was not taken from a courier: {code}");
+                        let forgotten = self.lost_log && code == "foreign_actor";
+                        assert!(bare || forgotten, "{name:?} was not taken from a courier: {code}");
                     }
                 }
             }
@@ -330,13 +332,12 @@ impl Oracle {
             // Numbers of changes that a disk has lost are given again, and what was signed through them is bare.
             "forked" => copied || rotten,
             // What was confirmed with a refusal is sealed through what was refused; after a loss of the log it is sent
-            // alone, if its author has given the key up and dropped the rest.
-            "bad_seal" => rotten || (self.lost_log && authors.iter().any(|device| device.revoked)),
+            // alone.
+            "bad_seal" => rotten || self.lost_log,
             "revoked_device" => authors.iter().any(|device| device.revoked),
             "said_already" => !self.dropped.is_empty(),
-            // A key that was enrolled after the backup is not known to the server that came back from it: what one of two
-            // copies has signed with it the other cannot sign anew.
-            "foreign_actor" => self.lost_log && (copied || rotten),
+            // A key that was enrolled after the backup is not known to the server that came back from it.
+            "foreign_actor" => self.lost_log,
             _ => false,
         };
         assert!(

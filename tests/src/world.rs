@@ -899,15 +899,17 @@ impl World {
         }
         for (side, place) in sides.iter().zip(places) {
             self.tell(format!("  phone {place}: {:?}", side.0));
-            // One may have another key since the other has synced, or the other's disk has lost the one it had.
+            // One may have another key since the other has synced, or the other's disk has lost the one it had; a server
+            // that came back from a backup has forgotten whom it withdrew.
+            let withdrew = self.server.withdrew_any() || self.oracle.lost_log;
             let fine = match side.0.end() {
                 Some(Err(Broken::Left(code))) => {
                     code == Broken::Stranger.code()
                         || code == Broken::Itself.code()
-                        || (code == Broken::Revoked.code() && self.server.withdrew_any())
+                        || (code == Broken::Revoked.code() && withdrew)
                 }
                 Some(Err(Broken::Itself)) => self.devices[a].id == self.devices[b].id,
-                Some(Err(Broken::Revoked)) => self.server.withdrew_any(),
+                Some(Err(Broken::Revoked)) => withdrew,
                 Some(Err(broken)) => *broken == Broken::Stranger,
                 Some(Ok(())) | None => true,
             };
