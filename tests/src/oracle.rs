@@ -61,8 +61,6 @@ pub struct Oracle {
     pub late: BTreeSet<VisitId>,
     /// Who was let go: what they made before they were taken on again may be refused as late.
     pub dismissed: BTreeSet<UserId>,
-    /// Whose role has changed: what has come into sight since with its newest records a phone may know without saying so.
-    pub changed_role: BTreeSet<UserId>,
     /// The server's clock has jumped: what times say is worth less.
     pub clock_jumped: bool,
     /// Whose phone's store was copied: their work may be refused as forked.
@@ -219,12 +217,10 @@ impl Oracle {
                         }
                     }
                     Delivery::Later {} => assert!(self.lost_log, "{name:?} came too early"),
-                    // Its author's disk has lost what it was signed through; or the server that came back has not heard of
-                    // the phone that it is from.
+                    // Its author's disk has lost what it was signed through.
                     Delivery::Refused { code, .. } => {
                         let bare = !self.rotten.is_empty() && code == "bad_seal";
-                        let forgotten = self.lost_log && code == "foreign_actor";
-                        assert!(bare || forgotten, "{name:?} was not taken from a courier: {code}");
+                        assert!(bare, "{name:?} was not taken from a courier: {code}");
                     }
                 }
             }
@@ -326,25 +322,17 @@ impl Oracle {
             "out_of_scope" | "wrong_start" => self.lost_log || rotten,
             // What came into sight is given with its newest records while the cursor stands still: what a phone then knows
             // is newer than what it says.
-            "no_right" => {
-                self.lost_log || dismissed || any(&|user| self.changed_role.contains(user))
-            }
+            "no_right" => self.lost_log || dismissed,
             // Numbers of changes that a disk has lost are given again, and what was signed through them is bare.
             "forked" => copied || rotten,
             // What was confirmed with a refusal is sealed through what was refused; after a loss of the log it is sent
-            // alone.
-            "bad_seal" => rotten || self.lost_log,
+            // alone, if its author has given the key up and dropped the rest.
+            "bad_seal" => rotten || (self.lost_log && authors.iter().any(|device| device.revoked)),
             "revoked_device" => authors.iter().any(|device| device.revoked),
             "said_already" => !self.dropped.is_empty(),
-            // A key that was enrolled after the backup is not known to the server that came back from it.
-            "foreign_actor" => self.lost_log,
             _ => false,
         };
-        assert!(
-            may,
-            "{document} was refused: {code} (copied {copied}, rotten {rotten}, lost log {}, forgotten {})",
-            self.lost_log, self.forgotten
-        );
+        assert!(may, "{document} was refused: {code}");
     }
 
     /// A phone is about to hear what it should hold: is there a reason why it may hold something else?

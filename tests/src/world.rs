@@ -342,7 +342,6 @@ impl World {
         let [first, other] = brand::roles_of(user);
         person.role = if person.role == first { other } else { first };
         self.tell(format!("{} is {:?}", person.name, person.role));
-        self.oracle.changed_role.insert(user);
         self.server.write(vec![Record::Person(person)], now_ms);
     }
 
@@ -899,17 +898,15 @@ impl World {
         }
         for (side, place) in sides.iter().zip(places) {
             self.tell(format!("  phone {place}: {:?}", side.0));
-            // One may have another key since the other has synced, or the other's disk has lost the one it had; a server
-            // that came back from a backup has forgotten whom it withdrew.
-            let withdrew = self.server.withdrew_any() || self.oracle.lost_log;
+            // One may have another key since the other has synced, or the other's disk has lost the one it had.
             let fine = match side.0.end() {
                 Some(Err(Broken::Left(code))) => {
                     code == Broken::Stranger.code()
                         || code == Broken::Itself.code()
-                        || (code == Broken::Revoked.code() && withdrew)
+                        || (code == Broken::Revoked.code() && self.server.withdrew_any())
                 }
                 Some(Err(Broken::Itself)) => self.devices[a].id == self.devices[b].id,
-                Some(Err(Broken::Revoked)) => withdrew,
+                Some(Err(Broken::Revoked)) => self.server.withdrew_any(),
                 Some(Err(broken)) => *broken == Broken::Stranger,
                 Some(Ok(())) | None => true,
             };
