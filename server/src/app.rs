@@ -271,6 +271,7 @@ impl App {
         let store = Store::open(&folder)?;
         let blobs = Blobs::open(folder.join("blobs"))?;
         let arrivals = Arrivals::open(folder.join("uploads"))?;
+        store.write(uploads::died).await?;
         let keys = LogKeys::at(&folder);
         for made in store.read(log::organisations).await? {
             go_on_under(&store, &made, keys.of(made.id)?.public()).await?;

@@ -16,7 +16,7 @@ use crate::error::Problem;
 use crate::limits::{DECODING_MEGAPIXELS_MAX, DECODING_MEGAPIXELS_MIN};
 use crate::now_ms;
 use crate::store::StoreError;
-use crate::store::uploads::{self as rows, Drawn, Photo, TRIES_MAX};
+use crate::store::uploads::{self as rows, DEATHS_MAX, Drawn, Photo};
 
 /// Largest file that is accepted.
 pub const BYTES_MAX: u64 = 20 << 20;
@@ -105,7 +105,7 @@ pub enum Place<'a> {
 }
 
 /// Decodes a photo's file, whose SHA-256 is `hash`, as soon as it has a turn. That it begins is written down before, and
-/// that it has ended after: what the process has died of [`TRIES_MAX`] times is not decoded again, and what it has died
+/// that it has ended after: what the process has died of [`DEATHS_MAX`] times is not decoded again, and what it has died
 /// of once is decoded alone, so that nothing else is blamed for it.
 async fn decoded<T: Send + 'static>(
     app: &App,
@@ -115,12 +115,12 @@ async fn decoded<T: Send + 'static>(
     mut work: impl FnOnce(Vec<u8>) -> Result<T, Unfit> + Send + 'static,
 ) -> Result<Result<T, Unfit>, StoreError> {
     let org = tenant.org;
-    let tries = app.store.read(move |c| rows::tries(c, org, hash, now_ms())).await?;
-    if tries >= TRIES_MAX {
-        tracing::error!(organisation = %tenant.id, photo = %hash, tries, "the process has died of a photo");
+    let deaths = app.store.read(move |c| rows::deaths(c, org, hash, now_ms())).await?;
+    if deaths >= DEATHS_MAX {
+        tracing::error!(organisation = %tenant.id, photo = %hash, deaths, "the process has died of a photo");
         return Ok(Err(Unfit::Deadly));
     }
-    let mut room = if tries == 0 { DECODING_MEGAPIXELS_MIN } else { DECODING_MEGAPIXELS_MAX };
+    let mut room = if deaths == 0 { DECODING_MEGAPIXELS_MIN } else { DECODING_MEGAPIXELS_MAX };
     loop {
         let turn = turn(app, tenant, room).await?;
         let bytes = match place {
@@ -520,6 +520,24 @@ mod tests {
         }
         drop(half);
         assert_eq!(verifying.await.unwrap().unwrap().width, 6_000);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_decoded_for_others_right_now_kills_nobody() {
+        let (app, [one, _], folder) = two_organisations().await;
+        let photo = encoded(RgbImage::new(90, 60), ImageFormat::Jpeg);
+        let (org, hash) = (one.org, BlobHash::of(&photo));
+        app.blobs.put(one.id, hash, Rendition::Original, photo).await.unwrap();
+        for _ in 0..DEATHS_MAX {
+            app.store.write(move |tx| rows::decoding(tx, org, hash, now_ms())).await.unwrap();
+        }
+        assert_eq!(verify(&app, &one, hash, Place::Kept).await.unwrap().unwrap().width, 90);
+        let running = app.store.read(move |connection| {
+            let sum = "SELECT sum(running), sum(deaths) FROM decoding";
+            Ok(connection.query_row(sum, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        });
+        assert_eq!(running.await.unwrap(), (DEATHS_MAX, 0), "the others go on");
         std::fs::remove_dir_all(folder).unwrap();
     }
 

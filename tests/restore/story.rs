@@ -1,7 +1,6 @@
 //! What was written after the backup comes back from phones.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use endcap_mobile::{Client, ClientError};
 use rusqlite::Connection;
@@ -15,13 +14,12 @@ use crate::ENDCAP;
 const SCREENS: usize = 12;
 
 /// Works and syncs until it has done its screens.
-async fn works(client: Arc<Client>, visit: String, left: Arc<AtomicUsize>) {
+async fn works(client: Arc<Client>, visit: String) {
     for screen in 0..SCREENS {
         let photos = if screen % 4 == 0 { vec![photo(&client, screen as u8)] } else { Vec::new() };
         record(&client, &visit, screen % 2 == 0, photos);
         Arc::clone(&client).sync(None, None).await.expect("it syncs");
     }
-    left.fetch_sub(1, Ordering::Relaxed);
 }
 
 fn of(work: &Work, person: UserId) -> usize {
@@ -41,16 +39,16 @@ fn what_a_restored_server_has_lost_comes_back_from_phones() {
     well(host.backup("backup"));
 
     // A backup after the other while all of them work.
-    let left = Arc::new(AtomicUsize::new(3));
-    for (client, visit) in [(&rita, &visit), (&sam, &visit), (&sven, &south)] {
-        let working = works(Arc::clone(client), visit.clone(), Arc::clone(&left));
-        host.runtime.spawn(working);
-    }
+    let at_work = [(&rita, &visit), (&sam, &visit), (&sven, &south)]
+        .map(|(client, visit)| host.runtime.spawn(works(Arc::clone(client), visit.clone())));
     let mut backups = 0;
-    while left.load(Ordering::Relaxed) > 0 {
+    while at_work.iter().any(|work| !work.is_finished()) {
         let said = well(host.backup("backup"));
         assert!(said.contains("Nordic Oats: ") && said.contains(" lines of log"), "{said}");
         backups += 1;
+    }
+    for work in at_work {
+        host.runtime.block_on(work).expect("all of their screens are synced");
     }
     assert!(backups > 0);
     well(host.check("backup"));

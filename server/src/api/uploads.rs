@@ -265,7 +265,7 @@ async fn standing(app: &App, id: UploadId, now_ms: i64) -> Result<Standing, Stor
         Ok(match rows::kept(connection, id.org, id.hash)? {
             Some(Kept::Here(photo) | Kept::Retired(Stayed { photo, .. })) => Standing::Here(photo),
             Some(Kept::Erased(_)) => Standing::Erased,
-            None if rows::tries(connection, id.org, id.hash, now_ms)? >= rows::TRIES_MAX => {
+            None if rows::deaths(connection, id.org, id.hash, now_ms)? >= rows::DEATHS_MAX => {
                 Standing::Deadly
             }
             None => rows::upload(connection, id, now_ms)?.map_or(Standing::Absent, Standing::Open),

@@ -117,7 +117,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 16] = [
+const MIGRATIONS: [(&str, Afterwards); 17] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -137,6 +137,7 @@ const MIGRATIONS: [(&str, Afterwards); 16] = [
         quarantine::index_anew(db)
     }),
     (include_str!("../../migrations/0016_decided.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0017_deaths.sql"), |_| Ok(())),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";

@@ -15,8 +15,8 @@ use super::{StoreError, signals};
 pub const OPEN_MAX: u64 = 64;
 /// Most bytes that one device's open uploads can announce.
 pub const OPEN_BYTES_MAX: u64 = 256 << 20;
-/// How often decoding a photo may begin and not end before nobody begins again.
-pub const TRIES_MAX: u32 = 2;
+/// How often the process may die while it decodes a photo before nobody begins again.
+pub const DEATHS_MAX: u32 = 2;
 /// For how long nobody does.
 pub const TRIED_MS: i64 = 7 * 24 * 3_600_000;
 /// How long an upload can go on after it was last announced.
@@ -271,15 +271,15 @@ pub fn close(tx: &Transaction<'_>, id: UploadId) -> Result<bool, StoreError> {
     Ok(closed > 0)
 }
 
-/// How often decoding a photo has begun and not ended lately.
-pub fn tries(
+/// How often the process has died lately while it decoded a photo.
+pub fn deaths(
     connection: &Connection,
     org: Org,
     hash: BlobHash,
     now_ms: i64,
 ) -> Result<u32, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT tries FROM decoding WHERE org = ?1 AND hash = ?2 AND tried_ms > ?3",
+        "SELECT deaths FROM decoding WHERE org = ?1 AND hash = ?2 AND tried_ms > ?3",
     )?;
     let since = now_ms.saturating_sub(TRIED_MS);
     let found = query.query_row(params![org, hash.0, since], |row| row.get(0)).optional()?;
@@ -293,20 +293,30 @@ pub fn decoding(
     hash: BlobHash,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let tries = tries(tx, org, hash, now_ms)?;
     tx.prepare_cached("DELETE FROM decoding WHERE tried_ms <= ?1")?
         .execute([now_ms.saturating_sub(TRIED_MS)])?;
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO decoding (org, hash, tries, tried_ms) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO decoding (org, hash, deaths, running, tried_ms) VALUES (?1, ?2, 0, 1, ?3)
+         ON CONFLICT DO UPDATE SET running = running + 1, tried_ms = excluded.tried_ms",
     )?
-    .execute(params![org, hash.0, tries + 1, now_ms])?;
+    .execute(params![org, hash.0, now_ms])?;
     Ok(())
 }
 
-/// Notes that it has ended, however.
+/// Notes that it has ended, however: the process lives.
 pub fn decoded(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM decoding WHERE org = ?1 AND hash = ?2")?
+    tx.prepare_cached(
+        "UPDATE decoding SET deaths = 0, running = running - 1 WHERE org = ?1 AND hash = ?2",
+    )?
+    .execute(params![org, hash.0])?;
+    tx.prepare_cached("DELETE FROM decoding WHERE org = ?1 AND hash = ?2 AND running <= 0")?
         .execute(params![org, hash.0])?;
+    Ok(())
+}
+
+/// Notes that the process before this one died of what it was decoding, or meanwhile.
+pub fn died(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute("UPDATE decoding SET deaths = deaths + 1, running = 0 WHERE running > 0", [])?;
     Ok(())
 }
 
