@@ -40,20 +40,26 @@ pub struct Sender {
 /// Checks each group's signatures: every change is sealed by the device that it claims to be from, which need
 /// not be the one that brings it. `None` where all is well.
 pub fn verify(org: OrgId, keys: &Keys, push: &PushRequest) -> Vec<Option<Outcome>> {
-    let outcome = |unsealed: Unsealed| match unsealed {
+    push.groups.iter().map(|group| unsealed(org, keys, group)).collect()
+}
+
+fn unsealed(org: OrgId, keys: &Keys, group: &Group) -> Option<Outcome> {
+    group.check_seals(org, keys).err().map(|unsealed| match unsealed {
         Unsealed::Stranger(_) => quarantined(&Refusal::ForeignActor),
         unsealed => Outcome::quarantined("bad_seal", unsealed.to_string()),
-    };
-    push.groups.iter().map(|group| group.check_seals(org, keys).err().map(outcome)).collect()
+    })
 }
 
 /// A parcel that was opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// Whose work it is, as its signature shows.
-    pub origin: DeviceId,
-    /// The work, each change of it sealed by the device that it claims to be from.
+    /// Whose work it is, as its signature shows. `None` if no such device is here: a courier takes along whom it knows
+    /// only, so the server has forgotten it with what a restore has lost.
+    pub origin: Option<DeviceId>,
+    /// The work.
     pub cargo: Cargo,
+    /// As [`verify`] says.
+    pub bad: Option<Outcome>,
 }
 
 /// Opens a parcel and checks every signature on and in it, or says what becomes of it.
@@ -66,10 +72,8 @@ pub fn open(
     let refused = |code: &str, detail: String| Delivery::Refused { code: code.into(), detail };
     let parcel = Parcel::from_bytes(parcel.0.clone())
         .ok_or_else(|| refused("malformed", "a parcel has 128 bytes to 1 MiB".into()))?;
-    let origin = parcel.origin();
-    let device = world.devices.get(&origin);
-    let device = device.ok_or_else(|| refused("foreign_actor", "it is from nobody here".into()))?;
-    if !parcel.is_signed(org, &device.key) {
+    let origin = world.devices.get(&parcel.origin());
+    if origin.is_some_and(|device| !parcel.is_signed(org, &device.key)) {
         return Err(refused("bad_seal", "its origin has not signed it".into()));
     }
     // A phone seals to the newest key that it knows.
@@ -85,13 +89,8 @@ pub fn open(
         // Nobody should lose work to a server that is not updated yet.
         Unopened::Protocol(_) => Delivery::Later {},
     })?;
-    match cargo.group.check_seals(org, &world.keys_of([&cargo.group])) {
-        Ok(()) => Ok(Opened { origin, cargo }),
-        Err(unsealed @ Unsealed::Stranger(_)) => {
-            Err(refused("foreign_actor", unsealed.to_string()))
-        }
-        Err(unsealed) => Err(refused("bad_seal", unsealed.to_string())),
-    }
+    let bad = unsealed(org, &world.keys_of([&cargo.group]), &cargo.group);
+    Ok(Opened { origin: origin.map(|device| device.id), cargo, bad })
 }
 
 fn by_digest(notes: &[Note]) -> BTreeMap<BlobHash, &Note> {
@@ -201,12 +200,7 @@ impl Ingest<'_, '_> {
         let size = self.ledger.size();
         let mut outcomes = Vec::with_capacity(push.groups.len());
         for (group, bad) in push.groups.iter().zip(verified) {
-            outcomes.push(match bad {
-                // What is here is named by what it is, however it comes.
-                Some(_) if self.has(group)? => Outcome::Accepted {},
-                Some(outcome) => self.keep_apart(sender.device, None, group, &notes, outcome)?,
-                None => self.take(sender.device, Some(&push.now), None, group, &notes)?,
-            });
+            outcomes.push(self.take(sender.device, Some(&push.now), None, group, &notes, bad)?);
             self.ledger.rest()?;
         }
         // Only where something was appended phones hear of it at the same line.
@@ -222,19 +216,20 @@ impl Ingest<'_, '_> {
         Ok(group.hashes().all(|hash| held.document.contains(hash)))
     }
 
-    /// Decides on a parcel that another device has brought, as if its origin had pushed what is in it; the origin's
-    /// chain of pushes is not touched.
+    /// Decides on a parcel that another device has brought, as if its origin had pushed what is in it, or, if that is
+    /// not here, its courier. Nobody's chain of pushes is touched.
     pub fn cargo(
         &mut self,
         courier: DeviceId,
         opened: &Result<Opened, Delivery>,
     ) -> Result<Delivery, StoreError> {
-        let Opened { origin, cargo } = match opened {
+        let Opened { origin, cargo, bad } = match opened {
             Ok(opened) => opened,
             Err(outcome) => return Ok(outcome.clone()),
         };
         let (group, notes) = (&cargo.group, by_digest(&cargo.notes));
-        let outcome = self.take(*origin, None, Some(courier), group, &notes)?;
+        let sender = origin.unwrap_or(courier);
+        let outcome = self.take(sender, None, Some(courier), group, &notes, bad.clone())?;
         self.ledger.rest()?;
         let early = match outcome {
             // Nothing of it was kept, and the courier need not keep what its author still has.
@@ -245,13 +240,14 @@ impl Ingest<'_, '_> {
             Outcome::Accepted {} | Outcome::LetGo {} => false,
         };
         // What it lacks may come with somebody else: it is shown meanwhile, and brought again.
-        match early && self.ledger.waits(*origin, group)? {
+        match early && self.ledger.waits(sender, group)? {
             true => Ok(Delivery::Later {}),
             false => Ok(Delivery::Taken {}),
         }
     }
 
-    /// Takes a group in, or keeps it apart. Without `pushed` nothing is known of its sender's clocks.
+    /// Takes a group in, or keeps it apart, as what is not sealed as it should be (`bad`) always is. Without `pushed`
+    /// nothing is known of its sender's clocks.
     fn take(
         &mut self,
         sender: DeviceId,
@@ -259,7 +255,14 @@ impl Ingest<'_, '_> {
         courier: Option<DeviceId>,
         group: &Group,
         notes: &BTreeMap<BlobHash, &Note>,
+        bad: Option<Outcome>,
     ) -> Result<Outcome, StoreError> {
+        match bad {
+            // What is here is named by what it is, however it comes.
+            Some(_) if self.has(group)? => return Ok(Outcome::Accepted {}),
+            Some(outcome) => return self.keep_apart(sender, courier, group, notes, outcome),
+            None => {}
+        }
         if let Some(refused) = self.ledger.refused(sender, group)? {
             // Of what a copy of a phone was refused with, some may be in the log: what is there is final.
             if !self.has(group)? {

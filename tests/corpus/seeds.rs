@@ -473,7 +473,7 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     vec![
         ("cargo", cargo(fault::NONE, flaw::TWICE), "taken"),
         ("cargo-to-another-server", cargo(fault::TO_ANOTHER_SERVER, 0), "not_opened"),
-        ("cargo-from-nobody", cargo(fault::FROM_NOBODY, 0), "foreign_actor"),
+        ("cargo-from-nobody", cargo(fault::FROM_NOBODY, 0), "taken"),
         ("cargo-in-anothers-name", cargo(fault::IN_ANOTHERS_NAME, 0), "bad_seal"),
         ("cargo-of-another-version", cargo(fault::ANOTHER_PROTOCOL, 0), "later"),
         ("cargo-of-nothing", cargo(fault::NO_CHANGE, 0), "unreadable"),
@@ -482,8 +482,8 @@ pub(crate) fn http_hazards() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("cargo-cut", cargo(fault::CUT + 200, 0), "bad_seal"),
         ("cargo-longer", cargo(fault::LONGER, 0), "bad_seal"),
         ("cargo-of-another-organisation", cargo(fault::OF_ANOTHER_ORGANISATION, 0), "bad_seal"),
-        ("cargo-without-seal", cargo(fault::NONE, flaw::NO_SEAL), "bad_seal"),
-        ("cargo-with-a-bad-seal", cargo(fault::NONE, flaw::BAD_SEAL), "bad_seal"),
+        ("cargo-without-seal", cargo(fault::NONE, flaw::NO_SEAL), "taken"),
+        ("cargo-with-a-bad-seal", cargo(fault::NONE, flaw::BAD_SEAL), "taken"),
         (
             "cargo-that-came-too-early",
             http::input(

@@ -113,7 +113,7 @@ fn a_parcel_that_was_changed_anywhere_is_refused_and_nothing_is_written() {
         let mut bad = good.clone();
         bad[place] ^= 1 << (place % 8);
         let outcome = brings(&mut world, vec![bad]).remove(0);
-        let expected = if place < 16 { "foreign_actor" } else { "bad_seal" };
+        let expected = if place < 16 { "not_opened" } else { "bad_seal" };
         assert_eq!(refused(&outcome), expected, "at {place}");
     }
     for length in [0, 1, 127, good.len() - 1] {
@@ -152,6 +152,8 @@ fn a_courier_forges_nothing() {
     // Rita's parcel with Sven's label on it: it opens for Rita's alone.
     let mut relabelled = parcel(&world, RITA).as_bytes().to_vec();
     relabelled[..16].copy_from_slice(sven.id.as_bytes());
+    let mut unknown = parcel(&world, RITA).as_bytes().to_vec();
+    unknown[..16].fill(8);
     // Nothing at all, another version, and no message.
     let empty = sync_core::wire::Group { changes: Vec::new(), seals: Vec::new(), ..group.clone() };
     let empty = seal(sven.id, &sven.keypair, &cargo(empty));
@@ -161,9 +163,8 @@ fn a_courier_forges_nothing() {
     let before = world.server.dump(&["device"]);
     let codes = [
         (named, "bad_seal"),
-        (bare, "bad_seal"),
-        (other, "bad_seal"),
         (relabelled, "bad_seal"),
+        (unknown, "not_opened"),
         (empty, "unreadable"),
     ];
     for (number, (parcel, code)) in codes.into_iter().enumerate() {
@@ -171,6 +172,14 @@ fn a_courier_forges_nothing() {
     }
     assert_eq!(brings(&mut world, vec![later]), [Delivery::Later {}]);
     assert_eq!(world.server.dump(&["device"]), before, "a forgery is not even kept apart");
+
+    // What he seals himself is refused as his push would be, and is seen to be his.
+    assert_eq!(brings(&mut world, vec![bare, other]), [Delivery::Taken {}, Delivery::Taken {}]);
+    let sven = world.devices[SVEN].id;
+    let apart = world.server.quarantined();
+    let head = group.changes.last().expect("a change").hash();
+    assert_eq!(apart[&(group.document, head)], [(sven, vec!["bad_seal".to_owned()])].into());
+    assert!(world.server.documents().is_empty());
 
     // What Sven may truly do is to bring Rita's work as his own push: it is hers all the same.
     let (sven, own) = (&world.devices[SVEN], group.clone());
@@ -377,6 +386,47 @@ fn what_builds_on_work_that_went_with_its_phone_and_a_lost_log_is_carried_on() {
     let codes = world.server.quarantined()[&(first, submitted)].clone();
     assert_eq!(codes.into_values().flatten().collect::<Vec<_>>(), ["missing_parent"]);
     assert_eq!(cargo(&world.devices[SVEN]).len(), 1);
+}
+
+#[test]
+fn work_of_a_phone_that_a_restored_server_has_forgotten_is_not_dropped() {
+    let mut world = world();
+    let backup = world.server.backup();
+    let fresh = Device::new(brand::SAM, world.now_ms, &mut Chance::new(5));
+    let (id, key) = (fresh.id, fresh.keypair.public());
+    world.devices.push(fresh);
+    let fresh = world.devices.len() - 1;
+    world.server.enrol(id, brand::SAM, key, world.now_ms);
+    world.sync_now(fresh);
+    world.sync_now(SVEN);
+    visits(&mut world, fresh, CALLS[0]);
+    let document = documents(&world, fresh)[0];
+    world.meet(fresh, SVEN, None, Crash::Never);
+    world.lose(fresh);
+    world.server = backup;
+
+    // It may be that nobody has lost anything but the server, and the phone is dead.
+    world.sync_now(SVEN);
+    let apart = world.server.quarantined();
+    let (_, codes) = apart.iter().find(|((of, _), _)| *of == document).expect("it is kept");
+    let sven = world.devices[SVEN].id;
+    assert_eq!(*codes, [(sven, vec!["foreign_actor".to_owned()])].into());
+    assert_eq!(cargo(&world.devices[SVEN]).len(), 1, "he keeps it until somebody has decided");
+
+    // Enrolled again with the key that it had, it is known for its own.
+    let mut enrolled = world.server.backup();
+    enrolled.enrol(DeviceId::from_bytes([9; 16]), brand::SAM, key, world.now_ms);
+    let refused = std::mem::replace(&mut world.server, enrolled);
+    world.sync_now(SVEN);
+    assert_eq!(world.server.documents(), [document]);
+    assert!(world.server.waiting().is_empty());
+    assert!(cargo(&world.devices[SVEN]).is_empty());
+
+    world.server = refused;
+    world.server.decide(false, world.now_ms).expect("it is discarded");
+    world.sync_now(SVEN);
+    assert!(world.server.documents().is_empty());
+    assert!(cargo(&world.devices[SVEN]).is_empty());
 }
 
 #[test]

@@ -283,9 +283,9 @@ impl Server {
         people.collect()
     }
 
-    /// Whether any phone's access was ever withdrawn, as far as is known here.
-    pub fn withdrew_any(&self) -> bool {
-        self.world.devices.values().any(|device| device.revoked)
+    /// The phones whose access was withdrawn, as far as is known here.
+    pub fn withdrawn(&self) -> impl Iterator<Item = DeviceId> {
+        self.world.devices.values().filter(|device| device.revoked).map(|device| device.id)
     }
 
     fn sender(&self, device: DeviceId) -> Result<Sender, Refused> {

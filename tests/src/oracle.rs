@@ -61,6 +61,8 @@ pub struct Oracle {
     pub late: BTreeSet<VisitId>,
     /// Who was let go: what they made before they were taken on again may be refused as late.
     pub dismissed: BTreeSet<UserId>,
+    /// The phones whose access was withdrawn before a restore.
+    withdrawn: BTreeSet<DeviceId>,
     /// The server's clock has jumped: what times say is worth less.
     pub clock_jumped: bool,
     /// Whose phone's store was copied: their work may be refused as forked.
@@ -201,6 +203,10 @@ impl Oracle {
         for (parcel, outcome) in cargo.parcels.iter().zip(&reply.outcomes) {
             let parcel = Parcel::from_bytes(parcel.0.clone()).expect("a parcel");
             let opened = parcel.open(ORG, &server.console.keypair).expect("it opens");
+            // What a server has forgotten with a lost log counts as its courier's.
+            let known = server.world.devices.contains_key(&parcel.origin());
+            assert!(known || self.lost_log, "it is carried for a stranger");
+            let by = if known { parcel.origin() } else { from };
             for hash in opened.group.hashes() {
                 let name = (opened.group.document, hash);
                 match outcome {
@@ -209,27 +215,31 @@ impl Oracle {
                     }
                     Delivery::Taken {} => {
                         let codes = quarantined.get(&name);
-                        let codes = codes.and_then(|codes| codes.get(&parcel.origin()));
+                        let codes = codes.and_then(|codes| codes.get(&by));
                         let codes = codes.expect("it is kept apart").iter();
                         for code in codes.filter(|code| *code != Outcome::DISCARDED) {
-                            let (by, changes) = (Some(parcel.origin()), &opened.group.changes);
-                            self.may_be_refused(server, by, name.0, changes, code);
+                            let changes = &opened.group.changes;
+                            self.may_be_refused(server, Some(by), name.0, changes, code);
                         }
                     }
                     Delivery::Later {} => assert!(self.lost_log, "{name:?} came too early"),
-                    // Its author's disk has lost what it was signed through.
                     Delivery::Refused { code, .. } => {
-                        let bare = !self.rotten.is_empty() && code == "bad_seal";
-                        assert!(bare, "{name:?} was not taken from a courier: {code}");
+                        panic!("{name:?} was not taken from a courier: {code}");
                     }
                 }
             }
         }
     }
 
+    /// Whether a phone's access was ever withdrawn, be it that the server has forgotten that again.
+    pub fn withdrew(&self, server: &Server, phone: DeviceId) -> bool {
+        self.withdrawn.contains(&phone) || server.withdrawn().any(|withdrawn| withdrawn == phone)
+    }
+
     /// The server has lost part of its log: what no phone holds any more is gone for good.
     pub fn restored(&mut self, before: &Server, server: &Server, devices: &[Device]) {
         self.lost_log = true;
+        self.withdrawn.extend(before.withdrawn());
         for id in before.documents() {
             let changes = before.held(id).document;
             let lost = |change: &Change| server.times_logged(id, change.hash()) == 0;
@@ -332,7 +342,11 @@ impl Oracle {
             "said_already" => !self.dropped.is_empty(),
             _ => false,
         };
-        assert!(may, "{document} was refused: {code}");
+        assert!(
+            may,
+            "{document} was refused: {code} (copied {copied} rotten {rotten} dismissed {dismissed} lost_log {})",
+            self.lost_log
+        );
     }
 
     /// A phone is about to hear what it should hold: is there a reason why it may hold something else?

@@ -464,16 +464,12 @@ impl Served {
         }
         let expected: &[&str] = match wrong {
             fault::TO_ANOTHER_SERVER => &["not_opened"],
-            fault::FROM_NOBODY => &["foreign_actor"],
             fault::ANOTHER_PROTOCOL => &["later"],
             fault::NO_CHANGE => &["unreadable"],
-            fault::FLIPPED if at < 16 => &["foreign_actor"],
+            fault::FLIPPED if at < 16 => &["not_opened"],
             fault::CUT if at < 128 => &["malformed"],
-            fault::NONE if !named => &["unreadable"],
-            fault::NONE if has(flaw::NO_SEAL) || has(flaw::BAD_SEAL) => {
-                &["bad_seal", "foreign_actor"]
-            }
-            fault::NONE => &["taken", "later", "bad_seal", "foreign_actor"],
+            fault::NONE | fault::FROM_NOBODY if !named => &["unreadable"],
+            fault::NONE | fault::FROM_NOBODY => &["taken", "later"],
             _ => &["bad_seal"],
         };
         let copies = 1 + usize::from(has(flaw::TWICE));
