@@ -460,10 +460,9 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                 }
                 writer.delete(DOCUMENTS, &id)?;
                 unqueue(writer, &id)?;
-                for digest in kept.notes() {
-                    writer.delete(NOTES, &digest.0)?;
-                }
             }
+            Write::ForgetNote(digest) => drop(writer.delete(NOTES, &digest.0)?),
+            Write::ForgetPhoto(_) => {} // with its file, when all of this is on the disk
             Write::Salvage(kept) => {
                 let document = kept.document.id();
                 for (space, place) in places_of(writer, document) {

@@ -437,11 +437,11 @@ impl Run {
             let instance = random()?;
             let gone = client.change(|view, writer| {
                 let writes = sweep(view, instance)?;
-                let purged = writes.iter().filter_map(|write| match write {
-                    Write::Purge(kept) => Some(kept.photos()),
+                let gone = writes.iter().filter_map(|write| match write {
+                    Write::ForgetPhoto(hash) => Some(*hash),
                     _ => None,
                 });
-                let gone: Vec<BlobHash> = purged.flatten().collect();
+                let gone: Vec<BlobHash> = gone.collect();
                 apply(writer, writes)?;
                 Ok(gone)
             })?;

@@ -178,13 +178,17 @@ impl Profile {
 
     /// The moment of an entry that is written now.
     pub fn moment(&self, clocks: &Clocks) -> Moment {
+        // Who begins anew knows what it has known.
+        let cursor = self.cursor.map(|cursor| (cursor.origin, cursor.sequence));
+        let watched = || self.watch.as_ref()?.kept().map(|kept| (kept.life, kept.size));
+        let known = cursor.or_else(watched);
         Moment {
             wall_ms: clocks.wall_ms,
             boot: clocks.boot,
             boot_ms: clocks.boot_ms,
-            anchor: self.cursor.map_or(0, |c| c.sequence),
+            anchor: known.map_or(0, |(_, sequence)| sequence),
             skew_ms: self.skew_ms(clocks),
-            life: self.cursor.map(|c| c.origin.life()),
+            life: known.map(|(origin, _)| origin.life()),
         }
     }
 
@@ -631,6 +635,15 @@ impl Kept {
         }
     }
 
+    /// The server may have lost any of it, and judges all of it again together with what it has lost.
+    fn unconfirm(&mut self) {
+        if self.refused.as_ref().is_some_and(|refused| refused.code != "forked") {
+            self.refused = None;
+        }
+        self.pending = self.document.changes().iter().map(Change::hash).collect();
+        self.forget_passed();
+    }
+
     /// The server has this, and it has no place here.
     fn pass_over(&mut self, hash: ChangeHash) {
         self.behind = true;
@@ -724,8 +737,12 @@ pub enum Write {
     Forget(RecordKey),
     /// Forget every record, those of unknown kinds too.
     ForgetRecords,
-    /// A document that went out of sight: forget it, with its words and its photos.
+    /// A document that went out of sight: forget it.
     Purge(Box<Kept>),
+    /// Words that no document here names any more: forget them.
+    ForgetNote(BlobHash),
+    /// A photo that no document here names any more: forget it once it is sent.
+    ForgetPhoto(BlobHash),
     /// A document whose rows do not read: keep those beside, and this, if it holds anything, in their place.
     Salvage(Box<Kept>),
     /// A parcel to carry for somebody, taken at this time (server's clock, in milliseconds since 1970 UTC).
@@ -766,6 +783,8 @@ pub(crate) fn count<R: Replica>(
             | Write::Profile(_)
             | Write::Carry(..)
             | Write::Unload(_)
+            | Write::ForgetNote(_)
+            | Write::ForgetPhoto(_)
             | Write::Erase(_) => {}
         }
     }
@@ -979,7 +998,7 @@ pub fn apply_push<R: Replica>(
             Outcome::Accepted {} | Outcome::LetGo {} => {
                 let sent: HashSet<ChangeHash> = group.hashes().collect();
                 kept.pending.retain(|hash| !sent.contains(hash));
-                add_seals(&mut kept, group);
+                add_seals(&mut kept, &group.seals);
                 if *outcome == (Outcome::LetGo {}) {
                     (kept.gone, kept.aside, narrowed) = (true, true, true);
                 }
@@ -988,7 +1007,7 @@ pub fn apply_push<R: Replica>(
                 kept.refused = Some(Refused { code: code.clone(), detail: detail.clone() });
                 if let Some(here) = here {
                     here.iter().for_each(|head| kept.confirm(*head));
-                    add_seals(&mut kept, group);
+                    add_seals(&mut kept, &group.seals);
                 }
             }
         }
@@ -1019,13 +1038,17 @@ pub fn apply_pull<R: Replica>(
     if reply.protocol != PROTOCOL {
         return Err(Fault::Answer(BadAnswer::Protocol(reply.protocol)));
     }
-    let mut writes = Vec::new();
+    let (mut writes, mut narrowed) = (Vec::new(), false);
+    let mut documents = Documents::new(replica);
     if replica.profile().cursor.is_none() {
         // After a rewind: what the server no longer knows is not listed any more.
         writes.push(Write::ForgetRecords);
+        // Who begins anew for another reason has no cursor that the server could miss.
+        let before = replica.profile().watch.as_ref().and_then(Watch::kept);
+        if before.is_some_and(|before| before.life != reply.cursor.origin) {
+            documents.unconfirm()?;
+        }
     }
-    let mut narrowed = false;
-    let mut documents = Documents::new(replica);
     for key in reply.gone.iter().flatten() {
         narrowed = true;
         writes.push(Write::Forget(*key));
@@ -1160,6 +1183,16 @@ impl<'a, R: Replica> Documents<'a, R> {
         Ok(())
     }
 
+    /// The log is not the one that has confirmed what is here.
+    fn unconfirm(&mut self) -> Result<(), R::Error> {
+        for id in self.replica.documents()? {
+            if let Some(kept) = self.get(id)? {
+                kept.unconfirm();
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn get_or_new(&mut self, id: DocId) -> Result<&mut Kept, R::Error> {
         self.get(id)?;
         let org = self.replica.profile().org;
@@ -1176,12 +1209,7 @@ pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
     let mut writes = vec![Write::Profile(Box::new(profile))];
     for id in replica.documents()? {
         let Some(mut kept) = replica.document(id)? else { continue };
-        // The server judges all of it again, together with what it has lost.
-        if kept.refused.as_ref().is_some_and(|refused| refused.code != "forked") {
-            kept.refused = None;
-        }
-        kept.pending = kept.document.changes().iter().map(Change::hash).collect();
-        kept.forget_passed();
+        kept.unconfirm();
         writes.push(Write::Document(Box::new(kept)));
     }
     Ok(writes)
@@ -1198,7 +1226,8 @@ pub fn salvage(profile: &Profile, left: Vec<Kept>, instance: [u8; 8]) -> Vec<Wri
 }
 
 /// Goes on with another key and as a new actor, whose second half is `instance`, drawn by chance. What waits to be
-/// sent is sealed with the key that it was written under.
+/// sent is sealed with the key that it was written under, and so is what no seal reaches: each change by itself, for who
+/// drops those that follow can seal it no more.
 pub fn renew<R: Replica>(
     replica: &R,
     before: &Keypair,
@@ -1208,16 +1237,18 @@ pub fn renew<R: Replica>(
     let mut profile = replica.profile().clone();
     let mut writes = Vec::new();
     for id in replica.documents()? {
-        let Some(mut kept) = replica.document(id)?.filter(|kept| !kept.pending.is_empty()) else {
-            continue;
-        };
+        let Some(mut kept) = replica.document(id)? else { continue };
         let pending: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
-        let changes = kept.document.changes().iter().filter(|c| pending.contains(&c.hash()));
-        let changes: Vec<Change> = changes.cloned().collect();
-        let heads = heads(&changes, &profile.key);
-        let seals = heads.into_iter().map(|head| before.seal(profile.org, id, head)).collect();
-        add_seals(&mut kept, &Group { document: id, changes, seals });
-        writes.push(Write::Document(Box::new(kept)));
+        let own = kept.document.changes().iter().filter(|c| c.actor.belongs_to(&profile.key));
+        let own: Vec<ChangeHash> = own.map(Change::hash).collect();
+        let sealed = kept.seals.iter().map(|seal| seal.head).filter(|head| own.contains(head));
+        let sealed = kept.document.past(&sealed.collect::<Vec<_>>());
+        let bare = own.into_iter().filter(|h| pending.contains(h) || !sealed.contains(*h));
+        let seals: Vec<Seal> = bare.map(|head| before.seal(profile.org, id, head)).collect();
+        if !seals.is_empty() {
+            add_seals(&mut kept, &seals);
+            writes.push(Write::Document(Box::new(kept)));
+        }
     }
     profile.former.get_or_insert_default().push(FormerKey(profile.key));
     profile.key = next.public();
@@ -1268,6 +1299,9 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
     let mut waiting = false;
     // The newest volume first: one stays while a later one does.
     let (mut newest_first, mut staying) = (Vec::new(), HashSet::new());
+    // What others have named too stays with what they have named it in.
+    let (mut named, mut purged) = (HashSet::new(), Vec::new());
+    let mut stays = |kept: &Kept| named.extend(kept.notes().into_iter().chain(kept.photos()));
     for id in replica.documents()? {
         let volume = match id.is_later_volume() {
             true => replica.document(id)?.and_then(|kept| kept.volume()),
@@ -1292,12 +1326,14 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
         let seen = audiences.iter().any(|audience| rights.sees(&tree, audience));
         let seen = seen && !kept.gone && outlet.is_none_or(|outlet| !hidden.contains(&outlet));
         if seen && !kept.astray {
+            stays(&kept);
             if std::mem::take(&mut kept.aside) {
                 writes.push(Write::Document(Box::new(kept))); // it has come back before it was confirmed
             }
             continue;
         }
         if !kept.pending.is_empty() || outlet.is_some_and(|outlet| staying.contains(&outlet)) {
+            stays(&kept);
             staying.extend(outlet);
             waiting |= kept.to_push();
             if !kept.aside {
@@ -1307,11 +1343,18 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
             continue;
         }
         if seen && kept.begun_here(&profile) {
+            stays(&kept);
             continue;
         }
         if kept.document.newest_of(profile.actor).is_some() {
             profile.actor = Actor::new(&profile.key, instance);
         }
+        purged.push(kept);
+    }
+    for kept in purged {
+        let gone = |hash: &BlobHash| !named.contains(hash);
+        writes.extend(kept.notes().into_iter().filter(gone).map(Write::ForgetNote));
+        writes.extend(kept.photos().into_iter().filter(gone).map(Write::ForgetPhoto));
         writes.push(Write::Purge(Box::new(kept)));
     }
     count(replica, &mut profile, &writes)?;
@@ -1333,7 +1376,7 @@ pub(crate) fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
         }
     }
     (kept.gone, kept.aside, kept.astray) = (false, false, false);
-    add_seals(kept, group);
+    add_seals(kept, &group.seals);
     let arrived: HashSet<ChangeHash> = group.hashes().collect();
     kept.pending.retain(|hash| !arrived.contains(hash));
     if kept.pending.is_empty() && merged.is_ok() {
@@ -1342,9 +1385,9 @@ pub(crate) fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
     merged
 }
 
-fn add_seals(kept: &mut Kept, group: &Group) {
+fn add_seals(kept: &mut Kept, seals: &[Seal]) {
     let known: BTreeSet<ChangeHash> = kept.seals.iter().map(|s| s.head).collect();
-    kept.seals.extend(group.seals.iter().filter(|s| !known.contains(&s.head)).cloned());
+    kept.seals.extend(seals.iter().filter(|s| !known.contains(&s.head)).cloned());
 }
 
 #[cfg(test)]

@@ -348,11 +348,14 @@ pub fn execute<R: Replica>(
             let profile = desk.profile_after(&kept, instance);
             let mut left = kept.confirmed();
             left.forget_passed();
-            let write = match left.document.changes().is_empty() {
-                true => Write::Purge(Box::new(kept)),
-                false => Write::Document(Box::new(left)),
-            };
-            let writes = desk.written(vec![write], profile)?;
+            let mut writes = Vec::new();
+            if left.document.changes().is_empty() {
+                writes.extend(kept.notes().into_iter().map(Write::ForgetNote));
+                writes.push(Write::Purge(Box::new(kept)));
+            } else {
+                writes.push(Write::Document(Box::new(left)));
+            }
+            let writes = desk.written(writes, profile)?;
             Ok(Done { document, change: None, writes, left_out: Vec::new() })
         }
         Command::Report { outlet, name, address, territory, distributor, note, photos } => {

@@ -331,3 +331,99 @@ fn what_stayed_for_refused_work_goes_when_that_is_given_up() {
     story.check();
     assert!(story.devices[RITA].document(document).is_none(), "and out of her sight");
 }
+
+/// What the server has lost with its log, as far as the world has to know.
+fn comes_back_from(story: &mut Story, backup: backend::Server) {
+    let world = &mut story.0;
+    let before = std::mem::replace(&mut world.server, backup);
+    world.oracle.restored(&before, &world.server, &world.devices);
+}
+
+#[test]
+fn who_begins_anew_after_a_restore_notices_it_all_the_same() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.syncs(RITA);
+    let backup = story.server.backup();
+    let copy = story.devices[RITA].copy();
+    story.devices.push(copy);
+    let copy = story.devices.len() - 1;
+    story.oracle.copied.insert(brand::RITA);
+    // The copy has gone its own way, and has made a visit that the server has, and nobody else.
+    story.records(RITA, 1, met(true));
+    story.records(copy, 1, met(false));
+    story.syncs(RITA);
+    story.does(copy, Command::StartCall(brand::call(5)));
+    for _ in 0..2 {
+        story.syncs(copy);
+    }
+    let document = visit_of(1).into();
+    assert!(story.devices[copy].document(document).expect("it is here").refused.is_some());
+    assert!(story.server.documents().contains(&visit_of(5).into()));
+    comes_back_from(&mut story, backup);
+    assert!(!story.server.documents().contains(&visit_of(5).into()));
+    // It begins anew, so it has no cursor that the server could miss.
+    story.act(copy, Crash::Never, Command::GiveUp { document, instance: [7; 8] });
+    assert_eq!(story.devices[copy].disk.profile().cursor, None);
+    let clocks = story.devices[copy].clock.read(story.now_ms);
+    let known = story.devices[copy].disk.profile().moment(&clocks);
+    assert!(known.anchor > 0 && known.life.is_some(), "it knows what it has known");
+    story.syncs(copy);
+    assert!(story.server.documents().contains(&visit_of(5).into()), "it was not brought back");
+    assert_eq!(story.oracle.repairs, 0, "without a repair");
+}
+
+#[test]
+fn what_was_confirmed_before_a_change_of_keys_is_sealed_whatever_is_given_up_after() {
+    let mut story = Story::new();
+    let backup = story.server.backup();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    let here = story.records(RITA, 1, met(true));
+    // The server has both, and she does not hear of it.
+    let now_ms = story.now_ms;
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she pushes");
+    let Question::Push(bytes) = &question else { panic!("she has something to push") };
+    let id = story.devices[RITA].id;
+    let lost = story.server.push(id, bytes, now_ms, backend::Crash::BeforeReply);
+    assert_eq!(lost, Err(backend::Refused::Crashed));
+    story.devices[RITA].give_up();
+    story.records(RITA, 1, met(false));
+    story.withdrawn_and_enrolled_again(RITA);
+    let (number, question) = story.devices[RITA].sync(now_ms).expect("she pushes again");
+    story.answer_to(RITA, number, &question);
+    story.devices[RITA].give_up(); // before a pull brings her seals back
+    assert_eq!(refusal(&story).as_deref(), Some("revoked_device"));
+    let document = visit_of(1).into();
+    story.act(RITA, Crash::Never, Command::GiveUp { document, instance: [7; 8] });
+    comes_back_from(&mut story, backup);
+    let (id, user) = (story.devices[RITA].id, brand::RITA);
+    let key = story.devices[RITA].keypair.public();
+    story.server.enrol(id, user, key, now_ms);
+    story.syncs(RITA);
+    assert_eq!(refusal(&story), None, "what nobody can seal any more is lost");
+    assert!(story.server.held(document).document.contains(here));
+}
+
+#[test]
+fn words_that_two_documents_name_stay_with_the_one_that_stays() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    let text = Note::new("the door is blocked", [9; 16]).expect("a note");
+    let digest = text.digest();
+    let (visit, answers) = (visit_of(1), None);
+    story.does(RITA, Command::Comment { visit, text: text.clone(), answers });
+    // Whoever has read them can name them elsewhere too.
+    let outlet = brand::outlet(2);
+    story.does(RITA, Command::CommentOutlet { outlet, text });
+    story.syncs(RITA);
+    // The outlet goes to somebody else; its visits stay with those who saw them.
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::outlet_record(2, 2, 2)], now_ms);
+    story.syncs(RITA);
+    assert!(story.devices[RITA].document(outlet.into()).is_none(), "its history has gone");
+    assert!(story.devices[RITA].document(visit.into()).is_some());
+    let Ok(note) = story.devices[RITA].disk.note(digest);
+    assert!(note.is_some(), "and has taken the words along");
+    story.come_to_rest();
+    story.check();
+}

@@ -84,7 +84,11 @@ fn tell_all(seeds: u64, rotten: bool) {
             eprintln!("{told} of {all} stories of {steps} steps ended well");
         }
     }
-    let few = seeds.end - seeds.start < SEEDS || steps < STEPS;
-    assert!(few || all_told.volumes > 0, "no history of an outlet went on in a second volume");
-    assert!(!rotten || all_told.repairs > 0, "nothing was repaired");
+    if seeds.end - seeds.start < SEEDS / 2 || steps < STEPS {
+        return; // too little happens
+    }
+    match rotten {
+        true => assert!(all_told.repairs > 0, "nothing was repaired"),
+        false => assert!(all_told.volumes > 0, "no outlet's history went on in a second volume"),
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use server::feed;
 use server::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
 use server::signals::field::{Ground, of_visit};
@@ -13,7 +13,7 @@ use server::store::erasure::{self, Erasure};
 use server::store::log::{Ledger, Org, Organisation, Reader};
 use server::store::{StoreError, accounts, field, log};
 use sync_core::cbor::from_cbor;
-use sync_core::document::Entry;
+use sync_core::document::{Change, Entry};
 use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, UserId};
 use sync_core::model::capture::Moment;
@@ -219,7 +219,7 @@ impl Server {
             .execute(
                 "INSERT INTO device (org, device, user, key, fingerprint, token, label, enrolled_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'phone', ?7)",
-                rusqlite::params![
+                params![
                     self.org,
                     device.as_bytes(),
                     user.as_bytes(),
@@ -514,7 +514,7 @@ impl Server {
         self.db
             .prepare_cached("SELECT count(*) FROM log WHERE document = ?1 AND hash = ?2")
             .expect("a query")
-            .query_row(rusqlite::params![document.to_bytes(), change.0], |row| row.get(0))
+            .query_row(params![document.to_bytes(), change.0], |row| row.get(0))
             .expect("a count")
     }
 
@@ -526,6 +526,33 @@ impl Server {
             .expect("a query");
         let body = query.query_row([item], |row| row.get::<_, Vec<u8>>(0)).ok()?;
         Some(from_wire(ORG, &body).expect("a kept group reads"))
+    }
+
+    /// The changes of what a device was refused for this with any of these.
+    pub fn refused_with(
+        &self,
+        from: Option<DeviceId>,
+        document: DocId,
+        changes: &[Change],
+        code: &str,
+    ) -> Vec<Change> {
+        let mut query = self
+            .db
+            .prepare_cached(
+                "SELECT body FROM quarantine
+                 WHERE device = ?1 AND document = ?2 AND code = ?3 AND state <> 'arrived'",
+            )
+            .expect("a query");
+        let device = from.map(|device| *device.as_bytes());
+        let bodies = query
+            .query_map(params![device, document.to_bytes(), code], |row| row.get::<_, Vec<u8>>(0))
+            .expect("the quarantine");
+        let groups = bodies.map(|body| {
+            from_wire::<Group>(ORG, &body.expect("a row")).expect("a kept group reads")
+        });
+        let named: BTreeSet<ChangeHash> = changes.iter().map(Change::hash).collect();
+        let with = groups.filter(|group| group.hashes().any(|hash| named.contains(&hash)));
+        with.flat_map(|group| group.changes).collect()
     }
 
     /// Every refused group's changes, with what its author should hear.

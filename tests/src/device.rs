@@ -270,8 +270,9 @@ impl Disk {
                     self.documents.remove(&id);
                     self.pages.retain(|(document, _), _| *document != id);
                     self.outbox.retain(|id| *id != kept.document.id());
-                    kept.notes().iter().for_each(|digest| drop(self.notes.remove(digest)));
                 }
+                Write::ForgetNote(digest) => drop(self.notes.remove(&digest)),
+                Write::ForgetPhoto(_) => {}
                 Write::Salvage(kept) => {
                     let id = kept.document.id();
                     let mut rows: Vec<_> = self.documents.remove(&id).into_iter().collect();

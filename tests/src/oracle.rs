@@ -8,6 +8,7 @@ use server::blobs::Album;
 use server::check::check;
 use server::store::archive::Archive;
 use server::store::log::{Held, counted_prints, kept_prints};
+use sync_core::admit::Field;
 use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Kept, Replica, inventory};
@@ -17,12 +18,12 @@ use sync_core::id::{ChangeHash, DeviceId, DocId, DocKind, LogHash, UserId, Visit
 use sync_core::kpi::{Counts, Kpi, per_visit};
 use sync_core::model::Day;
 use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
-use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::contest::{About, Step, Word};
-use sync_core::model::people::{Audience, Role};
+use sync_core::model::people::{Audience, Rights, Role, Territories};
 use sync_core::model::visit::{Act, Post};
 use sync_core::projection::{Facts, project};
-use sync_core::visit::Visit;
+use sync_core::visit::{Start, Visit};
 use sync_core::wire::{
     CargoReply, CargoRequest, Delivery, Outcome, PullReply, PushReply, PushRequest,
 };
@@ -63,6 +64,8 @@ pub struct Oracle {
     pub dismissed: BTreeSet<UserId>,
     /// The phones whose access was withdrawn before a restore.
     withdrawn: BTreeSet<DeviceId>,
+    /// What was written by who knew otherwise than they say: it may be refused as from before they knew.
+    ahead: BTreeSet<(DocId, ChangeHash)>,
     /// The server's clock has jumped: what times say is worth less.
     pub clock_jumped: bool,
     /// Whose phone's store was copied: their work may be refused as forked.
@@ -85,8 +88,8 @@ pub struct Oracle {
     pub forgotten: bool,
     /// How many questions of repairs there were.
     pub repairs: u64,
-    /// For the pulls of a phone, by number: whether a visit that began elsewhere lets it hold something else than the
-    /// server says.
+    /// For the pulls of a phone, by number: whether a visit that began elsewhere, or that it did not hear of, lets it hold
+    /// something else than the server says.
     may_repair: BTreeMap<(usize, u64), bool>,
     /// The longest that a phone has waited for an answer that it heard.
     pub slowest_ms: i64,
@@ -109,7 +112,14 @@ impl Oracle {
     }
 
     /// A phone says that something is saved.
-    pub fn saved(&mut self, device: usize, phone: &Device, kept: &Kept, at_ms: i64) {
+    pub fn saved(
+        &mut self,
+        server: &Server,
+        device: usize,
+        phone: &Device,
+        kept: &Kept,
+        at_ms: i64,
+    ) {
         let key = phone.keypair.public();
         for change in kept.document.changes().iter().filter(|c| c.actor.belongs_to(&key)) {
             let (document, when) = (kept.document.id(), *change.entry().expect("it reads").when());
@@ -118,6 +128,9 @@ impl Oracle {
             let at_ms = *self.first_ms.entry((document, to_cbor(&when))).or_insert(at_ms);
             let saved = Saved { device, at_ms, when };
             let name = (document, change.hash());
+            if !self.saved.contains_key(&name) && knows_otherwise(server, phone, kept, &when) {
+                self.ahead.insert(name);
+            }
             if self.maybe_gone.contains(&name) || self.dropped.contains(&name) {
                 continue; // it was saved long ago, and is back
             }
@@ -297,8 +310,8 @@ impl Oracle {
         self.saved.retain(|name, _| survives(server, devices, &cargo, name));
     }
 
-    /// Whether the work of these changes, from this device, may be refused for this: somebody's whom it is of, or who
-    /// brought it, must have given cause.
+    /// Whether the work of these changes, from this device, may be refused for this: somebody's whom it is of, or of
+    /// what was refused with it, or who brought it, must have given cause.
     fn may_be_refused(
         &self,
         server: &Server,
@@ -307,7 +320,9 @@ impl Oracle {
         changes: &[Change],
         code: &str,
     ) {
-        let authors = changes.iter().filter_map(|change| server.world.device_of(change.actor));
+        let together = server.refused_with(from, document, changes, code);
+        let changes = || changes.iter().chain(&together);
+        let authors = changes().filter_map(|change| server.world.device_of(change.actor));
         let authors: Vec<_> =
             authors.chain(from.and_then(|id| server.world.devices.get(&id))).collect();
         let any = |of: &dyn Fn(&UserId) -> bool| authors.iter().any(|device| of(&device.user));
@@ -315,6 +330,7 @@ impl Oracle {
         let copied = any(&|user| self.copied.contains(user));
         let rotten = any(&|user| self.rotten.values().any(|of| of == user));
         let dismissed = any(&|user| self.dismissed.contains(user));
+        let ahead = changes().any(|change| self.ahead.contains(&(document, change.hash())));
         let may = match code {
             // A phone that has not heard of the loss yet pushes what builds on lost work; a later volume builds on the
             // one before. And a phone may forget that something was not sent.
@@ -328,42 +344,47 @@ impl Oracle {
             // One of two copies has heard of what the other has not. Work may rest on rights that were lost with a log.
             // A repair of a page that did not fit brings records that are newer than the cursor. Who was let go has
             // been told so by the server, and has gone on.
-            "late" => late || copied || self.lost_log || rotten || dismissed,
-            "out_of_scope" | "wrong_start" => self.lost_log || rotten,
-            // What came into sight is given with its newest records while the cursor stands still: what a phone then knows
-            // is newer than what it says.
-            "no_right" => self.lost_log || dismissed,
+            "late" => late || copied || self.lost_log || rotten || dismissed || ahead,
+            "out_of_scope" | "wrong_start" => self.lost_log || rotten || ahead,
+            "no_right" => self.lost_log || dismissed || ahead,
             // Numbers of changes that a disk has lost are given again, and what was signed through them is bare.
             "forked" => copied || rotten,
-            // What was confirmed with a refusal is sealed through what was refused; after a loss of the log it is sent
-            // alone, if its author has given the key up and dropped the rest.
-            "bad_seal" => rotten || (self.lost_log && authors.iter().any(|device| device.revoked)),
-            "revoked_device" => authors.iter().any(|device| device.revoked),
+            "bad_seal" => rotten,
+            // Nobody here has the key, which was lost with the log.
+            "foreign_actor" => {
+                self.lost_log && changes().any(|c| server.world.device_of(c.actor).is_none())
+            }
+            "revoked_device" => authors.iter().any(|device| self.withdrew(server, device.id)),
             "said_already" => !self.dropped.is_empty(),
             _ => false,
         };
-        assert!(
-            may,
-            "{document} was refused: {code} (copied {copied} rotten {rotten} dismissed {dismissed} lost_log {})",
-            self.lost_log
-        );
+        assert!(may, "{document} was refused: {code}");
     }
 
     /// A phone is about to hear what it should hold: is there a reason why it may hold something else?
-    pub fn compared(&mut self, server: &Server, asked: (usize, u64), device: &Device) {
+    pub fn compared(
+        &mut self,
+        server: &Server,
+        asked: (usize, u64),
+        device: &Device,
+        reply: &PullReply,
+    ) {
         let Ok(documents) = device.disk.documents();
-        let elsewhere = documents.into_iter().any(|id| {
+        let told: BTreeSet<&DocId> = reply.let_go.iter().flatten().collect();
+        let why = documents.into_iter().any(|id| {
             let kept = device.document(id).expect("it is listed");
             let held = server.held(id);
-            held.audience.is_some() && began_elsewhere(server, device, &kept, &held)
+            // It was let go of while it was out of sight here, where it stayed for what was refused.
+            let untold = held.let_go && !kept.gone && !told.contains(&id);
+            untold || (held.audience.is_some() && began_elsewhere(server, device, &kept, &held))
         });
-        self.may_repair.insert(asked, elsewhere);
+        self.may_repair.insert(asked, why);
     }
 
     /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.
     pub fn repaired(&mut self, device: usize, number: u64, user: UserId) {
         let mut pulls = self.may_repair.range((device, 0)..(device, number));
-        let elsewhere = pulls.next_back().is_some_and(|(_, elsewhere)| *elsewhere);
+        let elsewhere = pulls.next_back().is_some_and(|(_, why)| *why);
         // A disk may also lose something while the last page is on its way, before the phone compares.
         let rotten = self.rotten.contains_key(&device);
         let why = elsewhere || rotten || self.lost_log || self.copied.contains(&user);
@@ -475,7 +496,13 @@ impl Oracle {
                         self.may_be_refused(server, by, *document, &own, &refused.code);
                     }
                 }
-                assert!(kept.pending.contains(change));
+                assert!(
+                    kept.pending.contains(change),
+                    "{change} of {document} on phone {}: {:?}, pending {:?}",
+                    saved.device,
+                    kept.refused,
+                    kept.pending
+                );
                 // Somebody else may have sent it too, with less right.
                 let code = codes.and_then(|codes| codes.get(&device.id));
                 let same = code.is_none_or(|codes| codes.contains(&refused.code));
@@ -604,6 +631,42 @@ fn carried(server: &Server, devices: &[Device]) -> BTreeSet<(DocId, ChangeHash)>
         }
     }
     carried
+}
+
+/// Whether a phone has heard something else of its person, of the territories, or of where the outlet is, than the log
+/// said at the line that an entry names. Of what came into sight it has the newest records while its cursor stands still; a repair brings
+/// newer ones too; and what is proposed again keeps the moment of its capture.
+fn knows_otherwise(server: &Server, phone: &Device, kept: &Kept, when: &Moment) -> bool {
+    let then = server.world.at(when.anchor);
+    let record = |key| {
+        let Ok(record) = phone.disk.record(key);
+        record
+    };
+    let rights = match record(RecordKey::person(phone.user)) {
+        Some(Record::Person(person)) => person.rights(),
+        _ => None,
+    };
+    let outlets = Start::all(&kept.document).map(|start| start.outlet);
+    let mut outlets = outlets.chain(kept.volume().map(|(outlet, _)| outlet));
+    let moved = |outlet| match record(RecordKey::outlet(outlet)) {
+        Some(Record::Outlet(here)) => then.outlet(outlet) != Some(here.audience()),
+        _ => then.outlet(outlet).is_some(),
+    };
+    let mut tree = Territories::default();
+    let Ok(territories) = phone.disk.records(RecordKind::Territory);
+    for record in territories {
+        if let Record::Territory(territory) = record {
+            tree.insert(territory.id, territory.parent);
+        }
+    }
+    let before = then.rights(phone.user);
+    let sees = |rights: Option<Rights>, tree: &Territories, audience: &Audience| {
+        rights.is_some_and(|rights| rights.sees(tree, audience))
+    };
+    let mut begun = Start::all(&kept.document).map(|start| start.audience());
+    before != rights
+        || outlets.any(moved)
+        || begun.any(|at| sees(rights, &tree, &at) != sees(before, then.territories(), &at))
 }
 
 fn audience(held: &Held) -> Audience {
@@ -736,7 +799,7 @@ fn everyone_holds_the_same(
                 Some(true) => {
                     // A server from before an erasure has words that are nowhere else any more.
                     let known = note.map_or(lost_log, |note| note.digest() == digest);
-                    assert!(known, "phone {number} lacks words");
+                    assert!(known, "phone {number} lacks the words {digest} of {id}");
                 }
                 Some(false) => panic!("the server lacks words"),
                 None => assert_eq!(note, None, "phone {number} has words that were erased"),

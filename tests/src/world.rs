@@ -719,7 +719,8 @@ impl World {
         self.tell(format!("phone {device} ({crash:?}): {what}\n{:>13}→ {done:?}", ""));
         if let (Ok(Some((document, _))), _) = (&done, &refused) {
             let kept = self.devices[device].document(*document).expect("it was just saved");
-            self.oracle.saved(device, &self.devices[device], &kept, self.now_ms);
+            let (server, phone) = (&self.server, &self.devices[device]);
+            self.oracle.saved(server, device, phone, &kept, self.now_ms);
         }
         if let (Ok(_), Some(before)) = (&done, &refused) {
             self.oracle.dropped(device, &self.devices[device], before, again);
@@ -1021,7 +1022,7 @@ impl World {
                 if let Ok(reply) = &reply {
                     self.oracle.pulled(&self.server, self.devices[device].user, reply);
                     let phone = &self.devices[device];
-                    self.oracle.compared(&self.server, (device, number), phone);
+                    self.oracle.compared(&self.server, (device, number), phone, reply);
                 }
                 reply.map(|reply| Answer::Pulled(encode(&reply)))
             }
@@ -1097,14 +1098,19 @@ impl World {
         while !self.network.is_empty() {
             self.deliver();
         }
-        // Once to hand over what is new, once more to fetch what the others handed over; and what a repair found
-        // unsent takes a round of its own. A day later what a disk has lost is noticed.
+        // Once to hand over what is new, once more to fetch what the others handed over; what was carried before what it
+        // builds on was back in a restored server's log, and what a repair found unsent, takes a round of its own. A day
+        // later what a disk has lost is noticed.
         let rotten = !self.oracle.rotten.is_empty();
         if rotten {
             // Whatever the server's clock was when they were counted.
             self.now_ms += COUNT_MS + if self.oracle.clock_jumped { 2 * YEAR_MS } else { 0 };
         }
-        for _ in 0..if rotten { 4 } else { 2 } {
+        let rounds = match rotten {
+            true => 4,
+            false => 2 + u8::from(self.oracle.lost_log),
+        };
+        for _ in 0..rounds {
             for device in self.living() {
                 self.now_ms += 1_000;
                 let step = self.sync_now(device);
