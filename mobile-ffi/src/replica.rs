@@ -387,7 +387,7 @@ pub(crate) fn forget_remains(writer: &Writer<'_>) -> Result<(), StoreError> {
 }
 
 /// Begins anew to send every photo: the server may have lost what it had confirmed.
-pub(crate) fn resend_photos(writer: &Writer<'_>) -> Result<(), StoreError> {
+fn resend_photos(writer: &Writer<'_>) -> Result<(), StoreError> {
     let mut states = Vec::new();
     writer.scan(PHOTOS, |name, bytes| {
         states.push((name.to_vec(), from_cbor::<PhotoState>(bytes).map_err(damaged)?));
@@ -463,6 +463,7 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
             }
             Write::ForgetNote(digest) => drop(writer.delete(NOTES, &digest.0)?),
             Write::ForgetPhoto(_) => {} // with its file, when all of this is on the disk
+            Write::ResendPhotos => resend_photos(writer)?,
             Write::Salvage(kept) => {
                 let document = kept.document.id();
                 for (space, place) in places_of(writer, document) {

@@ -28,7 +28,7 @@ use sync_core::wire::{
 
 use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
-use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, resend_photos};
+use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own};
 use crate::store::{StoreError, random};
 use crate::types::{ClientError, Phase, SyncReport};
 
@@ -426,7 +426,7 @@ impl Run {
         let done = self.blocking(|client| {
             client.change(|view, writer| {
                 apply(writer, rewind(view)?)?;
-                Ok(resend_photos(writer)?)
+                Ok(())
             })
         });
         done.await.map(|()| Heard::Rewound)

@@ -743,6 +743,8 @@ pub enum Write {
     ForgetNote(BlobHash),
     /// A photo that no document here names any more: forget it once it is sent.
     ForgetPhoto(BlobHash),
+    /// The server may have lost any photo that it had: send all of them anew.
+    ResendPhotos,
     /// A document whose rows do not read: keep those beside, and this, if it holds anything, in their place.
     Salvage(Box<Kept>),
     /// A parcel to carry for somebody, taken at this time (server's clock, in milliseconds since 1970 UTC).
@@ -785,6 +787,7 @@ pub(crate) fn count<R: Replica>(
             | Write::Unload(_)
             | Write::ForgetNote(_)
             | Write::ForgetPhoto(_)
+            | Write::ResendPhotos
             | Write::Erase(_) => {}
         }
     }
@@ -1047,6 +1050,7 @@ pub fn apply_pull<R: Replica>(
         let before = replica.profile().watch.as_ref().and_then(Watch::kept);
         if before.is_some_and(|before| before.life != reply.cursor.origin) {
             documents.unconfirm()?;
+            writes.push(Write::ResendPhotos);
         }
     }
     for key in reply.gone.iter().flatten() {
@@ -1206,7 +1210,7 @@ impl<'a, R: Replica> Documents<'a, R> {
 pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
     let mut profile = replica.profile().clone();
     (profile.cursor, profile.pushed, profile.filled, profile.held) = (None, None, None, None);
-    let mut writes = vec![Write::Profile(Box::new(profile))];
+    let mut writes = vec![Write::Profile(Box::new(profile)), Write::ResendPhotos];
     for id in replica.documents()? {
         let Some(mut kept) = replica.document(id)? else { continue };
         kept.unconfirm();

@@ -272,7 +272,7 @@ impl Disk {
                     self.outbox.retain(|id| *id != kept.document.id());
                 }
                 Write::ForgetNote(digest) => drop(self.notes.remove(&digest)),
-                Write::ForgetPhoto(_) => {}
+                Write::ForgetPhoto(_) | Write::ResendPhotos => {}
                 Write::Salvage(kept) => {
                     let id = kept.document.id();
                     let mut rows: Vec<_> = self.documents.remove(&id).into_iter().collect();
