@@ -280,6 +280,12 @@ impl Oracle {
         let unlogged = saved.map(|(name, _)| *name).filter(|name| self.unlogged.contains(name));
         let gone = unlogged.filter(|name| !survives(server, devices, &cargo, name));
         self.gone.extend(gone);
+        // What its author's disk has lost it may have carried last.
+        let rotten = self.saved.iter().filter(|(_, saved)| self.rotten.contains_key(&saved.device));
+        let names = rotten.map(|(name, _)| *name);
+        let gone: Vec<_> = names.filter(|name| !survives(server, devices, &cargo, name)).collect();
+        gone.iter().for_each(|name| drop(self.saved.remove(name)));
+        self.maybe_gone.extend(gone);
     }
 
     /// A phone's disk has lost something: what neither the server nor another phone holds is gone for good. What does
