@@ -509,9 +509,15 @@ impl Oracle {
                     kept.refused,
                     kept.pending
                 );
-                // Somebody else may have sent it too, with less right.
+                // Somebody else may have sent it too, with less right; and with what was written after a push it may
+                // have come another way, to be refused for something else.
                 let code = codes.and_then(|codes| codes.get(&device.id));
-                let same = code.is_none_or(|codes| codes.contains(&refused.code));
+                let heard = |hash: &ChangeHash| {
+                    let codes = quarantined.get(&(*document, *hash));
+                    let codes = codes.and_then(|codes| codes.get(&device.id));
+                    codes.is_some_and(|codes| codes.contains(&refused.code))
+                };
+                let same = code.is_none() || kept.pending.iter().any(heard);
                 // What a pull brings of the other copy shows the fork, whatever this one was refused for before.
                 let forked = refused.code == "forked" && self.copied.contains(&device.user);
                 let same = same || decided || forked;
