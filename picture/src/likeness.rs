@@ -46,6 +46,7 @@ pub struct Hash(pub u64);
 
 impl Hash {
     /// How many bits differ.
+    #[inline]
     pub fn distance(self, other: Self) -> u32 {
         (self.0 ^ other.0).count_ones()
     }

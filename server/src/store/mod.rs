@@ -748,8 +748,8 @@ mod tests {
         let left = [(vec![1; 32], 4), (vec![3; 32], 4)];
         assert_eq!(all("SELECT other, figure FROM signal WHERE seen_ms = 10 AND by = x''"), left);
         assert_eq!(all("SELECT hash, photo FROM look"), [(vec![1; 32], 1), (vec![3; 32], 3)]);
-        let near = signals::near(&db, 1, picture::Hash(7 ^ 0x8001_0401_0040_1008)).unwrap();
-        assert_eq!(near.into_iter().collect::<Vec<_>>(), [(1, 7), (3, 7)]);
+        let near = signals::near(&db, 1, &[picture::Hash(7 ^ 0x8001_0401_0040_1008)]).unwrap();
+        assert_eq!(near.into_iter().collect::<Vec<_>>(), [(1, (7, 0)), (3, (7, 0))]);
         assert_eq!(all("SELECT hash, looked FROM blob WHERE looked = 0"), [(vec![1; 32], 0)]);
     }
 

@@ -1,6 +1,6 @@
 //! Photos that are like others, and what is worth a look.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use picture::{AGREEMENT_MIN, BANDS, Hash, NEAR_BITS, Sketch, TURNS};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -203,25 +203,35 @@ pub fn forget(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), Stor
     Ok(())
 }
 
-/// The numbers of the photos whose hash differs from this one in [`NEAR_BITS`] at most, with how many bits differ.
+/// The numbers of the photos whose hash differs from one of these in [`NEAR_BITS`] at most: how many bits differ from the
+/// nearest of them, and which that is. What several of them ask for is read once.
 pub fn near(
     connection: &Connection,
     org: Org,
-    hash: Hash,
-) -> Result<BTreeMap<i64, u32>, StoreError> {
+    hashes: &[Hash],
+) -> Result<BTreeMap<i64, (u32, usize)>, StoreError> {
+    let mut asked: BTreeMap<(u8, u16), Vec<usize>> = BTreeMap::new();
+    for (of, hash) in hashes.iter().enumerate() {
+        hash.probes(NEAR_BITS).for_each(|probe| asked.entry(probe).or_default().push(of));
+    }
     let mut query = connection.prepare_cached(
         "SELECT block, entries FROM likeness WHERE org = ?1 AND band = ?2 AND bits = ?3",
     )?;
-    let mut found = BTreeMap::new();
-    for (band, bits) in hash.probes(NEAR_BITS) {
+    let mut found: BTreeMap<i64, (u32, usize)> = BTreeMap::new();
+    for ((band, bits), by) in asked {
         let mut rows = query.query(params![org, band, bits])?;
         while let Some(row) = rows.next()? {
             let entries = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
             let block = row.get::<_, i64>(0)? * BLOCK;
             for [h @ .., high, low] in entries.as_chunks::<ENTRY_BYTES>().0 {
-                let distance = Hash(u64::from_be_bytes(*h)).distance(hash);
-                if distance <= NEAR_BITS {
-                    found.insert(block + i64::from(u16::from_be_bytes([*high, *low])), distance);
+                let other = Hash(u64::from_be_bytes(*h));
+                for of in &by {
+                    let near = (other.distance(hashes[*of]), *of);
+                    if near.0 <= NEAR_BITS {
+                        let number = block + i64::from(u16::from_be_bytes([*high, *low]));
+                        let nearest = found.entry(number).or_insert(near);
+                        *nearest = near.min(*nearest);
+                    }
                 }
             }
         }
@@ -242,29 +252,27 @@ pub struct Like {
 
 /// The photos that are of one origin with a picture, however they were cropped, turned or lit.
 pub fn like(connection: &Connection, org: Org, sketch: &Sketch) -> Result<Vec<Like>, StoreError> {
-    let mut nearest: HashMap<i64, (u32, Sketch)> = HashMap::new();
-    for turn in TURNS {
-        let turned = sketch.turned(turn);
-        for (photo, bits) in near(connection, org, turned.hash())? {
-            if nearest.get(&photo).is_none_or(|(best, _)| bits < *best) {
-                nearest.insert(photo, (bits, turned.clone()));
-            }
-        }
-    }
-    let mut nearest: Vec<_> = nearest.into_iter().collect();
-    nearest.sort_by_key(|(photo, (bits, _))| (*bits, *photo));
+    // Hundreds of rows are asked for: with locks taken once.
+    let _snapshot = match connection.is_autocommit() {
+        true => Some(connection.unchecked_transaction()?),
+        false => None,
+    };
+    let turned = TURNS.map(|turn| sketch.turned(turn));
+    let hashes = turned.each_ref().map(Sketch::hash);
+    let mut nearest: Vec<_> = near(connection, org, &hashes)?.into_iter().collect();
+    nearest.sort_unstable_by_key(|(photo, (bits, _))| (*bits, *photo));
     nearest.truncate(COMPARED_MAX);
     let mut query =
         connection.prepare_cached("SELECT hash, sketch FROM look WHERE org = ?1 AND photo = ?2")?;
     let mut alike = Vec::new();
-    for (photo, (bits, turned)) in nearest {
+    for (photo, (bits, turn)) in nearest {
         let read = query.query_row(params![org, photo], |row| {
             Ok((BlobHash(row.get(0)?), row.get::<_, Vec<u8>>(1)?))
         });
         let Some((hash, other)) = read.optional()? else { continue };
         let other = Sketch::from_bytes(&other)
             .ok_or_else(|| StoreError::Damaged(format!("the sketch of the photo {hash}")))?;
-        let agreement = turned.agreement(&other);
+        let agreement = turned[turn].agreement(&other);
         if agreement >= AGREEMENT_MIN {
             alike.push(Like { hash, bits, agreement });
         }

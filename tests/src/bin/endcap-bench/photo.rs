@@ -123,7 +123,7 @@ pub(crate) async fn look_up(photos: u64) -> Result<serde_json::Value, Failure> {
                 photo_ms.push(began.elapsed().as_secs_f64() * 1_000.0);
                 missed += u32::from(!found.iter().any(|like| like.hash == hash));
                 let began = now();
-                signals::near(connection, org, cropped.hash())?;
+                signals::near(connection, org, &[cropped.hash()])?;
                 form_ms.push(began.elapsed().as_secs_f64() * 1_000.0);
             }
             Ok((photo_ms, form_ms, missed))
