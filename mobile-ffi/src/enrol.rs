@@ -7,10 +7,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
 use sync_core::cbor::to_cbor;
-use sync_core::client::{Profile, Replica, renew};
+use sync_core::client::{Profile, Replica};
 use sync_core::evidence::{Keypair, LogKey};
 use sync_core::id::DeviceId;
 use sync_core::receipt::Watch;
+use sync_core::upkeep::renew;
 use sync_core::wire::PROTOCOL;
 use zeroize::Zeroizing;
 

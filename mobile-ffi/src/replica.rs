@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use minicbor::bytes::ByteVec;
 use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{Clocks, Kept, Profile, Replica, Rows, Write, salvage};
+use sync_core::client::{Clocks, Kept, Profile, Replica, Rows, Write};
 use sync_core::id::{BlobHash, DocId, ParcelHash, VisitId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::{Note, PhotoOrigin, PhotoRef};
 use sync_core::print::{Item, Print};
+use sync_core::upkeep::salvage;
 use sync_core::wire::RecordBytes;
 
 use crate::store::{Reader, Space, StoreError, Writer};

@@ -13,14 +13,14 @@ use serde::Deserialize;
 use sync_core::cargo::{apply_cargo, next_cargo};
 use sync_core::cbor::to_cbor;
 use sync_core::client::{
-    BadAnswer, Batch, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push, rewind,
-    sweep,
+    BadAnswer, Batch, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push,
 };
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, OrgId, ParcelHash};
 use sync_core::print::PrintName;
 use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step, Stop};
+use sync_core::upkeep::{rewind, sweep};
 use sync_core::wire::{
     CargoReply, Delivery, MEDIA_TYPE, Outcome, PullReply, PushReply, REPLY_BYTES_MAX, RepairReply,
     from_wire, to_wire,

@@ -1,8 +1,7 @@
 //! What a device holds, and how it catches up with the server. Reads go through [`Replica`]; everything to
 //! write leaves as a list of [`Write`]s, which the shell commits in one transaction.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::convert::Infallible;
 use std::ops::Range;
 
@@ -19,7 +18,7 @@ use crate::id::{
 };
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
-use crate::model::people::{Audience, Territories};
+use crate::model::people::Audience;
 use crate::model::visit::{Note, PhotoRef, VOLUMES_MAX};
 use crate::print::{Inventory, Item, Print};
 use crate::receipt::{Known, Watch};
@@ -636,7 +635,7 @@ impl Kept {
     }
 
     /// The server may have lost any of it, and judges all of it again together with what it has lost.
-    fn unconfirm(&mut self) {
+    pub(crate) fn unconfirm(&mut self) {
         if self.refused.as_ref().is_some_and(|refused| refused.code != "forked") {
             self.refused = None;
         }
@@ -1204,169 +1203,6 @@ impl<'a, R: Replica> Documents<'a, R> {
     }
 }
 
-/// Begins anew after the server forgot where the device stands: it was restored from a backup. Everything here
-/// counts as unconfirmed, others' work with its seals too, until a pull from the beginning has shown what the
-/// server still has; the rest is then pushed back.
-pub fn rewind<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
-    let mut profile = replica.profile().clone();
-    (profile.cursor, profile.pushed, profile.filled, profile.held) = (None, None, None, None);
-    let mut writes = vec![Write::Profile(Box::new(profile)), Write::ResendPhotos];
-    for id in replica.documents()? {
-        let Some(mut kept) = replica.document(id)? else { continue };
-        kept.unconfirm();
-        writes.push(Write::Document(Box::new(kept)));
-    }
-    Ok(writes)
-}
-
-/// Goes on without rows that do not read: each document with what is left of it ([`Kept::salvaged`]). The next sync
-/// counts what is here, and repairs it. The device no longer knows the numbers that it gave to what is lost, so it
-/// writes as a new actor from then on, whose second half is `instance`, drawn by chance.
-pub fn salvage(profile: &Profile, left: Vec<Kept>, instance: [u8; 8]) -> Vec<Write> {
-    let actor = Actor::new(&profile.key, instance);
-    let profile = Profile { actor, held: None, ..profile.clone() };
-    let salvage = left.into_iter().map(|kept| Write::Salvage(Box::new(kept)));
-    salvage.chain([Write::Profile(Box::new(profile))]).collect()
-}
-
-/// Goes on with another key and as a new actor, whose second half is `instance`, drawn by chance. What waits to be
-/// sent is sealed with the key that it was written under, and so is what no seal reaches: each change by itself, for who
-/// drops those that follow can seal it no more.
-pub fn renew<R: Replica>(
-    replica: &R,
-    before: &Keypair,
-    next: &Keypair,
-    instance: [u8; 8],
-) -> Result<Vec<Write>, R::Error> {
-    let mut profile = replica.profile().clone();
-    let mut writes = Vec::new();
-    for id in replica.documents()? {
-        let Some(mut kept) = replica.document(id)? else { continue };
-        let pending: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
-        let own = kept.document.changes().iter().filter(|c| c.actor.belongs_to(&profile.key));
-        let own: Vec<ChangeHash> = own.map(Change::hash).collect();
-        let sealed = kept.seals.iter().map(|seal| seal.head).filter(|head| own.contains(head));
-        let sealed = kept.document.past(&sealed.collect::<Vec<_>>());
-        let bare = own.into_iter().filter(|h| pending.contains(h) || !sealed.contains(*h));
-        let seals: Vec<Seal> = bare.map(|head| before.seal(profile.org, id, head)).collect();
-        if !seals.is_empty() {
-            add_seals(&mut kept, &seals);
-            writes.push(Write::Document(Box::new(kept)));
-        }
-    }
-    profile.former.get_or_insert_default().push(FormerKey(profile.key));
-    profile.key = next.public();
-    profile.actor = Actor::new(&profile.key, instance);
-    profile.pushed = None;
-    writes.push(Write::Profile(Box::new(profile)));
-    Ok(writes)
-}
-
-/// Drops what has gone out of the person's sight, once all of it is confirmed. To be asked after the last page of
-/// a pull. Should some of it ever come back, its place in the author's numbering is forgotten: so the device
-/// writes as a new actor from then on, whose second half is `instance`, drawn by chance.
-pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R::Error> {
-    let mut profile = replica.profile().clone();
-    if profile.narrowed.is_none() {
-        return Ok(Vec::new());
-    }
-    let rights = match replica.record(RecordKey::person(profile.user))? {
-        Some(Record::Person(person)) => person.rights(),
-        _ => None,
-    };
-    // Somebody who was let go keeps what there is: unsent work may still be asked for.
-    let Some(rights) = rights else { return Ok(Vec::new()) };
-    let mut tree = Territories::default();
-    for record in replica.records(RecordKind::Territory)? {
-        if let Record::Territory(territory) = record {
-            tree.insert(territory.id, territory.parent);
-        }
-    }
-    let mut writes = Vec::new();
-    let (mut outlets, mut hidden) = (HashMap::new(), HashSet::new());
-    for record in replica.records(RecordKind::Outlet)? {
-        if let Record::Outlet(outlet) = &record {
-            match rights.sees(&tree, &outlet.audience()) {
-                true => drop(outlets.insert(outlet.id, outlet.audience())),
-                false => {
-                    hidden.insert(outlet.id);
-                    writes.push(Write::Forget(record.key()));
-                }
-            }
-        }
-    }
-    for record in replica.records(RecordKind::Call)? {
-        if matches!(&record, Record::Call(call) if !outlets.contains_key(&call.outlet)) {
-            writes.push(Write::Forget(record.key()));
-        }
-    }
-    let mut waiting = false;
-    // The newest volume first: one stays while a later one does.
-    let (mut newest_first, mut staying) = (Vec::new(), HashSet::new());
-    // What others have named too stays with what they have named it in.
-    let (mut named, mut purged) = (HashSet::new(), Vec::new());
-    let mut stays = |kept: &Kept| named.extend(kept.notes().into_iter().chain(kept.photos()));
-    for id in replica.documents()? {
-        let volume = match id.is_later_volume() {
-            true => replica.document(id)?.and_then(|kept| kept.volume()),
-            false => None,
-        };
-        newest_first.push((Reverse(volume.map_or(0, |(_, number)| number)), id));
-    }
-    newest_first.sort_unstable();
-    for (_, id) in newest_first {
-        let Some(mut kept) = replica.document(id)? else { continue };
-        let volume = kept.volume();
-        let outlet = volume.map(|(outlet, _)| outlet);
-        let listed = outlet.and_then(|outlet| outlets.get(&outlet)).copied();
-        let audiences = match (listed, volume) {
-            (Some(audience), _) => vec![audience],
-            (None, Some((outlet, 1..))) => {
-                let first = replica.document(outlet.into())?;
-                first.map_or_else(Vec::new, |first| first.audiences())
-            }
-            _ => kept.audiences(),
-        };
-        let seen = audiences.iter().any(|audience| rights.sees(&tree, audience));
-        let seen = seen && !kept.gone && outlet.is_none_or(|outlet| !hidden.contains(&outlet));
-        if seen && !kept.astray {
-            stays(&kept);
-            if std::mem::take(&mut kept.aside) {
-                writes.push(Write::Document(Box::new(kept))); // it has come back before it was confirmed
-            }
-            continue;
-        }
-        if !kept.pending.is_empty() || outlet.is_some_and(|outlet| staying.contains(&outlet)) {
-            stays(&kept);
-            staying.extend(outlet);
-            waiting |= kept.to_push();
-            if !kept.aside {
-                kept.aside = true;
-                writes.push(Write::Document(Box::new(kept)));
-            }
-            continue;
-        }
-        if seen && kept.begun_here(&profile) {
-            stays(&kept);
-            continue;
-        }
-        if kept.document.newest_of(profile.actor).is_some() {
-            profile.actor = Actor::new(&profile.key, instance);
-        }
-        purged.push(kept);
-    }
-    for kept in purged {
-        let gone = |hash: &BlobHash| !named.contains(hash);
-        writes.extend(kept.notes().into_iter().filter(gone).map(Write::ForgetNote));
-        writes.extend(kept.photos().into_iter().filter(gone).map(Write::ForgetPhoto));
-        writes.push(Write::Purge(Box::new(kept)));
-    }
-    count(replica, &mut profile, &writes)?;
-    profile.narrowed = waiting.then_some(true);
-    writes.push(Write::Profile(Box::new(profile)));
-    Ok(writes)
-}
-
 /// Takes in what fits, passes over the rest, and says why something did not fit.
 pub(crate) fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
     let mut merged = Ok(());
@@ -1389,7 +1225,7 @@ pub(crate) fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
     merged
 }
 
-fn add_seals(kept: &mut Kept, seals: &[Seal]) {
+pub(crate) fn add_seals(kept: &mut Kept, seals: &[Seal]) {
     let known: BTreeSet<ChangeHash> = kept.seals.iter().map(|s| s.head).collect();
     kept.seals.extend(seals.iter().filter(|s| !known.contains(&s.head)).cloned());
 }

@@ -29,6 +29,7 @@ pub mod relay;
 pub mod repair;
 pub mod session;
 pub mod tlog;
+pub mod upkeep;
 pub mod visit;
 pub mod wire;
 pub mod witness;

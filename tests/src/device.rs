@@ -7,7 +7,7 @@ use sync_core::cargo::{Carried, Parcel, apply_cargo, next_cargo};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{
     Batch, Clocks, Fault, Kept, Profile, Replica, Rows, Write, apply_pull, apply_push, next_pull,
-    next_push, renew, rewind, salvage, sweep,
+    next_push,
 };
 use sync_core::command::{Command, CommandError, execute};
 use sync_core::document::Document;
@@ -19,6 +19,7 @@ use sync_core::print::{Item, Print, PrintName};
 use sync_core::relay::Meeting;
 use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step, Stop};
+use sync_core::upkeep::{renew, rewind, salvage, sweep};
 use sync_core::wire::{
     CargoReply, CargoRequest, PullReply, PushReply, PushRequest, RecordBytes, RepairReply,
     from_wire,
