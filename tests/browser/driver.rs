@@ -127,13 +127,18 @@ impl Browser {
 
     /// Sends a form by its button, and returns on the page that answers.
     pub(crate) async fn submit(&self, form: &str) {
+        self.leave_by(&format!(":is({form}) button")).await;
+    }
+
+    /// Presses a button that leads to another page, and returns on that.
+    pub(crate) async fn leave_by(&self, button: &str) {
         // The driver's own click may return before the browser leaves the page, and what is asked next would be
         // asked of the old one. The mark goes with the old page.
-        let click = format!("window.old = 1; document.querySelector(':is({form}) button').click()");
+        let click = format!("window.old = 1; document.querySelector('{button}').click()");
         self.run(&click).await;
         let arrival = async { while !self.arrived().await {} };
         let patience = Duration::from_millis(PATIENCE_MS);
-        tokio::time::timeout(patience, arrival).await.expect("the form leads to another page");
+        tokio::time::timeout(patience, arrival).await.expect("it leads to another page");
     }
 
     /// Whether the marked page is gone and another is there; between the two the driver knows no page at all.

@@ -123,11 +123,7 @@ async fn console() {
     each_look(&browser, &looks, &visit, shown("answer")).await;
     browser.open(&visit).await;
     browser.fill("#contests article:last-of-type textarea", "His phone was, see its times.").await;
-    browser
-        .run(
-            "document.querySelector('#contests article:last-of-type button[value=uphold]').click()",
-        )
-        .await;
+    browser.leave_by("#contests article:last-of-type button[value=uphold]").await;
     browser
         .until("return /upheld/i.test(document.querySelector('#contests article:last-of-type').innerText)")
         .await;
