@@ -1167,10 +1167,11 @@ impl World {
     }
 
     fn old_pushes_change_nothing(&mut self) {
-        // What lacked its parents for a while is judged again, and may be refused for something else.
+        // What lacked its parents for a while is judged again, and may be refused for something else, and then its words
+        // are kept for who decides.
         let rotten = !self.oracle.rotten.is_empty();
         let but = if self.oracle.lost_log || rotten {
-            &["device", "quarantine", "quarantine_change"][..]
+            &["device", "quarantine", "quarantine_change", "note"][..]
         } else {
             &["device"]
         };
