@@ -18,9 +18,9 @@ pub enum Step {
     Cargo,
     /// Send [`crate::client::next_pull`].
     Pull,
-    /// Apply [`crate::client::rewind`], then go on.
+    /// Apply [`crate::upkeep::rewind`], then go on.
     Rewind,
-    /// Apply [`crate::client::sweep`], then go on.
+    /// Apply [`crate::upkeep::sweep`], then go on.
     Sweep,
     /// Ask [`crate::repair::compare`]; if the server has said no print, all is well.
     Compare,

@@ -283,8 +283,9 @@ impl Oracle {
         // What its author's disk has lost it may have carried last.
         let rotten = self.saved.iter().filter(|(_, saved)| self.rotten.contains_key(&saved.device));
         let names = rotten.map(|(name, _)| *name);
-        let gone: Vec<_> = names.filter(|name| !survives(server, devices, &cargo, name)).collect();
-        gone.iter().for_each(|name| drop(self.saved.remove(name)));
+        let gone: BTreeSet<_> =
+            names.filter(|name| !survives(server, devices, &cargo, name)).collect();
+        self.saved.retain(|name, _| !gone.contains(name));
         self.maybe_gone.extend(gone);
     }
 
