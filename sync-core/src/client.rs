@@ -18,7 +18,7 @@ use crate::id::{
 };
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
-use crate::model::people::Audience;
+use crate::model::people::{Audience, Territories};
 use crate::model::visit::{Note, PhotoRef, VOLUMES_MAX};
 use crate::print::{Inventory, Item, Print};
 use crate::receipt::{Known, Watch};
@@ -719,6 +719,17 @@ pub fn volumes<R: Replica>(replica: &R, outlet: OutletId) -> Result<Vec<DocId>, 
         here.push(id);
     }
     Ok(here)
+}
+
+/// The territories that are here.
+pub fn territories<R: Replica>(replica: &R) -> Result<Territories, R::Error> {
+    let mut tree = Territories::default();
+    for record in replica.records(RecordKind::Territory)? {
+        if let Record::Territory(territory) = record {
+            tree.insert(territory.id, territory.parent);
+        }
+    }
+    Ok(tree)
 }
 
 /// Something to store. All writes of one command or message are stored together or not at all.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::admit::{Author, Field, Refusal, admit, read};
-use crate::client::{Clocks, Kept, Profile, Replica, Write, count, volumes};
+use crate::client::{Clocks, Kept, Profile, Replica, Write, count, territories, volumes};
 use crate::document::{Entry, Room};
 use crate::id::{Actor, CallId, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, VisitId};
 use crate::model::catalogue::{Call, Outlet, Record, RecordKey, RecordKind};
@@ -483,12 +483,8 @@ impl<R: Replica> Desk<'_, R> {
     }
 
     fn page(&self, kept: Kept) -> Result<Page, CommandError<R::Error>> {
-        let mut known = Known::default();
-        for record in self.replica.records(RecordKind::Territory).map_err(store)? {
-            if let Record::Territory(territory) = record {
-                known.territories.insert(territory.id, territory.parent);
-            }
-        }
+        let mut known =
+            Known { territories: territories(self.replica).map_err(store)?, ..Known::default() };
         for record in self.replica.records(RecordKind::Distributor).map_err(store)? {
             if let Record::Distributor(distributor) = record {
                 known.distributors.insert(distributor.id);

@@ -4,12 +4,11 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use crate::client::{FormerKey, Kept, Profile, Replica, Write, add_seals, count};
+use crate::client::{FormerKey, Kept, Profile, Replica, Write, add_seals, count, territories};
 use crate::document::Change;
 use crate::evidence::{Keypair, Seal};
 use crate::id::{Actor, BlobHash, ChangeHash};
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
-use crate::model::people::Territories;
 
 /// Begins anew after the server forgot where the device stands: it was restored from a backup. Everything here
 /// counts as unconfirmed, others' work with its seals too, until a pull from the beginning has shown what the
@@ -83,12 +82,7 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
     };
     // Somebody who was let go keeps what there is: unsent work may still be asked for.
     let Some(rights) = rights else { return Ok(Vec::new()) };
-    let mut tree = Territories::default();
-    for record in replica.records(RecordKind::Territory)? {
-        if let Record::Territory(territory) = record {
-            tree.insert(territory.id, territory.parent);
-        }
-    }
+    let tree = territories(replica)?;
     let mut writes = Vec::new();
     let (mut outlets, mut hidden) = (HashMap::new(), HashSet::new());
     for record in replica.records(RecordKind::Outlet)? {

@@ -371,6 +371,7 @@ fn who_begins_anew_after_a_restore_notices_it_all_the_same() {
     story.syncs(copy);
     assert!(story.server.documents().contains(&visit_of(5).into()), "it was not brought back");
     assert_eq!(story.oracle.repairs, 0, "without a repair");
+    assert_eq!(story.devices[copy].disk.resent, 1, "its photos may be lost too");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Disk {
     cargo: BTreeMap<ParcelHash, (Carried, Vec<u8>)>,
     /// What could not be read, by document.
     remains: BTreeMap<DocId, Vec<Vec<u8>>>,
+    /// How often all photos were to be sent anew.
+    pub resent: u32,
 }
 
 impl Replica for Disk {
@@ -273,7 +275,8 @@ impl Disk {
                     self.outbox.retain(|id| *id != kept.document.id());
                 }
                 Write::ForgetNote(digest) => drop(self.notes.remove(&digest)),
-                Write::ForgetPhoto(_) | Write::ResendPhotos => {}
+                Write::ForgetPhoto(_) => {}
+                Write::ResendPhotos => self.resent += 1,
                 Write::Salvage(kept) => {
                     let id = kept.document.id();
                     let mut rows: Vec<_> = self.documents.remove(&id).into_iter().collect();
@@ -502,6 +505,7 @@ impl Device {
             notes: BTreeMap::new(),
             cargo: BTreeMap::new(),
             remains: BTreeMap::new(),
+            resent: 0,
         };
         disk.commit(writes);
         let keypair = Keypair::from_seed(&seed);

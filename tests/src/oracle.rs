@@ -11,14 +11,14 @@ use server::store::log::{Held, counted_prints, kept_prints};
 use sync_core::admit::Field;
 use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{Kept, Replica, inventory};
+use sync_core::client::{Kept, Replica, inventory, territories};
 use sync_core::document::{Change, Document, Entry, Section};
 use sync_core::evidence::Leaf;
 use sync_core::id::{ChangeHash, DeviceId, DocId, DocKind, LogHash, UserId, VisitId};
 use sync_core::kpi::{Counts, Kpi, per_visit};
 use sync_core::model::Day;
 use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
-use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
+use sync_core::model::catalogue::{Record, RecordKey};
 use sync_core::model::contest::{About, Step, Word};
 use sync_core::model::people::{Audience, Rights, Role, Territories};
 use sync_core::model::visit::{Act, Post};
@@ -665,13 +665,7 @@ fn knows_otherwise(server: &Server, phone: &Device, kept: &Kept, when: &Moment) 
         Some(Record::Outlet(here)) => then.outlet(outlet) != Some(here.audience()),
         _ => then.outlet(outlet).is_some(),
     };
-    let mut tree = Territories::default();
-    let Ok(territories) = phone.disk.records(RecordKind::Territory);
-    for record in territories {
-        if let Record::Territory(territory) = record {
-            tree.insert(territory.id, territory.parent);
-        }
-    }
+    let Ok(tree) = territories(&phone.disk);
     let before = then.rights(phone.user);
     let sees = |rights: Option<Rights>, tree: &Territories, audience: &Audience| {
         rights.is_some_and(|rights| rights.sees(tree, audience))
