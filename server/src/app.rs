@@ -695,7 +695,8 @@ impl App {
             let bytes = self.blobs.get(tenant.id, *hash, Rendition::Original).await?;
             photos.extend(bytes.map(|bytes| (*hash, bytes)));
         }
-        let packed = tokio::task::spawn_blocking(move || pack(&collected, &photos));
+        let of = Arc::clone(tenant);
+        let packed = tokio::task::spawn_blocking(move || pack(&collected, &photos, &of.log_key));
         packed.await.map_err(|_| Problem::internal())?.map_err(|error| {
             tracing::error!(%visit, %error, "a visit cannot be proved");
             Problem::internal()

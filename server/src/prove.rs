@@ -53,18 +53,19 @@ pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, 
         for hash in collected.photos.iter().filter(|_| with_photos) {
             here.extend(album.read(made.id, *hash)?.map(|bytes| (*hash, bytes)));
         }
-        return pack(&collected, &here);
+        return pack(&collected, &here, &key);
     }
     Err(ProveError::NoVisit(visit))
 }
 
-/// Packs what was collected, with these photos.
+/// Packs what was collected, with these photos, and signs it with the log's key.
 pub fn pack(
     collected: &Collected,
     photos: &BTreeMap<BlobHash, Vec<u8>>,
+    pair: &Keypair,
 ) -> Result<Vec<u8>, ProveError> {
     let Collected { proof, checkpoint, .. } = collected;
-    proof::build(proof, checkpoint, photos).map_err(ProveError::Damaged)
+    proof::build(proof, checkpoint, photos, pair).map_err(ProveError::Damaged)
 }
 
 /// The key that signs an organisation's log, unless its newest life names another or the file is gone.

@@ -12,7 +12,7 @@ use minicbor::{Decode, Encode};
 use crate::cbor::{from_cbor, to_cbor};
 use crate::contest::Standing;
 use crate::document::{Change, Document, Entry, Parts};
-use crate::evidence::{Leaf, LogKey, Seal};
+use crate::evidence::{Keypair, Leaf, LogKey, Seal};
 use crate::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
 use crate::model::capture::Moment;
 use crate::model::catalogue::{Device, Record, RecordKey};
@@ -25,11 +25,12 @@ use crate::wire::{Group, Keys};
 use crate::zip;
 
 /// The version of the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The files of every bundle, in their order; photos come after them.
 const SUMMARY: &str = "summary.txt";
 const CHECKPOINT: &str = "checkpoint.txt";
 const PROOF: &str = "proof.cbor";
+const CONTENTS: &str = "contents.txt";
 
 /// What is proved, beside the checkpoint and the photos.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -113,35 +114,73 @@ pub struct Proved {
     pub witnesses: Vec<(NoteKey, u64)>,
 }
 
-/// Packs a bundle, if it is sound. The photos are given in any order.
+/// Packs a bundle, if it is sound, and signs with the log's key for its being all of it. The photos are given in any
+/// order.
 pub fn build(
     proof: &Proof,
     checkpoint: &SignedNote,
     photos: &BTreeMap<BlobHash, Vec<u8>>,
+    pair: &Keypair,
 ) -> Result<Vec<u8>, Wrong> {
     let photos: Vec<(BlobHash, &[u8])> = photos.iter().map(|(h, b)| (*h, b.as_slice())).collect();
     if let Some((hash, _)) = photos.iter().find(|(hash, bytes)| BlobHash::of(bytes) != *hash) {
         return wrong(format!("the photo {hash} is another picture"));
     }
-    let summary = check(proof, checkpoint, &photos)?.summary;
-    let (checkpoint, proof) = (checkpoint.to_string(), to_cbor(proof));
+    if proof.key.0 != pair.public() {
+        return wrong("the log's key is another one");
+    }
+    let Proved { summary, key, .. } = check(proof, checkpoint, &photos)?;
+    let (note, cbor) = (checkpoint.to_string(), to_cbor(proof));
     let mut files = vec![
         (SUMMARY.to_owned(), summary.as_bytes()),
-        (CHECKPOINT.to_owned(), checkpoint.as_bytes()),
-        (PROOF.to_owned(), proof.as_slice()),
+        (CHECKPOINT.to_owned(), note.as_bytes()),
+        (PROOF.to_owned(), cbor.as_slice()),
     ];
     files.extend(photos.iter().map(|(hash, bytes)| (photo_name(*hash, bytes), *bytes)));
+    let contents = SignedNote::sign(contents(proof, &files), &key, pair).to_string();
+    files.insert(3, (CONTENTS.to_owned(), contents.as_bytes()));
     zip::write(&files).ok_or_else(|| Wrong("there is more than a bundle holds".into()))
+}
+
+/// What the log's key signs: of which visit a bundle is, and each of its files, as `sha256sum` writes them.
+fn contents<N: AsRef<str>>(proof: &Proof, files: &[(N, &[u8])]) -> String {
+    let mut text = format!("endcap.proof/{}/{}\n", proof.org, proof.visit);
+    for (name, bytes) in files {
+        say(&mut text, format_args!("{}  {}", BlobHash::of(bytes), name.as_ref()));
+    }
+    text
+}
+
+/// Whether the log's key has signed that a bundle holds these files and no others.
+fn check_contents(signed: &[u8], expected: String, key: &NoteKey) -> Result<(), Wrong> {
+    let read = std::str::from_utf8(signed).ok().and_then(|note| note.rsplit_once("\n\n"));
+    let Some((listed, signature)) = read else {
+        return wrong(format!("{CONTENTS}: is no signed note"));
+    };
+    let named: BTreeSet<&str> = listed.lines().collect();
+    let here: BTreeSet<&str> = expected.lines().collect();
+    if let Some(absent) = named.difference(&here).next() {
+        let absent: String = absent.chars().take(160).collect();
+        return wrong(format!("{CONTENTS}: names what is not here: {}", absent.escape_debug()));
+    }
+    if let Some(added) = here.difference(&named).next() {
+        return wrong(format!("{CONTENTS}: does not name what is here: {added}"));
+    }
+    let note = SignedNote::unsigned(expected).with(signature, key);
+    match note.is_some_and(|note| note.to_string().as_bytes() == signed) {
+        true => Ok(()),
+        false => wrong(format!("{CONTENTS}: the log's key has not signed it")),
+    }
 }
 
 /// Checks a bundle, every byte of it.
 pub fn verify(bundle: &[u8]) -> Result<Proved, Wrong> {
     let files = zip::read(bundle).map_err(Wrong)?;
-    let [summary, checkpoint, proof, photos @ ..] = files.as_slice() else {
+    let [summary, checkpoint, proof, signed, photos @ ..] = files.as_slice() else {
         return wrong("it does not hold what a bundle holds");
     };
     for ((name, _), expected) in
-        [summary, checkpoint, proof].into_iter().zip([SUMMARY, CHECKPOINT, PROOF])
+        [summary, checkpoint, proof, signed].into_iter().zip([SUMMARY, CHECKPOINT, PROOF, CONTENTS])
     {
         if name != expected {
             return wrong(format!("{expected} is not where it should be"));
@@ -171,6 +210,8 @@ pub fn verify(bundle: &[u8]) -> Result<Proved, Wrong> {
     if proved.summary.as_bytes() != summary.1 {
         return wrong(format!("{SUMMARY}: does not say what the rest proves"));
     }
+    let expected = files.iter().filter(|(name, _)| *name != CONTENTS).cloned();
+    check_contents(signed.1, contents(&read, &expected.collect::<Vec<_>>()), &proved.key)?;
     Ok(proved)
 }
 
@@ -818,6 +859,12 @@ impl Story<'_> {
         if !self.here.is_empty() {
             say(out, format_args!("- The photos in this bundle are those that the entries name."));
         }
+        say(
+            out,
+            format_args!(
+                "- Nothing was taken out of this bundle, put in or changed since it was made: the log's key has signed its contents."
+            ),
+        );
         let devices: BTreeSet<DeviceId> = self.written.iter().map(|w| w.device.id).collect();
         for (device, confirmed, by, at_ms) in &self.lines.confirmed {
             let same = self.lines.device(*device).is_some_and(|d| d.key == confirmed.0);
@@ -870,7 +917,7 @@ impl Story<'_> {
         say(
             out,
             format_args!(
-                "- That nothing else was written to this visit: whoever keeps a copy of the log can tell."
+                "- That the server has put in every entry of the visit among these lines, and what came after them: whoever keeps a copy of the log can tell."
             ),
         );
         if self.written.iter().any(|w| w.device.is_server()) {

@@ -438,6 +438,11 @@ impl SignedNote {
         Self { signatures: vec![(key.name.clone(), signature)], text }
     }
 
+    /// A text that nobody has signed yet.
+    pub fn unsigned(text: String) -> Self {
+        Self { text, signatures: Vec::new() }
+    }
+
     /// The text that is signed.
     pub fn text(&self) -> &str {
         &self.text
@@ -599,8 +604,7 @@ impl Checkpoint {
 
     /// At which second a witness has signed it, if this line of a note is its signature.
     pub fn cosigned_by(&self, witness: &NoteKey, line: &str) -> Option<u64> {
-        let bare = SignedNote { text: self.to_string(), signatures: Vec::new() };
-        bare.with(line, witness)?.signed_by(witness)
+        SignedNote::unsigned(self.to_string()).with(line, witness)?.signed_by(witness)
     }
 
     /// What a note says that a log's key has signed.

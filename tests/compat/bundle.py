@@ -14,7 +14,7 @@ from document import Document, Misfit
 from formats import *
 
 SAME = struct.pack("<5H", 10, 0, 0, 0, 0x21)
-NAMES = ["summary.txt", "checkpoint.txt", "proof.cbor"]
+NAMES = ["summary.txt", "checkpoint.txt", "proof.cbor", "contents.txt"]
 
 
 def unzip(data):
@@ -91,32 +91,37 @@ def uuid(data):
     return "-".join([text[:8], text[8:12], text[12:16], text[16:20], text[20:]])
 
 
-def read_checkpoint(note, organisation, key, witnesses):
-    """The life, size and root that a note's signatures, all of them, are over."""
+def read_note(note, signers, what):
+    """The text of a note that has these signatures and no others."""
     text, _, signatures = note.decode().rpartition("\n\n")
     text += "\n"
-    name, size, root, rest = text.split("\n", 3)
-    prefix = f"endcap.log/{uuid(organisation)}/"
-    need(name.startswith(prefix) and rest == "", "the checkpoint's text")
+    lines = signatures.split("\n")
+    need(lines.pop() == "" and len(lines) == len(signers), f"{what}: its signatures")
+    for line, (who, kind, public) in zip(lines, signers):
+        dash, named, signature = line.split(" ")
+        raw = base64.b64decode(signature, validate=True)
+        need(base64.b64encode(raw).decode() == signature, f"{what}: a signature's form")
+        need(dash == "\u2014" and named == who and raw[:4] == key_id(who, kind, public), f"{what}: a signature's name")
+        raw, message = raw[4:], text.encode()
+        if kind == 4:
+            seconds, raw = int.from_bytes(raw[:8], "big"), raw[8:]
+            message = f"cosignature/v1\ntime {seconds}\n".encode() + message
+        need(ed25519.verifies(public, message, raw), f"{what}: the signature of {who}")
+    return text
+
+
+def read_checkpoint(note, organisation, key, witnesses):
+    """The life, size and root that a note's signatures, all of them, are over."""
+    name = note.decode().split("\n", 1)[0]
+    need(name.startswith(f"endcap.log/{uuid(organisation)}/"), "the checkpoint's name")
     signers = [(name, 1, key)]
     for witness in witnesses:
         who, id, packed = witness.split("+", 2)
         packed = base64.b64decode(packed, validate=True)
         need(vkey(who, packed[0], packed[1:]) == witness and packed[0] == 4, "a witness's key")
         signers.append((who, 4, packed[1:]))
-    lines = signatures.split("\n")
-    need(lines.pop() == "" and len(lines) == len(signers), "the checkpoint's signatures")
-    for line, (who, kind, public) in zip(lines, signers):
-        dash, named, signature = line.split(" ")
-        raw = base64.b64decode(signature, validate=True)
-        need(base64.b64encode(raw).decode() == signature, "a signature's form")
-        need(dash == "\u2014" and named == who and raw[:4] == key_id(who, kind, public), "a signature's name")
-        raw, message = raw[4:], text.encode()
-        if kind == 4:
-            seconds, raw = int.from_bytes(raw[:8], "big"), raw[8:]
-            message = f"cosignature/v1\ntime {seconds}\n".encode() + message
-        need(ed25519.verifies(public, message, raw), f"the signature of {who}")
-    need(size == str(int(size)), "the checkpoint's size")
+    _, size, root, rest = read_note(note, signers, "the checkpoint").split("\n", 3)
+    need(rest == "" and size == str(int(size)), "the checkpoint's text")
     raw = base64.b64decode(root, validate=True)
     need(base64.b64encode(raw).decode() == root and len(raw) == 32, "the checkpoint's root")
     return name, int(size), raw
@@ -144,12 +149,12 @@ def known_at(lives, size, moment):
 def verify(data, expected=None):
     files = unzip(data)
     names = [name.decode() for name, _ in files]
-    need(names[:3] == NAMES, "the files")
+    need(names[:4] == NAMES, "the files")
     proof = read(files[2][1])
-    need(proof[0] == 2, "the version")
+    need(proof[0] == 3, "the version")
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
-    name, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
-    need(expected in (None, vkey(name, 1, key)), "the log's key")
+    name_of_log, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
+    need(expected in (None, vkey(name_of_log, 1, key)), "the log's key")
     changes, devices, last, lives = [], {}, -1, []
     for line in lines:
         sequence, leaf, body, salt, seal = line[0], line[1], line.get(3), line.get(4), line.get(5)
@@ -168,7 +173,7 @@ def verify(data, expected=None):
         else:
             need(body is None and salt is None and seal is None, f"line {sequence} holds too much")
             lives += [(said[1], sequence)] if said[0] == 0 else []
-    need(lives and name.endswith("/" + uuid(lives[-1][0])), "the life of the log")
+    need(lives and name_of_log.endswith("/" + uuid(lives[-1][0])), "the life of the log")
     lives = [(int.from_bytes(origin[:4], "big"), begins) for origin, begins in lives]
     here = {line[0] for line in lines}
     document, seals, words = Document(organisation, "visit", visit), [], set()
@@ -197,11 +202,14 @@ def verify(data, expected=None):
     notes = [sha256(salt + text.encode()) for salt, text in proof[5]]
     need(set(notes) <= words, "a note")
     need(ascending(notes), "the order of the notes")
-    photos = [sha256(body) for _, body in files[3:]]
+    photos = [sha256(body) for _, body in files[4:]]
     need(set(photos) <= words, "a photo")
     need(ascending(photos), "the order of the photos")
-    for digest, (name, body) in zip(photos, files[3:]):
+    for digest, (name, body) in zip(photos, files[4:]):
         need(name.decode() == f"photos/{digest.hex()}.{kind_of(body)}", "the name of a photo")
+    here = [f"{sha256(body).hex()}  {name.decode()}" for name, body in files[:3] + files[4:]]
+    listed = read_note(files[3][1], [(name_of_log, 1, key)], "the contents").split("\n")
+    need(listed == [f"endcap.proof/{uuid(organisation)}/{uuid(visit)}"] + here + [""], "the contents")
     return document
 
 

@@ -32,8 +32,12 @@ use sync_core::wire::{
     protocol_of, to_wire,
 };
 
+use tests::fuzz::evidence;
+
 use crate::cases::{ORG, Written};
 use crate::next::grown;
+
+const BUNDLE: &str = "wire/bundle.zip";
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
@@ -73,6 +77,7 @@ fn bless() {
             let text = serde_json::to_string_pretty(&now).unwrap() + "\n";
             std::fs::write(fixtures().join(name), text).unwrap();
         }
+        std::fs::write(fixtures().join(BUNDLE), &evidence::honest().bundle).unwrap();
         device::leave_folder();
         for Written { name, document, .. } in cases::documents() {
             let path = fixtures().join(format!("documents/{name}.automerge.bin"));
@@ -511,6 +516,20 @@ fn shipped_parts_give_shipped_hashes() {
         let heads: Vec<_> = again.heads().iter().map(|h| hex(&h.0)).collect();
         assert_eq!(json!(heads), document["heads"]);
     }
+}
+
+/// A proof that was once given to somebody holds for ever, and says the same: by both verifiers.
+#[test]
+fn a_proof_that_was_given_holds() {
+    bless();
+    let file = fixtures().join(BUNDLE);
+    let proved = sync_core::proof::verify(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(proved.summary.contains("\"Ask the manager\""), "{}", proved.summary);
+    let Some(python) = tests::python::found() else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/bundle.py");
+    let key = proved.key.to_string();
+    let run = Command::new(python).arg("-B").arg(script).arg(file).arg(key).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
 /// docs/protocol.md is enough to compute all of this: `check.py` was written from it and knows no Rust.

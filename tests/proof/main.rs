@@ -6,17 +6,19 @@ mod key;
 mod mirror;
 mod witness;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use endcap_mobile::{ContestStep, Subject, Value};
+use server::logkey::LogKeys;
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::evidence::Leaf;
-use sync_core::id::LogOrigin;
+use sync_core::evidence::{Keypair, Leaf};
+use sync_core::id::{BlobHash, LogOrigin};
 use sync_core::model::visit::Note;
-use sync_core::proof::{Proof, verify};
-use sync_core::tlog::NoteKey;
+use sync_core::proof::{Proof, build, verify};
+use sync_core::tlog::{NoteKey, SignedNote};
 use tests::brand::{ORG, RITA, SAM, SUE, SVEN, checks};
 use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
 
@@ -200,9 +202,9 @@ fn the_second_verifier_refuses_what_the_first_does() {
         ("its anchor is missing", "the anchor of line", &|files| {
             files[2].1 = with(&|proof| drop(proof.lines.remove(anchor)));
         }),
-        ("not in their order", "the order of the photos", &|files| files.swap(3, 4)),
+        ("not in their order", "the order of the photos", &|files| files.swap(4, 5)),
         ("another picture", "the name of a photo", &|files| {
-            files[3].0 = files[3].0.replace(".jpg", ".png");
+            files[4].0 = files[4].0.replace(".jpg", ".png");
         }),
         ("is not of this visit", "a note", &|files| {
             files[2].1 = with(&|proof| proof.notes.push(other.clone()));
@@ -231,6 +233,56 @@ fn the_second_verifier_refuses_what_the_first_does() {
     }
 }
 
+/// What is left of a bundle would hold without the rest of it, if the log's key signed it: it has signed only the whole.
+#[test]
+fn nothing_can_be_left_out_of_a_bundle() {
+    let (host, visit) = worked();
+    let bytes = std::fs::read(prove(&host, &visit, "whole.zip", true)).expect("it reads");
+    let files = sync_core::zip::read(&bytes).expect("files");
+    let whole: Proof = from_cbor(files[2].1).expect("a proof");
+    let note = std::str::from_utf8(files[1].1).expect("a text").parse().expect("a note");
+    let photos: BTreeMap<BlobHash, Vec<u8>> =
+        files[4..].iter().map(|(_, photo)| (BlobHash::of(photo), photo.to_vec())).collect();
+    let pair = LogKeys::at(&host.data()).kept(ORG).expect("it reads").expect("the log's key");
+    let stranger = Keypair::from_seed(&[9; 32]);
+    assert!(build(&whole, &note, &photos, &stranger).is_err(), "that key is not the log's");
+
+    let without = |edit: &dyn Fn(&mut Proof)| {
+        let mut part = whole.clone();
+        edit(&mut part);
+        part
+    };
+    let none = BTreeMap::new();
+    let parts = [
+        // Those of the one that came last: a beginning and a recording have one signature.
+        ("entries", without(&|proof| proof.lines.truncate(proof.lines.len() - 2)), &none),
+        ("the words", without(&|proof| proof.notes.clear()), &photos),
+        ("the photos", whole.clone(), &none),
+    ];
+    for (what, part, photos) in parts {
+        let built = build(&part, &note, photos, &pair).expect("what is left holds");
+        assert_ne!(built, bytes, "{what}");
+        let proved = verify(&built).expect("the log's key has signed it");
+        let left = sync_core::zip::read(&built).expect("files");
+        let listed = std::str::from_utf8(left[3].1).expect("a text").split_once("\n\n");
+        let listed = format!("{}\n", listed.expect("a note").0);
+        let forged = SignedNote::sign(listed, &proved.key, &stranger).to_string();
+        for contents in [files[3].1, forged.as_bytes(), b"", b"\n\n"] {
+            let mut packed = left.clone();
+            packed[3].1 = contents;
+            let file = host.folder.join("part.zip");
+            std::fs::write(&file, sync_core::zip::write(&packed).expect("packed"))
+                .expect("written");
+            let said = badly(endcap([OsStr::new("verify"), file.as_os_str()]));
+            assert!(said.contains("contents.txt"), "{what}: {said}");
+            if let Some(output) = python(&[file.as_os_str()]) {
+                let said = badly(output);
+                assert!(said.contains("the contents"), "{what}: {said}");
+            }
+        }
+    }
+}
+
 type Packed = Vec<(String, Vec<u8>)>;
 type Edit<'a> = &'a dyn Fn(&mut Packed);
 
@@ -253,11 +305,11 @@ fn what_is_packed_anew_does_not_hold() {
     assert!(again(&|files| drop(files.remove(0))).is_err());
     assert!(again(&|files| files.swap(0, 1)).is_err());
     assert!(again(&|files| files.push(("photos/more.jpg".into(), vec![0xff, 0xd8]))).is_err());
-    assert!(again(&|files| files.swap(3, 4)).is_err_and(|why| why.contains("order")));
-    assert!(again(&|files| files[3].1.push(0)).is_err_and(|why| why.contains("another picture")));
-    // Every byte of the checkpoint and of the proof.
-    for file in [1, 2] {
-        for at in (0..files[file].1.len()).step_by(if file == 1 { 1 } else { 11 }) {
+    assert!(again(&|files| files.swap(4, 5)).is_err_and(|why| why.contains("order")));
+    assert!(again(&|files| files[4].1.push(0)).is_err_and(|why| why.contains("another picture")));
+    // Every byte of the checkpoint, of the proof and of what is signed.
+    for file in [1, 2, 3] {
+        for at in (0..files[file].1.len()).step_by(if file == 2 { 11 } else { 1 }) {
             let bent = again(&|files| files[file].1[at] ^= 1 << (at % 8));
             assert!(bent.is_err(), "byte {at} of {}", files[file].0);
         }
