@@ -13,7 +13,7 @@ use super::bundle::{self, Collected};
 use super::erasure::{self, Erasure};
 use super::log::{self, Org, Organisation, Prints};
 use super::tree::{self, Line};
-use super::{MIGRATIONS, StoreError, accounts, configure, field, witnesses};
+use super::{SCHEMA, StoreError, accounts, configure, field, witnesses};
 use crate::blobs::Shelved;
 use crate::signals::field::Reading;
 
@@ -161,7 +161,7 @@ fn open(file: &Path) -> Result<Connection, StoreError> {
 /// Opens what this program knows the schema of.
 fn read_only(file: &Path) -> Result<Connection, StoreError> {
     let connection = open(file)?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = SCHEMA;
     match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
         found if found > known => Err(StoreError::TooNew { found, known }),
         found if found < known => Err(StoreError::TooOld { found, known }),

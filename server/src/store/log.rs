@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::document::{Change, Document, Entry, Parts};
+use sync_core::document::{Change, Document, Parts};
 use sync_core::evidence::{Cursor, Frontier, Keypair, Leaf, LogKey, Seal};
 use sync_core::id::{
     BlobHash, ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId,
@@ -698,25 +698,6 @@ fn put_print(
     Ok(())
 }
 
-/// Counts the bytes of notes in a store that has not counted them.
-pub fn count_notes(connection: &Connection) -> Result<(), StoreError> {
-    let mut lines =
-        connection.prepare("SELECT org, sequence, body FROM log WHERE document IS NOT NULL")?;
-    let mut put =
-        connection.prepare("UPDATE log SET notes = ?3 WHERE org = ?1 AND sequence = ?2")?;
-    let mut found: Vec<(Org, u64, u64)> = Vec::new();
-    let mut rows = lines.query([])?;
-    while let Some(row) = rows.next()? {
-        let parts = from_cbor::<Parts>(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?);
-        let entry = parts.and_then(|parts| Entry::decode(parts.section, &parts.value));
-        let org = row.get(0)?;
-        let bytes = note_bytes(connection, org, &entry.map(|e| e.notes()).unwrap_or_default())?;
-        found.extend((bytes > 0).then_some((org, row.get(1)?, bytes)));
-    }
-    found.into_iter().try_for_each(|line| put.execute(line).map(drop))?;
-    Ok(())
-}
-
 fn note_bytes(connection: &Connection, org: Org, digests: &[BlobHash]) -> Result<u64, StoreError> {
     let mut query = connection
         .prepare_cached("SELECT octet_length(text) FROM note WHERE org = ?1 AND digest = ?2")?;
@@ -726,16 +707,6 @@ fn note_bytes(connection: &Connection, org: Org, digests: &[BlobHash]) -> Result
         bytes += words.optional()?.map_or(0, |words| words + NOTE_BYTES);
     }
     Ok(bytes)
-}
-
-/// Counts the prints of a store that has none.
-pub fn count_prints(connection: &Connection) -> Result<(), StoreError> {
-    for Organisation { org, .. } in organisations(connection)? {
-        for (audience, print) in counted_prints(connection, org)? {
-            put_print(connection, org, audience, &print)?;
-        }
-    }
-    Ok(())
 }
 
 /// The prints of an organisation's audiences as they are kept.

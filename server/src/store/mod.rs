@@ -113,32 +113,12 @@ impl From<std::io::Error> for StoreError {
     }
 }
 
-/// What SQL cannot say of a step from one schema to the next.
-type Afterwards = fn(&Connection) -> Result<(), StoreError>;
-
-/// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 17] = [
-    (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
-    (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0004_keep.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0005_tree.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0006_signals.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0007_erasure.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0008_contests.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0009_field.sql"), signals::index_anew),
-    (include_str!("../../migrations/0010_witness.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0011_server_key.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0012_mirror.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0013_dispute.sql"), signals::prove_times),
-    (include_str!("../../migrations/0014_decoding.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0015_limits.sql"), |db| {
-        log::count_notes(db)?;
-        quarantine::index_anew(db)
-    }),
-    (include_str!("../../migrations/0016_decided.sql"), |_| Ok(())),
-    (include_str!("../../migrations/0017_deaths.sql"), |_| Ok(())),
-];
+/// The schema that the first step makes: those before it were never released.
+const FIRST_SCHEMA: i64 = 18;
+/// The first makes an empty database one of [`FIRST_SCHEMA`], each that follows takes it to the next.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0018_first.sql")];
+/// The schema that this program knows.
+pub const SCHEMA: i64 = FIRST_SCHEMA + MIGRATIONS.len() as i64 - 1;
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
 /// The database of a backup: so named that nobody serves it as it is.
@@ -379,16 +359,17 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
 
 /// Brings a database's schema up to date.
 pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = SCHEMA;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > known {
-        return Err(StoreError::TooNew { found, known });
+    match found {
+        _ if found > known => return Err(StoreError::TooNew { found, known }),
+        1..FIRST_SCHEMA => return Err(StoreError::TooOld { found, known }),
+        _ => {}
     }
-    for (version, (script, afterwards)) in (1..).zip(MIGRATIONS) {
+    for (version, script) in (FIRST_SCHEMA..).zip(MIGRATIONS) {
         if version > found {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
             tx.execute_batch(script)?;
-            afterwards(&tx)?;
             tx.pragma_update(None, "user_version", version)?;
             tx.commit()?;
         }
@@ -499,27 +480,6 @@ fn run_batch(connection: &mut Connection, first: Job, queue: &Queue) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_database_of_the_first_schema_is_brought_up_to_date() {
-        let mut db = Connection::open_in_memory().unwrap();
-        db.execute_batch(MIGRATIONS[0].0).unwrap();
-        db.pragma_update(None, "user_version", 1).unwrap();
-        db.execute_batch(
-            "INSERT INTO quarantine
-                 (org, item, device, document, head, code, detail, received_ms, audience, body)
-             VALUES (1, 1, x'01', x'02', x'03', 'late', '', 5, 0, x'04')",
-        )
-        .unwrap();
-        migrate(&mut db).unwrap();
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let kept: (i64, Option<Vec<u8>>) =
-            db.query_row("SELECT received_ms, courier FROM quarantine", [], row).unwrap();
-        assert_eq!(kept, (5, None));
-        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-        assert_eq!(version, i64::try_from(MIGRATIONS.len()).unwrap());
-        migrate(&mut db).unwrap();
-    }
 
     #[tokio::test]
     async fn a_failed_job_undoes_itself_alone() {
@@ -663,148 +623,65 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_the_first_schema_is_counted() {
+    fn what_is_alike_is_found_in_every_row_of_the_index_and_what_was_forgotten_in_none() {
         let mut db = Connection::open_in_memory().unwrap();
-        db.execute_batch(MIGRATIONS[0].0).unwrap();
-        db.pragma_update(None, "user_version", 1).unwrap();
-        // An outlet's document at one audience, a record in two versions, and the log's beginning.
-        db.execute_batch(
-            "INSERT INTO organisation VALUES (1, x'01', 'Oats', x'', x'', x'', x'', 0);
-             INSERT INTO log VALUES
-                 (1, 0, x'00', NULL, 0, -1, NULL, NULL, NULL, NULL, x'', NULL),
-                 (1, 1, x'00', NULL, 0, -1, NULL, NULL, NULL, NULL, zeroblob(17), NULL),
-                 (1, 2, x'00', NULL, 0, 0, NULL, NULL, NULL, NULL, zeroblob(17), NULL),
-                 (1, 3, x'00', NULL, 0, 4, CAST(x'01' || zeroblob(16) AS BLOB), zeroblob(32), NULL, NULL, x'', x'');
-             INSERT INTO record VALUES (1, zeroblob(17), 1, x'', x'aa'), (1, zeroblob(17), 2, x'', x'bb');
-             UPDATE organisation SET id = zeroblob(16), seed = zeroblob(32), instance = zeroblob(8);",
-        )
-        .unwrap();
         migrate(&mut db).unwrap();
-        let key = sync_core::model::catalogue::RecordKey::from_bytes(&[0; 17]);
-        let record = sync_core::print::Print::of_record(key, &[0xbb]);
-        let change = sync_core::print::Print::of_change(sync_core::id::ChangeHash([0; 32]));
-        let kept = log::kept_prints(&db, 1).unwrap();
-        assert_eq!(kept.into_iter().collect::<Vec<_>>(), [(0, record), (4, change)]);
-    }
-
-    #[test]
-    fn photos_of_the_first_schema_are_counted_and_wait_to_be_drawn() {
-        let mut db = Connection::open_in_memory().unwrap();
-        db.execute_batch(MIGRATIONS[0].0).unwrap();
-        db.pragma_update(None, "user_version", 1).unwrap();
-        for org in [1, 2] {
-            db.execute(
-                "INSERT INTO organisation VALUES (?1, ?2, '', zeroblob(32), zeroblob(8), zeroblob(16), x'', 0)",
-                (org, [org as u8; 16]),
-            )
-            .unwrap();
-        }
-        for (hash, bytes) in [(1_u8, 700), (2, 77)] {
-            db.execute("INSERT INTO blob VALUES (1, ?1, ?2, 4, 3, 0)", (vec![hash; 32], bytes))
-                .unwrap();
-        }
-        migrate(&mut db).unwrap();
-        let bytes = [1, 2].map(|org| uploads::room(&db, org).unwrap().bytes);
-        assert_eq!(bytes, [777, 0]);
-        let photo = |byte| sync_core::id::BlobHash([byte; 32]);
-        let undrawn = uploads::undrawn(&db, 1, photo(0)).unwrap();
-        assert_eq!(undrawn, [photo(1), photo(2)]);
-        let kept = uploads::kept(&db, 1, photo(1)).unwrap();
-        assert!(matches!(kept, Some(uploads::Kept::Here(_))));
-    }
-
-    #[test]
-    fn signals_of_the_eighth_schema_stay_and_what_was_erased_before_goes() {
-        let mut db = Connection::open_in_memory().unwrap();
-        for (script, _) in &MIGRATIONS[..8] {
-            db.execute_batch(script).unwrap();
-        }
-        db.pragma_update(None, "user_version", 8).unwrap();
-        // Three photos: one is here, one was erased, the time of one is over. Each is like the first in some visit.
-        for (hash, gone_ms, erased) in [(1_u8, None, 0), (2, Some(5), 1), (3, Some(5), 0)] {
-            db.execute(
-                "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, erased)
-                 VALUES (1, ?1, 1, 1, 1, 0, ?2, ?3)",
-                (vec![hash; 32], gone_ms, erased),
-            )
-            .unwrap();
-            db.execute("INSERT INTO look VALUES (1, ?1, ?2, x'', 0)", (hash, vec![hash; 32]))
-                .unwrap();
-            for band in 0..4 {
-                db.execute("INSERT INTO likeness VALUES (1, ?1, 7, ?2)", [band, hash]).unwrap();
-            }
-            db.execute(
-                "INSERT INTO signal VALUES (1, x'aa', 1, zeroblob(32), ?1, x'bb', 4, 9, x'cc', 10)",
-                [vec![hash; 32]],
-            )
-            .unwrap();
-        }
-        migrate(&mut db).unwrap();
-        let all = |query: &str| -> Vec<(Vec<u8>, i64)> {
-            let mut query = db.prepare(query).unwrap();
-            let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-            rows.map(Result::unwrap).collect()
+        let (many, mut tx) = (700_u32, db.transaction().unwrap());
+        let drawn = |n: u32| {
+            let grey = |at: u32| (at * at / 61 % 251) as u8;
+            let mut points: Vec<u8> = (0..1_024).map(grey).collect();
+            // A point of another brightness: another picture with the same hash, or nearly.
+            points[n as usize] ^= 1;
+            picture::Sketch::from_bytes(&points).unwrap()
         };
-        let left = [(vec![1; 32], 4), (vec![3; 32], 4)];
-        assert_eq!(all("SELECT other, figure FROM signal WHERE seen_ms = 10 AND by = x''"), left);
-        assert_eq!(all("SELECT hash, photo FROM look"), [(vec![1; 32], 1), (vec![3; 32], 3)]);
-        let near = signals::near(&db, 1, &[picture::Hash(7 ^ 0x8001_0401_0040_1008)]).unwrap();
-        assert_eq!(near.into_iter().collect::<Vec<_>>(), [(1, (7, 0)), (3, (7, 0))]);
-        assert_eq!(all("SELECT hash, looked FROM blob WHERE looked = 0"), [(vec![1; 32], 0)]);
+        let photo = |n: u32| {
+            let mut hash = [0; 32];
+            hash[..4].copy_from_slice(&n.to_be_bytes());
+            sync_core::id::BlobHash(hash)
+        };
+        for org in [1, 2] {
+            for n in 0..many {
+                signals::add(&tx, org, photo(n), &drawn(n), 0).unwrap();
+            }
+        }
+        let rows = |tx: &Connection| -> (usize, usize) {
+            tx.query_row("SELECT count(*), sum(length(entries)) / 12 FROM likeness", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap()
+        };
+        assert!(rows(&tx).0 >= 2 * 6 * 3, "so many do not fit into two rows");
+        assert_eq!(rows(&tx).1, 2 * 6 * 700);
+        let near = |tx: &Connection, org, hash| -> Vec<i64> {
+            signals::near(tx, org, &[hash]).unwrap().into_keys().collect()
+        };
+        let all: Vec<i64> = (1..=700).collect();
+        let asked = picture::Hash(drawn(0).hash().0 ^ 0x8001_0401_0040_1008);
+        assert_eq!((near(&tx, 1, asked), near(&tx, 3, asked).len()), (all.clone(), 0));
+        for n in (0..many).step_by(7) {
+            signals::forget(&tx, 1, photo(n)).unwrap();
+        }
+        let left: Vec<i64> = all.iter().copied().filter(|n| (n - 1) % 7 != 0).collect();
+        assert_eq!((near(&tx, 1, asked), near(&tx, 2, asked)), (left, all));
+        assert_eq!(rows(&tx).1, 6 * (600 + 700));
+        tx.set_drop_behavior(rusqlite::DropBehavior::Commit);
     }
 
     #[test]
-    fn photos_of_the_ninth_schema_are_judged_anew_by_what_their_log_proves() {
-        use sync_core::cbor::to_cbor;
-        use sync_core::document::{Document, Entry, Parts};
-        use sync_core::id::{Actor, BlobHash, ChangeHash, OrgId, UserId, VisitId};
-        use sync_core::model::capture::{CaptureTime, Moment};
-        use sync_core::model::contest::{Objection, Word};
-        use sync_core::model::visit::{PhotoRef, Post};
-
-        let mut db = Connection::open_in_memory().unwrap();
-        for (script, _) in &MIGRATIONS[..9] {
-            db.execute_batch(script).unwrap();
+    fn a_folder_of_before_the_first_release_is_refused() {
+        let folder = tempfile();
+        drop(Store::open(&folder).map(|s| s.close()));
+        let db = Connection::open(folder.join(DATABASE)).unwrap();
+        for found in [1, FIRST_SCHEMA - 1] {
+            db.pragma_update(None, "user_version", found).unwrap();
+            assert!(
+                matches!(Store::open(&folder), Err(StoreError::TooOld { found: f, .. }) if f == found)
+            );
         }
-        db.pragma_update(None, "user_version", 9).unwrap();
-        let when = Moment { wall_ms: 7, boot: 1, boot_ms: 1, anchor: 1, skew_ms: None, life: None };
-        let visit = VisitId::from_bytes([4; 16]);
-        let mut document = Document::new(OrgId::from_bytes([1; 16]), visit.into());
-        let name = document.id().to_bytes();
-        let photo =
-            |n| PhotoRef { hash: BlobHash([n; 32]), bytes: 9, phash: 0, check: None, origin: None };
-        // One photo twice, of which the first counts; one of a line that does not read.
-        for (line, of, anchor, receipt) in
-            [(1, 1, Some(5), 40), (2, 1, Some(50), 60), (3, 2, None, 70)]
-        {
-            let (by, seen) = (UserId::from_bytes([5; 16]), vec![ChangeHash([8; 32])]);
-            let objection = Objection { about: None, seen, claim: None, photos: vec![photo(of)] };
-            let (text, word) = (BlobHash([6; 32]), Some(Word::Contest(objection)));
-            let entry = Entry::Post(Post { by, when, text, answers: None, volume: None, word });
-            let change = document.next(Actor::new(&[7; 32], [9; 8]), &entry).unwrap();
-            let times = CaptureTime::estimate(&when, None, anchor, receipt);
-            let body = if line == 3 { vec![0] } else { to_cbor::<Parts>(&change) };
-            db.execute(
-                "INSERT INTO log (org, sequence, leaf, at_ms, audience, document, hash, device, body, times)
-                 VALUES (1, ?1, zeroblob(32), 0, 1, ?2, ?3, zeroblob(16), ?4, ?5)",
-                (line, name, change.hash().0, body, to_cbor(&times)),
-            )
-            .unwrap();
-            db.execute(
-                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here, judged)
-                 VALUES (1, ?1, ?2, zeroblob(16), 7, 9, 1, 1)",
-                (vec![of; 32], name),
-            )
-            .unwrap();
-            document.insert(change).unwrap();
-        }
-        migrate(&mut db).unwrap();
-        let mut query =
-            db.prepare("SELECT earliest_ms, received_ms, judged FROM photo ORDER BY hash").unwrap();
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        let rows: Vec<(Option<i64>, Option<i64>, bool)> =
-            rows.unwrap().map(Result::unwrap).collect();
-        assert_eq!(rows, [(Some(5), Some(40), false), (None, None, false)]);
+        db.pragma_update(None, "user_version", SCHEMA).unwrap();
+        drop(db);
+        Store::open(&folder).unwrap().close();
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

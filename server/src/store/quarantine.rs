@@ -15,7 +15,7 @@ use sync_core::model::visit::Note;
 use sync_core::wire::{Decided, Group, Outcome, from_wire, to_wire};
 
 use super::StoreError;
-use super::log::{Ledger, Org, Organisation, organisations};
+use super::log::{Ledger, Org};
 use super::pages::Sight;
 
 /// Most refused groups of one device that wait.
@@ -315,25 +315,6 @@ fn index(
     let document = group.document.to_bytes();
     for hash in group.hashes() {
         put.execute(params![org, device.as_bytes(), document, hash.0, item])?;
-    }
-    Ok(())
-}
-
-/// Counts and finds what is kept apart in a store that has only kept it.
-pub fn index_anew(connection: &Connection) -> Result<(), StoreError> {
-    for Organisation { org, id, .. } in organisations(connection)? {
-        let mut query =
-            connection.prepare("SELECT item, device, body FROM quarantine WHERE org = ?1")?;
-        let mut put =
-            connection.prepare("UPDATE quarantine SET bytes = ?3 WHERE org = ?1 AND item = ?2")?;
-        let rows = query.query_map([org], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let rows: Vec<(u64, [u8; 16], Vec<u8>)> = rows.collect::<Result<_, _>>()?;
-        for (item, device, body) in rows {
-            let Ok(group) = from_wire::<Group>(id, &body) else { continue };
-            let bytes = ITEM_BYTES + CHANGE_BYTES * group.changes.len() as u64 + body.len() as u64;
-            put.execute(params![org, item, bytes])?;
-            index(connection, org, item, DeviceId::from_bytes(device), &group)?;
-        }
     }
     Ok(())
 }

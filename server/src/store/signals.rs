@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use picture::{AGREEMENT_MIN, BANDS, Hash, NEAR_BITS, Sketch, TURNS};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::document::{Change, Parts};
 use sync_core::id::{BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::Day;
-use sync_core::model::capture::CaptureTime;
 
 use super::StoreError;
 use super::log::Org;
@@ -74,107 +72,70 @@ pub fn add(
     Ok(())
 }
 
-/// A row of the index holds those of so many photos that have the same bits in one band: as many as are numbered one
-/// after the other.
-const BLOCK: i64 = 1 << 16;
-/// A photo in a row of the index: its hash, and its number within the block.
-const ENTRY_BYTES: usize = 8 + 2;
+/// A row of the index holds photos that have the same bits in one band: as many as fit into a page of the database, so
+/// that it is read at once.
+const ROW_BYTES_MAX: usize = 330 * ENTRY_BYTES;
+/// A photo in a row of the index: its hash, and its number.
+const ENTRY_BYTES: usize = 8 + 4;
+/// How many bits of a row's place number those of the same organisation, band and bits. Of the rest a band takes three,
+/// its bits eleven, and the organisation what is left.
+const ROW_BITS: u32 = 22;
 
-fn entry(number: i64, hash: Hash) -> [u8; ENTRY_BYTES] {
+fn entry(number: i64, hash: Hash) -> Result<[u8; ENTRY_BYTES], StoreError> {
+    let number = u32::try_from(number)
+        .map_err(|_| StoreError::Damaged(format!("the number {number} of a photo")))?;
     let mut entry = [0; ENTRY_BYTES];
     entry[..8].copy_from_slice(&hash.0.to_be_bytes());
-    entry[8..].copy_from_slice(&(number.rem_euclid(BLOCK) as u16).to_be_bytes());
-    entry
+    entry[8..].copy_from_slice(&number.to_be_bytes());
+    Ok(entry)
 }
 
-const ADD: &str =
-    "INSERT INTO likeness (org, band, bits, block, entries) VALUES (?1, ?2, ?3, ?4, ?5)
-     ON CONFLICT DO UPDATE SET entries = CAST(entries || excluded.entries AS BLOB)";
+/// The first place of the rows of a band's bits, and the last that there can be.
+fn places(org: Org, band: u8, bits: u16) -> (i64, i64) {
+    let first = ((org << 3 | i64::from(band)) << 11 | i64::from(bits)) << ROW_BITS;
+    (first, first | ((1 << ROW_BITS) - 1))
+}
 
-/// Puts a photo's hash into the index under its number.
+/// Puts a photo's hash into the index under its number: into the newest row of each band's bits, or the next.
 fn add_to_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
-    let (mut add, block) = (tx.prepare_cached(ADD)?, number.div_euclid(BLOCK));
+    let mut newest = tx.prepare_cached(
+        "SELECT place, length(entries) FROM likeness WHERE place BETWEEN ?1 AND ?2
+         ORDER BY place DESC LIMIT 1",
+    )?;
+    let mut add = tx.prepare_cached(
+        "INSERT INTO likeness (place, entries) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET entries = CAST(entries || excluded.entries AS BLOB)",
+    )?;
+    let entry = entry(number, hash)?;
     for band in 0..BANDS {
-        add.execute(params![org, band, hash.band(band), block, entry(number, hash)])?;
+        let (first, last) = places(org, band, hash.band(band));
+        let newest = newest
+            .query_row([first, last], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, usize>(1)?)));
+        let place = match newest.optional()? {
+            None => first,
+            Some((place, bytes)) if bytes < ROW_BYTES_MAX => place,
+            Some((place, _)) => place + 1,
+        };
+        add.execute(params![place, entry])?;
     }
     Ok(())
 }
 
 fn take_from_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result<(), StoreError> {
-    let (of, block) = (entry(number, hash), number.div_euclid(BLOCK));
-    let mut read = tx.prepare_cached(
-        "SELECT entries FROM likeness WHERE org = ?1 AND band = ?2 AND bits = ?3 AND block = ?4",
-    )?;
-    let mut write = tx.prepare_cached(
-        "UPDATE likeness SET entries = ?5 WHERE org = ?1 AND band = ?2 AND bits = ?3 AND block = ?4",
-    )?;
+    let of = entry(number, hash)?;
+    let mut read =
+        tx.prepare_cached("SELECT place, entries FROM likeness WHERE place BETWEEN ?1 AND ?2")?;
+    let mut write = tx.prepare_cached("UPDATE likeness SET entries = ?2 WHERE place = ?1")?;
     for band in 0..BANDS {
-        let at = params![org, band, hash.band(band), block];
-        let Some(entries) = read.query_row(at, |row| row.get::<_, Vec<u8>>(0)).optional()? else {
-            continue;
-        };
-        let entries = entries.as_chunks::<ENTRY_BYTES>().0;
-        let left: Vec<u8> =
-            entries.iter().filter(|entry| **entry != of).flatten().copied().collect();
-        write.execute(params![org, band, hash.band(band), block, left])?;
-    }
-    Ok(())
-}
-
-/// Makes the index of a database before the ninth schema anew, which had a row for each photo and band.
-pub fn index_anew(connection: &Connection) -> Result<(), StoreError> {
-    let mut read = connection.prepare(
-        "SELECT org, photo, turned FROM likeness_before WHERE band = 0 ORDER BY org, photo",
-    )?;
-    let mut add = connection.prepare(ADD)?;
-    let mut write = |(org, block): (Org, i64), rows: BTreeMap<(u8, u16), Vec<u8>>| {
-        for ((band, bits), entries) in rows {
-            add.execute(params![org, band, bits, block, entries])?;
-        }
-        Ok::<(), StoreError>(())
-    };
-    let mut place = (0, 0);
-    let mut block: BTreeMap<(u8, u16), Vec<u8>> = BTreeMap::new();
-    let mut rows = read.query([])?;
-    while let Some(row) = rows.next()? {
-        let (org, number, turned): (Org, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let (hash, now) = (Hash(turned.cast_unsigned()), (org, number.div_euclid(BLOCK)));
-        if now != place {
-            write(place, std::mem::take(&mut block))?;
-            place = now;
-        }
-        for band in 0..BANDS {
-            block.entry((band, hash.band(band))).or_default().extend(entry(number, hash));
-        }
-    }
-    write(place, block)?;
-    drop(rows);
-    Ok(connection.execute_batch("DROP TABLE likeness_before")?)
-}
-
-/// Writes beside each photo of a database before the twelfth schema what the log proves of when it was recorded.
-pub fn prove_times(connection: &Connection) -> Result<(), StoreError> {
-    let mut lines = connection.prepare(
-        "SELECT org, document, hash, body, times FROM log
-         WHERE document IN (SELECT document FROM photo) ORDER BY org, sequence",
-    )?;
-    let mut prove = connection.prepare(
-        "UPDATE photo SET earliest_ms = ?4, received_ms = ?5
-         WHERE org = ?1 AND hash = ?2 AND document = ?3 AND received_ms IS NULL",
-    )?;
-    let mut lines = lines.query([])?;
-    while let Some(line) = lines.next()? {
-        let (org, document): (Org, Vec<u8>) = (line.get(0)?, line.get(1)?);
-        let (body, times): (Vec<u8>, Vec<u8>) = (line.get(3)?, line.get(4)?);
-        // What does not read is named by a check, and keeps nothing else from being brought up to date.
-        let (Ok(parts), Ok(times)) = (from_cbor::<Parts>(&body), from_cbor::<CaptureTime>(&times))
-        else {
-            continue;
-        };
-        let Ok(entry) = Change::kept(ChangeHash(line.get(2)?), parts).entry() else { continue };
-        for photo in entry.photos() {
-            let (earliest, received) = (times.proved_from_ms(), times.latest_ms);
-            prove.execute(params![org, photo.hash.0, document, earliest, received])?;
+        let (first, last) = places(org, band, hash.band(band));
+        let rows = read.query_map([first, last], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows: Vec<(i64, Vec<u8>)> = rows.collect::<Result<_, _>>()?;
+        for (place, entries) in rows {
+            let entries = entries.as_chunks::<ENTRY_BYTES>().0;
+            if entries.contains(&of) {
+                let left = entries.iter().filter(|entry| **entry != of);
+                write.execute(params![place, left.flatten().copied().collect::<Vec<u8>>()])?;
+            }
         }
     }
     Ok(())
@@ -215,20 +176,20 @@ pub fn near(
         hash.probes(NEAR_BITS).for_each(|probe| asked.entry(probe).or_default().push(of));
     }
     let mut query = connection.prepare_cached(
-        "SELECT block, entries FROM likeness WHERE org = ?1 AND band = ?2 AND bits = ?3",
+        "SELECT entries FROM likeness WHERE place BETWEEN ?1 AND ?2 ORDER BY place",
     )?;
     let mut found: BTreeMap<i64, (u32, usize)> = BTreeMap::new();
     for ((band, bits), by) in asked {
-        let mut rows = query.query(params![org, band, bits])?;
+        let (first, last) = places(org, band, bits);
+        let mut rows = query.query([first, last])?;
         while let Some(row) = rows.next()? {
-            let entries = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-            let block = row.get::<_, i64>(0)? * BLOCK;
-            for [h @ .., high, low] in entries.as_chunks::<ENTRY_BYTES>().0 {
+            let entries = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+            for [h @ .., a, b, c, d] in entries.as_chunks::<ENTRY_BYTES>().0 {
                 let other = Hash(u64::from_be_bytes(*h));
                 for of in &by {
                     let near = (other.distance(hashes[*of]), *of);
                     if near.0 <= NEAR_BITS {
-                        let number = block + i64::from(u16::from_be_bytes([*high, *low]));
+                        let number = i64::from(u32::from_be_bytes([*a, *b, *c, *d]));
                         let nearest = found.entry(number).or_insert(near);
                         *nearest = near.min(*nearest);
                     }

@@ -398,7 +398,7 @@ async fn seen_of(bench: &Bench, hash: BlobHash) -> [u64; 4] {
         Ok([
             count("SELECT count(*) FROM look WHERE hash = ?1")?,
             count(
-                "SELECT (SELECT coalesce(sum(length(entries)), 0) / 10 FROM likeness)
+                "SELECT (SELECT coalesce(sum(length(entries)), 0) / 12 FROM likeness)
                      - 6 * (SELECT count(*) FROM look WHERE hash <> ?1)",
             )?,
             count("SELECT count(*) FROM signal WHERE photo = ?1")?,
