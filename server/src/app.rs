@@ -26,9 +26,11 @@ use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
 use crate::limits::{
-    DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, Limits, PROOF_PHOTO_BYTES_MAX,
-    PROOFS_OF_ONE_MAX, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX, UPLOADS_OF_ONE_MAX,
+    DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, LINES_OF_ONE_MAX, Limits,
+    PROOF_PHOTO_BYTES_MAX, PROOFS_OF_ONE_MAX, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX,
+    UPLOADS_OF_ONE_MAX,
 };
+use crate::lines::Lines;
 use crate::logkey::LogKeys;
 use crate::metrics::Metrics;
 use crate::prove::pack;
@@ -49,6 +51,8 @@ pub struct App {
     pub arrivals: Arrivals,
     /// How often and how many.
     pub limits: Limits,
+    /// The live lines that are open.
+    pub lines: Lines,
     /// What happened, in numbers.
     pub metrics: Metrics,
     tenants: RwLock<HashMap<OrgId, Arc<Tenant>>>,
@@ -127,6 +131,8 @@ pub struct Tenant {
     pub log_key: Keypair,
     worlds: RwLock<Worlds>,
     room: Arc<Semaphore>,
+    /// Room for its live lines.
+    pub lines: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     repairs: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
@@ -215,7 +221,7 @@ impl Tenant {
         self.worlds.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for one more request of its devices, held while it is worked on: what one organisation asks leaves
+    /// Room for one more request of its phones or pages, held while it is worked on: what one organisation asks leaves
     /// room for the others.
     ///
     /// # Errors
@@ -255,6 +261,7 @@ impl Tenant {
             log_key,
             worlds: RwLock::new(Worlds { now: Arc::new(world), next: None }),
             room: Arc::new(Semaphore::new(REQUESTS_OF_ONE_MAX)),
+            lines: Arc::new(Semaphore::new(LINES_OF_ONE_MAX)),
             turns: Arc::new(Semaphore::new(READERS_OF_ONE)),
             repairs: Arc::new(Semaphore::new(REPAIRS_OF_ONE_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_OF_ONE_MAX)),
@@ -296,6 +303,7 @@ impl App {
             blobs,
             arrivals,
             limits,
+            lines: Lines::new(metrics.pokes.clone()),
             metrics,
             tenants,
             pokes,
@@ -656,6 +664,17 @@ impl App {
             ledger.close()
         };
         self.write(tenant, write).await
+    }
+
+    /// What a page of the console shows, in the organisation's turn: its pages and its phones leave a reader to the
+    /// others.
+    pub async fn look<T, F>(&self, tenant: &Tenant, read: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let _turn = tenant.turn().await?;
+        self.store.read(read).await
     }
 
     /// The proof bundle of a visit, which there is.

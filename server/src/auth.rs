@@ -25,6 +25,7 @@ use crate::config::{ServeConfig, is_authority};
 use crate::error::Problem;
 use crate::ingest::Sender;
 use crate::limits::{FORM_BYTES_MAX, FORM_FILES_MAX, address_key};
+use crate::lines::Holder;
 use crate::store::StoreError;
 use crate::store::accounts::{self, SecretHash, Session};
 use crate::{now_ms, random};
@@ -248,6 +249,8 @@ pub struct Viewer {
     /// What every form must carry in its hidden field `csrf`.
     pub csrf: String,
     session: SecretHash,
+    /// Room among the requests of the organisation: slow or many pages of one leave room for the others.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// A form that a signed-in person has sent, its CSRF token checked.
@@ -302,8 +305,18 @@ impl Viewer {
                 tracing::warn!(%error, "a session could not be extended");
             }
         }
-        let (name, csrf) = (person.name, session.csrf);
-        Ok(Some(Self { tenant, rights, name, csrf, session: token }))
+        let (name, csrf, room) = (person.name, session.csrf, Some(tenant.room()?));
+        Ok(Some(Self { tenant, rights, name, csrf, session: token, room }))
+    }
+
+    /// Whose live line it is that this person's page opens.
+    pub fn line(&self) -> Holder {
+        Holder::Session(self.session)
+    }
+
+    /// Is no request any more, but goes on.
+    pub fn leave_room(&mut self) {
+        self.room = None;
     }
 
     /// Whether the person is still signed in and may still do anything here. Moves no session's end.

@@ -380,9 +380,8 @@ impl Ingest<'_, '_> {
         change: &Change,
     ) -> Result<Result<Entry, Refusal>, StoreError> {
         // Nobody fills a document so that what is said of it in the console has no room.
-        let server = DeviceId::of_server(self.org);
         let room = match self.world.device_of(change.actor) {
-            Some(device) if device.id == server => Room::Console,
+            Some(device) if device.is_server() => Room::Console,
             _ => Room::Device,
         };
         let read = admit::read(&held.document, change, room);

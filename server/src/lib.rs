@@ -20,6 +20,7 @@ pub mod ingest;
 pub mod init;
 pub mod jobs;
 pub mod limits;
+pub mod lines;
 pub mod logkey;
 pub mod looks;
 pub mod metrics;

@@ -39,7 +39,7 @@ pub const PROOFS_OF_ONE_MAX: usize = PROOFS_MAX / 2;
 pub const PROOF_PHOTO_BYTES_MAX: u64 = 128 << 20;
 /// Requests that are worked on at the same time; one more is told to come back.
 pub const REQUESTS_MAX: usize = 1_024;
-/// Pushes and pulls of one organisation among them.
+/// Those of one organisation's phones and pages among them.
 pub const REQUESTS_OF_ONE_MAX: usize = REQUESTS_MAX / 2;
 /// Uploads that are taken in at the same time. They may be slow for an hour, so syncs have room of their own.
 pub const UPLOADS_MAX: usize = 512;
@@ -47,6 +47,14 @@ pub const UPLOADS_MAX: usize = 512;
 pub const UPLOADS_OF_ONE_MAX: usize = UPLOADS_MAX / 2;
 /// Open connections, idle ones and live pokes among them; one more waits.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// Live lines of phones and pages among them: the other half is for requests.
+pub const LINES_MAX: usize = CONNECTIONS_MAX / 2;
+/// Those of one organisation. Whoever has none syncs without.
+pub const LINES_OF_ONE_MAX: usize = LINES_MAX / 2;
+/// Those of one phone; one more ends the oldest.
+pub const LINES_OF_DEVICE_MAX: usize = 2;
+/// Those of one session's pages; the same.
+pub const LINES_OF_SESSION_MAX: usize = 16;
 /// Passwords that are hashed at the same time: each takes 19 MiB and a core.
 pub const HASHING_MAX: usize = 2;
 /// Repairs that are worked on at the same time: each may read all that a person sees.

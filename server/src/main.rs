@@ -19,7 +19,7 @@ use server::error::Problem;
 use server::init::{Init, init};
 use server::mirror::{Mirror, mirror};
 use server::prove::{log_keys, prove};
-use server::serve::{answer, serve};
+use server::serve::{allow_connections, answer, serve};
 use server::store::erasure::name_of;
 use server::store::{DATABASE, StoreError};
 use server::witness::{Witness, WitnessError};
@@ -363,6 +363,7 @@ async fn run_serve(args: ServeArgs) -> Result<(), Failure> {
              take them; never use this with real data"
         );
     }
+    allow_connections();
     let app =
         App::open(config.data.clone()).await.map_err(|error| cannot_open(&config.data, &error))?;
     let listener = bind(config.listen).await?;

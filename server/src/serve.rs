@@ -49,6 +49,9 @@ const READY_MS: i64 = 1_000;
 /// How often the tree over the log is brought up to what was written.
 const TREE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Files that are open beside connections: the database's, photos on their way, what is sent.
+const FILES_BESIDE: u64 = 1_024;
+
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; \
      style-src 'self'; script-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
      form-action 'self'";
@@ -73,6 +76,25 @@ pub async fn serve(
     let _ = asking.await;
     let store = app.store.clone();
     tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)
+}
+
+/// Lets this process have a file open for each connection, and those that it needs beside, as far as it may.
+pub fn allow_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = CONNECTIONS_MAX as u64 + FILES_BESIDE;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = maximum.map_or(needed, |most| most.min(needed));
+    if current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum });
+    if raised.is_err() || allowed < needed {
+        tracing::warn!(
+            allowed,
+            needed,
+            "there may be fewer connections than usual: raise the limit of open files"
+        );
+    }
 }
 
 /// Answers requests until `shutdown`; `stop` ends what would go on by itself. Then requests that are worked on finish.

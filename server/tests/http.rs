@@ -24,7 +24,7 @@ use server::auth::{self, Client, Posted, Viewer};
 use server::config::ServeConfig;
 use server::error::Problem;
 use server::init::{Init, init};
-use server::limits::REPAIRS_MAX;
+use server::limits::{LINES_OF_DEVICE_MAX, REPAIRS_MAX};
 use server::people::{self, NewPerson};
 use server::store::StoreError;
 use server::{now_ms, random, serve};
@@ -1149,6 +1149,37 @@ async fn every_answer_carries_the_security_headers() {
         assert_eq!(headers["x-request-id"].len(), 16);
     }
     assert_problem!(served.get("/panic").await, 500, "internal");
+    served.close().await;
+}
+
+#[tokio::test]
+async fn live_lines_leave_room_for_others_and_for_requests() {
+    let served = Served::new().await;
+    let (_, token) = served.phone(SOUTH_REP, 1).await;
+    let poke = async || {
+        let request = served.http.get(format!("{}/api/v1/poke", served.url));
+        request.bearer_auth(&token).send().await.unwrap()
+    };
+    // A phone that has lost its network comes back: its oldest line ends, the others go on.
+    let mut oldest = poke().await;
+    let mut lines = Vec::new();
+    for _ in 0..LINES_OF_DEVICE_MAX {
+        lines.push(poke().await);
+    }
+    assert_eq!(oldest.chunk().await.unwrap(), None);
+    served.sync("push", &token, served.push()).await;
+    for line in &mut lines {
+        assert_eq!(line.chunk().await.unwrap().unwrap(), "event: poke\ndata: new\n\n");
+    }
+    // When its organisation has no more, it hears so, and everything else is answered.
+    let left = u32::try_from(served.tenant.lines.available_permits()).unwrap();
+    let others = served.tenant.lines.acquire_many(left).await.unwrap();
+    let refused = poke().await;
+    assert_eq!(refused.headers()["retry-after"], "60");
+    assert_problem!(refused, 503, "busy");
+    assert_eq!(served.sync("pull", &token, served.pull()).await.status(), StatusCode::OK);
+    drop(others);
+    assert_eq!(poke().await.status(), StatusCode::OK);
     served.close().await;
 }
 

@@ -138,11 +138,13 @@ impl Server {
     fn open(db: Connection, made: &Organisation, chance: &mut Chance) -> Self {
         let keypair = Keypair::from_seed(&made.seed);
         let actor = Actor::new(&keypair.public(), made.instance);
-        let device = DeviceId::of_server(ORG);
-        let console = Console { keypair, former: Vec::new(), actor, device };
         let mut world = server::world::World::default();
         log::records(&db, made.org, |record, sequence| world.insert(record, sequence))
             .expect("the records read");
+        let former = log::former_keys(&db, made.org).expect("keys");
+        let former = former.iter().map(Keypair::from_seed).collect();
+        let device = world.server(ORG).map_or(DeviceId::of_server(ORG), |device| device.id);
+        let console = Console { keypair, former, actor, device };
         Self { db, org: made.org, world, console, chance: Chance::new(chance.bits()) }
     }
 
@@ -183,6 +185,24 @@ impl Server {
             .expect("the records are written");
         ledger.close().expect("the ledger closes");
         tx.commit().expect("a commit");
+    }
+
+    /// Gives the server another key, with which it goes on.
+    pub fn change_key(&mut self, now_ms: i64) {
+        let (seed, instance): ([u8; 32], [u8; 8]) = (self.chance.bytes(), self.chance.bytes());
+        let before = self.world.server(ORG).expect("the server writes");
+        let mut ids = DeviceId::of_servers(ORG).skip_while(|id| *id != before.id);
+        let (id, user) = (ids.nth(1).expect("another key"), UserId::NOBODY);
+        let key = Keypair::from_seed(&seed).public();
+        let before = catalogue::Device { revoked: true, ..before };
+        let now = catalogue::Device { id, user, key, revoked: false };
+        self.write(vec![Record::Device(before), Record::Device(now)], now_ms);
+        let tx = self.db.transaction().expect("a transaction");
+        log::change_server_key(&tx, self.org, seed, instance).expect("the key is kept");
+        tx.commit().expect("a commit");
+        let db = std::mem::replace(&mut self.db, Connection::open_in_memory().expect("memory"));
+        let made = log::organisations(&db).expect("organisations").remove(0);
+        *self = Self::open(db, &made, &mut self.chance);
     }
 
     /// Erases the words of a note, and says so in the log.

@@ -12,7 +12,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use minicbor::Encode;
-use prometheus_client::metrics::gauge::Gauge;
 use sync_core::cargo::PARCELS_MAX;
 use sync_core::id::{LogHash, OrgId};
 use sync_core::wire::{
@@ -25,6 +24,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use crate::app::{App, Tenant, Turn};
 use crate::auth::{InRoom, Phone};
 use crate::error::Problem;
+use crate::lines::Holder;
 use crate::metrics::Way;
 
 /// Longest request body as it is sent.
@@ -106,41 +106,29 @@ pub async fn repair(
 }
 
 /// `GET /api/v1/poke`: a server-sent event for each time that something was written. It ends when the
-/// server stops, and at the first commit after the device was revoked.
+/// server stops, at the first commit after the device was revoked, and when the device opens more of them than it may.
 pub async fn poke(
     State(app): State<Arc<App>>,
     Phone { tenant, sender }: Phone,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let (open, stopping) = (OpenLine::new(&app), Arc::clone(&app));
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let line = app.lines.open(Holder::Device(sender.device), &tenant.lines)?;
+    let (ended, stopping) = (line.ended(), Arc::clone(&app));
     let org = tenant.id;
     let trusted = move || !tenant.world().devices.get(&sender.device).is_none_or(|d| d.revoked);
     let stream = BroadcastStream::new(app.pokes())
         .filter(move |poke| !matches!(poke, Ok(poke) if poke.org != org))
         .take_while(move |_| trusted())
         .map(move |_| {
-            let _open = &open;
+            let _open = &line;
             Ok(Event::default().event("poke").data("new")) // without data a browser drops it
         });
-    let stream =
-        futures_util::StreamExt::take_until(stream, async move { stopping.stopped().await });
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)))
-}
-
-/// Counts a live poke as long as it is open.
-pub(crate) struct OpenLine(Gauge);
-
-impl OpenLine {
-    pub(crate) fn new(app: &App) -> Self {
-        let gauge = app.metrics.pokes.clone();
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for OpenLine {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+    let stream = futures_util::StreamExt::take_until(stream, async move {
+        tokio::select! {
+            () = stopping.stopped() => {}
+            () = ended => {}
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(20))))
 }
 
 /// What a body asks, in a type and a version that are spoken here. Inflating and naming thousands of changes takes a

@@ -181,7 +181,10 @@ async fn shown(
         }
         let tenant = &viewer.tenant;
         let org = tenant.org;
-        match app.store.read(move |connection| uploads::kept(connection, org, hash)).await? {
+        match app
+            .look(&viewer.tenant, move |connection| uploads::kept(connection, org, hash))
+            .await?
+        {
             None | Some(Kept::Here(_)) => {}
             Some(Kept::Retired(stayed)) => {
                 let zone = view::zone_of(&tenant.world(), &viewer.rights);

@@ -58,7 +58,8 @@ async fn data_page(
 ) -> Result<DataPage, Problem> {
     only_admins(viewer)?;
     let org = viewer.tenant.org;
-    let read = app.store.read(move |c| Ok((uploads::room(c, org)?, erasure::list(c, org)?)));
+    let read =
+        app.look(&viewer.tenant, move |c| Ok((uploads::room(c, org)?, erasure::list(c, org)?)));
     let (room, erasures) = read.await?;
     let page = Page::new(app, viewer, Section::Data, "Photos and erasure").await?;
     let world = viewer.tenant.world();
@@ -185,7 +186,7 @@ async fn erase_page(
     let target = target(viewer, asked)?;
     let documents = in_sight(app, viewer, target).await?;
     let (org, kind) = (viewer.tenant.org, target.kind());
-    let read = app.store.read(move |c| {
+    let read = app.look(&viewer.tenant, move |c| {
         let Some(digest) = target.digest() else { return Ok((true, None, false)) };
         let known = erasure::is_known(c, org, kind, digest)?;
         let text = crate::store::log::note(c, org, digest)?.map(|note| note.text);
@@ -287,7 +288,7 @@ pub(super) async fn report(
     only_admins(&viewer)?;
     let id: UserId = id.parse().map_err(|_| Problem::not_found())?;
     let (org, key) = (viewer.tenant.org, *id.as_bytes());
-    let found = app.store.read(move |c| erasure::find(c, org, &key)).await?;
+    let found = app.look(&viewer.tenant, move |c| erasure::find(c, org, &key)).await?;
     let found = found.ok_or_else(Problem::not_found)?;
     let report = erase::report(&app, &viewer.tenant, &found).await?;
     let body = serde_json::to_vec_pretty(&report).map_err(|_| Problem::internal())?;

@@ -289,7 +289,7 @@ pub(super) async fn drill(
     };
     let (period, contested, reach) = (span.period, span.contested, narrowed.reach);
     let asking = Arc::clone(&tenant);
-    let store = app.store.read(move |connection| {
+    let store = app.look(&viewer.tenant, move |connection| {
         let (org, id) = (asking.org, asking.id);
         let visited = figures::visited(connection, org, period, contested)?;
         let sums = figures::sums(connection, org, period, contested)?;
@@ -646,7 +646,7 @@ async fn outlets_behind(
     let (pager, rows) = Pager::new(asked, reading.outlets.len(), url);
     let rows: Vec<(OutletId, bool)> = reading.outlets[rows].to_vec();
     let (org, wanted) = (tenant.org, rows.clone());
-    let newest = app.store.read(move |connection| {
+    let newest = app.look(&viewer.tenant, move |connection| {
         let lines = wanted.iter().map(|(outlet, _)| {
             figures::of_outlet(connection, org, *outlet, period.last, NEWEST_MAX)
         });
@@ -690,7 +690,9 @@ async fn calls_behind(
     let visits: Vec<VisitId> =
         rows.iter().map(|(due, _)| VisitId::of_call(tenant.id, due.call)).collect();
     let (org, wanted) = (tenant.org, visits.clone());
-    let lines = app.store.read(move |connection| figures::lines(connection, org, &wanted)).await?;
+    let lines = app
+        .look(&viewer.tenant, move |connection| figures::lines(connection, org, &wanted))
+        .await?;
     let lines: Vec<Option<&Line>> =
         visits.iter().map(|visit| lines.get(visit).filter(|line| seen(viewer, line))).collect();
     let world = tenant.world();

@@ -12,9 +12,10 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::api::sync::OpenLine;
 use crate::app::{App, Poke};
 use crate::auth::Viewer;
+use crate::error::Problem;
+use crate::lines;
 
 /// At most one poke in this time: a page is drawn anew for each.
 const POKE_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,24 +28,32 @@ struct Line {
     pokes: Receiver<Poke>,
     pace: Interval,
     session: Interval,
-    _open: OpenLine,
+    _open: lines::Line,
 }
 
 /// `GET /live`: an event after each commit of the organisation, those in one second as one. Ends with the
-/// session.
+/// session, and when that opens more of them than it may.
 pub(super) async fn live(
     State(app): State<Arc<App>>,
-    viewer: Viewer,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    mut viewer: Viewer,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let open = app.lines.open(viewer.line(), &viewer.tenant.lines)?;
+    viewer.leave_room();
     let mut pace = interval(POKE_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (pokes, session, stopping) = (app.pokes(), interval(SESSION_INTERVAL), Arc::clone(&app));
-    let line = Line { _open: OpenLine::new(&app), app, viewer, pokes, pace, session };
+    let ended = open.ended();
+    let line = Line { _open: open, app, viewer, pokes, pace, session };
     let events = stream::unfold(line, |mut line| async {
         line.next().await.then(|| (Ok(Event::default().data("poke")), line))
     });
-    let events = events.take_until(async move { stopping.stopped().await });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)))
+    let events = events.take_until(async move {
+        tokio::select! {
+            () = stopping.stopped() => {}
+            () = ended => {}
+        }
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(20))))
 }
 
 impl Line {

@@ -85,7 +85,7 @@ async fn draw(
     let at = app.head(tenant).await?;
     let org = tenant.org;
     let (may_withdraw, by) = (gives_out_copies(viewer.rights.role), gave_out(viewer));
-    let read = app.store.read(move |connection| {
+    let read = app.look(&viewer.tenant, move |connection| {
         let confirmed = tree::confirmations(connection, org)?;
         let given = match may_withdraw {
             true => accounts::mirrors(connection, org, by)?,

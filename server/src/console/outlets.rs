@@ -129,8 +129,7 @@ pub(super) async fn outlets(
     let (org, adds) = (tenant.org, viewer.rights.role.reviews());
     let never = asked.show == "never";
     let (visited, reports) = app
-        .store
-        .read(move |connection| {
+        .look(&viewer.tenant, move |connection| {
             let visited = if never { Some(figures::ever_visited(connection, org)?) } else { None };
             Ok((visited, figures::reports(connection, org)?))
         })
@@ -165,7 +164,7 @@ pub(super) async fn outlets(
     let first_page = rows.start == 0;
     let ids: Vec<OutletId> = found[rows].iter().map(|(_, id)| *id).collect();
     let (wanted, sees) = (ids.clone(), seen.clone());
-    let newest = app.store.read(move |connection| {
+    let newest = app.look(&viewer.tenant, move |connection| {
         let newest = |outlet: &OutletId| {
             let until = Day(i32::MAX);
             let mut lines = figures::of_outlet(connection, org, *outlet, until, NEWEST_MAX)?;
@@ -356,7 +355,7 @@ pub(super) async fn add(
     let id: OutletId = form.outlet.parse().map_err(|_| Problem::not_found())?;
     let tenant = Arc::clone(&viewer.tenant);
     let (org, name) = (tenant.org, tenant.id);
-    let read = app.store.read(move |connection| {
+    let read = app.look(&viewer.tenant, move |connection| {
         let reported = figures::reports(connection, org)?.into_iter().find(|r| r.outlet == id);
         let mut place = None;
         for volume in log::volumes(connection, org, id)? {
@@ -520,8 +519,7 @@ pub(super) async fn outlet(
     let (asked, sees) = (wanted.clone(), seen.clone());
     let tenant_id = tenant.id;
     let (lines, of_calls, report, mut thread) = app
-        .store
-        .read(move |connection| {
+        .look(&viewer.tenant, move |connection| {
             let until = Day(i32::MAX);
             let mut lines = figures::of_outlet(connection, org, id, until, VISITS_MAX + 1)?;
             lines.retain(|line| sees.holds(line.place));

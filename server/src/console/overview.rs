@@ -81,7 +81,7 @@ pub(super) async fn overview(
     let zone = view::zone_of(&viewer.tenant.world(), &viewer.rights);
     let today = Day::at(now, &zone);
     let see = sight(&viewer);
-    let found = app.store.read(move |c| pages::overview(c, &see, today)).await?;
+    let found = app.look(&viewer.tenant, move |c| pages::overview(c, &see, today)).await?;
     let title = view::day(today, today);
     let page = Page::new(&app, &viewer, Section::Overview, title.clone()).await?;
     let world = viewer.tenant.world();

@@ -139,7 +139,7 @@ struct Waiting {
 
 async fn waiting(app: &App, viewer: &Viewer) -> Result<Waiting, StoreError> {
     let see = sight(viewer);
-    let read = app.store.read(move |c| {
+    let read = app.look(&viewer.tenant, move |c| {
         let visits = pages::count_status(c, &see, Status::Submitted)?;
         let refused = quarantine::waiting(c, &see)?;
         Ok(Waiting { visits, refused, signals: signals::waiting(c, &see, pages::COUNT_MAX + 1)? })

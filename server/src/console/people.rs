@@ -145,9 +145,10 @@ async fn list(
     let now = now_ms();
     let members = people::list(app, viewer).await?;
     let org = viewer.tenant.org;
-    let waiting =
-        app.store.read(move |connection| accounts::open_enrolments(connection, org, now)).await?;
-    let kept = app.store.read(move |connection| log::keep_days(connection, org)).await?;
+    let waiting = app
+        .look(&viewer.tenant, move |connection| accounts::open_enrolments(connection, org, now))
+        .await?;
+    let kept = app.look(&viewer.tenant, move |connection| log::keep_days(connection, org)).await?;
     let mut days = KEEP_CHOICES.to_vec();
     days.extend(kept.filter(|days| !KEEP_CHOICES.contains(days)));
     days.sort_unstable();
@@ -467,8 +468,7 @@ async fn one(
     let hash = given.as_deref().and_then(code_hash);
     let wanted = visits.clone();
     let (lines, open, enrolment) = app
-        .store
-        .read(move |connection| {
+        .look(&viewer.tenant, move |connection| {
             let lines = figures::lines(connection, org, &wanted)?;
             let open = accounts::open_enrolments(connection, org, now)?;
             let enrolment = match hash {

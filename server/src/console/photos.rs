@@ -39,7 +39,7 @@ pub(super) async fn photo(
     let hash: BlobHash = hash.parse().map_err(|_| Problem::not_found())?;
     let see = sight(&viewer);
     let org = viewer.tenant.org;
-    let read = app.store.read(move |c| {
+    let read = app.look(&viewer.tenant, move |c| {
         let sees = pages::sees_photo(c, &see, hash)?;
         Ok(if sees { uploads::kept(c, org, hash)? } else { None })
     });

@@ -28,7 +28,7 @@ pub(super) async fn proof(
 ) -> Result<Response, Problem> {
     let visit: VisitId = visit.parse().map_err(|_| Problem::not_found())?;
     let (see, org) = (sight(&viewer), viewer.tenant.id);
-    let read = app.store.read(move |c| pages::visit(c, &see, org, visit)).await?;
+    let read = app.look(&viewer.tenant, move |c| pages::visit(c, &see, org, visit)).await?;
     read.ok_or_else(Problem::not_found)?;
     let bundle = app.prove(&viewer.tenant, visit, photos.as_deref() != Some("no")).await?;
     let name = format!("attachment; filename=\"visit-{visit}.zip\"");

@@ -64,7 +64,7 @@ pub(super) async fn refused(
 ) -> Result<Response, Problem> {
     viewer.require(Role::reviews, "decide on refused work")?;
     let (see, tenant) = (sight(&viewer), Arc::clone(&viewer.tenant));
-    let found = app.store.read(move |c| {
+    let found = app.look(&viewer.tenant, move |c| {
         let log = Reader::open(c, tenant.org)?;
         let world = tenant.world_of(&log)?;
         let items = quarantine::items(c, &see, tenant.id, ITEMS_MAX)?;
@@ -107,7 +107,7 @@ pub(super) async fn decide(
         _ => return Err(Problem::malformed("decision: needs approve or discard")),
     };
     let (see, item) = (sight(&viewer), u64::from(item));
-    if !app.store.read(move |c| quarantine::sees(c, &see, item)).await? {
+    if !app.look(&viewer.tenant, move |c| quarantine::sees(c, &see, item)).await? {
         return Err(Problem::not_found());
     }
     app.decide(&viewer.tenant, item, approved, viewer.rights.user).await?;

@@ -553,8 +553,7 @@ pub(super) async fn scorecard(
     let (period, contested) = (span.period, span.contested);
     let (org, id) = (tenant.org, tenant.id);
     let reading = app
-        .store
-        .read(move |connection| {
+        .look(&viewer.tenant, move |connection| {
             let mut deviations: HashMap<Place, Vec<i64>> = HashMap::new();
             let within = |place| reach.holds(place);
             let max = VISITS_OPENED_MAX;

@@ -135,7 +135,7 @@ fn settled(visit: &Visit, form: &Choice) -> Result<Observed, Problem> {
 pub(super) async fn read(app: &App, viewer: &Viewer, visit: &str) -> Result<VisitRead, Problem> {
     let visit: VisitId = visit.parse().map_err(|_| Problem::not_found())?;
     let (see, org) = (sight(viewer), viewer.tenant.id);
-    let read = app.store.read(move |c| pages::visit(c, &see, org, visit)).await?;
+    let read = app.look(&viewer.tenant, move |c| pages::visit(c, &see, org, visit)).await?;
     read.ok_or_else(Problem::not_found)
 }
 
@@ -143,7 +143,8 @@ pub(super) async fn read(app: &App, viewer: &Viewer, visit: &str) -> Result<Visi
 async fn seen(app: &App, viewer: &Viewer, visit: &str) -> Result<VisitId, Problem> {
     let visit: VisitId = visit.parse().map_err(|_| Problem::not_found())?;
     let see = sight(viewer);
-    let audience = app.store.read(move |c| pages::audience_of(c, see.org, visit.into())).await?;
+    let audience =
+        app.look(&viewer.tenant, move |c| pages::audience_of(c, see.org, visit.into())).await?;
     match audience.filter(|audience| viewer.sees(audience)) {
         Some(_) => Ok(visit),
         None => Err(Problem::not_found()),

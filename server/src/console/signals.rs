@@ -177,7 +177,7 @@ pub(super) async fn queue(
 ) -> Result<Response, Problem> {
     viewer.require(Role::reviews, "look at signals")?;
     let see = sight(&viewer);
-    let read = app.store.read(move |c| {
+    let read = app.look(&viewer.tenant, move |c| {
         let (waiting, weights) = (rows::queue(c, &see, VISITS_MAX)?, rows::weights(c, see.org)?);
         Ok((waiting, weights, field::radius_m(c, see.org)?))
     });
@@ -236,7 +236,8 @@ pub(super) async fn seen(
     viewer.require(Role::reviews, "look at signals")?;
     let visit: VisitId = visit.parse().map_err(|_| Problem::not_found())?;
     let (org, by, now) = (viewer.tenant.org, viewer.rights.user, now_ms());
-    let audience = app.store.read(move |c| pages::audience_of(c, org, visit.into())).await?;
+    let audience =
+        app.look(&viewer.tenant, move |c| pages::audience_of(c, org, visit.into())).await?;
     if !audience.is_some_and(|audience| viewer.sees(&audience)) {
         return Err(Problem::not_found());
     }

@@ -108,11 +108,11 @@ pub(super) async fn visit(
 ) -> Result<Response, Problem> {
     let visit: VisitId = visit.parse().map_err(|_| Problem::not_found())?;
     let (see, org) = (sight(&viewer), viewer.tenant.id);
-    let read = app.store.read(move |c| pages::visit(c, &see, org, visit)).await?;
+    let read = app.look(&viewer.tenant, move |c| pages::visit(c, &see, org, visit)).await?;
     let read = read.ok_or_else(Problem::not_found)?;
     let see = sight(&viewer);
     let signals = match viewer.rights.role.reviews() {
-        true => app.store.read(move |c| rows::of_visit(c, &see, visit)).await?,
+        true => app.look(&viewer.tenant, move |c| rows::of_visit(c, &see, visit)).await?,
         false => Vec::new(),
     };
     let page = Page::new(&app, &viewer, Section::Visits, "").await?;

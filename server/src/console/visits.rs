@@ -110,7 +110,7 @@ pub(super) async fn visits(
     };
     let number = search.page;
     let kinds = TABS.map(|(kind, _)| kind);
-    let listed = app.store.read(move |c| pages::visits(c, &see, &search, &kinds)).await?;
+    let listed = app.look(&viewer.tenant, move |c| pages::visits(c, &see, &search, &kinds)).await?;
     let page = Page::new(&app, &viewer, Section::Visits, "Visits").await?;
     let world = viewer.tenant.world();
     let drawn = draw(page, asked, number, &listed, &world, &viewer.rights, today);

@@ -1092,6 +1092,42 @@ async fn an_open_page_hears_of_work_until_the_session_ends() {
 }
 
 #[tokio::test]
+async fn pages_have_room_and_turns_of_their_organisation() {
+    use futures_util::FutureExt;
+    let bench = Bench::new().await;
+    let mut room: Vec<_> = std::iter::from_fn(|| bench.tenant.room().ok()).collect();
+    let refused = bench.get(MARIA, "/").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    room.pop();
+    bench.get(MARIA, "/").await.shows(&["Maria"]);
+    // A line that is open is no request any more.
+    let request = Request::builder()
+        .uri("/live")
+        .header("host", "localhost")
+        .header("cookie", &bench.cookies[&MARIA].0)
+        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5))))
+        .body(Body::empty())
+        .unwrap();
+    let line = bench.routes.clone().oneshot(request).await.unwrap();
+    assert_eq!(line.status(), StatusCode::OK);
+    bench.get(MARIA, "/").await.shows(&["Maria"]);
+
+    // What its phones ask for at the same time takes turns with what its pages do.
+    let mut turns = Vec::new();
+    while let Some(turn) = bench.tenant.turn().now_or_never() {
+        turns.push(turn.unwrap());
+    }
+    {
+        let mut look = std::pin::pin!(bench.app.look(&bench.tenant, |_| Ok(7)));
+        assert!(look.as_mut().now_or_never().is_none());
+        turns.pop();
+        assert_eq!(look.await.unwrap(), 7);
+    }
+    drop((room, turns, line));
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn an_outlet_shows_the_newest_of_what_was_said_of_it_in_all_volumes() {
     let bench = Bench::new().await;
     let url = format!("/outlets/{OUTLET}");

@@ -241,6 +241,15 @@ fn a_document_that_one_has_filled_has_room_for_the_console_and_goes_on_in_a_volu
         Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
     };
     world.server.act(document.id(), Some(&note), now_ms, say).expect("there is room");
+    // With another key too.
+    world.server.change_key(now_ms);
+    let (note, now_ms) = (Note::new("once more", [5; 16]).expect("a note"), world.now_ms);
+    let text = note.digest();
+    let say = |when| {
+        let by = brand::SUE;
+        Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+    };
+    world.server.act(document.id(), Some(&note), now_ms, say).expect("there is still room");
     // Everybody gets it, and goes on.
     assert_eq!(world.sync_now(SAM), Step::Done);
     let text = Note::new("what is going on here", [4; 16]).expect("a note");
