@@ -20,6 +20,9 @@ const DAY_MS: i64 = 86_400_000;
 /// Files that are younger than this may belong to what is being written.
 const ORPHAN_MS: i64 = DAY_MS;
 
+/// So long a photo is kept that nothing names: a phone may propose again what was discarded.
+const UNNAMED_MS: i64 = 30 * DAY_MS;
+
 /// What a run has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Done {
@@ -29,6 +32,8 @@ pub struct Done {
     pub ended: u64,
     /// Photos that were let go of because their time is over.
     pub retired: u64,
+    /// Photos that were forgotten because nothing names them.
+    pub forgotten: u64,
     /// Photos whose files were removed, because they are gone or no row speaks of them.
     pub removed: u64,
     /// Photos whose small pictures were drawn anew.
@@ -41,13 +46,14 @@ pub async fn run(app: &App, now_ms: i64) -> Result<Done, StoreError> {
     let mut done = Done { finished, ended, ..Done::default() };
     for tenant in app.tenants() {
         done.retired += retire(app, &tenant, now_ms).await?;
+        done.forgotten += forget(app, &tenant, now_ms).await?;
         done.removed += unlink(app, &tenant).await?;
         done.removed += compare(app, &tenant, now_ms).await?;
         done.drawn += draw(app, &tenant).await?;
     }
     if done != Done::default() {
-        let Done { finished, ended, retired, removed, drawn } = done;
-        tracing::info!(finished, ended, retired, removed, drawn, "swept");
+        let Done { finished, ended, retired, forgotten, removed, drawn } = done;
+        tracing::info!(finished, ended, retired, forgotten, removed, drawn, "swept");
     }
     Ok(done)
 }
@@ -65,6 +71,30 @@ async fn retire(app: &App, tenant: &Tenant, now_ms: i64) -> Result<u64, StoreErr
         match more.await? {
             0 => return Ok(retired),
             more => retired += more,
+        }
+    }
+}
+
+/// Forgets photos that nothing has named for long: their work was refused and discarded, and whoever proposes it again
+/// sends them again. Their files go as those do of which no row speaks.
+async fn forget(app: &App, tenant: &Tenant, now_ms: i64) -> Result<u64, StoreError> {
+    let (org, before) = (tenant.org, now_ms.saturating_sub(UNNAMED_MS));
+    let mut forgotten = 0;
+    loop {
+        let unnamed = app.store.read(move |c| uploads::unnamed(c, org, before)).await?;
+        if unnamed.is_empty() {
+            return Ok(forgotten);
+        }
+        let forget = move |tx: &rusqlite::Transaction<'_>| {
+            unnamed.iter().try_fold(0, |gone, hash| {
+                Ok::<u64, StoreError>(
+                    gone + u64::from(uploads::forget_unnamed(tx, org, *hash, before)?),
+                )
+            })
+        };
+        match app.store.write_for(org, forget).await? {
+            0 => return Ok(forgotten),
+            more => forgotten += more,
         }
     }
 }

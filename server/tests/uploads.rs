@@ -1030,6 +1030,54 @@ async fn nobody_brings_what_no_entry_of_theirs_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_photo_of_discarded_work_goes_and_may_come_again() {
+    within(async |world| {
+        const DAY_MS: i64 = 86_400_000;
+        let (photo, other) = (photograph(), drawn(64, 1));
+        for content in [&photo, &other] {
+            assert_eq!(world.create("a", content, content).await.status, 201);
+        }
+        let (org, hash) = (world.tenant.org, BlobHash::of(&photo));
+        // The entry that named it is refused work now, as it would be if it had been refused at once.
+        let refuse = world.app.store.write(move |tx| -> Result<(), StoreError> {
+            tx.execute("DELETE FROM photo WHERE org = ?1 AND hash = ?2", params![org, hash.0])?;
+            let body = [&[0x58, 0x20][..], &hash.0, &[0xff]].concat();
+            tx.execute(
+                "INSERT INTO quarantine (org, item, device, document, head, code, detail,
+                     received_ms, audience, body)
+                 VALUES (?1, 1, ?2, x'00', x'00', 'late', '', 0, 0, ?3)",
+                params![org, device("a").as_bytes(), body],
+            )?;
+            Ok(())
+        });
+        refuse.await.unwrap();
+        let run = async |days: i64| jobs::run(&world.app, now_ms() + days * DAY_MS).await.unwrap();
+        assert_eq!(run(90).await, Done::default(), "it waits for a decision");
+        let discarded_ms = now_ms() + 90 * DAY_MS;
+        let discard = world.app.store.write(move |tx| -> Result<(), StoreError> {
+            tx.execute(
+                "UPDATE quarantine SET state = 'discarded', decided_ms = ?1",
+                [discarded_ms],
+            )?;
+            Ok(())
+        });
+        discard.await.unwrap();
+        assert_eq!(run(119).await, Done::default(), "it may be proposed again");
+        let before = world.bytes().await;
+        let done = run(121).await;
+        assert_eq!((done.forgotten, done.removed), (1, 1), "{done:?}");
+        assert_eq!(world.bytes().await, before - photo.len() as u64);
+        assert!(world.kept(&photo).await.is_none() && world.kept(&other).await.is_some());
+        assert!(world.get(&photo, Rendition::Original).await.is_none());
+        // Proposed again, it is sent again.
+        assert_eq!(world.create("a", &photo, &photo).await.status, 201);
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn photos_have_as_much_room_as_the_organisation_says() {
     within(async |world| {
         let (one, two, three) = (drawn(64, 1), drawn(64, 2), drawn(64, 3));

@@ -155,7 +155,7 @@ def verify(data, expected=None):
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
     name_of_log, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
     need(expected in (None, vkey(name_of_log, 1, key)), "the log's key")
-    changes, devices, last, lives = [], {}, -1, []
+    changes, devices, last, lives, named = [], {}, -1, [], None
     for line in lines:
         sequence, leaf, body, salt, seal = line[0], line[1], line.get(3), line.get(4), line.get(5)
         need(sequence > last, "the order of the lines")
@@ -172,8 +172,11 @@ def verify(data, expected=None):
                 devices[said[2]] = decode(body)[1]
         else:
             need(body is None and salt is None and seal is None, f"line {sequence} holds too much")
-            lives += [(said[1], sequence)] if said[0] == 0 else []
+            if said[0] == 0:
+                lives.append((said[1], sequence))
+                named = said[4] if len(said) > 4 else None
     need(lives and name_of_log.endswith("/" + uuid(lives[-1][0])), "the life of the log")
+    need(named in (None, key), "the key that the log names")
     lives = [(int.from_bytes(origin[:4], "big"), begins) for origin, begins in lives]
     here = {line[0] for line in lines}
     document, seals, words = Document(organisation, "visit", visit), [], set()

@@ -450,6 +450,44 @@ pub fn retire(
     Ok(hashes.len() as u64)
 }
 
+/// That a photo which came before `?2` is here, and that nothing names it: no entry, and no refused work that waits or
+/// was decided on since.
+const UNNAMED: &str = "b.gone_ms IS NULL AND b.arrived_ms < ?2
+     AND NOT EXISTS (SELECT 1 FROM photo p WHERE p.org = b.org AND p.hash = b.hash)
+     AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.org = b.org AND instr(q.body, b.hash) > 0
+                     AND (q.state = 'waiting' OR q.decided_ms >= ?2))";
+
+/// A few of the photos that came before this time and that nothing names, such as those of work that was discarded.
+pub fn unnamed(
+    connection: &Connection,
+    org: Org,
+    before_ms: i64,
+) -> Result<Vec<BlobHash>, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT hash FROM blob b INDEXED BY blob_arrived WHERE org = ?1 AND {UNNAMED} LIMIT 256"
+    ))?;
+    let hashes = query.query_map(params![org, before_ms], |row| Ok(BlobHash(row.get(0)?)))?;
+    Ok(hashes.collect::<Result<_, _>>()?)
+}
+
+/// Forgets a photo that nothing names, as if it had never come: of its files no row speaks then.
+pub fn forget_unnamed(
+    tx: &Transaction<'_>,
+    org: Org,
+    hash: BlobHash,
+    before_ms: i64,
+) -> Result<bool, StoreError> {
+    let mut gone = tx.prepare_cached(&format!(
+        "DELETE FROM blob AS b WHERE org = ?1 AND hash = ?3 AND {UNNAMED} RETURNING bytes"
+    ))?;
+    let bytes: Option<i64> =
+        gone.query_row(params![org, before_ms, hash.0], |row| row.get(0)).optional()?;
+    let Some(bytes) = bytes else { return Ok(false) };
+    signals::forget(tx, org, hash)?;
+    count_bytes(tx, org, -bytes)?;
+    Ok(true)
+}
+
 /// Photos whose files are to be removed.
 pub fn to_unlink(connection: &Connection, org: Org) -> Result<Vec<BlobHash>, StoreError> {
     let mut query = connection.prepare_cached("SELECT hash FROM unlink WHERE org = ?1")?;
