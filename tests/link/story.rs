@@ -9,7 +9,7 @@ use endcap_mobile::Client;
 use tests::brand::{self, RITA, SAM};
 use tests::chance::Chance;
 use tests::host::{Host, kill, open, record, start, well};
-use tests::link::{Line, Link, Point, Way, What};
+use tests::link::{End, Line, Link, Point, Way, What};
 
 use crate::audit::{Books, Said, after_a_kill, at_rest};
 use crate::phone::Errand;
@@ -20,12 +20,16 @@ const ROUNDS: u64 = 24;
 const SEED: u64 = 1;
 /// Rounds after which Sam begins another visit: one document would grow too long.
 const VISIT_ROUNDS: u64 = 6;
+/// Rounds of which the line falls silent in one.
+const SILENT_ROUNDS: u64 = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Victim {
     Phone,
     Server,
     Connection,
+    /// The line falls silent, and nobody hears that it has.
+    Line,
 }
 
 struct World {
@@ -81,9 +85,10 @@ impl World {
             let killed = match victim {
                 Victim::Phone => Some(Arc::clone(&process)),
                 Victim::Server => self.host.process(),
-                Victim::Connection => None,
+                Victim::Connection | Victim::Line => None,
             };
-            self.link.trap(point, move || {
+            let end = if victim == Victim::Line { End::Silence } else { End::Cut };
+            self.link.trap(point, end, move || {
                 if let Some(killed) = &killed {
                     kill(killed);
                 }
@@ -105,6 +110,9 @@ impl World {
             (None, Some(over)) => assert!(over.starts_with("synced"), "{over}"),
             (Some(Victim::Phone), None) => assert!(!ended.success()),
             (Some(Victim::Server | Victim::Connection), Some(_)) => assert!(ended.success()),
+            (Some(Victim::Line), Some(over)) => {
+                assert!(ended.success() && over.starts_with("cut"), "{over}");
+            }
             (killed, over) => panic!("{killed:?} was killed, and the phone said {over:?}"),
         }
         if let Some((point, victim)) = trap.filter(|_| sprung) {
@@ -140,6 +148,8 @@ impl World {
         let what = [What::Push, What::Pull, What::Photo][self.chance.index(3)];
         let way = [Way::Up, Way::Down][self.chance.index(2)];
         let victim = [Victim::Phone, Victim::Server, Victim::Connection][self.chance.index(3)];
+        // A phone gives up a silent line after a minute, so it is done once in a while.
+        let victim = if round % SILENT_ROUNDS == SILENT_ROUNDS / 2 { Victim::Line } else { victim };
         // The ends matter most: nothing of it has arrived, and all of it.
         let permille = [0, 1_000, self.chance.below(1_001), self.chance.below(1_001)];
         let permille = permille[self.chance.index(4)];
@@ -204,5 +214,6 @@ fn nothing_is_lost_or_halved_however_a_message_ends() {
         world.hits
     );
     assert!(push > 0 && pull > 0 && photo > 0 && resumed > 0 && lost > 0);
+    assert!(world.hits.keys().any(|(.., victim)| *victim == Victim::Line), "no line fell silent");
     world.rest();
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use endcap_mobile::Phase;
 use tests::brand::RITA;
 use tests::host::{Host, begin, kill, record};
-use tests::link::{Link, Point, Way, What};
+use tests::link::{End, Link, Point, Way, What};
 
 use crate::{ENDCAP, here, large, sync_until};
 
@@ -35,10 +35,10 @@ fn a_cut_costs_no_more_than_a_piece() {
     {
         let point = Point { what: What::Photo, way: Way::Up, after: u32::from(cuts > 0), permille };
         match kills {
-            false => link.trap(point, || {}),
+            false => link.trap(point, End::Cut, || {}),
             true => {
                 let server = host.process().expect("it runs");
-                link.trap(point, move || kill(&server));
+                link.trap(point, End::Cut, move || kill(&server));
             }
         }
         assert!(sync(&host).is_err());

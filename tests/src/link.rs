@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -89,8 +90,18 @@ pub struct Point {
     pub permille: u64,
 }
 
+/// What becomes of the connection in which a trap springs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both sides hear of it.
+    Cut,
+    /// Neither does: nothing passes any more, until the phone gives up.
+    Silence,
+}
+
 struct Trap {
     point: Point,
+    end: End,
     act: Box<dyn FnOnce() + Send>,
 }
 
@@ -168,9 +179,9 @@ impl Link {
         *lock(&self.state.line) = line;
     }
 
-    /// Cuts the connection at this point, once, and then does `act`.
-    pub fn trap(&self, point: Point, act: impl FnOnce() + Send + 'static) {
-        *lock(&self.state.trap) = Some(Trap { point, act: Box::new(act) });
+    /// Ends the connection at this point, once, and then does `act`.
+    pub fn trap(&self, point: Point, end: End, act: impl FnOnce() + Send + 'static) {
+        *lock(&self.state.trap) = Some(Trap { point, end, act: Box::new(act) });
     }
 
     /// Takes the trap away; whether it had sprung.
@@ -200,42 +211,60 @@ struct Asked {
 struct Segment {
     due: Instant,
     bytes: Vec<u8>,
-    /// What happens once it has arrived; nothing comes after it.
-    last: Option<Box<dyn FnOnce() + Send>>,
+    /// The trap that springs once it has arrived; nothing comes after it.
+    last: Option<Trap>,
 }
 
 fn connect(state: &Arc<State>, phone: TcpStream, server: TcpStream) -> std::io::Result<()> {
     phone.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let asked = Arc::new(Mutex::new(Asked::default()));
+    let silent = Arc::new(AtomicBool::new(false));
     let begin = now() + lock(&state.line).round_trip; // the handshake
     for (way, from, to) in
         [(Way::Up, phone.try_clone()?, server.try_clone()?), (Way::Down, server, phone)]
     {
         let (segments, arriving) = sync_channel(WINDOW);
         let (state, asked) = (Arc::clone(state), Arc::clone(&asked));
-        let both = (from.try_clone()?, to.try_clone()?);
+        let (both, silent) = ((from.try_clone()?, to.try_clone()?), Arc::clone(&silent));
         std::thread::spawn(move || {
-            let mut lane = Lane { state, asked, way, segments, due: begin };
-            let _ = lane.carry(from); // the other side has gone
+            let mut lane = Lane { state, asked, way, segments, due: begin, silent: false };
+            let _ = lane.carry(&from); // the other side has gone, or a trap has sprung
+            if lane.silent {
+                let _ = std::io::copy(&mut &from, &mut std::io::sink());
+            }
         });
-        std::thread::spawn(move || arrive(&arriving, to, &both));
+        std::thread::spawn(move || arrive(way, &arriving, to, &both, &silent));
     }
     Ok(())
 }
 
-/// Hands over what is due; at the end both connections end.
-fn arrive(arriving: &Receiver<Segment>, mut to: TcpStream, both: &(TcpStream, TcpStream)) {
+/// Hands over what is due; at the end both connections end. Of those that have fallen silent the phone hears nothing.
+fn arrive(
+    way: Way,
+    arriving: &Receiver<Segment>,
+    mut to: TcpStream,
+    both: &(TcpStream, TcpStream),
+    silent: &AtomicBool,
+) {
     for segment in arriving {
         wait_until(segment.due);
+        if silent.load(Ordering::SeqCst) {
+            continue;
+        }
         let sent = to.write_all(&segment.bytes);
-        if let Some(last) = segment.last {
-            last();
+        if let Some(trap) = segment.last {
+            silent.store(trap.end == End::Silence, Ordering::SeqCst);
+            (trap.act)();
+            if trap.end == End::Cut {
+                break;
+            }
+        } else if sent.is_err() {
             break;
         }
-        if sent.is_err() {
-            break;
-        }
+    }
+    if silent.load(Ordering::SeqCst) && way == Way::Down {
+        return;
     }
     for end in [&both.0, &both.1] {
         let _ = end.shutdown(Shutdown::Both); // it may have ended already
@@ -249,13 +278,15 @@ struct Lane {
     way: Way,
     segments: SyncSender<Segment>,
     due: Instant,
+    /// It has fallen silent, and its sender does not know.
+    silent: bool,
 }
 
 /// The other end is gone, or the trap has sprung.
 struct Over;
 
 impl Lane {
-    fn carry(&mut self, mut from: TcpStream) -> Result<(), Over> {
+    fn carry(&mut self, mut from: &TcpStream) -> Result<(), Over> {
         let mut buffer = vec![0; 16 * 1024];
         let mut head = Vec::new();
         // Of the message that passes: bytes that are left of it, and after how many the trap springs.
@@ -383,7 +414,8 @@ impl Lane {
             seen.lost += u64::from(lost);
             seen.bytes += bytes.len() as u64;
         }
-        let last = last.then(|| lock(&self.state.trap).take()).flatten().map(|trap| trap.act);
+        let last = last.then(|| lock(&self.state.trap).take()).flatten();
+        self.silent = last.as_ref().is_some_and(|trap| trap.end == End::Silence);
         let segment = Segment { due: self.due, bytes: bytes.to_vec(), last };
         self.segments.send(segment).map_err(|_| Over)
     }
