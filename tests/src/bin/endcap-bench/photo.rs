@@ -72,16 +72,33 @@ fn vips(file: &Path, folder: &Path) -> serde_json::Value {
         }
         Some(middle(&mut taken))
     };
-    let all =
-        run(&[file.as_os_str(), "-s".as_ref(), "1600".as_ref(), "-o".as_ref(), out.as_os_str()]);
+    let shrunk = [file.as_os_str(), "-s".as_ref(), "1600".as_ref(), "-o".as_ref(), out.as_os_str()];
+    let all = run(&shrunk);
     let start = run(&["--version".as_ref()]);
-    json!({ "ms_with_start": all, "start_ms": start })
+    let peak = peak_kb(Command::new("vipsthumbnail").env("VIPS_CONCURRENCY", "1").args(shrunk));
+    json!({ "ms_with_start": all, "start_ms": start, "peak_mb": peak.map(|kb| kb / 1_024) })
+}
+
+/// The most memory that a process has at once, asked for as long as it runs.
+fn peak_kb(command: &mut Command) -> Option<u64> {
+    let mut process = command.spawn().ok()?;
+    let (status, mut most) = (format!("/proc/{}/status", process.id()), None);
+    while process.try_wait().ok()?.is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        most = most.max(status_kb(&text, "VmHWM"));
+        std::thread::yield_now();
+    }
+    most
 }
 
 fn resident_kb(which: &str) -> Result<u64, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with(which)).ok_or("no such line")?;
-    Ok(line.split_whitespace().nth(1).ok_or("no figure")?.parse()?)
+    Ok(status_kb(&status, which).ok_or("no such line")?)
+}
+
+fn status_kb(status: &str, which: &str) -> Option<u64> {
+    let line = status.lines().find(|line| line.starts_with(which))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The sketch of a picture of soft patches.
