@@ -1,7 +1,8 @@
-//! What devices speak with: sync, live pokes, enrolment and uploads.
+//! What devices speak with: sync, live pokes, enrolment, uploads and photos.
 
 pub mod enrol;
 pub mod log;
+pub mod photos;
 pub mod sync;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub fn router() -> Router<Arc<App>> {
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
     let timed = sync
         .merge(json)
+        .route("/photos/{hash}", get(photos::photo))
         .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
     // Uploads go on for as long as bytes come, and have limits of their own.
