@@ -11,7 +11,7 @@ use sync_core::id::{
     BlobHash, ChangeHash, DeviceId, DistributorId, DocId, DocKind, LogHash, LogOrigin, OrgId,
     OutletId, TerritoryId, UserId,
 };
-use sync_core::model::capture::{CaptureTime, Moment};
+use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::{Note, VOLUMES_MAX};
@@ -43,6 +43,14 @@ fn other_side(audience: AudienceId) -> AudienceId {
 
 fn is_let_go(audience: AudienceId) -> bool {
     audience < NOBODY
+}
+
+/// The audience that sees a line of this one, and whether phones do not keep it any more.
+pub fn seen_by(audience: AudienceId) -> (AudienceId, bool) {
+    match is_let_go(audience) {
+        true => (other_side(audience), true),
+        false => (audience, false),
+    }
 }
 
 /// Visits that one write lets go of at most: more than it brings, and not enough to be felt.
@@ -245,7 +253,10 @@ pub fn document(
             .map_err(|misfit| StoreError::Damaged(format!("{document}: {misfit}")))?;
     }
     held.let_go = audience.is_some_and(is_let_go);
-    held.audience = audience.map(|id| audience_of(connection, org, id)).transpose()?;
+    if let Some(audience) = audience {
+        let unknown = || StoreError::Damaged(format!("{document}: an audience that is none"));
+        held.audience = Some(audience_of(connection, org, audience)?.ok_or_else(unknown)?);
+    }
     Ok(held)
 }
 
@@ -268,22 +279,23 @@ pub fn volumes(
     Ok(here)
 }
 
-/// Who is behind an audience's number.
+/// Who is behind an audience's number, if it is one.
 pub fn audience_of(
     connection: &Connection,
     org: Org,
     audience: AudienceId,
-) -> Result<Audience, StoreError> {
-    let audience = if is_let_go(audience) { other_side(audience) } else { audience };
+) -> Result<Option<Audience>, StoreError> {
+    let (audience, _) = seen_by(audience);
     let mut query = connection.prepare_cached(
         "SELECT territory, distributor FROM audience WHERE org = ?1 AND audience = ?2",
     )?;
-    Ok(query.query_row(params![org, audience], |row| {
+    let found = query.query_row(params![org, audience], |row| {
         Ok(Audience::Outlet {
             territory: TerritoryId::from_bytes(row.get(0)?),
             distributor: DistributorId::from_bytes(row.get(1)?),
         })
-    })?)
+    });
+    Ok(found.optional()?)
 }
 
 /// What one line of the log holds.
@@ -302,6 +314,8 @@ pub enum Line<'a> {
         seal: Option<&'a Seal>,
         /// When it was captured.
         times: &'a CaptureTime,
+        /// How old it was when its device sent it, if a clock has counted that.
+        age_ms: Option<i64>,
         /// Bytes of the notes that it names ([`Ledger::note_bytes`]).
         notes: u64,
     },
@@ -399,24 +413,26 @@ impl<'a> Ledger<'a> {
         self.frontier.push(leaf);
         let mut insert = self.tx.prepare_cached(
             "INSERT INTO log
-                 (org, sequence, leaf, at_ms, audience, document, hash, device, seal, body, times, notes)
+                 (org, sequence, leaf, at_ms, audience, document, hash, device, seal, body, times,
+                  age_ms, notes)
              VALUES (:org, :sequence, :leaf, :at_ms, :audience, :document, :hash, :device, :seal, :body,
-                     :times, :notes)",
+                     :times, :age_ms, :notes)",
         )?;
         if let Line::Change { change, .. } = &line {
             *self.prints.entry(audience).or_default() += Print::of_change(change.hash());
         }
-        let (document, hash, device, seal, body, times, notes) = match line {
-            Line::Origin => (None, None, None, None, Vec::new(), None, 0),
-            Line::Record(key) => (None, None, None, None, key.to_bytes().to_vec(), None, 0),
-            Line::Act => (None, None, None, None, act, None, 0),
-            Line::Change { document, change, device, seal, times, notes } => (
+        let (document, hash, device, seal, body, times, age_ms, notes) = match line {
+            Line::Origin => (None, None, None, None, Vec::new(), None, None, 0),
+            Line::Record(key) => (None, None, None, None, key.to_bytes().to_vec(), None, None, 0),
+            Line::Act => (None, None, None, None, act, None, None, 0),
+            Line::Change { document, change, device, seal, times, age_ms, notes } => (
                 Some(document.to_bytes()),
                 Some(change.hash().0),
                 Some(*device.as_bytes()),
                 seal.map(|s| s.signature),
                 to_cbor::<Parts>(change),
                 Some(to_cbor(times)),
+                age_ms,
                 notes,
             ),
         };
@@ -425,7 +441,7 @@ impl<'a> Ledger<'a> {
         insert.execute(named_params! {
             ":org": self.org, ":sequence": sequence, ":leaf": leaf.0, ":at_ms": at_ms,
             ":audience": audience, ":document": document, ":hash": hash, ":device": device,
-            ":seal": seal, ":body": body, ":times": times, ":notes": notes,
+            ":seal": seal, ":body": body, ":times": times, ":age_ms": age_ms, ":notes": notes,
         })?;
         Ok(sequence)
     }
@@ -624,9 +640,14 @@ impl<'a> Ledger<'a> {
         Ok(id)
     }
 
-    /// When a sequence was written.
-    pub fn time_of(&self, sequence: u64) -> Result<Option<i64>, StoreError> {
-        time_of(self.tx, self.org, sequence)
+    /// When the change was captured that is the next line, if that is written at `now_ms`.
+    pub fn captured(
+        &self,
+        when: &Moment,
+        age_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<CaptureTime, StoreError> {
+        captured(self.tx, self.org, &self.lives, (self.size(), now_ms), (when, age_ms))
     }
 
     /// Keeps notes. One that is here already stays; one that was erased is not kept again.
@@ -663,12 +684,30 @@ impl<'a> Ledger<'a> {
 }
 
 /// The lives of a log and where each begins.
-fn lives(connection: &Connection, org: Org) -> Result<Vec<(u32, u64)>, StoreError> {
+pub fn lives(connection: &Connection, org: Org) -> Result<Vec<(u32, u64)>, StoreError> {
     let mut query = connection
         .prepare_cached("SELECT origin, sequence FROM origin WHERE org = ?1 ORDER BY sequence")?;
     let lives = query
         .query_map([org], |row| Ok((LogOrigin::from_bytes(row.get(0)?).life(), row.get(1)?)))?;
     Ok(lives.collect::<Result<_, _>>()?)
+}
+
+/// When a change was captured that came as the line of a log, and when, that `received` says: as well as it and the lines
+/// before that show.
+pub fn captured(
+    connection: &Connection,
+    org: Org,
+    lives: &[(u32, u64)],
+    (sequence, received_ms): (u64, i64),
+    (when, age_ms): (&Moment, Option<i64>),
+) -> Result<CaptureTime, StoreError> {
+    // What began later was not known then.
+    let lives = &lives[..lives.partition_point(|(_, begins)| *begins < sequence)];
+    let anchor_ms = match known_at(lives, sequence, when).checked_sub(1) {
+        Some(anchor) => time_of(connection, org, anchor)?,
+        None => None,
+    };
+    Ok(CaptureTime::estimate(when, age_ms, anchor_ms, received_ms))
 }
 
 fn time_of(connection: &Connection, org: Org, sequence: u64) -> Result<Option<i64>, StoreError> {
@@ -726,6 +765,27 @@ fn note_bytes(connection: &Connection, org: Org, digests: &[BlobHash]) -> Result
         bytes += words.optional()?.map_or(0, |words| words + NOTE_BYTES);
     }
     Ok(bytes)
+}
+
+/// Counts how old changes were when they were sent, in a store that has only kept what that gave.
+pub fn count_ages(connection: &Connection) -> Result<(), StoreError> {
+    let mut lines =
+        connection.prepare("SELECT org, sequence, times FROM log WHERE times IS NOT NULL")?;
+    let mut put =
+        connection.prepare("UPDATE log SET age_ms = ?3 WHERE org = ?1 AND sequence = ?2")?;
+    let mut found: Vec<(Org, u64, i64)> = Vec::new();
+    let mut rows = lines.query([])?;
+    while let Some(row) = rows.next()? {
+        let bytes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        let Ok(times) = from_cbor::<CaptureTime>(bytes) else { continue };
+        if times.basis == ClaimBasis::BootClock {
+            // Of a claim before the bounds any age from there on gives the same.
+            let age = times.latest_ms.saturating_sub(times.claimed_ms);
+            found.push((row.get(0)?, row.get(1)?, age.saturating_add(times.clamped.into())));
+        }
+    }
+    found.into_iter().try_for_each(|line| put.execute(line).map(drop))?;
+    Ok(())
 }
 
 /// Counts the prints of a store that has none.
@@ -914,6 +974,13 @@ impl<'a> Reader<'a> {
     /// When a sequence was written.
     pub fn time_of(&self, sequence: u64) -> Result<Option<i64>, StoreError> {
         time_of(&self.connection, self.org, sequence)
+    }
+
+    /// When a change was captured that has come at `received_ms` and is in no line.
+    pub fn captured(&self, when: &Moment, received_ms: i64) -> Result<CaptureTime, StoreError> {
+        let size = head(&self.connection, self.org)?.sequence;
+        let lives = lives(&self.connection, self.org)?;
+        captured(&self.connection, self.org, &lives, (size, received_ms), (when, None))
     }
 
     /// A device's newest push.
@@ -1347,6 +1414,27 @@ pub fn records(
     let mut query =
         connection.prepare("SELECT body, sequence FROM record WHERE org = ?1 ORDER BY sequence")?;
     let mut rows = query.query([org])?;
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        each(from_cbor(body)?, row.get(1)?);
+    }
+    Ok(())
+}
+
+/// The versions of records that are lines from `first` to before `end`, oldest first.
+pub fn records_between(
+    connection: &Connection,
+    org: Org,
+    (first, end): (u64, u64),
+    mut each: impl FnMut(Record, u64),
+) -> Result<(), StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT r.body, l.sequence FROM log l CROSS JOIN record r
+             ON r.org = l.org AND r.key = l.body AND r.sequence = l.sequence
+         WHERE l.org = ?1 AND l.sequence >= ?2 AND l.sequence < ?3 AND l.document IS NULL
+         ORDER BY l.sequence",
+    )?;
+    let mut rows = query.query(params![org, first, end])?;
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
         each(from_cbor(body)?, row.get(1)?);

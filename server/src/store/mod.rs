@@ -117,7 +117,7 @@ impl From<std::io::Error> for StoreError {
 type Afterwards = fn(&Connection) -> Result<(), StoreError>;
 
 /// Each step takes the schema from its place in this list to the next.
-const MIGRATIONS: [(&str, Afterwards); 17] = [
+const MIGRATIONS: [(&str, Afterwards); 18] = [
     (include_str!("../../migrations/0001_first.sql"), |_| Ok(())),
     (include_str!("../../migrations/0002_prints.sql"), log::count_prints),
     (include_str!("../../migrations/0003_courier.sql"), |_| Ok(())),
@@ -138,6 +138,10 @@ const MIGRATIONS: [(&str, Afterwards); 17] = [
     }),
     (include_str!("../../migrations/0016_decided.sql"), |_| Ok(())),
     (include_str!("../../migrations/0017_deaths.sql"), |_| Ok(())),
+    (include_str!("../../migrations/0018_checked.sql"), |db| {
+        log::count_ages(db)?;
+        quarantine::digest_anew(db)
+    }),
 ];
 /// The database of a data folder.
 pub const DATABASE: &str = "endcap.db";
