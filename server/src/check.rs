@@ -580,8 +580,9 @@ impl Inspection<'_> {
     /// A document without what does not read or fit: that is named where the document is checked.
     fn as_far_as_it_reads(&self, id: DocId) -> Result<Document, StoreError> {
         let mut document = Document::new(self.made.id, id);
-        for row in self.archive.changes(self.made.org, &id.to_bytes())? {
-            let _ = read(id, &row).map(|change| document.insert(change));
+        let rows = self.archive.changes(self.made.org, &id.to_bytes())?;
+        for change in rows.iter().filter_map(|row| read(id, row).ok()) {
+            drop(document.insert(change));
         }
         Ok(document)
     }
@@ -673,8 +674,8 @@ fn as_it_came(org: OrgId, keys: &Keys, kept: &Kept) -> Result<(), String> {
         return Err("it is not what it was when it came".into());
     }
     if kept.arrived {
-        let nothing = kept.body.is_empty() && kept.changes.is_empty();
-        return if nothing { Ok(()) } else { Err("it is here, and has arrived".into()) };
+        let gone = kept.body.is_empty() && kept.changes.is_empty();
+        return gone.then_some(()).ok_or_else(|| "it has arrived, and is still here".into());
     }
     let group = from_wire::<Group>(org, &kept.body);
     let group = group.map_err(|error| format!("it does not read: {error}"))?;

@@ -812,6 +812,45 @@ mod tests {
     }
 
     #[test]
+    fn what_times_follow_from_is_found_in_those_of_the_seventeenth_schema() {
+        use sync_core::cbor::to_cbor;
+        use sync_core::id::BlobHash;
+        use sync_core::model::capture::{CaptureTime, Moment};
+
+        let mut db = Connection::open_in_memory().unwrap();
+        for (script, _) in &MIGRATIONS[..17] {
+            db.execute_batch(script).unwrap();
+        }
+        db.pragma_update(None, "user_version", 17).unwrap();
+        db.execute_batch(
+            "INSERT INTO quarantine
+                 (org, item, device, document, head, code, detail, received_ms, audience, body)
+             VALUES (1, 1, x'01', x'02', x'03', 'late', '', 5, 0, x'04')",
+        )
+        .unwrap();
+        let when = Moment { wall_ms: 7, boot: 1, boot_ms: 1, anchor: 1, skew_ms: None, life: None };
+        let ages = [None, Some(0), Some(10), Some(50), Some(i64::MAX)];
+        let cases: Vec<_> =
+            ages.into_iter().flat_map(|age| [(age, None), (age, Some(60))]).collect();
+        for (line, (age, anchor)) in (0..).zip(&cases) {
+            let times = CaptureTime::estimate(&when, *age, *anchor, 100);
+            let insert = "INSERT INTO log (org, sequence, leaf, at_ms, audience, body, times)
+                          VALUES (1, ?1, zeroblob(32), 100, 1, x'', ?2)";
+            db.execute(insert, (line, to_cbor(&times))).unwrap();
+        }
+        migrate(&mut db).unwrap();
+        let mut query = db.prepare("SELECT age_ms FROM log ORDER BY sequence").unwrap();
+        let found: Vec<Option<i64>> =
+            query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        for (found, (age, anchor)) in found.into_iter().zip(cases) {
+            let times = |age| CaptureTime::estimate(&when, age, anchor, 100);
+            assert_eq!(times(found), times(age), "{age:?} after {anchor:?}");
+        }
+        let digest = db.query_row("SELECT digest FROM quarantine", [], |row| row.get(0));
+        assert_eq!(digest, Ok(BlobHash::of(&[4]).0));
+    }
+
+    #[test]
     fn a_newer_folder_is_refused() {
         let folder = tempfile();
         drop(Store::open(&folder).map(|s| s.close()));
