@@ -50,6 +50,7 @@ CREATE TABLE log (
     seal      BLOB,                      -- of a change: the signature if one names it as head
     body      BLOB NOT NULL,             -- of a change: its parts; of a record: its key
     times     BLOB,                      -- of a change: bounds and claim of its time
+    age_ms    INTEGER,                   -- how old it was when its device sent it, by the clock since that was started
     notes     INTEGER NOT NULL DEFAULT 0, -- of a change: bytes of the notes that it names
     PRIMARY KEY (org, sequence)
 ) STRICT, WITHOUT ROWID;
@@ -156,6 +157,7 @@ CREATE TABLE quarantine (
     decided_ms  INTEGER,
     decided_by  BLOB,                    -- NULL when its author did, by proposing it again
     body        BLOB NOT NULL,           -- the group as it came
+    digest      BLOB,                    -- SHA-256 of body; NULL: that is not kept any more
     courier     BLOB,                    -- who brought it for its device; NULL: that did
     bytes       INTEGER NOT NULL DEFAULT 0, -- what it costs as long as it is kept, notes and rows among it
     PRIMARY KEY (org, item),

@@ -1,29 +1,28 @@
 //! Is a data folder, or a backup, what it was when it was written? Every hash, signature and figure anew.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use sync_core::cbor::from_cbor;
-use sync_core::contest::Standing;
-use sync_core::document::{Change, Document, Parts};
+use sync_core::admit::begun;
+use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::document::{Change, Document, Entry, Parts};
 use sync_core::evidence::{Frontier, Keypair, Seal};
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, VisitId};
+use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, VisitId};
 use sync_core::kpi::{Counts, Ratio, per_visit};
-use sync_core::model::capture::CaptureTime;
 use sync_core::model::catalogue::Record;
-use sync_core::projection::Facts;
 use sync_core::tlog::{TILE_WIDTH, fold};
 use sync_core::visit::{Start, Visit};
-use sync_core::wire::{Group, Keys};
+use sync_core::wire::{Group, Keys, from_wire};
 
 use crate::blobs::{Album, Flaw};
-
+use crate::ingest::derived;
 use crate::signals::field::{Ground, of_visit};
 use crate::store::StoreError;
 use crate::store::archive;
-use crate::store::archive::{Archive, ChangeRow, Derived, Figure, FigurePlace};
+use crate::store::archive::{Archive, ChangeRow, Figure, FigurePlace};
 use crate::store::erasure::{Erasure, NAMELESS};
 use crate::store::log::{Held, Org, Organisation};
+use crate::store::quarantine::Kept;
 use crate::store::tree::Says;
 use crate::world::World;
 
@@ -98,6 +97,13 @@ pub enum Place {
     Document(DocId),
     /// The words of a comment or an answer.
     Note(BlobHash),
+    /// Work that was refused.
+    Refused {
+        /// Its number.
+        item: u64,
+        /// On which document, if its row says that.
+        document: Option<DocId>,
+    },
     /// What is kept once for the organisation.
     Whole,
 }
@@ -108,6 +114,10 @@ impl fmt::Display for Place {
             Self::Line(sequence) => write!(f, "line {sequence} of the log"),
             Self::Document(document) => write!(f, "{document}"),
             Self::Note(digest) => write!(f, "note {digest}"),
+            Self::Refused { item, document: Some(document) } => {
+                write!(f, "refused work {item} on {document}")
+            }
+            Self::Refused { item, document: None } => write!(f, "refused work {item}"),
             Self::Whole => f.write_str("as a whole"),
         }
     }
@@ -196,7 +206,10 @@ fn check_all(
         let name = made.name.clone();
         report.organisations.push(Checked { name, lines, erasures, retired, unlinked, uploads });
         if let Some(world) = inspection.world() {
-            inspection.documents(&world, &mut step)?;
+            let mut keys = Keys::default();
+            world.devices.values().for_each(|device| keys.insert(&device.key));
+            inspection.documents(&world, &keys, &mut step)?;
+            inspection.refused(&keys)?;
         }
     }
     let mut photos = Vec::new();
@@ -435,23 +448,31 @@ impl Inspection<'_> {
         Some(world)
     }
 
-    fn documents(&mut self, world: &World, step: &mut impl FnMut()) -> Result<(), StoreError> {
-        let mut keys = Keys::default();
-        world.devices.values().for_each(|device| keys.insert(&device.key));
+    fn documents(
+        &mut self,
+        world: &World,
+        keys: &Keys,
+        step: &mut impl FnMut(),
+    ) -> Result<(), StoreError> {
+        let org = self.made.org;
+        let lives = self.archive.lives(org)?;
         let mut figures: BTreeMap<FigurePlace, [Counts; 2]> = BTreeMap::new();
         let mut visits = 0;
-        for name in self.archive.documents(self.made.org)? {
-            let rows = self.archive.changes(self.made.org, &name)?;
+        // The world as it was when the newest line of a document was written, and how many lines it has.
+        let (mut then, mut known) = (World::default(), 0);
+        for (name, newest) in self.archive.documents(org)? {
+            let rows = self.archive.changes(org, &name)?;
             rows.iter().for_each(|_| step());
+            let lines = (known, newest);
+            self.archive.records_between(org, lines, |record, at| then.insert(record, at))?;
+            known = newest;
             let Some(id) = DocId::from_bytes(&name) else { continue }; // its lines were named
-            let Some(document) = self.document(id, &rows, &keys) else { continue };
+            let Some(held) = self.document(id, &rows, &lives, keys)? else { continue };
             let Some(visit) = id.visit() else { continue };
-            let derived = self.archive.derived(self.made.org, visit.as_bytes())?;
-            visits += u64::from(derived.is_some());
-            self.visit(&document, &rows, derived, &mut figures);
-            self.field(world, document, visit, &rows)?;
+            visits += u64::from(self.visit(&held, &rows, &then, &mut figures)?);
+            self.field(world, &held, visit)?;
         }
-        if self.archive.standing(self.made.org)?.visits != visits {
+        if self.archive.standing(org)?.visits != visits {
             self.found(Place::Whole, "there are rows of visits that have no document");
         }
         let mut expected = Vec::new();
@@ -464,48 +485,62 @@ impl Inspection<'_> {
             }));
         }
         expected.sort();
-        if self.archive.figures(self.made.org)? != expected {
+        if self.archive.figures(org)? != expected {
             self.found(Place::Whole, "the daily figures are not the sum of the visits");
         }
         Ok(())
     }
 
-    /// Every change gives its name, fits its document and is signed; `None` if one does not read.
-    fn document(&mut self, id: DocId, rows: &[ChangeRow], keys: &Keys) -> Option<Document> {
-        let mut document = Document::new(self.made.id, id);
-        let (mut changes, mut seals) = (Vec::new(), Vec::new());
+    /// Every change gives its name, fits its document, is signed, and was captured when its row says; `None` if one does
+    /// not read.
+    fn document(
+        &mut self,
+        id: DocId,
+        rows: &[ChangeRow],
+        lives: &[(u32, u64)],
+        keys: &Keys,
+    ) -> Result<Option<Held>, StoreError> {
+        let mut held = Held {
+            document: Document::new(self.made.id, id),
+            audience: None,
+            times: HashMap::new(),
+            devices: HashMap::new(),
+            let_go: false,
+        };
+        let (mut changes, mut seals, mut before) = (Vec::new(), Vec::new(), None);
         for row in rows {
             let place = Place::Line(row.sequence);
-            let change = from_cbor::<Parts>(&row.body).map_err(|error| error.to_string());
-            let change = change
-                .and_then(|parts| Change::new(id.kind, parts).map_err(|misfit| misfit.to_string()));
-            let change = match change {
+            let change = match read(id, row) {
                 Ok(change) => change,
-                Err(error) => {
-                    self.found(place, format!("its change does not read: {error}"));
-                    return None;
+                Err(what) => {
+                    self.found(place, what);
+                    return Ok(None);
                 }
             };
-            if change.hash().0[..] != row.hash[..] {
-                self.found(place, "its change has another hash than it is kept under");
-                return None;
-            }
-            if let Err(error) = from_cbor::<CaptureTime>(&row.times) {
-                self.found(place, format!("the time of its change does not read: {error}"));
-            }
-            if let Err(misfit) = document.insert(change.clone()) {
+            let hash = change.hash();
+            if let Err(misfit) = held.document.insert(change.clone()) {
                 self.found(place, format!("its change does not fit the document: {misfit}"));
-                return None;
+                return Ok(None);
             }
             if let Some(signature) = &row.seal {
-                let head = change.hash();
                 let signature = signature.as_slice().try_into().unwrap_or([0; 64]);
-                let seal = Seal { head, signature };
+                let seal = Seal { head: hash, signature };
                 let key = keys.of(change.actor);
                 if key.is_none_or(|key| !seal.verify(key, self.made.id, id)) {
                     self.found(place, "its signature does not verify");
                 }
                 seals.push(seal);
+            }
+            if let Ok(entry) = change.entry() {
+                let times = self.archive.captured(self.made.org, lives, row, entry.when())?;
+                if to_cbor(&times) != row.times {
+                    self.found(place, "the time of its change is not what it and the log say");
+                }
+                held.times.insert(hash, times);
+                self.volume(id, (row.sequence, &change), &entry, &mut before)?;
+            }
+            if let Ok(device) = row.device.as_slice().try_into() {
+                held.devices.insert(hash, DeviceId::from_bytes(device));
             }
             changes.push(change);
         }
@@ -513,31 +548,54 @@ impl Inspection<'_> {
         if let Err(unsealed) = group.check_seals(self.made.id, keys) {
             self.found(Place::Document(id), unsealed.to_string());
         }
-        Some(document)
+        Ok(Some(held))
+    }
+
+    /// Where a change begins a volume of an outlet's history, that follows the one `before`, which is read once.
+    fn volume(
+        &mut self,
+        id: DocId,
+        (sequence, change): (u64, &Change),
+        entry: &Entry,
+        before: &mut Option<Document>,
+    ) -> Result<(), StoreError> {
+        let follows = match begun(id, change, entry) {
+            Ok(None) => return Ok(()),
+            Ok(Some(volume)) => {
+                let before = match before {
+                    Some(before) => before,
+                    None => before.insert(self.as_far_as_it_reads(volume.predecessor())?),
+                };
+                volume.follows(before)
+            }
+            Err(invalid) => Err(invalid.into()),
+        };
+        if let Err(refusal) = follows {
+            let what = format!("it begins a volume that follows none that is here: {refusal}");
+            self.found(Place::Line(sequence), what);
+        }
+        Ok(())
+    }
+
+    /// A document without what does not read or fit: that is named where the document is checked.
+    fn as_far_as_it_reads(&self, id: DocId) -> Result<Document, StoreError> {
+        let mut document = Document::new(self.made.id, id);
+        let rows = self.archive.changes(self.made.org, &id.to_bytes())?;
+        for change in rows.iter().filter_map(|row| read(id, row).ok()) {
+            drop(document.insert(change));
+        }
+        Ok(document)
     }
 
     /// What is kept of a visit's place, way and time.
-    fn field(
-        &mut self,
-        world: &World,
-        document: Document,
-        visit: VisitId,
-        rows: &[ChangeRow],
-    ) -> Result<(), StoreError> {
-        let Some(start) = Start::of(&document) else { return Ok(()) };
+    fn field(&mut self, world: &World, held: &Held, visit: VisitId) -> Result<(), StoreError> {
+        let Some(start) = Start::of(&held.document) else { return Ok(()) };
         let place = world.outlets.get(&start.outlet).and_then(|outlet| outlet.place);
         let ground = match place {
             Some(place) => Some(Ground { place, radius_m: self.archive.radius_m(self.made.org)? }),
             None => None,
         };
-        let named = |row: &ChangeRow| Some(ChangeHash(row.hash.as_slice().try_into().ok()?));
-        let times = rows.iter().filter_map(|row| Some((named(row)?, from_cbor(&row.times).ok()?)));
-        let devices = rows.iter().filter_map(|row| {
-            Some((named(row)?, DeviceId::from_bytes(row.device.as_slice().try_into().ok()?)))
-        });
-        let (times, devices) = (times.collect(), devices.collect());
-        let held = Held { document, audience: None, times, devices, let_go: false };
-        let reading = of_visit(&held, ground.as_ref());
+        let reading = of_visit(held, ground.as_ref());
         if !self.archive.field(self.made.org, visit, &reading)? {
             let place = Place::Document(visit.into());
             self.found(place, "what is kept of its place, way and time is not what it says");
@@ -545,43 +603,96 @@ impl Inspection<'_> {
         Ok(())
     }
 
-    /// What is derived from a visit, as far as that does not depend on the catalogue of its day.
+    /// A visit's row is what was derived from it by the world as it was `then`; whether it has one.
     fn visit(
         &mut self,
-        document: &Document,
+        held: &Held,
         rows: &[ChangeRow],
-        derived: Option<Derived>,
+        then: &World,
         figures: &mut BTreeMap<FigurePlace, [Counts; 2]>,
-    ) {
-        let place = Place::Document(document.id());
-        let visit = Visit::read(document);
-        if visit.start.is_none() {
-            return;
-        }
-        let Some(derived) = derived else {
-            return self.found(place, "it has no row among the visits");
+    ) -> Result<bool, StoreError> {
+        let (org, place) = (self.made.org, Place::Document(held.document.id()));
+        let Some(newest) = rows.last() else { return Ok(false) };
+        let (audience, let_go) = newest.seen_by;
+        let Some(seen_by) = self.archive.audience(org, audience)? else {
+            self.found(place, "who sees it is not known");
+            return Ok(false);
         };
-        let people: Vec<u8> = visit.people().iter().flat_map(|person| *person.as_bytes()).collect();
-        let live = || visit.recordings.iter().filter(|recording| !recording.withdrawn);
-        let photos: HashSet<BlobHash> = visit.photos().map(|(.., photo)| photo.hash).collect();
-        let news = live().filter(|recording| recording.new).count();
-        let counts = [visit.conflicts().count(), news, photos.len()].map(|count| count as u64);
-        let newest = rows.last().map_or(0, |row| row.sequence);
-        let same = derived.status == visit.status.as_str()
-            && derived.contest.as_deref() == visit.contested().map(Standing::as_str)
-            && derived.people == people
-            && derived.counts == counts
-            && derived.changed == newest;
-        let facts = from_cbor::<Facts>(&derived.facts).ok();
-        let Some(facts) = facts.filter(|facts| same && facts.visited == derived.counted) else {
-            return self.found(place, "its row among the visits is not what it says");
+        let visit = Visit::read(&held.document);
+        let line = (newest.sequence, newest.at_ms);
+        let Some((row, facts)) = derived(&visit, held, (audience, seen_by), line, then) else {
+            return Ok(false);
         };
-        if derived.counted {
-            let sums = figures.entry(derived.place).or_default();
-            let of = if derived.contest.is_some() { 2 } else { 1 };
-            for sum in &mut sums[..of] {
+        if row.counted {
+            let at = (row.day.0, *row.territory.as_bytes(), *row.distributor.as_bytes());
+            let of = if row.contest.is_some() { 2 } else { 1 };
+            for sum in &mut figures.entry(at).or_default()[..of] {
                 *sum = sum.checked_add(&per_visit(&facts)).unwrap_or(*sum);
             }
         }
+        let kept = self.archive.is_as_derived(org, &row, &facts)?;
+        match kept {
+            Some((true, gone)) if gone == let_go => {}
+            Some(_) => self.found(place, "its row among the visits is not what it says"),
+            None => self.found(place, "it has no row among the visits"),
+        }
+        Ok(kept.is_some())
+    }
+
+    /// Refused work is what it was when it came.
+    fn refused(&mut self, keys: &Keys) -> Result<(), StoreError> {
+        let (org, mut wrong) = (self.made.id, Vec::new());
+        self.archive.refused(self.made.org, |kept| {
+            if let Err(what) = as_it_came(org, keys, &kept) {
+                let document = DocId::from_bytes(&kept.document);
+                wrong.push((Place::Refused { item: kept.item, document }, what));
+            }
+        })?;
+        for (place, what) in wrong {
+            self.found(place, what);
+        }
+        Ok(())
+    }
+}
+
+/// The change of a row, or why it is none.
+fn read(document: DocId, row: &ChangeRow) -> Result<Change, String> {
+    let parts = from_cbor::<Parts>(&row.body).map_err(|error| error.to_string());
+    let change = parts
+        .and_then(|parts| Change::new(document.kind, parts).map_err(|misfit| misfit.to_string()))
+        .map_err(|error| format!("its change does not read: {error}"))?;
+    match change.hash().0[..] == row.hash[..] {
+        true => Ok(change),
+        false => Err("its change has another hash than it is kept under".into()),
+    }
+}
+
+/// Whether refused work is what it was when it came, or what is not.
+fn as_it_came(org: OrgId, keys: &Keys, kept: &Kept) -> Result<(), String> {
+    let digest = (!kept.arrived).then(|| BlobHash::of(&kept.body).0.to_vec());
+    if kept.digest != digest {
+        return Err("it is not what it was when it came".into());
+    }
+    if kept.arrived {
+        let gone = kept.body.is_empty() && kept.changes.is_empty();
+        return gone.then_some(()).ok_or_else(|| "it has arrived, and is still here".into());
+    }
+    let group = from_wire::<Group>(org, &kept.body);
+    let group = group.map_err(|error| format!("it does not read: {error}"))?;
+    if group.document.to_bytes()[..] != kept.document[..] {
+        return Err(format!("it is work on {}", group.document));
+    }
+    if group.changes.last().is_none_or(|newest| newest.hash().0[..] != kept.head[..]) {
+        return Err("its newest change is another".into());
+    }
+    if group.hashes().map(|hash| hash.0.to_vec()).collect::<BTreeSet<_>>() != kept.changes {
+        return Err("its changes are not those that it is found by".into());
+    }
+    // What came without good signatures was refused for that; its digest alone says what it was.
+    match group.check_seals(org, keys) {
+        Err(unsealed) if !["bad_seal", "foreign_actor"].contains(&kept.code.as_str()) => {
+            Err(unsealed.to_string())
+        }
+        _ => Ok(()),
     }
 }

@@ -12,16 +12,16 @@ use sync_core::id::{
     Actor, BlobHash, ChangeHash, DeviceId, DocId, DocKind, OrgId, OutletId, UserId, VisitId,
 };
 use sync_core::model::Day;
-use sync_core::model::capture::{CaptureTime, Moment};
+use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{Device, Record, RecordKey};
 use sync_core::model::people::{Audience, Rights};
 use sync_core::model::visit::{Act, Note, Recording};
-use sync_core::projection::project;
+use sync_core::projection::{Facts, project};
 use sync_core::visit::Visit;
 use sync_core::wire::{Delivery, Group, Keys, Outcome, ParcelBytes, PushRequest, Unsealed};
 
 use crate::store::StoreError;
-use crate::store::log::{Held, Ledger, Line};
+use crate::store::log::{AudienceId, Held, Ledger, Line};
 use crate::store::quarantine::{self, Item, Reason};
 use crate::store::visits::{PhotoRow, ReportRow, VisitRow};
 use crate::world::World;
@@ -130,7 +130,8 @@ struct Fresh<'c> {
     entry: Entry,
     device: DeviceId,
     audience: Audience,
-    times: CaptureTime,
+    /// How old it was when its device sent it, if a clock has counted that.
+    age_ms: Option<i64>,
 }
 
 /// Writes catalogue records that have been validated, and takes along what follows an outlet that moves: its
@@ -482,9 +483,9 @@ impl Ingest<'_, '_> {
                 return Err(Refusal::WrongStart("a visit begins with its start").into());
             }
             held.audience = Some(audience);
-            let (times, device) = (self.time(entry.when(), None)?, device.id);
+            let (age_ms, device) = (None, device.id);
             held.document.insert(change.clone()).map_err(damaged)?;
-            fresh.push(Fresh { change, entry, device, audience, times });
+            fresh.push(Fresh { change, entry, device, audience, age_ms });
         }
         self.append(held, &fresh, &group.seals)?;
         let authors: BTreeSet<DeviceId> = fresh.iter().map(|f| f.device).collect();
@@ -538,8 +539,8 @@ impl Ingest<'_, '_> {
         audience = self.outlet_audience(outlet).unwrap_or(audience);
         // The clocks of a push say nothing of what another phone has written.
         let pushed = pushed.filter(|_| device.id == sender);
-        let times = self.time(entry.when(), pushed)?;
-        Ok(Ok(Fresh { change, entry, device: device.id, audience, times }))
+        let age_ms = pushed.and_then(|pushed| entry.when().age_ms(pushed));
+        Ok(Ok(Fresh { change, entry, device: device.id, audience, age_ms }))
     }
 
     /// What the rules say now.
@@ -555,14 +556,6 @@ impl Ingest<'_, '_> {
         }
         let rights = self.world.rights(author_of(device, entry));
         rule(rights, device, self.world, held, change, entry)
-    }
-
-    fn time(&self, captured: &Moment, pushed: Option<&Moment>) -> Result<CaptureTime, StoreError> {
-        let anchor_ms = match self.ledger.known_at(captured) {
-            0 => None,
-            known => self.ledger.time_of(known - 1)?,
-        };
-        Ok(CaptureTime::estimate(captured, pushed, anchor_ms, self.now_ms))
     }
 
     /// Writes an entry that a person made in the console, signed by the server.
@@ -583,8 +576,7 @@ impl Ingest<'_, '_> {
         self.ledger.put_notes(note)?;
         let seal = console.keypair.seal(self.org, document, change.hash());
         let device = console.device;
-        let times = self.time(entry.when(), Some(entry.when()))?;
-        let fresh = Fresh { change: &change, entry, device, audience, times };
+        let fresh = Fresh { change: &change, entry, device, audience, age_ms: Some(0) };
         self.append(held, &[fresh], &[seal])?;
         Ok(change.hash())
     }
@@ -608,12 +600,13 @@ impl Ingest<'_, '_> {
             self.ledger.take_back(document)?;
         }
         let audience_id = self.ledger.audience(&audience)?;
-        for Fresh { change, entry, device, times, .. } in fresh {
-            let (hash, device) = (change.hash(), *device);
+        for Fresh { change, entry, device, age_ms, .. } in fresh {
+            let (hash, device, age_ms) = (change.hash(), *device, *age_ms);
+            let times = &self.ledger.captured(entry.when(), age_ms, self.now_ms)?;
             let leaf = Leaf::Change { document, change: hash, device, received_ms: self.now_ms };
             let seal = seals.iter().find(|s| s.head == hash);
             let notes = self.ledger.note_bytes(&entry.notes())?;
-            let line = Line::Change { document, change, device, seal, times, notes };
+            let line = Line::Change { document, change, device, seal, times, age_ms, notes };
             self.ledger.append(&leaf, self.now_ms, audience_id, line)?;
             held.times.insert(hash, *times);
             held.devices.insert(hash, device);
@@ -628,48 +621,22 @@ impl Ingest<'_, '_> {
             }
         }
         match document.kind {
-            DocKind::Visit => self.project_visit(&held, audience),
+            DocKind::Visit => self.project_visit(&held, (audience_id, audience)),
             DocKind::Outlet => self.project_report(&held, fresh, audience),
         }
     }
 
     /// Brings what is derived from a visit's document up to date.
-    pub fn project_visit(&mut self, held: &Held, audience: Audience) -> Result<(), StoreError> {
-        let visit = Visit::read(&held.document);
-        let (Some(start), Audience::Outlet { territory, distributor }) = (&visit.start, audience)
-        else {
-            return Ok(());
-        };
-        let outlet = self.world.outlets.get(&start.outlet);
-        let zone = outlet.map_or("UTC", |o| o.zone.as_str());
-        let claimed = |hash: &ChangeHash| held.times.get(hash).map(|t| t.claimed_ms);
-        let started_ms = claimed(&start.hash).unwrap_or(self.now_ms);
-        let day = Day::at(started_ms, zone);
-        let must_stock = outlet.map_or(&[][..], |o| &o.must_stock);
-        let facts = project(&visit, must_stock, day, &self.world.catalogue);
-        let submitted = visit.submissions.iter().filter_map(|(hash, _)| claimed(hash)).max();
-        let photos: BTreeSet<BlobHash> = visit.photos().map(|(.., photo)| photo.hash).collect();
-        let row = VisitRow {
-            visit: VisitId::from_bytes(held.document.id().id),
-            outlet: start.outlet,
-            audience: self.ledger.audience(&audience)?,
-            territory,
-            distributor,
-            call: start.call,
-            day,
-            status: visit.status,
-            contest: visit.contested(),
-            people: visit.people(),
-            conflicts: visit.conflicts().count() as u64,
-            news: visit.recordings.iter().filter(|r| r.new && !r.withdrawn).count() as u64,
-            photos: photos.len() as u64,
-            started_ms,
-            submitted_ms: submitted,
-            changed_ms: self.now_ms,
-            changed: self.ledger.size().saturating_sub(1),
-            counted: facts.visited,
-        };
-        self.ledger.put_visit(&row, &facts)
+    pub fn project_visit(
+        &mut self,
+        held: &Held,
+        seen_by: (AudienceId, Audience),
+    ) -> Result<(), StoreError> {
+        let newest = (self.ledger.size().saturating_sub(1), self.now_ms);
+        match derived(&Visit::read(&held.document), held, seen_by, newest, self.world) {
+            Some((row, facts)) => self.ledger.put_visit(&row, &facts),
+            None => Ok(()),
+        }
     }
 
     fn project_report(
@@ -680,22 +647,65 @@ impl Ingest<'_, '_> {
     ) -> Result<(), StoreError> {
         let mut newest_first = fresh.iter().rev();
         let newest = newest_first.find_map(|fresh| match &fresh.entry {
-            Entry::Report(report) => Some((fresh, report)),
+            Entry::Report(report) => Some((held.times.get(&fresh.change.hash())?, report)),
             _ => None,
         });
-        let Some((fresh, report)) = newest else { return Ok(()) };
+        let Some((times, report)) = newest else { return Ok(()) };
         let Some((outlet, _)) = held.document.volume() else { return Ok(()) };
         let row = ReportRow {
             outlet,
             audience: self.ledger.audience(&audience)?,
             by: report.by,
-            at_ms: fresh.times.claimed_ms,
+            at_ms: times.claimed_ms,
             name: report.name.clone(),
             address: report.address.clone(),
             changed: self.ledger.size().saturating_sub(1),
         };
         self.ledger.put_report(&row)
     }
+}
+
+/// What is derived from a visit's document, of which `newest` is the newest line and when that was written, by what the
+/// world was then. `None` before its start.
+pub fn derived(
+    visit: &Visit,
+    held: &Held,
+    (audience, seen_by): (AudienceId, Audience),
+    (changed, changed_ms): (u64, i64),
+    world: &World,
+) -> Option<(VisitRow, Facts)> {
+    let (Some(start), Audience::Outlet { territory, distributor }) = (&visit.start, seen_by) else {
+        return None;
+    };
+    let outlet = world.outlets.get(&start.outlet);
+    let zone = outlet.map_or("UTC", |o| o.zone.as_str());
+    let claimed = |hash: &ChangeHash| held.times.get(hash).map(|t| t.claimed_ms);
+    let started_ms = claimed(&start.hash).unwrap_or(changed_ms);
+    let day = Day::at(started_ms, zone);
+    let must_stock = outlet.map_or(&[][..], |o| &o.must_stock);
+    let facts = project(visit, must_stock, day, &world.catalogue);
+    let photos: BTreeSet<BlobHash> = visit.photos().map(|(.., photo)| photo.hash).collect();
+    let row = VisitRow {
+        visit: VisitId::from_bytes(held.document.id().id),
+        outlet: start.outlet,
+        audience,
+        territory,
+        distributor,
+        call: start.call,
+        day,
+        status: visit.status,
+        contest: visit.contested(),
+        people: visit.people(),
+        conflicts: visit.conflicts().count() as u64,
+        news: visit.recordings.iter().filter(|r| r.new && !r.withdrawn).count() as u64,
+        photos: photos.len() as u64,
+        started_ms,
+        submitted_ms: visit.submissions.iter().filter_map(|(hash, _)| claimed(hash)).max(),
+        changed_ms,
+        changed,
+        counted: facts.visited,
+    };
+    Some((row, facts))
 }
 
 /// A device writes for its person; the server's own for whoever acts in the console.

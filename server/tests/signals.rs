@@ -311,7 +311,8 @@ impl Town {
         let mut write = |document: &mut Document, entry: Entry| {
             let change = document.next(phone.actor, &entry).unwrap();
             let anchor = Some(midnight + 6 * HOUR);
-            let estimate = CaptureTime::estimate(entry.when(), Some(&pushed), anchor, receipt);
+            let age = entry.when().age_ms(&pushed);
+            let estimate = CaptureTime::estimate(entry.when(), age, anchor, receipt);
             times.insert(change.hash(), estimate);
             devices.insert(change.hash(), phone.device);
             document.insert(change).unwrap();

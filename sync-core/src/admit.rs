@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::document::{Change, Document, Entry, Misfit, Past, Room, Section};
-use crate::id::{CallId, ChangeHash, DistributorId, DocKind, OutletId, UserId};
+use crate::id::{CallId, ChangeHash, DistributorId, DocId, DocKind, OutletId, UserId};
 use crate::model::Invalid;
 use crate::model::contest::{About, Word};
 use crate::model::people::{Audience, Rights, Territories};
@@ -119,14 +119,24 @@ pub fn read(document: &Document, change: &Change, room: Room) -> Result<Entry, R
     let entry = change.entry().map_err(|error| Refusal::Unreadable(error.to_string()))?;
     entry.validate()?;
     document.holds(change, &entry, room)?;
-    let begins = document.id().is_later_volume() && change.seq == 1;
-    let fits = match entry.volume() {
-        Some(volume) => begins && volume.document() == document.id(),
+    begun(document.id(), change, &entry)?;
+    begins_well(document, &entry)?;
+    Ok(entry)
+}
+
+/// The volume that an author begins with a change, if it is one where that is said.
+pub fn begun<'e>(
+    document: DocId,
+    change: &Change,
+    entry: &'e Entry,
+) -> Result<Option<&'e Volume>, Invalid> {
+    let (begins, volume) = (document.is_later_volume() && change.seq == 1, entry.volume());
+    let fits = match volume {
+        Some(volume) => begins && volume.document() == document,
         None => !begins,
     };
     Invalid::unless(fits, "volume", "is said by an author's first entry in a later volume, alone")?;
-    begins_well(document, &entry)?;
-    Ok(entry)
+    Ok(volume)
 }
 
 /// A visit begins with a start, and all its starts are at one outlet for one call, whoever writes them and whatever they

@@ -3,12 +3,17 @@
 use std::path::Path;
 use std::process::Command;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row, params};
 use server::check::Report;
+use server::store::log::Ledger;
+use server::store::quarantine::Reason;
 use server::store::tree;
-use sync_core::id::BlobHash;
-use sync_core::model::catalogue::{Display, Record};
-use tests::brand::{ORG, RITA, SAM};
+use sync_core::evidence::Seal;
+use sync_core::id::{BlobHash, DeviceId, DocId, VisitId};
+use sync_core::model::catalogue::{Display, Outlet, Record};
+use sync_core::model::people::Audience;
+use sync_core::wire::Group;
+use tests::brand::{self, ORG, RITA, SAM};
 use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
 
 use crate::ENDCAP;
@@ -43,12 +48,24 @@ fn worked() -> Host {
 }
 
 /// Each byte of one value, flipped alone; after each, `then`.
-fn flips(db: &Connection, table: &str, column: &str, of: &str, mut then: impl FnMut(usize)) {
+fn flips(db: &Connection, table: &str, column: &str, of: &str, then: impl FnMut(usize)) {
+    some_flips(db, table, column, of, 1, then);
+}
+
+/// One byte in so many of a value.
+fn some_flips(
+    db: &Connection,
+    table: &str,
+    column: &str,
+    of: &str,
+    in_so_many: usize,
+    mut then: impl FnMut(usize),
+) {
     let select = format!("SELECT {column} FROM {table} WHERE {of}");
     let update = format!("UPDATE {table} SET {column} = ?1 WHERE {of}");
     let bytes: Vec<u8> = db.query_row(&select, [], |row| row.get(0)).expect("a value");
     assert!(!bytes.is_empty());
-    for at in 0..bytes.len() {
+    for at in (0..bytes.len()).step_by(in_so_many) {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1 << (at % 8);
         assert_eq!(db.execute(&update, [&flipped]), Ok(1));
@@ -68,7 +85,7 @@ fn a_flipped_byte_of_a_line_is_named() {
         (sequence, format!("sequence = {sequence}"))
     };
     let (change, of) = line("seal IS NOT NULL");
-    for column in ["body", "leaf", "hash", "document", "device", "seal"] {
+    for column in ["body", "leaf", "hash", "document", "device", "seal", "times"] {
         flips(&db, "log", column, &of, |_| names(&data, &format!("line {change} of the log: ")));
     }
     let (root, of) = line("root IS NOT NULL");
@@ -102,6 +119,8 @@ fn what_else_is_not_as_it_was_is_named() {
         ),
         ("UPDATE log SET seal = NULL", "no signature of its device reaches"),
         ("UPDATE log SET times = x'00' WHERE document IS NOT NULL", &line),
+        ("UPDATE log SET age_ms = age_ms + 1", &line),
+        ("UPDATE log SET age_ms = NULL", &line),
         ("DELETE FROM log WHERE sequence = (SELECT max(sequence) FROM log)", "frontier"),
         ("DELETE FROM log WHERE sequence = 5", "line 6 of the log: a line before it is missing"),
         ("DELETE FROM record WHERE sequence = 5", "line 5 of the log: "),
@@ -232,4 +251,210 @@ fn a_torn_database_is_named_and_not_backed_up() {
     let said = badly(host.restore("backup", "new"));
     assert!(said.contains("the database: ") || said.contains("cannot read"), "{said}");
     assert!(!host.folder.join("new").exists());
+}
+
+/// All that is derived from a visit is in its row, and nothing else is.
+#[test]
+fn a_flipped_byte_of_a_visits_row_is_named() {
+    let host = worked();
+    let data = host.data();
+    let db = Connection::open(data.join("endcap.db")).expect("it opens");
+    let what = "its row among the visits is not what it says";
+    for column in ["outlet", "territory", "distributor", "call", "people", "facts"] {
+        flips(&db, "visit", column, "org = 1", |_| names(&data, what));
+    }
+    flips(&db, "visit", "visit", "org = 1", |_| names(&data, "it has no row among the visits"));
+    for column in [
+        "audience",
+        "day",
+        "conflicts",
+        "news",
+        "photos",
+        "started_ms",
+        "submitted_ms",
+        "changed_ms",
+        "changed",
+    ] {
+        for bit in [0, 7, 13, 40] {
+            let flip = format!(
+                "UPDATE visit SET {column} = ({column} | (1 << {bit})) - ({column} & (1 << {bit}))"
+            );
+            db.execute(&flip, []).expect("it is flipped");
+            names(&data, what);
+            db.execute(&flip, []).expect("it is flipped back");
+        }
+    }
+    for column in ["counted", "let_go"] {
+        let flip = format!("UPDATE visit SET {column} = 1 - {column}");
+        db.execute(&flip, []).expect("it is flipped");
+        names(&data, what);
+        db.execute(&flip, []).expect("it is flipped back");
+    }
+    assert!(check(&data).is_clean(), "all was put back");
+}
+
+/// What the catalogue is now changes nothing of what a visit was judged by.
+#[test]
+fn a_visit_is_held_against_the_catalogue_of_its_day() {
+    let host = worked();
+    let moved = |zone: &str| match brand::outlet_record(1, 1, 1) {
+        Record::Outlet(outlet) => Record::Outlet(Outlet { zone: zone.into(), ..outlet }),
+        _ => panic!("it is an outlet"),
+    };
+    host.write(vec![moved("Pacific/Kiritimati"), brand::planogram(2), brand::price_list(2)]);
+    well(host.check("data"));
+    host.write(vec![moved("Pacific/Pago_Pago")]);
+    well(host.check("data"));
+}
+
+/// A server that keeps refused work in every state.
+fn refused() -> Host {
+    let mut host = Host::new(ENDCAP);
+    let rita = host.phone(RITA);
+    let calls = [0, 1, 4, 5];
+    let visits = calls.map(|call| {
+        let visit = begin(&rita, call);
+        record(&rita, &visit, true, Vec::new());
+        visit
+    });
+    host.end("-TERM");
+    let plan = |cancelled| calls.map(|call| brand::call_record(call, cancelled)).to_vec();
+    host.write(plan(true));
+    // As if her phone had said that it knows that.
+    let mut db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    db.execute("UPDATE device SET acked = (SELECT count(*) FROM log)", []).expect("it is noted");
+    host.start();
+    host.sync(&rita);
+    host.end("-TERM");
+    let item = |db: &Connection, visit: &str| -> u64 {
+        let document = DocId::from(visit.parse::<VisitId>().expect("a visit")).to_bytes();
+        let found = "SELECT item FROM quarantine WHERE document = ?1";
+        db.query_row(found, [document], |row| row.get(0)).expect("it was refused")
+    };
+    let items = visits.each_ref().map(|visit| item(&db, visit));
+    host.decide(items[1], false);
+    host.decide(items[2], true);
+    host.write(plan(false));
+    host.start();
+    host.sync(&rita);
+    rita.propose_again(format!("visit/{}", visits[3])).expect("it is proposed");
+    host.sync(&rita);
+    host.end("-TERM");
+
+    // Somebody else has brought what was let in, and somebody what nobody has signed.
+    let tx = db.transaction().expect("a transaction");
+    let mut ledger = Ledger::open(&tx, 1).expect("the log opens");
+    let group = ledger.quarantined(ORG, items[2]).expect("it reads").expect("it is there").group;
+    let forged = Seal { head: group.seals[0].head, signature: [5; 64] };
+    let unsigned = Group { seals: vec![forged], ..group.clone() };
+    let document = group.document;
+    for (device, code, group) in [(1, "late", group), (2, "bad_seal", unsigned)] {
+        let (detail, audience, words) = ("", Audience::Everyone, Vec::new());
+        let reason = Reason { code, detail, audience, courier: None, words };
+        let device = DeviceId::from_bytes([device; 16]);
+        let kept = ledger.quarantine(ORG, device, &group, &reason, 0).expect("it is written");
+        assert!(kept);
+        if code == "late" {
+            ledger.arrive(document, 1).expect("it has arrived");
+        }
+    }
+    ledger.close().expect("it is written");
+    tx.commit().expect("it is written");
+    host
+}
+
+#[test]
+fn a_flipped_byte_of_refused_work_is_named_whatever_became_of_it() {
+    let host = refused();
+    well(host.check("data"));
+    let data = host.data();
+    let db = Connection::open(data.join("endcap.db")).expect("it opens");
+    let mut query = db
+        .prepare("SELECT item, state, code, document FROM quarantine ORDER BY state, item")
+        .expect("a query");
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let rows: Vec<(u64, String, String, Vec<u8>)> =
+        query.query_map([], row).expect("rows").collect::<Result<_, _>>().expect("rows");
+    drop(query);
+    let kept: Vec<_> = rows.iter().map(|(_, state, code, _)| (&state[..], &code[..])).collect();
+    let late = |state| (state, "late");
+    assert_eq!(
+        kept,
+        [
+            late("accepted"),
+            late("arrived"),
+            late("discarded"),
+            late("proposed_again"),
+            late("waiting"),
+            ("waiting", "bad_seal"),
+        ]
+    );
+    for (item, state, code, document) in &rows {
+        let document = DocId::from_bytes(document).expect("a document");
+        let (of, item) = (format!("item = {item}"), format!("refused work {item}"));
+        let what = format!("{item} on {document}: ");
+        let flip = |table, column, in_so_many, what: &str| {
+            some_flips(&db, table, column, &of, in_so_many, |_| names(&data, what));
+        };
+        if state == "arrived" {
+            db.execute(&format!("UPDATE quarantine SET body = x'01' WHERE {of}"), [])
+                .expect("it is");
+            names(&data, &what);
+            db.execute(&format!("UPDATE quarantine SET body = x'' WHERE {of}"), []).expect("it is");
+            continue;
+        }
+        flip("quarantine", "body", if code == "bad_seal" { 1 } else { 7 }, &what);
+        flip("quarantine", "head", 5, &what);
+        flip("quarantine", "digest", 5, &what);
+        flip("quarantine", "device", 5, &what);
+        flip("quarantine", "document", 5, &item);
+        // Who knows to take the digest of what is forged cannot sign it.
+        if code == "late" {
+            let body: Vec<u8> = db
+                .query_row(&format!("SELECT body FROM quarantine WHERE {of}"), [], |row| row.get(0))
+                .expect("it is there");
+            for at in (0..body.len()).step_by(5) {
+                let mut forged = body.clone();
+                forged[at] ^= 1 << (at % 8);
+                let digest = BlobHash::of(&forged).0;
+                let put = format!("UPDATE quarantine SET body = ?1, digest = ?2 WHERE {of}");
+                db.execute(&put, params![forged, digest]).expect("it is forged");
+                names(&data, &what);
+            }
+            let put = format!("UPDATE quarantine SET body = ?1, digest = ?2 WHERE {of}");
+            db.execute(&put, params![body, BlobHash::of(&body).0]).expect("it is put back");
+        }
+    }
+    well(host.check("data"));
+    well(host.backup("backup"));
+    well(host.restore("backup", "new"));
+    well(host.check("new"));
+}
+
+#[test]
+fn a_history_is_proven_back_to_its_beginning() {
+    let mut host = Host::new(ENDCAP);
+    let rita = host.phone(RITA);
+    let outlet = brand::outlet(1);
+    let says = |text: String| rita.comment_outlet(outlet.to_string(), text).expect("it is said");
+    (0..500).for_each(|number| says(format!("remark {number}")));
+    host.sync(&rita);
+    says("the first of the next volume".into());
+    host.sync(&rita);
+    host.end("-TERM");
+    well(host.check("data"));
+    let data = host.data();
+    let db = Connection::open(data.join("endcap.db")).expect("it opens");
+    let newest = |volume| -> u64 {
+        let newest = "SELECT max(sequence) FROM log WHERE document = ?1";
+        let name = DocId::volume(outlet, volume).to_bytes();
+        db.query_row(newest, [name], |row| row.get(0)).expect("it is here")
+    };
+    let (last, first) = (newest(0), newest(1));
+    let of = format!("sequence = {first}");
+    some_flips(&db, "log", "body", &of, 9, |_| names(&data, &format!("line {first} of the log: ")));
+    // What it follows is gone.
+    let gone = format!("DELETE FROM log WHERE sequence = {last}");
+    db.execute(&gone, []).expect("it goes");
+    names(&data, &format!("line {first} of the log: it begins a volume that follows none"));
 }

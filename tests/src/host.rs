@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use endcap_mobile::{Client, Observation, Photo, Subject, Value};
 use rusqlite::{Connection, OpenFlags};
-use server::app::App;
+use server::app::{App, Tenant};
 use server::people::code_for;
 use sync_core::id::UserId;
 use sync_core::model::catalogue::Record;
@@ -209,12 +209,25 @@ impl Host {
 
     /// The brand writes something. The server must be down.
     pub fn write(&self, records: Vec<Record>) {
+        self.office(async |app, tenant| {
+            app.write_records(tenant, records).await.expect("it is written");
+        });
+    }
+
+    /// Sue decides on refused work. The server must be down.
+    pub fn decide(&self, item: u64, approved: bool) {
+        self.office(async |app, tenant| {
+            let decided = app.decide(tenant, item, approved, brand::SUE).await;
+            decided.unwrap_or_else(|problem| panic!("{}", problem.sentence()));
+        });
+    }
+
+    fn office(&self, work: impl AsyncFnOnce(&App, &Arc<Tenant>)) {
         assert!(self.server.is_none(), "it runs");
         let _starts = starts();
         self.runtime.block_on(async {
             let app = App::open(self.data()).await.expect("the folder opens");
-            let tenant = app.tenants().remove(0);
-            app.write_records(&tenant, records).await.expect("it is written");
+            work(&app, &app.tenants().remove(0)).await;
             app.store.close();
         });
     }

@@ -170,9 +170,7 @@ fn shown(world: &World, item: &Item, zone: &str) -> Refused {
 fn made(log: &Reader<'_>, item: &Item) -> Result<Option<CaptureTime>, StoreError> {
     let newest = item.group.changes.iter().rev().find_map(|change| change.entry().ok());
     let Some(newest) = newest else { return Ok(None) };
-    let known = log.known_at(newest.when())?;
-    let anchor_ms = known.checked_sub(1).map(|at| log.time_of(at)).transpose()?.flatten();
-    Ok(Some(CaptureTime::estimate(newest.when(), None, anchor_ms, item.received_ms)))
+    log.captured(newest.when(), item.received_ms).map(Some)
 }
 
 /// The claim, with what is proved of it to be opened.
@@ -203,11 +201,15 @@ impl Withdrawal {
             let (Some(withdrawn), Ok(entry)) = (withdrawn, change.entry()) else { continue };
             let Some(withdrawn_ms) = log.time_of(withdrawn)? else { continue };
             let known = log.known_at(entry.when())?;
-            let anchor_ms = known.checked_sub(1).map(|at| log.time_of(at)).transpose()?.flatten();
-            let made = CaptureTime::estimate(entry.when(), None, anchor_ms, item.received_ms);
+            let made = log.captured(entry.when(), item.received_ms)?;
             let knew = known > withdrawn || newest.as_ref().is_some_and(|newest| newest.knew);
             if newest.as_ref().is_none_or(|newest| newest.made.claimed_ms <= made.claimed_ms) {
-                newest = Some(Self { withdrawn_ms, knew, made, bounded: anchor_ms.is_some() });
+                newest = Some(Self {
+                    withdrawn_ms,
+                    knew,
+                    made,
+                    bounded: made.proved_from_ms().is_some(),
+                });
             } else if let Some(newest) = &mut newest {
                 newest.knew = knew;
             }

@@ -547,7 +547,8 @@ mod tests {
         let estimate = |wall_ms, skew_ms, boot| {
             let when = Moment { wall_ms, skew_ms, ..moment(1, 1_000) };
             let pushed = Moment { boot, ..moment(1, 61_000) };
-            let times = CaptureTime::estimate(&when, Some(&pushed), Some(NOON - 3_600_000), NOON);
+            let times =
+                CaptureTime::estimate(&when, when.age_ms(&pushed), Some(NOON - 3_600_000), NOON);
             clock(&when, &times).map(|signal| signal.figure)
         };
         assert_eq!(estimate(NOON - 60_000, None, 1), None);

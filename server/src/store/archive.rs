@@ -3,16 +3,21 @@
 use std::fs::File;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, LogOrigin, OrgId, VisitId};
+use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{ErasedKind, Record};
+use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
+use sync_core::projection::Facts;
 
 use super::bundle::{self, Collected};
 use super::erasure::{self, Erasure};
-use super::log::{self, Org, Organisation, Prints};
+use super::log::{self, AudienceId, Org, Organisation, Prints};
+use super::quarantine::{self, Kept};
 use super::tree::{self, Line};
+use super::visits::{self, VisitRow};
 use super::{SCHEMA, StoreError, accounts, configure, field, witnesses};
 use crate::blobs::Shelved;
 use crate::signals::field::Reading;
@@ -37,27 +42,12 @@ pub struct ChangeRow {
     pub times: Vec<u8>,
     /// The device that brought it.
     pub device: Vec<u8>,
-}
-
-/// What is derived from a visit, as its row has it.
-#[derive(Debug)]
-pub struct Derived {
-    /// Where it stands.
-    pub status: String,
-    /// Who worked on it, 16 bytes each.
-    pub people: Vec<u8>,
-    /// Disagreements, news and photos.
-    pub counts: [u64; 3],
-    /// The newest line of it.
-    pub changed: u64,
-    /// Why it is a contested visit.
-    pub contest: Option<String>,
-    /// Whether the figures count it.
-    pub counted: bool,
-    /// Packed facts.
-    pub facts: Vec<u8>,
-    /// Where the figures count it.
-    pub place: FigurePlace,
+    /// When it came.
+    pub at_ms: i64,
+    /// How old it was when its device sent it, if a clock has counted that.
+    pub age_ms: Option<i64>,
+    /// Who sees it, and whether phones do not keep it any more.
+    pub seen_by: (AudienceId, bool),
 }
 
 /// Day, territory and distributor.
@@ -266,13 +256,28 @@ impl Archive {
         Ok((log::kept_prints(&self.connection, org)?, log::counted_prints(&self.connection, org)?))
     }
 
-    /// The names of all documents.
-    pub fn documents(&self, org: Org) -> Result<Vec<Vec<u8>>, StoreError> {
+    /// The versions of records that are lines from `first` to before `end`, oldest first.
+    pub fn records_between(
+        &self,
+        org: Org,
+        (first, end): (u64, u64),
+        each: impl FnMut(Record, u64),
+    ) -> Result<(), StoreError> {
+        log::records_between(&self.connection, org, (first, end), each)
+    }
+
+    /// The lives of a log and where each begins.
+    pub fn lives(&self, org: Org) -> Result<Vec<(u32, u64)>, StoreError> {
+        log::lives(&self.connection, org)
+    }
+
+    /// The names of all documents, each with its newest line, in the order of those.
+    pub fn documents(&self, org: Org) -> Result<Vec<(Vec<u8>, u64)>, StoreError> {
         let mut query = self.connection.prepare(
-            "SELECT DISTINCT document FROM log INDEXED BY log_document
-             WHERE org = ?1 AND document IS NOT NULL ORDER BY document",
+            "SELECT document, max(sequence) FROM log INDEXED BY log_document
+             WHERE org = ?1 AND document IS NOT NULL GROUP BY document ORDER BY 2",
         )?;
-        let names = query.query_map([org], |row| row.get(0))?;
+        let names = query.query_map([org], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(names.collect::<Result<_, _>>()?)
     }
 
@@ -280,7 +285,7 @@ impl Archive {
     pub fn changes(&self, org: Org, document: &[u8]) -> Result<Vec<ChangeRow>, StoreError> {
         let mut query = self.connection.prepare_cached(
             "SELECT sequence, coalesce(hash, x''), body, seal, coalesce(times, x''),
-                 coalesce(device, x'')
+                 coalesce(device, x''), at_ms, age_ms, audience
              FROM log INDEXED BY log_document
              WHERE org = ?1 AND document = ?2 ORDER BY sequence",
         )?;
@@ -292,31 +297,44 @@ impl Archive {
                 seal: row.get(3)?,
                 times: row.get(4)?,
                 device: row.get(5)?,
+                at_ms: row.get(6)?,
+                age_ms: row.get(7)?,
+                seen_by: log::seen_by(row.get(8)?),
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// What is derived from a visit, if it has a row.
-    pub fn derived(&self, org: Org, visit: &[u8; 16]) -> Result<Option<Derived>, StoreError> {
-        let mut query = self.connection.prepare_cached(
-            "SELECT status, people, conflicts, news, photos, changed, counted, facts, day,
-                 territory, distributor, contest
-             FROM visit WHERE org = ?1 AND visit = ?2",
-        )?;
-        let found = query.query_row(params![org, visit], |row| {
-            Ok(Derived {
-                status: row.get(0)?,
-                people: row.get(1)?,
-                counts: [row.get(2)?, row.get(3)?, row.get(4)?],
-                changed: row.get(5)?,
-                counted: row.get(6)?,
-                facts: row.get(7)?,
-                place: (row.get(8)?, row.get(9)?, row.get(10)?),
-                contest: row.get(11)?,
-            })
-        });
-        Ok(found.optional()?)
+    /// Whether a visit's row is this one, and whether it says that phones keep it no more; `None` if it has none.
+    pub fn is_as_derived(
+        &self,
+        org: Org,
+        row: &VisitRow,
+        facts: &Facts,
+    ) -> Result<Option<(bool, bool)>, StoreError> {
+        visits::is_as_derived(&self.connection, org, row, facts)
+    }
+
+    /// Who is behind an audience's number, if it is one.
+    pub fn audience(&self, org: Org, audience: AudienceId) -> Result<Option<Audience>, StoreError> {
+        log::audience_of(&self.connection, org, audience)
+    }
+
+    /// When a change was captured, as well as its line and those before it show.
+    pub fn captured(
+        &self,
+        org: Org,
+        lives: &[(u32, u64)],
+        row: &ChangeRow,
+        when: &Moment,
+    ) -> Result<CaptureTime, StoreError> {
+        let (received, told) = ((row.sequence, row.at_ms), (when, row.age_ms));
+        log::captured(&self.connection, org, lives, received, told)
+    }
+
+    /// Passes all refused work to `each`.
+    pub fn refused(&self, org: Org, each: impl FnMut(Kept)) -> Result<(), StoreError> {
+        quarantine::kept(&self.connection, org, each)
     }
 
     /// How far an outlet reaches around the position that is known of it, in metres.

@@ -45,6 +45,14 @@ fn is_let_go(audience: AudienceId) -> bool {
     audience < NOBODY
 }
 
+/// The audience that sees a line of this one, and whether phones do not keep it any more.
+pub fn seen_by(audience: AudienceId) -> (AudienceId, bool) {
+    match is_let_go(audience) {
+        true => (other_side(audience), true),
+        false => (audience, false),
+    }
+}
+
 /// Visits that one write lets go of at most: more than it brings, and not enough to be felt.
 const LET_GO_AT_ONCE: u32 = 8;
 const DAY_MS: i64 = 86_400_000;
@@ -245,7 +253,10 @@ pub fn document(
             .map_err(|misfit| StoreError::Damaged(format!("{document}: {misfit}")))?;
     }
     held.let_go = audience.is_some_and(is_let_go);
-    held.audience = audience.map(|id| audience_of(connection, org, id)).transpose()?;
+    if let Some(audience) = audience {
+        let unknown = || StoreError::Damaged(format!("{document}: an audience that is none"));
+        held.audience = Some(audience_of(connection, org, audience)?.ok_or_else(unknown)?);
+    }
     Ok(held)
 }
 
@@ -268,22 +279,23 @@ pub fn volumes(
     Ok(here)
 }
 
-/// Who is behind an audience's number.
+/// Who is behind an audience's number, if it is one.
 pub fn audience_of(
     connection: &Connection,
     org: Org,
     audience: AudienceId,
-) -> Result<Audience, StoreError> {
-    let audience = if is_let_go(audience) { other_side(audience) } else { audience };
+) -> Result<Option<Audience>, StoreError> {
+    let (audience, _) = seen_by(audience);
     let mut query = connection.prepare_cached(
         "SELECT territory, distributor FROM audience WHERE org = ?1 AND audience = ?2",
     )?;
-    Ok(query.query_row(params![org, audience], |row| {
+    let found = query.query_row(params![org, audience], |row| {
         Ok(Audience::Outlet {
             territory: TerritoryId::from_bytes(row.get(0)?),
             distributor: DistributorId::from_bytes(row.get(1)?),
         })
-    })?)
+    });
+    Ok(found.optional()?)
 }
 
 /// What one line of the log holds.
@@ -302,6 +314,8 @@ pub enum Line<'a> {
         seal: Option<&'a Seal>,
         /// When it was captured.
         times: &'a CaptureTime,
+        /// How old it was when its device sent it, if a clock has counted that.
+        age_ms: Option<i64>,
         /// Bytes of the notes that it names ([`Ledger::note_bytes`]).
         notes: u64,
     },
@@ -399,24 +413,26 @@ impl<'a> Ledger<'a> {
         self.frontier.push(leaf);
         let mut insert = self.tx.prepare_cached(
             "INSERT INTO log
-                 (org, sequence, leaf, at_ms, audience, document, hash, device, seal, body, times, notes)
+                 (org, sequence, leaf, at_ms, audience, document, hash, device, seal, body, times,
+                  age_ms, notes)
              VALUES (:org, :sequence, :leaf, :at_ms, :audience, :document, :hash, :device, :seal, :body,
-                     :times, :notes)",
+                     :times, :age_ms, :notes)",
         )?;
         if let Line::Change { change, .. } = &line {
             *self.prints.entry(audience).or_default() += Print::of_change(change.hash());
         }
-        let (document, hash, device, seal, body, times, notes) = match line {
-            Line::Origin => (None, None, None, None, Vec::new(), None, 0),
-            Line::Record(key) => (None, None, None, None, key.to_bytes().to_vec(), None, 0),
-            Line::Act => (None, None, None, None, act, None, 0),
-            Line::Change { document, change, device, seal, times, notes } => (
+        let (document, hash, device, seal, body, times, age_ms, notes) = match line {
+            Line::Origin => (None, None, None, None, Vec::new(), None, None, 0),
+            Line::Record(key) => (None, None, None, None, key.to_bytes().to_vec(), None, None, 0),
+            Line::Act => (None, None, None, None, act, None, None, 0),
+            Line::Change { document, change, device, seal, times, age_ms, notes } => (
                 Some(document.to_bytes()),
                 Some(change.hash().0),
                 Some(*device.as_bytes()),
                 seal.map(|s| s.signature),
                 to_cbor::<Parts>(change),
                 Some(to_cbor(times)),
+                age_ms,
                 notes,
             ),
         };
@@ -425,7 +441,7 @@ impl<'a> Ledger<'a> {
         insert.execute(named_params! {
             ":org": self.org, ":sequence": sequence, ":leaf": leaf.0, ":at_ms": at_ms,
             ":audience": audience, ":document": document, ":hash": hash, ":device": device,
-            ":seal": seal, ":body": body, ":times": times, ":notes": notes,
+            ":seal": seal, ":body": body, ":times": times, ":age_ms": age_ms, ":notes": notes,
         })?;
         Ok(sequence)
     }
@@ -624,9 +640,14 @@ impl<'a> Ledger<'a> {
         Ok(id)
     }
 
-    /// When a sequence was written.
-    pub fn time_of(&self, sequence: u64) -> Result<Option<i64>, StoreError> {
-        time_of(self.tx, self.org, sequence)
+    /// When the change was captured that is the next line, if that is written at `now_ms`.
+    pub fn captured(
+        &self,
+        when: &Moment,
+        age_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<CaptureTime, StoreError> {
+        captured(self.tx, self.org, &self.lives, (self.size(), now_ms), (when, age_ms))
     }
 
     /// Keeps notes. One that is here already stays; one that was erased is not kept again.
@@ -663,12 +684,30 @@ impl<'a> Ledger<'a> {
 }
 
 /// The lives of a log and where each begins.
-fn lives(connection: &Connection, org: Org) -> Result<Vec<(u32, u64)>, StoreError> {
+pub fn lives(connection: &Connection, org: Org) -> Result<Vec<(u32, u64)>, StoreError> {
     let mut query = connection
         .prepare_cached("SELECT origin, sequence FROM origin WHERE org = ?1 ORDER BY sequence")?;
     let lives = query
         .query_map([org], |row| Ok((LogOrigin::from_bytes(row.get(0)?).life(), row.get(1)?)))?;
     Ok(lives.collect::<Result<_, _>>()?)
+}
+
+/// When a change was captured that came as the line of a log, and when, that `received` says: as well as it and the lines
+/// before that show.
+pub fn captured(
+    connection: &Connection,
+    org: Org,
+    lives: &[(u32, u64)],
+    (sequence, received_ms): (u64, i64),
+    (when, age_ms): (&Moment, Option<i64>),
+) -> Result<CaptureTime, StoreError> {
+    // What began later was not known then.
+    let lives = &lives[..lives.partition_point(|(_, begins)| *begins < sequence)];
+    let anchor_ms = match known_at(lives, sequence, when).checked_sub(1) {
+        Some(anchor) => time_of(connection, org, anchor)?,
+        None => None,
+    };
+    Ok(CaptureTime::estimate(when, age_ms, anchor_ms, received_ms))
 }
 
 fn time_of(connection: &Connection, org: Org, sequence: u64) -> Result<Option<i64>, StoreError> {
@@ -885,6 +924,13 @@ impl<'a> Reader<'a> {
     /// When a sequence was written.
     pub fn time_of(&self, sequence: u64) -> Result<Option<i64>, StoreError> {
         time_of(&self.connection, self.org, sequence)
+    }
+
+    /// When a change was captured that has come at `received_ms` and is in no line.
+    pub fn captured(&self, when: &Moment, received_ms: i64) -> Result<CaptureTime, StoreError> {
+        let size = head(&self.connection, self.org)?.sequence;
+        let lives = lives(&self.connection, self.org)?;
+        captured(&self.connection, self.org, &lives, (size, received_ms), (when, None))
     }
 
     /// A device's newest push.
@@ -1318,6 +1364,27 @@ pub fn records(
     let mut query =
         connection.prepare("SELECT body, sequence FROM record WHERE org = ?1 ORDER BY sequence")?;
     let mut rows = query.query([org])?;
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        each(from_cbor(body)?, row.get(1)?);
+    }
+    Ok(())
+}
+
+/// The versions of records that are lines from `first` to before `end`, oldest first.
+pub fn records_between(
+    connection: &Connection,
+    org: Org,
+    (first, end): (u64, u64),
+    mut each: impl FnMut(Record, u64),
+) -> Result<(), StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT r.body, l.sequence FROM log l CROSS JOIN record r
+             ON r.org = l.org AND r.key = l.body AND r.sequence = l.sequence
+         WHERE l.org = ?1 AND l.sequence >= ?2 AND l.sequence < ?3 AND l.document IS NULL
+         ORDER BY l.sequence",
+    )?;
+    let mut rows = query.query(params![org, first, end])?;
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
         each(from_cbor(body)?, row.get(1)?);

@@ -543,7 +543,10 @@ pub fn audience_of(
         "SELECT audience FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2 LIMIT 1",
     )?;
     let audience = query.query_row(params![org, document.to_bytes()], |row| row.get(0));
-    audience.optional()?.map(|audience| log::audience_of(connection, org, audience)).transpose()
+    match audience.optional()? {
+        Some(audience) => log::audience_of(connection, org, audience),
+        None => Ok(None),
+    }
 }
 
 /// Whether a document that is seen refers to a photo.

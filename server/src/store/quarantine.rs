@@ -4,12 +4,13 @@
 //! final, and one excludes the others. What turns out to be in the log has arrived: all that is kept of it is that its
 //! author has to hear so.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::document::Change;
 use sync_core::evidence::Leaf;
-use sync_core::id::{ChangeHash, DeviceId, DocId, OrgId, UserId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, OrgId, UserId};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::wire::{Decided, Group, Outcome, from_wire, to_wire};
@@ -125,7 +126,7 @@ impl Ledger<'_> {
             .tx
             .prepare_cached(
                 "UPDATE quarantine
-                 SET state = 'arrived', body = x'', bytes = ?5, decided = ?3, decided_ms = ?4
+                 SET state = 'arrived', body = x'', digest = NULL, bytes = ?5, decided = ?3, decided_ms = ?4
                  WHERE org = ?1 AND document = ?2 AND state = 'waiting' AND head IN (
                     SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2)",
             )?
@@ -220,12 +221,14 @@ impl Ledger<'_> {
             .prepare_cached(
                 "INSERT INTO quarantine
                      (org, item, device, document, head, code, detail, received_ms, body, audience,
-                      courier, bytes)
-                 SELECT ?1, coalesce(?12, max(item) + 1, 1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
+                      courier, bytes, digest)
+                 SELECT ?1, coalesce(?12, max(item) + 1, 1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+                     ?13
                  FROM quarantine WHERE org = ?1
                  ON CONFLICT DO UPDATE
                  SET code = excluded.code, detail = excluded.detail,
                      received_ms = excluded.received_ms, body = excluded.body,
+                     digest = excluded.digest,
                      audience = excluded.audience, courier = excluded.courier,
                      bytes = excluded.bytes, state = 'waiting', decided = NULL, decided_ms = NULL
                  RETURNING item",
@@ -244,6 +247,7 @@ impl Ledger<'_> {
                     reason.courier.as_ref().map(DeviceId::as_bytes),
                     bytes,
                     number,
+                    BlobHash::of(&body).0,
                 ],
                 |row| row.get(0),
             )?;
@@ -315,6 +319,53 @@ fn index(
     let document = group.document.to_bytes();
     for hash in group.hashes() {
         put.execute(params![org, device.as_bytes(), document, hash.0, item])?;
+    }
+    Ok(())
+}
+
+/// Refused work as its row has it.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its number.
+    pub item: u64,
+    /// The stored name of its document.
+    pub document: Vec<u8>,
+    /// The stored name of its newest change.
+    pub head: Vec<u8>,
+    /// Why it was refused.
+    pub code: String,
+    /// It is in the log meanwhile, and not kept here any more.
+    pub arrived: bool,
+    /// The group.
+    pub body: Vec<u8>,
+    /// The stored digest of that.
+    pub digest: Option<Vec<u8>>,
+    /// The names of its changes by which it is found.
+    pub changes: BTreeSet<Vec<u8>>,
+}
+
+/// Passes all refused work to `each`.
+pub fn kept(
+    connection: &Connection,
+    org: Org,
+    mut each: impl FnMut(Kept),
+) -> Result<(), StoreError> {
+    let mut query = connection.prepare(
+        "SELECT item, device, document, head, code, state, body, digest FROM quarantine
+         WHERE org = ?1 ORDER BY item",
+    )?;
+    let mut changes = connection.prepare(
+        "SELECT hash FROM quarantine_change
+         WHERE org = ?1 AND device = ?2 AND document = ?3 AND item = ?4",
+    )?;
+    let mut rows = query.query([org])?;
+    while let Some(row) = rows.next()? {
+        let (item, document): (u64, Vec<u8>) = (row.get(0)?, row.get(2)?);
+        let of = params![org, row.get::<_, Vec<u8>>(1)?, document, item];
+        let changes = changes.query_map(of, |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let (head, code, body, digest) = (row.get(3)?, row.get(4)?, row.get(6)?, row.get(7)?);
+        let arrived = row.get::<_, String>(5)? == "arrived";
+        each(Kept { item, document, head, code, arrived, body, digest, changes });
     }
     Ok(())
 }

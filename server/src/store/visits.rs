@@ -1,6 +1,6 @@
 //! What is derived from documents for pages and figures, written in the same transaction as the log.
 
-use rusqlite::{OptionalExtension, named_params, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::contest::Standing;
 use sync_core::id::{
@@ -13,7 +13,7 @@ use sync_core::model::visit::Note;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
 
-use super::log::{self, AudienceId, Held, Ledger};
+use super::log::{self, AudienceId, Held, Ledger, Org};
 use super::{StoreError, erasure, field};
 
 /// A visit as lists and figures need it.
@@ -91,6 +91,50 @@ pub struct ReportRow {
     pub changed: u64,
 }
 
+/// Hands on the columns of a visit's row, by name.
+fn columns<T>(
+    org: Org,
+    row: &VisitRow,
+    facts: &Facts,
+    to: impl FnOnce(&[(&str, &dyn ToSql)]) -> T,
+) -> T {
+    let people: Vec<u8> = row.people.iter().flat_map(|p| *p.as_bytes()).collect();
+    to(named_params! {
+        ":org": org, ":visit": row.visit.as_bytes(), ":outlet": row.outlet.as_bytes(),
+        ":audience": row.audience, ":territory": row.territory.as_bytes(),
+        ":distributor": row.distributor.as_bytes(),
+        ":call": row.call.map(|c| *c.as_bytes()), ":day": row.day.0,
+        ":status": row.status.as_str(), ":people": people, ":conflicts": row.conflicts,
+        ":news": row.news, ":photos": row.photos, ":started_ms": row.started_ms,
+        ":submitted_ms": row.submitted_ms, ":changed_ms": row.changed_ms,
+        ":changed": row.changed, ":counted": row.counted,
+        ":facts": to_cbor(facts), ":contest": row.contest.map(Standing::as_str),
+    })
+}
+
+/// Whether a visit's row is this one, and whether it says that phones keep it no more; `None` if it has none.
+pub fn is_as_derived(
+    connection: &Connection,
+    org: Org,
+    row: &VisitRow,
+    facts: &Facts,
+) -> Result<Option<(bool, bool)>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT outlet IS :outlet AND audience IS :audience AND territory IS :territory
+             AND distributor IS :distributor AND call IS :call AND day IS :day
+             AND status IS :status AND people IS :people AND conflicts IS :conflicts
+             AND news IS :news AND photos IS :photos AND started_ms IS :started_ms
+             AND submitted_ms IS :submitted_ms AND changed_ms IS :changed_ms
+             AND changed IS :changed AND counted IS :counted AND facts IS :facts
+             AND contest IS :contest, let_go
+         FROM visit WHERE org = :org AND visit = :visit",
+    )?;
+    let found = columns(org, row, facts, |columns| {
+        query.query_row(columns, |row| Ok((row.get(0)?, row.get(1)?)))
+    });
+    Ok(found.optional()?)
+}
+
 impl Ledger<'_> {
     /// A document as it is in the log.
     pub fn document(&self, id: OrgId, document: DocId) -> Result<Held, StoreError> {
@@ -155,27 +199,15 @@ impl Ledger<'_> {
             let place = (row.day.0, *row.territory.as_bytes(), *row.distributor.as_bytes());
             self.shift(place, &per_visit(facts), row.contest.is_some(), 1)?;
         }
-        let people: Vec<u8> = row.people.iter().flat_map(|p| *p.as_bytes()).collect();
-        self.tx
-            .prepare_cached(
-                "INSERT OR REPLACE INTO visit (org, visit, outlet, audience, territory, distributor,
-                     call, day, status, people, conflicts, news, photos, started_ms, submitted_ms,
-                     changed_ms, changed, counted, facts, contest)
-                 VALUES (:org, :visit, :outlet, :audience, :territory, :distributor, :call, :day,
-                     :status, :people, :conflicts, :news, :photos, :started_ms, :submitted_ms,
-                     :changed_ms, :changed, :counted, :facts, :contest)",
-            )?
-            .execute(named_params! {
-                ":org": self.org, ":visit": row.visit.as_bytes(), ":outlet": row.outlet.as_bytes(),
-                ":audience": row.audience, ":territory": row.territory.as_bytes(),
-                ":distributor": row.distributor.as_bytes(),
-                ":call": row.call.map(|c| *c.as_bytes()), ":day": row.day.0,
-                ":status": row.status.as_str(), ":people": people, ":conflicts": row.conflicts,
-                ":news": row.news, ":photos": row.photos, ":started_ms": row.started_ms,
-                ":submitted_ms": row.submitted_ms, ":changed_ms": row.changed_ms,
-                ":changed": row.changed, ":counted": row.counted,
-                ":facts": to_cbor(facts), ":contest": row.contest.map(Standing::as_str),
-            })?;
+        let mut insert = self.tx.prepare_cached(
+            "INSERT OR REPLACE INTO visit (org, visit, outlet, audience, territory, distributor,
+                 call, day, status, people, conflicts, news, photos, started_ms, submitted_ms,
+                 changed_ms, changed, counted, facts, contest)
+             VALUES (:org, :visit, :outlet, :audience, :territory, :distributor, :call, :day,
+                 :status, :people, :conflicts, :news, :photos, :started_ms, :submitted_ms,
+                 :changed_ms, :changed, :counted, :facts, :contest)",
+        )?;
+        columns(self.org, row, facts, |columns| insert.execute(columns))?;
         Ok(())
     }
 

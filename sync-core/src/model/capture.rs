@@ -34,6 +34,15 @@ pub struct Moment {
     pub life: Option<u32>,
 }
 
+impl Moment {
+    /// How long it was ago at `later`, by the clock that counts since the boot of both, in milliseconds; `None` if no
+    /// clock has counted it.
+    pub fn age_ms(&self, later: &Self) -> Option<i64> {
+        let age = later.boot_ms.checked_sub(self.boot_ms).filter(|_| self.boot == later.boot)?;
+        Some(i64::try_from(age).unwrap_or(i64::MAX))
+    }
+}
+
 /// Which clock a claimed time rests on, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
@@ -71,18 +80,16 @@ pub struct CaptureTime {
 }
 
 impl CaptureTime {
-    /// Places a capture between its anchor's time and its receipt. `pushed` is the same device's reading
-    /// of its clocks as it sent the change that was received at `receipt_ms`; `None` if another brought it.
+    /// Places a capture between its anchor's time and its receipt. `age_ms` is its [age](Moment::age_ms) as its device
+    /// sent the change that was received at `receipt_ms`; `None` also if another brought it.
     pub fn estimate(
         captured: &Moment,
-        pushed: Option<&Moment>,
+        age_ms: Option<i64>,
         anchor_ms: Option<i64>,
         receipt_ms: i64,
     ) -> Self {
         let earliest_ms = anchor_ms.unwrap_or(i64::MIN).min(receipt_ms);
-        let same_boot = pushed.filter(|p| captured.boot == p.boot && captured.boot_ms <= p.boot_ms);
-        let (claim, basis) = if let Some(pushed) = same_boot {
-            let age = i64::try_from(pushed.boot_ms - captured.boot_ms).unwrap_or(i64::MAX);
+        let (claim, basis) = if let Some(age) = age_ms {
             (receipt_ms.saturating_sub(age), ClaimBasis::BootClock)
         } else if let Some(skew) = captured.skew_ms {
             (captured.wall_ms.saturating_add(skew), ClaimBasis::ServerSkew)
@@ -126,12 +133,9 @@ mod tests {
     #[test]
     fn a_clock_at_1970_or_a_year_ahead_changes_nothing_within_one_boot() {
         for wall in [0, RECEIPT, RECEIPT + 31_536_000_000, i64::MAX, i64::MIN] {
-            let time = CaptureTime::estimate(
-                &moment(wall, 1, 1_000),
-                Some(&moment(wall, 1, 3_601_000)),
-                Some(ANCHOR),
-                RECEIPT,
-            );
+            let captured = moment(wall, 1, 1_000);
+            let age = captured.age_ms(&moment(wall, 1, 3_601_000));
+            let time = CaptureTime::estimate(&captured, age, Some(ANCHOR), RECEIPT);
             assert_eq!(time.claimed_ms, RECEIPT - 3_600_000);
             assert_eq!((time.basis, time.clamped), (ClaimBasis::BootClock, false));
         }
@@ -140,7 +144,8 @@ mod tests {
     #[test]
     fn after_a_reboot_the_claim_stays_within_the_bounds() {
         let estimate = |captured: Moment| {
-            CaptureTime::estimate(&captured, Some(&moment(0, 2, 5)), Some(ANCHOR), RECEIPT)
+            let age = captured.age_ms(&moment(0, 2, 5));
+            CaptureTime::estimate(&captured, age, Some(ANCHOR), RECEIPT)
         };
         let early = estimate(moment(0, 1, 9));
         assert_eq!((early.claimed_ms, early.clamped), (ANCHOR, true));
@@ -161,7 +166,8 @@ mod tests {
         let receipt = EVENING + HOUR;
         let pushed = moment(0, 1, 3_600_000);
         let estimate = |boot_ms, anchor| {
-            CaptureTime::estimate(&moment(0, 1, boot_ms), Some(&pushed), anchor, receipt)
+            let captured = moment(0, 1, boot_ms);
+            CaptureTime::estimate(&captured, captured.age_ms(&pushed), anchor, receipt)
         };
         // Captured five minutes before midnight, sent fifty after it.
         let before = estimate(300_000, Some(EVENING - HOUR));
@@ -191,13 +197,18 @@ mod tests {
         let receipt = EVENING + 8 * HOUR;
         let captured = Moment { skew_ms: Some(0), ..moment(EVENING - HOUR, 1, 60_000) };
         let slept = moment(0, 1, 60_000 + 8 * 3_600_000);
-        let time = CaptureTime::estimate(&captured, Some(&slept), Some(EVENING - HOUR), receipt);
+        let time = CaptureTime::estimate(
+            &captured,
+            captured.age_ms(&slept),
+            Some(EVENING - HOUR),
+            receipt,
+        );
         assert_eq!((time.claimed_ms, time.basis), (EVENING, ClaimBasis::BootClock));
         // Turned off in between: what the server had told it before is all that is left, an hour wrong or not.
         for boot_ms in [0, 59_999, 60_000, u64::MAX] {
             let rebooted = moment(0, 2, boot_ms);
-            let time =
-                CaptureTime::estimate(&captured, Some(&rebooted), Some(EVENING - HOUR), receipt);
+            let age = captured.age_ms(&rebooted);
+            let time = CaptureTime::estimate(&captured, age, Some(EVENING - HOUR), receipt);
             assert_eq!(time.claimed_ms, EVENING - HOUR);
             assert_eq!((time.basis, time.clamped), (ClaimBasis::ServerSkew, false));
         }
@@ -211,7 +222,12 @@ mod tests {
         ] {
             let captured = Moment { wall_ms, ..alone };
             let anchor = Some(EVENING - HOUR);
-            let time = CaptureTime::estimate(&captured, Some(&moment(0, 2, 5)), anchor, receipt);
+            let time = CaptureTime::estimate(
+                &captured,
+                captured.age_ms(&moment(0, 2, 5)),
+                anchor,
+                receipt,
+            );
             assert_eq!((time.claimed_ms, time.basis), (claimed_ms, ClaimBasis::WallClock));
         }
         // A skew from an age beyond numbers does not wrap around.
@@ -222,12 +238,9 @@ mod tests {
 
     #[test]
     fn a_boot_clock_that_runs_back_is_not_believed() {
-        let time = CaptureTime::estimate(
-            &moment(5, 1, 100),
-            Some(&moment(5, 1, 50)),
-            Some(ANCHOR),
-            RECEIPT,
-        );
+        let captured = moment(5, 1, 100);
+        let age = captured.age_ms(&moment(5, 1, 50));
+        let time = CaptureTime::estimate(&captured, age, Some(ANCHOR), RECEIPT);
         assert_eq!(time.basis, ClaimBasis::WallClock);
         assert!(time.claimed_ms >= time.earliest_ms && time.claimed_ms <= time.latest_ms);
     }

@@ -92,7 +92,7 @@ fn say(ledger: &mut Ledger<'_>, outlet: OutletId, n: usize, audience: AudienceId
     let change = Change::kept(ChangeHash(LogHash::of(&n.to_be_bytes()).0), parts);
     let leaf = Leaf::Change { document, change: change.hash(), device, received_ms: 0 };
     let (change, times) = (&change, &times);
-    let line = Line::Change { document, change, device, seal: None, times, notes: 0 };
+    let line = Line::Change { document, change, device, seal: None, times, age_ms: None, notes: 0 };
     ledger.append(&leaf, 0, audience, line).unwrap();
 }
 
