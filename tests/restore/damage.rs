@@ -238,12 +238,29 @@ fn a_torn_database_is_named_and_not_backed_up() {
     let host = worked();
     well(host.backup("backup"));
     let file = host.data().join("endcap.db");
-    let mut bytes = std::fs::read(&file).expect("it reads");
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 4096].fill(0xa5);
+    let db = Connection::open(&file).expect("it opens");
+    let root = |table: &str| -> usize {
+        let sql = "SELECT rootpage FROM sqlite_master WHERE name = ?1";
+        db.query_row(sql, [table], |row| row.get(0)).expect("a table")
+    };
+    let pages = ["log", "record", "visit", "log_document"].map(root);
+    drop(db);
+    let whole = std::fs::read(&file).expect("it reads");
+    for page in pages {
+        let (mut bytes, from) = (whole.clone(), (page - 1) * 4_096);
+        bytes[from..from + 4_096].fill(0xa5);
+        std::fs::write(&file, bytes).expect("it is written");
+        let said = badly(host.check("data"));
+        assert!(said.contains("the database: ") && said.contains("is damaged"), "{said}");
+        badly(host.backup("backup"));
+        well(host.check("backup"));
+    }
+    // What the schema is read from cannot be opened at all.
+    let mut bytes = whole;
+    bytes[100..4_096].fill(0xa5);
     std::fs::write(&file, bytes).expect("it is written");
     let said = badly(host.check("data"));
-    assert!(said.contains("the database: ") && said.contains("is damaged"), "{said}");
+    assert!(said.contains("cannot read") && said.contains("the store is damaged"), "{said}");
     badly(host.backup("backup"));
     well(host.check("backup"));
     let file = host.folder.join("backup/backup.db");
