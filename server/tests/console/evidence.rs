@@ -51,10 +51,7 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     // The price of the second product: 30.90 instead of 27.90. The first is in conflict and counts nowhere.
     assert_eq!(price_figure(&bench, DORA, "").await, "0 / 1");
     let page = bench.get(DORA, &path).await;
-    let subject: String = sync_core::cbor::to_cbor(&Subject::Product(gtin(2)))
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let subject = hex(&Subject::Product(gtin(2)));
     let asks = format!("{path}/contest?check={PRICE}&subject={subject}");
     page.shows(&[&asks.replace('&', "&#38;"), "Contest this visit"]).hides(&["id=\"contests\""]);
     bench.get(MARIA, &path).await.hides(&["Contest this visit", "/contest?"]);
@@ -151,6 +148,56 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
         bench.get(MARIA, &url).await.body.contains("<p class=\"figure-big\">100.0 %")
     };
     assert_eq!((card("").await, card("&contested=without").await), (true, false));
+    bench.close().await;
+}
+
+/// What is contested, as forms carry it.
+fn hex(subject: &Subject) -> String {
+    sync_core::cbor::to_cbor(subject).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn whatever_was_recorded_can_be_contested() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    // Answers that differ have no row but the conflict's.
+    let mut johan = bench.phone(JOHAN, "Johan's other phone").await;
+    let mut document = bench.document(visit).await;
+    let words = Note::new("All is well", [2; 16]).unwrap();
+    let value = Value::Text(words.digest());
+    let answer = Observation { check: WORDS, subject: Subject::Outlet, value };
+    johan.observe(&mut document, vec![answer], Vec::new(), Vec::new());
+    johan.submit(&mut document);
+    johan.push(&bench, &document, vec![words]).await;
+
+    let page = bench.get(DORA, &path).await;
+    page.shows(&["3 conflicts", "id=\"planogram-1-right\"", "<summary>1 right</summary>"]);
+    let read = Visit::read(&document);
+    assert_eq!(read.values.len(), 9);
+    for (check, subject) in read.values.keys() {
+        page.shows(&[&format!("{path}/contest?check={check}&#38;subject={}\"", hex(subject))]);
+    }
+    let maria = bench.get(MARIA, &path).await;
+    maria.shows(&["<summary>1 right</summary>"]).hides(&["/contest?"]);
+
+    // A position that is right, with what is said to have been there instead.
+    let subject = hex(&Subject::Position { planogram: 1, position: 1 });
+    let asked = format!("{path}/contest?check={SHELF}&subject={subject}");
+    let seen = bench.get(DORA, &asked).await.field("seen");
+    let check = SHELF.to_string();
+    let form = [
+        ("check", check.as_str()),
+        ("subject", subject.as_str()),
+        ("seen", seen.as_str()),
+        ("claim", "2"),
+        ("comment", "Two were another product"),
+    ];
+    let reply = bench.post(DORA, &format!("{path}/contests"), &form).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+    let page = bench.get(MARIA, &path).await;
+    page.shows(&["Shelf: Standard milk 3 % 1 L, shelf 1", "Two were another product"]);
+    page.shows(&["What counts then: 2 facings."]);
     bench.close().await;
 }
 

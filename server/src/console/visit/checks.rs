@@ -17,7 +17,7 @@ use super::hex_list;
 /// Rows of stock that are shown although nothing is wrong with them.
 const STOCK_ROWS: usize = 8;
 
-/// A planogram, drawn, and the positions that differ in words.
+/// A planogram, drawn, and what was recorded of its positions in words.
 pub(super) struct PlanogramPanel {
     pub(super) key: String,
     pub(super) title: String,
@@ -28,6 +28,8 @@ pub(super) struct PlanogramPanel {
     pub(super) expected_said: String,
     pub(super) observed_said: String,
     pub(super) rows: Vec<PositionRow>,
+    /// Those that are right, folded away: their values can be looked at and contested too.
+    pub(super) right: Vec<PositionRow>,
 }
 
 pub(super) struct PositionRow {
@@ -121,6 +123,8 @@ pub(super) struct ConflictBox {
     pub(super) title: String,
     pub(super) sub: String,
     pub(super) sides: Vec<Side>,
+    /// That it is contested, or how it can be: not every conflict has a row of its own elsewhere.
+    pub(super) beside: Markup,
     pub(super) check: CheckId,
     /// The subject's CBOR in hexadecimal.
     pub(super) subject: String,
@@ -183,12 +187,13 @@ impl Reader<'_> {
         let facings: u64 = planogram.positions.iter().map(|p| u64::from(p.facings)).sum();
         let unjudged = [Mark::Unaudited, Mark::Conflict, Mark::Found(Grade::Unjudged)];
         let judged = planogram.positions.len() - unjudged.map(counted).iter().sum::<usize>();
-        let rows = planogram.positions.iter().filter_map(|position| {
-            let finding = found.get(&position.number)?;
-            let mark = seen.get(&position.number)?.mark;
-            mark.differs().then(|| self.position_row(planogram, position, finding, mark))
-        });
-        let mut rows: Vec<PositionRow> = rows.collect();
+        let (mut rows, mut right) = (Vec::new(), Vec::new());
+        for position in &planogram.positions {
+            let Some(finding) = found.get(&position.number) else { continue };
+            let Some(Seen { mark, .. }) = seen.get(&position.number) else { continue };
+            let row = self.position_row(planogram, position, finding, *mark);
+            if mark.differs() { rows.push(row) } else { right.push(row) }
+        }
         let unplanned = found.iter().filter(|(number, _)| planogram.position(**number).is_none());
         rows.extend(
             unplanned.map(|(number, finding)| self.unplanned_row(planogram, *number, finding)),
@@ -222,6 +227,7 @@ impl Reader<'_> {
                 ),
             },
             rows,
+            right,
         })
     }
 
@@ -391,6 +397,7 @@ impl Reader<'_> {
                 title: self.subject(&conflict.subject),
                 sub: self.conflict_sub(conflict),
                 sides: sides.into_iter().map(side).collect(),
+                beside: self.beside(conflict.check, &conflict.subject),
                 check: conflict.check,
                 subject: hex(&to_cbor(&conflict.subject)),
                 over: hex_list(&over.into_iter().collect::<Vec<_>>()),
