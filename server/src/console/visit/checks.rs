@@ -111,7 +111,9 @@ pub(super) struct AnswerItem {
     pub(super) question: String,
     pub(super) subject: String,
     pub(super) answer: String,
+    /// Where the answer is erased, and the name of what it is about.
     pub(super) erase: String,
+    pub(super) erase_subject: String,
     pub(super) by: String,
     pub(super) at: Markup,
     pub(super) marks: Marks,
@@ -121,6 +123,7 @@ pub(super) struct AnswerItem {
 pub(super) struct ConflictBox {
     pub(super) key: String,
     pub(super) title: String,
+    pub(super) erase: String,
     pub(super) sub: String,
     pub(super) sides: Vec<Side>,
     /// That it is contested, or how it can be: not every conflict has a row of its own elsewhere.
@@ -135,6 +138,7 @@ pub(super) struct ConflictBox {
 /// One of the values and everyone who says it.
 pub(super) struct Side {
     pub(super) value: String,
+    pub(super) erase: String,
     pub(super) recording: ChangeHash,
     pub(super) said: Vec<SaidBy>,
     pub(super) thumb: Markup,
@@ -395,6 +399,7 @@ impl Reader<'_> {
             ConflictBox {
                 key: format!("conflict-{}", place + 1),
                 title: self.subject(&conflict.subject),
+                erase: self.erase_name(&conflict.subject),
                 sub: self.conflict_sub(conflict),
                 sides: sides.into_iter().map(side).collect(),
                 beside: self.beside(conflict.check, &conflict.subject),
@@ -433,6 +438,7 @@ impl Reader<'_> {
         let submitted = |e: &Evidence| self.recorded(e.recording).is_some_and(|r| r.submitted);
         Side {
             value: self.value(conflict.check, value),
+            erase: self.erase_value(value),
             recording,
             said: said.collect(),
             thumb: self.evidence_thumb(recording, conflict.check),
@@ -674,10 +680,8 @@ impl Reader<'_> {
                 question: self.check_title(answer.check),
                 subject: about,
                 answer: self.value(answer.check, &answer.value),
-                erase: match answer.value {
-                    Value::Text(note) => self.erase_url("note", note),
-                    _ => String::new(),
-                },
+                erase: self.erase_value(&answer.value),
+                erase_subject: self.erase_name(&answer.subject),
                 by,
                 at,
                 marks: self.marks(answer.check, &answer.subject),
