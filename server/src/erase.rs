@@ -24,7 +24,7 @@ pub const WHY_MAX: usize = 500;
 pub enum Target {
     /// A photo.
     Photo(BlobHash),
-    /// A comment or a free-text answer.
+    /// What somebody wrote: a comment, an answer, a reason, a word of a contest, a product's name, the note of a report.
     Note(BlobHash),
     /// A person's name and contact data.
     Person(UserId),

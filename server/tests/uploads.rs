@@ -28,6 +28,7 @@ use server::store::erasure::Erasure;
 use server::store::uploads::{self, Kept, LIFETIME_MS, OPEN_MAX, UploadId};
 use server::{now_ms, random};
 use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, VisitId};
+use sync_core::zip;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -567,6 +568,36 @@ async fn content_that_is_not_what_was_announced_is_removed() {
             assert!(world.get(content, Rendition::Original).await.is_none());
         }
         assert_eq!(world.create("a", &photo, &photo).await.status, 201);
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_a_picture_and_something_else_as_well_is_refused_with_the_reason() {
+    within(async |world| {
+        let (jpeg, png) = (drawn(64, 1), encoded(RgbImage::new(16, 16), ImageFormat::Png));
+        let hidden = [("a.html".to_owned(), b"<script>".as_slice())];
+        let archive = zip::write(&hidden).unwrap();
+        for (picture, behind) in
+            [(&jpeg, archive.as_slice()), (&png, &archive), (&jpeg, b"<script>"), (&jpeg, &jpeg)]
+        {
+            let both = [picture, behind].concat();
+            // It opens as a picture, and as what is behind it.
+            assert!(image::load_from_memory(&both).is_ok());
+            let (half, path) = (both.len() / 2, location(&both));
+            assert_eq!(world.create("a", &both, &both[..half]).await.status, 201);
+            let sent = world.patch("a", &path, half, &both[half..]).await;
+            sent.refused(422, "not_an_image");
+            let said = sent.json()["detail"].as_str().unwrap().to_owned();
+            assert!(said.contains("something else follows the picture"), "{said}");
+            assert_eq!(world.head("a", &path).await.status, 404);
+            assert!(world.get(&both, Rendition::Original).await.is_none());
+        }
+        assert!(world.arriving().is_empty());
+        for picture in [&jpeg, &png] {
+            assert_eq!(world.create("a", picture, picture).await.status, 201);
+        }
         world
     })
     .await;

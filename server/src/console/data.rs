@@ -97,7 +97,7 @@ fn only_admins(viewer: &Viewer) -> Result<(), Problem> {
 fn what(kind: ErasedKind) -> &'static str {
     match kind {
         ErasedKind::Photo => "Photo",
-        ErasedKind::Note => "Comment or answer",
+        ErasedKind::Note => "Comment, answer or other words",
         ErasedKind::Person => "Name and contact data of a person",
     }
 }

@@ -11,20 +11,22 @@ use sync_core::document::Entry;
 use sync_core::id::{Gtin, OutletId, VisitId};
 use sync_core::kpi::{Counts, Kpi, Ratio, per_visit};
 use sync_core::model::Day;
+use sync_core::model::capture::CaptureTime;
 use sync_core::model::catalogue::{Outlet, Record};
 use sync_core::model::people::{Audience, Role, Scope};
 
 use super::drill::{Pager, people, product_name};
 use super::page::{Page, Section, html};
 use super::scorecard::{Choice, Reach, territories_seen, tree, upwards};
-use super::view::{self, Markup};
+use super::view::{self, Markup, Said};
 use crate::app::App;
 use crate::auth::{Posted, Viewer};
 use crate::error::Problem;
 use crate::now_ms;
 use crate::store::StoreError;
 use crate::store::figures::{self, Line, Report};
-use crate::store::{log, pages};
+use crate::store::log;
+use crate::store::pages::{self, Words};
 use crate::world::World;
 
 /// Visits of an outlet that its page looks at.
@@ -89,6 +91,9 @@ struct ReportView {
     place: String,
     by: String,
     at: Markup,
+    note: Option<String>,
+    /// Where an admin erases the note; empty for anybody else.
+    erase: String,
 }
 
 #[derive(Template)]
@@ -164,6 +169,24 @@ pub(super) async fn outlets(
     let first_page = rows.start == 0;
     let ids: Vec<OutletId> = found[rows].iter().map(|(_, id)| *id).collect();
     let (wanted, sees) = (ids.clone(), seen.clone());
+    let shown = asked.show == "reported" || (asked.show.is_empty() && first_page);
+    let words = asked.q.trim().to_lowercase();
+    let mut reports: Vec<Report> = {
+        let world = tenant.world();
+        let fits = |report: &Report| {
+            let has = |text: &str| text.to_lowercase().contains(&words);
+            shown
+                && (adds || asked.show == "reported")
+                && asked.channel.is_empty()
+                && reach.holds(report.place)
+                && (words.is_empty() || has(&report.name) || has(&report.address))
+                && !world.outlets.contains_key(&report.outlet)
+        };
+        reports.into_iter().filter(fits).collect()
+    };
+    let reports_total = reports.len();
+    reports.truncate(REPORTS_MAX);
+    let (name, reported) = (tenant.id, reports.iter().map(|r| r.outlet).collect::<Vec<_>>());
     let newest = app.look(&viewer.tenant, move |connection| {
         let newest = |outlet: &OutletId| {
             let until = Day(i32::MAX);
@@ -174,29 +197,17 @@ pub(super) async fn outlets(
             let last = lines.first().map(|line| (line.day, line.status));
             Ok((*outlet, last, counts.transpose()?.unwrap_or_default()))
         };
-        wanted.iter().map(newest).collect::<Result<Vec<_>, StoreError>>()
+        let newest = wanted.iter().map(newest).collect::<Result<Vec<_>, StoreError>>()?;
+        let told = reported.iter().map(|id| pages::reported(connection, (org, name), *id));
+        Ok((newest, told.collect::<Result<Vec<_>, StoreError>>()?))
     });
-    let newest = newest.await?;
+    let (newest, told) = newest.await?;
     let page = Page::new(&app, &viewer, Section::Outlets, "Outlets").await?;
     let world = tenant.world();
     let rows = newest.into_iter().filter_map(|(outlet, last, counts)| {
         let outlet = world.outlets.get(&outlet)?;
         Some(outlet_row(&world, outlet, last, &counts, today))
     });
-    let shown = asked.show == "reported" || (asked.show.is_empty() && first_page);
-    let words = asked.q.trim().to_lowercase();
-    let reports: Vec<&Report> = reports
-        .iter()
-        .filter(|report| {
-            let has = |text: &str| text.to_lowercase().contains(&words);
-            shown
-                && (adds || asked.show == "reported")
-                && asked.channel.is_empty()
-                && reach.holds(report.place)
-                && (words.is_empty() || has(&report.name) || has(&report.address))
-                && !world.outlets.contains_key(&report.outlet)
-        })
-        .collect();
     let all = world.outlets.values().filter(|o| seen.holds((o.territory, o.distributor)));
     let all: Vec<&Outlet> = all.filter(|o| o.active).collect();
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
@@ -206,7 +217,7 @@ pub(super) async fn outlets(
     zones.entry(&zone).or_default();
     let (territories, distributors) = places(&world, viewer.rights.scope, &asked);
     let shows = SHOWS.into_iter().map(|(value, name)| choice(value, name, &asked.show));
-    let reports_total = reports.len();
+    let erases = viewer.rights.role == Role::Admin;
     let drawn = OutletsPage {
         page,
         lede: format!("{}.", view::count(all.len() as u64, "active outlet", "active outlets")),
@@ -216,9 +227,9 @@ pub(super) async fn outlets(
         shows: shows.collect(),
         filtered: !query.is_empty(),
         reports: reports
-            .into_iter()
-            .take(REPORTS_MAX)
-            .map(|report| report_view(&world, report, &zone))
+            .iter()
+            .zip(told)
+            .map(|(report, told)| report_view(&world, report, told, &zone, erases))
             .collect(),
         reports_total,
         adds,
@@ -312,9 +323,16 @@ fn split_address(address: &str) -> (&str, &str) {
     (street.trim(), town.trim())
 }
 
-fn report_view(world: &World, report: &Report, zone: &str) -> ReportView {
+fn report_view(
+    world: &World,
+    report: &Report,
+    (times, note): (Option<CaptureTime>, Option<Words>),
+    zone: &str,
+    erases: bool,
+) -> ReportView {
     let (street, town) = split_address(&report.address);
     let (territory, distributor) = report.place;
+    let (note, erase) = note.map(|note| told(note, zone, erases)).unzip();
     ReportView {
         id: report.outlet,
         name: report.name.clone(),
@@ -326,8 +344,16 @@ fn report_view(world: &World, report: &Report, zone: &str) -> ReportView {
             view::distributor_name(world, distributor)
         ),
         by: world.name(report.by),
-        at: view::ago(report.at_ms, zone),
+        at: times.map_or_else(Markup::default, |times| view::claimed_ago(&times, zone)),
+        note,
+        erase: erase.unwrap_or_default(),
     }
+}
+
+/// What a note says, and where an admin erases it.
+fn told(Words { digest, text, erased_ms }: Words, zone: &str, erases: bool) -> (String, String) {
+    let erase = (erases && text.is_some()).then(|| format!("/erase?what=note&name={digest}"));
+    (text.unwrap_or_else(|| view::erased(erased_ms, zone)), erase.unwrap_or_default())
 }
 
 // ---- a new outlet
@@ -480,18 +506,8 @@ struct OutletPage {
     search: String,
     ahead: Vec<CallView>,
     past: Vec<CallView>,
-    said: Vec<SaidView>,
+    said: Vec<Said>,
     said_note: &'static str,
-}
-
-struct SaidView {
-    name: String,
-    company: String,
-    brand: bool,
-    at: Markup,
-    text: String,
-    /// Where an admin erases it.
-    erase: Option<String>,
 }
 
 /// `GET /outlets/{id}`
@@ -518,7 +534,7 @@ pub(super) async fn outlet(
         calls.iter().map(|call| VisitId::of_call(tenant.id, call.id)).collect();
     let (asked, sees) = (wanted.clone(), seen.clone());
     let tenant_id = tenant.id;
-    let (lines, of_calls, report, mut thread) = app
+    let (lines, of_calls, report, reported, mut thread) = app
         .look(&viewer.tenant, move |connection| {
             let until = Day(i32::MAX);
             let mut lines = figures::of_outlet(connection, org, id, until, VISITS_MAX + 1)?;
@@ -534,6 +550,7 @@ pub(super) async fn outlet(
                 read,
                 of_calls,
                 report,
+                pages::reported(connection, (org, tenant_id), id)?.0,
                 pages::said(connection, (org, tenant_id), id, SAID_MAX + 1)?,
             ))
         })
@@ -617,20 +634,26 @@ pub(super) async fn outlet(
     };
     thread.truncate(SAID_MAX);
     let erases = viewer.rights.role == Role::Admin;
-    let said = thread.into_iter().map(|said| SaidView {
-        name: world.name(said.by),
-        company: view::company(&world, &tenant.name, said.by),
-        brand: view::of_brand(&world, said.by),
-        at: view::ago(said.at_ms, &outlet.zone),
-        erase: (erases && said.text.is_some())
-            .then(|| format!("/erase?what=note&name={}", said.digest)),
-        text: said.text.unwrap_or_else(|| match said.erased_ms {
-            Some(at_ms) => {
-                let day = view::zoned(at_ms, &outlet.zone).strftime("%-d %B %Y").to_string();
-                format!("(erased on {day})")
-            }
-            None => view::ERASED.to_owned(),
-        }),
+    let server = tenant.console.device;
+    let said = thread.into_iter().map(|said| {
+        let zone = outlet.zone.as_str();
+        let claim = said.times.filter(|_| said.device != Some(server));
+        let (text, erase) = told(said.words, zone, erases);
+        Said {
+            key: format!("said-{}", &said.hash.to_string()[..16]),
+            name: world.name(said.by),
+            company: view::company(&world, &tenant.name, said.by),
+            verb: if said.reports { "reported it" } else { "wrote" },
+            at: match (claim, said.times) {
+                (Some(times), _) => view::claimed(&times, zone),
+                (None, Some(times)) => view::when(times.claimed_ms, zone),
+                (None, None) => Markup::default(),
+            },
+            bounds: claim.map(|times| view::bounds(&times, zone)).unwrap_or_default(),
+            text,
+            erase,
+            brand: view::of_brand(&world, said.by),
+        }
     });
     html(&OutletPage {
         page,
@@ -638,7 +661,7 @@ pub(super) async fn outlet(
         closed: !outlet.active,
         stats,
         stats_day,
-        facts: facts(&world, &outlet, report.as_ref(), today),
+        facts: facts(&world, &outlet, report.as_ref().zip(reported.as_ref()), today),
         planograms: planograms.collect(),
         stock: stock.into_iter().map(|(_, view)| view).collect(),
         stock_note,
@@ -659,7 +682,7 @@ pub(super) async fn outlet(
 fn facts(
     world: &World,
     outlet: &Outlet,
-    report: Option<&Report>,
+    report: Option<(&Report, &CaptureTime)>,
     today: Day,
 ) -> Vec<(&'static str, String)> {
     let mut path: Vec<String> = upwards(world, outlet.territory)
@@ -678,10 +701,15 @@ fn facts(
         let (lon, lat) = place.degrees();
         facts.push(("Position", format!("{lat:.5}, {lon:.5}")));
     }
-    if let Some(report) = report {
-        let day = view::day_short(Day::at(report.at_ms, &outlet.zone), today);
+    if let Some((report, times)) = report {
+        let day = view::day_short(Day::at(times.claimed_ms, &outlet.zone), today);
         let name = world.name(report.by);
-        facts.push(("Reported", format!("{day} by {name}: {}, {}", report.name, report.address)));
+        let sure = match times.proves_day(&outlet.zone) {
+            true => String::new(),
+            false => format!(". {}", view::day_claimed(times, &outlet.zone)),
+        };
+        let said = format!("{day} by {name}: {}, {}{sure}", report.name, report.address);
+        facts.push(("Reported", said));
     }
     facts.retain(|(_, value)| !value.is_empty());
     facts

@@ -271,7 +271,7 @@ impl Item {
         let zone = outlet.map_or("UTC", |o| o.zone.as_str());
         let people = view::worker_names(world, &visit.people);
         let began = view::zoned(visit.started_ms, zone).strftime("%-d %b %H:%M").to_string();
-        let text = format!("{}, since {began}", view::and(&people));
+        let text = format!("{}, since {began}, as claimed", view::and(&people));
         Self { text, badges: Vec::new(), metrics: Vec::new(), ..item }
     }
 }

@@ -282,13 +282,54 @@ pub fn ago(at_ms: i64, zone: &str) -> Markup {
 }
 
 /// A time that a device claims, with what is known for certain in its tooltip.
-pub fn claimed(at_ms: i64, zone: &str, bounds: &str) -> Markup {
-    let more = format!(" title=\"Claimed. {}\"", escape(bounds));
-    time(at_ms, zone, "%-d %b %H:%M", &more)
+pub fn claimed(times: &CaptureTime, zone: &str) -> Markup {
+    claim(times, zone, "%-d %b %H:%M", "")
+}
+
+/// The same as time of day.
+pub fn claimed_clock(times: &CaptureTime, zone: &str) -> Markup {
+    claim(times, zone, "%H:%M", "")
+}
+
+/// The same as an instant that an open page keeps counting from.
+pub fn claimed_ago(times: &CaptureTime, zone: &str) -> Markup {
+    claim(times, zone, "%-d %b %H:%M", " data-relative")
+}
+
+fn claim(times: &CaptureTime, zone: &str, form: &str, more: &str) -> Markup {
+    let more = format!("{more} title=\"Claimed. {}\"", escape(&bounds(times, zone)));
+    time(times.claimed_ms, zone, form, &more)
+}
+
+/// What somebody wrote, as a conversation shows it.
+pub struct Said {
+    /// Its place on the page.
+    pub key: String,
+    /// Who.
+    pub name: String,
+    /// For whom they work.
+    pub company: String,
+    /// What they did with it.
+    pub verb: &'static str,
+    /// When.
+    pub at: Markup,
+    /// What is certain of that; empty where this server's clock says it.
+    pub bounds: String,
+    /// The words.
+    pub text: String,
+    /// Where an admin erases them; empty for anybody else, or if they are erased.
+    pub erase: String,
+    /// Of the brand's people.
+    pub brand: bool,
 }
 
 /// Stands for words that are not kept any more.
-pub const ERASED: &str = "(this text was erased)";
+pub fn erased(erased_ms: Option<i64>, zone: &str) -> String {
+    match erased_ms {
+        Some(at_ms) => format!("(erased on {})", zoned(at_ms, zone).strftime("%-d %B %Y")),
+        None => "(this text was erased)".to_owned(),
+    }
+}
 
 /// For whom a person works: a distributor, or the brand of this name.
 pub fn company(world: &World, brand: &str, user: UserId) -> String {

@@ -19,10 +19,10 @@ use sync_core::visit::Status;
 use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTable, StockTable};
 use self::contests::{ContestBox, contest_url};
 use self::context::Reader;
-use self::story::{HistoryRow, NotPossibleBox, PhotoTile, ThreadItem};
+use self::story::{HistoryRow, NotPossibleBox, PhotoTile};
 use super::page::{Page, Section, html, sight};
 use super::signals::{Told, told};
-use super::view::{self, Markup};
+use super::view::{self, Markup, Said};
 use crate::app::{App, Tenant};
 use crate::auth::Viewer;
 use crate::error::Problem;
@@ -65,14 +65,12 @@ struct VisitPage {
     to_look_at: bool,
     photos_said: String,
     history: Vec<HistoryRow>,
-    thread: Vec<ThreadItem>,
+    thread: Vec<Said>,
     write_to: String,
     review: Option<ReviewBar>,
     /// What the viewer has seen: a review judges this and no more.
     heads: String,
     settles: bool,
-    /// Shows where things are erased.
-    erases: bool,
     all_draft: bool,
 }
 
@@ -94,7 +92,7 @@ struct Notice {
 }
 
 struct ReviewBar {
-    title: String,
+    title: Markup,
     text: String,
     approves: bool,
     reads: String,
@@ -119,6 +117,7 @@ pub(super) async fn visit(
     let world = viewer.tenant.world();
     let mut reader = Reader::new(&read, &world, &viewer.tenant, now_ms());
     reader.contests = viewer.rights.role.of_distributor();
+    reader.erases = viewer.rights.role == Role::Admin;
     let drawn = draw(page, &reader, &viewer, &signals);
     drop(reader);
     drop(world);
@@ -192,7 +191,6 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         captures,
         to_look_at: signals.iter().any(|shown| shown.seen.is_none()),
         settles,
-        erases: viewer.rights.role == Role::Admin,
         all_draft: reader.all_draft(),
         outlet,
         day,
@@ -315,10 +313,10 @@ fn review_bar(reader: &Reader<'_>) -> Option<ReviewBar> {
     };
     let reads = view::and(&reader.first_names());
     let reads = if reads.is_empty() { "Whoever worked on it".to_owned() } else { reads };
-    let bar = |title: String, text: String, approves| ReviewBar { title, text, approves, reads };
+    let bar = |title: Markup, text: String, approves| ReviewBar { title, text, approves, reads };
     match line.status {
         Status::Submitted | Status::Disputed | Status::NotPossible => Some(bar(
-            "Your review covers what this page shows".to_owned(),
+            Markup("Your review covers what this page shows".to_owned()),
             format!("{differ}{}. Later work will show as new.", open(line.conflicts)),
             true,
         )),

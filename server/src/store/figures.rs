@@ -252,8 +252,6 @@ pub struct Report {
     pub place: Place,
     /// By whom.
     pub by: UserId,
-    /// When, by claim.
-    pub at_ms: i64,
     /// The name over the door.
     pub name: String,
     /// Street and town.
@@ -263,7 +261,7 @@ pub struct Report {
 /// Every report, the newest first.
 pub fn reports(connection: &Connection, org: Org) -> Result<Vec<Report>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT r.outlet, a.territory, a.distributor, r.by, r.at_ms, r.name, r.address
+        "SELECT r.outlet, a.territory, a.distributor, r.by, r.name, r.address
          FROM report r JOIN audience a ON a.org = r.org AND a.audience = r.audience
          WHERE r.org = ?1 ORDER BY r.at_ms DESC, r.outlet",
     )?;
@@ -272,9 +270,8 @@ pub fn reports(connection: &Connection, org: Org) -> Result<Vec<Report>, StoreEr
             outlet: OutletId::from_bytes(row.get(0)?),
             place: (TerritoryId::from_bytes(row.get(1)?), DistributorId::from_bytes(row.get(2)?)),
             by: UserId::from_bytes(row.get(3)?),
-            at_ms: row.get(4)?,
-            name: row.get(5)?,
-            address: row.get(6)?,
+            name: row.get(4)?,
+            address: row.get(5)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -9,10 +9,13 @@ use sync_core::cbor::from_cbor;
 use sync_core::contest::Standing;
 use sync_core::document::{Entry, Parts};
 use sync_core::id::{
-    BlobHash, CallId, DeviceId, DistributorId, DocId, OrgId, OutletId, TerritoryId, UserId, VisitId,
+    BlobHash, CallId, ChangeHash, DeviceId, DistributorId, DocId, OrgId, OutletId, TerritoryId,
+    UserId, VisitId,
 };
 use sync_core::model::Day;
+use sync_core::model::capture::CaptureTime;
 use sync_core::model::people::Audience;
+use sync_core::model::visit::OutletReport;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
 
@@ -91,8 +94,6 @@ pub struct VisitLine {
     pub awaited: u64,
     /// When it began, by claim.
     pub started_ms: i64,
-    /// When it was last submitted, by claim.
-    pub submitted_ms: Option<i64>,
     /// When the server last heard of it.
     pub changed_ms: i64,
     /// Something of it counts.
@@ -102,14 +103,14 @@ pub struct VisitLine {
 }
 
 const COLUMNS: &str = "v.visit, v.outlet, v.territory, v.distributor, v.call, v.day, v.status, \
-    v.people, v.conflicts, v.news, v.photos, v.started_ms, v.submitted_ms, v.changed_ms, v.counted, \
+    v.people, v.conflicts, v.news, v.photos, v.started_ms, v.changed_ms, v.counted, \
     v.facts, v.contest";
 
 fn line(row: &Row<'_>) -> Result<VisitLine, StoreError> {
     let status: String = row.get(6)?;
     let people: Vec<u8> = row.get(7)?;
-    let facts: Vec<u8> = row.get(15)?;
-    let contest: Option<String> = row.get(16)?;
+    let facts: Vec<u8> = row.get(14)?;
+    let contest: Option<String> = row.get(15)?;
     Ok(VisitLine {
         visit: VisitId::from_bytes(row.get(0)?),
         outlet: OutletId::from_bytes(row.get(1)?),
@@ -125,9 +126,8 @@ fn line(row: &Row<'_>) -> Result<VisitLine, StoreError> {
         photos: row.get(10)?,
         awaited: 0,
         started_ms: row.get(11)?,
-        submitted_ms: row.get(12)?,
-        changed_ms: row.get(13)?,
-        counted: row.get(14)?,
+        changed_ms: row.get(12)?,
+        counted: row.get(13)?,
         facts: from_cbor(&facts).ok(),
     })
 }
@@ -360,7 +360,7 @@ pub struct Report {
     pub outlet: OutletId,
     /// By whom.
     pub by: UserId,
-    /// When, by claim.
+    /// When the server heard of it.
     pub at_ms: i64,
     /// The name over the door.
     pub name: String,
@@ -473,7 +473,9 @@ fn awaited_by(connection: &Connection, see: &Sight) -> Result<(u64, u64), StoreE
 
 fn reports(connection: &Connection, org: Org, seen: &str) -> Result<Vec<Report>, StoreError> {
     let mut query = connection.prepare(&format!(
-        "SELECT outlet, by, at_ms, name, address FROM report INDEXED BY report_changed
+        "SELECT outlet, by,
+             (SELECT l.at_ms FROM log l WHERE l.org = r.org AND l.sequence = r.changed), name, address
+         FROM report r INDEXED BY report_changed
          WHERE org = ?1 AND audience IN ({seen}) ORDER BY changed DESC LIMIT {OVERVIEW_ROWS}"
     ))?;
     let rows = query.query_map([org], |row| {
@@ -491,20 +493,58 @@ fn reports(connection: &Connection, org: Org, seen: &str) -> Result<Vec<Report>,
 /// A line of an outlet's thread.
 #[derive(Debug)]
 pub struct Said {
+    /// The change that says it.
+    pub hash: ChangeHash,
     /// Who.
     pub by: UserId,
-    /// When, as it is claimed, in milliseconds since 1970 UTC.
-    pub at_ms: i64,
-    /// Under which digest.
+    /// It is the note of a report.
+    pub reports: bool,
+    /// What is known of when.
+    pub times: Option<CaptureTime>,
+    /// Who pushed it.
+    pub device: Option<DeviceId>,
+    /// What.
+    pub words: Words,
+}
+
+/// What a note says.
+#[derive(Debug)]
+pub struct Words {
+    /// Its digest.
     pub digest: BlobHash,
-    /// What, unless it was erased.
+    /// The words, unless they were erased.
     pub text: Option<String>,
-    /// When it was erased.
+    /// When they were erased.
     pub erased_ms: Option<i64>,
 }
 
-/// What was said of an outlet, newest first, `limit` lines at most. Older volumes of its history are read as far as
-/// that takes.
+impl Words {
+    fn read(connection: &Connection, org: Org, digest: BlobHash) -> Result<Self, StoreError> {
+        let text = log::note(connection, org, digest)?.map(|note| note.text);
+        let erased_ms = erasure::note_erased(connection, org, digest)?;
+        Ok(Self { digest, text, erased_ms })
+    }
+}
+
+/// The newest report of an outlet: what is known of when it was made, and its note.
+pub fn reported(
+    connection: &Connection,
+    (org, name): (Org, OrgId),
+    outlet: OutletId,
+) -> Result<(Option<CaptureTime>, Option<Words>), StoreError> {
+    for volume in log::volumes(connection, org, outlet)?.into_iter().rev() {
+        let held = log::document(connection, org, name, volume)?;
+        for change in held.document.changes().iter().rev() {
+            let Ok(Entry::Report(report)) = change.entry() else { continue };
+            let words = report.note.map(|note| Words::read(connection, org, note)).transpose()?;
+            return Ok((held.times.get(&change.hash()).copied(), words));
+        }
+    }
+    Ok((None, None))
+}
+
+/// What was said of an outlet, notes of reports among it, newest first, `limit` lines at most. Older volumes of its
+/// history are read as far as that takes.
 pub fn said(
     connection: &Connection,
     (org, name): (Org, OrgId),
@@ -515,20 +555,26 @@ pub fn said(
     for volume in log::volumes(connection, org, outlet)?.into_iter().rev() {
         let held = log::document(connection, org, name, volume)?;
         for change in held.document.changes().iter().rev() {
-            let Ok(Entry::Post(post)) = change.entry() else { continue };
-            let at_ms = held.times.get(&change.hash()).map_or(0, |times| times.claimed_ms);
-            said.push((at_ms, post.by, post.text));
+            let (by, reports, digest) = match change.entry() {
+                Ok(Entry::Post(post)) => (post.by, false, post.text),
+                Ok(Entry::Report(OutletReport { by, note: Some(note), .. })) => (by, true, note),
+                _ => continue,
+            };
+            let hash = change.hash();
+            let (times, device) = (held.times.get(&hash), held.devices.get(&hash));
+            said.push((hash, by, reports, times.copied(), device.copied(), digest));
         }
         if said.len() >= limit {
             break;
         }
     }
-    said.sort_by_key(|(at_ms, ..)| std::cmp::Reverse(*at_ms));
+    said.sort_by_key(|(_, _, _, times, ..)| {
+        std::cmp::Reverse(times.map_or(0, |times: CaptureTime| times.claimed_ms))
+    });
     said.truncate(limit);
-    let said = said.into_iter().map(|(at_ms, by, digest)| {
-        let text = log::note(connection, org, digest)?.map(|note| note.text);
-        let erased_ms = erasure::note_erased(connection, org, digest)?;
-        Ok(Said { by, at_ms, digest, text, erased_ms })
+    let said = said.into_iter().map(|(hash, by, reports, times, device, digest)| {
+        let words = Words::read(connection, org, digest)?;
+        Ok(Said { hash, by, reports, times, device, words })
     });
     said.collect()
 }

@@ -53,7 +53,7 @@ async fn heard(bench: &Bench) -> u64 {
     head.await.unwrap()
 }
 
-async fn write(bench: &Bench, sql: String) {
+pub(crate) async fn write(bench: &Bench, sql: String) {
     let write =
         move |tx: &Transaction<'_>| -> Result<(), StoreError> { Ok(tx.execute_batch(&sql)?) };
     bench.app.store.write(write).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use picture::Sketch;
 use server::blobs::Rendition;
 use server::erase::{Target, erase};
@@ -15,7 +15,7 @@ use server::store::uploads::{self, UploadId};
 use server::store::witnesses::{self, Cosignature};
 use server::store::{StoreError, accounts, log, signals};
 use server::witness::{NotSigned, Witness};
-use server::{looks, now_ms, people};
+use server::{looks, now_ms};
 use sync_core::document::Document;
 use sync_core::id::{BlobHash, DeviceId, LogHash, OrgId, OutletId, TerritoryId, UserId, VisitId};
 use sync_core::model::Money;
@@ -28,9 +28,10 @@ use sync_core::visit::Visit;
 use sync_core::wire::Outcome;
 use tower::ServiceExt;
 
+use crate::erasing::{ADA, comes_ada};
 use crate::{
-    ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, OTHER, PASSWORD, PRICE, Reply,
-    SARA, SCRIPT, SHELF, SOUTH, WORDS, audited, gtin, person, photo,
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, OTHER, PRICE, Reply, SARA,
+    SCRIPT, SHELF, SOUTH, WORDS, audited, gtin, person, photo,
 };
 
 /// What the scorecard's address leads to says of a KPI: `numerator / denominator`.
@@ -51,10 +52,7 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     // The price of the second product: 30.90 instead of 27.90. The first is in conflict and counts nowhere.
     assert_eq!(price_figure(&bench, DORA, "").await, "0 / 1");
     let page = bench.get(DORA, &path).await;
-    let subject: String = sync_core::cbor::to_cbor(&Subject::Product(gtin(2)))
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let subject = hex(&Subject::Product(gtin(2)));
     let asks = format!("{path}/contest?check={PRICE}&subject={subject}");
     page.shows(&[&asks.replace('&', "&#38;"), "Contest this visit"]).hides(&["id=\"contests\""]);
     bench.get(MARIA, &path).await.hides(&["Contest this visit", "/contest?"]);
@@ -154,17 +152,62 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     bench.close().await;
 }
 
+/// What is contested, as forms carry it.
+fn hex(subject: &Subject) -> String {
+    sync_core::cbor::to_cbor(subject).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn whatever_was_recorded_can_be_contested() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    // Answers that differ have no row but the conflict's.
+    let mut johan = bench.phone(JOHAN, "Johan's other phone").await;
+    let mut document = bench.document(visit).await;
+    let words = Note::new("All is well", [2; 16]).unwrap();
+    let value = Value::Text(words.digest());
+    let answer = Observation { check: WORDS, subject: Subject::Outlet, value };
+    johan.observe(&mut document, vec![answer], Vec::new(), Vec::new());
+    johan.submit(&mut document);
+    johan.push(&bench, &document, vec![words]).await;
+
+    let page = bench.get(DORA, &path).await;
+    page.shows(&["3 conflicts", "id=\"planogram-1-right\"", "<summary>1 right</summary>"]);
+    let read = Visit::read(&document);
+    assert_eq!(read.values.len(), 9);
+    for (check, subject) in read.values.keys() {
+        page.shows(&[&format!("{path}/contest?check={check}&#38;subject={}\"", hex(subject))]);
+    }
+    let maria = bench.get(MARIA, &path).await;
+    maria.shows(&["<summary>1 right</summary>"]).hides(&["/contest?"]);
+
+    // A position that is right, with what is said to have been there instead.
+    let subject = hex(&Subject::Position { planogram: 1, position: 1 });
+    let asked = format!("{path}/contest?check={SHELF}&subject={subject}");
+    let seen = bench.get(DORA, &asked).await.field("seen");
+    let check = SHELF.to_string();
+    let form = [
+        ("check", check.as_str()),
+        ("subject", subject.as_str()),
+        ("seen", seen.as_str()),
+        ("claim", "2"),
+        ("comment", "Two were another product"),
+    ];
+    let reply = bench.post(DORA, &format!("{path}/contests"), &form).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+    let page = bench.get(MARIA, &path).await;
+    page.shows(&["Shelf: Standard milk 3 % 1 L, shelf 1", "Two were another product"]);
+    page.shows(&["What counts then: 2 facings."]);
+    bench.close().await;
+}
+
 #[tokio::test]
 async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
-    const ADA: UserId = UserId::from_bytes([6; 16]);
     let mut bench = Bench::new().await;
     let visit = audited(&bench).await;
     let page_of_visit = format!("/visits/{visit}");
-    let all = Scope::Territory(TerritoryId::from_bytes([1; 16]));
-    let ada = person(ADA, "Ada Palm", Role::Admin, all);
-    bench.app.write_records(&bench.tenant, vec![ada]).await.unwrap();
-    people::open_account(&bench.app, &bench.tenant, ADA, "ada@a.example", PASSWORD).await.unwrap();
-    bench.sign_in(ADA, "ada@a.example").await;
+    comes_ada(&mut bench).await;
 
     let (shelf, words) = (photo("shelf", SHELF).hash, Note::new(SCRIPT, [1; 16]).unwrap().digest());
     let asks = [format!("what=photo&#38;name={shelf}"), format!("what=note&#38;name={words}")];
@@ -195,7 +238,7 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
     let gone = bench.get(ADA, &format!("/photos/{shelf}")).await;
     assert_eq!(gone.status, StatusCode::GONE);
     let data = bench.get(ADA, "/data").await;
-    data.shows(&["request 7", "Ada Palm", "Comment or answer", &shelf.to_string()]);
+    data.shows(&["request 7", "Ada Palm", "Comment, answer or other words", &shelf.to_string()]);
     assert_eq!(bench.get(MARIA, "/data").await.status, StatusCode::FORBIDDEN);
 
     let id = UserId::from_bytes(shelf.0[..16].try_into().unwrap());
@@ -712,6 +755,125 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
         posts(&bench, Some(DORA), &contests, form(DORA).file("b", &png).end()).await;
     assert!(answer == 410 && page.contains("not taken again"), "{answer} {page}");
     assert_eq!(Visit::read(&bench.document(visit).await).contests.len(), 1);
+    bench.close().await;
+}
+
+/// Fetches something as a browser does, with what it says of what it has.
+async fn fetch(
+    bench: &Bench,
+    user: UserId,
+    path: &str,
+    headers: &[(header::HeaderName, &str)],
+) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let mut request = Request::builder().uri(path).header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(name, *value);
+    }
+    let request = request
+        .header("cookie", &bench.cookies[&user].0)
+        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5))))
+        .body(Body::empty())
+        .unwrap();
+    let response = bench.routes.clone().oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    (head.status, head.headers, to_bytes(body, 16 << 20).await.unwrap().to_vec())
+}
+
+#[tokio::test]
+async fn a_photo_is_sent_in_part_or_not_again_and_asked_for_each_time() {
+    let bench = Bench::new().await;
+    let visit = VisitId::of_call(bench.tenant.id, CALL);
+    let (jpeg, _) = two_alike();
+    let hash = BlobHash::of(&jpeg);
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let mut document = Document::new(bench.tenant.id, visit.into());
+    anna.start(&mut document, CALL);
+    let taken = PhotoRef { hash, ..photo("", SHELF) };
+    anna.observe(&mut document, Vec::new(), vec![taken], Vec::new());
+    anna.push(&bench, &document, Vec::new()).await;
+    brings(&bench, &jpeg).await;
+    let path = format!("/photos/{hash}");
+    let tag = format!("\"{hash}\"");
+    let (status, headers, all) = fetch(&bench, MARIA, &path, &[]).await;
+    assert_eq!((status, &all), (StatusCode::OK, &jpeg));
+    assert_eq!(headers[header::ETAG], tag);
+    assert_eq!(headers[header::CONTENT_LENGTH], jpeg.len().to_string());
+    let check = |headers: &HeaderMap| {
+        // Whoever may not see it any more does not get it from a cache.
+        assert_eq!(headers[header::CACHE_CONTROL], "private, no-cache");
+        assert_eq!(headers[header::ACCEPT_RANGES], "bytes");
+        assert_eq!(headers[header::CONTENT_TYPE], "image/jpeg");
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    };
+    check(&headers);
+    let last = jpeg.len() - 1;
+    for (range, first, end) in [
+        ("bytes=0-0".to_owned(), 0, 0),
+        ("bytes=100-299".to_owned(), 100, 299),
+        (format!("bytes={}-", last - 6), last - 6, last),
+        ("bytes=-7".to_owned(), last - 6, last),
+        ("bytes=5-99999999".to_owned(), 5, last),
+    ] {
+        let asked = [(header::RANGE, &*range), (header::IF_RANGE, &*tag)];
+        let (status, headers, part) = fetch(&bench, MARIA, &path, &asked).await;
+        assert_eq!(status, StatusCode::PARTIAL_CONTENT, "{range}");
+        assert_eq!(part, jpeg[first..=end], "{range}");
+        let said = format!("bytes {first}-{end}/{}", jpeg.len());
+        assert_eq!(headers[header::CONTENT_RANGE], said);
+        check(&headers);
+    }
+    let beyond = format!("bytes={}-", jpeg.len());
+    let (status, headers, none) = fetch(&bench, MARIA, &path, &[(header::RANGE, &beyond)]).await;
+    assert_eq!((status, none.len()), (StatusCode::RANGE_NOT_SATISFIABLE, 0));
+    assert_eq!(headers[header::CONTENT_RANGE], format!("bytes */{}", jpeg.len()));
+    let known = [(header::IF_NONE_MATCH, &*tag)];
+    let (status, headers, none) = fetch(&bench, MARIA, &path, &known).await;
+    assert_eq!((status, none.len()), (StatusCode::NOT_MODIFIED, 0));
+    assert_eq!(headers[header::ETAG], tag);
+    assert_eq!(headers[header::CACHE_CONTROL], "private, no-cache");
+    let other = [(header::IF_NONE_MATCH, "\"other\"")];
+    assert_eq!(fetch(&bench, MARIA, &path, &other).await.0, StatusCode::OK);
+    // Nobody learns from a tag or a range whether it is here.
+    for asked in [known, [(header::RANGE, "bytes=0-0")]] {
+        assert_eq!(fetch(&bench, SARA, &path, &asked).await.0, StatusCode::NOT_FOUND);
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_confirmation_of_a_key_is_in_the_proof_of_what_the_key_has_signed() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let spare = bench.phone(JOHAN, "Johan's spare phone").await.sender.device;
+    let wrote = bench.document(visit).await;
+    let path = format!("/visits/{visit}/proof?photos=no");
+    let summary = async || {
+        let (status, _, bundle) = fetch(&bench, DORA, &path, &[]).await;
+        assert_eq!(status, StatusCode::OK);
+        sync_core::proof::verify(&bundle).unwrap().summary
+    };
+    let (org, id) = (bench.tenant.org, bench.tenant.id);
+    let held = bench.app.store.read(move |c| log::document(c, org, id, visit.into()));
+    let held = held.await.unwrap();
+    let his = wrote.changes().iter().find(|c| c.entry().is_ok_and(|entry| entry.by() == JOHAN));
+    let device = held.devices[&his.unwrap().hash()];
+    // Her record is in the bundle as of everybody who wrote in the visit.
+    let comment = [("comment", "It was he")];
+    bench.post(DORA, &format!("/visits/{visit}/comments"), &comment).await;
+    assert!(!summary().await.contains("confirmed at"));
+    for confirmed in [spare, device] {
+        let reply = bench.post(DORA, &format!("/devices/{confirmed}/confirm"), &[]).await;
+        assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+    }
+    let summary = summary().await;
+    let [said] =
+        summary.lines().filter(|line| line.contains("confirmed at")).collect::<Vec<_>>()[..]
+    else {
+        panic!("{summary}")
+    };
+    assert!(said.starts_with("- Dora Lund"), "{said}");
+    let key = format!("that the key of device {device} is that of one of their people.");
+    assert!(said.ends_with(&key), "{said}");
     bench.close().await;
 }
 

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod claims;
 mod dispute;
+mod erasing;
 mod evidence;
 mod field;
 
@@ -1011,7 +1013,7 @@ async fn unsubmitted_work_is_dimmed_and_counts_nothing() {
         "Took back 1 recording",
     ]);
     page.hides(&["id=\"stats\"", "name=\"decision\"", "0.01"]);
-    bench.get(MARIA, "/").await.shows(&["Out now", "Anna Lindqvist, since"]);
+    bench.get(MARIA, "/").await.shows(&["Out now", "Anna Lindqvist, since", ", as claimed"]);
     bench.close().await;
 }
 

@@ -17,7 +17,7 @@ use super::hex_list;
 /// Rows of stock that are shown although nothing is wrong with them.
 const STOCK_ROWS: usize = 8;
 
-/// A planogram, drawn, and the positions that differ in words.
+/// A planogram, drawn, and what was recorded of its positions in words.
 pub(super) struct PlanogramPanel {
     pub(super) key: String,
     pub(super) title: String,
@@ -28,6 +28,8 @@ pub(super) struct PlanogramPanel {
     pub(super) expected_said: String,
     pub(super) observed_said: String,
     pub(super) rows: Vec<PositionRow>,
+    /// Those that are right, folded away: their values can be looked at and contested too.
+    pub(super) right: Vec<PositionRow>,
 }
 
 pub(super) struct PositionRow {
@@ -109,7 +111,9 @@ pub(super) struct AnswerItem {
     pub(super) question: String,
     pub(super) subject: String,
     pub(super) answer: String,
+    /// Where the answer is erased, and the name of what it is about.
     pub(super) erase: String,
+    pub(super) erase_subject: String,
     pub(super) by: String,
     pub(super) at: Markup,
     pub(super) marks: Marks,
@@ -119,8 +123,11 @@ pub(super) struct AnswerItem {
 pub(super) struct ConflictBox {
     pub(super) key: String,
     pub(super) title: String,
+    pub(super) erase: String,
     pub(super) sub: String,
     pub(super) sides: Vec<Side>,
+    /// That it is contested, or how it can be: not every conflict has a row of its own elsewhere.
+    pub(super) beside: Markup,
     pub(super) check: CheckId,
     /// The subject's CBOR in hexadecimal.
     pub(super) subject: String,
@@ -131,6 +138,7 @@ pub(super) struct ConflictBox {
 /// One of the values and everyone who says it.
 pub(super) struct Side {
     pub(super) value: String,
+    pub(super) erase: String,
     pub(super) recording: ChangeHash,
     pub(super) said: Vec<SaidBy>,
     pub(super) thumb: Markup,
@@ -183,12 +191,13 @@ impl Reader<'_> {
         let facings: u64 = planogram.positions.iter().map(|p| u64::from(p.facings)).sum();
         let unjudged = [Mark::Unaudited, Mark::Conflict, Mark::Found(Grade::Unjudged)];
         let judged = planogram.positions.len() - unjudged.map(counted).iter().sum::<usize>();
-        let rows = planogram.positions.iter().filter_map(|position| {
-            let finding = found.get(&position.number)?;
-            let mark = seen.get(&position.number)?.mark;
-            mark.differs().then(|| self.position_row(planogram, position, finding, mark))
-        });
-        let mut rows: Vec<PositionRow> = rows.collect();
+        let (mut rows, mut right) = (Vec::new(), Vec::new());
+        for position in &planogram.positions {
+            let Some(finding) = found.get(&position.number) else { continue };
+            let Some(Seen { mark, .. }) = seen.get(&position.number) else { continue };
+            let row = self.position_row(planogram, position, finding, *mark);
+            if mark.differs() { rows.push(row) } else { right.push(row) }
+        }
         let unplanned = found.iter().filter(|(number, _)| planogram.position(**number).is_none());
         rows.extend(
             unplanned.map(|(number, finding)| self.unplanned_row(planogram, *number, finding)),
@@ -222,6 +231,7 @@ impl Reader<'_> {
                 ),
             },
             rows,
+            right,
         })
     }
 
@@ -389,8 +399,10 @@ impl Reader<'_> {
             ConflictBox {
                 key: format!("conflict-{}", place + 1),
                 title: self.subject(&conflict.subject),
+                erase: self.erase_name(&conflict.subject),
                 sub: self.conflict_sub(conflict),
                 sides: sides.into_iter().map(side).collect(),
+                beside: self.beside(conflict.check, &conflict.subject),
                 check: conflict.check,
                 subject: hex(&to_cbor(&conflict.subject)),
                 over: hex_list(&over.into_iter().collect::<Vec<_>>()),
@@ -426,6 +438,7 @@ impl Reader<'_> {
         let submitted = |e: &Evidence| self.recorded(e.recording).is_some_and(|r| r.submitted);
         Side {
             value: self.value(conflict.check, value),
+            erase: self.erase_value(value),
             recording,
             said: said.collect(),
             thumb: self.evidence_thumb(recording, conflict.check),
@@ -667,10 +680,8 @@ impl Reader<'_> {
                 question: self.check_title(answer.check),
                 subject: about,
                 answer: self.value(answer.check, &answer.value),
-                erase: match answer.value {
-                    Value::Text(note) => self.erase_url("note", note),
-                    _ => String::new(),
-                },
+                erase: self.erase_value(&answer.value),
+                erase_subject: self.erase_name(&answer.subject),
                 by,
                 at,
                 marks: self.marks(answer.check, &answer.subject),

@@ -7,7 +7,7 @@ use sync_core::model::catalogue::CheckKind;
 use sync_core::model::contest::{About, Step};
 use sync_core::model::visit::{CheckId, Post, Subject, Value};
 
-use super::super::view::{self, Markup};
+use super::super::view::{self, Markup, Said};
 use super::ClaimField;
 use super::context::Reader;
 
@@ -25,19 +25,6 @@ pub(super) struct ContestBox {
     /// Of a value: what becomes of it when the objection is accepted.
     pub(super) puts_right: Option<String>,
     pub(super) waits: bool,
-}
-
-/// One word of a contest.
-pub(super) struct Said {
-    pub(super) key: String,
-    pub(super) name: String,
-    pub(super) company: String,
-    pub(super) verb: &'static str,
-    pub(super) at: Markup,
-    /// What is certain of its time; empty where this server's clock says it.
-    pub(super) bounds: String,
-    pub(super) text: String,
-    pub(super) brand: bool,
 }
 
 /// A step of a contest as others read it.
@@ -204,7 +191,14 @@ impl Reader<'_> {
         self.said(hash, post.by, step_verb(step), post.text)
     }
 
-    fn said(&self, hash: ChangeHash, by: UserId, verb: &'static str, text: BlobHash) -> Said {
+    /// What somebody wrote, in a contest or the conversation.
+    pub(super) fn said(
+        &self,
+        hash: ChangeHash,
+        by: UserId,
+        verb: &'static str,
+        text: BlobHash,
+    ) -> Said {
         let claim = self.times(hash).filter(|_| self.is_claim(hash));
         Said {
             key: format!("w-{}", &hash.to_string()[..16]),
@@ -214,6 +208,7 @@ impl Reader<'_> {
             at: self.at(hash),
             bounds: claim.map(|times| self.bounds(times)).unwrap_or_default(),
             text: self.note(text),
+            erase: self.erase_url("note", text),
             brand: self.of_brand(by),
         }
     }

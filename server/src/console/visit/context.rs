@@ -28,6 +28,8 @@ pub(super) struct Reader<'a> {
     pub(super) facts: Facts,
     /// Whoever reads it may contest what it says.
     pub(super) contests: bool,
+    /// Whoever reads it is shown where words and photos are erased.
+    pub(super) erases: bool,
     server: DeviceId,
     brand: &'a str,
 }
@@ -77,6 +79,7 @@ impl<'a> Reader<'a> {
             visit,
             facts,
             contests: false,
+            erases: false,
             server: tenant.console.device,
             brand: &tenant.name,
         }
@@ -153,10 +156,7 @@ impl<'a> Reader<'a> {
         if let Some(words) = self.read.notes.get(&digest) {
             return words.clone();
         }
-        match self.erased_on(digest) {
-            Some(day) => format!("(erased on {day})"),
-            None => view::ERASED.to_owned(),
-        }
+        view::erased(self.read.erased.get(&digest).copied(), self.zone)
     }
 
     /// The day on which a note or photo was erased on request.
@@ -171,11 +171,27 @@ impl<'a> Reader<'a> {
         retired.or_else(|| self.erased_on(photo).map(|day| format!("erased on {day}")))
     }
 
-    /// Where an admin erases a note or photo, while there is something to erase.
+    /// Where an admin erases a note or photo, while there is something to erase; empty for anybody else.
     pub(super) fn erase_url(&self, what: &str, digest: BlobHash) -> String {
-        match self.read.erased.contains_key(&digest) {
-            true => String::new(),
-            false => format!("/erase?what={what}&name={digest}"),
+        match self.erases && !self.read.erased.contains_key(&digest) {
+            true => format!("/erase?what={what}&name={digest}"),
+            false => String::new(),
+        }
+    }
+
+    /// The same of a subject's name, if somebody has written that.
+    pub(super) fn erase_name(&self, subject: &Subject) -> String {
+        match subject {
+            Subject::Unlisted(note) => self.erase_url("note", *note),
+            _ => String::new(),
+        }
+    }
+
+    /// The same of a value, if it is text.
+    pub(super) fn erase_value(&self, value: &Value) -> String {
+        match value {
+            Value::Text(note) => self.erase_url("note", *note),
+            _ => String::new(),
         }
     }
 
@@ -194,18 +210,28 @@ impl<'a> Reader<'a> {
     pub(super) fn at(&self, hash: ChangeHash) -> Markup {
         let Some(times) = self.times(hash) else { return Markup::default() };
         match self.is_claim(hash) {
-            true => view::claimed(times.claimed_ms, self.zone, &self.bounds(times)),
+            true => view::claimed(times, self.zone),
             false => view::when(times.claimed_ms, self.zone),
+        }
+    }
+
+    /// The same, counted from by an open page.
+    pub(super) fn ago(&self, hash: ChangeHash) -> Markup {
+        let Some(times) = self.times(hash) else { return Markup::default() };
+        match self.is_claim(hash) {
+            true => view::claimed_ago(times, self.zone),
+            false => view::ago(times.claimed_ms, self.zone),
         }
     }
 
     /// The same as time of day, where the day is the visit's.
     pub(super) fn at_clock(&self, hash: ChangeHash) -> Markup {
         let Some(times) = self.times(hash) else { return Markup::default() };
-        if day_of(times.claimed_ms, self.zone) == self.read.line.day {
-            return view::clock(times.claimed_ms, self.zone);
+        match (day_of(times.claimed_ms, self.zone) == self.read.line.day, self.is_claim(hash)) {
+            (true, true) => view::claimed_clock(times, self.zone),
+            (true, false) => view::clock(times.claimed_ms, self.zone),
+            (false, _) => self.at(hash),
         }
-        self.at(hash)
     }
 
     /// What is proved of a claimed time, and what the claim rests on.
@@ -246,7 +272,9 @@ impl<'a> Reader<'a> {
         let since = self.times(recording).map_or_else(String::new, |times| {
             view::zoned(times.claimed_ms, self.zone).strftime("%-d %b %H:%M").to_string()
         });
-        let text = view::escape(&format!("Photo on its way, taken {since} by {}", self.name(by)));
+        let name = self.name(by);
+        let text = format!("Photo on its way, taken {since} by {name}, as the device claims");
+        let text = view::escape(&text);
         Markup(format!(
             "<span class=\"thumb thumb-wait\" title=\"{text}\">{}<span class=\"vh\">{text}</span></span>",
             view::icon("camera")

@@ -13,7 +13,7 @@ use sync_core::visit::Recorded;
 
 use super::super::overview::recorded;
 use super::super::signals::Told;
-use super::super::view::{self, Markup, escape};
+use super::super::view::{self, Markup, Said, escape};
 use super::context::Reader;
 
 /// Most corrections that one line of the history spells out.
@@ -23,6 +23,7 @@ const CORRECTIONS_MAX: usize = 4;
 pub(super) struct NotPossibleBox {
     pub(super) reason: &'static str,
     pub(super) words: Option<String>,
+    pub(super) erase: String,
     pub(super) by: String,
     pub(super) place: String,
     pub(super) at: Markup,
@@ -54,6 +55,8 @@ pub(super) struct HistoryRow {
     pub(super) symbol: &'static str,
     pub(super) title: String,
     pub(super) more: Vec<String>,
+    /// Where the words of a recording are erased, which may stand nowhere else by now.
+    pub(super) erase: Vec<String>,
     pub(super) badges: Vec<Markup>,
     pub(super) by: String,
     pub(super) company: String,
@@ -63,17 +66,6 @@ pub(super) struct HistoryRow {
     pub(super) received: Markup,
     pub(super) device: String,
     pub(super) class: &'static str,
-}
-
-pub(super) struct ThreadItem {
-    pub(super) key: String,
-    pub(super) name: String,
-    pub(super) company: String,
-    pub(super) verb: &'static str,
-    pub(super) at: Markup,
-    pub(super) text: String,
-    pub(super) erase: String,
-    pub(super) brand: bool,
 }
 
 impl Reader<'_> {
@@ -99,12 +91,12 @@ impl Reader<'_> {
                 Verdict::Approved => "approved",
                 Verdict::SentBack => "sent back",
             };
-            let at = self.times(hash).map_or(line.changed_ms, |times| times.claimed_ms);
             let name = escape(&self.name(review.by));
-            return Markup(format!("{verb} by {name} {}", view::ago(at, self.zone)));
+            return Markup(format!("{verb} by {name} {}", self.ago(hash)));
         }
-        match line.submitted_ms {
-            Some(at) => Markup(format!("submitted {}", view::ago(at, self.zone))),
+        let submitted = self.visit.submissions.iter().map(|(hash, _)| *hash);
+        match submitted.max_by_key(|hash| self.times(*hash).map(|times| times.claimed_ms)) {
+            Some(hash) => Markup(format!("submitted {}", self.ago(hash))),
             None => Markup(format!("last heard of {}", view::ago(line.changed_ms, self.zone))),
         }
     }
@@ -116,11 +108,10 @@ impl Reader<'_> {
     }
 
     /// Who gave the standing verdict, and when.
-    pub(super) fn judged(&self, verb: &str) -> String {
-        let Some((review, hash)) = self.standing() else { return verb.to_owned() };
-        let at = self.times(hash).map_or(0, |times| times.claimed_ms);
-        let at = view::zoned(at, self.zone).strftime("%-d %b %H:%M");
-        format!("{verb} by {} on {at}", self.name(review.by))
+    pub(super) fn judged(&self, verb: &str) -> Markup {
+        let Some((review, hash)) = self.standing() else { return Markup(escape(verb)) };
+        let name = escape(&self.name(review.by));
+        Markup(format!("{} by {name} on {}", escape(verb), self.at(hash)))
     }
 
     /// Who has added something since the review.
@@ -217,6 +208,7 @@ impl Reader<'_> {
         Some(NotPossibleBox {
             reason: reason_name(reason),
             words: note.map(|note| self.note(note)),
+            erase: note.map_or_else(String::new, |note| self.erase_url("note", note)),
             by: self.name(recorded.entry.by),
             place: self.place(recorded.entry.place.as_ref()),
             at: self.at(recorded.hash),
@@ -294,7 +286,7 @@ impl Reader<'_> {
 
     // ---- the conversation ----
 
-    pub(super) fn thread(&self) -> Vec<ThreadItem> {
+    pub(super) fn thread(&self) -> Vec<Said> {
         let mut items = Vec::new();
         for change in self.read.held.document.changes() {
             let (by, text, verb) = match change.entry() {
@@ -307,18 +299,7 @@ impl Reader<'_> {
                 },
                 _ => continue,
             };
-            let hash = change.hash();
-            let at = self.times(hash).map_or(0, |times| times.claimed_ms);
-            items.push(ThreadItem {
-                key: format!("c-{}", &hash.to_string()[..16]),
-                name: self.name(by),
-                company: self.company(by),
-                verb,
-                at: view::ago(at, self.zone),
-                text: self.note(text),
-                erase: self.erase_url("note", text),
-                brand: self.of_brand(by),
-            });
+            items.push(self.said(change.hash(), by, verb, text));
         }
         items
     }
@@ -347,6 +328,7 @@ impl Reader<'_> {
             symbol: "edit",
             title: String::new(),
             more: Vec::new(),
+            erase: Vec::new(),
             badges: Vec::new(),
             by: self.name(by),
             company: self.company(by),
@@ -372,6 +354,8 @@ impl Reader<'_> {
                     (false, true, false) => "",
                 };
                 self.recording_row(&mut row, recording);
+                let notes = recording.notes().into_iter();
+                row.erase = notes.map(|note| self.erase_url("note", note)).collect();
             }
             Entry::Submission(submission) => {
                 row.symbol = "submitted";
