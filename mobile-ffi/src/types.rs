@@ -73,6 +73,18 @@ pub enum ClientError {
         /// What the network said.
         detail: String,
     },
+    /// The server was reached and asks for time: it is busy, stops, or has no room on its disk. Work is safe here; sync
+    /// again once that time is over.
+    #[error("the server asks for time: {detail}")]
+    Busy {
+        /// A stable name, as in docs/protocol.md; empty from a proxy before the server.
+        code: String,
+        /// In words.
+        detail: String,
+        /// After how many seconds another try makes sense, an hour at most; `None` where that was not said: with growing
+        /// pauses.
+        retry_after_s: Option<u32>,
+    },
     /// The server has withdrawn this device's access. Unsent work is kept.
     #[error("this device's access was withdrawn; unsent work is kept here")]
     Revoked,
@@ -901,6 +913,9 @@ pub struct SyncReport {
     pub pulled: u32,
     /// Photos that the server confirmed.
     pub photos: u32,
+    /// Photos that wait here because the organisation's room for them on the server is used up, for a person to be told:
+    /// an admin can make room. Everything else goes on.
+    pub photos_without_room: u32,
     /// Records and documents that this device had lost or had otherwise than the server, and that were mended.
     /// Zero unless its storage was damaged or a program has a bug.
     pub mended: u32,
