@@ -49,7 +49,6 @@ pub struct Client {
     pub(crate) vault: Vault,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) position: Mutex<Option<Position>>,
-    setting: Mutex<Setting>,
     pub(crate) syncing: Syncing,
 }
 
@@ -313,8 +312,8 @@ impl Client {
         done.map(|(_, change)| change)
     }
 
-    /// How photos are made from now on, until the folder is closed: their longer side, 320 to 4,096 pixels, and the
-    /// JPEG's quality, 30 to 100. Until it is called that is 1,600 and 80.
+    /// How photos are made from now on: their longer side, 320 to 4,096 pixels, and the JPEG's quality, 30 to 100. Until it
+    /// is called that is 1,600 and 80. Blocks; saved when it returns, for as long as there is this folder.
     pub fn photo_setting(&self, side_pixels: u32, quality: u8) -> Result<(), ClientError> {
         if !(320..=4_096).contains(&side_pixels) {
             return Err(invalid("side_pixels", "is from 320 to 4,096").into());
@@ -323,8 +322,7 @@ impl Client {
             return Err(invalid("quality", "is from 30 to 100").into());
         }
         let setting = Setting { side_pixels, quality_percent: quality };
-        *self.setting.lock().unwrap_or_else(PoisonError::into_inner) = setting;
-        Ok(())
+        self.store.write(|writer| Ok(writer.put(OWN, own::PHOTO_SETTING, &to_cbor(&setting))?))
     }
 
     /// Makes a photo ready to be attached: upright, no larger than set, without any metadata, stored encrypted.
@@ -334,8 +332,7 @@ impl Client {
     /// finds it so, and recording it then is [`ClientError::NotHere`].
     #[uniffi::method(default(check = None))]
     pub fn add_photo(&self, image: Vec<u8>, check: Option<u32>) -> Result<Photo, ClientError> {
-        let setting = *self.setting.lock().unwrap_or_else(PoisonError::into_inner);
-        let prepared = prepare(&image, setting)?;
+        let prepared = prepare(&image, self.setting()?)?;
         let hash = BlobHash(prepared.sha256);
         let bytes = u32::try_from(prepared.jpeg.len()).unwrap_or(u32::MAX);
         // First the note of it, then the file: a file that nobody knows of would never go away.
@@ -902,7 +899,7 @@ impl Client {
         let store = Store::open(folder, &key)?;
         let vault = Vault::open(folder, &store.derive(b"photos"))?;
         let (position, syncing) = (Mutex::new(None), Syncing::default());
-        Ok(Self { store, vault, clock, position, setting: Mutex::default(), syncing })
+        Ok(Self { store, vault, clock, position, syncing })
     }
 
     /// Reads with the folder's enrolment.
@@ -938,6 +935,15 @@ impl Client {
             Ok(1..) => work(),
             _ => done,
         }
+    }
+
+    /// How photos are made. A row that does not read is no reason to take none.
+    fn setting(&self) -> Result<Setting, ClientError> {
+        self.store.read(|reader| match reader.get(OWN, own::PHOTO_SETTING) {
+            Ok(Some(bytes)) => Ok(read_cbor(&bytes).unwrap_or_default()),
+            Ok(None) | Err(StoreError::Damaged(_)) => Ok(Setting::default()),
+            Err(error) => Err(error.into()),
+        })
     }
 
     fn fresh_ms(&self) -> u64 {

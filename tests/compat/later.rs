@@ -228,3 +228,50 @@ fn a_full_disk_of_the_server_is_said_and_what_others_wrote_comes() {
     assert!(rita.outstanding().unwrap().documents.is_empty());
     office.close();
 }
+
+#[test]
+fn photos_are_made_as_set_also_after_a_restart() {
+    let folder = Folder::new("photo-setting");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let rita = phone(&folder.0.join("rita"));
+    let mut chance = Chance::new(12);
+    let image = noise(700, &mut chance);
+    let made = |client: &Client, image: &[u8]| {
+        let look = client.add_photo(image.to_vec(), None).unwrap().look.unwrap();
+        (look.width, look.height, look.bytes)
+    };
+    for (side_pixels, quality, field) in [
+        (319, 80, "side_pixels"),
+        (4_097, 80, "side_pixels"),
+        (1_600, 29, "quality"),
+        (1_600, 101, "quality"),
+    ] {
+        match rita.photo_setting(side_pixels, quality) {
+            Err(ClientError::Invalid { field: wrong, .. }) => assert_eq!(wrong, field),
+            other => panic!("{other:?}"),
+        }
+    }
+    let plain = made(&rita, &image);
+    assert_eq!((plain.0, plain.1), (700, 700), "1,600 pixels until something is set");
+    rita.photo_setting(4_096, 100).unwrap();
+    let fine = made(&rita, &image);
+    rita.photo_setting(400, 30).unwrap();
+    let coarse = made(&rita, &image);
+    assert_eq!((coarse.0, coarse.1), (400, 400));
+    rita.photo_setting(400, 90).unwrap();
+    let better = made(&rita, &image);
+    assert!(coarse.2 < better.2 && better.2 < plain.2 && plain.2 < fine.2);
+
+    // The app is started anew, the folder is enrolled, and what is sent is as it was set.
+    drop(rita);
+    let rita = phone(&folder.0.join("rita"));
+    assert_eq!(made(&rita, &image), better);
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    let sent = show(&rita, &begin(&rita, 0), noise(900, &mut chance));
+    assert_eq!((sent.width, sent.height), (400, 400));
+    assert_eq!(sync(&rita).unwrap().photos, 1);
+    assert_eq!(office.count("SELECT width FROM blob WHERE org = ?1"), 400);
+    assert_eq!(office.count("SELECT bytes FROM blob WHERE org = ?1"), u64::from(sent.bytes));
+    office.close();
+}
