@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use picture::Camera;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, Kept, Profile, Replica, Write, volumes};
-use sync_core::command::{Command, execute};
-use sync_core::contest::Contest as CoreContest;
+use sync_core::command::{Command, CommandError, execute};
+use sync_core::contest::{Contest as CoreContest, Standing};
 use sync_core::document::Entry;
 use sync_core::id::{
     BlobHash, CallId, ChangeHash, DeviceId, DocId, Gtin, OutletId, UserId, VisitId,
 };
+use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
-use sync_core::model::contest::About;
+use sync_core::model::contest::{About, Step};
 use sync_core::model::visit::{
     self as core_visit, Act, NotPossible, Note, PhotoOrigin, PhotoRef, Verdict,
 };
@@ -48,7 +49,6 @@ pub struct Client {
     pub(crate) vault: Vault,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) position: Mutex<Option<Position>>,
-    setting: Mutex<Setting>,
     pub(crate) syncing: Syncing,
 }
 
@@ -312,8 +312,8 @@ impl Client {
         done.map(|(_, change)| change)
     }
 
-    /// How photos are made from now on, until the folder is closed: their longer side, 320 to 4,096 pixels, and the
-    /// JPEG's quality, 30 to 100. Until it is called that is 1,600 and 80.
+    /// How photos are made from now on: their longer side, 320 to 4,096 pixels, and the JPEG's quality, 30 to 100. Until it
+    /// is called that is 1,600 and 80. Blocks; saved when it returns, for as long as there is this folder.
     pub fn photo_setting(&self, side_pixels: u32, quality: u8) -> Result<(), ClientError> {
         if !(320..=4_096).contains(&side_pixels) {
             return Err(invalid("side_pixels", "is from 320 to 4,096").into());
@@ -322,8 +322,7 @@ impl Client {
             return Err(invalid("quality", "is from 30 to 100").into());
         }
         let setting = Setting { side_pixels, quality_percent: quality };
-        *self.setting.lock().unwrap_or_else(PoisonError::into_inner) = setting;
-        Ok(())
+        self.store.write(|writer| Ok(writer.put(OWN, own::PHOTO_SETTING, &to_cbor(&setting))?))
     }
 
     /// Makes a photo ready to be attached: upright, no larger than set, without any metadata, stored encrypted.
@@ -333,8 +332,7 @@ impl Client {
     /// finds it so, and recording it then is [`ClientError::NotHere`].
     #[uniffi::method(default(check = None))]
     pub fn add_photo(&self, image: Vec<u8>, check: Option<u32>) -> Result<Photo, ClientError> {
-        let setting = *self.setting.lock().unwrap_or_else(PoisonError::into_inner);
-        let prepared = prepare(&image, setting)?;
+        let prepared = prepare(&image, self.setting()?)?;
         let hash = BlobHash(prepared.sha256);
         let bytes = u32::try_from(prepared.jpeg.len()).unwrap_or(u32::MAX);
         // First the note of it, then the file: a file that nobody knows of would never go away.
@@ -443,7 +441,7 @@ impl Client {
         done.map(|(_, change)| change)
     }
 
-    /// Goes on with a contest. Blocks; saved when it returns.
+    /// Goes on with a contest of [`Client::contests`]. Blocks; saved when it returns.
     pub fn answer_contest(
         &self,
         visit: String,
@@ -550,8 +548,58 @@ impl Client {
                     outlet_name: shown.outlet_name.clone(),
                     held,
                 }));
+                Ok(())
             })?;
             Ok(conflicts)
+        })
+    }
+
+    /// What is held against visits on this device: those that wait for an answer first, each the newest first. Blocks.
+    pub fn contests(&self) -> Result<Vec<Contested>, ClientError> {
+        let clocks = self.clock.read();
+        self.view(|view| {
+            let mut found = Vec::new();
+            each_visit(view, |visit, shown| {
+                for contest in shown.contests {
+                    let may = steps(view, &clocks, visit, &contest.id)?;
+                    let supervisor = may.iter().any(|step| step.to_core().finds());
+                    found.push(Contested {
+                        visit: visit.to_string(),
+                        outlet: shown.outlet.clone(),
+                        outlet_name: shown.outlet_name.clone(),
+                        waits_for_own: match Standing::from_name(&contest.standing) {
+                            Some(Standing::Open) => supervisor,
+                            Some(Standing::Asked) => !supervisor && !may.is_empty(),
+                            _ => false,
+                        },
+                        contest,
+                        may,
+                    });
+                }
+                Ok(())
+            })?;
+            let waits = |c: &Contested| {
+                Standing::from_name(&c.contest.standing).is_some_and(Standing::waits)
+            };
+            found.sort_by_key(|c| (!waits(c), Reverse(c.contest.at_ms)));
+            Ok(found)
+        })
+    }
+
+    /// The visits of an outlet that are on this device, the newest first. Blocks.
+    pub fn outlet_visits(&self, outlet: String) -> Result<Vec<Visit>, ClientError> {
+        let outlet: OutletId = outlet.parse()?;
+        self.view(|view| {
+            let mut visits = Vec::new();
+            for id in view.documents()? {
+                let (Some(visit), Some(kept)) = (id.visit(), view.document(id)?) else { continue };
+                let begun = VisitView::read(&kept.document).start;
+                if begun.is_some_and(|start| start.outlet == outlet) {
+                    visits.push(shown_visit(view, visit, &kept)?);
+                }
+            }
+            visits.sort_by_key(|visit| Reverse(visit.begun_ms));
+            Ok(visits)
         })
     }
 
@@ -569,6 +617,7 @@ impl Client {
                         review,
                     }));
                 }
+                Ok(())
             })?;
             Ok(backs)
         })
@@ -850,7 +899,7 @@ impl Client {
         let store = Store::open(folder, &key)?;
         let vault = Vault::open(folder, &store.derive(b"photos"))?;
         let (position, syncing) = (Mutex::new(None), Syncing::default());
-        Ok(Self { store, vault, clock, position, setting: Mutex::default(), syncing })
+        Ok(Self { store, vault, clock, position, syncing })
     }
 
     /// Reads with the folder's enrolment.
@@ -886,6 +935,15 @@ impl Client {
             Ok(1..) => work(),
             _ => done,
         }
+    }
+
+    /// How photos are made. A row that does not read is no reason to take none.
+    fn setting(&self) -> Result<Setting, ClientError> {
+        self.store.read(|reader| match reader.get(OWN, own::PHOTO_SETTING) {
+            Ok(Some(bytes)) => Ok(read_cbor(&bytes).unwrap_or_default()),
+            Ok(None) | Err(StoreError::Damaged(_)) => Ok(Setting::default()),
+            Err(error) => Err(error.into()),
+        })
     }
 
     fn fresh_ms(&self) -> u64 {
@@ -1046,6 +1104,11 @@ fn shown_outlet(view: &View<'_>, outlet: &catalogue::Outlet) -> Result<Outlet, S
     })
 }
 
+/// When a device says that something was written, in milliseconds since 1970 UTC.
+fn claimed_ms(when: Moment) -> i64 {
+    when.wall_ms.saturating_add(when.skew_ms.unwrap_or(0))
+}
+
 /// What was said in a volume, newest first.
 fn said(view: &View<'_>, kept: &Kept) -> Result<Vec<OutletPost>, StoreError> {
     let mut changes: Vec<_> = kept.document.changes().iter().collect();
@@ -1062,7 +1125,7 @@ fn said(view: &View<'_>, kept: &Kept) -> Result<Vec<OutletPost>, StoreError> {
             id: change.hash().to_string(),
             by,
             own: post.by == view.profile.user,
-            at_ms: post.when.wall_ms.saturating_add(post.when.skew_ms.unwrap_or(0)),
+            at_ms: claimed_ms(post.when),
             text: words(view, post.text),
             confirmed: !pending.contains(&change.hash()),
         });
@@ -1093,10 +1156,13 @@ fn shown_product(product: catalogue::Product) -> Product {
     }
 }
 
-fn each_visit(view: &View<'_>, mut each: impl FnMut(VisitId, Visit)) -> Result<(), ClientError> {
+fn each_visit(
+    view: &View<'_>,
+    mut each: impl FnMut(VisitId, Visit) -> Result<(), ClientError>,
+) -> Result<(), ClientError> {
     for id in view.documents()? {
         if let (Some(visit), Some(kept)) = (id.visit(), view.document(id)?) {
-            each(visit, shown_visit(view, visit, &kept)?);
+            each(visit, shown_visit(view, visit, &kept)?)?;
         }
     }
     Ok(())
@@ -1170,13 +1236,15 @@ fn shown_visit(view: &View<'_>, id: VisitId, kept: &Kept) -> Result<Visit, Store
     }
     let mut contests = Vec::with_capacity(read.contests.len());
     for contest in &read.contests {
-        contests.push(shown_contest(view, kept, contest)?);
+        contests.push(shown_contest(view, kept, &read, contest)?);
     }
+    let begun = read.start.as_ref().and_then(|start| read.recording(start.hash));
     let people = read.people().into_iter().map(|p| name(view, p)).collect::<Result<_, _>>()?;
     Ok(Visit {
         id: id.to_string(),
         outlet: read.start.as_ref().map(|s| s.outlet.to_string()).unwrap_or_default(),
         outlet_name: outlet.map(|o| o.name).unwrap_or_default(),
+        begun_ms: begun.map(|begun| claimed_ms(begun.entry.when)),
         status: read.status.as_str().into(),
         people,
         recordings,
@@ -1191,15 +1259,37 @@ fn shown_visit(view: &View<'_>, id: VisitId, kept: &Kept) -> Result<Visit, Store
 fn shown_contest(
     view: &View<'_>,
     kept: &Kept,
+    read: &VisitView,
     contest: &CoreContest,
 ) -> Result<Contest, StoreError> {
-    let objection = &contest.objection;
+    let (objection, me) = (&contest.objection, view.profile.user);
     let text = |digest| words(view, digest);
+    let mut against = Vec::new();
+    for recording in objection.about.iter().flat_map(|_| &objection.seen) {
+        let Some(recorded) = read.recording(*recording) else { continue };
+        let facts = recorded.entry.observed().map_or(&[][..], |o| &o.observations.0);
+        let about = |fact: &&core_visit::Observation| {
+            objection
+                .about
+                .as_ref()
+                .is_some_and(|about| (fact.check, &fact.subject) == (about.check, &about.subject))
+        };
+        for fact in facts.iter().filter(about) {
+            let by = recorded.entry.by;
+            against.push(Said {
+                by: name(view, by)?,
+                own: by == me,
+                value: Value::of(&fact.value, text),
+                recording: recording.to_string(),
+            });
+        }
+    }
     let mut said = Vec::with_capacity(contest.story.len());
     for (hash, post, step) in &contest.story {
         said.push(ContestWord {
             id: hash.to_string(),
             by: name(view, post.by)?,
+            at_ms: claimed_ms(post.when),
             step: ContestStep::of(*step),
             text: text(post.text),
             confirmed: !kept.pending.contains(hash),
@@ -1208,9 +1298,11 @@ fn shown_contest(
     Ok(Contest {
         id: contest.hash.to_string(),
         by: name(view, contest.by)?,
-        own: contest.by == view.profile.user,
+        own: contest.by == me,
+        at_ms: claimed_ms(contest.when),
         check: objection.about.as_ref().map(|about| about.check),
         subject: objection.about.as_ref().map(|about| Subject::of(&about.subject, text)),
+        against,
         claim: objection.claim.as_ref().map(|claim| Value::of(claim, text)),
         text: text(contest.text),
         photos: objection.photos.iter().map(|photo| photo.hash.to_string()).collect(),
@@ -1219,4 +1311,24 @@ fn shown_contest(
         words: said,
         confirmed: !kept.pending.contains(&contest.hash),
     })
+}
+
+/// How this person may go on with a contest: what would be taken, and nothing of it is kept.
+fn steps(
+    view: &View<'_>,
+    clocks: &Clocks,
+    visit: VisitId,
+    contest: &str,
+) -> Result<Vec<ContestStep>, ClientError> {
+    let (contest, text) = (contest.parse()?, Note::new("?", [0; 16])?);
+    let mut steps = Vec::new();
+    for step in Step::ALL {
+        let command = Command::Answer { visit, contest, step, text: text.clone() };
+        match execute(view, clocks, None, command) {
+            Ok(_) => steps.push(ContestStep::of(step)),
+            Err(CommandError::Store(error)) => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+    Ok(steps)
 }

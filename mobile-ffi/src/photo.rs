@@ -17,12 +17,15 @@ pub(crate) const INPUT_BYTES_MAX: usize = 40 << 20;
 /// smaller pictures too.
 pub(crate) const INPUT_PIXELS_MAX: u64 = 25_000_000;
 
-/// How photos are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How photos are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
 pub(crate) struct Setting {
     /// The longer side, at most, in pixels.
+    #[n(0)]
     pub(crate) side_pixels: u32,
     /// Of the JPEG, 1 to 100.
+    #[n(1)]
     pub(crate) quality_percent: u8,
 }
 

@@ -50,6 +50,8 @@ pub(crate) mod own {
     /// Of the key before, until the server knows the next one.
     pub(crate) const FORMER_SEED: &[u8] = b"former seed";
     pub(crate) const SERVER: &[u8] = b"server";
+    /// How photos are made, a [`crate::photo::Setting`].
+    pub(crate) const PHOTO_SETTING: &[u8] = b"photo setting";
 }
 
 /// A photo that a recording refers to, and how far it has got.

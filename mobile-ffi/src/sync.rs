@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER,
+};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use sync_core::cargo::{apply_cargo, next_cargo};
@@ -38,6 +40,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Without a byte for this long, the network counts as gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const COMPRESS_LEVEL: i32 = 9;
+/// Longest pause that a server is believed to need: whoever asks for years must not silence a phone.
+const RETRY_AFTER_S_MAX: u64 = 3_600;
 
 /// Hears how a sync goes on. Called from the library's threads.
 #[uniffi::export(with_foreign)]
@@ -120,6 +124,7 @@ struct Problem {
 /// What a refused request means for the app.
 pub(crate) async fn problem(response: Response) -> (StatusCode, String, ClientError) {
     let status = response.status();
+    let retry_after_s = retry_after_s(response.headers());
     let body = limited(response, 64 * 1024).await.unwrap_or_default();
     let problem: Problem = serde_json::from_slice(&body).unwrap_or_else(|_| Problem {
         kind: String::new(),
@@ -136,13 +141,28 @@ pub(crate) async fn problem(response: Response) -> (StatusCode, String, ClientEr
         ("inactive", _) => ClientError::Inactive,
         ("code_invalid", _) => ClientError::CodeInvalid,
         ("protocol_unsupported", _) => ClientError::Incompatible { detail },
-        (_, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => {
-            ClientError::Unreachable { detail }
-        }
+        (
+            _,
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::INSUFFICIENT_STORAGE,
+        ) => ClientError::Busy { code: code.clone(), detail, retry_after_s },
+        (_, StatusCode::REQUEST_TIMEOUT) => ClientError::Unreachable { detail },
         (_, s) if s.is_server_error() => ClientError::Unreachable { detail },
         _ => ClientError::BadAnswer { detail },
     };
     (status, code, error)
+}
+
+/// What `Retry-After` says in seconds. A date, which it may be too, is for clocks that are right.
+fn retry_after_s(headers: &HeaderMap) -> Option<u32> {
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    u32::try_from(seconds.min(RETRY_AFTER_S_MAX)).ok()
+}
+
+/// A server whose disk is full takes nothing, and tells what it has all the same.
+fn disk_full(error: &ClientError) -> bool {
+    matches!(error, ClientError::Busy { code, .. } if code == DISK_FULL)
 }
 
 pub(crate) async fn limited(mut response: Response, max: usize) -> Result<Vec<u8>, ClientError> {
@@ -324,7 +344,9 @@ impl Run {
                     }
                 }
                 // It is kept here; what others have written is fetched all the same.
-                Err(error @ ClientError::BadAnswer { .. }) => {
+                Err(error)
+                    if matches!(error, ClientError::BadAnswer { .. }) || disk_full(&error) =>
+                {
                     self.unpushed = Some(error);
                     return Ok(Heard::Empty);
                 }
@@ -359,6 +381,10 @@ impl Run {
         self.brought.extend(request.parcels.iter().map(|parcel| ParcelHash::of(&parcel.0)));
         let bytes = match self.post("cargo", to_wire(self.org, &request)).await {
             Err(ClientError::BadAnswer { .. }) => return Ok(Heard::Empty),
+            Err(error) if disk_full(&error) => {
+                self.unpushed.get_or_insert(error);
+                return Ok(Heard::Empty);
+            }
             answer => answer?,
         };
         let reply: CargoReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
@@ -476,7 +502,9 @@ impl Run {
         match self.ask_to_repair().await {
             Ok(more) => Ok(Heard::Repaired(more)),
             Err(error @ ClientError::Revoked) => Err(error),
-            Err(ClientError::Unreachable { .. }) => Ok(Heard::Repaired(false)),
+            Err(ClientError::Unreachable { .. } | ClientError::Busy { .. }) => {
+                Ok(Heard::Repaired(false))
+            }
             Err(error) => {
                 self.unrepaired = Some(error);
                 Ok(Heard::Repaired(false))
@@ -550,14 +578,25 @@ impl Run {
         });
         let waiting = waiting.await?;
         let (total, mut refused) = (waiting.len(), Ok(()));
+        // The smallest that found no room: a smaller one may.
+        let mut too_large_bytes = u32::MAX;
         for (done, (hash, state)) in waiting.into_iter().enumerate() {
             if self.cancelled() {
                 return Ok(());
+            }
+            let bytes = state.bytes;
+            if state.upload.is_none() && bytes >= too_large_bytes {
+                self.report.photos_without_room += 1;
+                continue;
             }
             self.tell(Phase::Photos, u32::try_from(total - done).unwrap_or(u32::MAX));
             match self.photo(hash, state).await {
                 Ok(true) => self.report.photos += 1,
                 Ok(false) => {}
+                Err(ClientError::Busy { code, .. }) if code == QUOTA_FULL => {
+                    self.report.photos_without_room += 1;
+                    too_large_bytes = too_large_bytes.min(bytes);
+                }
                 // One that is not taken must not stand in the way of the others.
                 Err(error @ ClientError::BadAnswer { .. }) => refused = Err(error),
                 Err(error) => return Err(error),
@@ -728,6 +767,8 @@ fn waiting_photos(view: &View<'_>) -> Result<Vec<(BlobHash, PhotoState)>, Client
 
 const ERASED: &str = "erased";
 const NOT_REFERENCED: &str = "not_referenced";
+const QUOTA_FULL: &str = "quota_full";
+const DISK_FULL: &str = "disk_full";
 const CURSOR_UNKNOWN: &str = "cursor_unknown";
 const TOO_LARGE: &str = "too_large";
 

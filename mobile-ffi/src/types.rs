@@ -73,6 +73,18 @@ pub enum ClientError {
         /// What the network said.
         detail: String,
     },
+    /// The server was reached and asks for time: it is busy, stops, or has no room on its disk. Work is safe here; sync
+    /// again once that time is over.
+    #[error("the server asks for time: {detail}")]
+    Busy {
+        /// A stable name, as in docs/protocol.md; empty from a proxy before the server.
+        code: String,
+        /// In words.
+        detail: String,
+        /// After how many seconds another try makes sense, an hour at most; `None` where that was not said: with growing
+        /// pauses.
+        retry_after_s: Option<u32>,
+    },
     /// The server has withdrawn this device's access. Unsent work is kept.
     #[error("this device's access was withdrawn; unsent work is kept here")]
     Revoked,
@@ -577,6 +589,8 @@ pub struct Visit {
     pub outlet: String,
     /// The outlet's name.
     pub outlet_name: String,
+    /// When it began, as its author's device claims, in milliseconds since 1970 UTC; none before its beginning is here.
+    pub begun_ms: Option<i64>,
     /// `in_progress`, `submitted`, `approved`, `sent_back`, `disputed`, `not_possible` or `abandoned`.
     pub status: String,
     /// Names of the people who worked on it.
@@ -703,17 +717,22 @@ pub struct Contest {
     pub by: String,
     /// It is this person.
     pub own: bool,
+    /// When, as that device claims, in milliseconds since 1970 UTC.
+    pub at_ms: i64,
     /// The check of the contested value; none for the whole visit.
     pub check: Option<u32>,
     /// What the contested value is about; none for the whole visit.
     pub subject: Option<Subject>,
+    /// What it is against, as it was recorded; empty for the whole visit.
+    pub against: Vec<Said>,
     /// What was there instead, if that is said.
     pub claim: Option<Value>,
     /// Why; empty where the words are not here.
     pub text: String,
     /// The hashes of the photos that speak for it.
     pub photos: Vec<String>,
-    /// `open` (a supervisor should answer), `asked` (a supervisor has asked something), `accepted`, `upheld` or `closed`.
+    /// `open` (a supervisor should answer), `asked` (a supervisor has asked something, the distributor's people should
+    /// answer), `accepted`, `upheld` or `closed`.
     pub standing: String,
     /// What is contested still holds.
     pub holds: bool,
@@ -730,12 +749,31 @@ pub struct ContestWord {
     pub id: String,
     /// Who.
     pub by: String,
+    /// When, as that device claims, in milliseconds since 1970 UTC.
+    pub at_ms: i64,
     /// How the contest goes on.
     pub step: ContestStep,
     /// What; empty where the words are not here.
     pub text: String,
     /// Whether the server has it.
     pub confirmed: bool,
+}
+
+/// A contest of a visit on this device, and what its person may do about it.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct Contested {
+    /// Of which visit.
+    pub visit: String,
+    /// At which outlet: its id.
+    pub outlet: String,
+    /// The outlet's name.
+    pub outlet_name: String,
+    /// What is held against it.
+    pub contest: Contest,
+    /// How this person may go on with it, by `Client.answer_contest`; empty for whoever may only read it.
+    pub may: Vec<ContestStep>,
+    /// It waits for this person's side: a supervisor's finding, or the distributor's answer to a question.
+    pub waits_for_own: bool,
 }
 
 /// How a contest goes on.
@@ -901,6 +939,9 @@ pub struct SyncReport {
     pub pulled: u32,
     /// Photos that the server confirmed.
     pub photos: u32,
+    /// Photos that wait here because the organisation's room for them on the server is used up, for a person to be told:
+    /// an admin can make room. Everything else goes on.
+    pub photos_without_room: u32,
     /// Records and documents that this device had lost or had otherwise than the server, and that were mended.
     /// Zero unless its storage was damaged or a program has a bug.
     pub mended: u32,

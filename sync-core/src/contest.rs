@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::document::Document;
 use crate::id::{BlobHash, ChangeHash, UserId};
+use crate::model::capture::Moment;
 use crate::model::contest::{About, Objection, Step, Word};
 use crate::model::visit::{Observation, Observations, Observed, Post, Value};
 use crate::visit::Visit;
@@ -17,6 +18,8 @@ pub struct Contest {
     pub hash: ChangeHash,
     /// Who contests.
     pub by: UserId,
+    /// When.
+    pub when: Moment,
     /// The words.
     pub text: BlobHash,
     /// What is contested.
@@ -100,6 +103,7 @@ impl Contest {
                 contests.push(Self {
                     hash: *hash,
                     by: post.by,
+                    when: post.when,
                     text: post.text,
                     holds: holds(visit, objection),
                     objection: objection.clone(),

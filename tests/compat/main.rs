@@ -10,6 +10,7 @@ mod cases;
 mod device;
 mod evolution;
 mod exchange;
+mod later;
 mod next;
 mod office;
 mod relay;

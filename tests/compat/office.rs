@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use endcap_mobile::{Client, ClientError, SyncReport};
 use image::{DynamicImage, ImageFormat};
@@ -144,11 +144,12 @@ pub(crate) fn picture() -> Vec<u8> {
     file.into_inner()
 }
 
-/// A body that passes the gate: its path, whether it is a request, the status of a reply, and its bytes.
+/// What passes the gate: its path, whether it is a request, the status and headers of a reply, and its bytes.
 pub(crate) struct Passing<'a> {
     pub(crate) path: &'a str,
     pub(crate) request: bool,
     pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -216,7 +217,7 @@ async fn pass(State(doors): State<Arc<Mutex<Doors>>>, request: Request) -> Respo
             edit(passing);
         }
     };
-    let mut asked = Passing { path, request: true, status: 0, body };
+    let mut asked = Passing { path, request: true, status: 0, headers: HeaderMap::new(), body };
     edited(&mut asked);
     let onward = {
         let doors = doors.lock().unwrap();
@@ -231,10 +232,10 @@ async fn pass(State(doors): State<Arc<Mutex<Doors>>>, request: Request) -> Respo
     headers.remove(header::CONTENT_LENGTH);
     let status = answer.status().as_u16();
     let body = answer.bytes().await.unwrap().to_vec();
-    let mut answered = Passing { path, request: false, status, body };
+    let mut answered = Passing { path, request: false, status, headers, body };
     edited(&mut answered);
     let mut response = Response::new(Body::from(answered.body));
     *response.status_mut() = StatusCode::from_u16(answered.status).unwrap();
-    *response.headers_mut() = headers;
+    *response.headers_mut() = answered.headers;
     response
 }

@@ -1,6 +1,7 @@
 """A distributor's person contests a value on the phone, with a photo; the supervisor asks, and finds; each hears the
 other by their own phone, and the office counts it."""
 
+import time
 import unittest
 
 from endcap import ClientError, ContestStep, Subject, Value
@@ -10,10 +11,13 @@ from world import *
 class Contest(unittest.TestCase):
     def test_a_value_is_contested_and_put_right(self):
         rita, sam, sue = phones("Rita", "Sam", "Sue")
-        visit = rita.start_call(today(rita)["Aster"].id)
+        call = today(rita)["Aster"]
+        aster, begun_ms = call.outlet, now_ms() - 60_000
+        visit = rita.start_call(call.id)
         rita.record(visit, [facings(1, 0), facings(2, 3)])
         rita.submit(visit)
         sync(rita), sync(sam)
+        self.assertEqual(sam.contests(), [])
 
         first = Subject.POSITION(planogram=1, position=1)
         with self.assertRaises(ClientError.Refused) as refused:
@@ -35,52 +39,85 @@ class Contest(unittest.TestCase):
         self.assertEqual((row["contest"], row["photos"], row["blobs"]), ("open", 1, 1))
         sync(sue), sync(rita)
 
-        seen = {each.id: each for each in sue.visit(visit).contests}
-        self.assertEqual(set(seen), {contest, whole})
-        one = seen[contest]
-        self.assertEqual((one.by, one.own, one.text), ("Sam", False, "There were four, see the photo"))
-        self.assertEqual((one.check, one.claim, one.photos), (SHELF, claim, [shelf.hash]))
-        self.assertEqual((one.standing, one.holds, one.confirmed), ("open", True, True))
-        self.assertEqual((seen[whole].check, seen[whole].subject), (None, None))
+        # Each finds it without being told which visit it is, and what they may do about it.
+        value, all_of_it = about_a_value(sue), about_the_whole(sue)
+        self.assertEqual({each.contest.id for each in sue.contests()}, {contest, whole})
+        self.assertEqual((value.visit, value.outlet, value.outlet_name), (visit, aster.id, aster.name))
+        self.assertEqual((all_of_it.contest.check, all_of_it.contest.subject, all_of_it.contest.against), (None, None, []))
+        one = value.contest
+        self.assertEqual((one.id, one.by, one.own, one.text), (contest, "Sam", False, "There were four, see the photo"))
+        self.assertEqual((one.check, one.subject, one.claim, one.photos), (SHELF, first, claim, [shelf.hash]))
+        [zero] = one.against
+        self.assertEqual((zero.by, zero.own, zero.value.facings), ("Rita", False, 0))
+        self.assertEqual((one.standing, one.holds, one.confirmed, one.words), ("open", True, True, []))
+        self.assertTrue(begun_ms <= one.at_ms <= now_ms() + 60_000)
+        self.assertEqual(about_a_value(rita).contest.against[0].own, True)
+        self.assertTrue(about_a_value(sam).contest.own)
+        everything = [ContestStep.SAY, ContestStep.ASK, ContestStep.UPHOLD, ContestStep.ACCEPT, ContestStep.CLOSE]
+        for who, may, waits in [(sue, everything, True), (rita, [], False),
+                                (sam, [ContestStep.SAY, ContestStep.CLOSE], False)]:
+            self.assertEqual([(each.may, each.waits_for_own) for each in who.contests()], [(may, waits)] * 2)
         self.assertEqual(rita.visit(visit).thread, [], "a contest is no part of the conversation")
 
         for who, step in [(sam, ContestStep.UPHOLD), (rita, ContestStep.SAY)]:
             with self.assertRaises(ClientError.Refused) as refused:
-                who.answer_contest(visit, contest, step, "So it is")
+                answer(who, about_a_value(who), step, "So it is")
             self.assertEqual(refused.exception.code, "no_right")
         with self.assertRaises(ClientError.NotHere):
             sue.answer_contest(visit, visit_recording(sue, visit), ContestStep.ASK, "What?")
 
-        sue.answer_contest(visit, contest, ContestStep.ASK, "Before or after noon?")
+        answer(sue, about_a_value(sue), ContestStep.ASK, "Before or after noon?")
         sync(sue), sync(sam)
-        self.assertEqual(standing(sam, visit, contest), "asked")
-        sam.answer_contest(visit, contest, ContestStep.SAY, "At ten")
+        asked = about_a_value(sam)
+        self.assertEqual((asked.contest.standing, asked.waits_for_own), ("asked", True))
+        self.assertEqual(about_a_value(sue).waits_for_own, False)
+        answer(sam, asked, ContestStep.SAY, "At ten")
         sync(sam), sync(sue)
-        self.assertEqual(standing(sue, visit, contest), "open")
-        sue.answer_contest(visit, whole, ContestStep.UPHOLD, "Rita's phone was there")
-        sue.answer_contest(visit, contest, ContestStep.ACCEPT, "I see four")
+        again = about_a_value(sue)
+        self.assertEqual((again.contest.standing, again.waits_for_own), ("open", True))
+        answer(sue, about_the_whole(sue), ContestStep.UPHOLD, "Rita's phone was there")
+        self.assertEqual([each.contest.id for each in sue.contests()], [contest, whole], "what waits comes first")
+        answer(sue, again, ContestStep.ACCEPT, "I see four")
         sync(sue), sync(sam), sync(rita)
 
         for phone_ in (rita, sam, sue):
-            found = {each.id: each for each in phone_.visit(visit).contests}
-            self.assertEqual((found[contest].standing, found[contest].holds), ("accepted", False))
-            self.assertEqual([w.step for w in found[contest].words],
-                             [ContestStep.ASK, ContestStep.SAY, ContestStep.ACCEPT])
-            self.assertEqual([w.by for w in found[contest].words], ["Sue", "Sam", "Sue"])
-            self.assertEqual(found[whole].standing, "upheld")
+            found = about_a_value(phone_)
+            self.assertEqual((found.contest.standing, found.contest.holds), ("accepted", False))
+            self.assertEqual(found.contest, {c.id: c for c in phone_.visit(visit).contests}[contest])
+            self.assertEqual([(w.by, w.step, w.text) for w in found.contest.words],
+                             [("Sue", ContestStep.ASK, "Before or after noon?"), ("Sam", ContestStep.SAY, "At ten"),
+                              ("Sue", ContestStep.ACCEPT, "I see four")])
+            for word in found.contest.words:
+                self.assertTrue(begun_ms <= word.at_ms <= now_ms() + 60_000)
+            self.assertEqual(found.contest.against[0].value.facings, 0, "what was said then")
+            self.assertEqual(about_the_whole(phone_).contest.standing, "upheld")
+            self.assertFalse(any(each.waits_for_own for each in phone_.contests()))
             [value] = values(phone_.visit(visit), SHELF, first)
             self.assertEqual(value.facings, 4)
         self.assertEqual(office("visit", visit=visit)["contest"], None)
 
         # Either side may open it again.
-        sam.answer_contest(visit, whole, ContestStep.SAY, "Not on that day")
+        answer(sam, about_the_whole(sam), ContestStep.SAY, "Not on that day")
         sync(sam)
         self.assertEqual(office("visit", visit=visit)["contest"], "open")
 
 
-def standing(client, visit, contest):
-    [found] = [each for each in client.visit(visit).contests if each.id == contest]
-    return found.standing
+def now_ms():
+    return time.time() * 1000
+
+
+def about_a_value(client):
+    [found] = [each for each in client.contests() if each.contest.subject]
+    return found
+
+
+def about_the_whole(client):
+    [found] = [each for each in client.contests() if not each.contest.subject]
+    return found
+
+
+def answer(client, found, step, text):
+    client.answer_contest(found.visit, found.contest.id, step, text)
 
 
 def visit_recording(client, visit):

@@ -59,6 +59,13 @@ class Day(unittest.TestCase):
         # An unplanned visit, with what no catalogue has.
         unplanned = rita.start_visit(calls["Birch"].outlet.id, 1)
         self.assertNotEqual(unplanned, calls["Birch"].visit)
+        there = {unplanned, *(rita.start_visit(calls["Birch"].outlet.id, 1) for _ in range(3))}
+        at_birch = rita.outlet_visits(calls["Birch"].outlet.id)
+        self.assertEqual({seen.id for seen in at_birch}, there)
+        begun = [seen.begun_ms for seen in at_birch]
+        self.assertEqual(begun, sorted(begun, reverse=True), "the newest first")
+        self.assertEqual(at_birch[0], rita.visit(at_birch[0].id))
+        self.assertEqual([seen.id for seen in rita.outlet_visits(aster.id)], [visit])
         jar = endcap.Observation(
             check=STOCK, subject=Subject.UNLISTED(label="A purple jar"), value=Value.STOCK(on_shelf=True, units=3)
         )

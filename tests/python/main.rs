@@ -145,6 +145,11 @@ fn a_phone_is_killed() {
 }
 
 #[test]
+fn a_server_asks_for_time() {
+    run("busy_test.py", 0);
+}
+
+#[test]
 fn the_server_is_killed() {
     run("server_killed_test.py", 1);
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use server::app::App;
 
 use crate::audit::Dice;
-use crate::{Failure, audit, crossing, now, percentile, phone, serve};
+use crate::{Failure, audit, crossing, now, pause, percentile, phone, serve};
 
 /// How often the folder is opened anew.
 const OPENED: usize = 25;
@@ -29,7 +29,7 @@ async fn sync(client: &Arc<Client>) -> Result<(), Failure> {
         match Arc::clone(client).sync(None, None).await {
             Ok(_) => return Ok(()),
             // Days that take milliseconds: the server asks for a pause.
-            Err(ClientError::Unreachable { .. }) => tokio::task::yield_now().await,
+            Err(ClientError::Busy { retry_after_s, .. }) => pause(retry_after_s).await,
             Err(error) => return Err(error.into()),
         }
     }

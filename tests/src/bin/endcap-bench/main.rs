@@ -13,7 +13,7 @@ mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use endcap_mobile::{Client, Found, Observation, Subject, Value};
@@ -135,6 +135,12 @@ async fn main() -> Result<(), Failure> {
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// As long as the server asks for, a second if it does not say.
+#[expect(clippy::disallowed_methods, reason = "the server asks for time, and a phone gives it")]
+async fn pause(retry_after_s: Option<u32>) {
+    tokio::time::sleep(Duration::from_secs(retry_after_s.unwrap_or(1).into())).await;
 }
 
 /// Prepares a data folder and starts the server on it.
@@ -464,8 +470,8 @@ async fn capture(screens: u32) -> Result<serde_json::Value, Failure> {
                 match Arc::clone(&client).sync(None, None).await {
                     Ok(_) => syncs += 1,
                     // The server asks a device that syncs without a pause to wait.
-                    Err(endcap_mobile::ClientError::Unreachable { .. }) => {
-                        tokio::task::yield_now().await;
+                    Err(endcap_mobile::ClientError::Busy { retry_after_s, .. }) => {
+                        pause(retry_after_s).await;
                     }
                     Err(error) => return Err(error.into()),
                 }

@@ -1,0 +1,36 @@
+"""Keeps a folder in step with its server until it is interrupted: syncs when there is news, and pauses when it should.
+
+    python3 follow.py FOLDER
+
+FOLDER is a folder that quickstart.py has made, with its key beside it.
+"""
+
+import asyncio
+import pathlib
+import sys
+
+from endcap import Client, ClientError
+
+LONGEST_S = 600
+
+
+async def follow(client, sleep=asyncio.sleep):
+    pause_s = 1
+    while True:
+        try:
+            report = await client.sync()
+            print(f"sent {report.pushed}, came {report.pulled}, photos {report.photos}", flush=True)
+            if report.photos_without_room:
+                print(f"{report.photos_without_room} photos wait: the organisation's room for them is used up")
+            pause_s = 1
+            await client.wait_for_news()
+        except (ClientError.Busy, ClientError.Unreachable) as later:
+            print(later, flush=True)
+            # As long as the server asks for; where nobody knows, longer each time. All work is safe meanwhile.
+            await sleep(getattr(later, "retry_after_s", None) or pause_s)
+            pause_s = min(2 * pause_s, LONGEST_S)
+
+
+if __name__ == "__main__":
+    [folder] = sys.argv[1:]
+    asyncio.run(follow(Client.open(folder, pathlib.Path(folder + ".key").read_bytes())))

@@ -1,0 +1,277 @@
+//! A server that asks for time or has no room: what the library makes of that, and that all the rest goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::http::{HeaderValue, header};
+use endcap_mobile::{Client, ClientError, PhotoLook};
+use image::{DynamicImage, ImageFormat, RgbImage};
+use serde_json::json;
+use server::store::{StoreError, uploads};
+use tests::brand::{self, RITA, SAM};
+use tests::chance::Chance;
+
+use crate::office::{Folder, Gate, Office, RUNTIME, enrol, phone, sync};
+
+/// A picture of this side that looks like no other.
+fn noise(side: u32, chance: &mut Chance) -> Vec<u8> {
+    let image = RgbImage::from_fn(side, side, |_, _| image::Rgb(chance.bytes()));
+    let mut file = std::io::Cursor::new(Vec::new());
+    DynamicImage::from(image).write_to(&mut file, ImageFormat::Png).unwrap();
+    file.into_inner()
+}
+
+fn begin(client: &Client, call: u8) -> String {
+    client.start_call(brand::call(call).to_string()).unwrap()
+}
+
+/// Says something that only a long note holds.
+fn say(client: &Client, visit: &str) {
+    client.comment(visit.to_owned(), "It is wet here. ".repeat(120), None).unwrap();
+}
+
+/// Shows a photo as a screen of its own; how it looks.
+fn show(client: &Client, visit: &str, image: Vec<u8>) -> PhotoLook {
+    let photo = client.add_photo(image, None).unwrap();
+    let look = photo.look.clone().unwrap();
+    client.record(visit.to_owned(), Vec::new(), vec![photo]).unwrap();
+    look
+}
+
+impl Office {
+    fn sql(&self, statement: &'static str) {
+        let run = self
+            .app
+            .store
+            .write(move |tx| -> Result<(), StoreError> { Ok(tx.execute_batch(statement)?) });
+        RUNTIME.block_on(run).unwrap();
+    }
+
+    /// How many bytes its photos may take.
+    fn room(&self, quota: Option<u64>) {
+        let org = self.tenant.org;
+        let set = self.app.store.write(move |tx| uploads::set_room(tx, org, None, quota));
+        RUNTIME.block_on(set).unwrap();
+    }
+
+    fn photos(&self) -> u64 {
+        self.count("SELECT count(*) FROM blob WHERE org = ?1")
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_time_says_how_much_and_is_not_out_of_reach() {
+    let folder = Folder::new("asks-for-time");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let gate = Gate::before(&office);
+    let rita = phone(&folder.0.join("rita"));
+    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    begin(&rita, 0);
+    let waits = rita.outstanding().unwrap();
+
+    for (status, said, expected) in [
+        (429, Some("7"), Some(7)),
+        (503, Some("0"), Some(0)),
+        (507, Some("3600"), Some(3_600)),
+        (503, Some("31536000"), Some(3_600)),
+        (503, Some("18446744073709551616"), None),
+        (503, Some("-1"), None),
+        (503, Some("Fri, 31 Dec 1999 23:59:59 GMT"), None),
+        (429, None, None),
+    ] {
+        gate.edit(move |passing| {
+            if passing.request {
+                return;
+            }
+            let problem = json!({ "type": "urn:endcap:problem:later", "title": "Not now" });
+            (passing.status, passing.body) = (status, problem.to_string().into_bytes());
+            if let Some(said) = said {
+                passing.headers.insert(header::RETRY_AFTER, HeaderValue::from_static(said));
+            }
+        });
+        match sync(&rita) {
+            Err(ClientError::Busy { code, detail, retry_after_s }) => {
+                assert_eq!((code.as_str(), detail.as_str()), ("later", "Not now"));
+                assert_eq!(retry_after_s, expected, "{said:?}");
+            }
+            other => panic!("{status}: {other:?}"),
+        }
+        assert_eq!(rita.outstanding().unwrap(), waits);
+    }
+    // A proxy has words of its own.
+    gate.edit(|passing| {
+        if !passing.request {
+            (passing.status, passing.body) = (503, b"<h1>Down for maintenance</h1>".to_vec());
+        }
+    });
+    match sync(&rita) {
+        Err(ClientError::Busy { code, retry_after_s: None, .. }) => assert_eq!(code, ""),
+        other => panic!("{other:?}"),
+    }
+    for status in [408, 500, 502, 504] {
+        gate.edit(move |passing| {
+            if !passing.request {
+                passing.status = status;
+            }
+        });
+        let cut_off = sync(&rita);
+        assert!(matches!(cut_off, Err(ClientError::Unreachable { .. })), "{status}: {cut_off:?}");
+    }
+    gate.leave();
+
+    // The real server, while others take all of it.
+    let requests = Arc::clone(&office.app.limits.requests);
+    let all = u32::try_from(requests.available_permits()).unwrap();
+    let taken = RUNTIME.block_on(requests.acquire_many_owned(all)).unwrap();
+    match sync(&rita) {
+        Err(error @ ClientError::Busy { .. }) => {
+            assert!(error.sentence().starts_with("the server asks for time: "), "{error}");
+            let ClientError::Busy { code, retry_after_s, .. } = error else { unreachable!() };
+            assert_eq!((code.as_str(), retry_after_s), ("busy", Some(2)));
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(taken);
+    assert_eq!(sync(&rita).unwrap().pushed, 1);
+    assert!(rita.outstanding().unwrap().documents.is_empty());
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn photos_without_room_wait_and_nothing_else_does() {
+    let folder = Folder::new("no-room");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let gate = Gate::before(&office);
+    let rita = phone(&folder.0.join("rita"));
+    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
+    let sam = phone(&folder.0.join("sam"));
+    enrol(&sam, &gate.url, &office.code(SAM)).unwrap();
+    sync(&rita).unwrap();
+    sync(&sam).unwrap();
+
+    // A large one is the first, and there is room for the small one alone.
+    let mut chance = Chance::new(11);
+    let visit = begin(&rita, 0);
+    let large = show(&rita, &visit, noise(300, &mut chance));
+    let larger = show(&rita, &visit, noise(310, &mut chance));
+    let small = show(&rita, &visit, noise(60, &mut chance));
+    assert!(small.bytes < large.bytes && large.bytes < larger.bytes);
+    office.room(Some(u64::from(small.bytes)));
+    begin(&sam, 0);
+    sync(&sam).unwrap();
+    let announced = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&announced);
+    gate.edit(move |passing| {
+        let begins = passing.request && passing.path == "/api/v1/uploads";
+        count.fetch_add(u32::from(begins), Ordering::Relaxed);
+    });
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.pushed, report.photos, report.photos_without_room), (4, 1, 2));
+    assert!(report.pulled > 0, "what others have written came");
+    assert_eq!(announced.load(Ordering::Relaxed), 2, "what cannot fit is not asked for");
+    let waits = rita.outstanding().unwrap();
+    assert!(waits.documents.is_empty());
+    assert_eq!((waits.photos, waits.photo_bytes), (2, u64::from(large.bytes + larger.bytes)));
+    assert_eq!(office.photos(), 1);
+
+    // It stays so: work goes on, and so does what needs a whole sync.
+    say(&rita, &visit);
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.pushed, report.photos, report.photos_without_room), (1, 0, 2));
+    RUNTIME.block_on(Arc::clone(&rita).change_key()).unwrap();
+
+    // Room for one of them, then for all.
+    office.room(Some(u64::from(small.bytes + large.bytes)));
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.photos, report.photos_without_room), (1, 1));
+    office.room(None);
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.photos, report.photos_without_room), (1, 0));
+    assert_eq!((rita.outstanding().unwrap().photos, office.photos()), (0, 3));
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn a_full_disk_of_the_server_is_said_and_what_others_wrote_comes() {
+    let folder = Folder::new("server-full");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let rita = phone(&folder.0.join("rita"));
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    let sam = phone(&folder.0.join("sam"));
+    enrol(&sam, &office.url, &office.code(SAM)).unwrap();
+    sync(&rita).unwrap();
+    sync(&sam).unwrap();
+    let visit = begin(&sam, 0);
+    say(&sam, &visit);
+    sync(&sam).unwrap();
+
+    begin(&rita, 0);
+    for _ in 0..20 {
+        say(&rita, &visit); // more than free pages hold
+    }
+    let waits = rita.outstanding().unwrap();
+    assert_eq!(rita.visit(visit.clone()).unwrap().thread.len(), 20);
+    office.sql("PRAGMA max_page_count = 1"); // SQLite takes the size that it has
+    match sync(&rita) {
+        Err(ClientError::Busy { code, retry_after_s, .. }) => {
+            assert_eq!((code.as_str(), retry_after_s), ("disk_full", Some(60)));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rita.outstanding().unwrap(), waits);
+    assert_eq!(rita.visit(visit.clone()).unwrap().thread.len(), 21, "his words came");
+    office.sql("PRAGMA max_page_count = 1073741823");
+    assert_eq!(sync(&rita).unwrap().pushed, 21);
+    assert!(rita.outstanding().unwrap().documents.is_empty());
+    office.close();
+}
+
+#[test]
+fn photos_are_made_as_set_also_after_a_restart() {
+    let folder = Folder::new("photo-setting");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let rita = phone(&folder.0.join("rita"));
+    let mut chance = Chance::new(12);
+    let image = noise(700, &mut chance);
+    let made = |client: &Client, image: &[u8]| {
+        let look = client.add_photo(image.to_vec(), None).unwrap().look.unwrap();
+        (look.width, look.height, look.bytes)
+    };
+    for (side_pixels, quality, field) in [
+        (319, 80, "side_pixels"),
+        (4_097, 80, "side_pixels"),
+        (1_600, 29, "quality"),
+        (1_600, 101, "quality"),
+    ] {
+        match rita.photo_setting(side_pixels, quality) {
+            Err(ClientError::Invalid { field: wrong, .. }) => assert_eq!(wrong, field),
+            other => panic!("{other:?}"),
+        }
+    }
+    let plain = made(&rita, &image);
+    assert_eq!((plain.0, plain.1), (700, 700), "1,600 pixels until something is set");
+    rita.photo_setting(4_096, 100).unwrap();
+    let fine = made(&rita, &image);
+    rita.photo_setting(400, 30).unwrap();
+    let coarse = made(&rita, &image);
+    assert_eq!((coarse.0, coarse.1), (400, 400));
+    rita.photo_setting(400, 90).unwrap();
+    let better = made(&rita, &image);
+    assert!(coarse.2 < better.2 && better.2 < plain.2 && plain.2 < fine.2);
+
+    // The app is started anew, the folder is enrolled, and what is sent is as it was set.
+    drop(rita);
+    let rita = phone(&folder.0.join("rita"));
+    assert_eq!(made(&rita, &image), better);
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    let sent = show(&rita, &begin(&rita, 0), noise(900, &mut chance));
+    assert_eq!((sent.width, sent.height), (400, 400));
+    assert_eq!(sync(&rita).unwrap().photos, 1);
+    assert_eq!(office.count("SELECT width FROM blob WHERE org = ?1"), 400);
+    assert_eq!(office.count("SELECT bytes FROM blob WHERE org = ?1"), u64::from(sent.bytes));
+    office.close();
+}

@@ -1,0 +1,81 @@
+"""A server that asks for time: the app hears for how long, and the example waits that long."""
+
+import contextlib
+import http.server
+import io
+import pathlib
+import sys
+import threading
+import unittest
+
+from endcap import ClientError
+from world import *
+
+
+class Busy(http.server.BaseHTTPRequestHandler):
+    says = None
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"type": "urn:endcap:problem:busy", "title": "The server is busy: try again"}'
+        self.send_response(503)
+        if self.says:
+            self.send_header("Retry-After", self.says)
+        self.send_header("Content-Type", "application/problem+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class AsksForTime(unittest.TestCase):
+    def test_the_app_hears_for_how_long(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
+        rita = phone("Rita")
+        for says, seconds in [("7", 7), (None, None), ("soon", None)]:
+            Busy.says = says
+            with self.assertRaises(ClientError.Busy) as busy:
+                asyncio.run(rita.enrol("http://127.0.0.1:%d" % server.server_port, "AAAAA-AAAAA", "phone"))
+            self.assertEqual((busy.exception.code, busy.exception.retry_after_s), ("busy", seconds))
+            self.assertEqual(str(busy.exception), "the server asks for time: The server is busy: try again")
+
+    def test_the_example_waits_as_long_as_it_is_told(self):
+        sys.path.insert(0, str(pathlib.Path(os.environ["ENDCAP_QUICKSTART"]).parent))
+        from follow import follow
+
+        def busy(seconds):
+            return ClientError.Busy(code="busy", detail="The server is busy", retry_after_s=seconds)
+
+        away = ClientError.Unreachable(detail="no route")
+        # Of one sync after the other; after one that goes well the news break off.
+        syncs = iter([busy(7), busy(None), away, busy(40), away, None, busy(None), ClientError.Revoked()])
+
+        class Phone:
+            async def sync(self):
+                if error := next(syncs):
+                    raise error
+                return endcap.SyncReport(
+                    pushed=1, refused=0, pulled=2, photos=3, photos_without_room=4, mended=0, unreadable=0,
+                    delivered=0, undeliverable=0, cancelled=False, log_alarm=False,
+                )
+
+            async def wait_for_news(self):
+                raise away
+
+        pauses = []
+
+        async def sleep(seconds):
+            pauses.append(seconds)
+
+        said = io.StringIO()
+        with self.assertRaises(ClientError.Revoked), contextlib.redirect_stdout(said):
+            asyncio.run(follow(Phone(), sleep))
+        self.assertEqual(pauses, [7, 2, 4, 40, 16, 1, 2])
+        self.assertIn("4 photos wait", said.getvalue())
+
+
+main()
