@@ -808,6 +808,26 @@ impl Client {
         crate::sync::sync(self, progress, cancel).await
     }
 
+    /// A photo of a document that this person sees, whoever took it: from this device if it is here whole, and from the
+    /// server otherwise. Async. Nothing of it is kept here.
+    ///
+    /// # Errors
+    /// [`ClientError::NotHere`] if the server has not got it or the person does not see it, and
+    /// [`ClientError::Refused`] with the code `erased` or `retired` if it is not kept any more.
+    pub async fn fetch_photo(
+        self: Arc<Self>,
+        hash: String,
+        size: PhotoSize,
+    ) -> Result<Vec<u8>, ClientError> {
+        let hash: BlobHash = hash.parse()?;
+        if size == PhotoSize::Whole
+            && let Some(bytes) = self.vault.get(&hash.0)?
+        {
+            return Ok(bytes);
+        }
+        crate::sync::fetch_photo(&self, hash, size).await
+    }
+
     /// Waits until the server has something new for somebody in the organisation, as a sign to sync again.
     /// Async; needs a network, and fails when it goes away. Drop or cancel it to stop waiting.
     pub async fn wait_for_news(self: Arc<Self>) -> Result<(), ClientError> {

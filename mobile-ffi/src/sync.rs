@@ -32,7 +32,7 @@ use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own};
 use crate::store::{StoreError, random};
-use crate::types::{ClientError, Phase, SyncReport};
+use crate::types::{ClientError, Phase, PhotoSize, SyncReport};
 
 /// A cut connection loses at most this much of a photo.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -40,6 +40,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Without a byte for this long, the network counts as gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const COMPRESS_LEVEL: i32 = 9;
+/// The longest photo that a server takes.
+const PHOTO_BYTES_MAX: usize = 20 << 20;
 /// Longest pause that a server is believed to need: whoever asks for years must not silence a phone.
 const RETRY_AFTER_S_MAX: u64 = 3_600;
 
@@ -199,15 +201,48 @@ struct Run {
     brought: BTreeSet<ParcelHash>,
 }
 
-pub(crate) async fn wait_for_news(client: &Client) -> Result<(), ClientError> {
+/// A request of what is below `/api/v1`, as this device.
+fn ask(client: &Client, path: &str) -> Result<reqwest::RequestBuilder, ClientError> {
     let server = client.store.read(|reader| -> Result<_, ClientError> {
         let bytes = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
         Ok(read_cbor::<Server>(&bytes)?)
     })?;
-    let request = http()?
-        .get(format!("{}/api/v1/poke", server.url))
-        .header(AUTHORIZATION, format!("Bearer {}", server.token));
-    let mut response = request.send().await.map_err(unreachable)?;
+    let request = http()?.get(format!("{}/api/v1/{path}", server.url));
+    Ok(request.header(AUTHORIZATION, format!("Bearer {}", server.token)))
+}
+
+/// A photo from the server, in this size.
+pub(crate) async fn fetch_photo(
+    client: &Client,
+    hash: BlobHash,
+    size: PhotoSize,
+) -> Result<Vec<u8>, ClientError> {
+    let asked = match size {
+        PhotoSize::Whole => "",
+        PhotoSize::Screen => "?size=preview",
+        PhotoSize::Small => "?size=thumb",
+    };
+    let request = ask(client, &format!("photos/{hash}{asked}"))?;
+    let response = request.send().await.map_err(unreachable)?;
+    if !response.status().is_success() {
+        let (status, code, error) = problem(response).await;
+        return Err(match (status, error) {
+            (StatusCode::NOT_FOUND, _) => ClientError::NotHere { what: "photo".into() },
+            (StatusCode::GONE, ClientError::BadAnswer { detail }) => {
+                ClientError::Refused { code, detail }
+            }
+            (_, error) => error,
+        });
+    }
+    let bytes = limited(response, PHOTO_BYTES_MAX).await?;
+    if size == PhotoSize::Whole && BlobHash::of(&bytes) != hash {
+        return Err(ClientError::BadAnswer { detail: "it sent another file".into() });
+    }
+    Ok(bytes)
+}
+
+pub(crate) async fn wait_for_news(client: &Client) -> Result<(), ClientError> {
+    let mut response = ask(client, "poke")?.send().await.map_err(unreachable)?;
     if !response.status().is_success() {
         return Err(problem(response).await.2);
     }

@@ -1037,6 +1037,17 @@ impl LogStatus {
     }
 }
 
+/// In which size a photo is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum PhotoSize {
+    /// As it was sent.
+    Whole,
+    /// For a screen: a JPEG of 1,024 pixels at most.
+    Screen,
+    /// For a list: a JPEG of 480 pixels at most.
+    Small,
+}
+
 /// What a sync is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
 pub enum Phase {

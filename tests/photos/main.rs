@@ -5,6 +5,7 @@
 mod clients;
 mod cut;
 mod erase;
+mod fetch;
 
 use std::ffi::OsStr;
 use std::path::Path;
