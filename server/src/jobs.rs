@@ -85,14 +85,9 @@ async fn forget(app: &App, tenant: &Tenant, now_ms: i64) -> Result<u64, StoreErr
         if unnamed.is_empty() {
             return Ok(forgotten);
         }
-        let forget = move |tx: &rusqlite::Transaction<'_>| {
-            unnamed.iter().try_fold(0, |gone, hash| {
-                Ok::<u64, StoreError>(
-                    gone + u64::from(uploads::forget_unnamed(tx, org, *hash, before)?),
-                )
-            })
-        };
-        match app.store.write_for(org, forget).await? {
+        let more =
+            app.store.write_for(org, move |tx| uploads::forget_unnamed(tx, org, &unnamed, before));
+        match more.await? {
             0 => return Ok(forgotten),
             more => forgotten += more,
         }

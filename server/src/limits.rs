@@ -193,6 +193,13 @@ fn rate_limited(seconds: u64) -> Problem {
         .retry_after(seconds)
 }
 
+/// As many live lines are open as there may be: whoever has none syncs now and then.
+pub fn too_many_lines() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy: try again")
+        .detail("as many live lines are open as there may be: sync without one")
+        .retry_after(60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

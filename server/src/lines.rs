@@ -3,13 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::http::StatusCode;
 use prometheus_client::metrics::gauge::Gauge;
 use sync_core::id::DeviceId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Problem;
-use crate::limits::{LINES_MAX, LINES_OF_DEVICE_MAX, LINES_OF_SESSION_MAX};
+use crate::limits::{LINES_MAX, LINES_OF_DEVICE_MAX, LINES_OF_SESSION_MAX, too_many_lines};
 use crate::store::accounts::SecretHash;
 
 /// Whose a line is.
@@ -64,7 +63,7 @@ impl Lines {
         }
         let of_one = Arc::clone(of_one).try_acquire_owned();
         let (Ok(of_one), Ok(of_all)) = (of_one, Arc::clone(&self.room).try_acquire_owned()) else {
-            return Err(too_many());
+            return Err(too_many_lines());
         };
         let end = Arc::new(Notify::new());
         open.entry(holder).or_default().push_back(Arc::clone(&end));
@@ -93,10 +92,4 @@ impl Drop for Line {
             }
         }
     }
-}
-
-fn too_many() -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy: try again")
-        .detail("as many live lines are open as there may be: sync without one")
-        .retry_after(60)
 }

@@ -18,7 +18,7 @@ use super::log::{self, AudienceId, Org, Organisation, Prints};
 use super::quarantine::{self, Kept};
 use super::tree::{self, Line};
 use super::visits::{self, VisitRow};
-use super::{SCHEMA, StoreError, accounts, configure, field, witnesses};
+use super::{FIRST_SCHEMA, SCHEMA, StoreError, accounts, configure, field, witnesses};
 use crate::blobs::Shelved;
 use crate::signals::field::Reading;
 
@@ -154,6 +154,7 @@ fn read_only(file: &Path) -> Result<Connection, StoreError> {
     let known = SCHEMA;
     match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
         found if found > known => Err(StoreError::TooNew { found, known }),
+        found @ 1..FIRST_SCHEMA => Err(StoreError::Unreleased { found }),
         found if found < known => Err(StoreError::TooOld { found, known }),
         _ => Ok(connection),
     }

@@ -63,6 +63,15 @@ pub enum StoreError {
         /// Of this program.
         known: i64,
     },
+    /// A program of before the first release wrote this folder.
+    #[error(
+        "the folder has schema {found}, of before the first release, which was {FIRST_SCHEMA}: only the program \
+         that wrote it reads it"
+    )]
+    Unreleased {
+        /// In the folder.
+        found: i64,
+    },
     /// What is in the folder is not what may be served.
     #[error("{0}")]
     NotForServing(&'static str),
@@ -363,7 +372,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
         _ if found > known => return Err(StoreError::TooNew { found, known }),
-        1..FIRST_SCHEMA => return Err(StoreError::TooOld { found, known }),
+        1..FIRST_SCHEMA => return Err(StoreError::Unreleased { found }),
         _ => {}
     }
     for (version, script) in (FIRST_SCHEMA..).zip(MIGRATIONS) {
@@ -674,9 +683,8 @@ mod tests {
         let db = Connection::open(folder.join(DATABASE)).unwrap();
         for found in [1, FIRST_SCHEMA - 1] {
             db.pragma_update(None, "user_version", found).unwrap();
-            assert!(
-                matches!(Store::open(&folder), Err(StoreError::TooOld { found: f, .. }) if f == found)
-            );
+            let opened = Store::open(&folder);
+            assert!(matches!(opened, Err(StoreError::Unreleased { found: f }) if f == found));
         }
         db.pragma_update(None, "user_version", SCHEMA).unwrap();
         drop(db);

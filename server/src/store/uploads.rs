@@ -470,22 +470,26 @@ pub fn unnamed(
     Ok(hashes.collect::<Result<_, _>>()?)
 }
 
-/// Forgets a photo that nothing names, as if it had never come: of its files no row speaks then.
+/// Forgets those of these photos that nothing names, as if they had never come; how many. Of their files no row speaks then.
 pub fn forget_unnamed(
     tx: &Transaction<'_>,
     org: Org,
-    hash: BlobHash,
+    hashes: &[BlobHash],
     before_ms: i64,
-) -> Result<bool, StoreError> {
+) -> Result<u64, StoreError> {
     let mut gone = tx.prepare_cached(&format!(
         "DELETE FROM blob AS b WHERE org = ?1 AND hash = ?3 AND {UNNAMED} RETURNING bytes"
     ))?;
-    let bytes: Option<i64> =
-        gone.query_row(params![org, before_ms, hash.0], |row| row.get(0)).optional()?;
-    let Some(bytes) = bytes else { return Ok(false) };
-    signals::forget(tx, org, hash)?;
-    count_bytes(tx, org, -bytes)?;
-    Ok(true)
+    let mut forgotten = 0;
+    for hash in hashes {
+        let bytes: Option<i64> =
+            gone.query_row(params![org, before_ms, hash.0], |row| row.get(0)).optional()?;
+        let Some(bytes) = bytes else { continue };
+        signals::forget(tx, org, *hash)?;
+        count_bytes(tx, org, -bytes)?;
+        forgotten += 1;
+    }
+    Ok(forgotten)
 }
 
 /// Photos whose files are to be removed.
