@@ -820,10 +820,12 @@ impl Client {
         size: PhotoSize,
     ) -> Result<Vec<u8>, ClientError> {
         let hash: BlobHash = hash.parse()?;
-        if size == PhotoSize::Whole
-            && let Some(bytes) = self.vault.get(&hash.0)?
-        {
-            return Ok(bytes);
+        if size == PhotoSize::Whole {
+            match self.vault.get(&hash.0) {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(None) | Err(StoreError::Damaged(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         crate::sync::fetch_photo(&self, hash, size).await
     }
