@@ -26,7 +26,7 @@ use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
 use crate::limits::{
-    DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, LINES_OF_ONE_MAX, Limits,
+    DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, LINES_OF_ONE_MAX, Limits, PAGES_OF_ONE_MAX,
     PROOF_PHOTO_BYTES_MAX, PROOFS_OF_ONE_MAX, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX,
     UPLOADS_OF_ONE_MAX,
 };
@@ -134,6 +134,8 @@ pub struct Tenant {
     /// Room for its live lines.
     pub lines: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    /// Turns of its pages at reading.
+    pub pages: Semaphore,
     repairs: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     proofs: Semaphore,
@@ -263,6 +265,7 @@ impl Tenant {
             room: Arc::new(Semaphore::new(REQUESTS_OF_ONE_MAX)),
             lines: Arc::new(Semaphore::new(LINES_OF_ONE_MAX)),
             turns: Arc::new(Semaphore::new(READERS_OF_ONE)),
+            pages: Semaphore::new(PAGES_OF_ONE_MAX),
             repairs: Arc::new(Semaphore::new(REPAIRS_OF_ONE_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_OF_ONE_MAX)),
             proofs: Semaphore::new(PROOFS_OF_ONE_MAX),
@@ -666,14 +669,13 @@ impl App {
         self.write(tenant, write).await
     }
 
-    /// What a page of the console shows, in the organisation's turn: its pages and its phones leave a reader to the
-    /// others.
+    /// What a page of the console shows. Pages of one organisation wait for each other, so that the others find a reader.
     pub async fn look<T, F>(&self, tenant: &Tenant, read: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let _turn = tenant.turn().await?;
+        let _turn = tenant.pages.acquire().await.map_err(|_| StoreError::Closed)?;
         self.store.read(read).await
     }
 

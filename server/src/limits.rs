@@ -41,6 +41,9 @@ pub const PROOF_PHOTO_BYTES_MAX: u64 = 128 << 20;
 pub const REQUESTS_MAX: usize = 1_024;
 /// Those of one organisation's phones and pages among them.
 pub const REQUESTS_OF_ONE_MAX: usize = REQUESTS_MAX / 2;
+/// Reads of one organisation's pages at the same time, of the store's four: they wait for each other, and not for its
+/// phones, of which a morning brings hundreds.
+pub const PAGES_OF_ONE_MAX: usize = 2;
 /// Uploads that are taken in at the same time. They may be slow for an hour, so syncs have room of their own.
 pub const UPLOADS_MAX: usize = 512;
 /// Those of one organisation.

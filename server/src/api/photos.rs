@@ -40,7 +40,8 @@ pub async fn photo(
     let (world, org) = (tenant.world(), tenant.org);
     let rights = world.rights(sender.user).ok_or_else(Problem::not_found)?;
     let see = Sight::new(org, move |audience| rights.sees(&world.tree, audience));
-    let read = app.look(&tenant, move |connection| {
+    let _turn = tenant.turn().await?;
+    let read = app.store.read(move |connection| {
         let sees = pages::sees_photo(connection, &see, hash)?;
         Ok(if sees { uploads::kept(connection, org, hash)? } else { None })
     });
