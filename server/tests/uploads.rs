@@ -173,6 +173,22 @@ impl World {
         insert.await.unwrap();
     }
 
+    /// Refused work of a device that waits, and names a photo.
+    async fn keep_apart(&self, who: &str, hash: BlobHash) {
+        let (org, device) = (self.tenant.org, device(who));
+        let insert = self.app.store.write(move |tx| -> Result<(), StoreError> {
+            let body = [&[0x58, 0x20][..], &hash.0, &[0xff]].concat();
+            tx.execute(
+                "INSERT INTO quarantine (org, item, device, document, head, code, detail,
+                     received_ms, audience, body)
+                 VALUES (?1, 1, ?2, x'00', x'00', 'late', '', 0, 0, ?3)",
+                params![org, device.as_bytes(), body],
+            )?;
+            Ok(())
+        });
+        insert.await.unwrap();
+    }
+
     async fn room(&self, days: Option<u32>, quota: Option<u64>) {
         let org = self.tenant.org;
         let set = self.app.store.write(move |tx| uploads::set_room(tx, org, days, quota));
@@ -1041,18 +1057,7 @@ async fn nobody_brings_what_no_entry_of_theirs_names() {
         begin().await.refused(403, "not_referenced");
         assert_eq!((world.open_uploads().await, world.arriving().len()), (0, 0));
         // Refused work of the person names it: whoever decides on it wants to see it.
-        let (org, hash) = (world.tenant.org, BlobHash::of(&photo).0);
-        let keep_apart = world.app.store.write(move |tx| -> Result<(), StoreError> {
-            let body = [&[0x58, 0x20][..], &hash, &[0xff]].concat();
-            tx.execute(
-                "INSERT INTO quarantine (org, item, device, document, head, code, detail,
-                     received_ms, audience, body)
-                 VALUES (?1, 1, ?2, x'00', x'00', 'late', '', 0, 0, ?3)",
-                params![org, device("b").as_bytes(), body],
-            )?;
-            Ok(())
-        });
-        keep_apart.await.unwrap();
+        world.keep_apart("b", BlobHash::of(&photo)).await;
         let begun = begin().await;
         assert_eq!((begun.status, begun.offset()), (201, 9));
         world
@@ -1072,16 +1077,10 @@ async fn a_photo_of_discarded_work_goes_and_may_come_again() {
         // The entry that named it is refused work now, as it would be if it had been refused at once.
         let refuse = world.app.store.write(move |tx| -> Result<(), StoreError> {
             tx.execute("DELETE FROM photo WHERE org = ?1 AND hash = ?2", params![org, hash.0])?;
-            let body = [&[0x58, 0x20][..], &hash.0, &[0xff]].concat();
-            tx.execute(
-                "INSERT INTO quarantine (org, item, device, document, head, code, detail,
-                     received_ms, audience, body)
-                 VALUES (?1, 1, ?2, x'00', x'00', 'late', '', 0, 0, ?3)",
-                params![org, device("a").as_bytes(), body],
-            )?;
             Ok(())
         });
         refuse.await.unwrap();
+        world.keep_apart("a", hash).await;
         let run = async |days: i64| jobs::run(&world.app, now_ms() + days * DAY_MS).await.unwrap();
         assert_eq!(run(90).await, Done::default(), "it waits for a decision");
         let discarded_ms = now_ms() + 90 * DAY_MS;

@@ -110,15 +110,7 @@ async fn a_capture_across_midnight_says_that_its_day_is_a_claim_wherever_its_tim
     assert_eq!(told(&page.body), 0);
 
     // Once the outlet is on the list, the day of its report is told as a claim too.
-    let outlet = found.to_string();
-    let form = [
-        ("outlet", outlet.as_str()),
-        ("name", "Hörnet"),
-        ("channel", "supermarket"),
-        ("zone", "Europe/Stockholm"),
-    ];
-    let added = bench.post(MARIA, "/outlets", &form).await;
-    assert_eq!(added.status, StatusCode::SEE_OTHER, "{}", added.body);
+    bench.add_outlet(found, "Hörnet").await;
     let page = bench.get(MARIA, &format!("/outlets/{found}")).await;
     page.shows(&[&format!("Odengatan 1, Stockholm. {counts}")]);
     let reported = item(&page.body, "Ask for Ola");

@@ -144,15 +144,7 @@ async fn the_note_of_a_reported_outlet_is_shown_and_erased_where_it_stands() {
     bench.get(MARIA, list).await.shows(&["Hörnet", "Ola opens at nine"]);
     goes(&bench, list, "Ola opens at nine", digests[1]).await;
     // Once it is on the list, both are what was said of it.
-    let outlet = found.to_string();
-    let form = [
-        ("outlet", outlet.as_str()),
-        ("name", "Hörnet"),
-        ("channel", "supermarket"),
-        ("zone", "Europe/Stockholm"),
-    ];
-    let added = bench.post(MARIA, "/outlets", &form).await;
-    assert_eq!(added.status, StatusCode::SEE_OTHER, "{}", added.body);
+    bench.add_outlet(found, "Hörnet").await;
     bench.get(MARIA, &page).await.shows(&["reported it", "(erased on"]);
     goes(&bench, &page, "Ask for Ola", digests[0]).await;
     bench.close().await;

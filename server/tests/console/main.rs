@@ -295,6 +295,33 @@ impl Bench {
         std::fs::remove_dir_all(self.folder).unwrap();
     }
 
+    /// The live line of an open page.
+    async fn line(&self, user: UserId) -> Body {
+        let request = Request::builder()
+            .uri("/live")
+            .header("host", "localhost")
+            .header("cookie", &self.cookies[&user].0)
+            .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5))))
+            .body(Body::empty())
+            .unwrap();
+        let response = self.routes.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.into_body()
+    }
+
+    /// Puts an outlet that the field has found on the list.
+    async fn add_outlet(&self, found: OutletId, name: &str) {
+        let outlet = found.to_string();
+        let form = [
+            ("outlet", outlet.as_str()),
+            ("name", name),
+            ("channel", "supermarket"),
+            ("zone", "Europe/Stockholm"),
+        ];
+        let added = self.post(MARIA, "/outlets", &form).await;
+        assert_eq!(added.status, StatusCode::SEE_OTHER, "{}", added.body);
+    }
+
     async fn send(&self, user: Option<UserId>, method: &str, path: &str, body: &str) -> Reply {
         let mut request = Request::builder()
             .method(method)
@@ -1070,16 +1097,7 @@ async fn files_are_named_by_their_content() {
 async fn an_open_page_hears_of_work_until_the_session_ends() {
     use futures_util::StreamExt;
     let bench = Bench::new().await;
-    let request = Request::builder()
-        .uri("/live")
-        .header("host", "localhost")
-        .header("cookie", &bench.cookies[&MARIA].0)
-        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5))))
-        .body(Body::empty())
-        .unwrap();
-    let response = bench.routes.clone().oneshot(request).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
-    let mut events = response.into_body().into_data_stream();
+    let mut events = bench.line(MARIA).await.into_data_stream();
     audited(&bench).await;
     let event = events.next().await.unwrap().unwrap();
     assert_eq!(&event[..], b"data: poke\n\n");
@@ -1103,15 +1121,7 @@ async fn pages_have_room_and_turns_of_their_organisation() {
     room.pop();
     bench.get(MARIA, "/").await.shows(&["Maria"]);
     // A line that is open is no request any more.
-    let request = Request::builder()
-        .uri("/live")
-        .header("host", "localhost")
-        .header("cookie", &bench.cookies[&MARIA].0)
-        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5))))
-        .body(Body::empty())
-        .unwrap();
-    let line = bench.routes.clone().oneshot(request).await.unwrap();
-    assert_eq!(line.status(), StatusCode::OK);
+    let line = bench.line(MARIA).await;
     bench.get(MARIA, "/").await.shows(&["Maria"]);
 
     // Its pages wait for each other, and not for its phones.
