@@ -190,7 +190,7 @@ async fn has_access(client: &Client) -> Result<bool, ClientError> {
         return Ok(true);
     }
     match problem(response).await.2 {
-        ClientError::Revoked => Ok(false),
+        ClientError::Revoked | ClientError::Forgotten => Ok(false),
         error => Err(error),
     }
 }

@@ -22,7 +22,7 @@ use sync_core::id::{BlobHash, OrgId, ParcelHash};
 use sync_core::print::PrintName;
 use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step, Stop};
-use sync_core::upkeep::{rewind, sweep};
+use sync_core::upkeep::{rewind, sweep, withdraw};
 use sync_core::wire::{
     CargoReply, Delivery, MEDIA_TYPE, Outcome, PullReply, PushReply, REPLY_BYTES_MAX, RepairReply,
     from_wire, to_wire,
@@ -139,7 +139,8 @@ pub(crate) async fn problem(response: Response) -> (StatusCode, String, ClientEr
         detail => format!("{}: {detail}", problem.title),
     };
     let error = match (code.as_str(), status) {
-        ("revoked", _) | ("unauthorized", StatusCode::UNAUTHORIZED) => ClientError::Revoked,
+        ("revoked", _) => ClientError::Revoked,
+        ("unauthorized", _) => ClientError::Forgotten,
         ("inactive", _) => ClientError::Inactive,
         ("code_invalid", _) => ClientError::CodeInvalid,
         ("protocol_unsupported", _) => ClientError::Incompatible { detail },
@@ -274,6 +275,18 @@ pub(crate) async fn exchange(
     progress: Option<Arc<dyn Progress>>,
     cancel: Option<Arc<Cancel>>,
 ) -> Result<SyncReport, ClientError> {
+    let done = attempt(Arc::clone(&client), progress, cancel).await;
+    if let Err(ClientError::Revoked | ClientError::Inactive) = done {
+        blocking(client, |client| client.drop_by(|view| withdraw(view))).await?;
+    }
+    done
+}
+
+async fn attempt(
+    client: Arc<Client>,
+    progress: Option<Arc<dyn Progress>>,
+    cancel: Option<Arc<Cancel>>,
+) -> Result<SyncReport, ClientError> {
     hand_over(&client).await?;
     let (server, org) = client.store.read(|reader| -> Result<_, ClientError> {
         let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
@@ -309,6 +322,37 @@ pub(crate) async fn exchange(
     Ok(run.report)
 }
 
+/// Runs on a thread that may block: a store waits for the disk.
+async fn blocking<T: Send + 'static>(
+    client: Arc<Client>,
+    work: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, ClientError> {
+    let run = tokio::task::spawn_blocking(move || work(&client));
+    run.await.unwrap_or_else(|error| {
+        Err(ClientError::Damaged { detail: format!("the library failed: {error}") })
+    })
+}
+
+impl Client {
+    /// Drops documents, and then the files of the photos that went with them.
+    fn drop_by(
+        &self,
+        writes: impl Fn(&View<'_>) -> Result<Vec<Write>, StoreError>,
+    ) -> Result<(), ClientError> {
+        let gone = self.change(|view, writer| {
+            let writes = writes(view)?;
+            let gone = writes.iter().filter_map(|write| match write {
+                Write::ForgetPhoto(hash) => Some(*hash),
+                _ => None,
+            });
+            let gone: Vec<BlobHash> = gone.collect();
+            apply(writer, writes)?;
+            Ok(gone)
+        })?;
+        self.forget_photos(&gone)
+    }
+}
+
 impl Run {
     fn tell(&self, phase: Phase, left: u32) {
         if let Some(progress) = &self.progress {
@@ -321,16 +365,11 @@ impl Run {
         self.report.cancelled
     }
 
-    /// Runs on a thread that may block: a store waits for the disk.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
     ) -> Result<T, ClientError> {
-        let client = Arc::clone(&self.client);
-        let run = tokio::task::spawn_blocking(move || work(&client));
-        run.await.unwrap_or_else(|error| {
-            Err(ClientError::Damaged { detail: format!("the library failed: {error}") })
-        })
+        blocking(Arc::clone(&self.client), work).await
     }
 
     async fn documents(&mut self) -> Result<(), ClientError> {
@@ -496,17 +535,7 @@ impl Run {
     async fn sweep(&mut self) -> Result<Heard, ClientError> {
         let done = self.blocking(|client| {
             let instance = random()?;
-            let gone = client.change(|view, writer| {
-                let writes = sweep(view, instance)?;
-                let gone = writes.iter().filter_map(|write| match write {
-                    Write::ForgetPhoto(hash) => Some(*hash),
-                    _ => None,
-                });
-                let gone: Vec<BlobHash> = gone.collect();
-                apply(writer, writes)?;
-                Ok(gone)
-            })?;
-            client.forget_photos(&gone)
+            client.drop_by(|view| sweep(view, instance))
         });
         done.await.map(|()| Heard::Swept)
     }
@@ -536,7 +565,9 @@ impl Run {
         self.tell(Phase::Pull, 0);
         match self.ask_to_repair().await {
             Ok(more) => Ok(Heard::Repaired(more)),
-            Err(error @ ClientError::Revoked) => Err(error),
+            Err(
+                error @ (ClientError::Revoked | ClientError::Inactive | ClientError::Forgotten),
+            ) => Err(error),
             Err(ClientError::Unreachable { .. } | ClientError::Busy { .. }) => {
                 Ok(Heard::Repaired(false))
             }

@@ -85,12 +85,17 @@ pub enum ClientError {
         /// pauses.
         retry_after_s: Option<u32>,
     },
-    /// The server has withdrawn this device's access. Unsent work is kept.
-    #[error("this device's access was withdrawn; unsent work is kept here")]
+    /// The server has withdrawn this device's access. What was written here is kept, sent or not, and goes on under a new
+    /// code; a sync that hears this drops what others have written.
+    #[error("this device's access was withdrawn; your own work is kept here: ask for a new code")]
     Revoked,
-    /// This person no longer works with the organisation. Unsent work is kept.
-    #[error("you no longer work with this organisation; unsent work is kept here")]
+    /// This person no longer works with the organisation. As [`ClientError::Revoked`], but there is no new code.
+    #[error("you no longer work with this organisation; your own work is kept here")]
     Inactive,
+    /// The server does not know this device: it came back from a backup that is older, or is another one. Everything is
+    /// kept, and goes on under a new code.
+    #[error("the server does not know this device; everything is kept here: ask for a new code")]
+    Forgotten,
     /// The enrolment code is unknown, used or too old.
     #[error("the enrolment code is not valid: ask for a new one")]
     CodeInvalid,

@@ -395,6 +395,14 @@ impl Kept {
         self.document.volume()
     }
 
+    /// The outlet that it is about, if that reads.
+    pub(crate) fn outlet(&self) -> Option<OutletId> {
+        match self.document.id().kind {
+            DocKind::Visit => Start::all(&self.document).next().map(|start| start.outlet),
+            DocKind::Outlet => self.volume().map(|(outlet, _)| outlet),
+        }
+    }
+
     fn head(&self) -> KeptBytes {
         KeptBytes {
             changes: Vec::new(),
@@ -583,6 +591,13 @@ impl Kept {
     pub fn photos(&self) -> Vec<BlobHash> {
         let entries = self.document.changes().iter().filter_map(|c| c.entry().ok());
         entries.flat_map(|e| e.photos().iter().map(|p| p.hash).collect::<Vec<_>>()).collect()
+    }
+
+    /// The notes and photos that its entries name.
+    pub(crate) fn names(&self) -> Vec<BlobHash> {
+        let mut names = self.notes();
+        names.extend(self.photos());
+        names
     }
 
     /// The photos that this device's own entries name.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use crate::client::{FormerKey, Kept, Profile, Replica, Write, add_seals, count, territories};
 use crate::document::Change;
 use crate::evidence::{Keypair, Seal};
-use crate::id::{Actor, BlobHash, ChangeHash};
+use crate::id::{Actor, BlobHash, ChangeHash, OutletId};
 use crate::model::catalogue::{Record, RecordKey, RecordKind};
 
 /// Begins anew after the server forgot where the device stands: it was restored from a backup. Everything here
@@ -68,6 +68,55 @@ pub fn renew<R: Replica>(
     Ok(writes)
 }
 
+/// Drops what others have written and this device needs for nothing that it has written itself: its access was withdrawn,
+/// or its person was let go. What it has written stays, confirmed or not: the server might lose it yet. What the documents
+/// that stay are about stays too, so that work can go on under a code to come; all else then comes from the beginning.
+pub fn withdraw<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
+    let mut profile = replica.profile().clone();
+    (profile.cursor, profile.filled, profile.held) = (None, None, None);
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for id in replica.documents()? {
+        let Some(kept) = replica.document(id)? else { continue };
+        let written = kept.document.changes().iter().any(|change| profile.owns(change.actor));
+        match written || !kept.pending.is_empty() {
+            true => own.push(kept),
+            false => others.push(kept),
+        }
+    }
+    let outlets: HashSet<OutletId> = own.iter().filter_map(Kept::outlet).collect();
+    // Of an outlet's volumes all stay, or none.
+    let is_needed =
+        |kept: &Kept| kept.volume().is_some_and(|(outlet, _)| outlets.contains(&outlet));
+    let (needed, others): (Vec<Kept>, Vec<Kept>) = others.into_iter().partition(is_needed);
+    let mut writes: Vec<Write> = Vec::new();
+    for kind in [RecordKind::Outlet, RecordKind::Call] {
+        for record in replica.records(kind)? {
+            let outlet = match &record {
+                Record::Outlet(outlet) => outlet.id,
+                Record::Call(call) => call.outlet,
+                _ => continue,
+            };
+            if !outlets.contains(&outlet) {
+                writes.push(Write::Forget(record.key()));
+            }
+        }
+    }
+    let named: HashSet<BlobHash> = own.iter().chain(&needed).flat_map(Kept::names).collect();
+    writes.extend(others.into_iter().flat_map(|kept| purge(kept, &named)));
+    writes.push(Write::Profile(Box::new(profile)));
+    Ok(writes)
+}
+
+/// A document goes, and what it has named alone goes with it.
+fn purge(kept: Kept, named: &HashSet<BlobHash>) -> Vec<Write> {
+    let gone = |hash: &BlobHash| !named.contains(hash);
+    let notes = kept.notes().into_iter().filter(gone).map(Write::ForgetNote);
+    let photos = kept.photos().into_iter().filter(gone).map(Write::ForgetPhoto);
+    let mut writes: Vec<Write> = notes.chain(photos).collect();
+    writes.push(Write::Purge(Box::new(kept)));
+    writes
+}
+
 /// Drops what has gone out of the person's sight, once all of it is confirmed. To be asked after the last page of
 /// a pull. Should some of it ever come back, its place in the author's numbering is forgotten: so the device
 /// writes as a new actor from then on, whose second half is `instance`, drawn by chance.
@@ -80,7 +129,7 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
         Some(Record::Person(person)) => person.rights(),
         _ => None,
     };
-    // Somebody who was let go keeps what there is: unsent work may still be asked for.
+    // Somebody who was let go is told so by the next pull.
     let Some(rights) = rights else { return Ok(Vec::new()) };
     let tree = territories(replica)?;
     let mut writes = Vec::new();
@@ -106,7 +155,7 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
     let (mut newest_first, mut staying) = (Vec::new(), HashSet::new());
     // What others have named too stays with what they have named it in.
     let (mut named, mut purged) = (HashSet::new(), Vec::new());
-    let mut stays = |kept: &Kept| named.extend(kept.notes().into_iter().chain(kept.photos()));
+    let mut stays = |kept: &Kept| named.extend(kept.names());
     for id in replica.documents()? {
         let volume = match id.is_later_volume() {
             true => replica.document(id)?.and_then(|kept| kept.volume()),
@@ -156,12 +205,7 @@ pub fn sweep<R: Replica>(replica: &R, instance: [u8; 8]) -> Result<Vec<Write>, R
         }
         purged.push(kept);
     }
-    for kept in purged {
-        let gone = |hash: &BlobHash| !named.contains(hash);
-        writes.extend(kept.notes().into_iter().filter(gone).map(Write::ForgetNote));
-        writes.extend(kept.photos().into_iter().filter(gone).map(Write::ForgetPhoto));
-        writes.push(Write::Purge(Box::new(kept)));
-    }
+    writes.extend(purged.into_iter().flat_map(|kept| purge(kept, &named)));
     count(replica, &mut profile, &writes)?;
     profile.narrowed = waiting.then_some(true);
     writes.push(Write::Profile(Box::new(profile)));

@@ -8,7 +8,12 @@ from world import *
 
 class Revoked(unittest.TestCase):
     def test_unsynced_work_is_kept(self):
-        [rita] = phones("Rita")
+        rita, sam = phones("Rita", "Sam")
+        others = sam.start_call(today(sam)["Aster"].id)
+        sam.record(others, [facings(1, 1)])
+        sync(sam)
+        sync(rita)
+        self.assertEqual(len(rita.visit(others).recordings), 2)
         visit = rita.start_call(today(rita)["Birch"].id)
         rita.record(visit, [facings(1, 2), words("Written before anybody knew")], [rita.add_photo(picture(9))])
         office("revoke", person="Rita")
@@ -16,6 +21,10 @@ class Revoked(unittest.TestCase):
             with self.assertRaises(ClientError.Revoked) as refused:
                 sync(rita)
             self.assertIn("kept", str(refused.exception))
+            # What others wrote is no business of whoever has the phone.
+            with self.assertRaises(ClientError.NotHere):
+                rita.visit(others)
+            self.assertEqual(set(today(rita)), {"Birch"})
         # Capturing goes on working, too.
         rita.record(visit, [facings(2, 1)])
         self.kept(rita, visit)
@@ -38,6 +47,8 @@ class Revoked(unittest.TestCase):
         office("decide", approve=True)
         sync(rita)
         self.assertEqual(rita.outstanding().documents, [])
+        self.assertEqual(len(rita.visit(others).recordings), 2)
+        self.assertIn("Aster", today(rita))
         rita.submit(visit)
         sync(rita)
         self.assertEqual(office("visit", visit=visit)["status"], "submitted")

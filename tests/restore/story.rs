@@ -132,7 +132,7 @@ fn a_phone_that_was_enrolled_after_the_backup_is_not_known() {
     well(host.restore("backup", "data"));
     host.start();
     let told = host.runtime.block_on(Arc::clone(&sam).sync(None, None));
-    assert!(matches!(told, Err(ClientError::Revoked)), "{told:?}");
+    assert!(matches!(told, Err(ClientError::Forgotten)), "{told:?}");
     assert!(sam.visit(visit.clone()).is_ok(), "what it holds stays on it");
     let report = host.sync(&rita);
     assert!(report.refused > 0, "{report:?}");

@@ -7,7 +7,7 @@ use sync_core::command::{Command, CommandError};
 use sync_core::document::{CHANGES_MAX, Change, Entry, Parts};
 use sync_core::id::{ChangeHash, DeviceId, DocId, Gtin, OutletId, VisitId};
 use sync_core::model::capture::ClaimBasis;
-use sync_core::model::catalogue::{self, Product, Record, RecordKey};
+use sync_core::model::catalogue::{self, Product, Record, RecordKey, RecordKind};
 use sync_core::model::people::Scope;
 use sync_core::model::visit::{Note, Observation, Place, Subject, Value};
 use sync_core::repair::COUNT_MS;
@@ -175,6 +175,43 @@ fn a_revoked_phone_is_told_so_and_keeps_its_work() {
     assert!(kept.pending.contains(&hash) && kept.to_push());
     assert_eq!(story.server.times_logged(visit_of(SHARED).into(), hash), 0);
     story.records(RITA, SHARED, met(false));
+}
+
+#[test]
+fn a_withdrawn_phone_drops_what_others_wrote_and_has_all_of_it_again_under_a_new_code() {
+    const RITAS: u8 = 1;
+    let mut story = Story::new();
+    for (who, call) in [(RITA, RITAS), (SAM, SHARED)] {
+        story.does(who, Command::StartCall(brand::call(call)));
+        story.records(who, call, met(true));
+    }
+    story.come_to_rest();
+    let holds = |story: &Story, call| story.devices[RITA].document(visit_of(call).into()).is_some();
+    let outlets = |story: &Story| {
+        let Ok(outlets) = story.devices[RITA].disk.records(RecordKind::Outlet);
+        outlets.len()
+    };
+    let before = outlets(&story);
+    assert!(holds(&story, RITAS) && holds(&story, SHARED) && before > 1);
+    let (id, now_ms) = (story.devices[RITA].id, story.now_ms);
+    story.server.withdraw(id, now_ms);
+    for _ in 0..2 {
+        assert_eq!(story.sync_now(RITA), Step::Stop(Stop::Revoked));
+        assert!(holds(&story, RITAS) && !holds(&story, SHARED));
+        assert_eq!(outlets(&story), 1, "where her own visit was");
+        story.records(RITA, RITAS, met(false));
+    }
+    let (id, now_ms) = (DeviceId::from_bytes([0x77; 16]), story.now_ms);
+    story.devices[RITA].renew(id);
+    let (user, key) = (story.devices[RITA].user, story.devices[RITA].keypair.public());
+    story.server.enrol(id, user, key, now_ms);
+    story.syncs(RITA);
+    let now_ms = story.now_ms;
+    story.server.decide(true, now_ms).expect("what she wrote since is taken");
+    story.come_to_rest();
+    assert!(holds(&story, RITAS) && holds(&story, SHARED));
+    assert_eq!(outlets(&story), before);
+    story.check();
 }
 
 #[test]
@@ -633,7 +670,7 @@ fn a_page_brings_the_keys_of_its_authors_though_they_are_revoked_later() {
         }
         let (id, user, now_ms) = (story.devices[RITA].id, story.devices[RITA].user, story.now_ms);
         let key = story.devices[RITA].keypair.public();
-        let revoked = catalogue::Device { id, user, key, revoked: true };
+        let revoked = catalogue::Device { id, user, key, revoked: true, lost_ms: None };
         story.server.write(vec![Record::Device(revoked)], now_ms);
         // Sam's phone goes on, or begins anew; a new one of his begins.
         let mut fresh =

@@ -19,7 +19,7 @@ use sync_core::print::{Item, Print, PrintName};
 use sync_core::relay::Meeting;
 use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step, Stop};
-use sync_core::upkeep::{renew, rewind, salvage, sweep};
+use sync_core::upkeep::{renew, rewind, salvage, sweep, withdraw};
 use sync_core::wire::{
     CargoReply, CargoRequest, PullReply, PushReply, PushRequest, RecordBytes, RepairReply,
     from_wire,
@@ -741,8 +741,10 @@ impl Device {
                 Ok((writes, Heard::Pulled(reply.more)))
             }
             (Answer::Refused(Refused::Revoked | Refused::Inactive), _) => {
-                Err((Heard::Revoked, None))
+                let Ok(writes) = withdraw(&self.disk);
+                Ok((writes, Heard::Revoked))
             }
+            (Answer::Refused(Refused::Forgotten), _) => Err((Heard::Revoked, None)),
             (Answer::Refused(Refused::CursorUnknown), _) => Err((Heard::CursorUnknown, None)),
             (Answer::Refused(Refused::Crashed | Refused::Full | Refused::Malformed(_)), _) => {
                 Err((Heard::Unreachable, None))
