@@ -16,7 +16,7 @@ use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::print::{Inventory, Part};
 use sync_core::wire::{
-    CargoReply, CargoRequest, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    CargoReply, CargoRequest, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RepairReply, RepairRequest,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use crate::blobs::{Arrivals, Blobs, Rendition};
 use crate::error::Problem;
 use crate::feed;
-use crate::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
+use crate::ingest::{ActError, Checked, Console, Ingest, Sender, open, verify, write_records};
 use crate::limits::{
     DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, LINES_OF_ONE_MAX, Limits, PAGES_OF_ONE_MAX,
     PROOF_PHOTO_BYTES_MAX, PROOFS_OF_ONE_MAX, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX,
@@ -359,7 +359,8 @@ impl App {
         let log_key = LogKeys::at(&self.folder).of(id)?;
         let signs = log_key.public();
         let (device, user) = (DeviceId::of_server(id), UserId::NOBODY);
-        let device = Record::Device(Device { id: device, user, key, revoked: false });
+        let device =
+            Record::Device(Device { id: device, user, key, revoked: false, lost_ms: None });
         let made = self
             .store
             .write(move |tx| -> Result<_, StoreError> {
@@ -398,7 +399,7 @@ impl App {
         let key = Keypair::from_seed(&seed).public();
         let records = vec![
             Record::Device(Device { revoked: true, ..before }),
-            Record::Device(Device { id, user: UserId::NOBODY, key, revoked: false }),
+            Record::Device(Device { id, user: UserId::NOBODY, key, revoked: false, lost_ms: None }),
         ];
         let org = tenant.org;
         let written = self.write_records_with(tenant, records, move |ledger, _| {
@@ -467,34 +468,43 @@ impl App {
         move || drop(pokes.send(Poke { org })) // nobody listens: nobody is poked
     }
 
-    /// Takes a device's push in. When this returns, what was accepted is on the disk; when the device was
-    /// revoked in the meantime, nothing is.
+    /// Takes a device's push in. When this returns, what was accepted is on the disk. A long push is written in parts, so
+    /// that others' writes come between; the first makes its name known, so that one which ends early, as when the device is
+    /// revoked meanwhile, is like one whose answer was lost.
     pub async fn push(
         &self,
         tenant: &Arc<Tenant>,
         sender: Sender,
-        push: PushRequest,
-        verified: Vec<Option<Outcome>>,
+        checked: Checked,
         name: LogHash,
     ) -> Result<PushReply, Problem> {
-        let now = now_ms();
-        let writing = Arc::clone(tenant);
-        let sizes: Vec<usize> = push.groups.iter().map(|group| group.changes.len()).collect();
-        let outcomes = self
-            .write(tenant, move |tx| -> Result<_, Problem> {
-                if !accounts::pushed(tx, writing.org, sender.device, push.previous, name, now)? {
+        let (now, checked) = (now_ms(), Arc::new(checked));
+        let mut outcomes = Vec::with_capacity(checked.push.groups.len());
+        for part in checked.parts() {
+            let (writing, checked) = (Arc::clone(tenant), Arc::clone(&checked));
+            let write = move |tx: &rusqlite::Transaction<'_>| -> Result<_, Problem> {
+                let known = match part.start {
+                    0 => {
+                        let previous = checked.push.previous;
+                        accounts::pushed(tx, writing.org, sender.device, previous, name, now)?
+                    }
+                    _ => accounts::trusts(tx, writing.org, sender.device)?,
+                };
+                if !known {
                     return Err(Problem::revoked());
                 }
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                let outcomes = ingest.push(&sender, &push, verified)?;
+                let outcomes = ingest.push(&sender, &checked, part)?;
                 ledger.close()?;
                 Ok(outcomes)
-            })
-            .await?;
-        self.metrics.push(sizes.into_iter().zip(&outcomes));
+            };
+            outcomes.extend(self.write(tenant, write).await?);
+        }
+        let sizes = checked.push.groups.iter().map(|group| group.changes.len());
+        self.metrics.push(sizes.zip(&outcomes));
         Ok(PushReply { protocol: PROTOCOL, server_ms: now, push: name, outcomes })
     }
 
@@ -504,12 +514,12 @@ impl App {
         tenant: &Arc<Tenant>,
         push: PushRequest,
         turn: Turn,
-    ) -> Result<(PushRequest, Vec<Option<Outcome>>), Problem> {
+    ) -> Result<Checked, Problem> {
         let (org, world) = (tenant.id, tenant.world());
         let run = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let verified = verify(org, &world.keys_of(&push.groups), &push);
-            (push, verified)
+            let keys = world.keys_of(&push.groups);
+            verify(org, &keys, push)
         });
         run.await.map_err(|_| StoreError::Failed("verification panicked".into()).into())
     }
@@ -535,8 +545,7 @@ impl App {
         let writing = Arc::clone(tenant);
         let outcomes = self
             .write(tenant, move |tx| -> Result<_, Problem> {
-                let row = accounts::device(tx, writing.org, courier.device)?;
-                if row.is_none_or(|row| row.revoked_ms.is_some()) {
+                if !accounts::trusts(tx, writing.org, courier.device)? {
                     return Err(Problem::revoked());
                 }
                 accounts::synced(tx, writing.org, courier.device, 0, now)?;

@@ -3,6 +3,7 @@
 //! [`verify`] needs no store and runs beside other requests; [`Ingest::push`] runs inside one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
 use sync_core::cargo::{Cargo, Parcel, Unopened};
@@ -37,10 +38,44 @@ pub struct Sender {
     pub user: UserId,
 }
 
+/// Changes that one transaction takes of a long push: others' writes come between.
+const CHANGES_AT_ONCE: usize = 1_000;
+
+/// A push whose signatures were checked.
+#[derive(Debug)]
+pub struct Checked {
+    /// As it came.
+    pub push: PushRequest,
+    notes: BTreeMap<BlobHash, Note>,
+    bad: Vec<Option<Outcome>>,
+}
+
 /// Checks each group's signatures: every change is sealed by the device that it claims to be from, which need
-/// not be the one that brings it. `None` where all is well.
-pub fn verify(org: OrgId, keys: &Keys, push: &PushRequest) -> Vec<Option<Outcome>> {
-    push.groups.iter().map(|group| unsealed(org, keys, group)).collect()
+/// not be the one that brings it.
+pub fn verify(org: OrgId, keys: &Keys, push: PushRequest) -> Checked {
+    let bad = push.groups.iter().map(|group| unsealed(org, keys, group)).collect();
+    Checked { notes: by_digest(&push.notes), bad, push }
+}
+
+impl Checked {
+    /// Its groups in parts, each for a transaction of its own.
+    pub fn parts(&self) -> Vec<Range<usize>> {
+        self.parts_of(CHANGES_AT_ONCE)
+    }
+
+    /// The same with as many changes at most, or one document with more.
+    pub fn parts_of(&self, changes: usize) -> Vec<Range<usize>> {
+        let (mut parts, mut from, mut taken) = (Vec::new(), 0, 0);
+        for (place, group) in self.push.groups.iter().enumerate() {
+            if place > from && taken + group.changes.len() > changes {
+                parts.push(from..place);
+                (from, taken) = (place, 0);
+            }
+            taken += group.changes.len();
+        }
+        parts.push(from..self.push.groups.len());
+        parts
+    }
 }
 
 fn unsealed(org: OrgId, keys: &Keys, group: &Group) -> Option<Outcome> {
@@ -58,8 +93,8 @@ pub struct Opened {
     pub origin: Option<DeviceId>,
     /// The work.
     pub cargo: Cargo,
-    /// As [`verify`] says.
-    pub bad: Option<Outcome>,
+    notes: BTreeMap<BlobHash, Note>,
+    bad: Option<Outcome>,
 }
 
 /// Opens a parcel and checks every signature on and in it, or says what becomes of it.
@@ -90,11 +125,12 @@ pub fn open(
         Unopened::Protocol(_) => Delivery::Later {},
     })?;
     let bad = unsealed(org, &world.keys_of([&cargo.group]), &cargo.group);
-    Ok(Opened { origin: origin.map(|device| device.id), cargo, bad })
+    let notes = by_digest(&cargo.notes);
+    Ok(Opened { origin: origin.map(|device| device.id), cargo, notes, bad })
 }
 
-fn by_digest(notes: &[Note]) -> BTreeMap<BlobHash, &Note> {
-    notes.iter().map(|note| (note.digest(), note)).collect()
+fn by_digest(notes: &[Note]) -> BTreeMap<BlobHash, Note> {
+    notes.iter().map(|note| (note.digest(), note.clone())).collect()
 }
 
 fn quarantined(refusal: &Refusal) -> Outcome {
@@ -190,18 +226,20 @@ pub struct Ingest<'a, 'tx> {
 }
 
 impl Ingest<'_, '_> {
-    /// Decides on every group of a push and writes what is accepted, and apart from it what is not.
+    /// Decides on these groups of a push and writes what is accepted, and apart from it what is not.
     pub fn push(
         &mut self,
         sender: &Sender,
-        push: &PushRequest,
-        verified: Vec<Option<Outcome>>,
+        checked: &Checked,
+        part: Range<usize>,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let notes = by_digest(&push.notes);
+        let Checked { push, notes, bad } = checked;
         let size = self.ledger.size();
-        let mut outcomes = Vec::with_capacity(push.groups.len());
-        for (group, bad) in push.groups.iter().zip(verified) {
-            outcomes.push(self.take(sender.device, Some(&push.now), None, group, &notes, bad)?);
+        let mut outcomes = Vec::with_capacity(part.len());
+        for (group, bad) in push.groups[part.clone()].iter().zip(&bad[part]) {
+            let outcome =
+                self.take(sender.device, Some(&push.now), None, group, notes, bad.clone())?;
+            outcomes.push(outcome);
             self.ledger.rest()?;
         }
         // Only where something was appended phones hear of it at the same line.
@@ -224,13 +262,12 @@ impl Ingest<'_, '_> {
         courier: DeviceId,
         opened: &Result<Opened, Delivery>,
     ) -> Result<Delivery, StoreError> {
-        let Opened { origin, cargo, bad } = match opened {
+        let Opened { origin, cargo, notes, bad } = match opened {
             Ok(opened) => opened,
             Err(outcome) => return Ok(outcome.clone()),
         };
-        let (group, notes) = (&cargo.group, by_digest(&cargo.notes));
-        let sender = origin.unwrap_or(courier);
-        let outcome = self.take(sender, None, Some(courier), group, &notes, bad.clone())?;
+        let (group, sender) = (&cargo.group, origin.unwrap_or(courier));
+        let outcome = self.take(sender, None, Some(courier), group, notes, bad.clone())?;
         self.ledger.rest()?;
         let early = match outcome {
             // Nothing of it was kept, and the courier need not keep what its author still has.
@@ -255,7 +292,7 @@ impl Ingest<'_, '_> {
         pushed: Option<&Moment>,
         courier: Option<DeviceId>,
         group: &Group,
-        notes: &BTreeMap<BlobHash, &Note>,
+        notes: &BTreeMap<BlobHash, Note>,
         bad: Option<Outcome>,
     ) -> Result<Outcome, StoreError> {
         match bad {
@@ -280,7 +317,7 @@ impl Ingest<'_, '_> {
         sender: DeviceId,
         courier: Option<DeviceId>,
         group: &Group,
-        notes: &BTreeMap<BlobHash, &Note>,
+        notes: &BTreeMap<BlobHash, Note>,
         outcome: Outcome,
     ) -> Result<Outcome, StoreError> {
         let Outcome::Quarantined { code, detail, .. } = &outcome else { return Ok(outcome) };
@@ -289,7 +326,7 @@ impl Ingest<'_, '_> {
         if admit::about_rights(code) {
             let entries = group.changes.iter().filter_map(|change| change.entry().ok());
             let named = entries.flat_map(|entry| entry.notes());
-            words.extend(named.filter_map(|digest| Some((digest, *notes.get(&digest)?))));
+            words.extend(named.filter_map(|digest| Some((digest, notes.get(&digest)?))));
         }
         let (audience, words) = (self.claimed_audience(group)?, words.into_values().collect());
         let reason = Reason { code, detail, audience, courier, words };
@@ -310,7 +347,7 @@ impl Ingest<'_, '_> {
         sender: DeviceId,
         pushed: Option<&Moment>,
         group: &Group,
-        notes: &BTreeMap<BlobHash, &Note>,
+        notes: &BTreeMap<BlobHash, Note>,
     ) -> Result<Outcome, StoreError> {
         let mut held = self.ledger.document(self.org, group.document)?;
         let (mut before, mut fresh, mut named) = (None, Vec::new(), BTreeSet::new());
@@ -340,7 +377,7 @@ impl Ingest<'_, '_> {
             held.audience = Some(judged.audience);
             fresh.push(judged);
         }
-        self.ledger.put_notes(named.iter().filter_map(|digest| notes.get(digest).copied()))?;
+        self.ledger.put_notes(named.iter().filter_map(|digest| notes.get(digest)))?;
         let outcome = match held.let_go && fresh.is_empty() {
             true => Outcome::LetGo {},
             false => Outcome::Accepted {},

@@ -423,8 +423,8 @@ impl Served {
         let push = PushRequest { protocol: PROTOCOL, now, previous, groups: vec![group], notes };
         let name = LogHash::of(&to_wire(self.tenant.id, &push));
         let turn = self.tenant.turn().await.unwrap();
-        let (push, verified) = self.app.verify(&self.tenant, push, turn).await.unwrap();
-        let reply = self.app.push(&self.tenant, sender, push, verified, name).await.unwrap();
+        let checked = self.app.verify(&self.tenant, push, turn).await.unwrap();
+        let reply = self.app.push(&self.tenant, sender, checked, name).await.unwrap();
         assert_eq!(reply.outcomes, [Outcome::Accepted {}]);
         self.pushed = Some(name);
     }
@@ -523,7 +523,7 @@ async fn phone(app: &App, tenant: &Arc<Tenant>, user: UserId) -> (Sender, Keypai
         Ok(())
     });
     insert.await.unwrap();
-    let record = Record::Device(Device { id: device, user, key, revoked: false });
+    let record = Record::Device(Device { id: device, user, key, revoked: false, lost_ms: None });
     app.write_records(tenant, vec![record]).await.unwrap();
     (Sender { device, key, user }, keypair)
 }

@@ -368,7 +368,7 @@ fn pages() -> Router<Arc<App>> {
         Posted(viewer, Whom { id }): Posted<Whom>,
     ) -> Result<(), Problem> {
         let device = id.parse().map_err(|_| Problem::not_found())?;
-        people::revoke(&app, &viewer, device).await
+        people::revoke(&app, &viewer, device, None).await
     }
     async fn disable(
         State(app): State<Arc<App>>,
@@ -892,7 +892,9 @@ async fn a_withdrawn_phone_is_out_at_once() {
     let sender = server::ingest::Sender { device, key: [0; 32], user: REP };
     let push = from_wire::<PushRequest>(served.tenant.id, &served.push()).unwrap();
     let name = LogHash([0; 32]);
-    let late = served.app.push(&served.tenant, sender, push, Vec::new(), name).await;
+    let turn = served.tenant.turn().await.unwrap();
+    let push = served.app.verify(&served.tenant, push, turn).await.unwrap();
+    let late = served.app.push(&served.tenant, sender, push, name).await;
     assert_eq!(late.unwrap_err().code(), "revoked", "also when it was let in just before");
     drop(other_live);
     served.close().await;

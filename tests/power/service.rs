@@ -84,8 +84,8 @@ async fn answer(app: &App, sender: Sender, question: &Question) -> Answer {
         Question::Push(bytes) => {
             let push: PushRequest = from_wire(ORG, bytes).expect("a push");
             let name = LogHash::of(bytes);
-            let (push, verified) = app.verify(&tenant, push, turn).await.expect("verified");
-            let reply = app.push(&tenant, sender, push, verified, name).await.expect("pushed");
+            let checked = app.verify(&tenant, push, turn).await.expect("verified");
+            let reply = app.push(&tenant, sender, checked, name).await.expect("pushed");
             let reply = encode(&reply);
             // One write for all of it: another phone's mark must not come between.
             let said: Vec<String> = acknowledged(bytes, &reply)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, params};
 use server::feed;
 use server::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
-use server::signals::field::{Ground, of_visit};
+use server::signals::field::{Ground, Known, of_visit};
 use server::store::erasure::{self, Erasure};
 use server::store::log::{Ledger, Org, Organisation, Reader};
 use server::store::{StoreError, accounts, field, log};
@@ -40,11 +40,16 @@ pub enum Crash {
     BeforeReply,
 }
 
+/// So few that most pushes are written in parts, of which a crash may lose the last.
+const CHANGES_AT_ONCE: usize = 3;
+
 /// Why a message has no answer of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
     /// The device's access was withdrawn.
     Revoked,
+    /// The server does not know the device: a restore has lost its enrolment.
+    Forgotten,
     /// The person was let go.
     Inactive,
     /// The log does not know the cursor.
@@ -123,7 +128,13 @@ impl Server {
         let mut server = Self::open(db, &made, chance);
         let key = server.console.keypair.public();
         let (id, user) = (DeviceId::of_server(ORG), UserId::NOBODY);
-        let mut records = vec![Record::Device(catalogue::Device { id, user, key, revoked: false })];
+        let mut records = vec![Record::Device(catalogue::Device {
+            id,
+            user,
+            key,
+            revoked: false,
+            lost_ms: None,
+        })];
         records.extend(crate::brand::records());
         server.write(records, BEGIN_MS);
         server
@@ -151,7 +162,9 @@ impl Server {
     /// The server as a backup that is made now brings it back later.
     pub fn backup(&mut self) -> Self {
         let name: [u8; 8] = self.chance.bytes();
-        let name = format!("endcap-backup-{:016x}.db", u64::from_be_bytes(name));
+        // The same seeds may run beside these.
+        let (name, process) = (u64::from_be_bytes(name), std::process::id());
+        let name = format!("endcap-backup-{process}-{name:016x}.db");
         let path = std::env::temp_dir().join(name);
         let file = path.to_str().expect("a path in UTF-8");
         self.db.execute("VACUUM INTO ?1", [file]).expect("a backup is written");
@@ -195,7 +208,7 @@ impl Server {
         let (id, user) = (ids.nth(1).expect("another key"), UserId::NOBODY);
         let key = Keypair::from_seed(&seed).public();
         let before = catalogue::Device { revoked: true, ..before };
-        let now = catalogue::Device { id, user, key, revoked: false };
+        let now = catalogue::Device { id, user, key, revoked: false, lost_ms: None };
         self.write(vec![Record::Device(before), Record::Device(now)], now_ms);
         let tx = self.db.transaction().expect("a transaction");
         log::change_server_key(&tx, self.org, seed, instance).expect("the key is kept");
@@ -250,7 +263,7 @@ impl Server {
                 ],
             )
             .expect("a device is enrolled");
-        let record = catalogue::Device { id: device, user, key, revoked: false };
+        let record = catalogue::Device { id: device, user, key, revoked: false, lost_ms: None };
         self.write(vec![Record::Device(record)], now_ms);
     }
 
@@ -310,7 +323,10 @@ impl Server {
 
     fn sender(&self, device: DeviceId) -> Result<Sender, Refused> {
         let row = accounts::device(&self.db, self.org, device)?;
-        let row = row.filter(|row| row.revoked_ms.is_none()).ok_or(Refused::Revoked)?;
+        let row = row.ok_or(Refused::Forgotten)?;
+        if row.revoked_ms.is_some() {
+            return Err(Refused::Revoked);
+        }
         Ok(Sender { device, key: row.key, user: row.user })
     }
 
@@ -324,21 +340,30 @@ impl Server {
     ) -> Result<PushReply, Refused> {
         let sender = self.sender(from)?;
         let push: PushRequest = read(bytes)?;
-        let name = LogHash::of(bytes);
-        let tx = self.db.transaction()?;
-        let verified = verify(ORG, &self.world.keys_of(&push.groups), &push);
-        if !accounts::pushed(&tx, self.org, from, push.previous, name, now_ms)? {
-            return Err(Refused::Revoked);
+        let (previous, name) = (push.previous, LogHash::of(bytes));
+        let keys = self.world.keys_of(&push.groups);
+        let checked = verify(ORG, &keys, push);
+        let (parts, mut outcomes) = (checked.parts_of(CHANGES_AT_ONCE), Vec::new());
+        for (place, part) in parts.iter().enumerate() {
+            let last = place + 1 == parts.len();
+            let tx = self.db.transaction()?;
+            let known = match place {
+                0 => accounts::pushed(&tx, self.org, from, previous, name, now_ms)?,
+                _ => accounts::trusts(&tx, self.org, from)?,
+            };
+            if !known {
+                return Err(Refused::Revoked);
+            }
+            let mut ledger = Ledger::open(&tx, self.org)?;
+            let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
+            outcomes.extend(ingest.push(&sender, &checked, part.clone())?);
+            ledger.close()?;
+            if crash == Crash::BeforeCommit && last {
+                drop(tx);
+                return Err(Refused::Crashed);
+            }
+            tx.commit()?;
         }
-        let mut ledger = Ledger::open(&tx, self.org)?;
-        let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
-        let outcomes = ingest.push(&sender, &push, verified)?;
-        ledger.close()?;
-        if crash == Crash::BeforeCommit {
-            drop(tx);
-            return Err(Refused::Crashed);
-        }
-        tx.commit()?;
         if crash == Crash::BeforeReply {
             return Err(Refused::Crashed);
         }
@@ -493,7 +518,8 @@ impl Server {
             let held = log::document(&tx, self.org, ORG, of.visit.into())?;
             let place = self.world.outlets.get(&of.outlet).and_then(|outlet| outlet.place);
             let ground = place.map(|place| Ground { place, radius_m });
-            field::judged(&tx, of, &of_visit(&held, ground.as_ref()), now_ms)?;
+            let known = Known { ground, lost: self.world.lost_phones() };
+            field::judged(&tx, of, &of_visit(&held, &known), now_ms)?;
         }
         tx.commit()?;
         Ok(!waiting.is_empty())

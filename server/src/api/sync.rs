@@ -54,8 +54,8 @@ pub async fn push(
     for note in &push.notes {
         note.validate().map_err(|invalid| Problem::malformed(invalid.to_string()))?;
     }
-    let (push, verified) = app.verify(&tenant, push, turn).await?;
-    let reply = app.push(&tenant, sender, push, verified, name).await?;
+    let checked = app.verify(&tenant, push, turn).await?;
+    let reply = app.push(&tenant, sender, checked, name).await?;
     Ok(answer(&app, pack(to_wire(tenant.id, &reply), accepts_zstd(&headers))))
 }
 

@@ -306,6 +306,11 @@ pub fn device(
     Ok(query.query_row(params![org, device.as_bytes()], device_row).optional()?)
 }
 
+/// Whether a device is enrolled and its access stands.
+pub fn trusts(connection: &Connection, org: Org, device: DeviceId) -> Result<bool, StoreError> {
+    Ok(self::device(connection, org, device)?.is_some_and(|row| row.revoked_ms.is_none()))
+}
+
 /// The device with this public key.
 pub fn device_by_key(
     connection: &Connection,

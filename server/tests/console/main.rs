@@ -378,7 +378,8 @@ impl Bench {
             Ok(())
         });
         insert.await.unwrap();
-        let record = Record::Device(Device { id: device, user, key, revoked: false });
+        let record =
+            Record::Device(Device { id: device, user, key, revoked: false, lost_ms: None });
         self.app.write_records(&self.tenant, vec![record]).await.unwrap();
         Phone { sender: Sender { device, key, user }, keypair, minutes: 0, anchor: 1 }
     }
@@ -505,9 +506,9 @@ impl Phone {
         let mut name = [0; 32];
         random(&mut name);
         let turn = bench.tenant.turn().await.unwrap();
-        let (push, verified) =
+        let checked =
             bench.app.verify(&bench.tenant, push, turn).await.map_err(|p| p.sentence()).unwrap();
-        let sent = bench.app.push(&bench.tenant, self.sender, push, verified, LogHash(name)).await;
+        let sent = bench.app.push(&bench.tenant, self.sender, checked, LogHash(name)).await;
         let reply = sent.map_err(|p| p.sentence()).unwrap();
         let [outcome] = <[Outcome; 1]>::try_from(reply.outcomes).unwrap();
         outcome
