@@ -16,7 +16,7 @@ use sync_core::wire::{Group, Keys, from_wire};
 
 use crate::blobs::{Album, Flaw};
 use crate::ingest::derived;
-use crate::signals::field::{Ground, of_visit};
+use crate::signals::field::{Ground, Known, of_visit};
 use crate::store::StoreError;
 use crate::store::archive;
 use crate::store::archive::{Archive, ChangeRow, Figure, FigurePlace};
@@ -595,7 +595,7 @@ impl Inspection<'_> {
             Some(place) => Some(Ground { place, radius_m: self.archive.radius_m(self.made.org)? }),
             None => None,
         };
-        let reading = of_visit(held, ground.as_ref());
+        let reading = of_visit(held, &Known { ground, lost: world.lost_phones() });
         if !self.archive.field(self.made.org, visit, &reading)? {
             let place = Place::Document(visit.into());
             self.found(place, "what is kept of its place, way and time is not what it says");

@@ -16,7 +16,7 @@ use crate::store::uploads::{self, Drawn, Kept};
 
 /// How often a run is made.
 const INTERVAL: Duration = Duration::from_secs(3_600);
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 /// Files that are younger than this may belong to what is being written.
 const ORPHAN_MS: i64 = DAY_MS;
 

@@ -13,7 +13,7 @@ use sync_core::model::visit::{Act, Recording};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
-use crate::signals::field::{Ground, of_visit};
+use crate::signals::field::{Ground, Known, of_visit};
 use crate::signals::{PhotoFacts, Signal, of_photo};
 use crate::store::log::Held;
 use crate::store::signals::{self as rows, Reference};
@@ -131,13 +131,15 @@ async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> 
     let read = app.store.read(move |connection| {
         let (waiting, radius_m) =
             (field::unjudged(connection, org, VISITS)?, field::radius_m(connection, org)?);
+        let lost = reading.world().lost_phones();
         let read = waiting.into_iter().map(|waiting| {
             let ground = ground_of(&reading.world(), waiting.outlet, radius_m);
+            let known = Known { ground, lost: lost.clone() };
             let document = waiting.visit.into();
             let held = log::document(connection, org, reading.id, document);
             let held = readable(document, held)?;
-            let read = held.map(|held| of_visit(&held, ground.as_ref())).unwrap_or_default();
-            Ok((waiting, ground, read))
+            let read = held.map(|held| of_visit(&held, &known)).unwrap_or_default();
+            Ok((waiting, known, read))
         });
         read.collect::<Result<Vec<_>, StoreError>>()
     });
@@ -148,9 +150,11 @@ async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> 
     let (tenant, now) = (Arc::clone(tenant), now_ms());
     let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
         let (world, radius_m) = (tenant.world_in_writing(), field::radius_m(tx, org)?);
-        for (waiting, ground, read) in &read {
-            // The outlet may be known to be elsewhere by now; then the visit waits on.
-            if ground_of(&world, waiting.outlet, radius_m) == *ground {
+        let lost = world.lost_phones();
+        for (waiting, known, read) in &read {
+            // The outlet may be known to be elsewhere by now, or its phone to be lost; then the visit waits on.
+            let ground = ground_of(&world, waiting.outlet, radius_m);
+            if ground == known.ground && lost == known.lost {
                 field::judged(tx, waiting, read, now)?;
             }
         }

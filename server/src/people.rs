@@ -19,7 +19,7 @@ use crate::auth::{
 use crate::error::Problem;
 use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow, Enrolment};
-use crate::store::log;
+use crate::store::{field, log};
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -357,9 +357,14 @@ pub(crate) fn code_hash(code: &str) -> Option<accounts::SecretHash> {
     digits.filter(|digits| digits.len() == 10).map(|digits| secret_hash(&digits))
 }
 
-/// Withdraws a phone: it pushes and pulls nothing more, from this moment on. What it holds unsent stays
-/// on it.
-pub async fn revoke(app: &App, viewer: &Viewer, device: DeviceId) -> Result<(), Problem> {
+/// Withdraws a phone: it pushes and pulls nothing more, from this moment on. What its person wrote stays on it. `lost_ms` is
+/// since when it was out of their hands, if it was: what came from it then is marked.
+pub async fn revoke(
+    app: &App,
+    viewer: &Viewer,
+    device: DeviceId,
+    lost_ms: Option<i64>,
+) -> Result<(), Problem> {
     let (tenant, now) = (&viewer.tenant, now_ms());
     let org = tenant.org;
     let row = app.store.read(move |connection| accounts::device(connection, org, device)).await?;
@@ -368,8 +373,14 @@ pub async fn revoke(app: &App, viewer: &Viewer, device: DeviceId) -> Result<(), 
     if row.revoked_ms.is_some() {
         return Ok(());
     }
-    let record = Device { id: device, user: row.user, key: row.key, revoked: true };
+    if lost_ms.is_some_and(|lost| lost > now) {
+        return Err(Problem::invalid("lost: that is still to come"));
+    }
+    let record = Device { id: device, user: row.user, key: row.key, revoked: true, lost_ms };
     let done = app.write_records_with(tenant, vec![Record::Device(record)], move |ledger, _| {
+        if let Some(since) = lost_ms {
+            field::reconsider_of(ledger.tx, org, device, since)?;
+        }
         accounts::revoke(ledger.tx, org, device, now).map_err(Problem::from)
     });
     done.await.map(|_| ())

@@ -35,6 +35,8 @@ pub enum Kind {
     Clock = 11,
     /// By what their camera wrote the photos were taken farther from the outlet than that may be wrong.
     Camera = 12,
+    /// The server had it when its phone was out of its person's hands, as whoever withdrew that says.
+    Lost = 13,
 }
 
 /// A camera's clock and the phone's may be so far apart, and a photo may wait so long before it is attached.
@@ -44,7 +46,7 @@ pub const WEIGHT_MAX: u32 = 100;
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SameFile,
         Self::SamePicture,
         Self::Screen,
@@ -58,6 +60,7 @@ impl Kind {
         Self::Regular,
         Self::Clock,
         Self::Camera,
+        Self::Lost,
     ];
 
     /// The kind of a number.
@@ -74,7 +77,7 @@ impl Kind {
     pub const fn usual_weight(self) -> u32 {
         match self {
             Self::SameFile => 60,
-            Self::Mocked => 50,
+            Self::Mocked | Self::Lost => 50,
             Self::SamePicture | Self::Travel => 40,
             Self::Screen | Self::Outside => 30,
             Self::Short => 25,
@@ -101,6 +104,7 @@ impl Kind {
             Self::Regular => "Visits take the same time again and again",
             Self::Clock => "The phone’s clock is in doubt",
             Self::Camera => "Photos taken away from the outlet",
+            Self::Lost => "From a phone that was out of its person’s hands",
         }
     }
 
@@ -156,6 +160,16 @@ impl Kind {
             }
             Self::Clock => format!(
                 "Its wall clock is {} away from its other clocks. Owners set clocks, by mistake too.",
+                minutes(figure)
+            ),
+            Self::Lost if figure == 0 => {
+                "It came when the phone was out of its person’s hands, as whoever withdrew it says. It may have been made \
+                 before, and have waited on the phone."
+                    .into()
+            }
+            Self::Lost => format!(
+                "It was made {} at least after the phone was out of its person’s hands, as whoever withdrew it says, who may be \
+                 wrong about when that was.",
                 minutes(figure)
             ),
             Self::Camera => format!(

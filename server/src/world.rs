@@ -8,6 +8,7 @@
 
 mod shared;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -182,6 +183,11 @@ impl World {
     /// The sequence of the record that withdrew a device's access, if one did.
     pub fn withdrawn(&self, device: DeviceId) -> Option<u64> {
         self.before.withdrawn.get(&device).copied()
+    }
+
+    /// The phones that were out of their people's hands, and since when, as whoever withdrew them says.
+    pub fn lost_phones(&self) -> BTreeMap<DeviceId, i64> {
+        self.devices.values().filter_map(|device| Some((device.id, device.lost_ms?))).collect()
     }
 
     /// The device that stands for the server.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{Connection, params};
 use server::signals::Kind;
-use server::signals::field::{Ground, of_visit};
+use server::signals::field::{Ground, Known, of_visit};
 use server::store::field::{Unjudged, judged};
 use server::store::log::Held;
 use server::store::migrate;
@@ -388,9 +388,10 @@ fn noticed(
         .unwrap()
         .execute(params![made.id.as_bytes(), outlet.id.as_bytes()])
         .unwrap();
-        let ground = Ground { place: outlet.known, radius_m: 150 };
+        let ground = Some(Ground { place: outlet.known, radius_m: 150 });
         let of = Unjudged { org: 1, visit: made.id, outlet: outlet.id, changed: 5 };
-        judged(&tx, &of, &of_visit(&made.held, Some(&ground)), 9).unwrap();
+        judged(&tx, &of, &of_visit(&made.held, &Known { ground, lost: BTreeMap::new() }), 9)
+            .unwrap();
     }
     let mut kinds: BTreeMap<VisitId, BTreeSet<Kind>> = BTreeMap::new();
     let mut query = tx.prepare("SELECT visit, kind FROM signal").unwrap();
@@ -435,7 +436,8 @@ fn faked_days_are_noticed_and_honest_ones_seldom() {
     let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
 
     println!("| signal | visits | precision | of {} honest ones |", honest.len());
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.of_field()) {
+    // That a phone was lost is said by whoever withdrew it, and no guess.
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.of_field() && *kind != Kind::Lost) {
         let with = |visits: &[&(Way, BTreeSet<Kind>)]| {
             visits.iter().filter(|(_, kinds)| kinds.contains(&kind)).count()
         };

@@ -552,6 +552,16 @@ impl Story<'_> {
             if device.revoked {
                 say(out, format_args!("  the device's access was withdrawn since, or before"));
             }
+            if let Some(lost_ms) = device.lost_ms {
+                let when = if *received_ms < lost_ms { "after this came" } else { "by then" };
+                say(
+                    out,
+                    format_args!(
+                        "  it was out of its person's hands {when}, since {}, as whoever withdrew it says",
+                        utc(lost_ms)
+                    ),
+                );
+            }
             say(out, format_args!("  entry {}", change.hash()));
             say(out, format_args!("  received {} (in the log)", utc(*received_ms)));
             if !device.is_server() {

@@ -464,6 +464,7 @@ pub(crate) fn records() -> Vec<Record> {
             user: RITA,
             key: Keypair::from_seed(&SEEDS[0]).public(),
             revoked: false,
+            lost_ms: None,
         }),
         Record::Product(Product {
             gtin: gtin(0),

@@ -22,7 +22,7 @@ const SEEDS: [[u8; 32]; 2] = [[0x52; 32], [0x53; 32]];
 
 fn enrolled(id: DeviceId, user: UserId, seed: &[u8; 32]) -> Write {
     let key = Keypair::from_seed(seed).public();
-    let record = Record::Device(Enrolled { id, user, key, revoked: false });
+    let record = Record::Device(Enrolled { id, user, key, revoked: false, lost_ms: None });
     Write::Record(record.key(), RecordBytes(to_cbor(&record)))
 }
 

@@ -215,7 +215,10 @@ fn revoke(world: &mut World, device: usize) {
     let phone = &world.devices[device];
     let (id, user, key) = (phone.id, phone.user, phone.keypair.public());
     let now_ms = world.now_ms;
-    world.server.write(vec![Record::Device(Enrolled { id, user, key, revoked: true })], now_ms);
+    world.server.write(
+        vec![Record::Device(Enrolled { id, user, key, revoked: true, lost_ms: None })],
+        now_ms,
+    );
     world.server.revoke(id, now_ms);
 }
 

@@ -28,7 +28,13 @@ pub async fn found(folder: &Path, devices: &[&Device]) -> (Arc<App>, Arc<Tenant>
     let mut records = brand::records();
     for device in devices {
         let (id, user, key) = (device.id, device.user, device.keypair.public());
-        records.push(Record::Device(catalogue::Device { id, user, key, revoked: false }));
+        records.push(Record::Device(catalogue::Device {
+            id,
+            user,
+            key,
+            revoked: false,
+            lost_ms: None,
+        }));
         let (org, token) = (tenant.org, LogHash::of(token(device).as_bytes()).0);
         let enrol = app.store.write(move |tx| -> Result<(), StoreError> {
             tx.execute(

@@ -209,7 +209,7 @@ fn new_device(
 }
 
 fn record_of(row: &DeviceRow, revoked: bool) -> Record {
-    Record::Device(Device { id: row.device, user: row.user, key: row.key, revoked })
+    Record::Device(Device { id: row.device, user: row.user, key: row.key, revoked, lost_ms: None })
 }
 
 #[derive(Deserialize)]

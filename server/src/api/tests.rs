@@ -63,7 +63,13 @@ impl Bench {
             for n in 0..DEVICES {
                 let device = DeviceId::from_bytes([n as u8 + 1; 16]);
                 let key = [n as u8 + 1; 32];
-                records.push(Record::Device(Device { id: device, user, key, revoked: false }));
+                records.push(Record::Device(Device {
+                    id: device,
+                    user,
+                    key,
+                    revoked: false,
+                    lost_ms: None,
+                }));
                 let row = DeviceRow {
                     device,
                     user,

@@ -379,6 +379,7 @@ struct DeviceView {
     badge: Markup,
     forked: Option<String>,
     revoked: Option<Markup>,
+    lost: Option<Markup>,
 }
 
 struct CallView {
@@ -410,6 +411,8 @@ struct PersonPage {
     open_until: Option<Markup>,
     code_hours: i64,
     devices: Vec<DeviceView>,
+    /// As a form's field for day and time says it.
+    now: String,
     devices_note: String,
     calls: Vec<CallView>,
     calls_note: String,
@@ -533,7 +536,14 @@ async fn one(
         used,
         open_until,
         code_hours: people::CODE_MS / 3_600_000,
-        devices: devices.iter().map(|device| device_view(device, &zone, now)).collect(),
+        devices: devices
+            .iter()
+            .map(|device| {
+                let record = world.devices.get(&device.device);
+                device_view(device, record.and_then(|record| record.lost_ms), &zone, now)
+            })
+            .collect(),
+        now: view::zoned(now, &zone).strftime("%Y-%m-%dT%H:%M").to_string(),
         devices_note,
         calls,
         calls_note,
@@ -571,7 +581,7 @@ fn call_view(
     }
 }
 
-fn device_view(device: &DeviceRow, zone: &str, now: i64) -> DeviceView {
+fn device_view(device: &DeviceRow, lost_ms: Option<i64>, zone: &str, now: i64) -> DeviceView {
     let badge = match (device.revoked_ms, device.synced_ms) {
         (Some(_), _) => view::badge("not-possible", "closed", "Revoked"),
         _ if device.forked > 0 => view::badge("conflict", "conflict", "Copied store"),
@@ -594,6 +604,7 @@ fn device_view(device: &DeviceRow, zone: &str, now: i64) -> DeviceView {
         badge,
         forked: (device.forked > 0).then(|| times(device.forked)),
         revoked: device.revoked_ms.map(|at| view::when(at, zone)),
+        lost: lost_ms.map(|at| view::when(at, zone)),
     }
 }
 
@@ -724,14 +735,28 @@ pub(super) async fn keep(
     see_other("/people#keep", None)
 }
 
-/// `POST /devices/{id}/revoke`: the phone is lost.
+/// Since when a phone was out of its person's hands; empty if it was not.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Loss {
+    lost: String,
+}
+
+/// `POST /devices/{id}/revoke`: the phone is lost, or is not trusted any more.
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Posted(viewer, Nothing {}): Posted<Nothing>,
+    Posted(viewer, Loss { lost }): Posted<Loss>,
 ) -> Result<Response, Problem> {
     let device: DeviceId = id.parse().map_err(|_| Problem::not_found())?;
-    people::revoke(&app, &viewer, device).await?;
+    let zone = view::zone_of(&viewer.tenant.world(), &viewer.rights);
+    let lost_ms = match lost.trim() {
+        "" => None,
+        lost => Some(view::instant(lost, &zone).ok_or_else(|| {
+            Problem::invalid("lost: needs a day and a time such as 2026-11-29T14:30, or nothing")
+        })?),
+    };
+    people::revoke(&app, &viewer, device, lost_ms).await?;
     let owner = app.device(&viewer.tenant, device).ok_or_else(Problem::not_found)?.user;
     see_other(&format!("/people/{owner}"), None)
 }

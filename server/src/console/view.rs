@@ -5,6 +5,7 @@
 use std::fmt::{self, Write};
 
 use askama::filters::{Escaper, Html, HtmlSafe};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use sync_core::contest::Standing;
@@ -214,6 +215,13 @@ pub fn deviation(ppm: i64) -> String {
 pub fn zoned(at_ms: i64, zone: &str) -> ZonedDateTime {
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
     Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned_datetime(zone)
+}
+
+/// The instant that a form's field for day and time says, read in a zone.
+pub fn instant(text: &str, zone: &str) -> Option<i64> {
+    let at: DateTime = text.parse().ok()?;
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    Some(at.to_zoned_datetime(zone).ok()?.timestamp().as_millisecond())
 }
 
 fn time(at_ms: i64, zone: &str, form: &str, more: &str) -> Markup {

@@ -1,6 +1,7 @@
 //! What gives reason to look at captures without looking at a photo: place, way, time. Like all signals these accuse
 //! nobody; each says what was seen and what plain reason it may have. Nothing is read here and nothing is written.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use minicbor::{Decode, Encode};
@@ -48,6 +49,15 @@ pub struct Ground {
     pub place: Geo,
     /// In metres, as the organisation says.
     pub radius_m: u32,
+}
+
+/// What is known besides a visit, and may be known otherwise later.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known {
+    /// Where its outlet is.
+    pub ground: Option<Ground>,
+    /// Since when phones were out of their people's hands, in milliseconds since 1970 UTC.
+    pub lost: BTreeMap<DeviceId, i64>,
 }
 
 /// Where and when something was captured.
@@ -263,9 +273,16 @@ fn whole(figure: f64) -> i64 {
     figure.round() as i64
 }
 
-/// What a visit gives reason to look at by itself, and what it says for what is seen over several. `outlet` is where the
-/// outlet is known to be. What was written in the console has neither place nor way.
-pub fn of_visit(held: &Held, outlet: Option<&Ground>) -> Reading {
+/// Whether the server had something when its phone was out of its person's hands.
+pub fn lost(since_ms: i64, times: &CaptureTime) -> Option<Signal> {
+    let after = times.proved_from_ms().map_or(0, |from| from.saturating_sub(since_ms).max(0));
+    (times.latest_ms >= since_ms).then_some(Signal { kind: Kind::Lost, figure: after / 60_000 })
+}
+
+/// What a visit gives reason to look at by itself, and what it says for what is seen over several. What was written in the
+/// console has neither place nor way.
+pub fn of_visit(held: &Held, known: &Known) -> Reading {
+    let outlet = known.ground.as_ref();
     let visit = Visit::read(&held.document);
     let consoles: Vec<DeviceId> = DeviceId::of_servers(held.document.org()).collect();
     let mut reading = Reading::default();
@@ -297,6 +314,9 @@ pub fn of_visit(held: &Held, outlet: Option<&Ground>) -> Reading {
         for (recorded, device, times) in captures.iter().copied() {
             let (entry, when) = (recorded.hash, recorded.entry.when);
             if let Some(signal) = clock(&when, times) {
+                add(entry, signal, None);
+            }
+            if let Some(signal) = known.lost.get(&device).and_then(|since| lost(*since, times)) {
                 add(entry, signal, None);
             }
             for place in recorded.entry.photos().iter().filter_map(camera) {
@@ -453,6 +473,15 @@ mod tests {
     fn times(earliest_ms: i64, latest_ms: i64) -> CaptureTime {
         let (claimed_ms, basis) = (latest_ms, ClaimBasis::WallClock);
         CaptureTime { earliest_ms, latest_ms, claimed_ms, basis, clamped: false }
+    }
+
+    #[test]
+    fn what_came_from_a_lost_phone_says_whether_it_can_be_from_before() {
+        let figure = |times: CaptureTime| lost(NOON, &times).map(|signal| signal.figure);
+        assert_eq!(figure(times(NOON - 9_000, NOON - 1)), None);
+        assert_eq!(figure(times(NOON - 9_000, NOON)), Some(0), "it may be from before");
+        assert_eq!(figure(times(NOON + 120_000, NOON + 180_000)), Some(2));
+        assert_eq!(figure(times(i64::MIN, NOON)), Some(0));
     }
 
     #[test]

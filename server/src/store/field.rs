@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::id::{ChangeHash, DocId, OutletId, UserId, VisitId};
+use sync_core::id::{ChangeHash, DeviceId, DocId, OutletId, UserId, VisitId};
 
 use super::StoreError;
 use super::log::Org;
+use crate::jobs::DAY_MS;
 use crate::signals::Kind;
 use crate::signals::field::{BEFORE_MAX, Fix, Found, Reading, Stay, after};
 
@@ -49,6 +50,32 @@ pub fn reconsider(tx: &Transaction<'_>, org: Org, outlet: OutletId) -> Result<()
              (SELECT visit FROM visit INDEXED BY visit_outlet WHERE org = ?1 AND outlet = ?2)",
     )?
     .execute(params![org, outlet.as_bytes()])?;
+    Ok(())
+}
+
+/// The visits in which a device has written what came since then are to be looked at again.
+pub fn reconsider_of(
+    tx: &Transaction<'_>,
+    org: Org,
+    device: DeviceId,
+    since_ms: i64,
+) -> Result<(), StoreError> {
+    // Newest first, and a day more: the server's clock may have been set.
+    let mut query = tx.prepare_cached(
+        "SELECT at_ms, document, device FROM log WHERE org = ?1 ORDER BY sequence DESC",
+    )?;
+    let mut again =
+        tx.prepare_cached("UPDATE visit SET judged = 0 WHERE org = ?1 AND visit = ?2")?;
+    let (mut rows, mut seen) = (query.query([org])?, BTreeSet::new());
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(0)? < since_ms - DAY_MS {
+            break;
+        }
+        let Some(document) = row.get::<_, Option<[u8; 17]>>(1)? else { continue };
+        if row.get::<_, Option<[u8; 16]>>(2)? == Some(*device.as_bytes()) && seen.insert(document) {
+            again.execute(params![org, &document[1..]])?;
+        }
+    }
     Ok(())
 }
 

@@ -202,6 +202,30 @@ async fn the_rows_are_the_same_in_whatever_order_work_comes_and_made_anew() {
 }
 
 #[tokio::test]
+async fn what_came_from_a_phone_since_it_was_lost_is_worth_a_look() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    let page = format!("/visits/{}", visit(0x70));
+    goes(&bench, &mut roy, (visit(0x70), OUTLET), (1, 8), place(0), 3).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    bench.get(BOSS, &page).await.hides(&["Worth a look"]);
+    let revoke = format!("/devices/{}/revoke", roy.sender.device);
+    for wrong in ["yesterday", "2999-01-01T00:00"] {
+        let refused = bench.post(BOSS, &revoke, &[("lost", wrong)]).await;
+        assert!(refused.status.is_client_error(), "{wrong}: {}", refused.status);
+    }
+    let revoked = bench.post(BOSS, &revoke, &[("lost", "2026-01-01T12:00")]).await;
+    assert_eq!(revoked.status, axum::http::StatusCode::SEE_OTHER);
+    looks::catch_up(&bench.app).await.unwrap();
+    let told = ["From a phone that was out of its person’s hands", "It came when"];
+    bench.get(BOSS, &page).await.shows(&told);
+    bench.get(BOSS, "/look").await.shows(&told).shows(&["weighs 50<"]);
+    bench.get(BOSS, &format!("/people/{ROY}")).await.shows(&["Lost since", "1 Jan"]);
+    assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn work_that_came_before_a_restart_is_read_after_it_and_again_when_the_outlet_was_elsewhere()
 {
     let mut bench = Bench::new().await;

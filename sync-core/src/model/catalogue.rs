@@ -365,6 +365,9 @@ pub struct Device {
     /// No longer trusted.
     #[n(3)]
     pub revoked: bool,
+    /// Since when it was out of its person's hands, as whoever withdrew it says, in milliseconds since 1970 UTC.
+    #[n(4)]
+    pub lost_ms: Option<i64>,
 }
 
 impl Device {
@@ -931,6 +934,7 @@ mod tests {
             user: UserId::from_bytes([4; 16]),
             key: [5; 32],
             revoked: false,
+            lost_ms: None,
         });
         for record in [display, device] {
             let bytes = minicbor::to_vec(&record).unwrap();
