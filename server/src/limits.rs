@@ -89,6 +89,8 @@ pub struct Limits {
     pub enrol: Rate<IpAddr>,
     /// Pushes, pulls, repairs and pokes by device.
     pub sync: Rate<DeviceId>,
+    /// What devices push or hand over as cargo, by device, in KiB once inflated.
+    pub work: Rate<DeviceId>,
     /// Upload requests by device.
     pub upload: Rate<DeviceId>,
     /// Reads of the log by address.
@@ -116,6 +118,8 @@ impl Default for Limits {
             sign_in_account: Rate::new(6_000_000, 10),
             enrol: Rate::new(6_000_000, 10),
             sync: Rate::new(50_000, 60),
+            // 128 MiB at once, a year of audits, and 4 KiB a second: a third of a gigabyte a day.
+            work: Rate::new(250_000, 128 << 10),
             upload: Rate::new(20_000, 200),
             log: Rate::new(5_000, 2_000),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
@@ -137,7 +141,7 @@ pub fn address_key(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// How often each key may do something: `burst` times at once, and once more each interval (GCRA).
+/// How often, or of how much, each key may do something: `burst` at once, and one more each interval (GCRA).
 pub struct Rate<K> {
     interval_us: i64,
     burst: i64,
@@ -157,6 +161,12 @@ impl<K: Eq + Hash> Rate<K> {
 
     /// Counts one try, or refuses it and says after how long the next makes sense.
     pub fn check(&self, key: K, now_ms: i64) -> Result<(), Problem> {
+        self.check_of(key, 1, now_ms)
+    }
+
+    /// The same of as many at once.
+    pub fn check_of(&self, key: K, units: usize, now_ms: i64) -> Result<(), Problem> {
+        let units = i64::try_from(units).unwrap_or(i64::MAX).min(self.burst);
         let now = now_ms.saturating_mul(1_000);
         let full = now + self.interval_us * self.burst;
         let mut free_us = self.free_us.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,7 +175,7 @@ impl<K: Eq + Hash> Rate<K> {
         }
         let free = free_us.entry(key).or_insert(now);
         *free = (*free).clamp(now, full); // above `full` only when the clock was set back
-        let next = *free + self.interval_us;
+        let next = *free + self.interval_us * units;
         if next > full {
             let wait_s = (next - full + 999_999) / 1_000_000;
             return Err(rate_limited(u64::try_from(wait_s).unwrap_or(1)));
@@ -221,6 +231,17 @@ mod tests {
         assert!(rate.check("a", start + 6_000).is_ok());
         assert!(rate.check("a", start + 6_000).is_err());
         assert!((0..10).all(|_| rate.check("a", start + 120_000).is_ok()));
+    }
+
+    #[test]
+    fn who_takes_much_waits_for_as_much() {
+        let rate = Rate::new(250_000, 1_000);
+        assert!(rate.check_of("a", 900, 0).is_ok());
+        assert!(rate.check_of("a", 200, 0).is_err());
+        assert!(rate.check_of("a", 100, 0).is_ok(), "what is refused takes nothing");
+        assert!(rate.check_of("a", 200, 49_999).is_err());
+        assert!(rate.check_of("a", 200, 50_000).is_ok());
+        assert!(rate.check_of("b", usize::MAX, 0).is_ok(), "no message is too long for ever");
     }
 
     #[test]

@@ -925,6 +925,9 @@ async fn tries_are_counted() {
 
     let (device, token) = served.phone(REP, 1).await;
     assert_eq!(served.sync("pull", &token, served.pull()).await.status(), StatusCode::OK);
+    limits.work.check_of(device, usize::MAX, ahead).unwrap();
+    assert_problem!(served.sync("push", &token, served.push()).await, 429, "rate_limited");
+    assert_eq!(served.sync("pull", &token, served.pull()).await.status(), StatusCode::OK);
     limits.sync.check(device, ahead).unwrap();
     assert_problem!(served.sync("pull", &token, served.pull()).await, 429, "rate_limited");
     limits.upload.check(device, ahead).unwrap();

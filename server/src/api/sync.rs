@@ -26,6 +26,7 @@ use crate::auth::{InRoom, Phone};
 use crate::error::Problem;
 use crate::lines::Holder;
 use crate::metrics::Way;
+use crate::now_ms;
 
 /// Longest request body as it is sent.
 pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
@@ -41,9 +42,11 @@ pub async fn push(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let decode =
-        |org, bytes: &[u8]| Ok((from_wire::<PushRequest>(org, bytes)?, LogHash::of(bytes)));
-    let ((push, name), turn) = read(&app, &tenant, &headers, body, decode).await?;
+    let decode = |org, bytes: &[u8]| {
+        Ok((from_wire::<PushRequest>(org, bytes)?, LogHash::of(bytes), bytes.len()))
+    };
+    let ((push, name, length), turn) = read(&app, &tenant, &headers, body, decode).await?;
+    app.limits.work.check_of(sender.device, length.div_ceil(1_024), now_ms())?;
     if !push.within_limits() {
         return Err(Problem::too_large("a push holds 2,000 documents and 10,000 changes at most"));
     }
@@ -66,8 +69,9 @@ pub async fn cargo(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let decode = |org, bytes: &[u8]| from_wire::<CargoRequest>(org, bytes);
-    let (cargo, turn) = read(&app, &tenant, &headers, body, decode).await?;
+    let decode = |org, bytes: &[u8]| Ok((from_wire::<CargoRequest>(org, bytes)?, bytes.len()));
+    let ((cargo, length), turn) = read(&app, &tenant, &headers, body, decode).await?;
+    app.limits.work.check_of(sender.device, length.div_ceil(1_024), now_ms())?;
     if cargo.parcels.len() > PARCELS_MAX {
         return Err(Problem::too_large("cargo holds 64 parcels at most"));
     }

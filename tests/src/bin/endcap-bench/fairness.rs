@@ -1,4 +1,4 @@
-//! Two organisations on one server: one floods it, the other works as on any day.
+//! Some work as on any day while another organisation on the same server, or some of their colleagues, flood it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,16 +22,12 @@ use crate::{Failure, Sender, now, percentile, push_of};
 const WORKING: u32 = 10;
 /// Each of them pushes one audit and pulls this often.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Audits of one push of those that flood.
-const BATCH: usize = 8;
 /// A slow body brings a byte this often.
 const TRICKLE: Duration = Duration::from_secs(2);
 /// Slow bodies of one device: it may ask 60 times at once.
 const SLOW_OF_ONE: u32 = 50;
 /// Who hangs up does so after this long.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Pushes of each of those that are made beforehand; then they repeat them, which costs the server less.
-const PUSHES: u32 = 60;
 
 /// What became of one organisation's requests.
 #[derive(Default)]
@@ -247,37 +243,58 @@ pub(crate) struct Flood {
     /// Outlets that it has
     #[arg(long, default_value_t = 100_000)]
     outlets: u32,
+    /// Audits of one push of those that push
+    #[arg(long, default_value_t = 8)]
+    batch: u32,
+    /// Pushes of each that are made beforehand; then they repeat them, which costs the server less
+    #[arg(long, default_value_t = 60)]
+    pushes: u32,
+    /// Those that flood are colleagues of those that work
+    #[arg(long)]
+    colleagues: bool,
 }
 
 /// Times of one organisation's requests, alone and while the other floods.
 pub(crate) async fn measure(
     seconds: u64,
-    Flood { pushing, pulling, slow, leaving, outlets }: Flood,
+    Flood { pushing, pulling, slow, leaving, outlets, batch, pushes, colleagues }: Flood,
 ) -> Result<serde_json::Value, Failure> {
     eprintln!("preparing two organisations ...");
     let folder = Folder::new()?;
     let data = folder.0.join("server");
     let app = App::open(data.clone()).await?;
     let devices = pushing + pulling + leaving + slow.div_ceil(SLOW_OF_ONE);
-    let (_, flooding) = audit::brand(&app, audit::org(), outlets, devices).await?;
-    let (_, working) = audit::brand(&app, audit::neighbour(), 1_000, WORKING).await?;
+    let (flooded, flooding, working) = match colleagues {
+        true => {
+            let (_, mut working) =
+                audit::brand(&app, audit::neighbour(), outlets, WORKING + devices).await?;
+            let flooding = working.split_off(WORKING as usize);
+            (audit::neighbour(), flooding, working)
+        }
+        false => {
+            let (_, flooding) = audit::brand(&app, audit::org(), outlets, devices).await?;
+            let (_, working) = audit::brand(&app, audit::neighbour(), 1_000, WORKING).await?;
+            (audit::org(), flooding, working)
+        }
+    };
     app.store.close();
     drop(app);
     let target = Target::start(&data)?;
     let server = format!("http://{}", target.address);
     let (flood, day) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
-    let enrol = async |org: OrgId, codes: &[String], seed: u32, tally: &Arc<Tally>| {
+    let enrol = async |org: OrgId, codes: &[String], first: u32, tally: &Arc<Tally>| {
         let mut devices = Vec::new();
-        for (n, code) in (0..).zip(codes) {
-            let seed = u64::from(seed + n);
+        for (n, code) in (first..).zip(codes) {
+            let seed = u64::from(n) + if org == audit::org() { 1 } else { 1_001 };
             let sender = Sender::enrol(org, &server, code, audit::rep(n), seed).await?;
             let (server, http) = (server.clone(), reqwest::Client::new());
             devices.push(Device { sender, server, http, tally: Arc::clone(tally) });
         }
         Ok::<_, Failure>(devices)
     };
-    let mut flooding = enrol(audit::org(), &flooding, 1, &flood).await?;
-    let working = enrol(audit::neighbour(), &working, 1_001, &day).await?;
+    let first = if colleagues { WORKING } else { 0 };
+    let mut flooding = enrol(flooded, &flooding, first, &flood).await?;
+    let working = enrol(audit::neighbour(), &working, 0, &day).await?;
 
     let mut places = Vec::new();
     for (n, device) in (0_u32..).zip(working) {
@@ -318,12 +335,12 @@ pub(crate) async fn measure(
     let mut floods = Vec::new();
     for (n, device) in (0_u32..).zip(pushing) {
         let mut dice = Dice::new(9_000 + u64::from(n));
-        let (mut previous, mut pushes) = (None, Vec::new());
-        for push in 0..PUSHES {
-            let first = push * BATCH as u32;
-            pushes.push(device.push(first..first + BATCH as u32, &mut dice, &mut previous)?);
+        let (mut previous, mut made) = (None, Vec::new());
+        for push in 0..pushes {
+            let first = push * batch;
+            made.push(device.push(first..first + batch, &mut dice, &mut previous)?);
         }
-        floods.push((device, pushes));
+        floods.push((device, made));
     }
     eprintln!("and while the other floods ...");
     let cpu = target.cpu_s();
