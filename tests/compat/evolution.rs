@@ -22,8 +22,8 @@ use sync_core::model::visit::{
 use sync_core::relay::{Message, frame};
 use sync_core::session::Step;
 use sync_core::wire::{
-    Group, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PushReply, PushRequest, RecordBytes,
-    from_wire, protocol_of, to_wire,
+    CargoReply, Delivery, Group, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PushReply, PushRequest,
+    RecordBytes, from_wire, protocol_of, to_wire,
 };
 use tests::brand::{self, BEGIN_MS, ORG, RITA, SAM, checks};
 use tests::chance::Chance;
@@ -499,6 +499,17 @@ fn a_parcel_of_another_version_stays_with_who_carries_it() {
     let refused = sync(&sam);
     assert!(matches!(refused, Err(ClientError::Incompatible { .. })), "{refused:?}");
     stays();
+    // For whatever reason it is refused, it goes, and its author has the work.
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == ("/api/v1/cargo", false) {
+            let mut reply: CargoReply = from_wire(ORG, &passing.body).unwrap();
+            let (code, detail) = ("later".into(), "in words".into());
+            reply.outcomes.fill(Delivery::Refused { code, detail });
+            passing.body = to_wire(ORG, &reply);
+        }
+    });
+    assert_eq!(sync(&sam).unwrap().undeliverable, 2);
+    assert_eq!(waiting(&sam).cargo, 0);
     assert_eq!(rita.push(&office.url).outcomes, [Outcome::Accepted {}]);
     drop(gate);
     office.close();
@@ -650,6 +661,10 @@ fn codes_of_a_later_version_are_read_by_their_status() {
         }
         assert_eq!(waiting(&rita), waits);
     }
+    let side = Arc::clone(&rita).meet().unwrap();
+    side.hear(frame(&Message::Bye { code: "later".into() })).unwrap();
+    let report = side.report().unwrap();
+    assert_eq!((report.broken.as_deref(), waiting(&rita)), (Some("left"), waits));
 
     // Why work was refused is shown as it was said, and the work is still here.
     gate.edit(|passing| {
