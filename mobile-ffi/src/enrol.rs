@@ -27,9 +27,13 @@ struct Enrolled {
     user: Named,
     device: String,
     token: String,
-    protocol: u32,
     /// What signs the log's checkpoints. A server that says nothing of it says it with the first of them.
     log_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Spoken {
+    protocol: u32,
 }
 
 #[derive(Deserialize)]
@@ -42,13 +46,15 @@ impl Enrolled {
     /// What the server says of who this device is from now on.
     async fn read(response: reqwest::Response) -> Result<Self, ClientError> {
         let bytes = limited(response, 64 * 1024).await?;
-        let enrolled: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| ClientError::BadAnswer { detail: error.to_string() })?;
-        if enrolled.protocol != PROTOCOL {
-            let detail = format!("the server speaks protocol {}", enrolled.protocol);
+        let unreadable =
+            |error: serde_json::Error| ClientError::BadAnswer { detail: error.to_string() };
+        // Another version may say the rest otherwise.
+        let Spoken { protocol } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if protocol != PROTOCOL {
+            let detail = format!("the server speaks protocol {protocol}");
             return Err(ClientError::Incompatible { detail });
         }
-        Ok(enrolled)
+        serde_json::from_slice(&bytes).map_err(unreadable)
     }
 
     /// Takes it in, in a folder that is this person's or nobody's.

@@ -118,7 +118,7 @@ impl Parcel {
         origin: DeviceId,
         keypair: &Keypair,
         server: &[u8; 32],
-        cargo: &Cargo,
+        cargo: &impl Encode<OrgId>,
     ) -> Option<Self> {
         let text = Zeroizing::new(to_wire(org, cargo));
         if TEXT_AT + text.len() + TAG_BYTES > PARCEL_BYTES_MAX {

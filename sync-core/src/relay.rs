@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode};
 
 use crate::cargo::{CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Carried, PARCEL_BYTES_MAX, Parcel, pack};
 use crate::cbor::{from_cbor, to_cbor};
@@ -295,6 +295,15 @@ fn stored_message(org: OrgId, holder: DeviceId, nonce: &[u8; 32], name: ParcelHa
     [STORED_CONTEXT, org.as_bytes(), holder.as_bytes(), nonce, &name.0].concat()
 }
 
+/// Reads only a hello's protocol version, which stands there in every version for ever.
+fn hello_protocol(body: &[u8]) -> Option<u32> {
+    let mut d = Decoder::new(body);
+    match (d.array().ok()??, d.u32().ok()?) {
+        (2.., 0) => d.u32().ok(),
+        _ => None,
+    }
+}
+
 /// What one call of [`Meeting::hear`] works with.
 struct Here<'a, R> {
     replica: &'a R,
@@ -413,7 +422,10 @@ impl Meeting {
         }
         let Some(body) = rest.get(..length) else { return Ok(None) };
         *read += 4 + length;
-        from_cbor(body).map(Some).map_err(|_| Broken::Malformed)
+        match hello_protocol(body) {
+            Some(other) if other != PROTOCOL => Err(Broken::Protocol(other)),
+            _ => from_cbor(body).map(Some).map_err(|_| Broken::Malformed),
+        }
     }
 
     fn handle<R: Replica>(
@@ -425,8 +437,8 @@ impl Meeting {
         match message {
             Message::Bye { code } if code.len() > CODE_BYTES_MAX => Ok(Err(Broken::TooLong)),
             Message::Bye { code } => Ok(Err(Broken::Left(code))),
-            Message::Hello { protocol, org, device, nonce } if self.peer.is_none() => {
-                self.hello(here, protocol, org, device, nonce)
+            Message::Hello { org, device, nonce, .. } if self.peer.is_none() => {
+                self.hello(here, org, device, nonce)
             }
             Message::Proof { signature } if !proved => self.proof(here, &signature),
             Message::Offer { parcels } if proved && !self.offered => self.offer(here, parcels),
@@ -455,15 +467,11 @@ impl Meeting {
     fn hello<R: Replica>(
         &mut self,
         here: &mut Here<'_, R>,
-        protocol: u32,
         org: OrgId,
         device: DeviceId,
         nonce: [u8; 32],
     ) -> Result<Result<(), Broken>, R::Error> {
         let me = here.profile().clone();
-        if protocol != PROTOCOL {
-            return Ok(Err(Broken::Protocol(protocol)));
-        }
         if org != me.org {
             return Ok(Err(Broken::OtherOrganisation));
         }

@@ -1,31 +1,39 @@
 //! Old and new together: the next version of `next.rs`, which nobody ships, beside today's library and server.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
-use endcap_mobile::{CheckKind, Client, ClientError, Observation, Outstanding, Subject, Value};
+use endcap_mobile::{
+    CheckKind, Client, ClientError, MeetingReport, Observation, Outstanding, Subject, Value,
+};
+use minicbor::{Encode, Encoder, encode};
 use serde_json::{Value as Json, json};
+use sync_core::cargo::{Cargo, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
+use sync_core::client::Write;
 use sync_core::document::{Change, Document, Entry, Parts};
 use sync_core::id::{Actor, ChangeHash, DocId, VisitId};
 use sync_core::model::Money;
 use sync_core::model::capture::Moment;
-use sync_core::model::catalogue::{self, Check, Record};
+use sync_core::model::catalogue::{self, Check, Record, RecordKind};
 use sync_core::model::visit::{
     self, Act, Note, Observations, Observed, Post, Recording, Submission, Versioned,
 };
+use sync_core::relay::{Message, frame};
+use sync_core::session::Step;
 use sync_core::wire::{
-    Group, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PushReply, PushRequest, RecordBytes,
-    from_wire, protocol_of, to_wire,
+    CargoReply, Delivery, Group, MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PushReply, PushRequest,
+    RecordBytes, from_wire, protocol_of, to_wire,
 };
 use tests::brand::{self, BEGIN_MS, ORG, RITA, SAM, checks};
 use tests::chance::Chance;
-use tests::device::Device;
+use tests::device::{Crash, Device};
 use tests::live;
 
-use crate::next::{self, grown};
-use crate::office::{Folder, Gate, Office, Passing, RUNTIME, copy, enrol, phone, picture, sync};
+use crate::next::{self, grown, grown_json};
+use crate::office::{
+    Office, Passing, RUNTIME, begin, copy, enrol, enrolled, found, meet, phone, picture, sync,
+};
 
 /// A check that today's template does not have, of a subject that today's library does not know.
 const LATER_CHECK: u32 = 900;
@@ -111,15 +119,66 @@ impl Newer {
         let (groups, notes) = (vec![self.group()], self.notes.clone());
         let push = PushRequest { protocol: PROTOCOL, now: now(), previous: None, groups, notes };
         let path = "/api/v1/push";
-        let body = grown(&next::message(path, true), &to_wire(ORG, &push));
-        let answer = RUNTIME.block_on(async {
+        let push = grown(&next::message(path, true), &to_wire(ORG, &push));
+        from_wire(ORG, &self.ask(url, path, push).1).unwrap()
+    }
+
+    /// The status and the answer.
+    fn ask(&self, url: &str, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
+        RUNTIME.block_on(async {
             let request = live::http()
                 .post(format!("{url}{path}"))
                 .header("Authorization", format!("Bearer {}", live::token(&self.phone)))
                 .header("Content-Type", MEDIA_TYPE);
-            request.body(body).send().await.unwrap().bytes().await.unwrap()
-        });
-        from_wire(ORG, &answer).unwrap()
+            let answer = request.body(body).send().await.unwrap();
+            (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+        })
+    }
+
+    fn sync(&mut self, url: &str) {
+        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+        let http = live::http();
+        let sync = live::sync(&http, address, &mut self.phone, |_, _| {});
+        assert_eq!(RUNTIME.block_on(sync), Step::Done);
+    }
+
+    /// All its work, as it seals it.
+    fn cargo(&self) -> Vec<u8> {
+        let (group, notes) = (self.group(), self.notes.clone());
+        to_wire(ORG, &Cargo { protocol: PROTOCOL, group, notes })
+    }
+
+    /// Has this to hand over in a meeting.
+    fn seals(&mut self, office: &Office, text: Vec<u8>) {
+        let (server, own) = (office.tenant.console.keypair.public(), &self.phone.keypair);
+        let parcel = Parcel::seal(ORG, self.phone.id, own, &server, &Written(text)).unwrap();
+        self.phone.disk.commit(vec![Write::Carry(parcel, BEGIN_MS)]);
+    }
+
+    /// How it went for today's phone.
+    fn meets(&mut self, todays: &Arc<Client>) -> MeetingReport {
+        let (mut meeting, mut hers) = self.phone.meet();
+        let side = Arc::clone(todays).meet().unwrap();
+        let mut his = side.begin();
+        while !side.done() || meeting.end().is_none() {
+            let answer = side.hear(next::grown_talk(&hers)).unwrap();
+            let heard = self.phone.hear_phone(&mut meeting, &his, BEGIN_MS, Crash::Never);
+            (hers, his) = (heard.unwrap(), answer);
+        }
+        side.report().unwrap()
+    }
+}
+
+/// CBOR as it was written.
+struct Written(Vec<u8>);
+
+impl<C> Encode<C> for Written {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.writer_mut().write_all(&self.0).map_err(encode::Error::write)
     }
 }
 
@@ -147,15 +206,11 @@ fn said(client: &Client, visit: VisitId, check: u32) -> (Subject, Vec<Value>, bo
 
 #[test]
 fn what_a_newer_phone_writes_outlives_old_phones_and_servers() {
-    let folder = Folder::new("newer-phone");
-    let (data, backup) = (folder.0.join("server"), folder.0.join("backup"));
     let visit = VisitId::of_call(ORG, brand::call(0));
     let mut rita = Newer::new(visit);
-    let office = Office::found(&data, &[&rita.phone]);
-    let gate = Gate::before(&office);
-    let sam = phone(&folder.0.join("sam"));
-    enrol(&sam, &gate.url, &office.code(SAM)).unwrap();
-    sync(&sam).unwrap();
+    let (folder, office, gate) = found("newer-phone", &[&rita.phone]);
+    let [sam] = enrolled(&folder, &office, &gate, [SAM]);
+    let (data, backup) = (folder.0.join("server"), folder.0.join("backup"));
     office.close();
     copy(&data, &backup);
 
@@ -215,13 +270,10 @@ fn what_a_newer_phone_writes_outlives_old_phones_and_servers() {
 /// today's phone passes it over.
 #[test]
 fn an_act_of_another_version_is_refused_and_passed_over() {
-    let folder = Folder::new("later-act");
     let visit = VisitId::of_call(ORG, brand::call(0));
     let mut rita = Newer::new(visit);
-    let office = Office::found(&folder.0.join("server"), &[&rita.phone]);
-    let gate = Gate::before(&office);
-    let sam = phone(&folder.0.join("sam"));
-    enrol(&sam, &gate.url, &office.code(SAM)).unwrap();
+    let (folder, office, gate) = found("later-act", &[&rita.phone]);
+    let [sam] = enrolled(&folder, &office, &gate, [SAM]);
 
     rita.visits(0);
     let (by, when, place, act) = (RITA, now(), None, Act::Abandon {});
@@ -253,68 +305,58 @@ fn an_act_of_another_version_is_refused_and_passed_over() {
     office.close();
 }
 
-/// Members that today's enrolment does not know.
-fn more_members(body: &mut Vec<u8>, members: Json) {
-    let mut object: Json = serde_json::from_slice(body).unwrap();
-    object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-    *body = serde_json::to_vec(&object).unwrap();
+/// Says what passes as the next version would; `false` if that has nothing to add.
+fn later(passing: &mut Passing<'_>) -> bool {
+    let Passing { path, request, status, body, .. } = passing;
+    *body = match *path {
+        _ if !*request && *status != 200 => return false,
+        "/api/v1/push" | "/api/v1/pull" | "/api/v1/repair" | "/api/v1/cargo" => {
+            grown(&next::message(path, *request), body)
+        }
+        "/api/v1/enrol" if *request => {
+            grown_json(&[&br#"{"protocol":2,"#[..], &body[1..]].concat())
+        }
+        "/api/v1/enrol" | "/api/v1/key" | "/api/v1/photos/missing" => grown_json(body),
+        _ => return false,
+    };
+    true
 }
 
-/// What today's server answers, as the next version would.
-fn next_answer(path: &str, body: &[u8]) -> Vec<u8> {
-    let mut plain = body.to_vec();
-    if path == "/api/v1/pull" {
-        let mut page: PullReply = from_wire(ORG, body).unwrap();
-        let first = page.records.len() > 1;
-        for record in &mut page.records {
-            let mut known: Record = from_cbor(&record.0).unwrap();
-            if let Record::Template(template) = &mut known {
-                let (title, help) = ("Smell".into(), String::new());
-                let kind = catalogue::CheckKind::Unknown(to_cbor(&(9_u32, "later", 1_u8)));
-                template.checks.insert(0, Check { id: LATER_CHECK, title, help, kind });
-            }
-            record.0 = grown(&next::RECORD, &to_cbor(&known));
+/// A page with its records as the next version would write them, and with such as today has none of.
+fn later_records(page: &[u8]) -> Vec<u8> {
+    let mut page: PullReply = from_wire(ORG, page).unwrap();
+    let first = page.records.len() > 1;
+    for record in &mut page.records {
+        let mut known: Record = from_cbor(&record.0).unwrap();
+        if let Record::Template(template) = &mut known {
+            let (title, help) = ("Smell".into(), String::new());
+            let kind = catalogue::CheckKind::Unknown(to_cbor(&(9_u32, "later", 1_u8)));
+            template.checks.insert(0, Check { id: LATER_CHECK, title, help, kind });
         }
-        if first {
-            // Kinds that nobody knows, one of them beyond what a phone has room for.
-            for record in [&b"\x82\x0c\xa2\x00\x07\x01\x81\x61x"[..], b"\x82\x18\xfa\xa1\x00\x07"] {
-                page.records.push(RecordBytes(record.to_vec()));
-            }
-        }
-        page.print = None; // such a server would count what it sends
-        plain = to_wire(ORG, &page);
+        record.0 = grown(&next::RECORD, &to_cbor(&known));
     }
-    grown(&next::message(path, false), &plain)
+    if first {
+        // Kinds that nobody knows, one of them beyond what a phone has room for.
+        for record in [&b"\x82\x0d\xa2\x00\x07\x01\x81\x61x"[..], b"\x82\x18\xfa\xa1\x00\x07"] {
+            page.records.push(RecordBytes(record.to_vec()));
+        }
+    }
+    page.print = None; // such a server would count what it sends
+    to_wire(ORG, &page)
 }
 
 #[test]
 fn todays_phone_works_with_a_newer_server() {
-    let folder = Folder::new("newer-server");
-    let office = Office::found(&folder.0.join("server"), &[]);
-    let gate = Gate::before(&office);
-    let (answers, changed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let (all, some) = (Arc::clone(&answers), Arc::clone(&changed));
-    gate.edit(move |passing| {
-        let Passing { path, request, status, body, .. } = passing;
-        match (*path, *request, *status) {
-            // As a phone of the next version would ask, so that today's server is asked by one too.
-            ("/api/v1/enrol", true, _) => more_members(body, json!({ "protocol": 2, "os": {} })),
-            ("/api/v1/photos/missing", true, _)
-            | ("/api/v1/enrol" | "/api/v1/photos/missing", false, 200) => {
-                more_members(body, json!({ "later": [{}] }));
-            }
-            ("/api/v1/push" | "/api/v1/pull", false, 200) => {
-                let later = next_answer(path, body);
-                some.fetch_add(u64::from(later != *body), Ordering::Relaxed);
-                all.fetch_add(1, Ordering::Relaxed);
-                *body = later;
-            }
-            _ => {}
+    let (folder, office, gate) = found("newer-server", &[]);
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == ("/api/v1/pull", false) {
+            passing.body = later_records(&passing.body);
+        }
+        if !passing.request {
+            later(passing);
         }
     });
-    let rita = phone(&folder.0.join("rita"));
-    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
-    sync(&rita).unwrap();
+    let [rita] = enrolled(&folder, &office, &gate, [RITA]);
 
     // A check of a later kind is shown as unknown; the others are asked as ever.
     let template = rita.template(1).unwrap();
@@ -334,8 +376,169 @@ fn todays_phone_works_with_a_newer_server() {
     assert!(rita.outstanding().unwrap().documents.is_empty());
     let written = office.document(visit.parse().unwrap());
     assert_eq!(written.changes().len(), 3);
-    let answers = answers.load(Ordering::Relaxed);
-    assert_eq!((answers >= 4, changed.load(Ordering::Relaxed)), (true, answers));
+    drop(gate);
+    office.close();
+}
+
+/// Two phones ask a server for all that there is to ask: the phones are newer, or the server is.
+fn all_is_asked(name: &str, phones: bool) {
+    let (folder, office, gate) = found(name, &[]);
+    let grew = Arc::new(Mutex::new(BTreeSet::new()));
+    let grows = Arc::clone(&grew);
+    gate.edit(move |passing| {
+        if (passing.path, passing.request) == ("/api/v1/pull", false) {
+            // Something gets lost, to be missed and mended.
+            let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();
+            page.records.retain(|record| record.0[1] != RecordKind::Planogram as u8);
+            passing.body = to_wire(ORG, &page);
+        }
+        if passing.request == phones && later(passing) {
+            grows.lock().unwrap().insert(passing.path.to_owned());
+        }
+    });
+    let [rita, sam] = enrolled(&folder, &office, &gate, [RITA, SAM]);
+    assert_eq!(rita.planogram(1).unwrap().positions.len(), 6);
+
+    let visit = rita.start_call(brand::call(0).to_string()).unwrap();
+    let photo = rita.add_photo(picture(), None).unwrap();
+    rita.record(visit.clone(), vec![choice(1)], vec![photo]).unwrap();
+    rita.submit(visit.clone()).unwrap();
+    assert_eq!(meet([&rita, &sam]).map(|report| (report.given, report.taken)), [(1, 0), (0, 1)]);
+    assert_eq!(sync(&sam).unwrap().delivered, 1);
+    assert_eq!(office.document(visit.parse().unwrap()).changes().len(), 3);
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.pushed, report.refused, report.photos), (3, 0, 1));
+
+    RUNTIME.block_on(Arc::clone(&rita).change_key()).unwrap();
+    let next = work(&rita, 1);
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.pushed, report.refused), (3, 0));
+    assert!(waiting(&rita).documents.is_empty());
+    assert_eq!(office.document(next.visit().unwrap()).changes().len(), 3);
+    let again = enrol(&rita, &gate.url, "");
+    assert!(matches!(again, Err(ClientError::AlreadyEnrolled)), "{again:?}");
+
+    let all = ["cargo", "enrol", "key", "photos/missing", "pull", "push", "repair"];
+    let all = all.map(|path| format!("/api/v1/{path}"));
+    assert_eq!(*grew.lock().unwrap(), all.into());
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn todays_server_answers_a_newer_phone_whatever_it_asks() {
+    all_is_asked("newer-asks", true);
+}
+
+#[test]
+fn todays_phone_hears_a_newer_server_whatever_it_answers() {
+    all_is_asked("newer-answers", false);
+}
+
+#[test]
+fn a_newer_phone_and_todays_carry_for_each_other() {
+    let visit = VisitId::of_call(ORG, brand::call(0));
+    let mut rita = Newer::new(visit);
+    let (folder, office, gate) = found("newer-parcel", &[&rita.phone]);
+    let [sam] = enrolled(&folder, &office, &gate, [SAM]);
+    rita.sync(&gate.url);
+    rita.visits(0);
+    rita.seals(&office, grown(&next::CARGO, &rita.cargo()));
+    let his = work(&sam, 2);
+    let report = rita.meets(&sam);
+    assert_eq!((report.complete, report.given, report.taken), (true, 1, 1), "{report:?}");
+
+    gate.edit(|passing| {
+        if passing.request {
+            later(passing);
+        }
+    });
+    rita.sync(&gate.url);
+    assert_eq!(office.document(his.visit().unwrap()).changes().len(), 3);
+    gate.leave();
+    assert_eq!(sync(&sam).unwrap().delivered, 1);
+    assert_eq!(parts(&office.document(visit)), parts(&rita.document));
+    assert_eq!(sam.visit(visit.to_string()).unwrap().thread[0].text, "Ask for Aoife");
+    assert!(waiting(&sam).documents.is_empty());
+    drop(gate);
+    office.close();
+}
+
+/// A message of a version that has nothing in common with today's but that it says so.
+const UNLIKE: &[u8] = b"\xa2\x00\x02\x01\x66unlike";
+
+#[test]
+fn a_parcel_of_another_version_stays_with_who_carries_it() {
+    let mut rita = Newer::new(VisitId::of_call(ORG, brand::call(0)));
+    let (folder, office, gate) = found("later-parcel", &[&rita.phone]);
+    let [sam] = enrolled(&folder, &office, &gate, [SAM]);
+    rita.sync(&gate.url);
+    rita.visits(0);
+    let mut cargo = rita.cargo();
+    speak(2, &mut cargo);
+    rita.seals(&office, cargo);
+    rita.seals(&office, UNLIKE.to_vec());
+    assert_eq!(rita.meets(&sam).taken, 2);
+    let (carries, logged) = (waiting(&sam), office.logged());
+    assert_eq!(carries.cargo, 2);
+    let stays = || {
+        assert_eq!((waiting(&sam), office.logged()), (carries.clone(), logged));
+        assert_eq!(office.count("SELECT count(*) FROM quarantine WHERE org = ?1"), 0);
+    };
+    for _ in 0..2 {
+        let report = sync(&sam).unwrap();
+        assert_eq!((report.delivered, report.undeliverable), (0, 0));
+        stays();
+    }
+    // The same when it is his phone that the server does not understand.
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == ("/api/v1/cargo", true) {
+            speak(2, &mut passing.body);
+        }
+    });
+    let refused = sync(&sam);
+    assert!(matches!(refused, Err(ClientError::Incompatible { .. })), "{refused:?}");
+    stays();
+    // For whatever reason it is refused, it goes, and its author has the work.
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == ("/api/v1/cargo", false) {
+            let mut reply: CargoReply = from_wire(ORG, &passing.body).unwrap();
+            let (code, detail) = ("later".into(), "in words".into());
+            reply.outcomes.fill(Delivery::Refused { code, detail });
+            passing.body = to_wire(ORG, &reply);
+        }
+    });
+    assert_eq!(sync(&sam).unwrap().undeliverable, 2);
+    assert_eq!(waiting(&sam).cargo, 0);
+    assert_eq!(rita.push(&office.url).outcomes, [Outcome::Accepted {}]);
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn phones_of_two_versions_part_and_keep_their_work() {
+    let (_folder, office, gate, [rita, sam]) = begin("two-versions", [RITA, SAM]);
+    let visit = work(&rita, 0);
+    let waits = waiting(&rita);
+    let mut hello = Arc::clone(&sam).meet().unwrap().begin();
+    assert_eq!(hello[4..7], [0x85, 0, 1]);
+    hello[6] = 2;
+    let unlike = to_cbor(&(0_u8, 2_u8, "unlike"));
+    let unlike = [&(unlike.len() as u32).to_be_bytes()[..], &unlike].concat();
+    for hello in [hello, unlike] {
+        let side = Arc::clone(&rita).meet().unwrap();
+        let said = side.hear(hello).unwrap();
+        let bye = Message::Bye { code: "protocol_unsupported".into() };
+        assert_eq!(said, frame(&bye));
+        let report = side.report().unwrap();
+        assert_eq!((side.done(), report.broken.as_deref()), (true, Some("protocol_unsupported")));
+        assert!(report.detail.contains("version 2: update"), "{}", report.detail);
+        assert_eq!(waiting(&rita), waits);
+    }
+    // Once they agree, it goes over.
+    assert!(meet([&rita, &sam]).iter().all(|report| report.complete));
+    assert_eq!(sync(&sam).unwrap().delivered, 1);
+    assert_eq!(office.document(visit.visit().unwrap()).changes().len(), 3);
     drop(gate);
     office.close();
 }
@@ -345,6 +548,8 @@ fn speak(version: u8, message: &mut [u8]) {
     assert_eq!((protocol_of(message), message[1]), (Some(PROTOCOL), 0));
     message[2] = version;
 }
+
+const UNSUPPORTED: &str = "urn:endcap:problem:protocol_unsupported";
 
 fn work(client: &Client, call: u8) -> DocId {
     let visit = client.start_call(brand::call(call).to_string()).unwrap();
@@ -359,26 +564,37 @@ fn waiting(client: &Client) -> Outstanding {
 
 #[test]
 fn a_version_that_is_not_spoken_is_refused_and_the_work_kept() {
-    let folder = Folder::new("unspoken");
-    let office = Office::found(&folder.0.join("server"), &[]);
-    let gate = Gate::before(&office);
+    let newer = Newer::new(VisitId::of_call(ORG, brand::call(2)));
+    let (folder, office, gate) = found("unspoken", &[&newer.phone]);
     let rita = phone(&folder.0.join("rita"));
     let code = office.code(RITA);
 
-    // Whoever enrols at a server of another version does not go on, and can once they agree.
-    gate.edit(|passing| {
-        if !passing.request {
-            more_members(&mut passing.body, json!({ "protocol": 2 }));
+    // Whoever enrols, or takes another key, at a server of another version does not go on, and can once they agree.
+    let another = |passing: &mut Passing<'_>| {
+        if !passing.request && matches!(passing.path, "/api/v1/enrol" | "/api/v1/key") {
+            passing.body = br#"{"protocol":2,"unlike":{}}"#.to_vec();
         }
-    });
+    };
+    gate.edit(another);
     let refused = enrol(&rita, &gate.url, &code);
     assert!(matches!(refused, Err(ClientError::Incompatible { .. })), "{refused:?}");
     assert!(rita.enrolment().unwrap().is_none());
     gate.leave();
     enrol(&rita, &gate.url, &code).unwrap();
+    gate.edit(another);
+    let refused = RUNTIME.block_on(Arc::clone(&rita).change_key());
+    assert!(matches!(refused, Err(ClientError::Incompatible { .. })), "{refused:?}");
+    gate.leave();
     sync(&rita).unwrap();
 
-    // Today's server on a message of another version: a phone that it is too old for, or too new.
+    // Today's server judges a message by its version before it reads on.
+    for path in ["push", "pull", "repair", "cargo"].map(|path| format!("/api/v1/{path}")) {
+        let (status, problem) = newer.ask(&office.url, &path, UNLIKE.to_vec());
+        let problem: Json = serde_json::from_slice(&problem).unwrap();
+        assert_eq!((status, &problem["type"]), (400, &json!(UNSUPPORTED)), "{path}");
+    }
+
+    // A phone that it is too old for, or too new.
     let first = work(&rita, 0);
     let logged = office.logged();
     let waits = waiting(&rita);
@@ -388,7 +604,7 @@ fn a_version_that_is_not_spoken_is_refused_and_the_work_kept() {
                 speak(version, &mut passing.body);
             } else {
                 let problem: Json = serde_json::from_slice(&passing.body).unwrap();
-                assert_eq!(problem["type"], "urn:endcap:problem:protocol_unsupported");
+                assert_eq!(problem["type"], UNSUPPORTED);
                 assert_eq!(passing.status, 400);
             }
         });
@@ -425,12 +641,7 @@ fn a_version_that_is_not_spoken_is_refused_and_the_work_kept() {
 
 #[test]
 fn codes_of_a_later_version_are_read_by_their_status() {
-    let folder = Folder::new("codes");
-    let office = Office::found(&folder.0.join("server"), &[]);
-    let gate = Gate::before(&office);
-    let rita = phone(&folder.0.join("rita"));
-    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
-    sync(&rita).unwrap();
+    let (_folder, office, gate, [rita]) = begin("codes", [RITA]);
     let visit = work(&rita, 0);
     let waits = waiting(&rita);
 
@@ -438,7 +649,8 @@ fn codes_of_a_later_version_are_read_by_their_status() {
         gate.edit(move |passing| {
             if !passing.request {
                 let problem = json!({ "type": "urn:endcap:problem:later", "title": "Later" });
-                (passing.status, passing.body) = (status, problem.to_string().into_bytes());
+                let problem = grown_json(problem.to_string().as_bytes());
+                (passing.status, passing.body) = (status, problem);
             }
         });
         let later = matches!(status, 429 | 503);
@@ -449,13 +661,18 @@ fn codes_of_a_later_version_are_read_by_their_status() {
         }
         assert_eq!(waiting(&rita), waits);
     }
+    let side = Arc::clone(&rita).meet().unwrap();
+    side.hear(frame(&Message::Bye { code: "later".into() })).unwrap();
+    let report = side.report().unwrap();
+    assert_eq!((report.broken.as_deref(), waiting(&rita)), (Some("left"), waits));
 
     // Why work was refused is shown as it was said, and the work is still here.
     gate.edit(|passing| {
         if (passing.path, passing.request) == ("/api/v1/push", false) {
             let mut reply: PushReply = from_wire(ORG, &passing.body).unwrap();
             reply.outcomes.fill(Outcome::quarantined("later", "in words".to_owned()));
-            passing.body = next_answer(passing.path, &to_wire(ORG, &reply));
+            passing.body = to_wire(ORG, &reply);
+            later(passing);
         } else if (passing.path, passing.request) == ("/api/v1/pull", false) {
             // Nothing new: what is refused stays so.
             let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();

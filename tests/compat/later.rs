@@ -11,7 +11,7 @@ use server::store::{StoreError, uploads};
 use tests::brand::{self, RITA, SAM};
 use tests::chance::Chance;
 
-use crate::office::{Folder, Gate, Office, RUNTIME, enrol, phone, sync};
+use crate::office::{Folder, Office, RUNTIME, begin, enrol, phone, sync};
 
 /// A picture of this side that looks like no other.
 fn noise(side: u32, chance: &mut Chance) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn noise(side: u32, chance: &mut Chance) -> Vec<u8> {
     file.into_inner()
 }
 
-fn begin(client: &Client, call: u8) -> String {
+fn start(client: &Client, call: u8) -> String {
     client.start_call(brand::call(call).to_string()).unwrap()
 }
 
@@ -61,13 +61,8 @@ impl Office {
 
 #[test]
 fn a_server_that_asks_for_time_says_how_much_and_is_not_out_of_reach() {
-    let folder = Folder::new("asks-for-time");
-    let office = Office::found(&folder.0.join("server"), &[]);
-    let gate = Gate::before(&office);
-    let rita = phone(&folder.0.join("rita"));
-    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
-    sync(&rita).unwrap();
-    begin(&rita, 0);
+    let (_folder, office, gate, [rita]) = begin("asks-for-time", [RITA]);
+    start(&rita, 0);
     let waits = rita.outstanding().unwrap();
 
     for (status, said, expected) in [
@@ -141,25 +136,17 @@ fn a_server_that_asks_for_time_says_how_much_and_is_not_out_of_reach() {
 
 #[test]
 fn photos_without_room_wait_and_nothing_else_does() {
-    let folder = Folder::new("no-room");
-    let office = Office::found(&folder.0.join("server"), &[]);
-    let gate = Gate::before(&office);
-    let rita = phone(&folder.0.join("rita"));
-    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
-    let sam = phone(&folder.0.join("sam"));
-    enrol(&sam, &gate.url, &office.code(SAM)).unwrap();
-    sync(&rita).unwrap();
-    sync(&sam).unwrap();
+    let (_folder, office, gate, [rita, sam]) = begin("no-room", [RITA, SAM]);
 
     // A large one is the first, and there is room for the small one alone.
     let mut chance = Chance::new(11);
-    let visit = begin(&rita, 0);
+    let visit = start(&rita, 0);
     let large = show(&rita, &visit, noise(300, &mut chance));
     let larger = show(&rita, &visit, noise(310, &mut chance));
     let small = show(&rita, &visit, noise(60, &mut chance));
     assert!(small.bytes < large.bytes && large.bytes < larger.bytes);
     office.room(Some(u64::from(small.bytes)));
-    begin(&sam, 0);
+    start(&sam, 0);
     sync(&sam).unwrap();
     let announced = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&announced);
@@ -196,19 +183,12 @@ fn photos_without_room_wait_and_nothing_else_does() {
 
 #[test]
 fn a_full_disk_of_the_server_is_said_and_what_others_wrote_comes() {
-    let folder = Folder::new("server-full");
-    let office = Office::found(&folder.0.join("server"), &[]);
-    let rita = phone(&folder.0.join("rita"));
-    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
-    let sam = phone(&folder.0.join("sam"));
-    enrol(&sam, &office.url, &office.code(SAM)).unwrap();
-    sync(&rita).unwrap();
-    sync(&sam).unwrap();
-    let visit = begin(&sam, 0);
+    let (_folder, office, gate, [rita, sam]) = begin("server-full", [RITA, SAM]);
+    let visit = start(&sam, 0);
     say(&sam, &visit);
     sync(&sam).unwrap();
 
-    begin(&rita, 0);
+    start(&rita, 0);
     for _ in 0..20 {
         say(&rita, &visit); // more than free pages hold
     }
@@ -226,6 +206,7 @@ fn a_full_disk_of_the_server_is_said_and_what_others_wrote_comes() {
     office.sql("PRAGMA max_page_count = 1073741823");
     assert_eq!(sync(&rita).unwrap().pushed, 21);
     assert!(rita.outstanding().unwrap().documents.is_empty());
+    drop(gate);
     office.close();
 }
 
@@ -268,7 +249,7 @@ fn photos_are_made_as_set_also_after_a_restart() {
     assert_eq!(made(&rita, &image), better);
     enrol(&rita, &office.url, &office.code(RITA)).unwrap();
     sync(&rita).unwrap();
-    let sent = show(&rita, &begin(&rita, 0), noise(900, &mut chance));
+    let sent = show(&rita, &start(&rita, 0), noise(900, &mut chance));
     assert_eq!((sent.width, sent.height), (400, 400));
     assert_eq!(sync(&rita).unwrap().photos, 1);
     assert_eq!(office.count("SELECT width FROM blob WHERE org = ?1"), 400);

@@ -3,6 +3,7 @@
 
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
+use serde_json::{Value as Json, json};
 use sync_core::document::Section;
 
 /// How a value of today may grow.
@@ -72,7 +73,25 @@ pub(crate) const RECORD: Shape = Kinds(&[
     &[Map(&[])],
 ]);
 
-/// A message; its groups, notes and records are of fixed form or named by their bytes.
+/// What is sealed in a parcel.
+pub(crate) const CARGO: Shape = Map(&[]);
+
+/// What phones say to each other; a parcel is named by its bytes.
+pub(crate) const MEETING: Shape = Kinds(&[
+    &[Fixed, Fixed, Fixed, Fixed],
+    &[Fixed],
+    &[List(&TRIPLE)],
+    &[List(&Fixed)],
+    &[Fixed],
+    &[Fixed],
+    &[Fixed, Fixed],
+    &[Fixed, Fixed],
+    &[],
+    &[Fixed],
+]);
+
+/// A message; its groups, notes and records are of fixed form or named by their bytes, and so are parcels, parts and
+/// what is in parts.
 pub(crate) fn message(path: &str, request: bool) -> Shape {
     match (path, request) {
         ("/api/v1/push", true) => Map(&[(1, MOMENT)]),
@@ -80,9 +99,11 @@ pub(crate) fn message(path: &str, request: bool) -> Shape {
         ("/api/v1/pull", true) => Map(&[(1, TRIPLE), (3, PAIR), (4, PAIR)]),
         ("/api/v1/pull", false) => {
             const DECIDED: Shape = Struct(&[Fixed, Fixed, OUTCOME]);
-            Map(&[(2, TRIPLE), (7, PAIR), (8, List(&PAIR)), (9, List(&DECIDED))])
+            const RECEIPT: Shape = Map(&[(2, List(&TRIPLE))]);
+            Map(&[(2, TRIPLE), (7, PAIR), (8, List(&PAIR)), (9, List(&DECIDED)), (12, RECEIPT)])
         }
-        ("/api/v1/repair", _) => Map(&[]),
+        ("/api/v1/repair", _) | ("/api/v1/cargo", true) => Map(&[]),
+        ("/api/v1/cargo", false) => Map(&[(2, List(&Kinds(&[&[], &[Fixed, Fixed], &[]])))]),
         other => panic!("{other:?} is no message"),
     }
 }
@@ -93,6 +114,39 @@ pub(crate) fn grown(shape: &Shape, bytes: &[u8]) -> Vec<u8> {
     grow(shape, &mut d, &mut Encoder::new(&mut out));
     assert_eq!(d.position(), bytes.len());
     out
+}
+
+/// The messages that a phone has said in a meeting.
+pub(crate) fn messages(mut said: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = said.split_first_chunk()?;
+        let (message, after) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        said = after;
+        Some(message)
+    })
+}
+
+/// What a phone has said in a meeting, as one of the next version would say it.
+pub(crate) fn grown_talk(said: &[u8]) -> Vec<u8> {
+    let later = messages(said).map(|message| grown(&MEETING, message));
+    later.flat_map(|later| [&(later.len() as u32).to_be_bytes()[..], &later].concat()).collect()
+}
+
+/// JSON with a member more in every object.
+pub(crate) fn grown_json(bytes: &[u8]) -> Vec<u8> {
+    fn grow(json: &mut Json) {
+        match json {
+            Json::Array(elements) => elements.iter_mut().for_each(grow),
+            Json::Object(members) => {
+                members.values_mut().for_each(grow);
+                members.insert("later".into(), json!([{}]));
+            }
+            _ => {}
+        }
+    }
+    let mut json = serde_json::from_slice(bytes).unwrap();
+    grow(&mut json);
+    json.to_string().into_bytes()
 }
 
 fn grow(shape: &Shape, d: &mut Decoder<'_>, e: &mut Encoder<&mut Vec<u8>>) {

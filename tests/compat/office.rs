@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use endcap_mobile::{Client, ClientError, SyncReport};
+use endcap_mobile::{Client, ClientError, MeetingReport, SyncReport};
 use image::{DynamicImage, ImageFormat};
 use rusqlite::params;
 use server::app::{App, Tenant};
@@ -135,6 +135,53 @@ pub(crate) fn enrol(client: &Arc<Client>, url: &str, code: &str) -> Result<(), C
 
 pub(crate) fn sync(client: &Arc<Client>) -> Result<SyncReport, ClientError> {
     RUNTIME.block_on(Arc::clone(client).sync(None, None))
+}
+
+/// A folder, an office in it with these phones enrolled, and a gate before the office.
+pub(crate) fn found(name: &str, devices: &[&Device]) -> (Folder, Office, Gate) {
+    let folder = Folder::new(name);
+    let office = Office::found(&folder.0.join("server"), devices);
+    let gate = Gate::before(&office);
+    (folder, office, gate)
+}
+
+/// These people's phones with the real library, enrolled through the gate and synced.
+pub(crate) fn enrolled<const N: usize>(
+    folder: &Folder,
+    office: &Office,
+    gate: &Gate,
+    people: [UserId; N],
+) -> [Arc<Client>; N] {
+    let phones = people.map(|person| {
+        let phone = phone(&folder.0.join(person.to_string()));
+        enrol(&phone, &gate.url, &office.code(person)).unwrap();
+        phone
+    });
+    for phone in &phones {
+        sync(phone).unwrap();
+    }
+    phones
+}
+
+/// Both.
+pub(crate) fn begin<const N: usize>(
+    name: &str,
+    people: [UserId; N],
+) -> (Folder, Office, Gate, [Arc<Client>; N]) {
+    let (folder, office, gate) = found(name, &[]);
+    let phones = enrolled(&folder, &office, &gate, people);
+    (folder, office, gate, phones)
+}
+
+/// Two phones meet, and each hears what the other says.
+pub(crate) fn meet(phones: [&Arc<Client>; 2]) -> [MeetingReport; 2] {
+    let sides = phones.map(|phone| Arc::clone(phone).meet().unwrap());
+    let mut said = [sides[0].begin(), sides[1].begin()];
+    while !sides.iter().all(|side| side.done()) {
+        let [one, other] = said;
+        said = [sides[0].hear(other).unwrap(), sides[1].hear(one).unwrap()];
+    }
+    sides.map(|side| side.report().unwrap())
 }
 
 /// What a camera gives.
