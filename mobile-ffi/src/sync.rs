@@ -446,7 +446,7 @@ impl Run {
         applied.await.map(|()| Heard::Pushed(more))
     }
 
-    /// Hands over what is carried for others. A server that does not know of cargo is no reason to end a sync.
+    /// Hands over what is carried for others.
     async fn cargo(&mut self) -> Result<Heard, ClientError> {
         let brought = self.brought.clone();
         let next = self.blocking(move |client| client.view(|view| Ok(next_cargo(view, &brought)?)));
@@ -454,8 +454,8 @@ impl Run {
         self.tell(Phase::Cargo, u32::try_from(request.parcels.len()).unwrap_or(u32::MAX));
         self.brought.extend(request.parcels.iter().map(|parcel| ParcelHash::of(&parcel.0)));
         let bytes = match self.post("cargo", to_wire(self.org, &request)).await {
-            Err(ClientError::BadAnswer { .. }) => return Ok(Heard::Empty),
-            Err(error) if disk_full(&error) => {
+            // It is kept here; what others have written is fetched all the same.
+            Err(error) if matches!(error, ClientError::BadAnswer { .. }) || disk_full(&error) => {
                 self.unpushed.get_or_insert(error);
                 return Ok(Heard::Empty);
             }

@@ -134,7 +134,7 @@ fn shown(world: &World, item: &Item, zone: &str) -> Refused {
     let badge = match item.state.as_str() {
         "accepted" => view::badge("is-approved", "check", "Approved"),
         "discarded" => view::badge("is-not-possible", "cross", "Discarded"),
-        "proposed_again" => view::badge("is-new", "new", "Proposed again"),
+        "proposed_again" => view::badge("is-new", "new", "Replaced by its author"),
         _ => view::badge("is-submitted", "clock", "Waits"),
     };
     let decided = item.decided.map(|(by, at_ms)| {

@@ -166,21 +166,10 @@ fn acts(
 ) -> Result<(), StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT decided FROM quarantine
-         WHERE org = ?1 AND document = ?2 AND state IN ('accepted', 'discarded') AND decided IS NOT NULL",
+         WHERE org = ?1 AND document = ?2 AND state IN ('accepted', 'discarded')",
     )?;
-    let decided = query.query_map(params![org, name.to_bytes()], |row| row.get::<_, u64>(0))?;
-    for decided in decided {
-        // Decisions of before there were lines of them have none.
-        let decided = decided?;
-        let is_one = connection
-            .prepare_cached(
-                "SELECT 1 FROM log WHERE org = ?1 AND sequence = ?2 AND document IS NULL
-                 AND audience = -1 AND length(body) > 17",
-            )?
-            .exists(params![org, decided])?;
-        if is_one {
-            picked.entry(decided).or_insert((None, None, None));
-        }
+    for decided in query.query_map(params![org, name.to_bytes()], |row| row.get::<_, u64>(0))? {
+        picked.entry(decided?).or_insert((None, None, None));
     }
     let mut query = connection
         .prepare_cached("SELECT sequence FROM confirmation WHERE org = ?1 AND device = ?2")?;

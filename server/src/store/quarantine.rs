@@ -47,7 +47,7 @@ pub struct Item {
     pub received_ms: i64,
     /// What it is.
     pub group: Group,
-    /// What became of it: `waiting`, `accepted`, `discarded` or `proposed_again`. What has arrived is no item any more.
+    /// What became of it: `waiting`, `accepted`, `discarded` or `proposed_again`: its author has gone on without it since. What has arrived is no item any more.
     pub state: String,
     /// Who decided, and when.
     pub decided: Option<(UserId, i64)>,
