@@ -21,7 +21,7 @@ CREATE TABLE origin (
     org      INTEGER NOT NULL,
     sequence INTEGER NOT NULL,
     origin   BLOB NOT NULL,
-    key      BLOB,                       -- public, signs the checkpoints of this life; NULL: its leaf names none
+    key      BLOB NOT NULL,              -- public, signs the checkpoints of this life
     PRIMARY KEY (org, sequence)
 ) STRICT, WITHOUT ROWID;
 

@@ -95,7 +95,7 @@ impl Inventories {
 async fn go_on_under(store: &Store, made: &Organisation, key: [u8; 32]) -> Result<(), StoreError> {
     let org = made.org;
     let lives = store.read(move |connection| tree::lives(connection, org)).await?;
-    if lives.last().is_none_or(|(.., named)| named.is_none_or(|named| named == key)) {
+    if lives.last().is_none_or(|(.., named)| *named == key) {
         return Ok(());
     }
     tracing::warn!(organisation = %made.id, "the log's key is another: the log goes on as a new life");

@@ -591,7 +591,7 @@ impl Lines {
     /// The key that a life's first line names.
     fn key_of(&self, life: LogOrigin) -> Option<[u8; 32]> {
         self.begins.iter().find_map(|(_, leaf, _)| match leaf {
-            Leaf::Origin { origin, key, .. } if *origin == life => key.map(|key| key.0),
+            Leaf::Origin { origin, key, .. } if *origin == life => Some(key.0),
             _ => None,
         })
     }

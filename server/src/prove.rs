@@ -76,7 +76,7 @@ fn key_of(
 ) -> Result<Option<Keypair>, StoreError> {
     let named = archive.life(made.org)?.1;
     let kept = keys.kept(made.id)?;
-    Ok(kept.filter(|kept| named.is_none_or(|named| named == kept.public())))
+    Ok(kept.filter(|kept| named == kept.public()))
 }
 
 /// The organisations of a data folder, and the public key of each one's log.

@@ -147,7 +147,7 @@ pub enum Leaf {
         after: Option<(u64, LogHash)>,
         /// The public key that signs its checkpoints.
         #[n(3)]
-        key: Option<LogKey>,
+        key: LogKey,
     },
     /// A change was accepted.
     #[n(1)]

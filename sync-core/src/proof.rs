@@ -320,7 +320,7 @@ fn check(proof: &Proof, note: &SignedNote, photos: &[(BlobHash, &[u8])]) -> Resu
     if !begins {
         return wrong("the line with which this life of the log begins is missing");
     }
-    if lines.named.is_some_and(|named| named != proof.key) {
+    if lines.named.is_none_or(|named| named != proof.key) {
         return wrong("the log names another key than the one that has signed the checkpoint");
     }
     let written = replay(proof, document, &lines, changes)?;
@@ -419,7 +419,7 @@ fn read_line(
         }
         (Leaf::Origin { origin, key, .. }, None) => {
             lines.lives.push((origin.life(), at));
-            lines.named = *key;
+            lines.named = Some(*key);
         }
         (Leaf::Decision { document: of, by, approved, at_ms, .. }, None) if *of == document => {
             lines.decided.push((at, *by, *approved, *at_ms));

@@ -233,7 +233,7 @@ impl Watch {
             {
                 return Err(Wrong::Rewritten);
             }
-            key = next.unwrap_or(key);
+            key = next;
             newest = Some(origin);
             first.get_or_insert((size, root));
         }
@@ -286,7 +286,7 @@ mod tests {
             let origin = LogOrigin::from_bytes([name; 16]);
             (self.life, self.key) = (Some(origin), key);
             self.lives.push(size);
-            let key = Some(LogKey(self.pair().public()));
+            let key = LogKey(self.pair().public());
             self.push(&crate::cbor::to_cbor(&Leaf::Origin { origin, at_ms: 0, after, key }));
         }
 

@@ -391,14 +391,14 @@ pub(crate) fn leaves() -> Vec<(&'static str, Leaf)> {
     let origin = LogOrigin::from_bytes([0x61; 16]);
     let written = documents().swap_remove(0).document;
     let mut leaves = vec![
-        ("origin", Leaf::Origin { origin, at_ms: NOON_MS, after: None, key: None }),
+        ("origin", Leaf::Origin { origin, at_ms: NOON_MS, after: None, key: LogKey([0x69; 32]) }),
         (
             "origin after a restore",
             Leaf::Origin {
                 origin,
                 at_ms: NOON_MS,
                 after: Some((9, LogHash([0x62; 32]))),
-                key: Some(LogKey([0x6a; 32])),
+                key: LogKey([0x6a; 32]),
             },
         ),
     ];

@@ -231,7 +231,7 @@ impl Archive {
     }
 
     /// The newest life of a log, and the key that it names.
-    pub fn life(&self, org: Org) -> Result<(LogOrigin, Option<[u8; 32]>), StoreError> {
+    pub fn life(&self, org: Org) -> Result<(LogOrigin, [u8; 32]), StoreError> {
         let newest = tree::lives(&self.connection, org)?.pop();
         let newest = newest.ok_or_else(|| StoreError::Damaged("the log has no life".into()))?;
         Ok((newest.1, newest.2))

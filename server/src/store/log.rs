@@ -198,7 +198,7 @@ fn begin_life(
     at_ms: i64,
 ) -> Result<(), StoreError> {
     let mut ledger = Ledger::open(tx, org)?;
-    let leaf = Leaf::Origin { origin, at_ms, after, key: Some(LogKey(key)) };
+    let leaf = Leaf::Origin { origin, at_ms, after, key: LogKey(key) };
     let sequence = ledger.append(&leaf, at_ms, NOBODY, Line::Origin)?;
     let origin = origin.as_bytes();
     tx.execute("INSERT INTO origin VALUES (?1, ?2, ?3, ?4)", params![org, sequence, origin, key])?;

@@ -46,7 +46,7 @@ pub enum Says {
         /// Which.
         origin: Vec<u8>,
         /// The public key that signs its checkpoints.
-        key: Option<Vec<u8>>,
+        key: Vec<u8>,
     },
     /// A change was accepted.
     Change {
@@ -82,10 +82,7 @@ impl Line {
             Says::Origin { origin, key } => {
                 let origin = LogOrigin::from_bytes(origin.as_slice().try_into().ok()?);
                 let after = (self.sequence > 0).then_some((self.sequence, before));
-                let key = match key {
-                    Some(key) => Some(LogKey(key.as_slice().try_into().ok()?)),
-                    None => None,
-                };
+                let key = LogKey(key.as_slice().try_into().ok()?);
                 Leaf::Origin { origin, at_ms, after, key }
             }
             Says::Change { document, hash, device } => Leaf::Change {
@@ -276,7 +273,7 @@ pub fn kept(connection: &Connection, org: Org) -> Result<Vec<(u8, u64, Vec<u8>)>
 }
 
 /// A life of a log: where it begins, which it is, and the key that its leaf names.
-pub type Begun = (u64, LogOrigin, Option<[u8; 32]>);
+pub type Begun = (u64, LogOrigin, [u8; 32]);
 
 /// The lives of a log.
 pub fn lives(connection: &Connection, org: Org) -> Result<Vec<Begun>, StoreError> {
