@@ -10,6 +10,7 @@ mod cases;
 mod device;
 mod evolution;
 mod exchange;
+mod keeping;
 mod later;
 mod next;
 mod office;
