@@ -8,6 +8,7 @@ import sys
 from ed25519 import sign, verifies
 from formats import *
 from hpke import opened
+from refused import check
 from repair import Inventory, record_digest
 
 
@@ -184,6 +185,7 @@ def main(fixtures):
     same("cargo", decode(hexed(relay["request"])), {0: 1, 1: [hexed(relay["parcels"][0]["parcel"])]})
     same("the answer to it", decode(hexed(relay["reply"]))[2], [[0], [1, "bad_seal", "why"], [2]])
 
+    count["refused"] = check(load("wire/refused.json"), relay)
     print("docs/protocol.md gives the same bytes:", ", ".join(f"{n} {what}" for what, n in count.items()))
 
 
