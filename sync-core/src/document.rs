@@ -19,13 +19,13 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor::{from_cbor, to_cbor};
 use crate::id::{Actor, BlobHash, ChangeHash, DocId, DocKind, OrgId, OutletId, UserId};
-use crate::model::Invalid;
 use crate::model::capture::Moment;
 use crate::model::contest::Word;
 use crate::model::visit::{
     Act, NOTE_BYTES_MAX, OutletReport, PhotoRef, Post, Recording, Review, Submission, Volume,
     validate_names,
 };
+use crate::model::{Geo, Invalid};
 
 /// Version of the documents' schema, written into every genesis.
 pub const SCHEMA: u64 = 1;
@@ -813,7 +813,7 @@ impl Entry {
                 validate_names(&entry.heads, "heads")
             }
             Self::Post(entry) => entry.validate(),
-            Self::Submission(_) => Ok(()),
+            Self::Submission(entry) => entry.place.as_ref().map_or(Ok(()), Geo::validate),
         }
     }
 }

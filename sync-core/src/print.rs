@@ -276,8 +276,10 @@ impl<'b, C> Decode<'b, C> for Content {
             let parts = parts.ok_or_else(|| Error::message("a part has 16 parts"))?;
             return Ok(Self::Parts(parts.map(PrintName)));
         }
-        let length = d.array()?.filter(|length| length % 2 == 0);
-        let length = length.ok_or_else(|| Error::message("an item has no print"))?;
+        let fits = |length: &u64| length.is_multiple_of(2) && *length <= 2 * LISTED_MAX as u64;
+        let length = d.array()?.filter(fits);
+        let length =
+            length.ok_or_else(|| Error::message("a part lists 16 items, each with its print"))?;
         let mut items = Vec::new();
         for _ in 0..length / 2 {
             items.push((d.decode_with(c)?, d.decode_with(c)?));

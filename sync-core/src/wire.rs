@@ -531,8 +531,14 @@ impl<'b, C: Within> Decode<'b, C> for Group {
     fn decode(d: &mut Decoder<'b>, org: &mut C) -> Result<Self, decode::Error> {
         let error = decode::Error::message;
         expect_array(d, 4)?;
+        expect_array(&mut d.probe(), 2)?;
         let document: DocId = d.decode_with(org)?;
-        let actors: Vec<Actor> = d.decode_with(org)?;
+        let actors = length(d, CHANGES_MAX, "too many actors")?;
+        let actors: Vec<Actor> =
+            (0..actors).map(|_| d.decode_with(org)).collect::<Result<_, _>>()?;
+        if !actors.is_sorted_by(|a, b| a < b) {
+            return Err(error("the actors of a group ascend and differ"));
+        }
         let count = length(d, CHANGES_MAX, "too many changes")?;
         if !org.may_hold(count.max(1)) {
             return Err(error("too many changes"));
@@ -562,6 +568,10 @@ impl<'b, C: Within> Decode<'b, C> for Group {
             changes.push(
                 Change::new(document.kind, parts).map_err(|_| error("a change is malformed"))?,
             );
+        }
+        let names: HashSet<ChangeHash> = changes.iter().map(Change::hash).collect();
+        if names.len() < count {
+            return Err(error("a change is in the group twice"));
         }
         let mut seals = Vec::new();
         // Each costs a signature's verification, and one for a change is enough.

@@ -4,7 +4,6 @@
 says which of these bundles are taken all the same.
 """
 
-import base64
 import struct
 import sys
 import zlib
@@ -12,6 +11,7 @@ import zlib
 import ed25519
 from document import Document, Misfit
 from formats import *
+from receipt import read_checkpoint, read_note, uuid, vkey
 
 SAME = struct.pack("<5H", 10, 0, 0, 0, 0x21)
 NAMES = ["summary.txt", "checkpoint.txt", "proof.cbor", "contents.txt"]
@@ -54,77 +54,6 @@ def read(data):
     value = decode(data)
     need(encode(plain(value)) == data, "CBOR in another form")
     return value
-
-
-def node(left, right):
-    return sha256(b"\x01" + left + right)
-
-
-def includes(size, root, index, leaf, path):
-    """RFC 9162, 2.1.3.2."""
-    if index >= size:
-        return False
-    place, last, value = index, size - 1, leaf
-    for other in path:
-        if last == 0:
-            return False
-        if place & 1 or place == last:
-            value = node(other, value)
-            while place & 1 == 0 and place != 0:
-                place, last = place >> 1, last >> 1
-        else:
-            value = node(value, other)
-        place, last = place >> 1, last >> 1
-    return last == 0 and value == root
-
-
-def key_id(name, kind, key):
-    return sha256(name.encode() + b"\n" + bytes([kind]) + key)[:4]
-
-
-def vkey(name, kind, key):
-    return f"{name}+{key_id(name, kind, key).hex()}+{base64.b64encode(bytes([kind]) + key).decode()}"
-
-
-def uuid(data):
-    text = data.hex()
-    return "-".join([text[:8], text[8:12], text[12:16], text[16:20], text[20:]])
-
-
-def read_note(note, signers, what):
-    """The text of a note that has these signatures and no others."""
-    text, _, signatures = note.decode().rpartition("\n\n")
-    text += "\n"
-    lines = signatures.split("\n")
-    need(lines.pop() == "" and len(lines) == len(signers), f"{what}: its signatures")
-    for line, (who, kind, public) in zip(lines, signers):
-        dash, named, signature = line.split(" ")
-        raw = base64.b64decode(signature, validate=True)
-        need(base64.b64encode(raw).decode() == signature, f"{what}: a signature's form")
-        need(dash == "\u2014" and named == who and raw[:4] == key_id(who, kind, public), f"{what}: a signature's name")
-        raw, message = raw[4:], text.encode()
-        if kind == 4:
-            seconds, raw = int.from_bytes(raw[:8], "big"), raw[8:]
-            message = f"cosignature/v1\ntime {seconds}\n".encode() + message
-        need(ed25519.verifies(public, message, raw), f"{what}: the signature of {who}")
-    return text
-
-
-def read_checkpoint(note, organisation, key, witnesses):
-    """The life, size and root that a note's signatures, all of them, are over."""
-    name = note.decode().split("\n", 1)[0]
-    need(name.startswith(f"endcap.log/{uuid(organisation)}/"), "the checkpoint's name")
-    signers = [(name, 1, key)]
-    for witness in witnesses:
-        who, id, packed = witness.split("+", 2)
-        packed = base64.b64decode(packed, validate=True)
-        need(vkey(who, packed[0], packed[1:]) == witness and packed[0] == 4, "a witness's key")
-        signers.append((who, 4, packed[1:]))
-    _, size, root, rest = read_note(note, signers, "the checkpoint").split("\n", 3)
-    need(rest == "" and size == str(int(size)), "the checkpoint's text")
-    raw = base64.b64decode(root, validate=True)
-    need(base64.b64encode(raw).decode() == root and len(raw) == 32, "the checkpoint's root")
-    return name, int(size), raw
 
 
 def kind_of(picture):

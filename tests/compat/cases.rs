@@ -39,7 +39,7 @@ const RITA: UserId = UserId::from_bytes([0x01; 16]);
 const SAM: UserId = UserId::from_bytes([0x02; 16]);
 const SUE: UserId = UserId::from_bytes([0x04; 16]);
 /// Seeds of the keys of Rita's phone, Sam's phone and the server.
-const SEEDS: [[u8; 32]; 3] = [[0x11; 32], [0x22; 32], [0x33; 32]];
+pub(crate) const SEEDS: [[u8; 32]; 3] = [[0x11; 32], [0x22; 32], [0x33; 32]];
 const NOON_MS: i64 = 1_774_958_400_000;
 
 fn eur() -> Currency {
@@ -120,7 +120,7 @@ impl Written {
         hash
     }
 
-    fn group(&self, which: impl Fn(&Change) -> bool) -> Group {
+    pub(crate) fn group(&self, which: impl Fn(&Change) -> bool) -> Group {
         let id = self.document.id();
         let changes: Vec<_> =
             self.document.changes().iter().filter(|c| which(c)).cloned().collect();

@@ -8,6 +8,8 @@ import sys
 from ed25519 import sign, verifies
 from formats import *
 from hpke import opened
+from refused import check
+from repair import Inventory, record_digest
 
 
 def same(what, computed, written):
@@ -107,33 +109,15 @@ def main(fixtures):
         same("a record's leaf", leaf[1:4], [record[0], name, sha256(b"\x63" * 16 + hexed(case["record"]))])
 
     prints = load("wire/prints.json")
-    held, place_of = {}, {}
+    held = {}
     for case in prints["items"]:
         item, parts = hexed(case["item"]), [hexed(part) for part in case["parts"]]
-        digests = parts if item[0] else [sha256(b"endcap record print v1\0" + item[1:] + part) for part in parts]
-        held[item] = digests
-        place_of[item] = sha256(b"endcap place v1\0" + item)[:8]
-
-    def print_of(items):
-        digests = [digest for item in items for digest in held[item]]
-        lanes = [sum(int.from_bytes(d[n : n + 8], "big") for d in digests) % 2**64 for n in range(0, 32, 8)]
-        return b"".join(n.to_bytes(8, "big") for n in [len(digests), *lanes])
-
-    def print_name(items):
-        return sha256(b"endcap print v1\0" + print_of(items))[:8]
-
-    def inside(depth, prefix):
-        return [item for item, place in place_of.items() if place.hex()[:depth] == (f"{prefix:x}".zfill(depth) if depth else "")]
-
-    same("a print", print_of(held), hexed(prints["print"]))
-    same("a print's name", print_name(held), hexed(prints["name"]))
+        held[item] = parts if item[0] else [record_digest(item[1:], part) for part in parts]
+    inventory = Inventory(held)
+    same("a print", inventory.sum(held), hexed(prints["print"]))
+    same("a print's name", inventory.whole(), hexed(prints["name"]))
     for case in prints["contents"]:
-        depth, prefix = decode(hexed(case["part"]))
-        items = sorted(inside(depth, prefix), key=lambda item: (place_of[item], item))
-        if len(items) > 16:
-            expected = b"".join(print_name(inside(depth + 1, prefix << 4 | n)) for n in range(16))
-        else:
-            expected = [each for item in items for each in (item, print_name([item]))]
+        expected = inventory.content(*decode(hexed(case["part"])))
         same("what is in a part", decode(hexed(case["content"])), expected)
     count["prints"] = len(prints["contents"])
 
@@ -201,6 +185,7 @@ def main(fixtures):
     same("cargo", decode(hexed(relay["request"])), {0: 1, 1: [hexed(relay["parcels"][0]["parcel"])]})
     same("the answer to it", decode(hexed(relay["reply"]))[2], [[0], [1, "bad_seal", "why"], [2]])
 
+    count["refused"] = check(load("wire/refused.json"), relay)
     print("docs/protocol.md gives the same bytes:", ", ".join(f"{n} {what}" for what, n in count.items()))
 
 

@@ -1,37 +1,30 @@
 """A client of docs/protocol.md that shares no code with the others: enrols, captures visits without a network,
-syncs. Python 3.9 and nothing else. Section numbers are those of the document."""
+syncs, drops what it need not keep, and finds out what its disk has lost. Python 3.9 and nothing else. Section
+numbers are those of the document.
+
+It does what a device MUST, but for what it leaves out: it carries nothing for others (section 23), changes its key
+only when it is enrolled again, waits for no poke, compresses nothing, writes no outlet's history and no contest, and
+leaves it to the server to judge who may write what (section 8)."""
 
 import base64
+import contextlib
 import hashlib
-import http.client
-import json
 import os
 import pathlib
 import time
-import urllib.parse
 import uuid
 
 import ed25519
 from document import *
+from messages import read_answer
+from photos import Photos
+from receipt import Watch
+from repair import WANTED_MAX, Inventory, record_digest
+from server import Problem, Server
 
-MEDIA_TYPE = "application/vnd.endcap.sync+cbor"
 TERRITORY, DISTRIBUTOR, PERSON, DEVICE, PRODUCT, PLANOGRAM, PRICE_LIST = range(7)
-TEMPLATE, OUTLET, CALL = 9, 10, 11
-PUSH_BYTES = 512 << 10
-PIECE_BYTES = 256 << 10
-TIMEOUT_S = 60
-
-
-class Problem(Exception):
-    """The server did not do it. `later`: keep everything and try again."""
-
-    def __init__(self, status, body):
-        try:
-            self.code = json.loads(body)["type"].rsplit(":", 1)[1]
-        except (ValueError, LookupError, TypeError):
-            self.code = "unknown"
-        self.status, self.later = status, status in (408, 429) or status >= 500
-        super().__init__(f"{status} {self.code}")
+TEMPLATE, OUTLET, CALL, ERASED = 9, 10, 11, 12
+PUSH_BYTES, GROUPS_MAX = 512 << 10, 2000
 
 
 class Refused(Exception):
@@ -49,22 +42,28 @@ def call_visit(organisation, call):
     return bytes(id)
 
 
-class Client:
+class Client(Photos):
     """All that one device has, in one file that is written anew for each change of it."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
+        self.server = Server(lambda: self.own)
         # Each run of the client counts as a boot: section 18.
         self.boot, self.booted, self.skew = int.from_bytes(os.urandom(4), "big"), time.monotonic(), None
-        self.own, self.records, self.documents, self.notes, self.photos = {}, {}, {}, {}, {}
+        # The print that came with the last page.
+        self.said = None
         (self.folder / "photos").mkdir(parents=True, exist_ok=True)
-        try:
-            stored = decode((self.folder / "store").read_bytes())
-        except FileNotFoundError:
-            self.own = {"seed": os.urandom(32), "instance": os.urandom(8), "cursor": None, "pushed": None}
-            self.save()
+        if (self.folder / "store").exists():
+            self._load()
             return
-        self.own, self.records, documents, self.notes, self.photos = stored
+        self.own = {"seed": os.urandom(32), "instance": os.urandom(8), "former": []}
+        self.own.update(cursor=None, pushed=None, filled=None, log=Watch.fresh(None))
+        self.records, self.documents, self.notes, self.photos = {}, {}, {}, {}
+        self.save()
+
+    def _load(self):
+        self.documents = {}
+        self.own, self.records, documents, self.notes, self.photos = decode((self.folder / "store").read_bytes())
         for name, packed in documents.items():
             self.document(name).unpack(packed)
 
@@ -81,38 +80,27 @@ class Client:
             os.fsync(file.fileno())
         os.replace(fresh, path)
 
-    # ---- section 2: HTTP
-
-    def _ask(self, method, path, body=None, headers=None):
-        """Status, headers, body. Redirects are not followed: `http.client` does not."""
-        server = urllib.parse.urlsplit(self.own["server"])
-        secure = server.scheme == "https"
-        connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = connect(server.hostname, server.port, timeout=TIMEOUT_S)
-        headers = {"Accept-Encoding": "identity", **(headers or {})}
-        if "token" in self.own:
-            headers["Authorization"] = "Bearer " + self.own["token"]
+    @contextlib.contextmanager
+    def _whole(self):
+        """What is done with a server's answer is on the disk afterwards, or none of it was done."""
         try:
-            connection.request(method, server.path + path, body, headers)
-            answer = connection.getresponse()
-            data = answer.read()
-        finally:
-            connection.close()
-        if not 200 <= answer.status < 300:
-            raise Problem(answer.status, data)
-        return answer.status, answer.headers, data
+            yield
+            self.save()
+        except Exception as error:
+            self._load()
+            if isinstance(error, (AttributeError, IndexError, KeyError, TypeError, ValueError)):
+                raise Malformed("an answer of another shape") from error
+            raise
 
-    def _ask_json(self, path, question):
-        headers = {"Content-Type": "application/json"}
-        return json.loads(self._ask("POST", path, json.dumps(question).encode(), headers)[2])
+    # ---- section 2: messages
 
     def _ask_cbor(self, path, question, report):
+        """The message's name, and the answer."""
         body = encode(question)
-        _, _, data = self._ask("POST", path, body, {"Content-Type": MEDIA_TYPE})
+        data = self.server.ask_cbor(path, body)
         report["requests"] += 1
         report["received"] += len(data)
-        reply = decode(data)
-        need(reply[0] == 1, "another protocol")
+        reply = read_answer(path, data)
         self.skew = reply[1] - self._wall()
         return sha256(body), reply
 
@@ -121,39 +109,69 @@ class Client:
     def enrol(self, server, code, label):
         self.own["server"] = server
         self.save()
-        proof = self._sign(b"endcap enrol v1\0" + code.encode())
-        key = base64url(ed25519.public(self.own["seed"]))
-        answer = self._ask_json(
-            "/api/v1/enrol", {"code": code, "key": key, "proof": base64url(proof), "label": label}
-        )
+        try:
+            answer = self._enrol(code, label)
+        except Problem as problem:
+            if problem.code != "key_taken":
+                raise
+            self._renew()
+            answer = self._enrol(code, label)
         need(answer["protocol"] == 1, "another protocol")
         id = lambda text: uuid.UUID(text).bytes
         self.own.update(
             organisation=id(answer["organisation"]["id"]), user=id(answer["user"]["id"]), token=answer["token"]
         )
+        if self.own["log"]["key"] is None:
+            key = answer["log_key"]
+            self.own["log"]["key"] = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
+        self.save()
+
+    def _enrol(self, code, label):
+        proof = self._sign(b"endcap enrol v1\0" + code.encode())
+        key = base64url(ed25519.public(self.own["seed"]))
+        question = {"code": code, "key": key, "proof": base64url(proof), "label": label}
+        return self.server.ask_json("/api/v1/enrol", question)
+
+    def _renew(self):
+        """Another key. What the one before has to sign it signs now, each change by itself."""
+        before = self.fingerprint()
+        for document in self.documents.values():
+            own = {hash for hash, change in document.changes.items() if change.actor[:8] == before}
+            sealed = past(document.changes, [head for head in document.seals if head in own])
+            for head in own:
+                if head in document.pending or head not in sealed:
+                    message = seal_message(self.own["organisation"], document.kind, document.id, head)
+                    document.seals[head] = self._sign(message)
+        former = self.own["former"] + [before]
+        self.own.update(seed=os.urandom(32), instance=os.urandom(8), former=former, pushed=None)
         self.save()
 
     def _sign(self, message):
         return ed25519.sign(self.own["seed"], message)
 
+    def fingerprint(self):
+        return fingerprint(ed25519.public(self.own["seed"]))
+
     def actor(self):
-        return fingerprint(ed25519.public(self.own["seed"])) + self.own["instance"]
+        return self.fingerprint() + self.own["instance"]
 
     # ---- section 16: records
 
     def _keep_record(self, raw):
-        record = decode(raw)
-        id = record[1][0]
-        id = id if isinstance(id, bytes) else id.to_bytes(16, "big")
-        self.records[encode(record[0]) + id] = raw
+        key, body = record_key(raw), decode(raw)[1]
+        self.records[key] = raw
+        if key[0] == ERASED and body.get(2):
+            self.notes.pop(body[2], None)
+            self._forget_photo(body[2])
+        elif key[0] == OUTLET:
+            self._set_gone(key[1:], False)
 
     def record_of(self, kind, id):
         id = id if isinstance(id, bytes) else id.to_bytes(16, "big")
-        return decode(self.records[encode(kind) + id])[1]
+        return decode(self.records[bytes([kind]) + id])[1]
 
     def records_of(self, kind):
-        begins = encode(kind)
-        return [decode(raw)[1] for key, raw in self.records.items() if key.startswith(begins)]
+        return [decode(raw)[1] for key, raw in self.records.items() if key[0] == kind]
 
     # ---- capture: sections 7 to 9 and 18
 
@@ -174,7 +192,7 @@ class Client:
 
     def moment(self):
         since_boot = int((time.monotonic() - self.booted) * 1000)
-        cursor = self.own["cursor"]
+        cursor = self.own["cursor"] or self.own["log"]["cursor"]
         moment = [self._wall(), self.boot, since_boot, cursor[1] if cursor else 0]
         if cursor:
             return moment + [self.skew, int.from_bytes(cursor[0][:4], "big")]
@@ -203,20 +221,17 @@ class Client:
             self._record(visit, [START, call[1], id, *audience, template])
         return visit
 
+    def words(self, digest):
+        """A note's text; of one that was erased, when."""
+        erased = self.records.get(bytes([ERASED]) + digest[:16])
+        return f"erased at {decode(erased)[1][3]}" if erased else self.notes[digest][1]
+
     def note(self, text):
         """Keeps a note; its digest."""
         note = [os.urandom(16), text.strip()]
         digest = sha256(note[0] + note[1].encode())
         self.notes[digest] = note
         return digest
-
-    def add_photo(self, file, phash):
-        """Keeps a photo to be attached and sent; what an entry says of it."""
-        hash = sha256(file)
-        self._replace(self.folder / "photos" / hash.hex(), file)
-        self.photos[hash] = {"sent": False, "begun": False}
-        self.save()
-        return [hash, len(file), phash]
 
     def observe(self, visit, observations, photos=(), settle=False):
         """`observations` are (check, subject, value). Whoever settles replaces everyone's values."""
@@ -243,179 +258,311 @@ class Client:
     def submit(self, visit):
         return self._write_entry(visit, "submissions", {0: self.own["user"], 1: self.moment()})
 
+    def give_up(self, visit):
+        """Section 12: drops what the server has refused of a visit."""
+        self._begin_anew(self.visit_document(visit))
+        self.save()
+
+    def propose(self, visit):
+        """Section 12: says again what the server has refused, as a new actor, and names what is new by its new name."""
+        refused = self.visit_document(visit)
+        left, now = self._begin_anew(refused), {}
+        for hash, change in refused.changes.items():
+            own = change.actor[:8] in [self.fingerprint(), *self.own["former"]]
+            if hash not in refused.pending or not own:
+                continue
+            now[hash] = left.says(change)
+            if now[hash] is None:
+                entry = renamed(decode(change.value), now)
+                if change.section == "recordings" and entry[3][0] == START:
+                    outlet = self.record_of(OUTLET, entry[3][1])
+                    entry[3][3:5] = [outlet[3], outlet[4]]
+                now[hash] = left.write(self.actor(), change.section, entry)
+        self.save()
+
+    def _drop(self, document):
+        left = document.confirmed()
+        self.documents[bytes([KINDS.index(left.kind)]) + left.id] = left
+        self.own["instance"] = os.urandom(8)
+        return left
+
+    def _begin_anew(self, document):
+        """What had no place beside what is dropped comes again."""
+        left = self._drop(document)
+        if left.passed:
+            left.passed, self.own["cursor"], self.own["filled"] = set(), None, None
+        return left
+
     # ---- sections 12 and 13: sync
 
     def sync(self, uploading=lambda offset: None):
-        """Pushes, pulls, pushes what came meanwhile, sends photos. `uploading` hears of each offset."""
-        report = {"requests": 0, "received": 0, "pages": 0, "rewinds": 0, "outcomes": []}
-        self.push(report)
-        try:
-            more = self.pull(report)
-        except Problem as problem:
-            if problem.code != "cursor_unknown":
-                raise
-            report["rewinds"] += 1
-            self.rewind()
-            more = True
+        """Pushes, pulls, repairs what differs, pushes what came meanwhile, sends photos. `uploading` hears of each
+        offset."""
+        report = {"requests": 0, "received": 0, "pages": 0, "rewinds": 0, "repairs": 0, "outcomes": []}
+        undone = []
+
+        def tries(step, *codes):
+            """What the server cannot do now keeps nothing else back."""
+            try:
+                step(report)
+            except Problem as problem:
+                if problem.code not in codes:
+                    raise
+                undone.append(problem)
+
+        tries(self.push, "disk_full")
+        more = True
         while more:
-            more = self.pull(report)
-        self.push(report)
+            try:
+                more = self.pull(report)
+            except Problem as problem:
+                if problem.code != "cursor_unknown" or report["rewinds"]:
+                    raise
+                report["rewinds"] += 1
+                self.rewind()
+            except Lacking:
+                if report["repairs"]:
+                    raise
+                tries(self.repair, "busy")
+        self.sweep()
+        if self.said is not None and not report["repairs"] and self.said != self.inventory().whole():
+            tries(self.repair, "busy")
+        tries(self.push, "disk_full")
+        if report["repairs"]:
+            self.sweep()
         self.send_photos(uploading)
+        if undone:
+            raise undone[0]
         return report
 
     def push(self, report):
+        aim = PUSH_BYTES
         while True:
-            groups, notes, sent, size = [], {}, [], 0
-            for name, document in self.documents.items():
-                own = {hash: c for hash, c in document.changes.items() if hash in document.pending}
-                if not own or document.refused:
-                    continue
-                if size > PUSH_BYTES or len(groups) == 2000:
-                    break
-                organisation = self.own["organisation"]
-                groups.append(write_group(organisation, document.kind, document.id, own, self._sign))
-                sent.append((document, own))
-                size += sum(len(change.value) for change in own.values())
-                for change in own.values():
-                    notes.update((digest, self.notes[digest]) for digest in self._named(change))
-            if not groups:
+            message, sent = self._next_push(aim)
+            if not sent:
                 return
-            message = {0: 1, 1: self.moment()}
-            if self.own["pushed"]:
-                message[2] = self.own["pushed"]
-            message.update({3: groups, 4: list(notes.values())})
-            self.send_push(message, sent, report)
+            try:
+                self.send_push(message, sent, report)
+            except Problem as problem:
+                if problem.code != "too_large" or len(sent) == 1:
+                    raise
+                aim = 0
+
+    def _next_push(self, aim):
+        groups, notes, sent, size = [], {}, [], 0
+        # A volume follows those before it.
+        for document in sorted(self.documents.values(), key=lambda document: document.volume()[1]):
+            waiting = {hash: change for hash, change in document.changes.items() if hash in document.pending}
+            if not waiting or document.refused:
+                continue
+            if sent and size > aim or len(groups) == GROUPS_MAX:
+                break
+            signers = {self.fingerprint(): self._sign}
+            organisation = self.own["organisation"]
+            groups.append(write_group(organisation, document.kind, document.id, waiting, signers, document.seals))
+            sent.append((document, list(waiting)))
+            size += sum(map(change_bytes, waiting.values()))
+            for change in waiting.values():
+                notes.update((digest, self.notes[digest]) for digest in named(change).notes if digest in self.notes)
+        message = {0: 1, 1: self.moment()}
+        if self.own["pushed"]:
+            message[2] = self.own["pushed"]
+        message.update({3: groups, 4: list(notes.values())})
+        return message, sent
 
     def send_push(self, message, sent, report):
         name, reply = self._ask_cbor("/api/v1/push", message, report)
-        need(reply[2] == name and len(reply[3]) == len(sent), "an answer to another push")
-        for (document, own), outcome in zip(sent, reply[3]):
-            if outcome[0] != 1:
-                document.pending -= set(own)
-            else:
-                document.refused = outcome[1:3]
-                for head in outcome[3] if len(outcome) > 3 else []:
-                    document.confirm(head)
-            report["outcomes"].append(outcome[1] if outcome[0] == 1 else "accepted")
-        self.own["pushed"] = name
-        self.save()
-
-    def _named(self, change):
-        """The digests of the notes here that an entry names."""
-        found, waiting = [], [decode(change.value)]
-        while waiting:
-            value = waiting.pop()
-            if isinstance(value, dict):
-                waiting += value.values()
-            elif isinstance(value, list):
-                waiting += value
-            elif isinstance(value, bytes) and value in self.notes:
-                found.append(value)
-        return found
+        with self._whole():
+            need(reply[2] == name and len(reply[3]) == len(sent), "an answer to another push")
+            for group, (document, hashes), outcome in zip(message[3], sent, reply[3]):
+                here = hashes if outcome[0] != 1 else outcome[3] if len(outcome) > 3 and outcome[3] else []
+                if outcome[0] == 1:
+                    document.refused = outcome[1:3]
+                document.gone |= outcome[0] == 2
+                document.confirm(here)
+                if here:
+                    document.seals.update((hashes[place], signature) for place, signature in group[3])
+                report["outcomes"].append({0: "accepted", 2: "let go"}.get(outcome[0]) or outcome[1])
+            self.own["pushed"] = name
 
     def pull(self, report):
         """Takes one page in; whether there is more."""
-        question = {0: 1}
-        if self.own["cursor"]:
-            question[1] = self.own["cursor"]
-        if self.own["pushed"]:
-            question[2] = self.own["pushed"]
-        if self.own.get("filled"):
-            question[3] = self.own["filled"]
-        _, page = self._ask_cbor("/api/v1/pull", question, report)
+        question = {0: 1, 4: Watch(self.own["organisation"], self.own["log"]).known()}
+        for key, name in (1, "cursor"), (2, "pushed"), (3, "filled"):
+            if self.own[name]:
+                question[key] = self.own[name]
+        _, page = self._ask_cbor("/api/v1/pull", dict(sorted(question.items())), report)
         report["pages"] += 1
         self.take(page)
         return page[3]
 
     def take(self, page):
-        """A page is taken whole or not at all: what is refused raises before anything is kept."""
-        records = [decode(raw) for raw in page[4]]
-        devices = self.records_of(DEVICE) + [record[1] for record in records if record[0] == DEVICE]
-        keys = {fingerprint(device[2]): device[2] for device in devices}
-        merged = {}
-        for group in page[5]:
-            kind, id, changes = read_group(self.own["organisation"], group, keys)
-            name = bytes([KINDS.index(kind)]) + id
-            known = merged.get(name) or self.documents.get(name)
-            document = Document(self.own["organisation"], kind, id)
-            merged[name] = self._merge(document.unpack(known.packed()) if known else document, changes)
-        for raw in page[4]:
-            self._keep_record(raw)
-        self.documents.update(merged)
-        for (kind, id), head, outcome in page.get(9) or []:
-            document = self.documents.get(bytes([kind]) + id)
-            if document and head in document.pending:
-                if outcome[0] != 1:
-                    document.confirm(head)
-                else:
-                    document.refused = outcome[1:3]
-        self.notes.update((sha256(salt + text.encode()), [salt, text]) for salt, text in page[6])
-        self.own["cursor"], self.own["filled"] = page[2], page.get(7)
-        self.save()
+        """A page is taken whole or not at all."""
+        with self._whole():
+            keys, log = self._keys(page[4]), self.own["log"]
+            if self.own["cursor"] is None:
+                if log["cursor"] and log["cursor"][0] != page[2][0]:
+                    self._unconfirm()
+                # What the server does not list any more goes.
+                self.records = {}
+            for kind, id in page.get(8) or []:
+                self.records.pop(bytes([kind]) + id, None)
+                if kind == OUTLET:
+                    self._set_gone(id, True)
+            for kind, id in page.get(11) or []:
+                if bytes([kind]) + id in self.documents:
+                    self.documents[bytes([kind]) + id].gone = True
+            for raw in page[4]:
+                self._keep_record(raw)
+            for group in page[5]:
+                self._take_group(group, keys)
+            for (kind, id), head, outcome in page.get(9) or []:
+                document = self.documents.get(bytes([kind]) + id)
+                if document and head in document.pending:
+                    if outcome[0] == 1:
+                        document.refused = outcome[1:3]
+                    else:
+                        document.confirm([head])
+            self._keep_notes(page[6])
+            self.own["cursor"], self.own["filled"] = page[2], page.get(7)
+            if not page[3]:
+                Watch(self.own["organisation"], log).hear(page[2], page.get(12))
+            self.said = page.get(10)
 
-    def _merge(self, document, changes):
-        for hash, change in changes.items():
-            try:
-                document.insert(change)
-                document.pending.discard(hash)
-            except Misfit as misfit:
-                if misfit.code == "forked":
-                    document.refused = ["forked", "the server has other work of one of its actors"]
-                elif not document.refused:
-                    raise Malformed(f"a change that does not fit: {misfit.code}")
-        if not document.pending:
-            document.refused = None
-        return document
+    def _keys(self, came):
+        """The keys of the devices that are here or come with an answer, by fingerprint."""
+        records = [decode(raw) for raw in came]
+        devices = self.records_of(DEVICE) + [record[1] for record in records if record[0] == DEVICE]
+        return {fingerprint(device[2]): device[2] for device in devices}
+
+    def _keep_notes(self, notes):
+        for salt, text in notes:
+            self.notes[sha256(salt + text.encode())] = [salt, text]
+
+    def _take_group(self, group, keys):
+        kind, id, changes, seals = read_group(self.own["organisation"], group, keys)
+        document = self.document(bytes([KINDS.index(kind)]) + id)
+        try:
+            document.merge(changes, seals)
+        except Misfit as misfit:
+            if misfit.code != "missing_parent":
+                document.refused = ["forked", "the server has other work of one of its actors"]
+            elif not document.refused:
+                raise Lacking(f"a change of {kind} {id.hex()} whose parents are not here") from misfit
+        waiting = [document.changes[hash] for hash in document.pending]
+        if document.refused and document.refused[0] == "said_already" and all(map(document.says, waiting)):
+            document = self._drop(document)
+        return document, changes
 
     def rewind(self):
-        self.own["cursor"] = self.own["pushed"] = self.own["filled"] = None
-        own = self.actor()[:8]
+        """The log was never where this device stands: the server may have lost anything."""
+        with self._whole():
+            self.own["cursor"] = self.own["pushed"] = self.own["filled"] = None
+            self._unconfirm()
+
+    def _unconfirm(self):
         for document in self.documents.values():
-            document.pending = {h for h, c in document.changes.items() if c.actor[:8] == own}
-            if document.refused and document.refused[0] in ("missing_parent", "missing_note"):
-                document.refused = None
-        self.save()
+            document.unconfirm()
+        for photo in self.photos.values():
+            photo["sent"] = photo["begun"] = False
 
-    # ---- section 19: photos
+    # ---- section 13, sight, and section 17
 
-    def send_photos(self, uploading):
-        waiting = [hash for hash, photo in self.photos.items() if not photo["sent"]]
-        if not waiting:
+    def _set_gone(self, outlet, gone):
+        for document in self.documents.values():
+            if document.kind == "outlet" and document.volume()[0] == outlet:
+                document.gone = gone
+
+    def _sight(self):
+        """Whether the person's scope holds a territory and distributor; None for one who was let go."""
+        raw = self.records.get(bytes([PERSON]) + self.own["user"])
+        if raw is None or not decode(raw)[1][4]:
+            return None
+        kind, scope = decode(raw)[1][3][:2]
+        parents = {record[0]: record.get(1) for record in self.records_of(TERRITORY)}
+
+        def sees(territory, distributor):
+            if kind == 1:
+                return distributor == scope
+            above = [territory]
+            while len(above) < 16:
+                above.append(parents.get(above[-1]))
+            return scope in above
+
+        return sees
+
+    def sweep(self):
+        """Drops what is out of sight once all of it is confirmed, with the notes and photos that nothing else names."""
+        sees = self._sight()
+        if sees is None:
             return
-        answer = self._ask_json("/api/v1/photos/missing", {"hashes": [hash.hex() for hash in waiting]})
-        missing = [bytes.fromhex(text) for text in answer["missing"]]
-        for hash in waiting:
-            if hash in missing:
-                self._upload(hash, uploading)
-            self.photos[hash]["sent"] = True
-            self.save()
+        with self._whole():
+            outlets = {record[0]: sees(record[3], record[4]) for record in self.records_of(OUTLET)}
+            for id in [id for id, seen in outlets.items() if not seen]:
+                del self.records[bytes([OUTLET]) + id]
+            for call in self.records_of(CALL):
+                if not outlets.get(call[1]):
+                    del self.records[bytes([CALL]) + call[0]]
+            going = []
+            for name, document in self.documents.items():
+                seen = not document.gone and self._seen(document, outlets, sees)
+                document.hidden = not seen
+                if not seen and not document.pending:
+                    going.append(name)
+            going = [self.documents.pop(name) for name in going]
+            if any(document.newest(self.actor())[0] for document in going):
+                self.own["instance"] = os.urandom(8)
+            named = set().union(*(document.named() for document in self.documents.values()))
+            for digest in set().union(*(document.named() for document in going)) - named:
+                self.notes.pop(digest, None)
+                if digest in self.photos:
+                    self.photos[digest]["unnamed"] = True
+                    if self.photos[digest]["sent"]:
+                        self._forget_photo(digest)
 
-    def _tus(self, method, path, headers, body=None):
-        answer = self._ask(method, path, body, {"Tus-Resumable": "1.0.0", **headers})
-        return int(answer[1]["Upload-Offset"])
+    def _seen(self, document, outlets, sees):
+        if document.kind == "visit":
+            return any(sees(*audience) for audience in document.audiences())
+        outlet, _ = document.volume()
+        first = self.documents.get(b"\1" + outlet)
+        unlisted = first.audiences() if first else []
+        return outlets[outlet] if outlet in outlets else any(sees(*audience) for audience in unlisted)
 
-    def _upload(self, hash, uploading):
-        file = (self.folder / "photos" / hash.hex()).read_bytes()
-        path, offset = f"/api/v1/uploads/{hash.hex()}", None
-        if self.photos[hash]["begun"]:
-            try:
-                offset = self._tus("HEAD", path, {})
-            except Problem as problem:
-                if problem.status != 404:
-                    raise
-        if offset is None:
-            name = base64.b64encode(hash.hex().encode()).decode()
-            headers = {"Upload-Length": str(len(file)), "Upload-Metadata": f"sha256 {name}"}
-            offset = self._tus("POST", "/api/v1/uploads", headers)
-            self.photos[hash]["begun"] = True
-            self.save()
-        uploading(offset)
-        while offset < len(file):
-            piece = file[offset : offset + PIECE_BYTES]
-            headers = {
-                "Content-Type": "application/offset+octet-stream",
-                "Upload-Offset": str(offset),
-                "Upload-Checksum": "sha256 " + base64.b64encode(sha256(piece)).decode(),
-            }
-            offset = self._tus("PATCH", path, headers, piece)
-            uploading(offset)
+    # ---- section 13, Repair
+
+    def inventory(self):
+        items = {b"\0" + key: [record_digest(key, raw)] for key, raw in self.records.items()}
+        items.update((b"\1" + name, document.held()) for name, document in self.documents.items())
+        return Inventory(items)
+
+    def repair(self, report):
+        """Asks where it differs from the server, and takes what it lacks. What the server lacks waits to be sent."""
+        report["repairs"] += 1
+        ask = lambda parts, wanted: self._ask_cbor("/api/v1/repair", {0: 1, 1: parts, 2: wanted}, report)[1]
+        wanted, astray = self.inventory().differences(lambda parts: ask(parts, [])[2])
+        with self._whole():
+            for item in astray:
+                if item[0] == 0:
+                    del self.records[item[1:]]
+                    continue
+                document = self.documents[item[1:]]
+                document.astray = True
+                if not document.refused:
+                    document.pending = set(document.changes)
+        while wanted:
+            reply = ask([], wanted[:WANTED_MAX])
+            with self._whole():
+                need(1 <= reply[3] <= len(wanted[:WANTED_MAX]), "a repair that does not go on")
+                given, wanted = wanted[: reply[3]], wanted[reply[3] :]
+                keys = self._keys(reply[4])
+                for raw in reply[4]:
+                    self._keep_record(raw)
+                for group in reply[5]:
+                    need(b"\1" + bytes([group[0][0]]) + group[0][1] in given, "what was not wanted")
+                    document, changes = self._take_group(group, keys)
+                    # It is as the server has it now; what is only here is sent.
+                    document.passed &= set(changes)
+                    document.pending = set(document.changes) - set(changes)
+                    if document.refused and document.refused[0] == "missing_parent":
+                        document.refused = None
+                self._keep_notes(reply[6])

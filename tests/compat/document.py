@@ -2,15 +2,18 @@
 
 from collections import namedtuple
 
+from entry import Unreadable, observed_pairs, read
 from formats import *
 
+Named = namedtuple("Named", "notes photos observations")
 Recording = namedtuple("Recording", "hash by act observations supersedes photos")
 
 START, OBSERVE, NOT_POSSIBLE, WITHDRAW, ABANDON = range(5)
 NO_VALUE = 8
-# Lengths of the known kinds.
-SUBJECTS = {0: [3], 1: [2], 2: [2], 3: [2], 4: [1]}
-VALUES = {0: [3, 4], 1: [3], 2: [2, 3], 3: [2], 4: [2], 5: [2], 6: [2], 7: [2], 8: [1]}
+
+
+# What of a document is limited, and what the server and a device leave free: changes, bytes, observations.
+ROOM = (4096 - 64, (4 << 20) - (512 << 10), 50_000 - 1_000)
 
 
 class Misfit(Exception):
@@ -23,11 +26,17 @@ class Misfit(Exception):
 
 class Document:
     def __init__(self, organisation, kind, id):
-        self.kind, self.id = kind, id
+        self.organisation, self.kind, self.id = organisation, kind, id
         self.chunk, self.genesis = genesis(organisation, kind, id)
         self.changes, self.heads = {}, {self.genesis}
-        # Of the device's own, what the server has not confirmed; and why it will not, [code, detail].
+        # The signatures that came with others' changes, by head.
+        self.seals = {}
+        # What the server has not confirmed; and why it will not, [code, detail].
         self.pending, self.refused = set(), None
+        # What the server has and what has no place here.
+        self.passed = set()
+        # To be dropped once all is confirmed; out of sight until then; not listed by the server in a repair.
+        self.gone = self.hidden = self.astray = False
 
     def start_op(self, deps):
         ops = lambda dep: 4 + len(SECTIONS[self.kind]) if dep == self.genesis else self.changes[dep].start_op
@@ -61,15 +70,99 @@ class Document:
         """Adds a change of one's own over all that is here."""
         deps = sorted(self.heads)
         seq = self.newest(actor)[0] + 1
-        hash = self.insert(Change(actor, seq, self.start_op(deps), deps, section, encode(entry)))
+        change = Change(actor, seq, self.start_op(deps), deps, section, encode(entry))
+        # Room is left for submissions.
+        if section != "submissions" and any(n > most for n, most in zip(self.size([change]), ROOM)):
+            raise Misfit("full")
+        hash = self.insert(change)
         self.pending.add(hash)
         return hash
 
-    def confirm(self, head):
-        """The server has this change, and so all that it builds on."""
-        self.pending -= past(self.changes, [head])
+    def size(self, more=()):
+        """Section 6, "Room": changes, bytes, observations."""
+        changes = [*self.changes.values(), *more]
+        said = [named(change) for change in changes]
+        notes = {note for one in said for note in one.notes}
+        return (
+            len(changes),
+            sum(map(change_bytes, changes)) + 4032 * len(notes),
+            sum(one.observations for one in said),
+        )
+
+    def merge(self, changes, seals):
+        """Takes in what the server has. What does not fit raises at the end, when all else is taken in."""
+        misfits = []
+        for hash, change in changes.items():
+            try:
+                self.insert(change)
+                self.passed.discard(hash)
+            except Misfit as misfit:
+                self.passed.add(hash)
+                misfits.append(misfit)
+        self.pending -= set(changes)
+        self.seals.update(seals)
+        self.gone = self.hidden = self.astray = False
+        if misfits:
+            raise misfits[0]
         if not self.pending:
             self.refused = None
+
+    def unconfirm(self):
+        """The server may have lost any of it: a rewind."""
+        self.pending, self.passed = set(self.changes), set()
+        if self.refused and self.refused[0] != "forked":
+            self.refused = None
+
+    def held(self):
+        """The changes that count for a print: section 13, Repair."""
+        if self.hidden or self.astray:
+            return []
+        return [hash for hash in self.changes if hash not in self.pending] + list(self.passed)
+
+    def named(self):
+        said = [named(change) for change in self.changes.values()]
+        return {digest for one in said for digest in one.notes + one.photos}
+
+    def audiences(self):
+        """Territory and distributor of each start, or of an outlet's first report: who may see it."""
+        found = []
+        for change in self.changes.values():
+            entry = entry_of(change)
+            if entry and change.section == "recordings" and entry[3][0] == START:
+                found.append(tuple(entry[3][3:5]))
+            elif entry and change.section == "reports":
+                return [(entry[5], entry[6])]
+        return found
+
+    def volume(self):
+        """Of an outlet's history: whose, and which volume of it."""
+        first = next(iter(self.changes.values()), None)
+        entry = entry_of(first) if first and self.kind == "outlet" else None
+        begun = entry and entry.get({"thread": 4, "reports": 9}[first.section])
+        return (begun[0], begun[1]) if begun else (self.id, 0)
+
+    def confirm(self, heads):
+        """The server has these changes, and so all that they build on."""
+        self.pending -= past(self.changes, heads)
+        if not self.pending:
+            self.refused = None
+
+    def confirmed(self):
+        """The document as the server has confirmed it."""
+        left = Document(self.organisation, self.kind, self.id)
+        left.merge({hash: change for hash, change in self.changes.items() if hash not in self.pending}, self.seals)
+        left.passed, left.gone, left.hidden, left.astray = self.passed, self.gone, self.hidden, self.astray
+        return left
+
+    def says(self, change):
+        """The confirmed change of another actor that does the same, by the same person at the same moment."""
+        what = lambda entry: entry and [entry[0], entry[1], entry[3][0] if change.section == "recordings" else None]
+        entry = entry_of(change)
+        for hash, other in self.changes.items():
+            if hash not in self.pending and other.section == change.section and other.actor != change.actor:
+                if entry and what(entry_of(other)) == what(entry):
+                    return hash
+        return None
 
     def automerge(self):
         """The document as an Automerge file."""
@@ -77,38 +170,70 @@ class Document:
         return self.chunk + b"".join(chunks)
 
     def packed(self):
-        return [list(self.changes.values()), list(self.pending), self.refused]
+        marks = [self.gone, self.hidden, self.astray]
+        return [list(self.changes.values()), self.seals, list(self.pending), self.refused, list(self.passed), marks]
 
     def unpack(self, packed):
-        changes, pending, self.refused = packed
+        changes, self.seals, pending, self.refused, passed, marks = packed
         for change in changes:
             self.insert(Change(*change))
-        self.pending = set(pending)
+        self.pending, self.passed = set(pending), set(passed)
+        self.gone, self.hidden, self.astray = marks
         return self
 
 
-def said(array, known):
-    """A subject's or value's bytes, to be compared: as it came if its kind or length is not known."""
-    return encode(list(array)) if len(array) in known.get(array[0], []) else array.raw
+def renamed(value, now):
+    """The value with each name replaced by what `now` says."""
+    if isinstance(value, dict):
+        return {key: renamed(one, now) for key, one in value.items()}
+    if isinstance(value, list):
+        return [renamed(one, now) for one in value]
+    return now.get(value, value) if isinstance(value, bytes) else value
+
+
+def change_bytes(change):
+    """What a change counts of its document's room, and takes in a push."""
+    return len(change.value) + 34 * len(change.deps) + 128
+
+
+def entry_of(change):
+    """None if it does not read: it is passed over."""
+    try:
+        return read(change.section, change.value)
+    except Unreadable:
+        return None
+
+
+def named(change):
+    """The notes and photos that an entry names, and how many observations it has."""
+    notes, photos, observations = [], [], 0
+    entry = entry_of(change)
+    if entry is None:
+        pass
+    elif change.section == "recordings" and entry[3][0] == OBSERVE:
+        _, subjects, values = entry[3][1][3]
+        notes = [subject[1] for subject in subjects if subject[0] == 2 and len(subject) == 2]
+        notes += [value[1] for value in values if value[0] == 7 and len(value) == 2]
+        photos, observations = entry[3][1][4], len(values)
+    elif change.section == "recordings" and entry[3][0] == NOT_POSSIBLE:
+        notes, photos = entry[3][2:3], entry[3][3]
+    elif change.section == "reviews":
+        notes = [entry.get(4)]
+    elif change.section == "thread":
+        notes, word = [entry[2]], entry.get(5)
+        photos = word[1][3] if word and word[0] == 0 else []
+    elif change.section == "reports":
+        notes, photos = [entry.get(7)], entry[8]
+    return Named([note for note in notes if note is not None], [photo[0] for photo in photos], observations)
 
 
 def _recording(hash, entry):
-    """None if it does not read."""
     act = entry[3]
     observations, supersedes, photos = [], [], []
     if act[0] == OBSERVE:
-        body = act[1]
-        runs, subjects, values = body[3][:3]
-        checks = [check for check, count in zip(runs[::2], runs[1::2]) for _ in range(count)]
-        if not len(checks) == len(subjects) == len(values):
-            return None
-        subjects, values = [said(s, SUBJECTS) for s in subjects], [said(v, VALUES) for v in values]
-        observations = [((check, subject), value) for check, subject, value in zip(checks, subjects, values)]
-        photos, supersedes = body[4], body[5]
+        observations, photos, supersedes = observed_pairs(act[1]), act[1][4], act[1][5]
     elif act[0] == NOT_POSSIBLE:
         photos = act[3]
-    elif act[0] == START and len(act) < 6 or act[0] not in range(5):
-        return None
     return Recording(hash, entry[0], act, observations, supersedes, photos)
 
 
@@ -119,19 +244,15 @@ class Visit:
         self.changes = document.changes
         self.recordings, self.submissions, self.reviews = {}, {}, {}
         for hash in sorted(self.changes, key=lambda hash: (self.changes[hash].start_op, hash)):
-            change = self.changes[hash]
-            try:
-                entry = decode(change.value)
-                if change.section == "recordings":
-                    recording = _recording(hash, entry)
-                    if recording:
-                        self.recordings[hash] = recording
-                elif change.section == "submissions":
-                    self.submissions[hash] = entry[0]
-                elif change.section == "reviews":
-                    self.reviews[hash] = (entry[2], entry[3])
-            except (Malformed, KeyError, IndexError, TypeError, ValueError, AttributeError):
+            section, entry = self.changes[hash].section, entry_of(self.changes[hash])
+            if entry is None:
                 continue
+            if section == "recordings":
+                self.recordings[hash] = _recording(hash, entry)
+            elif section == "submissions":
+                self.submissions[hash] = entry[0]
+            elif section == "reviews":
+                self.reviews[hash] = (entry[2], entry[3])
         self.start = next((r for r in self.recordings.values() if r.act[0] == START), None)
         self.withdrawn = self._withdrawn()
         self.submitted = self._submitted()

@@ -17,6 +17,10 @@ class Malformed(Exception):
     pass
 
 
+class Lacking(Malformed):
+    """Something does not fit because a key or a parent is missing here."""
+
+
 class Forged(Exception):
     pass
 
@@ -36,7 +40,7 @@ def need(condition, what):
 class Array(list):
     """An array that remembers its bytes: what is not understood is compared and passed on as it came."""
 
-    raw = b""
+    raw, definite = b"", True
 
 
 def encode(value):
@@ -107,7 +111,7 @@ def _item(data, start):
         items.append(value)
         left = left if left is None else left - 1
     if major == 4:
-        items.raw = bytes(data[start:at])
+        items.raw, items.definite = bytes(data[start:at]), n is not None
         return items, at
     if major == 5:
         return dict(zip(items[::2], items[1::2])), at
@@ -203,42 +207,62 @@ def seal_message(organisation, kind, id, head):
 # ---- section 11: groups
 
 
-def read_group(organisation, group, keys):
-    """The document and its changes by hash. Each must be reached by a seal of the key, by fingerprint, that
-    its actor belongs to."""
+def _of(things, place):
+    need(type(place) is int and 0 <= place < len(things), "a place that is not in the group")
+    return things[place]
+
+
+def _bytes(value, length):
+    need(isinstance(value, bytes) and len(value) == length, f"not {length} bytes")
+    return value
+
+
+def parse_group(organisation, group):
+    """The document's kind and id, its changes by hash, and the signatures by head."""
     try:
         (number, id), actors, packed, seals = group
-        kind, changes = KINDS[number], {}
-        _, first = genesis(organisation, kind, id)
-        need(actors == sorted(set(actors)), "the order of a group's actors")
+        arrays = [group, group[0], actors, packed, seals, *packed, *(change[3] for change in packed), *seals]
+        need(all(array.definite for array in arrays), "an array without a length")
+        kind, changes = _of(KINDS, number), {}
+        _, first = genesis(organisation, kind, _bytes(id, 16))
+        need(actors == sorted({_bytes(actor, 16) for actor in actors}), "the order of a group's actors")
         for actor, seq, start_op, parents, section, value in packed:
-            hashes = list(changes)
-            deps = [p if isinstance(p, bytes) else first if p == 0 else hashes[-p] for p in parents]
+            hashes = [first] + list(changes)[::-1]
+            deps = [_bytes(p, 32) if isinstance(p, bytes) else _of(hashes, p) for p in parents]
             deps = sorted(set(deps))
             need(1 <= len(deps) == len(parents) <= 64, "a change's parents")
-            change = Change(actors[actor], seq, start_op, deps, SECTION_NUMBERS[section], value)
-            need(len(change.actor) == 16 and not change.actor.startswith(b"endcap"), "an actor")
-            need(1 <= seq <= 1 << 24 and start_op <= 1 << 24 and len(value) <= 64 << 10, "a limit")
+            change = Change(_of(actors, actor), seq, start_op, deps, _of(SECTION_NUMBERS, section), value)
+            need(not change.actor.startswith(b"endcap"), "an actor")
+            need(1 <= seq <= 1 << 24 and 1 <= start_op <= 1 << 24 and len(value) <= 64 << 10, "a limit")
+            need(isinstance(value, bytes) and change.section in SECTIONS[kind], "a section")
             changes[change_chunk(kind, change)[1]] = change
-        need(len(changes) == len(packed), "a change twice")
-        signed = [(list(changes)[place], signature) for place, signature in seals]
-    except (IndexError, TypeError, ValueError) as error:
+        need(len(changes) == len(packed) and len(seals) <= len(packed), "a change twice, or too many seals")
+        signed = {_of(list(changes), place): _bytes(signature, 64) for place, signature in seals}
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise Malformed("a group") from error
+    return kind, id, changes, signed
+
+
+def read_group(organisation, group, keys):
+    """The same. Each change must be reached by a seal of the key, by fingerprint, that its actor belongs to."""
+    kind, id, changes, signed = parse_group(organisation, group)
+    if any(change.actor[:8] not in keys for change in changes.values()):
+        raise Lacking(f"a device that wrote in {kind} {id.hex()}")
     covered = set()
-    for head, signature in signed:
+    for head, signature in signed.items():
         signer = changes[head].actor[:8]
-        message = seal_message(organisation, kind, id, head)
-        if signer not in keys or not ed25519.verifies(keys[signer], message, signature):
+        if not ed25519.verifies(keys[signer], seal_message(organisation, kind, id, head), signature):
             raise Forged(f"a seal of {kind} {id.hex()}")
         reached = past(changes, [head])
         covered |= {hash for hash in reached if changes[hash].actor[:8] == signer}
     if covered != set(changes):
         raise Forged(f"unsealed work in {kind} {id.hex()}")
-    return kind, id, changes
+    return kind, id, changes, signed
 
 
-def write_group(organisation, kind, id, changes, sign):
-    """`changes` are a device's own by hash, parents first; `sign` signs with its key."""
+def write_group(organisation, kind, id, changes, signers, kept):
+    """`changes` by hash, parents first. `signers` sign, by fingerprint, for changes of one's own; those of others
+    are covered by the signatures that are kept, by head."""
     _, first = genesis(organisation, kind, id)
     actors = sorted({change.actor for change in changes.values()})
     places = {hash: place for place, hash in enumerate(changes)}
@@ -248,10 +272,15 @@ def write_group(organisation, kind, id, changes, sign):
         parents = [parent(place, dep) for dep in change.deps]
         section = SECTION_NUMBERS.index(change.section)
         packed.append([actors.index(change.actor), change.seq, change.start_op, parents, section, change.value])
-    reached = {dep for change in changes.values() for dep in change.deps}
-    heads = [hash for hash in changes if hash not in reached]
-    seals = [[places[head], sign(seal_message(organisation, kind, id, head))] for head in heads]
-    return [[KINDS.index(kind), id], actors, packed, seals]
+    signed = {head: kept[head] for head in kept if head in changes}
+    for fingerprint, sign in signers.items():
+        own = [hash for hash in changes if changes[hash].actor[:8] == fingerprint]
+        reached = set()
+        for head in reversed(own):
+            if head not in reached:
+                signed[head] = sign(seal_message(organisation, kind, id, head))
+                reached |= past(changes, [head])
+    return [[KINDS.index(kind), id], actors, packed, [[places[head], signature] for head, signature in signed.items()]]
 
 
 def past(changes, heads):
@@ -265,7 +294,69 @@ def past(changes, heads):
     return seen
 
 
+# ---- section 16: records
+
+
+def record_key(raw):
+    """The kind, one byte, and the id's 16."""
+    record = decode(raw)
+    need(isinstance(record, list) and len(record) > 1 and isinstance(record[1], dict), "a record")
+    kind, body = record[:2]
+    need(type(kind) is int and 0 <= kind <= 255 and next(iter(body), None) == 0, "a record's key")
+    id = body[0]
+    return bytes([kind]) + (id.to_bytes(16, "big") if type(id) is int and id >= 0 else _bytes(id, 16))
+
+
 # ---- section 15: the log
+
+
+def node(left, right):
+    return sha256(b"\x01" + left + right)
+
+
+def includes(size, root, index, leaf, path):
+    """RFC 9162, 2.1.3.2."""
+    if index >= size:
+        return False
+    place, last, value = index, size - 1, leaf
+    for other in path:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            value = node(other, value)
+            while place & 1 == 0 and place != 0:
+                place, last = place >> 1, last >> 1
+        else:
+            value = node(value, other)
+        place, last = place >> 1, last >> 1
+    return last == 0 and value == root
+
+
+def continues(older, newer, path):
+    """RFC 9162, 2.1.4.2: each is a size and a root."""
+    (size, root), (newer_size, newer_root) = older, newer
+    if size in (0, newer_size):
+        return not path and (root == newer_root if size else root == sha256(b""))
+    if size > newer_size:
+        return False
+    path = list(path) if size & (size - 1) else [root, *path]
+    if not path:
+        return False
+    place, last = size - 1, newer_size - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    old = new = path[0]
+    for other in path[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            old, new = node(other, old), node(other, new)
+            while place & 1 == 0 and place != 0:
+                place, last = place >> 1, last >> 1
+        else:
+            new = node(new, other)
+        place, last = place >> 1, last >> 1
+    return last == 0 and (old, new) == (root, newer_root)
 
 
 def tree(leaves):

@@ -10,9 +10,11 @@ mod cases;
 mod device;
 mod evolution;
 mod exchange;
+mod keeping;
 mod later;
 mod next;
 mod office;
+mod refused;
 mod relay;
 mod visits;
 
@@ -74,6 +76,7 @@ fn bless() {
             ("wire/later.json", later_now()),
             ("wire/exchange.json", exchange::record()),
             ("wire/relay.json", relay::relay_now()),
+            ("wire/refused.json", refused::refused_now()),
         ] {
             let text = serde_json::to_string_pretty(&now).unwrap() + "\n";
             std::fs::write(fixtures().join(name), text).unwrap();

@@ -69,8 +69,9 @@ class Commands:
 
         try:
             return {**self.phone.sync(uploading), "offsets": offsets}
-        except (Forged, Problem) as refused:
-            return {"refused": f"{type(refused).__name__}: {refused}"}
+        except (Forged, Malformed, Problem) as refused:
+            after_s = getattr(refused, "after_s", None)
+            return {"refused": f"{type(refused).__name__}: {refused}", "after_s": after_s}
 
     def start(self, call):
         return self.phone.start_call(bytes.fromhex(call))
@@ -88,6 +89,31 @@ class Commands:
             self.phone.submit(bytes.fromhex(visit))
         except Refused as refused:
             return {"refused": str(refused)}
+
+    def propose(self, visit):
+        self.phone.propose(bytes.fromhex(visit))
+
+    def give_up(self, visit):
+        self.phone.give_up(bytes.fromhex(visit))
+
+    def fetch(self, photo):
+        return sha256(self.phone.fetch_photo(bytes.fromhex(photo)))
+
+    def lose_records(self, kind):
+        """The disk has lost all of a kind, and has made up a display."""
+        phone = self.phone
+        phone.records = {key: raw for key, raw in phone.records.items() if key[0] != kind}
+        phone.records[b"\7" + bytes(16)] = encode([7, {0: 0, 1: "Made up", 2: ""}])
+        phone.save()
+
+    def lose_changes(self, visit, left):
+        """The disk has only so many of a visit's first changes, no notes, and believes that all are confirmed."""
+        phone, document = self.phone, self.phone.visit_document(bytes.fromhex(visit))
+        changes = list(document.changes.items())[:left]
+        phone.documents[b"\0" + document.id] = less = Document(document.organisation, "visit", document.id)
+        less.merge(dict(changes), {head: seal for head, seal in document.seals.items() if head in dict(changes)})
+        phone.notes = {}
+        phone.save()
 
     def lose_place(self):
         origin, sequence, root = self.phone.own["cursor"]
@@ -114,10 +140,20 @@ class Commands:
 
     def said(self, value):
         kind, *rest = decode(value)
-        return [kind, self.phone.notes[rest[0]][1]] if kind == 7 else [kind, *rest]
+        return [kind, self.phone.words(rest[0])] if kind == 7 else [kind, *rest]
 
     def held(self):
-        return {"records": len(self.phone.records), "cursor": self.phone.own["cursor"]}
+        phone = self.phone
+        return {
+            "records": len(phone.records),
+            "cursor": phone.own["cursor"],
+            "actor": phone.actor(),
+            "log": phone.own["log"],
+            "outlets": sorted(outlet[0] for outlet in phone.records_of(OUTLET)),
+            "documents": sorted(phone.documents),
+            "notes": sorted(text for _, text in phone.notes.values()),
+            "photos": sorted(path.name for path in (phone.folder / "photos").iterdir()),
+        }
 
 
 def main(folder):

@@ -20,8 +20,8 @@ use tests::device::{Crash, Device};
 use crate::next::{self, grown};
 use crate::{array, cases, golden, hex, read, unhex};
 
-const SERVER: [u8; 32] = [0x51; 32];
-const SEEDS: [[u8; 32]; 2] = [[0x52; 32], [0x53; 32]];
+pub(crate) const SERVER: [u8; 32] = [0x51; 32];
+pub(crate) const SEEDS: [[u8; 32]; 2] = [[0x52; 32], [0x53; 32]];
 
 fn enrolled(id: DeviceId, user: UserId, seed: &[u8; 32]) -> Write {
     let key = Keypair::from_seed(seed).public();
@@ -29,7 +29,7 @@ fn enrolled(id: DeviceId, user: UserId, seed: &[u8; 32]) -> Write {
     Write::Record(record.key(), RecordBytes(to_cbor(&record)))
 }
 
-fn phone(side: usize) -> (DeviceId, UserId) {
+pub(crate) fn phone(side: usize) -> (DeviceId, UserId) {
     (DeviceId::from_bytes([0x60 + side as u8; 16]), UserId::from_bytes([0x70 + side as u8; 16]))
 }
 
@@ -84,6 +84,11 @@ fn tape() -> ([Vec<u8>; 2], Vec<Parcel>) {
         parcel.unwrap()
     });
     (said, parcels.collect())
+}
+
+/// Her work as he carries it.
+pub(crate) fn parcel() -> Parcel {
+    tape().1.remove(0)
 }
 
 pub(crate) fn relay_now() -> Json {

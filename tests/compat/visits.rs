@@ -22,14 +22,14 @@ const MORE_PRODUCTS: u64 = 9_000;
 const PHOTO_PIECE: u64 = 256 << 10;
 
 /// The second implementation, as a process.
-struct Phone {
+pub(crate) struct Phone {
     child: Child,
     ears: ChildStdin,
     mouth: BufReader<ChildStdout>,
 }
 
 impl Phone {
-    fn start(python: &str, folder: &Path) -> Self {
+    pub(crate) fn start(python: &str, folder: &Path) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/phone.py");
         let mut command = Command::new(python);
         command.arg("-B").arg(script).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -46,15 +46,15 @@ impl Phone {
         (!line.is_empty()).then(|| serde_json::from_str(&line).unwrap())
     }
 
-    fn tell(&mut self, command: Json) -> Json {
+    pub(crate) fn tell(&mut self, command: Json) -> Json {
         self.try_tell(&command).unwrap_or_else(|| panic!("it died of {command}"))
     }
 
-    fn sync(&mut self) -> Json {
+    pub(crate) fn sync(&mut self) -> Json {
         self.tell(json!({ "do": "sync" }))
     }
 
-    fn visit(&mut self, visit: VisitId) -> Json {
+    pub(crate) fn visit(&mut self, visit: VisitId) -> Json {
         self.tell(json!({ "do": "visit", "visit": hex(visit.as_bytes()) }))
     }
 }
@@ -83,7 +83,7 @@ fn product(number: u64) -> Record {
     })
 }
 
-fn price(place: usize, minor: i64) -> Observation {
+pub(crate) fn price(place: usize, minor: i64) -> Observation {
     let subject = Subject::Product { gtin: brand::product(place).to_string() };
     let value = Value::Price { minor, currency: "EUR".into() };
     Observation { check: checks::PRICE, subject, value }
@@ -94,7 +94,7 @@ fn said(check: u32, subject: Json, value: Json) -> Json {
     json!([check, subject, value])
 }
 
-fn said_price(place: usize, minor: i64) -> Json {
+pub(crate) fn said_price(place: usize, minor: i64) -> Json {
     let gtin: u64 = brand::product(place).to_string().parse().unwrap();
     said(checks::PRICE, json!([1, gtin]), json!([1, minor, "EUR"]))
 }
@@ -147,7 +147,7 @@ fn common(mut visit: Json) -> Json {
 }
 
 /// The server's document and the client's are one: heads, every chunk, and Automerge reads both alike.
-fn same_document(server: &Document, client: &Json) {
+pub(crate) fn same_document(server: &Document, client: &Json) {
     let heads: Vec<String> = server.heads().iter().map(|h| hex(&h.0)).collect();
     assert_eq!(client["heads"], json!(heads));
     let load = |bytes: &[u8]| {
@@ -300,6 +300,13 @@ fn a_client_that_shares_no_code_syncs_visits() {
     let submitted = rita.tell(json!({ "do": "submit", "visit": hex(spoilt.as_bytes()) }));
     assert_eq!(submitted["refused"], "bad_seal");
     assert_eq!(rita.sync()["outcomes"], json!([]));
+
+    // She says it again as another actor, and it is taken.
+    rita.tell(json!({ "do": "propose", "visit": hex(spoilt.as_bytes()) }));
+    assert_eq!(rita.sync()["outcomes"], json!(["accepted"]));
+    same_document(&office.document(spoilt), &rita.visit(spoilt));
+    assert_eq!(rita.tell(json!({ "do": "submit", "visit": hex(spoilt.as_bytes()) })), Json::Null);
+    assert_eq!(rita.sync()["outcomes"], json!(["accepted"]));
     drop(rita);
     office.close();
 }

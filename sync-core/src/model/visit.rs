@@ -485,7 +485,7 @@ pub struct OutletReport {
 }
 
 /// Free text with its salt. The document holds only its digest: SHA-256 of salt, then text.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Note {
     /// Sixteen random bytes, so that a guessed text cannot be confirmed once it is erased.
@@ -566,7 +566,9 @@ pub(crate) fn validate_names(names: &[ChangeHash], what: &'static str) -> Result
 }
 
 pub(super) fn validate_photos(photos: &[PhotoRef]) -> Result<(), Invalid> {
-    Invalid::unless(photos.len() <= PHOTOS_MAX, "photos", "can be 20 at most")
+    Invalid::unless(photos.len() <= PHOTOS_MAX, "photos", "can be 20 at most")?;
+    let mut places = photos.iter().filter_map(|photo| photo.origin.as_ref()?.place);
+    places.try_for_each(|place| place.validate())
 }
 
 impl Observed {
@@ -642,6 +644,18 @@ impl OutletReport {
         Invalid::unless_text(&self.address, 240, "address")?;
         self.volume.as_ref().map_or(Ok(()), Volume::validate)?;
         validate_photos(&self.photos)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Note {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let error = decode::Error::message;
+        // What follows would not be covered by its name.
+        if d.array()? != Some(2) {
+            return Err(error("a note has exactly two parts"));
+        }
+        let salt = d.bytes()?.try_into().map_err(|_| error("a salt has 16 bytes"))?;
+        Ok(Self { salt, text: d.str()?.to_owned() })
     }
 }
 
