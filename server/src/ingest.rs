@@ -47,7 +47,8 @@ pub struct Checked {
     /// As it came.
     pub push: PushRequest,
     notes: BTreeMap<BlobHash, Note>,
-    bad: Vec<Option<Outcome>>,
+    /// What is wrong with the signatures of each group, if anything is.
+    pub bad: Vec<Option<Outcome>>,
 }
 
 /// Checks each group's signatures: every change is sealed by the device that it claims to be from, which need

@@ -539,7 +539,7 @@ fn work_that_is_not_sealed() {
             groups: vec![group],
             notes: Vec::new(),
         };
-        let outcomes = ingest::verify(ORG, &keys(case), &push);
+        let outcomes = ingest::verify(ORG, &keys(case), push).bad;
         let [Some(Outcome::Quarantined { code, .. })] = &outcomes[..] else {
             panic!("taken: {}", case["why"]);
         };
@@ -834,7 +834,10 @@ fn parcels_that_are_refused() {
     let (org, mut world) = (tests::brand::ORG, World::default());
     for (side, seed) in relay::SEEDS.iter().enumerate() {
         let ((id, user), key) = (relay::phone(side), Keypair::from_seed(seed).public());
-        world.insert(Record::Device(Device { id, user, key, revoked: false }), side as u64);
+        world.insert(
+            Record::Device(Device { id, user, key, revoked: false, lost_ms: None }),
+            side as u64,
+        );
     }
     let keypair = Keypair::from_seed(&relay::SERVER);
     let actor = Actor::new(&keypair.public(), [0; 8]);
@@ -875,7 +878,7 @@ impl Log {
         let mut log = Self { lines: (0..4).map(|n| leaf_hash(&[n])).collect(), begins: Vec::new() };
         if restored {
             let after = Some((4, log.at(0, 4).root));
-            let key = Some(LogKey(Keypair::from_seed(&cases::SEEDS[1]).public()));
+            let key = LogKey(Keypair::from_seed(&cases::SEEDS[1]).public());
             log.begins = to_cbor(&Leaf::Origin { origin: LIVES[1], at_ms: 7, after, key });
             log.lines.push(leaf_hash(&log.begins));
         }
