@@ -298,6 +298,14 @@ class Client(Photos):
     def sync(self, uploading=lambda offset: None):
         """Pushes, pulls, repairs what differs, pushes what came meanwhile, sends photos. `uploading` hears of each
         offset."""
+        try:
+            return self._sync(uploading)
+        except Problem as problem:
+            if problem.code in ("revoked", "inactive"):
+                self.withdraw()
+            raise
+
+    def _sync(self, uploading):
         report = {"requests": 0, "received": 0, "pages": 0, "rewinds": 0, "repairs": 0, "outcomes": []}
         undone = []
 
@@ -509,16 +517,44 @@ class Client(Photos):
                 document.hidden = not seen
                 if not seen and not document.pending:
                     going.append(name)
-            going = [self.documents.pop(name) for name in going]
-            if any(document.newest(self.actor())[0] for document in going):
-                self.own["instance"] = os.urandom(8)
-            named = set().union(*(document.named() for document in self.documents.values()))
-            for digest in set().union(*(document.named() for document in going)) - named:
-                self.notes.pop(digest, None)
-                if digest in self.photos:
-                    self.photos[digest]["unnamed"] = True
-                    if self.photos[digest]["sent"]:
-                        self._forget_photo(digest)
+            self._forget(going)
+
+    def _forget(self, going):
+        """Documents go, with the notes and photos that nothing else names."""
+        going = [self.documents.pop(name) for name in going]
+        if any(document.newest(self.actor())[0] for document in going):
+            self.own["instance"] = os.urandom(8)
+        named = set().union(*(document.named() for document in self.documents.values()))
+        for digest in set().union(*(document.named() for document in going)) - named:
+            self.notes.pop(digest, None)
+            if digest in self.photos:
+                self.photos[digest]["unnamed"] = True
+                if self.photos[digest]["sent"]:
+                    self._forget_photo(digest)
+
+    def withdraw(self):
+        """Drops what others wrote and what the own work is not about."""
+        with self._whole():
+            self.own["cursor"] = self.own["filled"] = None
+            keys = self.own["former"] + [self.fingerprint()]
+            own = {
+                name
+                for name, document in self.documents.items()
+                if document.pending or any(change.actor[:8] in keys for change in document.changes.values())
+            }
+            about = {self._outlet(self.documents[name]) for name in own}
+            volume = lambda document: document.kind == "outlet" and self._outlet(document) in about
+            self._forget([n for n, document in self.documents.items() if n not in own and not volume(document)])
+            for kind, outlet in [(OUTLET, 0), (CALL, 1)]:
+                for record in self.records_of(kind):
+                    if record[outlet] not in about:
+                        del self.records[bytes([kind]) + record[0]]
+
+    def _outlet(self, document):
+        if document.kind == "outlet":
+            return document.volume()[0]
+        start = Visit(document).start
+        return start.act[1] if start else None
 
     def _seen(self, document, outlets, sees):
         if document.kind == "visit":

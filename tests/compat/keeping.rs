@@ -382,15 +382,20 @@ fn what_becomes_of_refused_work_is_heard() {
     office.close();
 }
 
-/// Access that was withdrawn comes back under another key; what the one before has signed is for a supervisor.
+/// Whose access was withdrawn keeps what they wrote and no more. It comes back under another key, and then all of it; what
+/// the one before has signed is for a supervisor.
 #[test]
 fn a_phone_that_is_enrolled_again_keeps_what_it_holds() {
     let Some(python) = tests::python::found() else { return };
     let folder = Folder::new("enrolled-again");
     let office = Office::found(&folder.0.join("server"), &[]);
     let mut rita = enrolled(python, &folder, "rita", &office.url, &office.code(RITA));
+    let mut sam = enrolled(python, &folder, "sam", &office.url, &office.code(SAM));
+    works(&mut sam, 8, 209, "Somebody else's");
+    quietly(&mut sam);
     works(&mut rita, 0, 219, "");
     quietly(&mut rita);
+    assert_eq!(held(&mut rita)["documents"], visits(&[0, 8]));
     works(&mut rita, 4, 229, "");
     says(&mut rita, 4, 239);
     let actor = held(&mut rita)["actor"].clone();
@@ -403,10 +408,17 @@ fn a_phone_that_is_enrolled_again_keeps_what_it_holds() {
         move |ledger, _| accounts::revoke(ledger.tx, org, device.id, 1),
     );
     RUNTIME.block_on(revoked).unwrap();
-    assert_eq!(rita.sync()["refused"], "Problem: 403 revoked");
+    for _ in 0..2 {
+        assert_eq!(rita.sync()["refused"], "Problem: 403 revoked");
+        let left = held(&mut rita);
+        assert_eq!((&left["documents"], &left["outlets"]), (&visits(&[0, 4]), &outlets(&[1])));
+        assert_eq!(left["notes"], json!([]));
+    }
     rita.tell(json!({ "do": "enrol", "server": office.url, "code": office.code(RITA) }));
     assert_ne!(held(&mut rita)["actor"].as_str().unwrap()[..16], actor.as_str().unwrap()[..16]);
     assert_eq!(quietly(&mut rita), json!(["revoked_device"]));
+    let again = held(&mut rita);
+    assert_eq!((&again["documents"], &again["outlets"]), (&visits(&[0, 4, 8]), &outlets(&[1, 2])));
     says(&mut rita, 0, 239);
     assert_eq!(quietly(&mut rita), json!(["accepted"]));
     office.is_as(&mut rita, 0);
