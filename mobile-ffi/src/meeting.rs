@@ -56,7 +56,7 @@ impl Meeting {
     }
 
     /// Takes in what the line brought, in pieces of any length; returns what is to be sent, maybe nothing. What was
-    /// taken is on the disk when it returns. Blocks, once for a second where hundreds of photos wait and are sealed to be
+    /// taken is on the disk when it returns. Blocks, once for seconds where hundreds of photos wait and are sealed to be
     /// offered. After an error the meeting is over.
     pub fn hear(&self, bytes: Vec<u8>) -> Result<Vec<u8>, ClientError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
