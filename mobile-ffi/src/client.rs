@@ -73,7 +73,7 @@ impl Client {
         self.store.read(|reader| {
             let Some(bytes) = reader.get(OWN, own::SERVER)? else { return Ok(None) };
             let server: Server = read_cbor(&bytes)?;
-            let Some(view) = View::open(reader)? else { return Ok(None) };
+            let Some(view) = View::open(reader, &self.vault)? else { return Ok(None) };
             Ok(Some(server.enrolment(&view)))
         })
     }
@@ -340,9 +340,7 @@ impl Client {
             let known = writer.get(PHOTOS, &hash.0)?;
             let known = known.map(|bytes| read_cbor::<PhotoState>(&bytes)).transpose()?;
             if known.is_none_or(|known| !known.attached) {
-                let (upload, sent, attached, idle_ms) = (None, false, false, None);
-                let (phash, origin) = (prepared.phash, Some(origin_of(&prepared)));
-                let state = PhotoState { bytes, upload, sent, phash, attached, origin, idle_ms };
+                let state = PhotoState::new(bytes, prepared.phash, Some(origin_of(&prepared)));
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
             }
             Ok(())
@@ -671,12 +669,13 @@ impl Client {
                     });
                 }
             }
-            let (mut photos, mut photo_bytes) = (0, 0);
+            let (mut photos, mut photo_bytes, mut photos_carried) = (0, 0, 0);
             view.reader.scan(PHOTOS, |_, bytes| {
                 let state: PhotoState = read_cbor(bytes)?;
                 if state.attached && !state.sent {
                     photos += 1;
                     photo_bytes += u64::from(state.bytes);
+                    photos_carried += u32::from(state.given == Some(true));
                 }
                 Ok(())
             })?;
@@ -685,6 +684,7 @@ impl Client {
                 documents,
                 photos,
                 photo_bytes,
+                photos_carried,
                 cargo: u32::try_from(carried.len()).unwrap_or(u32::MAX),
                 cargo_bytes: carried.iter().map(|carried| u64::from(carried.bytes)).sum(),
                 cargo_since_ms: carried.iter().map(|carried| carried.since_ms).min(),
@@ -765,6 +765,7 @@ impl Client {
                 "photos": photos.count,
                 "photo_bytes": photos.bytes,
                 "photos_waiting": outstanding.photos,
+                "photos_with_colleagues": outstanding.photos_carried,
                 "with_colleagues":
                     outstanding.documents.iter().filter(|d| d.carried > 0).count(),
                 "cargo": outstanding.cargo,
@@ -929,7 +930,7 @@ impl Client {
         &self,
         work: impl Fn(&View<'_>) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.past_damage(|| self.store.read(|reader| with_view(reader, &work)))
+        self.past_damage(|| self.store.read(|reader| with_view(reader, &self.vault, &work)))
     }
 
     /// Writes with the folder's enrolment.
@@ -937,7 +938,9 @@ impl Client {
         &self,
         work: impl Fn(&View<'_>, &Writer<'_>) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.past_damage(|| self.store.write(|writer| with_view(writer, |view| work(view, writer))))
+        self.past_damage(|| {
+            self.store.write(|writer| with_view(writer, &self.vault, |view| work(view, writer)))
+        })
     }
 
     /// Does it again without the rows that do not read, should there be some: one bad document must cost that
@@ -951,8 +954,8 @@ impl Client {
             return done;
         }
         let (clocks, instance) = (self.clock.read(), random()?);
-        let in_vault = |hash: &BlobHash| matches!(self.vault.get(&hash.0), Ok(Some(_)));
-        let aside = self.store.write(|writer| set_rows_aside(writer, &clocks, instance, in_vault));
+        let aside =
+            self.store.write(|writer| set_rows_aside(writer, &self.vault, &clocks, instance));
         match aside {
             Ok(1..) => work(),
             _ => done,
@@ -1044,9 +1047,10 @@ impl Server {
 
 fn with_view<T>(
     reader: &Reader<'_>,
+    vault: &Vault,
     work: impl Fn(&View<'_>) -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
-    work(&View::open(reader)?.ok_or(ClientError::NotEnrolled)?)
+    work(&View::open(reader, vault)?.ok_or(ClientError::NotEnrolled)?)
 }
 
 pub(crate) fn read_cbor<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, StoreError> {

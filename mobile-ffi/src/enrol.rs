@@ -16,6 +16,7 @@ use sync_core::wire::PROTOCOL;
 use zeroize::Zeroizing;
 
 use crate::client::{Client, Server, read_cbor};
+use crate::photo::Vault;
 use crate::replica::{OWN, View, apply, own};
 use crate::store::{Reader, StoreError, Writer, random};
 use crate::sync::{exchange, http, limited, problem, unreachable};
@@ -61,12 +62,13 @@ impl Enrolled {
     fn apply(
         self,
         writer: &Writer<'_>,
+        vault: &Vault,
         key: [u8; 32],
         url: String,
     ) -> Result<Enrolment, ClientError> {
         let (org, user) = (self.organisation.id.parse()?, self.user.id.parse()?);
         let device: DeviceId = self.device.parse()?;
-        let profile = match View::open(writer)? {
+        let profile = match View::open(writer, vault)? {
             None => {
                 let said = self.log_key.and_then(|key| URL_SAFE_NO_PAD.decode(key).ok());
                 let log_key = said.and_then(|key| key.try_into().ok()).map(LogKey);
@@ -88,7 +90,7 @@ impl Enrolled {
         writer.put(OWN, own::PROFILE, &to_cbor(&profile))?;
         writer.put(OWN, own::SERVER, &to_cbor(&server))?;
         writer.delete(OWN, own::FORMER_SEED)?;
-        let view = View::open(writer)?.ok_or(ClientError::NotEnrolled)?;
+        let view = View::open(writer, vault)?.ok_or(ClientError::NotEnrolled)?;
         Ok(server.enrolment(&view))
     }
 }
@@ -106,9 +108,9 @@ pub(crate) fn keypair(reader: &Reader<'_>) -> Result<Keypair, ClientError> {
 }
 
 /// Draws another key, stored before anybody hears of it. What waits is sealed with the one before.
-fn next_key(writer: &Writer<'_>) -> Result<(), ClientError> {
+fn next_key(writer: &Writer<'_>, vault: &Vault) -> Result<(), ClientError> {
     let seed = Zeroizing::new(random::<32>()?);
-    if let Some(view) = View::open(writer)? {
+    if let Some(view) = View::open(writer, vault)? {
         let (before, next) = (keypair(writer)?, Keypair::from_seed(&seed));
         apply(writer, renew(&view, &before, &next, random()?)?)?;
     }
@@ -151,7 +153,7 @@ pub(crate) async fn enrol(
         let keypair = client.past_damage(|| {
             client.store.write(|writer| {
                 if another || writer.get(OWN, own::SEED)?.is_none() {
-                    next_key(writer)?;
+                    next_key(writer, &client.vault)?;
                 }
                 keypair(writer)
             })
@@ -171,7 +173,9 @@ pub(crate) async fn enrol(
             .map_err(unreachable)?;
         if response.status().is_success() {
             let enrolled = Enrolled::read(response).await?;
-            return client.store.write(|writer| enrolled.apply(writer, keypair.public(), url));
+            return client
+                .store
+                .write(|writer| enrolled.apply(writer, &client.vault, keypair.public(), url));
         }
         match problem(response).await {
             // The one that this folder has was withdrawn, or it is another person's here.
@@ -213,7 +217,7 @@ pub(crate) async fn change_key(client: Arc<Client>) -> Result<(), ClientError> {
         let before = seed(writer, own::SEED)?.ok_or(ClientError::NotEnrolled)?;
         // Until the server has heard of it, the one before is needed to hand over.
         writer.put(OWN, own::FORMER_SEED, &before[..])?;
-        next_key(writer)
+        next_key(writer, &client.vault)
     })?;
     hand_over(&client).await
 }
@@ -222,7 +226,7 @@ pub(crate) async fn change_key(client: Arc<Client>) -> Result<(), ClientError> {
 pub(crate) async fn hand_over(client: &Client) -> Result<(), ClientError> {
     let known = client.store.read(|reader| -> Result<_, ClientError> {
         let Some(before) = seed(reader, own::FORMER_SEED)? else { return Ok(None) };
-        let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
+        let view = View::open(reader, &client.vault)?.ok_or(ClientError::NotEnrolled)?;
         let server = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
         let before = Keypair::from_seed(&before);
         Ok(Some((before, keypair(reader)?, view.profile.org, read_cbor::<Server>(&server)?)))
@@ -244,5 +248,5 @@ pub(crate) async fn hand_over(client: &Client) -> Result<(), ClientError> {
         return Err(problem(response).await.2);
     }
     let enrolled = Enrolled::read(response).await?;
-    client.store.write(|writer| enrolled.apply(writer, new, server.url).map(drop))
+    client.store.write(|writer| enrolled.apply(writer, &client.vault, new, server.url).map(drop))
 }

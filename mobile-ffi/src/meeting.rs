@@ -11,7 +11,8 @@ use crate::store::random;
 use crate::types::{ClientError, Declined, MeetingReport};
 
 /// One meeting with a colleague's device, over any ordered stream of bytes: Bluetooth, Wi-Fi, a cable. The app owns
-/// the line; this says what to send and takes what came.
+/// the line; this says what to send and takes what came. Documents go over first, then their photos, as far as the other
+/// side has room: a photo of more than a megabyte waits for a network.
 ///
 /// Send what `begin` gives. Then read from the line, pass every piece to `hear` and send what that returns, until
 /// `done`. Whatever cuts the line, what was taken until then stays. Read while you send: both sides may have a
@@ -55,7 +56,8 @@ impl Meeting {
     }
 
     /// Takes in what the line brought, in pieces of any length; returns what is to be sent, maybe nothing. What was
-    /// taken is on the disk when it returns. Blocks. After an error the meeting is over.
+    /// taken is on the disk when it returns. Blocks, once for seconds where hundreds of photos wait and are sealed to be
+    /// offered. After an error the meeting is over.
     pub fn hear(&self, bytes: Vec<u8>) -> Result<Vec<u8>, ClientError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.failed {

@@ -1,11 +1,12 @@
 //! What sync-core reads and writes, on the sealed store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use minicbor::bytes::ByteVec;
 use sync_core::cargo::{Carried, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, Kept, Profile, Replica, Rows, Write};
+use sync_core::document::Entry;
 use sync_core::id::{BlobHash, DocId, ParcelHash, VisitId};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::visit::{Note, PhotoOrigin, PhotoRef};
@@ -13,6 +14,7 @@ use sync_core::print::{Item, Print};
 use sync_core::upkeep::salvage;
 use sync_core::wire::RecordBytes;
 
+use crate::photo::Vault;
 use crate::store::{Reader, Space, StoreError, Writer};
 
 /// Who the device is; see the names in [`own`].
@@ -79,6 +81,17 @@ pub(crate) struct PhotoState {
     /// When a sync found it while nothing named it, by the server's clock, in milliseconds since 1970 UTC.
     #[n(6)]
     pub(crate) idle_ms: Option<i64>,
+    /// A colleague carries it to the server.
+    #[n(7)]
+    pub(crate) given: Option<bool>,
+}
+
+impl PhotoState {
+    /// One that nothing names yet.
+    pub(crate) fn new(bytes: u32, phash: u64, origin: Option<PhotoOrigin>) -> Self {
+        let (upload, sent, attached, idle_ms, given) = (None, false, false, None, None);
+        Self { bytes, upload, sent, phash, attached, origin, idle_ms, given }
+    }
 }
 
 /// A row that could not be read, and that may have held what nobody else has. Where it lay is its name.
@@ -103,14 +116,69 @@ impl Remains {
 pub(crate) struct View<'a> {
     pub(crate) reader: &'a Reader<'a>,
     pub(crate) profile: Profile,
+    vault: &'a Vault,
 }
 
 impl<'a> View<'a> {
     /// `None` for a store that is not enrolled.
-    pub(crate) fn open(reader: &'a Reader<'a>) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn open(
+        reader: &'a Reader<'a>,
+        vault: &'a Vault,
+    ) -> Result<Option<Self>, StoreError> {
         let Some(bytes) = reader.get(OWN, own::PROFILE)? else { return Ok(None) };
         let profile = from_cbor(&bytes).map_err(damaged)?;
-        Ok(Some(Self { reader, profile }))
+        Ok(Some(Self { reader, profile, vault }))
+    }
+
+    /// The photos that are to be sent, in the order in which they are needed: those that were begun, those of visits that
+    /// somebody waits to review, the others, and last what the server has refused; each the oldest first. Whether
+    /// something that reads names it.
+    pub(crate) fn waiting_photos(&self) -> Result<Vec<(BlobHash, PhotoState, bool)>, StoreError> {
+        let mut waiting = BTreeMap::new();
+        self.reader.scan(PHOTOS, |name, bytes| {
+            let state: PhotoState = from_cbor(bytes).map_err(damaged)?;
+            if let (true, Ok(hash)) = (state.attached && !state.sent, name.try_into()) {
+                waiting.insert(BlobHash(hash), state);
+            }
+            Ok(())
+        })?;
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut needs: HashMap<BlobHash, (u8, i64)> = HashMap::new();
+        for id in self.documents()? {
+            if needs.len() == waiting.len() {
+                break;
+            }
+            // What cannot be read is no reason to keep the others' photos back.
+            let Ok(Some(kept)) = self.document(id) else { continue };
+            let entries = kept.document.changes().iter().filter_map(|change| change.entry().ok());
+            let entries: Vec<Entry> = entries.collect();
+            let submitted = entries.iter().any(|entry| matches!(entry, Entry::Submission(_)));
+            let rank = match (kept.refused.is_some(), submitted) {
+                (true, _) => 3,
+                (false, true) => 1,
+                (false, false) => 2,
+            };
+            for entry in &entries {
+                for photo in entry.photos().iter().filter(|photo| waiting.contains_key(&photo.hash))
+                {
+                    let need = (rank, entry.when().wall_ms);
+                    let known = needs.entry(photo.hash).or_insert(need);
+                    *known = need.min(*known);
+                }
+            }
+        }
+        let mut waiting: Vec<_> = waiting
+            .into_iter()
+            .map(|(hash, state)| (hash, state, needs.contains_key(&hash)))
+            .collect();
+        waiting.sort_by_key(|(hash, state, _)| match (&state.upload, needs.get(hash)) {
+            (Some(_), _) => (0, 0),
+            (None, Some(need)) => *need,
+            (None, None) => (4, 0),
+        });
+        Ok(waiting)
     }
 
     /// What could not be read, row by row.
@@ -225,6 +293,19 @@ impl Replica for View<'_> {
         let bytes = self.reader.get(PARCELS, &name.0)?;
         Ok(bytes.and_then(Parcel::from_bytes))
     }
+
+    fn photos(&self) -> Result<Vec<(BlobHash, u32)>, StoreError> {
+        let named = self.waiting_photos()?.into_iter().filter(|(.., named)| *named);
+        Ok(named.map(|(hash, state, _)| (hash, state.bytes)).collect())
+    }
+
+    fn photo(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.vault.get(&hash.0) {
+            // The next sync says so.
+            Err(StoreError::Damaged(_)) => Ok(None),
+            read => read,
+        }
+    }
 }
 
 /// Whether a row is what this library would have written there, as far as it can be told without the others.
@@ -246,11 +327,11 @@ fn reads(space: Space, name: &[u8], value: &[u8]) -> bool {
 /// nothing is written.
 pub(crate) fn set_rows_aside(
     writer: &Writer<'_>,
+    vault: &Vault,
     clocks: &Clocks,
     instance: [u8; 8],
-    in_vault: impl Fn(&BlobHash) -> bool,
 ) -> Result<usize, StoreError> {
-    let Some(view) = View::open(writer)? else { return Ok(0) };
+    let Some(view) = View::open(writer, vault)? else { return Ok(0) };
     let (mut bad, mut queues, mut named) = (Vec::new(), Vec::new(), BTreeSet::new());
     for space in (DOCUMENTS.0..=PAGES.0).chain(RECORDS..=u8::MAX).map(Space) {
         writer.each_row(space, |place, row| {
@@ -318,11 +399,10 @@ pub(crate) fn set_rows_aside(
             enqueue(writer, &id.to_bytes())?;
         }
         for photo in kept.own_photos(&view.profile) {
-            if !writer.has(PHOTOS, &photo.hash.0)? && in_vault(&photo.hash) {
+            if !writer.has(PHOTOS, &photo.hash.0)? && matches!(view.photo(photo.hash), Ok(Some(_)))
+            {
                 let PhotoRef { hash, bytes, phash, origin, .. } = photo;
-                let (upload, sent, attached) = (None, false, true);
-                let idle_ms = None;
-                let state = PhotoState { bytes, upload, sent, phash, attached, origin, idle_ms };
+                let state = PhotoState { attached: true, ..PhotoState::new(bytes, phash, origin) };
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
             }
         }
@@ -397,7 +477,7 @@ fn resend_photos(writer: &Writer<'_>) -> Result<(), StoreError> {
         Ok(())
     })?;
     for (name, state) in states.into_iter().filter(|(_, state)| state.sent) {
-        let state = PhotoState { sent: false, upload: None, ..state };
+        let state = PhotoState { sent: false, upload: None, given: None, ..state };
         writer.put(PHOTOS, &name, &to_cbor(&state))?;
     }
     Ok(())
@@ -488,6 +568,19 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
             Write::Unload(name) => {
                 writer.delete(CARGO, &name.0)?;
                 writer.delete(PARCELS, &name.0)?;
+            }
+            Write::PutOff(name) => {
+                if let Some(bytes) = writer.get(CARGO, &name.0)? {
+                    let carried: Carried = from_cbor(&bytes).map_err(damaged)?;
+                    writer.put(CARGO, &name.0, &to_cbor(&carried.later()))?;
+                }
+            }
+            Write::PhotoGiven(hash) => {
+                if let Some(bytes) = writer.get(PHOTOS, &hash.0)? {
+                    let state: PhotoState = from_cbor(&bytes).map_err(damaged)?;
+                    let state = PhotoState { given: Some(true), ..state };
+                    writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
+                }
             }
             Write::Erase(digest) => {
                 writer.delete(NOTES, &digest.0)?;

@@ -1,6 +1,6 @@
 //! Sync and photo uploads over HTTP. docs/protocol.md is the norm.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,7 +17,6 @@ use sync_core::cbor::to_cbor;
 use sync_core::client::{
     BadAnswer, Batch, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push,
 };
-use sync_core::document::Entry;
 use sync_core::id::{BlobHash, OrgId, ParcelHash};
 use sync_core::print::PrintName;
 use sync_core::repair::{Repair, begin, compare};
@@ -289,7 +288,7 @@ async fn attempt(
 ) -> Result<SyncReport, ClientError> {
     hand_over(&client).await?;
     let (server, org) = client.store.read(|reader| -> Result<_, ClientError> {
-        let view = View::open(reader)?.ok_or(ClientError::NotEnrolled)?;
+        let view = View::open(reader, &client.vault)?.ok_or(ClientError::NotEnrolled)?;
         let server = reader.get(OWN, own::SERVER)?.ok_or(ClientError::NotEnrolled)?;
         Ok((read_cbor::<Server>(&server)?, view.profile.org))
     })?;
@@ -640,13 +639,13 @@ impl Run {
     async fn photos(&mut self) -> Result<(), ClientError> {
         let waiting = self.blocking(|client| {
             client.forget_unattached()?;
-            client.view(waiting_photos)
+            client.view(|view| Ok(view.waiting_photos()?))
         });
         let waiting = waiting.await?;
         let (total, mut refused) = (waiting.len(), Ok(()));
         // The smallest that found no room: a smaller one may.
         let mut too_large_bytes = u32::MAX;
-        for (done, (hash, state)) in waiting.into_iter().enumerate() {
+        for (done, (hash, state, _)) in waiting.into_iter().enumerate() {
             if self.cancelled() {
                 return Ok(());
             }
@@ -783,52 +782,6 @@ impl Run {
         }
         Ok(url.into())
     }
-}
-
-/// The photos that are to be sent, in the order in which they are needed: those that were begun, those of visits that
-/// somebody waits to review, the others, and last what the server has refused; each the oldest first.
-fn waiting_photos(view: &View<'_>) -> Result<Vec<(BlobHash, PhotoState)>, ClientError> {
-    let mut waiting = BTreeMap::new();
-    view.reader.scan(PHOTOS, |name, bytes| {
-        let state: PhotoState = read_cbor(bytes)?;
-        if let (true, Ok(hash)) = (state.attached && !state.sent, name.try_into()) {
-            waiting.insert(BlobHash(hash), state);
-        }
-        Ok(())
-    })?;
-    if waiting.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut needs: HashMap<BlobHash, (u8, i64)> = HashMap::new();
-    for id in view.documents()? {
-        if needs.len() == waiting.len() {
-            break;
-        }
-        // What cannot be read is no reason to keep the others' photos back.
-        let Ok(Some(kept)) = view.document(id) else { continue };
-        let entries = kept.document.changes().iter().filter_map(|change| change.entry().ok());
-        let entries: Vec<Entry> = entries.collect();
-        let submitted = entries.iter().any(|entry| matches!(entry, Entry::Submission(_)));
-        let rank = match (kept.refused.is_some(), submitted) {
-            (true, _) => 3,
-            (false, true) => 1,
-            (false, false) => 2,
-        };
-        for entry in &entries {
-            for photo in entry.photos().iter().filter(|photo| waiting.contains_key(&photo.hash)) {
-                let need = (rank, entry.when().wall_ms);
-                let known = needs.entry(photo.hash).or_insert(need);
-                *known = need.min(*known);
-            }
-        }
-    }
-    let mut waiting: Vec<(BlobHash, PhotoState)> = waiting.into_iter().collect();
-    waiting.sort_by_key(|(hash, state)| match (&state.upload, needs.get(hash)) {
-        (Some(_), _) => (0, 0),
-        (None, Some(need)) => *need,
-        (None, None) => (4, 0),
-    });
-    Ok(waiting)
 }
 
 const ERASED: &str = "erased";

@@ -878,6 +878,8 @@ pub struct Outstanding {
     pub photos: u32,
     /// Their size.
     pub photo_bytes: u64,
+    /// How many of them colleagues carry to the server.
+    pub photos_carried: u32,
     /// Parcels that are carried for colleagues: this device cannot read them.
     pub cargo: u32,
     /// Their size.
@@ -904,7 +906,8 @@ pub struct Unreadable {
 pub struct MeetingReport {
     /// Whose the other device is, once it has proved to be it.
     pub colleague: Option<String>,
-    /// Parcels, of this person's work and of what was carried already, that the other device carries now.
+    /// Parcels that the other device carries now: of this person's work, each a document's or a photo, and of what was
+    /// carried already.
     pub given: u32,
     /// Parcels that the other device has not answered for.
     pub to_give: u32,

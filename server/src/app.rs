@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::http::StatusCode;
+use sync_core::cargo::Load;
 use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair, Leaf};
 use sync_core::id::{
-    Actor, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId, VisitId,
+    Actor, BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId, VisitId,
 };
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{Device, Record};
@@ -16,7 +17,7 @@ use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::print::{Inventory, Part};
 use sync_core::wire::{
-    CargoReply, CargoRequest, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
+    CargoReply, CargoRequest, Delivery, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RepairReply, RepairRequest,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
@@ -24,7 +25,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use crate::blobs::{Arrivals, Blobs, Rendition};
 use crate::error::Problem;
 use crate::feed;
-use crate::ingest::{ActError, Checked, Console, Ingest, Sender, open, verify, write_records};
+use crate::ingest::{
+    ActError, Checked, Console, Ingest, Opened, Sender, open, verify, write_records,
+};
 use crate::limits::{
     DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, LINES_OF_ONE_MAX, Limits, PAGES_OF_ONE_MAX,
     PROOF_PHOTO_BYTES_MAX, PROOFS_OF_ONE_MAX, REPAIRS_OF_ONE_MAX, REQUESTS_OF_ONE_MAX,
@@ -35,7 +38,8 @@ use crate::logkey::LogKeys;
 use crate::metrics::Metrics;
 use crate::prove::pack;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
-use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree, uploads};
+use crate::store::uploads::{self, UploadId};
+use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree};
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -185,6 +189,18 @@ impl Drop for Next {
 /// A turn at what takes a core for a while. It goes to where that is done, and ends with it, whether or not somebody
 /// still waits for the answer.
 pub type Turn = OwnedSemaphorePermit;
+
+/// A photo that a courier has brought.
+pub struct Brought {
+    /// The upload that it is, of its origin's.
+    pub id: UploadId,
+    /// Whose origin that is.
+    pub user: UserId,
+    /// Its origin is not known here any more: the courier stands for it, and need not see what its entries name.
+    pub forgotten: bool,
+    /// The photo.
+    pub file: Vec<u8>,
+}
 
 /// "Something was written": sent after each commit.
 #[derive(Debug, Clone, Copy)]
@@ -525,14 +541,14 @@ impl App {
     }
 
     /// Takes in what a device brings for others. When this returns, what was taken is on the disk; when the device
-    /// was revoked in the meantime, nothing is.
+    /// was revoked in the meantime, nothing is. The photos among it, each with its place, are still to be taken in.
     pub async fn cargo(
         &self,
         tenant: &Arc<Tenant>,
         courier: Sender,
         request: CargoRequest,
         turn: Turn,
-    ) -> Result<CargoReply, Problem> {
+    ) -> Result<(CargoReply, Vec<(usize, Brought)>), Problem> {
         let (opening, now) = (Arc::clone(tenant), now_ms());
         // Opening and checking signatures takes a while: not on a thread that others wait for.
         let opened = tokio::task::spawn_blocking(move || {
@@ -543,7 +559,7 @@ impl App {
         });
         let opened = opened.await.map_err(|_| Problem::internal())?;
         let writing = Arc::clone(tenant);
-        let outcomes = self
+        let (outcomes, opened) = self
             .write(tenant, move |tx| -> Result<_, Problem> {
                 if !accounts::trusts(tx, writing.org, courier.device)? {
                     return Err(Problem::revoked());
@@ -556,11 +572,20 @@ impl App {
                 let outcomes = opened.iter().map(|opened| ingest.cargo(courier.device, opened));
                 let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
                 ledger.close()?;
-                Ok(outcomes)
+                Ok((outcomes, opened))
             })
             .await?;
-        self.metrics.cargo(&outcomes);
-        Ok(CargoReply { protocol: PROTOCOL, server_ms: now, outcomes })
+        let world = tenant.world();
+        let photo = |opened: Result<Opened, Delivery>| {
+            let Opened { origin, load: Load::Photo(file), .. } = opened.ok()? else { return None };
+            let origin = origin.and_then(|origin| world.devices.get(&origin));
+            let (device, user) = origin.map_or((courier.device, courier.user), |o| (o.id, o.user));
+            let id = UploadId { org: tenant.org, device, hash: BlobHash::of(&file) };
+            Some(Brought { id, user, forgotten: origin.is_none(), file })
+        };
+        let photos = opened.into_iter().enumerate();
+        let photos = photos.filter_map(|(place, opened)| Some((place, photo(opened)?)));
+        Ok((CargoReply { protocol: PROTOCOL, server_ms: now, outcomes }, photos.collect()))
     }
 
     /// A page of what is new for a device.

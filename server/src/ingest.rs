@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
-use sync_core::cargo::{Cargo, Parcel, Unopened};
+use sync_core::cargo::{Load, Parcel, Unopened};
 use sync_core::document::{Change, Document, Entry, Misfit, Room};
 use sync_core::evidence::{Keypair, Leaf, Seal};
 use sync_core::id::{
@@ -92,9 +92,8 @@ pub struct Opened {
     /// Whose work it is, as its signature shows. `None` if no such device is here: a courier takes along whom it knows
     /// only, so the server has forgotten it with what a restore has lost.
     pub origin: Option<DeviceId>,
-    /// The work.
-    pub cargo: Cargo,
-    notes: BTreeMap<BlobHash, Note>,
+    /// What is in it.
+    pub load: Load,
     bad: Option<Outcome>,
 }
 
@@ -119,15 +118,17 @@ pub fn open(
             opened = parcel.open(org, former);
         }
     }
-    let cargo = opened.map_err(|why| match why {
+    let load = opened.map(|cargo| cargo.load).map_err(|why| match why {
         Unopened::Closed => refused("not_opened", why.to_string()),
         Unopened::Unreadable(_) => refused("unreadable", why.to_string()),
         // Nobody should lose work to a server that is not updated yet.
         Unopened::Protocol(_) => Delivery::Later {},
     })?;
-    let bad = unsealed(org, &world.keys_of([&cargo.group]), &cargo.group);
-    let notes = by_digest(&cargo.notes);
-    Ok(Opened { origin: origin.map(|device| device.id), cargo, notes, bad })
+    let bad = match &load {
+        Load::Work(group, _) => unsealed(org, &world.keys_of([group]), group),
+        Load::Photo(_) => None,
+    };
+    Ok(Opened { origin: origin.map(|device| device.id), load, bad })
 }
 
 fn by_digest(notes: &[Note]) -> BTreeMap<BlobHash, Note> {
@@ -257,18 +258,19 @@ impl Ingest<'_, '_> {
     }
 
     /// Decides on a parcel that another device has brought, as if its origin had pushed what is in it, or, if that is
-    /// not here, its courier. Nobody's chain of pushes is touched.
+    /// not here, its courier. Nobody's chain of pushes is touched. A photo is for later: its file is not the log's.
     pub fn cargo(
         &mut self,
         courier: DeviceId,
         opened: &Result<Opened, Delivery>,
     ) -> Result<Delivery, StoreError> {
-        let Opened { origin, cargo, notes, bad } = match opened {
+        let Opened { origin, load, bad } = match opened {
             Ok(opened) => opened,
             Err(outcome) => return Ok(outcome.clone()),
         };
-        let (group, sender) = (&cargo.group, origin.unwrap_or(courier));
-        let outcome = self.take(sender, None, Some(courier), group, notes, bad.clone())?;
+        let Load::Work(group, notes) = load else { return Ok(Delivery::Later {}) };
+        let (sender, notes) = (origin.unwrap_or(courier), by_digest(notes));
+        let outcome = self.take(sender, None, Some(courier), group, &notes, bad.clone())?;
         self.ledger.rest()?;
         let early = match outcome {
             // Nothing of it was kept, and the courier need not keep what its author still has.

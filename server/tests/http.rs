@@ -28,7 +28,7 @@ use server::limits::{LINES_OF_DEVICE_MAX, REPAIRS_MAX};
 use server::people::{self, NewPerson};
 use server::store::StoreError;
 use server::{now_ms, random, serve};
-use sync_core::cargo::{Cargo, PARCELS_MAX, Parcel};
+use sync_core::cargo::{Cargo, Load, PARCELS_MAX, Parcel};
 use sync_core::document::{Document, Entry};
 use sync_core::evidence::Keypair;
 use sync_core::id::{
@@ -1014,7 +1014,7 @@ async fn what_is_brought_for_others_is_judged_parcel_by_parcel() {
     written.insert(change.clone()).unwrap();
     let seals = vec![pair.seal(org, document, change.hash())];
     let group = Group { document, changes: vec![change], seals };
-    let inside = Cargo { protocol: PROTOCOL, group, notes: Vec::new() };
+    let inside = Cargo { protocol: PROTOCOL, load: Load::Work(group, Vec::new()) };
     let sealed = |to: &Keypair, inside: &Cargo| {
         let parcel = Parcel::seal(org, author, &pair, &to.public(), inside).unwrap();
         parcel.as_bytes().to_vec()

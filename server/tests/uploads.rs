@@ -12,10 +12,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::to_bytes;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use rusqlite::params;
+use server::api::sync;
 use server::api::uploads::{router, sweep};
 use server::app::{App, Tenant};
 use server::blobs::Rendition;
@@ -27,7 +29,13 @@ use server::store::StoreError;
 use server::store::erasure::Erasure;
 use server::store::uploads::{self, Kept, LIFETIME_MS, OPEN_MAX, UploadId};
 use server::{now_ms, random};
-use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, VisitId};
+use sync_core::cargo::{Cargo, Load, Parcel};
+use sync_core::evidence::Keypair;
+use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
+use sync_core::model::catalogue::{Device, Record};
+use sync_core::wire::{
+    CargoReply, CargoRequest, Delivery, MEDIA_TYPE, PROTOCOL, ParcelBytes, from_wire, to_wire,
+};
 use sync_core::zip;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -89,7 +97,8 @@ impl World {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = Router::new().nest("/api/v1", router()).with_state(Arc::clone(&app));
+        let routes = router().route("/cargo", post(sync::cargo));
+        let routes = Router::new().nest("/api/v1", routes).with_state(Arc::clone(&app));
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(async move {
             let stopped = async move { drop(stopped.await) };
@@ -249,6 +258,27 @@ impl World {
         count.await.unwrap()
     }
 
+    /// What becomes of these photos of a device's that `b` brings.
+    async fn brings(&self, origin: &str, photos: &[&[u8]]) -> Vec<String> {
+        let (org, server) = (self.tenant.id, self.tenant.console.keypair.public());
+        let sealed = |photo: &&[u8]| {
+            let cargo = Cargo { protocol: PROTOCOL, load: Load::Photo(photo.to_vec()) };
+            let parcel = Parcel::seal(org, device(origin), &key(), &server, &cargo).unwrap();
+            ParcelBytes(parcel.as_bytes().to_vec())
+        };
+        let parcels = photos.iter().map(sealed).collect();
+        let body = to_wire(org, &CargoRequest { protocol: PROTOCOL, parcels });
+        let kind = [("Content-Type", MEDIA_TYPE)];
+        let reply = self.send("b", "POST", "/api/v1/cargo", &kind, &body).await;
+        let reply: CargoReply = from_wire(org, &reply.body).unwrap();
+        let said = reply.outcomes.into_iter().map(|outcome| match outcome {
+            Delivery::Taken {} => "taken".to_owned(),
+            Delivery::Later {} => "later".to_owned(),
+            Delivery::Refused { code, .. } => code,
+        });
+        said.collect()
+    }
+
     async fn missing(&self, hashes: &[String]) -> Reply {
         let body = serde_json::json!({ "hashes": hashes }).to_string();
         self.send("a", "POST", "/api/v1/photos/missing", &[], body.as_bytes()).await
@@ -306,6 +336,11 @@ fn token(who: &str) -> String {
 
 fn device(who: &str) -> DeviceId {
     DeviceId::derived(&[1; 16], who.as_bytes())
+}
+
+/// What phones whose work is carried sign with.
+fn key() -> Keypair {
+    Keypair::from_seed(&[5; 32])
 }
 
 fn metadata(hash: BlobHash) -> String {
@@ -1060,6 +1095,54 @@ async fn nobody_brings_what_no_entry_of_theirs_names() {
         world.keep_apart("b", BlobHash::of(&photo)).await;
         let begun = begin().await;
         assert_eq!((begun.status, begun.offset()), (201, 9));
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_courier_brings_is_judged_as_if_its_origin_had_sent_it() {
+    within(async |world| {
+        let (id, user, key) = (device("a"), UserId::from_bytes([0; 16]), key().public());
+        let record = Record::Device(Device { id, user, key, revoked: false });
+        world.app.write_records(&world.tenant, vec![record]).await.unwrap();
+        let (photo, other, third) = (photograph(), drawn(64, 1), drawn(64, 2));
+        let name = async |content: &[u8], by| world.name(BlobHash::of(content), by).await;
+
+        assert_eq!(world.brings("a", &[&photo]).await, ["not_referenced"]);
+        let others = drawn(64, 3);
+        name(&others, [8; 16]).await;
+        assert_eq!(world.brings("a", &[&others]).await, ["not_referenced"], "another's");
+        world.keep_apart("a", BlobHash::of(&photo)).await;
+        assert_eq!(world.brings("a", &[&photo]).await, ["later"], "nobody has decided");
+        assert_eq!((world.open_uploads().await, world.arriving().len()), (0, 0));
+        name(&photo, [0; 16]).await;
+        // Its own phone had begun to send it, and something else came over.
+        world.create("a", &photo, b"something").await;
+        assert_eq!(world.brings("a", &[&photo, &photo]).await, ["taken", "taken"]);
+        assert_eq!(world.brings("a", &[&photo]).await, ["taken"]);
+        for rendition in Rendition::ALL {
+            assert!(world.get(&photo, rendition).await.is_some());
+        }
+        assert_eq!(world.get(&photo, Rendition::Original).await.unwrap(), photo);
+
+        let bomb = bomb(&encoded(RgbImage::new(16, 16), ImageFormat::Png));
+        let spoiled = [&photo[..photo.len() / 2], &bomb[..], b"", b"words"];
+        for content in spoiled {
+            name(content, [0; 16]).await;
+        }
+        assert_eq!(world.brings("a", &spoiled).await, ["not_an_image"; 4]);
+        assert_eq!((world.open_uploads().await, world.arriving().len()), (0, 0));
+
+        for content in [&other, &third] {
+            name(content, [0; 16]).await;
+        }
+        world.room(None, Some(world.bytes().await + other.len() as u64)).await;
+        assert_eq!(world.brings("a", &[&other, &third]).await, ["taken", "later"]);
+        world.room(None, None).await;
+        world.erase(Target::Photo(BlobHash::of(&third))).await.unwrap();
+        assert_eq!(world.brings("a", &[&third]).await, ["taken"], "nobody need carry it");
+        assert!(world.get(&third, Rendition::Original).await.is_none());
         world
     })
     .await;

@@ -1,9 +1,9 @@
 //! Cargo: one person's unconfirmed work that another person's device brings to the server.
 //!
-//! A [`Parcel`] holds what of one document its origin would push. It is sealed to the server's key (HPKE, RFC 9180),
-//! so that whoever carries it learns only from whom it is, and signed by its origin, so that nobody can put another
-//! one in its place. Sealing is a function of the work and the device's key: the same work makes the same parcel,
-//! however many colleagues are met, and no randomness is needed.
+//! A [`Parcel`] holds what of one document its origin would push, or one photo that its entries name. It is sealed to
+//! the server's key (HPKE, RFC 9180), so that whoever carries it learns only from whom it is, and signed by its origin,
+//! so that nobody can put another one in its place. Sealing is a function of the work and the device's key: the same
+//! work makes the same parcel, however many colleagues are met, and no randomness is needed.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -13,12 +13,13 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::{Kem, X25519HkdfSha256};
 use hpke::rand_core::{TryCryptoRng, TryRng};
 use hpke::{Deserializable, OpModeR, OpModeS, Serializable, single_shot_open};
-use minicbor::{Decode, Encode};
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use zeroize::Zeroizing;
 
 use crate::client::{BadAnswer, Fault, PUSH_BYTES_AIM, Replica, Work, Write};
 use crate::evidence::{Keypair, agreement_key, verify};
-use crate::id::{ChangeHash, DeviceId, DocId, OrgId, ParcelHash};
+use crate::id::{BlobHash, ChangeHash, DeviceId, DocId, OrgId, ParcelHash};
 use crate::model::catalogue::{Device, Record, RecordKey};
 use crate::model::visit::Note;
 use crate::wire::{
@@ -45,19 +46,62 @@ const TAG_BYTES: usize = 16;
 const KEY_AT: usize = ORIGIN_BYTES + SIGNATURE_BYTES;
 const TEXT_AT: usize = KEY_AT + KEY_BYTES;
 
-/// What a parcel holds once it is opened: what its origin would push of one document.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map, context_bound = "Within")]
+/// What a parcel holds once it is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cargo {
     /// [`PROTOCOL`] of its origin.
-    #[n(0)]
     pub protocol: u32,
-    /// The work.
-    #[n(1)]
-    pub group: Group,
-    /// The notes that it names.
-    #[n(2)]
-    pub notes: Vec<Note>,
+    /// What its origin would bring to the server.
+    pub load: Load,
+}
+
+/// What its origin would push of one document, or one photo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Load {
+    /// A document's work, and the notes that it names.
+    Work(Group, Vec<Note>),
+    /// A photo's file.
+    Photo(Vec<u8>),
+}
+
+impl<C: Within> Encode<C> for Cargo {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        match &self.load {
+            Load::Work(group, notes) => {
+                e.map(3)?.u8(0)?.u32(self.protocol)?;
+                e.u8(1)?.encode_with(group, ctx)?.u8(2)?.encode_with(notes, ctx)?.ok()
+            }
+            Load::Photo(file) => e.map(2)?.u8(0)?.u32(self.protocol)?.u8(3)?.bytes(file)?.ok(),
+        }
+    }
+}
+
+impl<'b, C: Within> Decode<'b, C> for Cargo {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+        #[derive(Decode)]
+        #[cbor(map, context_bound = "Within")]
+        struct Fields {
+            #[n(0)]
+            protocol: u32,
+            #[n(1)]
+            group: Option<Group>,
+            #[n(2)]
+            notes: Option<Vec<Note>>,
+            #[n(3)]
+            photo: Option<ByteVec>,
+        }
+        let Fields { protocol, group, notes, photo } = d.decode_with(ctx)?;
+        let load = match (group, notes, photo) {
+            (Some(group), Some(notes), None) => Load::Work(group, notes),
+            (None, None, Some(file)) => Load::Photo(file.into()),
+            _ => return Err(decode::Error::message("it is neither a document's work nor a photo")),
+        };
+        Ok(Self { protocol, load })
+    }
 }
 
 /// Sealed work: origin (16 bytes), its signature (64), an encapsulated key (32) and the ciphertext.
@@ -83,16 +127,24 @@ pub struct Carried {
     /// Its length.
     #[n(2)]
     pub bytes: u32,
-    /// Since when: the server's time as well as the device knew it, in milliseconds since 1970 UTC.
+    /// Since when: the server's time as well as the device knew it, in milliseconds since 1970 UTC. No two have the same.
     #[n(3)]
     pub since_ms: i64,
+    /// How often the server has put it off.
+    #[n(4)]
+    pub put_off: Option<u32>,
 }
 
 impl Carried {
     /// A parcel that was taken at this time.
     pub fn of(parcel: &Parcel, since_ms: i64) -> Self {
         let bytes = u32::try_from(parcel.0.len()).unwrap_or(u32::MAX);
-        Self { name: parcel.name(), origin: parcel.origin(), bytes, since_ms }
+        Self { name: parcel.name(), origin: parcel.origin(), bytes, since_ms, put_off: None }
+    }
+
+    /// The server has put it off once more.
+    pub fn later(self) -> Self {
+        Self { put_off: Some(self.put_off.map_or(1, |times| times.saturating_add(1))), ..self }
     }
 }
 
@@ -120,7 +172,17 @@ impl Parcel {
         server: &[u8; 32],
         cargo: &impl Encode<OrgId>,
     ) -> Option<Self> {
-        let text = Zeroizing::new(to_wire(org, cargo));
+        Self::seal_text(org, origin, keypair, server, to_wire(org, cargo))
+    }
+
+    fn seal_text(
+        org: OrgId,
+        origin: DeviceId,
+        keypair: &Keypair,
+        server: &[u8; 32],
+        text: Vec<u8>,
+    ) -> Option<Self> {
+        let text = Zeroizing::new(text);
         if TEXT_AT + text.len() + TAG_BYTES > PARCEL_BYTES_MAX {
             return None;
         }
@@ -188,13 +250,14 @@ impl Parcel {
             None => return Err(unreadable("it does not begin with its protocol version")),
         }
         let cargo: Cargo = from_wire(org, &text).map_err(|error| unreadable(&error.to_string()))?;
-        if cargo.group.changes.is_empty() {
+        let Load::Work(group, notes) = &cargo.load else { return Ok(cargo) };
+        if group.changes.is_empty() {
             return Err(unreadable("it holds no change"));
         }
-        if cargo.group.changes.len() > CHANGES_MAX || cargo.notes.len() > NOTES_MAX {
+        if group.changes.len() > CHANGES_MAX || notes.len() > NOTES_MAX {
             return Err(unreadable("it holds too much"));
         }
-        match cargo.notes.iter().find_map(|note| note.validate().err()) {
+        match notes.iter().find_map(|note| note.validate().err()) {
             Some(invalid) => Err(unreadable(&invalid.to_string())),
             None => Ok(cargo),
         }
@@ -244,6 +307,33 @@ pub fn pack<R: Replica>(
     keypair: &Keypair,
     document: DocId,
 ) -> Result<Option<(Parcel, Vec<ChangeHash>)>, R::Error> {
+    let Some(kept) = replica.document(document)?.filter(|kept| kept.to_push()) else {
+        return Ok(None);
+    };
+    let Some(Work { group, notes }) = Work::of(replica, keypair, &kept)? else { return Ok(None) };
+    let changes = group.hashes().collect();
+    let parcel = sealed(replica, keypair, Load::Work(group, notes))?;
+    Ok(parcel.map(|parcel| (parcel, changes)))
+}
+
+/// A photo as a parcel. `None` when its file is not here, when it is too long for a parcel, and while the device does
+/// not know the server's key.
+pub fn pack_photo<R: Replica>(
+    replica: &R,
+    keypair: &Keypair,
+    photo: BlobHash,
+) -> Result<Option<Parcel>, R::Error> {
+    match replica.photo(photo)? {
+        Some(file) => sealed(replica, keypair, Load::Photo(file)),
+        None => Ok(None),
+    }
+}
+
+fn sealed<R: Replica>(
+    replica: &R,
+    keypair: &Keypair,
+    load: Load,
+) -> Result<Option<Parcel>, R::Error> {
     let profile = replica.profile();
     let server = Device::of_server(profile.org, |id| {
         Ok(match replica.record(RecordKey::device(id))? {
@@ -251,25 +341,25 @@ pub fn pack<R: Replica>(
             _ => None,
         })
     });
-    let Some(server) = server? else { return Ok(None) };
-    let Some(kept) = replica.document(document)?.filter(|kept| kept.to_push()) else {
-        return Ok(None);
-    };
-    let Some(Work { group, notes }) = Work::of(replica, keypair, &kept)? else { return Ok(None) };
-    let changes = group.hashes().collect();
-    let cargo = Cargo { protocol: PROTOCOL, group, notes };
-    let parcel = Parcel::seal(profile.org, profile.device, keypair, &server.key, &cargo);
-    Ok(parcel.map(|parcel| (parcel, changes)))
+    let cargo = Cargo { protocol: PROTOCOL, load };
+    Ok(server?
+        .and_then(|server| Parcel::seal(profile.org, profile.device, keypair, &server.key, &cargo)))
 }
 
-/// The next cargo for the server, oldest first, without what was `brought` in this sync. `None` when there is none.
+/// The next cargo for the server, oldest first, without what was `brought` in this sync. What was put off comes last,
+/// and no more of it once some was again. `None` when there is none.
 pub fn next_cargo<R: Replica>(
     replica: &R,
     brought: &BTreeSet<ParcelHash>,
 ) -> Result<Option<CargoRequest>, R::Error> {
     let mut waiting = replica.cargo()?;
+    let again = |carried: &Carried| brought.contains(&carried.name) && carried.put_off > Some(1);
+    let enough = waiting.iter().any(again);
     waiting.retain(|carried| !brought.contains(&carried.name));
-    waiting.sort_unstable_by_key(|carried| (carried.since_ms, carried.name));
+    if enough {
+        waiting.retain(|carried| carried.put_off.is_none());
+    }
+    waiting.sort_unstable_by_key(|carried| (carried.put_off, carried.since_ms, carried.name));
     let (mut parcels, mut bytes) = (Vec::new(), 0);
     for carried in waiting.iter().take(PARCELS_MAX) {
         let Some(parcel) = replica.parcel(carried.name)? else { continue };
@@ -292,6 +382,88 @@ pub fn apply_cargo<E>(request: &CargoRequest, reply: &CargoReply) -> Result<Vec<
         return Err(Fault::Answer(BadAnswer::Unfit(why)));
     }
     let outcomes = request.parcels.iter().zip(&reply.outcomes);
-    let done = outcomes.filter(|(_, outcome)| !matches!(outcome, Delivery::Later {}));
-    Ok(done.map(|(parcel, _)| Write::Unload(ParcelHash::of(&parcel.0))).collect())
+    let writes = outcomes.map(|(parcel, outcome)| match (ParcelHash::of(&parcel.0), outcome) {
+        (name, Delivery::Later {}) => Write::PutOff(name),
+        (name, Delivery::Taken {} | Delivery::Refused { .. }) => Write::Unload(name),
+    });
+    Ok(writes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Document, Entry};
+    use crate::evidence::Seal;
+    use crate::id::DocKind;
+    use crate::id::{Actor, UserId};
+    use crate::model::capture::Moment;
+    use crate::model::visit::Submission;
+
+    const ORG: OrgId = OrgId::from_bytes([7; 16]);
+    const ORIGIN: DeviceId = DeviceId::from_bytes([8; 16]);
+
+    fn sealed(text: Vec<u8>) -> Option<Parcel> {
+        let (phone, server) = (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[2; 32]));
+        Parcel::seal_text(ORG, ORIGIN, &phone, &server.public(), text)
+    }
+
+    fn opened(text: Vec<u8>) -> Result<Cargo, Unopened> {
+        sealed(text).expect("it is short").open(ORG, &Keypair::from_seed(&[2; 32]))
+    }
+
+    fn photo(file: &[u8]) -> Vec<u8> {
+        to_wire(ORG, &Cargo { protocol: PROTOCOL, load: Load::Photo(file.to_vec()) })
+    }
+
+    #[test]
+    fn a_photo_travels_as_it_is_in_the_same_parcel_each_time() {
+        for file in [&b""[..], b"a photo", &[9; 100_000]] {
+            let cargo = Cargo { protocol: PROTOCOL, load: Load::Photo(file.to_vec()) };
+            assert_eq!(opened(photo(file)), Ok(cargo));
+            assert_eq!(sealed(photo(file)), sealed(photo(file)));
+        }
+        let [one, other] = [b"one", b"two"].map(|file| sealed(photo(file)).expect("it is short"));
+        assert_ne!(one.0[KEY_AT..TEXT_AT], other.0[KEY_AT..TEXT_AT]);
+    }
+
+    #[test]
+    fn a_parcel_holds_work_or_a_photo_and_nothing_between() {
+        let document = DocId { kind: DocKind::Visit, id: [1; 16] };
+        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+        let by = UserId::from_bytes([3; 16]);
+        let entry = Entry::Submission(Submission { by, when, place: None });
+        let written = Document::new(ORG, document);
+        let changes = vec![written.next(Actor::from_bytes([4; 16]), &entry).expect("it fits")];
+        let group = Group { document, changes, seals: Vec::<Seal>::new() };
+        let load = Load::Work(group, Vec::new());
+        let work = to_wire(ORG, &Cargo { protocol: PROTOCOL, load });
+        assert!(opened(work.clone()).is_ok());
+        let with = |mut text: Vec<u8>, field: &[u8]| {
+            text[0] += 1;
+            text.extend(field);
+            text
+        };
+        // A field of a later day is skipped.
+        assert!(opened(with(work.clone(), b"\x18\x63\x00")).is_ok());
+        assert!(opened(with(photo(b"x"), b"\x18\x63\x00")).is_ok());
+        let without_notes = [&b"\xa2"[..], &work[1..work.len() - 2]].concat();
+        for text in [
+            with(work, b"\x03\x41x"),
+            with(photo(b"x"), b"\x02\x80"),
+            without_notes,
+            b"\xa1\x00\x01".to_vec(),
+            b"\xa2\x00\x01\x02\x80".to_vec(),
+            b"\xa2\x00\x01\x03\x61x".to_vec(),
+        ] {
+            assert!(matches!(opened(text), Err(Unopened::Unreadable(_))));
+        }
+    }
+
+    #[test]
+    fn a_photo_that_is_too_long_makes_no_parcel() {
+        let around = sealed(photo(&[0; 70_000])).expect("it is short").0.len() - 70_000;
+        let longest = PARCEL_BYTES_MAX - around;
+        assert_eq!(sealed(photo(&vec![0; longest])).map(|p| p.0.len()), Some(PARCEL_BYTES_MAX));
+        assert_eq!(sealed(photo(&vec![0; longest + 1])), None);
+    }
 }

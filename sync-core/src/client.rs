@@ -722,6 +722,11 @@ pub trait Replica {
     fn cargo(&self) -> Result<Vec<Carried>, Self::Error>;
     /// A parcel that is carried for somebody.
     fn parcel(&self, name: ParcelHash) -> Result<Option<Parcel>, Self::Error>;
+    /// The photos that entries here name and that the server has not confirmed, in the order in which they are needed,
+    /// each with its length.
+    fn photos(&self) -> Result<Vec<(BlobHash, u32)>, Self::Error>;
+    /// A photo's file, if it is here and reads.
+    fn photo(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, Self::Error>;
 }
 
 /// The volumes of an outlet's history that are here, oldest first.
@@ -776,6 +781,10 @@ pub enum Write {
     Carry(Parcel, i64),
     /// A parcel that need not be carried any more.
     Unload(ParcelHash),
+    /// A parcel that the server has put off ([`Carried::later`]).
+    PutOff(ParcelHash),
+    /// A colleague carries this photo to the server.
+    PhotoGiven(BlobHash),
     /// A photo or a note that was erased: forget it, sent or not.
     Erase(BlobHash),
 }
@@ -810,6 +819,8 @@ pub(crate) fn count<R: Replica>(
             | Write::Profile(_)
             | Write::Carry(..)
             | Write::Unload(_)
+            | Write::PutOff(_)
+            | Write::PhotoGiven(_)
             | Write::ForgetNote(_)
             | Write::ForgetPhoto(_)
             | Write::ResendPhotos

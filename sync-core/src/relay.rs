@@ -6,7 +6,7 @@
 //!
 //! 1. say who they are, and prove it over both sides' nonces: an enrolled device that is not revoked, as far as is
 //!    known here;
-//! 2. offer the names of their own unconfirmed work, and of what they carry for others;
+//! 2. offer the names of their own unconfirmed work and its photos, and of what they carry for others;
 //! 3. ask for what they lack and have room for, a little at a time, and answer every parcel with a signed `stored`
 //!    or with why not;
 //! 4. say that they are done.
@@ -17,11 +17,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use minicbor::{Decode, Decoder, Encode};
 
-use crate::cargo::{CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Carried, PARCEL_BYTES_MAX, Parcel, pack};
+use crate::cargo::{
+    CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Carried, PARCEL_BYTES_MAX, Parcel, pack, pack_photo,
+};
 use crate::cbor::{from_cbor, to_cbor};
 use crate::client::{Clocks, Profile, Replica, Write};
 use crate::evidence::{Keypair, verify};
-use crate::id::{ChangeHash, DeviceId, DocId, OrgId, ParcelHash};
+use crate::id::{BlobHash, ChangeHash, DeviceId, DocId, OrgId, ParcelHash};
 use crate::model::catalogue::{Device, Record, RecordKey};
 use crate::wire::{PROTOCOL, ParcelBytes};
 
@@ -237,6 +239,7 @@ struct Peer {
 #[derive(Clone)]
 enum Source {
     Own { document: DocId, changes: Vec<ChangeHash> },
+    Photo(BlobHash),
     Carried,
 }
 
@@ -506,7 +509,7 @@ impl Meeting {
         self.report.with = Some(peer.device.id);
         let peer = peer.device.id;
 
-        let mut parcels = Vec::new();
+        let (mut parcels, mut bytes) = (Vec::new(), 0);
         for document in here.replica.outbox()? {
             if parcels.len() == OFFERS_MAX {
                 break;
@@ -514,29 +517,37 @@ impl Meeting {
             let Some((parcel, changes)) = pack(here.replica, here.keypair, document)? else {
                 continue;
             };
-            let bytes = parcel.as_bytes().len();
-            let offered = Carried::of(&parcel, 0);
-            parcels.push(Offered {
-                name: offered.name,
-                origin: offered.origin,
-                bytes: offered.bytes,
-            });
-            let source = Source::Own { document, changes };
-            self.offers.insert(offered.name, Offer { source, bytes, asked: false });
+            let carried = Carried::of(&parcel, 0);
+            bytes += u64::from(carried.bytes);
+            parcels.push(self.offers(carried, Source::Own { document, changes }));
+        }
+        for (photo, length) in here.replica.photos()? {
+            if length as usize > PARCEL_BYTES_MAX {
+                continue;
+            }
+            // Each is sealed to be named: no more of them than anybody has room for.
+            bytes += u64::from(length);
+            if parcels.len() == OFFERS_MAX || bytes > CARGO_BYTES_MAX {
+                break;
+            }
+            if let Some(parcel) = pack_photo(here.replica, here.keypair, photo)? {
+                parcels.push(self.offers(Carried::of(&parcel, 0), Source::Photo(photo)));
+            }
         }
         let mut carried = here.replica.cargo()?;
         carried.retain(|carried| carried.origin != peer);
         carried.sort_unstable_by_key(|carried| (carried.since_ms, carried.name));
-        for Carried { name, origin, bytes, .. } in carried {
-            if parcels.len() == OFFERS_MAX {
-                break;
-            }
-            parcels.push(Offered { name, origin, bytes });
-            let source = Source::Carried;
-            self.offers.insert(name, Offer { source, bytes: bytes as usize, asked: false });
+        for carried in carried.into_iter().take(OFFERS_MAX - parcels.len()) {
+            parcels.push(self.offers(carried, Source::Carried));
         }
         here.say(&Message::Offer { parcels });
         Ok(Ok(()))
+    }
+
+    fn offers(&mut self, carried: Carried, source: Source) -> Offered {
+        let Carried { name, origin, bytes, .. } = carried;
+        self.offers.insert(name, Offer { source, bytes: bytes as usize, asked: false });
+        Offered { name, origin, bytes }
     }
 
     fn offer<R: Replica>(
@@ -580,21 +591,23 @@ impl Meeting {
         if !self.asked.is_empty() || self.done.0 {
             return;
         }
-        let mut bytes = 0;
+        // In the order of the offer: what is cut off was the least needed, and no photo comes before its document.
+        let (mut names, mut bytes) = (Vec::new(), 0);
         while let Some(next) = self.wanted.front().copied() {
             bytes += next.bytes as usize;
-            if bytes > ASK_BYTES_MAX && !self.asked.is_empty() {
+            if bytes > ASK_BYTES_MAX && !names.is_empty() {
                 break;
             }
             self.wanted.pop_front();
             self.asked.insert(next.name, next);
+            names.push(next.name);
         }
-        match self.asked.is_empty() {
+        match names.is_empty() {
             true => {
                 self.done.0 = true;
                 here.say(&Message::Done {});
             }
-            false => here.say(&Message::Ask { names: self.asked.keys().copied().collect() }),
+            false => here.say(&Message::Ask { names }),
         }
     }
 
@@ -616,12 +629,12 @@ impl Meeting {
             };
             let parcel = match &offer.source {
                 Source::Own { document, .. } => {
-                    let packed = pack(here.replica, here.keypair, *document)?;
-                    packed.map(|(parcel, _)| parcel).filter(|parcel| parcel.name() == *name)
+                    pack(here.replica, here.keypair, *document)?.map(|(parcel, _)| parcel)
                 }
+                Source::Photo(photo) => pack_photo(here.replica, here.keypair, *photo)?,
                 Source::Carried => here.replica.parcel(*name)?,
             };
-            match parcel {
+            match parcel.filter(|parcel| parcel.name() == *name) {
                 Some(parcel) => {
                     offer.asked = true;
                     let parcel = ParcelBytes(parcel.as_bytes().to_vec());
@@ -657,7 +670,11 @@ impl Meeting {
         } else if !has_room(&carried, 1, parcel.as_bytes().len() as u64) {
             self.refuse(here, name, "full");
         } else {
-            here.turn.writes.push(Write::Carry(parcel, here.now_ms));
+            // Each a little after the one before, whatever the clock does: so what came first goes first.
+            let newest = carried.iter().map(|carried| carried.since_ms).max();
+            let since_ms =
+                newest.map_or(here.now_ms, |newest| here.now_ms.max(newest.saturating_add(1)));
+            here.turn.writes.push(Write::Carry(parcel, since_ms));
             self.report.taken += 1;
             self.acknowledge(here, name);
         }
@@ -691,11 +708,15 @@ impl Meeting {
             return Ok(Err(Broken::Forged));
         }
         self.report.given += 1;
-        if let Source::Own { document, changes } = offer.source
-            && let Some(mut kept) = here.replica.document(document)?
-        {
-            kept.give(peer.device.id, changes);
-            here.turn.writes.push(Write::Document(Box::new(kept)));
+        match offer.source {
+            Source::Own { document, changes } => {
+                if let Some(mut kept) = here.replica.document(document)? {
+                    kept.give(peer.device.id, changes);
+                    here.turn.writes.push(Write::Document(Box::new(kept)));
+                }
+            }
+            Source::Photo(photo) => here.turn.writes.push(Write::PhotoGiven(photo)),
+            Source::Carried => {}
         }
         Ok(Ok(()))
     }

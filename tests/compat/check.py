@@ -166,7 +166,11 @@ def main(fixtures):
         same("a parcel of another", opened(server, hexed(relay["server_key"]), enc, info, bytes(16), sealed), None)
         body = decode(cargo)
         same("the protocol in a parcel", body[0], 1)
-        same("the changes in a parcel", [h.hex() for h in read_group(organisation, body[1], keys)[2]], case["changes"])
+        if "photo" in case:
+            same("a photo in a parcel", body, {0: 1, 3: hexed(case["photo"])})
+        else:
+            hashes = [h.hex() for h in read_group(organisation, body[1], keys)[2]]
+            same("the changes in a parcel", hashes, case["changes"])
         count["parcels"] += 1
     said = [messages(phone["said"]) for phone in phones]
     for me, other, mine, others in ((*phones, *said), (*phones[::-1], *said[::-1])):
@@ -179,6 +183,7 @@ def main(fixtures):
     offered = [[sha256(m[1]), phones[0]["device"], len(m[1])] for m in said[0] if m[0] == 4]
     same("an offer", said[0][2], [2, offered])
     same("what is asked for", [m for m in said[1] if m[0] == 3], [[3, [name for name, *_ in offered]]])
+    same("what comes first", ["photo" in case for case in relay["parcels"]], [False, True])
     same("the ends", [m.count([8]) for m in said], [1, 1])
     others = [messages(hexed(one))[0] for one in relay["other_messages"]]
     same("other messages", others, [[5, b"\1" * 32], [7, b"\1" * 32, "full"], [9, "stranger"]])

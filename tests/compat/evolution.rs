@@ -8,7 +8,7 @@ use endcap_mobile::{
 };
 use minicbor::{Encode, Encoder, encode};
 use serde_json::{Value as Json, json};
-use sync_core::cargo::{Cargo, Parcel};
+use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::Write;
 use sync_core::document::{Change, Document, Entry, Parts};
@@ -144,8 +144,8 @@ impl Newer {
 
     /// All its work, as it seals it.
     fn cargo(&self) -> Vec<u8> {
-        let (group, notes) = (self.group(), self.notes.clone());
-        to_wire(ORG, &Cargo { protocol: PROTOCOL, group, notes })
+        let load = Load::Work(self.group(), self.notes.clone());
+        to_wire(ORG, &Cargo { protocol: PROTOCOL, load })
     }
 
     /// Has this to hand over in a meeting.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use server::ingest::{self, Console};
 use server::world::World;
 use sync_core::admit::Refusal;
-use sync_core::cargo::{Cargo, Parcel};
+use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Entry, Parts, Section};
 use sync_core::evidence::{Cursor, Keypair, Leaf, LogKey, Seal};
@@ -796,7 +796,9 @@ fn parcels_now() -> Vec<Json> {
         bytes[at] ^= 1;
         bytes
     };
-    let empty = Group { changes: Vec::new(), seals: Vec::new(), ..cargo.group.clone() };
+    let Load::Work(group, notes) = &cargo.load else { panic!("it is of a document") };
+    let empty = Group { changes: Vec::new(), seals: Vec::new(), ..group.clone() };
+    let empty = Load::Work(empty, notes.clone());
     let elsewhere = OrgId::from_bytes([1; 16]);
     let rows = [
         ("127 bytes", "malformed", good.as_bytes()[..127].to_vec()),
@@ -818,7 +820,7 @@ fn parcels_now() -> Vec<Json> {
         (
             "no change is in it",
             "unreadable",
-            sealed(org, good.origin(), &server, &Cargo { group: empty, ..cargo.clone() }),
+            sealed(org, good.origin(), &server, &Cargo { load: empty, ..cargo.clone() }),
         ),
         (
             "a later version",

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
-use sync_core::cargo::{Cargo, Parcel, pack};
+use sync_core::cargo::{Cargo, Load, Parcel, pack, pack_photo};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Kept, Profile, Replica, Write};
 use sync_core::evidence::Keypair;
-use sync_core::id::{DeviceId, DocId, OrgId, UserId};
+use sync_core::id::{BlobHash, DeviceId, DocId, OrgId, UserId};
 use sync_core::model::catalogue::{Device as Enrolled, Record};
+use sync_core::model::visit::PhotoRef;
 use sync_core::relay::{Meeting, Message, frame};
 use sync_core::wire::{
     CargoReply, CargoRequest, Delivery, PROTOCOL, ParcelBytes, RecordBytes, from_wire, to_wire,
@@ -22,6 +23,8 @@ use crate::{array, cases, golden, hex, read, unhex};
 
 pub(crate) const SERVER: [u8; 32] = [0x51; 32];
 pub(crate) const SEEDS: [[u8; 32]; 2] = [[0x52; 32], [0x53; 32]];
+/// Only the server minds whether it is one.
+const PHOTO: &[u8] = b"a photo";
 
 fn enrolled(id: DeviceId, user: UserId, seed: &[u8; 32]) -> Write {
     let key = Keypair::from_seed(seed).public();
@@ -33,7 +36,7 @@ pub(crate) fn phone(side: usize) -> (DeviceId, UserId) {
     (DeviceId::from_bytes([0x60 + side as u8; 16]), UserId::from_bytes([0x70 + side as u8; 16]))
 }
 
-/// A phone that knows the other and the server; the first has work.
+/// A phone that knows the other and the server; the first has work and a photo.
 fn made(side: usize) -> Device {
     let seed = SEEDS[side];
     let (device, user) = phone(side);
@@ -55,7 +58,13 @@ fn made(side: usize) -> Device {
         }
         writes.push(Write::Document(Box::new(kept)));
     }
-    Device::over(seed, profile, writes, BEGIN_MS, &mut Chance::new(side as u64))
+    let mut phone = Device::over(seed, profile, writes, BEGIN_MS, &mut Chance::new(side as u64));
+    if side == 0 {
+        let (hash, bytes) = (BlobHash::of(PHOTO), PHOTO.len() as u32);
+        let photo = PhotoRef { hash, bytes, phash: 0, check: None, origin: None };
+        phone.disk.photos.push((photo, PHOTO.to_vec()));
+    }
+    phone
 }
 
 /// Both sides' words, to the end.
@@ -78,7 +87,9 @@ fn tape() -> ([Vec<u8>; 2], Vec<Parcel>) {
         }
     }
     assert!(meetings.iter().all(|meeting| meeting.end() == Some(&Ok(()))));
-    let Ok(cargo) = phones[1].disk.cargo();
+    assert_eq!(phones[0].disk.given, [BlobHash::of(PHOTO)].into());
+    let Ok(mut cargo) = phones[1].disk.cargo();
+    cargo.sort_by_key(|carried| carried.since_ms);
     let parcels = cargo.iter().map(|carried| {
         let Ok(parcel) = phones[1].disk.parcel(carried.name);
         parcel.unwrap()
@@ -96,11 +107,18 @@ pub(crate) fn relay_now() -> Json {
     let server = Keypair::from_seed(&SERVER);
     let parcels = parcels.into_iter().map(|parcel| {
         let cargo = parcel.open(ORG, &server).unwrap();
-        let hashes: Vec<String> = cargo.group.hashes().map(|hash| hex(&hash.0)).collect();
-        json!({
+        let mut case = json!({
             "parcel": hex(parcel.as_bytes()), "name": hex(&parcel.name().0),
-            "cargo": hex(&to_wire(ORG, &cargo)), "changes": hashes,
-        })
+            "cargo": hex(&to_wire(ORG, &cargo)),
+        });
+        match cargo.load {
+            Load::Work(group, _) => {
+                let hashes = group.hashes().map(|hash| hex(&hash.0));
+                case["changes"] = hashes.collect::<Vec<_>>().into();
+            }
+            Load::Photo(file) => case["photo"] = hex(&file).into(),
+        }
+        case
     });
     let phones = (0..2).map(|side| {
         let key = Keypair::from_seed(&SEEDS[side]).public();
@@ -184,6 +202,11 @@ fn a_meeting_and_its_parcels() {
     let rita = made(0);
     let Ok(outbox) = rita.disk.outbox();
     let Ok(Some((parcel, _))) = pack(&rita.disk, &rita.keypair, outbox[0]) else { panic!() };
-    let Ok(taken) = sam.disk.parcel(parcel.name());
-    assert_eq!(taken, Some(parcel));
+    let Ok(Some(photo)) = pack_photo(&rita.disk, &rita.keypair, BlobHash::of(PHOTO)) else {
+        panic!()
+    };
+    for parcel in [parcel, photo] {
+        let Ok(taken) = sam.disk.parcel(parcel.name());
+        assert_eq!(taken, Some(parcel));
+    }
 }

@@ -137,8 +137,10 @@ fn codec_seeds() -> Vec<Seed> {
     let nothings = [&b"\xa2\x00\x01\x01\x99\x0f\xa0"[..], &[0x40; 4_000]].concat();
     add("cargo-of-nothings".into(), "cargo request", &nothings);
     add("cargo-reply".into(), "cargo reply", &unhex(&relay["reply"]));
-    add("cargo".into(), "cargo", &unhex(&relay["parcels"][0]["cargo"]));
-    add("parcel".into(), "parcel", &unhex(&relay["parcels"][0]["parcel"]));
+    for (name, parcel) in [("", &relay["parcels"][0]), ("-of-a-photo", &relay["parcels"][1])] {
+        add(format!("cargo{name}"), "cargo", &unhex(&parcel["cargo"]));
+        add(format!("parcel{name}"), "parcel", &unhex(&parcel["parcel"]));
+    }
     for piece in [0, 40, 255] {
         let words = [vec![piece], codec::words_of_a_meeting()].concat();
         add(format!("meeting-{piece}"), "meeting", &words);

@@ -1,7 +1,8 @@
 //! Photos from a phone to the server and out of it again: over lines that are cut, with other people's tus clients,
-//! and erased on request. Servers and commands are processes of the real `endcap`.
+//! by colleagues, and erased on request. Servers and commands are processes of the real `endcap`.
 #![cfg(target_os = "linux")]
 
+mod carried;
 mod clients;
 mod cut;
 mod erase;

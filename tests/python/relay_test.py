@@ -73,31 +73,33 @@ class Relay(unittest.TestCase):
         _, cut = meet(rita, rob, cut=300)
         self.assertEqual((cut.taken, cut.complete, rob.outstanding().cargo), (0, False, 0))
         gave, took = meet(rita, rob)
-        self.assertEqual((gave.colleague, gave.given, gave.complete), ("Rob", 1, True))
-        self.assertEqual((took.colleague, took.taken, took.complete), ("Rita", 1, True))
+        # The visit and its photo.
+        self.assertEqual((gave.colleague, gave.given, gave.complete), ("Rob", 2, True))
+        self.assertEqual((took.colleague, took.taken, took.complete), ("Rita", 2, True))
         # Once more changes nothing.
         gave, took = meet(rita, rob)
-        self.assertEqual((gave.given, took.taken, rob.outstanding().cargo), (1, 0, 1))
+        self.assertEqual((gave.given, took.taken, rob.outstanding().cargo), (2, 0, 2))
         [waiting] = rita.outstanding().documents
         self.assertEqual((waiting.entries, waiting.carried, waiting.colleagues), (3, 3, ["Rob"]))
+        self.assertEqual((rita.outstanding().photos, rita.outstanding().photos_carried), (1, 1))
         # Rob carries it, and does not have it.
         with self.assertRaises(ClientError.NotHere):
             rob.visit(visit)
         self.assertEqual(rob.outstanding().documents, [])
-        self.assertIn('"cargo": 1', rob.diagnostics())
+        self.assertIn('"cargo": 2', rob.diagnostics())
         # Rob hands it on, and two bring it.
-        self.assertEqual(meet(rob, sam)[1].taken, 1)
+        self.assertEqual(meet(rob, sam)[1].taken, 2)
         start()
-        self.assertEqual(sync(sam).delivered, 1)
-        self.assertEqual(sync(rob).delivered, 1)
+        self.assertEqual(sync(sam).delivered, 2)
+        self.assertEqual(sync(rob).delivered, 2)
         self.assertEqual((rob.outstanding().cargo, sam.outstanding().cargo), (0, 0))
         row = office("visit", visit=visit)
         self.assertEqual((row["status"], row["authors"], len(row["changes"])), ("submitted", ["Rita"], 3))
-        self.assertEqual((row["photos"], row["blobs"]), (1, 0))
+        self.assertEqual((row["photos"], row["blobs"]), (1, 1))
 
-        # Rita comes back: all is confirmed, once, and her photo comes at last.
+        # Rita comes back: all is confirmed, once, her photo too.
         self.assertEqual(sync(rita).photos, 1)
-        self.assertEqual(rita.outstanding().documents, [])
+        self.assertEqual((rita.outstanding().documents, rita.outstanding().photos), ([], 0))
         self.assertTrue(all(r.confirmed for r in rita.visit(visit).recordings))
         self.assertEqual(office("visit", visit=visit)["changes"], row["changes"])
         self.assertEqual(values(rita.visit(visit), WORDS, Subject.OUTLET())[0].text, "The door sticks")

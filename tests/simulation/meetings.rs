@@ -1,16 +1,18 @@
 //! What two phones may do to each other, and what a courier may not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::cargo::{
-    CARGO_PARCELS_MAX, Cargo, PARCEL_BYTES_MAX, PARCELS_MAX, Parcel, Unopened, pack,
+    CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Cargo, Load, PARCEL_BYTES_MAX, PARCELS_MAX, Parcel,
+    Unopened, next_cargo, pack, pack_photo,
 };
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Replica, Write};
 use sync_core::command::Command;
 use sync_core::evidence::Keypair;
-use sync_core::id::{DeviceId, DocId, OrgId, ParcelHash};
+use sync_core::id::{BlobHash, DeviceId, DocId, OrgId, ParcelHash};
 use sync_core::model::catalogue::{Device as Enrolled, Record};
+use sync_core::model::visit::PhotoRef;
 use sync_core::relay::{
     Broken, FRAME_BYTES_MAX, Meeting, Message, OFFERS_MAX, Offered, STRANGER_BYTES_MAX, frame,
 };
@@ -93,14 +95,15 @@ fn only_the_server_opens_a_parcel() {
     let world = world();
     let parcel = parcel(&world, RITA);
     let opened = parcel.open(ORG, &world.server.console.keypair).expect("the server opens it");
-    assert_eq!(opened.group.document, documents(&world, RITA)[0]);
+    let Load::Work(group, _) = opened.load else { panic!("a document's work") };
+    assert_eq!(group.document, documents(&world, RITA)[0]);
     for device in &world.devices {
         assert_eq!(parcel.open(ORG, &device.keypair), Err(Unopened::Closed));
     }
     let elsewhere = OrgId::from_bytes([9; 16]);
     assert_eq!(parcel.open(elsewhere, &world.server.console.keypair), Err(Unopened::Closed));
     // Its words and ids are not to be seen in it.
-    let actor = opened.group.changes[0].actor;
+    let actor = group.changes[0].actor;
     assert!(!parcel.as_bytes().windows(16).any(|bytes| bytes == actor.as_bytes()));
 }
 
@@ -133,12 +136,12 @@ fn a_courier_forges_nothing() {
     let mut world = world();
     let (rita, sven) = (&world.devices[RITA], &world.devices[SVEN]);
     let server = world.server.console.keypair.public();
-    let Cargo { group, .. } =
-        parcel(&world, RITA).open(ORG, &world.server.console.keypair).expect("it opens");
+    let opened = parcel(&world, RITA).open(ORG, &world.server.console.keypair);
+    let Ok(Cargo { load: Load::Work(group, _), .. }) = opened else { panic!("{opened:?}") };
     let seal = |origin: DeviceId, keypair: &Keypair, cargo: &Cargo| {
         Parcel::seal(ORG, origin, keypair, &server, cargo).expect("it is short").as_bytes().to_vec()
     };
-    let cargo = |group| Cargo { protocol: PROTOCOL, group, notes: Vec::new() };
+    let cargo = |group| Cargo { protocol: PROTOCOL, load: Load::Work(group, Vec::new()) };
 
     // In Rita's name, without her key.
     let named = seal(rita.id, &sven.keypair, &cargo(group.clone()));
@@ -251,6 +254,137 @@ fn what_was_proposed_again_does_not_come_twice_by_an_old_parcel() {
 
 fn visit_of(call: u8) -> sync_core::id::VisitId {
     sync_core::id::VisitId::of_call(ORG, brand::call(call))
+}
+
+// ---- photos
+
+/// Files that no test reads as pictures.
+fn file(number: u8, bytes: usize) -> Vec<u8> {
+    let mut chance = Chance::new(u64::from(number));
+    (0..bytes).map(|_| chance.bits() as u8).collect()
+}
+
+fn reference(file: &[u8]) -> PhotoRef {
+    let (hash, bytes) = (BlobHash::of(file), file.len() as u32);
+    PhotoRef { hash, bytes, phash: 0, check: None, origin: None }
+}
+
+/// A photo in a phone's oldest visit, which is still to be sent.
+fn with_photo(world: &mut World, device: usize, file: &[u8]) {
+    let visit = documents(world, device)[0].visit().expect("a visit");
+    let (observations, photos, notes) = (Vec::new(), vec![reference(file)], Vec::new());
+    let record = Command::Record { visit, observations, photos, notes };
+    world.act(device, Crash::Never, record).expect("it is saved");
+    world.devices[device].disk.photos.push((reference(file), file.to_vec()));
+}
+
+/// What a phone carries, in the order in which it hands it over: the photos that are among it.
+fn photos(world: &World, device: usize) -> Vec<Option<BlobHash>> {
+    let mut brought = BTreeSet::new();
+    let mut carried = Vec::new();
+    loop {
+        let Ok(next) = next_cargo(&world.devices[device].disk, &brought);
+        let Some(request) = next else { return carried };
+        for parcel in request.parcels {
+            let parcel = Parcel::from_bytes(parcel.0).expect("a parcel");
+            brought.insert(parcel.name());
+            let opened = parcel.open(ORG, &world.server.console.keypair).expect("it opens");
+            carried.push(match opened.load {
+                Load::Work(..) => None,
+                Load::Photo(file) => Some(BlobHash::of(&file)),
+            });
+        }
+    }
+}
+
+#[test]
+fn photos_go_after_their_documents_and_in_the_order_in_which_they_are_needed() {
+    let mut world = world();
+    let files: Vec<Vec<u8>> = (0..12).map(|number| file(number, 8_000)).collect();
+    files.iter().for_each(|file| with_photo(&mut world, RITA, file));
+    // Too long for a parcel: it waits for a network.
+    with_photo(&mut world, RITA, &file(99, PARCEL_BYTES_MAX));
+    let order: Vec<Option<BlobHash>> =
+        [None, None].into_iter().chain(files.iter().map(|file| Some(BlobHash::of(file)))).collect();
+    let before = world.devices.iter().map(Device::copy).collect::<Vec<_>>();
+    for cut in (0..).map(|n| n * 7_000) {
+        world.devices = before.iter().map(Device::copy).collect();
+        let [_, svens] = world.meet(RITA, SVEN, Some(cut), Crash::Never);
+        let carried = photos(&world, SVEN);
+        assert_eq!(carried, order[..carried.len()], "cut at {cut}");
+        if svens.end() == Some(&Ok(())) {
+            break;
+        }
+    }
+    assert_eq!(photos(&world, SVEN), order);
+    let given = files.iter().map(|file| BlobHash::of(file)).collect();
+    assert_eq!(world.devices[RITA].disk.given, given);
+    // So they do from hand to hand, though all comes at once.
+    world.meet(SVEN, 1, None, Crash::Never);
+    assert_eq!(photos(&world, 1), order);
+    world.lose(RITA);
+    for courier in [SVEN, 1] {
+        world.sync_now(courier);
+        assert_eq!(photos(&world, courier), []);
+    }
+}
+
+#[test]
+fn no_more_photos_are_offered_than_a_courier_has_room_for() {
+    let mut world = world();
+    // Of which each is said to have a million bytes.
+    let most = CARGO_BYTES_MAX as usize / 1_000_000;
+    for number in 0..most as u8 + 3 {
+        let photo = PhotoRef { bytes: 1_000_000, ..reference(&[number]) };
+        world.devices[RITA].disk.photos.push((photo, vec![number]));
+    }
+    let (side, _) = met(&mut world, RITA, SVEN);
+    let Some(Message::Offer { parcels }) = side.said.last() else { panic!() };
+    assert_eq!(parcels.len(), CALLS.len() + most);
+}
+
+#[test]
+fn a_photo_is_taken_as_its_work_is() {
+    let mut world = world();
+    let (named, stray) = (file(1, 100), file(2, 100));
+    with_photo(&mut world, RITA, &named);
+    world.devices[RITA].disk.photos.push((reference(&stray), stray.clone()));
+    let sealed = |world: &World, file: &[u8]| {
+        let phone = &world.devices[RITA];
+        let Ok(parcel) = pack_photo(&phone.disk, &phone.keypair, BlobHash::of(file));
+        parcel.expect("it is short").as_bytes().to_vec()
+    };
+    let (work, photo) = (parcel(&world, RITA).as_bytes().to_vec(), sealed(&world, &named));
+    let outcomes = brings(&mut world, vec![photo.clone()]);
+    assert_eq!(refused(&outcomes[0]), "not_referenced", "its work has not come");
+    revoke(&mut world, RITA);
+    let outcomes = brings(&mut world, vec![work, photo.clone()]);
+    assert_eq!(outcomes, [Delivery::Taken {}, Delivery::Later {}]);
+    let stray = sealed(&world, &stray);
+    assert_eq!(refused(&brings(&mut world, vec![stray])[0]), "not_referenced");
+    world.server.decide(true, world.now_ms).expect("it is approved");
+    assert_eq!(brings(&mut world, vec![photo]), [Delivery::Taken {}]);
+}
+
+#[test]
+fn what_nobody_has_decided_on_costs_its_courier_one_message_in_a_sync() {
+    let mut world = world();
+    for number in 0..5 {
+        with_photo(&mut world, RITA, &file(number, 300_000));
+    }
+    world.meet(RITA, SVEN, None, Crash::Never);
+    revoke(&mut world, RITA);
+    world.lose(RITA);
+    let messages = |world: &mut World| {
+        let before = world.oracle.deliveries.len();
+        world.sync_now(SVEN);
+        (world.oracle.deliveries.len() - before, cargo(&world.devices[SVEN]).len())
+    };
+    assert_eq!(messages(&mut world), (5, 5));
+    assert_eq!(messages(&mut world), (1, 5));
+    assert_eq!(messages(&mut world), (1, 5));
+    world.server.decide(true, world.now_ms).expect("it is approved");
+    assert_eq!(messages(&mut world), (5, 0));
 }
 
 // ---- meetings
@@ -404,6 +538,8 @@ fn work_of_a_phone_that_a_restored_server_has_forgotten_is_not_dropped() {
     world.sync_now(SVEN);
     visits(&mut world, fresh, CALLS[0]);
     let document = documents(&world, fresh)[0];
+    let photo = file(1, 100);
+    with_photo(&mut world, fresh, &photo);
     world.meet(fresh, SVEN, None, Crash::Never);
     world.lose(fresh);
     world.server = backup;
@@ -415,7 +551,7 @@ fn work_of_a_phone_that_a_restored_server_has_forgotten_is_not_dropped() {
     let (_, codes) = apart.iter().find(|((of, _), _)| *of == document).expect("it is kept");
     let sven = world.devices[SVEN].id;
     assert_eq!(*codes, [(sven, vec!["foreign_actor".to_owned()])].into());
-    assert_eq!(cargo(&world.devices[SVEN]).len(), 1, "he keeps it until somebody has decided");
+    assert_eq!(cargo(&world.devices[SVEN]).len(), 2, "he keeps it until somebody has decided");
 
     // Enrolled again with the key that it had, it is known for its own.
     let mut enrolled = world.server.backup();

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
 use server::feed;
-use server::ingest::{ActError, Console, Ingest, Sender, open, verify, write_records};
+use server::ingest::{ActError, Console, Ingest, Opened, Sender, open, verify, write_records};
 use server::signals::field::{Ground, Known, of_visit};
 use server::store::erasure::{self, Erasure};
 use server::store::log::{Ledger, Org, Organisation, Reader};
+use server::store::uploads::{self, Named};
 use server::store::{StoreError, accounts, field, log};
+use sync_core::cargo::Load;
 use sync_core::cbor::from_cbor;
 use sync_core::document::{Change, Entry};
 use sync_core::evidence::{Cursor, Keypair};
@@ -22,8 +24,8 @@ use sync_core::model::people::{Audience, Role};
 use sync_core::model::visit::Note;
 use sync_core::print::Print;
 use sync_core::wire::{
-    CargoReply, CargoRequest, Group, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
-    PushRequest, RepairReply, RepairRequest, from_wire, protocol_of, to_wire,
+    CargoReply, CargoRequest, Delivery, Group, Outcome, PROTOCOL, PullReply, PullRequest,
+    PushReply, PushRequest, RepairReply, RepairRequest, from_wire, protocol_of, to_wire,
 };
 
 use crate::brand::{BEGIN_MS, ORG};
@@ -387,17 +389,40 @@ impl Server {
         let mut ledger = Ledger::open(&tx, self.org)?;
         let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
         let outcomes = opened.iter().map(|opened| ingest.cargo(from, opened));
-        let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
+        let mut outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
         ledger.close()?;
         if crash == Crash::BeforeCommit {
             drop(tx);
             return Err(Refused::Crashed);
         }
         tx.commit()?;
+        for (opened, outcome) in opened.iter().zip(&mut outcomes) {
+            if let Ok(Opened { origin, load: Load::Photo(file), .. }) = opened {
+                *outcome = self.photo(*origin, from, BlobHash::of(file))?;
+            }
+        }
         if crash == Crash::BeforeReply {
             return Err(Refused::Crashed);
         }
         Ok(CargoReply { protocol: PROTOCOL, server_ms: now_ms, outcomes })
+    }
+
+    /// What becomes of a photo that a courier brings for another device, known here or not. Here are no files.
+    fn photo(
+        &self,
+        origin: Option<DeviceId>,
+        courier: DeviceId,
+        hash: BlobHash,
+    ) -> Result<Delivery, Refused> {
+        let user = self.world.devices[&origin.unwrap_or(courier)].user;
+        let sees = |audience: &Audience| origin.is_none() || self.sees(user, audience);
+        Ok(match uploads::named(&self.db, self.org, user, hash, sees)? {
+            Named::Entry => Delivery::Taken {},
+            Named::Refused => Delivery::Later {},
+            Named::Nowhere => {
+                Delivery::Refused { code: "not_referenced".into(), detail: String::new() }
+            }
+        })
     }
 
     /// Answers a pull, as it came over the network.

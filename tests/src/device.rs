@@ -14,7 +14,7 @@ use sync_core::document::Document;
 use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, ChangeHash, DeviceId, DistributorId, DocId, ParcelHash, UserId};
 use sync_core::model::catalogue::{Distributor, Record, RecordKey, RecordKind};
-use sync_core::model::visit::Note;
+use sync_core::model::visit::{Note, PhotoRef};
 use sync_core::print::{Item, Print, PrintName};
 use sync_core::relay::Meeting;
 use sync_core::repair::{Repair, begin, compare};
@@ -39,6 +39,10 @@ pub struct Disk {
     outbox: Vec<DocId>,
     notes: BTreeMap<BlobHash, Vec<u8>>,
     cargo: BTreeMap<ParcelHash, (Carried, Vec<u8>)>,
+    /// The photos that wait, in the order in which they are needed.
+    pub photos: Vec<(PhotoRef, Vec<u8>)>,
+    /// Those of them that a colleague carries.
+    pub given: BTreeSet<BlobHash>,
     /// What could not be read, by document.
     remains: BTreeMap<DocId, Vec<Vec<u8>>>,
     /// How often all photos were to be sent anew.
@@ -110,6 +114,15 @@ impl Replica for Disk {
 
     fn parcel(&self, name: ParcelHash) -> Result<Option<Parcel>, Infallible> {
         Ok(self.cargo.get(&name).and_then(|(_, bytes)| Parcel::from_bytes(bytes.clone())))
+    }
+
+    fn photos(&self) -> Result<Vec<(BlobHash, u32)>, Infallible> {
+        Ok(self.photos.iter().map(|(photo, _)| (photo.hash, photo.bytes)).collect())
+    }
+
+    fn photo(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, Infallible> {
+        let found = self.photos.iter().find(|(photo, _)| photo.hash == hash);
+        Ok(found.map(|(_, file)| file.clone()))
     }
 }
 
@@ -295,6 +308,12 @@ impl Disk {
                     self.cargo.insert(carried.name, (carried, parcel.as_bytes().to_vec()));
                 }
                 Write::Unload(name) => drop(self.cargo.remove(&name)),
+                Write::PutOff(name) => {
+                    if let Some((carried, _)) = self.cargo.get_mut(&name) {
+                        *carried = carried.later();
+                    }
+                }
+                Write::PhotoGiven(hash) => drop(self.given.insert(hash)),
                 Write::Erase(digest) => drop(self.notes.remove(&digest)),
                 Write::Profile(profile) => {
                     // As a store keeps it: through its bytes.
@@ -504,6 +523,8 @@ impl Device {
             outbox: Vec::new(),
             notes: BTreeMap::new(),
             cargo: BTreeMap::new(),
+            photos: Vec::new(),
+            given: BTreeSet::new(),
             remains: BTreeMap::new(),
             resent: 0,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_core::cargo::{Cargo, Parcel};
+use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::document::{Change, Entry, Parts};
 use sync_core::evidence::{Keypair, Seal};
 use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, UserId, VisitId};
@@ -237,7 +237,7 @@ impl Hostile {
             true => self.id,
             false => *chance.pick(&devices).expect("there are phones"),
         };
-        let cargo = Cargo { protocol: PROTOCOL, group, notes: vec![note] };
+        let cargo = Cargo { protocol: PROTOCOL, load: Load::Work(group, vec![note]) };
         let to = server.console.keypair.public();
         let parcel = Parcel::seal(ORG, origin, &self.keypair, &to, &cargo).expect("it is short");
         let mut bytes = parcel.as_bytes().to_vec();

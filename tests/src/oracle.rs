@@ -9,7 +9,7 @@ use server::check::check;
 use server::store::archive::Archive;
 use server::store::log::{Held, counted_prints, kept_prints};
 use sync_core::admit::Field;
-use sync_core::cargo::{Carried, Parcel};
+use sync_core::cargo::{Carried, Load, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Kept, Replica, inventory, territories};
 use sync_core::document::{Change, Document, Entry, Section};
@@ -220,8 +220,9 @@ impl Oracle {
             let known = server.world.devices.contains_key(&parcel.origin());
             assert!(known || self.lost_log, "it is carried for a stranger");
             let by = if known { parcel.origin() } else { from };
-            for hash in opened.group.hashes() {
-                let name = (opened.group.document, hash);
+            let Load::Work(group, _) = opened.load else { continue };
+            for hash in group.hashes() {
+                let name = (group.document, hash);
                 match outcome {
                     Delivery::Taken {} if server.times_logged(name.0, hash) == 1 => {
                         self.acknowledged.insert(name);
@@ -231,8 +232,7 @@ impl Oracle {
                         let codes = codes.and_then(|codes| codes.get(&by));
                         let codes = codes.expect("it is kept apart").iter();
                         for code in codes.filter(|code| *code != Outcome::DISCARDED) {
-                            let changes = &opened.group.changes;
-                            self.may_be_refused(server, Some(by), name.0, changes, code);
+                            self.may_be_refused(server, Some(by), name.0, &group.changes, code);
                         }
                     }
                     Delivery::Later {} => assert!(self.lost_log, "{name:?} came too early"),
@@ -639,8 +639,9 @@ fn carried(server: &Server, devices: &[Device]) -> BTreeSet<(DocId, ChangeHash)>
         for Carried { name, .. } in cargo {
             let Ok(parcel) = device.disk.parcel(name);
             let cargo = parcel.expect("it is listed").open(ORG, &server.console.keypair);
-            let group = cargo.expect("it opens").group;
-            carried.extend(group.hashes().map(|hash| (group.document, hash)));
+            if let Load::Work(group, _) = cargo.expect("it opens").load {
+                carried.extend(group.hashes().map(|hash| (group.document, hash)));
+            }
         }
     }
     carried

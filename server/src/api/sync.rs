@@ -21,6 +21,7 @@ use sync_core::wire::{
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
+use super::uploads::bring;
 use crate::app::{App, Tenant, Turn};
 use crate::auth::{InRoom, Phone};
 use crate::error::Problem;
@@ -75,7 +76,12 @@ pub async fn cargo(
     if cargo.parcels.len() > PARCELS_MAX {
         return Err(Problem::too_large("cargo holds 64 parcels at most"));
     }
-    let reply = app.cargo(&tenant, sender, cargo, turn).await?;
+    let (mut reply, photos) = app.cargo(&tenant, sender, cargo, turn).await?;
+    let (places, photos): (Vec<_>, Vec<_>) = photos.into_iter().unzip();
+    for (place, outcome) in places.into_iter().zip(bring(&app, &tenant, photos).await?) {
+        reply.outcomes[place] = outcome;
+    }
+    app.metrics.cargo(&reply.outcomes);
     Ok(answer(&app, pack(to_wire(tenant.id, &reply), accepts_zstd(&headers))))
 }
 

@@ -33,13 +33,14 @@ use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use sync_core::id::{BlobHash, InvalidId};
+use sync_core::id::{BlobHash, InvalidId, UserId};
 use sync_core::model::people::Audience;
+use sync_core::wire::Delivery;
 use tokio::time::Instant;
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use tracing::Instrument;
 
-use crate::app::{App, Tenant};
+use crate::app::{App, Brought, Tenant};
 use crate::auth;
 use crate::blobs::Claim;
 use crate::error::Problem;
@@ -49,7 +50,7 @@ use crate::limits::{BODY_TIMEOUT, REQUEST_TIMEOUT, UPLOAD_WAIT, UPLOAD_WAIT_BYTE
 use crate::now_ms;
 use crate::photo::{self, Place, Unfit};
 use crate::store::StoreError;
-use crate::store::uploads::{self as rows, Kept, Opened, Photo, Stayed, Upload, UploadId};
+use crate::store::uploads::{self as rows, Kept, Named, Opened, Photo, Stayed, Upload, UploadId};
 
 /// The version of tus that is spoken.
 pub const TUS: &str = "1.0.0";
@@ -95,13 +96,15 @@ pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
             Standing::Open(upload) if claim.length().await? < upload.length => continue,
             Standing::Open(_) => {
                 if let Some(tenant) = app.tenant(id.org) {
-                    match finish(app, &tenant, &claim).await {
-                        Ok(()) => finished += 1,
-                        Err(problem) => {
-                            let problem = problem.sentence();
-                            tracing::warn!(upload = %id.hash, problem, "an upload could not be finished");
+                    let why = match finish(app, &tenant, &claim).await {
+                        Ok(Ok(_)) => {
+                            finished += 1;
+                            continue;
                         }
-                    }
+                        Ok(Err(unfit)) => unfit.to_string(),
+                        Err(error) => error.to_string(),
+                    };
+                    tracing::warn!(upload = %id.hash, why, "an upload could not be finished");
                     continue;
                 }
             }
@@ -301,36 +304,28 @@ impl Exchange {
         let brings = self.brings_bytes()?;
         let id = self.id(hash);
         let claim = self.app.arrivals.claim(id).await;
-        let now = now_ms();
         let located = |mut response| {
             set(&mut response, header::LOCATION, format!("/api/v1/uploads/{hash}"));
             response
         };
-        if !self.may_bring(hash).await? {
+        let named = named(&self.app, &self.tenant, self.sender.user, hash, false).await?;
+        if named == Named::Nowhere {
             return Err(not_referenced());
         }
-        match standing(&self.app, id, now).await? {
-            Standing::Here(photo) => {
+        let upload = match begin(&self.app, &claim, length).await? {
+            Begun::Here(photo) => {
                 return Ok(located(at(StatusCode::OK, photo.bytes, photo.bytes)));
             }
-            Standing::Erased => return Err(erased()),
-            Standing::Deadly => return Err(refused(&Unfit::Deadly)),
-            Standing::Open(_) | Standing::Absent => {}
-        }
-        let opened = self.app.store.write_for(id.org, move |tx| rows::open(tx, id, length, now));
-        let upload = match opened.await? {
-            Opened::Again(upload) => upload,
-            Opened::Afresh(upload) => {
-                claim.remove().await?;
-                upload
-            }
-            Opened::TooMany => {
+            Begun::Erased => return Err(erased()),
+            Begun::Deadly => return Err(refused(&Unfit::Deadly)),
+            Begun::Open(upload) => upload,
+            Begun::TooMany => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 return Err(Problem::new(status, "uploads_open", "Too many uploads are open")
                     .detail("finish or end some: a device has 64 of 256 MiB in all at most")
                     .retry_after(60));
             }
-            Opened::NoRoom => return Err(Problem::quota_full()),
+            Begun::NoRoom => return Err(Problem::quota_full()),
         };
         if brings {
             self.receive(&claim, 0, &upload, body, checksum).await?;
@@ -390,23 +385,6 @@ impl Exchange {
         }
         claim.remove().await?;
         Ok(StatusCode::NO_CONTENT.into_response())
-    }
-
-    /// Whether an entry that is here names the photo, and the device's person has to do with it.
-    async fn may_bring(&self, hash: BlobHash) -> Result<bool, StoreError> {
-        // Refused work has no index: others find a reader while it is searched.
-        let turn = self.tenant.turn().await?;
-        let (tenant, user) = (Arc::clone(&self.tenant), self.sender.user);
-        let read = self.app.store.read(move |connection| {
-            let _turn = turn;
-            let world = tenant.world();
-            let rights = world.rights(user);
-            let sees = |audience: &Audience| {
-                rights.is_some_and(|rights| rights.sees(&world.tree, audience))
-            };
-            rows::may_bring(connection, tenant.org, user, hash, sees)
-        });
-        read.await
     }
 
     /// Takes the body in, which begins at `offset`; what is there already is skipped. Whatever came is on
@@ -478,7 +456,11 @@ impl Exchange {
         if have < upload.length {
             set(&mut response, UPLOAD_EXPIRES, http_date(upload.expires_ms));
         } else {
-            finish(&self.app, &self.tenant, claim).await?;
+            match finish(&self.app, &self.tenant, claim).await? {
+                Ok(Kept::Here(_) | Kept::Retired(_)) => {}
+                Ok(Kept::Erased(_)) => return Err(erased()),
+                Err(unfit) => return Err(refused(&unfit)),
+            }
         }
         Ok(response)
     }
@@ -531,15 +513,149 @@ impl Pace {
     }
 }
 
+/// Takes in what a courier brings, each photo as if its origin had uploaded it.
+pub(super) async fn bring(
+    app: &App,
+    tenant: &Arc<Tenant>,
+    brought: Vec<Brought>,
+) -> Result<Vec<Delivery>, StoreError> {
+    // All are on the disk before one of them waits for its turn at decoding: memory is for those that have one.
+    let mut arrived = Vec::with_capacity(brought.len());
+    for photo in brought {
+        let id = photo.id;
+        arrived.push((id, later_if_busy(arrive(app, tenant, photo).await)?));
+    }
+    let mut outcomes = Vec::with_capacity(arrived.len());
+    for (id, outcome) in arrived {
+        outcomes.push(match outcome {
+            Some(outcome) => outcome,
+            None => later_if_busy(settle(app, tenant, id).await)?.unwrap_or(Delivery::Later {}),
+        });
+    }
+    Ok(outcomes)
+}
+
+fn later_if_busy(
+    done: Result<Option<Delivery>, StoreError>,
+) -> Result<Option<Delivery>, StoreError> {
+    match done {
+        Err(StoreError::Busy) => Ok(Some(Delivery::Later {})),
+        done => done,
+    }
+}
+
+/// Makes a whole upload of a photo that was brought, or says what becomes of it.
+async fn arrive(
+    app: &App,
+    tenant: &Arc<Tenant>,
+    brought: Brought,
+) -> Result<Option<Delivery>, StoreError> {
+    let Brought { id, user, forgotten, file } = brought;
+    match named(app, tenant, user, id.hash, forgotten).await? {
+        Named::Entry => {}
+        Named::Refused => return Ok(Some(Delivery::Later {})),
+        Named::Nowhere => return Ok(Some(not_taken(&not_referenced()))),
+    }
+    let claim = app.arrivals.claim(id).await;
+    Ok(match begin(app, &claim, file.len() as u64).await? {
+        Begun::Open(_) => {
+            claim.remove().await?;
+            claim.append(file).await?;
+            None
+        }
+        Begun::Here(_) | Begun::Erased => Some(Delivery::Taken {}),
+        Begun::Deadly => Some(not_taken(&refused(&Unfit::Deadly))),
+        Begun::TooMany | Begun::NoRoom => Some(Delivery::Later {}),
+    })
+}
+
+/// Finishes the upload of a photo that was brought. `None`: somebody has ended it meanwhile, or begun it anew.
+async fn settle(app: &App, tenant: &Tenant, id: UploadId) -> Result<Option<Delivery>, StoreError> {
+    let claim = app.arrivals.claim(id).await;
+    Ok(match standing(app, id, now_ms()).await? {
+        Standing::Here(_) | Standing::Erased => Some(Delivery::Taken {}),
+        Standing::Open(upload) if claim.length().await? == upload.length => {
+            match finish(app, tenant, &claim).await? {
+                Ok(_) => Some(Delivery::Taken {}),
+                Err(unfit) => Some(not_taken(&refused(&unfit))),
+            }
+        }
+        Standing::Open(_) | Standing::Deadly | Standing::Absent => None,
+    })
+}
+
+fn not_taken(why: &Problem) -> Delivery {
+    Delivery::Refused { code: why.code().to_owned(), detail: why.sentence() }
+}
+
+/// What that is here and that a person has to do with names a photo; or anybody has to do with.
+async fn named(
+    app: &App,
+    tenant: &Arc<Tenant>,
+    user: UserId,
+    hash: BlobHash,
+    by_anybody: bool,
+) -> Result<Named, StoreError> {
+    // Refused work has no index: others find a reader while it is searched.
+    let (turn, tenant) = (tenant.turn().await?, Arc::clone(tenant));
+    let read = app.store.read(move |connection| {
+        let _turn = turn;
+        let world = tenant.world();
+        let rights = world.rights(user);
+        let sees = |audience: &Audience| {
+            by_anybody || rights.is_some_and(|rights| rights.sees(&world.tree, audience))
+        };
+        rows::named(connection, tenant.org, user, hash, sees)
+    });
+    read.await
+}
+
+/// What becomes of an upload that is announced.
+enum Begun {
+    /// Its photo is here.
+    Here(Photo),
+    Open(Upload),
+    Erased,
+    Deadly,
+    /// The device has too many others open.
+    TooMany,
+    /// The organisation's photos have no room for it.
+    NoRoom,
+}
+
+async fn begin(app: &App, claim: &Claim<'_>, length: u64) -> Result<Begun, StoreError> {
+    let (id, now) = (claim.id(), now_ms());
+    match standing(app, id, now).await? {
+        Standing::Here(photo) => return Ok(Begun::Here(photo)),
+        Standing::Erased => return Ok(Begun::Erased),
+        Standing::Deadly => return Ok(Begun::Deadly),
+        Standing::Open(_) | Standing::Absent => {}
+    }
+    let opened = app.store.write_for(id.org, move |tx| rows::open(tx, id, length, now));
+    Ok(match opened.await? {
+        Opened::Again(upload) => Begun::Open(upload),
+        Opened::Afresh(upload) => {
+            claim.remove().await?;
+            Begun::Open(upload)
+        }
+        Opened::TooMany => Begun::TooMany,
+        Opened::NoRoom => Begun::NoRoom,
+    })
+}
+
 /// Makes a photo of a whole upload, or ends it when it is none.
-async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Problem> {
+async fn finish(
+    app: &App,
+    tenant: &Tenant,
+    claim: &Claim<'_>,
+) -> Result<Result<Kept, Unfit>, StoreError> {
     let (org, id) = (tenant.id, claim.id());
     let verified = match photo::verify(app, tenant, id.hash, Place::Arriving(claim)).await? {
         Ok(verified) => verified,
         Err(unfit) => {
             app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
             claim.remove().await?;
-            return Err(refused(&unfit));
+            return Ok(Err(unfit));
         }
     };
     let (photo, drawn) = verified.put(&app.blobs, org, id.hash).await?;
@@ -549,10 +665,7 @@ async fn finish(app: &App, tenant: &Tenant, claim: &Claim<'_>) -> Result<(), Pro
         jobs::unlink(app, tenant).await?;
     }
     app.poke(tenant);
-    match kept {
-        Kept::Erased(_) => Err(erased()),
-        Kept::Here(_) | Kept::Retired(_) => Ok(()),
-    }
+    Ok(Ok(kept))
 }
 
 /// The answer for an upload that stands at `offset`.

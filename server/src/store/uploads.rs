@@ -173,33 +173,46 @@ pub fn set_room(
     Ok(())
 }
 
-/// Whether a device may bring a photo: an entry of its person names it, or one in a document that the person sees,
-/// or refused work of the person that waits for a decision.
-pub fn may_bring(
+/// What names a photo that a device would bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// An entry of its person, or one in a document that the person sees.
+    Entry,
+    /// Only refused work of the person, which waits for a decision.
+    Refused,
+    /// Nothing that is here.
+    Nowhere,
+}
+
+/// What names a photo that a device of this person would bring.
+pub fn named(
     connection: &Connection,
     org: Org,
     user: UserId,
     hash: BlobHash,
     sees: impl Fn(&Audience) -> bool,
-) -> Result<bool, StoreError> {
+) -> Result<Named, StoreError> {
     let mut named =
         connection.prepare_cached("SELECT document, by FROM photo WHERE org = ?1 AND hash = ?2")?;
     let mut rows = named.query(params![org, hash.0])?;
     while let Some(row) = rows.next()? {
         if UserId::from_bytes(row.get(1)?) == user {
-            return Ok(true);
+            return Ok(Named::Entry);
         }
         let document = DocId::from_bytes(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)
             .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
         if super::pages::audience_of(connection, org, document)?.is_some_and(|seen| sees(&seen)) {
-            return Ok(true);
+            return Ok(Named::Entry);
         }
     }
     let mut waiting = connection.prepare_cached(
         "SELECT 1 FROM quarantine WHERE org = ?1 AND state = 'waiting' AND instr(body, ?3) > 0
          AND device IN (SELECT device FROM device WHERE org = ?1 AND user = ?2) LIMIT 1",
     )?;
-    Ok(waiting.exists(params![org, user.as_bytes(), hash.0])?)
+    Ok(match waiting.exists(params![org, user.as_bytes(), hash.0])? {
+        true => Named::Refused,
+        false => Named::Nowhere,
+    })
 }
 
 /// Opens an upload of this length, or prolongs it.

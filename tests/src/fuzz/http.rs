@@ -22,7 +22,7 @@ use server::app::App;
 use server::config::ServeConfig;
 use server::serve::router;
 use server::store::{StoreError, accounts, log};
-use sync_core::cargo::{Cargo, Parcel};
+use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::document::Document;
 use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, OrgId, UserId};
@@ -451,7 +451,7 @@ impl Served {
             fault::OF_ANOTHER_ORGANISATION => org = OrgId::from_bytes([how; 16]),
             _ => {}
         }
-        let cargo = Cargo { protocol, group, notes };
+        let cargo = Cargo { protocol, load: Load::Work(group, notes) };
         let parcel = Parcel::seal(org, origin, &keypair(who), &server, &cargo);
         let Some(parcel) = parcel else { return };
         let mut parcel = parcel.as_bytes().to_vec();
