@@ -1104,7 +1104,7 @@ async fn nobody_brings_what_no_entry_of_theirs_names() {
 async fn what_a_courier_brings_is_judged_as_if_its_origin_had_sent_it() {
     within(async |world| {
         let (id, user, key) = (device("a"), UserId::from_bytes([0; 16]), key().public());
-        let record = Record::Device(Device { id, user, key, revoked: false });
+        let record = Record::Device(Device { id, user, key, revoked: false, lost_ms: None });
         world.app.write_records(&world.tenant, vec![record]).await.unwrap();
         let (photo, other, third) = (photograph(), drawn(64, 1), drawn(64, 2));
         let name = async |content: &[u8], by| world.name(BlobHash::of(content), by).await;
