@@ -403,8 +403,9 @@ fn all_is_asked(name: &str, phones: bool) {
     let photo = rita.add_photo(picture(), None).unwrap();
     rita.record(visit.clone(), vec![choice(1)], vec![photo]).unwrap();
     rita.submit(visit.clone()).unwrap();
-    assert_eq!(meet([&rita, &sam]).map(|report| (report.given, report.taken)), [(1, 0), (0, 1)]);
-    assert_eq!(sync(&sam).unwrap().delivered, 1);
+    // The work, and its photo.
+    assert_eq!(meet([&rita, &sam]).map(|report| (report.given, report.taken)), [(2, 0), (0, 2)]);
+    assert_eq!(sync(&sam).unwrap().delivered, 2);
     assert_eq!(office.document(visit.parse().unwrap()).changes().len(), 3);
     let report = sync(&rita).unwrap();
     assert_eq!((report.pushed, report.refused, report.photos), (3, 0, 1));
