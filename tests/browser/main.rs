@@ -64,7 +64,17 @@ async fn console() {
     let title = browser.run("return document.querySelector('h1').innerText").await;
     assert!(!title.as_str().expect("a title").is_empty());
 
-    let pages = ["/", "/visits", "/outlets", "/scorecard", "/scorecard?by=distributor", "/people"];
+    let pages = [
+        "/",
+        "/visits",
+        "/look",
+        "/outlets",
+        "/outlets?show=reported",
+        "/scorecard",
+        "/scorecard?by=distributor",
+        "/people",
+        "/data",
+    ];
     let looks = [
         ("desk-light", Look { width: 1280, height: 900, dark: false }),
         ("desk-dark", Look { width: 1280, height: 900, dark: true }),
@@ -72,15 +82,33 @@ async fn console() {
         ("phone-dark", Look { width: 390, height: 844, dark: true }),
     ];
     let here = visit.as_str().expect("a link").trim_start_matches(&site).to_owned();
-    for path in pages.iter().map(|p| (*p).to_owned()).chain([here.clone()]) {
+    let mut linked = vec![here.clone()];
+    for (page, link) in [
+        ("/outlets", "main a[href^=\"/outlets/\"]"),
+        ("/people", "main a[href^=\"/people/\"]"),
+        (&here, "main a[href^=\"/erase\"]"),
+    ] {
+        browser.open(&format!("{site}{page}")).await;
+        let link = format!("return document.querySelector('{link}').getAttribute('href')");
+        linked.push(browser.run(&link).await.as_str().expect("a link").to_owned());
+    }
+    for path in pages.iter().map(|p| (*p).to_owned()).chain(linked) {
         for (name, look) in looks {
             browser.look(look).await;
             browser.open(&format!("{site}{path}")).await;
+            if path.starts_with("/people/") {
+                browser
+                    .run("document.querySelectorAll('details').forEach(d => d.open = true)")
+                    .await;
+            }
             sound(&browser, &path, look.width).await;
             if let Some(folder) = &pictures {
                 let page = match path.as_str() {
                     "/" => "overview".to_owned(),
                     p if p == here => "visit".to_owned(),
+                    p if p.starts_with("/outlets/") => "outlet".to_owned(),
+                    p if p.starts_with("/people/") => "person".to_owned(),
+                    p if p.starts_with("/erase") => "erase".to_owned(),
                     p => p.trim_start_matches('/').replace(['?', '='], "-"),
                 };
                 browser.picture(&folder.join(format!("{page}-{name}.png"))).await;
