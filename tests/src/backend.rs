@@ -91,6 +91,8 @@ pub struct Server {
     pub world: server::world::World,
     /// The server as an author.
     pub console: Console,
+    /// The parts of the newest push that are on its disk.
+    pub taken: usize,
     chance: Chance,
 }
 
@@ -158,7 +160,8 @@ impl Server {
         let former = former.iter().map(Keypair::from_seed).collect();
         let device = world.server(ORG).map_or(DeviceId::of_server(ORG), |device| device.id);
         let console = Console { keypair, former, actor, device };
-        Self { db, org: made.org, world, console, chance: Chance::new(chance.bits()) }
+        let chance = Chance::new(chance.bits());
+        Self { db, org: made.org, world, console, taken: 0, chance }
     }
 
     /// The server as a backup that is made now brings it back later.
@@ -346,6 +349,7 @@ impl Server {
         let keys = self.world.keys_of(&push.groups);
         let checked = verify(ORG, &keys, push);
         let (parts, mut outcomes) = (checked.parts_of(CHANGES_AT_ONCE), Vec::new());
+        self.taken = 0;
         for (place, part) in parts.iter().enumerate() {
             let last = place + 1 == parts.len();
             let tx = self.db.transaction()?;
@@ -365,6 +369,7 @@ impl Server {
                 return Err(Refused::Crashed);
             }
             tx.commit()?;
+            self.taken = place + 1;
         }
         if crash == Crash::BeforeReply {
             return Err(Refused::Crashed);
