@@ -98,7 +98,7 @@ async fn console() {
             browser.open(&format!("{site}{path}")).await;
             if path.starts_with("/people/") {
                 browser
-                    .run("document.querySelectorAll('details').forEach(d => d.open = true)")
+                    .run("document.querySelectorAll('main details').forEach(d => d.open = true)")
                     .await;
             }
             sound(&browser, &path, look.width).await;
