@@ -3,8 +3,8 @@
     python3 quickstart.py SERVER CODE FOLDER PHOTO
 
 SERVER is the server's address, CODE a one-time code that the console shows under "People" for a rep, FOLDER a
-new folder for this person's work, PHOTO a JPEG, PNG or WebP file. On a phone the calls are the same in Kotlin
-and Swift: mobile-ffi/README.md shows them side by side.
+folder for this person's work, made if it is absent, PHOTO a JPEG, PNG or WebP file. Each run makes one of today's
+calls. On a phone the calls are the same in Kotlin and Swift: mobile-ffi/README.md shows them side by side.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ import pathlib
 import secrets
 import sys
 
-from endcap import CheckKind, Client, Found, Observation, Subject, Value
+from endcap import CheckKind, Client, ClientError, Found, Observation, Subject, Value
 
 
 async def main(server, code, folder, photo):
     # One folder is one person's work at one organisation, encrypted with a key of 32 random bytes. An app
     # keeps the key in the Keystore or Keychain; without it the folder can never be read again.
     key = pathlib.Path(folder + ".key")
-    key.exists() or key.write_bytes(secrets.token_bytes(32))
+    key.exists() or key.touch(0o600) or key.write_bytes(secrets.token_bytes(32))
     client = Client.open(folder, key.read_bytes())
 
     # With a network, once: who am I? Then fetch what I may see: outlets, planned calls, planograms, prices.
@@ -27,7 +27,10 @@ async def main(server, code, folder, photo):
     await client.sync()
 
     # From here on no network is needed. Each call has reached the disk when it returns.
-    call = next(iter(client.calls()), None) or sys.exit("This person has no calls today: enrol a rep.")
+    image = client.add_photo(pathlib.Path(photo).read_bytes())
+    call = next((call for call in client.calls() if call.status is None), None) or sys.exit(
+        "All of today's calls are made: come back tomorrow, or take the code of another rep and another folder."
+    )
     visit = client.start_call(call.id)
 
     # The template says what to look at. Here: the first place on the first shelf, and what it costs.
@@ -44,7 +47,7 @@ async def main(server, code, folder, photo):
     )
 
     # One screen's worth is one recording: its observations and photos are saved together or not at all.
-    client.record(visit, [facings, price], [client.add_photo(pathlib.Path(photo).read_bytes())])
+    client.record(visit, [facings, price], [image])
     client.submit(visit)
 
     # The network is back: hand everything over, the photo last. `outstanding` says what is still only here.
@@ -52,4 +55,9 @@ async def main(server, code, folder, photo):
     print(client.visit(visit).status, client.outstanding().documents)
 
 
-asyncio.run(main(*sys.argv[1:]))
+if len(sys.argv) != 5:
+    sys.exit(__doc__)
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except (ClientError, OSError) as error:
+    sys.exit(str(error))

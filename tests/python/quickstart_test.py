@@ -9,6 +9,12 @@ import unittest
 from world import *
 
 QUICKSTART = os.environ["ENDCAP_QUICKSTART"]
+TREE = ast.parse(pathlib.Path(QUICKSTART).read_text())
+
+
+def quickstart(*words):
+    run = subprocess.run([sys.executable, QUICKSTART, *words], capture_output=True, text=True)
+    return run.returncode, run.stdout, run.stderr
 
 
 class Quickstart(unittest.TestCase):
@@ -18,8 +24,8 @@ class Quickstart(unittest.TestCase):
         photo = SCRATCH / "shelf.png"
         photo.write_bytes(picture(3))
         folder = SCRATCH / "quickstart"
-        run = subprocess.run([sys.executable, QUICKSTART, server, code, folder, photo], capture_output=True, text=True)
-        self.assertEqual((run.returncode, run.stdout), (0, "submitted []\n"), run.stderr)
+        self.assertEqual(quickstart(server, code, folder, photo), (0, "submitted []\n", ""))
+        self.assertEqual(os.stat(f"{folder}.key").st_mode & 0o777, 0o600)
         # The server has it too: another phone of Rita's, which has seen nothing yet, gets it from there.
         [code] = [office("code", person="Rita")]
         other = phone("Rita", code)
@@ -29,13 +35,33 @@ class Quickstart(unittest.TestCase):
         row = office("visit", visit=visits[0])
         self.assertEqual((row["status"], row["photos"], row["blobs"]), ("submitted", 1, 1))
 
+        # Each further run makes the next call, until none is left; then it says so and writes nothing.
+        for _ in today(other).values():
+            code, said, wrong = quickstart(server, "", folder, photo)
+            if code:
+                break
+            self.assertEqual((said, wrong), ("submitted []\n", ""))
+        self.assertEqual((code, said), (1, ""))
+        self.assertRegex(wrong, r"\AAll of today's calls are made: .*\n\Z")
+        sync(other)
+        self.assertEqual({call.status for call in today(other).values()}, {"submitted"})
+        stop()
+
+    def test_what_is_wrong_is_a_sentence(self):
+        self.assertEqual(quickstart(), (1, "", ast.get_docstring(TREE, clean=False) + "\n"))
+        folder, photo = SCRATCH / "wrong", SCRATCH / "none.png"
+        code, said, wrong = quickstart("http://127.0.0.1:9", "AAAA-AAAA", folder, photo)
+        self.assertEqual((code, said), (1, ""))
+        self.assertRegex(wrong, r"\Athe server cannot be reached: .*\n\Z")
+        [code] = codes("Rita")
+        code, said, wrong = quickstart(start(), code, folder, photo)
+        self.assertEqual((code, said, wrong.count("\n")), (1, "", 1), wrong)
+        self.assertIn("none.png", wrong)
+        stop()
+
     def test_it_is_at_most_twenty_lines(self):
-        with open(QUICKSTART) as file:
-            tree = ast.parse(file.read())
-        statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
-        code = [s for s in statements if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-        imports = [s for s in code if isinstance(s, (ast.Import, ast.ImportFrom))]
-        self.assertLessEqual(len(code) - len(imports), 20)
+        [visit] = [node for node in TREE.body if isinstance(node, ast.AsyncFunctionDef)]
+        self.assertLessEqual(sum(isinstance(node, ast.stmt) for node in ast.walk(visit)), 20)
 
 
 main()
