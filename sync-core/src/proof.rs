@@ -15,7 +15,7 @@ use crate::document::{Change, Document, Entry, Parts};
 use crate::evidence::{Keypair, Leaf, LogKey, Seal};
 use crate::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
 use crate::model::capture::Moment;
-use crate::model::catalogue::{Device, Record, RecordKey};
+use crate::model::catalogue::{CheckKind, Device, Record, RecordKey, Template};
 use crate::model::contest::{About, Objection, Step, Word};
 use crate::model::shown;
 use crate::model::visit::{Act, CheckId, Note, Place, Post, Subject, Value, Verdict};
@@ -624,15 +624,17 @@ impl Story<'_> {
             Some(Entry::Recording(recording)) => match &recording.act {
                 Act::Start { .. } => "began the visit".into(),
                 Act::Observe(observed) => format!(
-                    "recorded {} facts and {} photos",
-                    observed.observations.0.len(),
-                    observed.photos.len()
+                    "recorded {} and {}",
+                    count(observed.observations.0.len(), "fact"),
+                    count(observed.photos.len(), "photo")
                 ),
                 Act::NotPossible { reason, note, .. } => {
                     let note = note.as_ref().map(words).unwrap_or_default();
                     format!("could not make the call: {reason:?} {note}").trim_end().to_owned()
                 }
-                Act::Withdraw { recordings } => format!("withdrew {} recordings", recordings.len()),
+                Act::Withdraw { recordings } => {
+                    format!("withdrew {}", count(recordings.len(), "recording"))
+                }
                 Act::Abandon {} => "abandoned the visit".into(),
             },
             Some(Entry::Submission(_)) => "submitted the visit".into(),
@@ -697,19 +699,21 @@ impl Story<'_> {
                 let observed = seen.filter_map(|seen| seen.entry.observed());
                 let facts = observed.flat_map(|observed| &observed.observations.0);
                 let facts = facts.filter(|fact| fact.check == *check && fact.subject == *subject);
-                let values: BTreeSet<String> = facts.map(|fact| self.value(&fact.value)).collect();
+                let values: BTreeSet<String> =
+                    facts.map(|fact| self.value(*check, &fact.value)).collect();
                 let values = values.into_iter().collect::<Vec<_>>().join(" or ");
                 say(out, format_args!("  against {values}, recorded in {lines}"));
             }
         }
-        match &objection.claim {
-            Some(Value::Withdrawn) => {
+        match (&objection.claim, &objection.about) {
+            (Some(Value::Withdrawn), _) => {
                 say(out, format_args!("  claims that there was nothing instead"));
             }
-            Some(claim) => {
-                say(out, format_args!("  claims that it was {} instead", self.value(claim)));
+            (Some(claim), Some(About { check, .. })) => {
+                let claim = self.value(*check, claim);
+                say(out, format_args!("  claims that it was {claim} instead"));
             }
-            None => {}
+            _ => {}
         }
         for photo in &objection.photos {
             say(out, format_args!("  and shows the photo {}", photo.hash));
@@ -755,9 +759,9 @@ impl Story<'_> {
             say(out, format_args!("No values."));
         }
         for ((check, subject), values) in &self.visit.values {
-            let (check, subject) = (self.check(*check), self.subject(subject));
             let values: BTreeSet<String> =
-                values.iter().map(|live| self.value(&live.value)).collect();
+                values.iter().map(|live| self.value(*check, &live.value)).collect();
+            let (check, subject) = (self.check(*check), self.subject(subject));
             let conflict = if values.len() > 1 { " (a conflict)" } else { "" };
             let values = values.into_iter().collect::<Vec<_>>().join(" or ");
             say(out, format_args!("{check}, {subject}: {values}{conflict}"));
@@ -765,20 +769,38 @@ impl Story<'_> {
         out.push('\n');
     }
 
-    fn check(&self, id: CheckId) -> String {
-        let number = self.visit.start.as_ref().map_or(0, |start| start.template.number);
-        match self.lines.record(RecordKey::template(number), u64::MAX) {
-            Some(Record::Template(template)) => {
-                template.check(id).map_or(format!("check {id}"), |check| plain(&check.title))
-            }
-            _ => format!("check {id}"),
+    fn template(&self) -> Option<&Template> {
+        let number = self.visit.start.as_ref()?.template.number;
+        match self.lines.record(RecordKey::template(number), u64::MAX)? {
+            Record::Template(template) => Some(template),
+            _ => None,
         }
+    }
+
+    fn check(&self, id: CheckId) -> String {
+        let check = self.template().and_then(|template| template.check(id));
+        check.map_or(format!("check {id}"), |check| plain(&check.title))
+    }
+
+    /// What an option says, where all of the visit went by the version of the template that is here.
+    fn option(&self, check: CheckId, option: u32) -> String {
+        let mut observed = self.written.iter().filter_map(|written| match &written.entry {
+            Some(Entry::Recording(recording)) => recording.observed(),
+            _ => None,
+        });
+        let template =
+            self.template().filter(|t| observed.all(|o| o.template.version == t.version));
+        let text = match template.and_then(|template| template.check(check)).map(|c| &c.kind) {
+            Some(CheckKind::Question { options, .. }) => options.get(option as usize),
+            _ => None,
+        };
+        text.map_or(format!("option {option}"), |text| format!("\"{}\"", plain(text)))
     }
 
     fn subject(&self, subject: &Subject) -> String {
         match subject {
             Subject::Position { planogram, position } => {
-                format!("planogram {planogram}, position {position}")
+                format!("position {position} of planogram {planogram}")
             }
             Subject::Product(gtin) => {
                 match self.lines.record(RecordKey::product(*gtin), u64::MAX) {
@@ -795,7 +817,7 @@ impl Story<'_> {
         }
     }
 
-    fn value(&self, value: &Value) -> String {
+    fn value(&self, check: CheckId, value: &Value) -> String {
         match value {
             Value::Shelf { facings, in_stock, place } => {
                 let stock = if *in_stock { ", more in the back room" } else { "" };
@@ -804,17 +826,16 @@ impl Story<'_> {
                     Place::MovedAlong => ", elsewhere on its shelf".into(),
                     Place::OtherShelf(shelf) => format!(", on shelf {shelf}"),
                 };
-                format!("{facings} facings{place}{stock}")
+                format!("{}{place}{stock}", count(*facings as usize, "facing"))
             }
-            Value::Price(money) => {
-                format!("{} minor units of {}", money.minor, money.currency.as_str())
-            }
+            Value::Price(money) => money.to_string(),
             Value::Stock { on_shelf, units } => {
-                let units = units.map(|units| format!(", {units} units")).unwrap_or_default();
+                let units = units.map(|units| format!(", {}", count(units as usize, "unit")));
+                let units = units.unwrap_or_default();
                 format!("{}{units}", if *on_shelf { "on the shelf" } else { "not on the shelf" })
             }
             Value::Met(met) => if *met { "as agreed" } else { "not as agreed" }.into(),
-            Value::Choice(option) => format!("option {option}"),
+            Value::Choice(option) => self.option(check, *option),
             Value::YesNo(yes) => if *yes { "yes" } else { "no" }.into(),
             Value::Number(number) => number.to_string(),
             Value::Text(digest) => self.note(*digest),
@@ -835,10 +856,14 @@ impl Story<'_> {
         }
         let gone = self.named.iter().filter(|digest| !self.words.contains_key(*digest)).count();
         if gone > 0 {
+            let (are, their, digests) = match gone {
+                1 => ("comment or answer is", "its", "digest"),
+                _ => ("comments or answers are", "their", "digests"),
+            };
             say(
                 out,
                 format_args!(
-                    "{gone} comments or answers are here by their digests alone: their words were erased, or never came."
+                    "{gone} {are} here by {their} {digests} alone: {their} words were erased, or never came."
                 ),
             );
         }
@@ -943,6 +968,10 @@ impl Story<'_> {
 
 fn say(out: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{line}"); // writing to memory cannot fail
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Text of people on one line, which turns nothing around that stands beside it.
