@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::blobs::{Album, Flaw};
 use crate::check::{self, Progress, Report, Stage};
-use crate::files::sync_dir;
+use crate::files::{Read, make_dir, sync_dir};
 use crate::logkey::{LOG_KEYS, LogKeys};
 use crate::store::archive::{self, Archive};
 use crate::store::{self, BACKUP, DATABASE, RESTORING, StoreError};
@@ -266,7 +266,7 @@ fn entries(folder: &Path) -> Result<Vec<String>, BackupError> {
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    make_dir(folder, Read::Owner)?;
     let whole = fs::canonicalize(folder)?;
     whole.parent().map_or(Ok(()), sync_dir)
 }

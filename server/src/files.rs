@@ -1,6 +1,6 @@
 //! Files that are on the disk whole under their name, or not there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Who may read a file.
+/// Who may read a file, or enter a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
     /// Whom the folder lets.
@@ -33,22 +33,39 @@ pub(crate) enum Read {
     Owner,
 }
 
+/// Makes a folder, with those that it is in, unless it is there.
+pub(crate) fn make_dir(dir: &Path, read: Read) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    if read == Read::Owner {
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    }
+    builder.recursive(true).create(dir)
+}
+
+/// Makes an empty file that its owner alone reads, unless it is there.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    made(path, Read::Owner, &mut OpenOptions::new()).map(drop)
+}
+
+fn made(path: &Path, read: Read, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    if read == Read::Owner {
+        std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    }
+    options.write(true).create(true).open(path)
+}
+
 /// Writes a file whole or not at all, with the folders that it is in; it is on the disk then.
 pub(crate) fn write(path: &Path, bytes: &[u8], read: Read) -> io::Result<()> {
     let dir = parent(path);
     if !dir.is_dir() {
         let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
-        fs::create_dir_all(dir)?;
+        make_dir(dir, read)?;
         dir.ancestors().take(made).try_for_each(|dir| sync_dir(parent(dir)))?;
     }
     let half = path.with_extension("half");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    if read == Read::Owner {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    }
-    let mut file = options.open(&half)?;
+    let mut file = made(&half, read, OpenOptions::new().truncate(true))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&half, path)?;

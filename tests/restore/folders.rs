@@ -42,6 +42,17 @@ fn files(folder: &Path) -> Vec<(String, u64)> {
 }
 
 #[test]
+fn nobody_else_reads_a_folder_or_a_backup() {
+    let (host, _) = backed_up();
+    let mode = |name: &str| host.folder.join(name).metadata().expect("it is there").mode() & 0o777;
+    let live = ["data/endcap.db", "data/endcap.db-wal"].map(mode);
+    well(host.restore("backup", "restored"));
+    assert_eq!(["data", "backup", "restored"].map(mode), [0o700; 3]);
+    assert_eq!(live, [0o600; 2]);
+    assert_eq!(["backup/backup.db", "restored/endcap.db"].map(mode), [0o600; 2]);
+}
+
+#[test]
 fn only_new_photos_are_copied_and_rotten_ones_anew() {
     let (mut host, _) = backed_up();
     let photos = || files(&host.folder.join("backup/blobs"));

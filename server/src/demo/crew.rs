@@ -18,7 +18,7 @@ use sync_core::visit::Status;
 use super::brand::Brand;
 use super::camera::photograph;
 use crate::app::{App, Tenant};
-use crate::{now_ms, people, random, store};
+use crate::{files, now_ms, people, random, store};
 
 /// How many reps and how many of the distributors' staff are out.
 const REPS: usize = 5;
@@ -482,8 +482,7 @@ fn key(folder: &Path) -> std::io::Result<Vec<u8>> {
     }
     let mut key = [0; 32];
     random(&mut key);
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(&path, key)?;
+    files::write(&path, &key, files::Read::Owner)?;
     Ok(key.to_vec())
 }
 

@@ -20,6 +20,7 @@ use super::tree::{self, Line};
 use super::visits::{self, VisitRow};
 use super::{FIRST_SCHEMA, SCHEMA, StoreError, accounts, configure, field, witnesses};
 use crate::blobs::Shelved;
+use crate::files;
 use crate::signals::field::Reading;
 
 /// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
@@ -92,6 +93,7 @@ pub struct Standing {
 /// Writes a compact copy of a database, as it is now, into a new file, and brings that to the disk.
 pub fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     let connection = read_only(from)?;
+    files::make_private(to)?;
     let name = to.to_str().ok_or_else(|| StoreError::Failed("its name is not UTF-8".into()))?;
     connection.execute("VACUUM INTO ?1", [name])?;
     Ok(File::open(to)?.sync_all()?)

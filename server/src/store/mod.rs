@@ -32,7 +32,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::log::Org;
-use crate::clock;
+use crate::{clock, files};
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -169,10 +169,11 @@ struct Inner {
 impl Store {
     /// Opens `endcap.db` in a folder, made if it is absent, and brings its schema up to date.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(folder)?;
+        files::make_dir(folder, files::Read::Owner)?;
         let lock = lock(folder)?;
         may_be_served(folder)?;
         let path = folder.join(DATABASE);
+        files::make_private(&path)?; // what SQLite puts beside it is as private as it is
         let mut writer = Connection::open(&path)?;
         configure(&writer)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
