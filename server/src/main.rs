@@ -117,7 +117,7 @@ struct VerifyArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The log's public key, as `endcap log-key` or the console has shown it: a bundle of another log is refused
-    #[arg(long, value_name = "VKEY")]
+    #[arg(long, value_name = "VKEY", value_parser = log_key)]
     key: Option<NoteKey>,
     /// The public key of a witness that must have signed its checkpoint; may be given several times
     #[arg(long, value_name = "VKEY")]
@@ -464,10 +464,24 @@ fn run_prove(args: &ProveArgs) -> Result<(), Failure> {
         file.write_all(&bundle)?;
         file.sync_all()
     });
-    written.map_err(|error| failed(format!("cannot write {}: {error}", to.display())))?;
-    println!("Proof of visit {visit}: {} ({} bytes)", to.display(), bundle.len());
+    written.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AlreadyExists => "; choose another with --to",
+            _ => "",
+        };
+        failed(format!("cannot write {}: {error}{hint}", to.display()))
+    })?;
+    println!("Proof of visit {visit}: {} ({})", to.display(), size(bundle.len() as u64));
     println!("Anybody can check it: endcap verify {}", to.display());
     Ok(())
+}
+
+/// Where a log's key comes from, for who has given another.
+const AS_PRINTED: &str =
+    "give the key as `endcap log-key` prints it, after the organisation's name";
+
+fn log_key(text: &str) -> Result<NoteKey, String> {
+    text.parse().map_err(|bad| format!("{bad}; {AS_PRINTED}"))
 }
 
 fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
@@ -479,7 +493,7 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
     let bytes = fs::read(&args.file).map_err(|error| failed(error.to_string()))?;
     let proved = verify(&bytes).map_err(|wrong| failed(format!("it proves nothing: {wrong}")))?;
     if let Some(key) = args.key.as_ref().filter(|key| **key != proved.key) {
-        return Err(failed(format!("it is signed by {}, not by {key}", proved.key)));
+        return Err(failed(format!("it is signed by {}, not by {key}; {AS_PRINTED}", proved.key)));
     }
     let signed = |witness: &&NoteKey| proved.witnesses.iter().any(|(key, _)| key == *witness);
     if let Some(absent) = args.witness.iter().find(|witness| !signed(witness)) {
@@ -487,7 +501,10 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
     }
     println!("{}", proved.summary);
     match args.key {
-        Some(_) => println!("The bundle is whole, and of the log with the key that you gave."),
+        Some(_) => println!(
+            "The bundle is whole. You gave the log's key, and it is this one: the first point of what is not proved \
+             is settled."
+        ),
         None => println!("The bundle is whole. Compare the log's key, or give it with --key."),
     }
     Ok(())
@@ -632,7 +649,16 @@ fn summarise(report: &Report) {
             println!("    erased at {at}: a {}, line {}", name_of(erasure.what), erasure.sequence);
         }
     }
-    println!("  {} photos, {} bytes", report.photos, report.photo_bytes);
+    println!("  {} photos, {}", report.photos, size(report.photo_bytes));
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
 }
 
 /// What is wrong, one a line, on standard error.

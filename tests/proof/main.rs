@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use endcap_mobile::{ContestStep, Subject, Value};
+use endcap_mobile::{ContestStep, Found, Observation, Subject, Value};
 use server::logkey::LogKeys;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::evidence::{Keypair, Leaf};
@@ -81,13 +81,26 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
         "in this bundle",
         "WHAT IS NOT PROVED",
         "(a conflict)",
+        "You gave the log's key, and it is this one",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    let said = badly(endcap([
+        OsStr::new("prove"),
+        OsStr::new(&visit),
+        OsStr::new("--data"),
+        host.data().as_os_str(),
+        OsStr::new("--to"),
+        whole.as_os_str(),
+    ]));
+    assert!(said.contains("choose another with --to"), "{said}");
+    let said = endcap(["verify", bare.to_str().expect("UTF-8"), "--key", keys.trim()]).stderr;
+    assert!(String::from_utf8_lossy(&said).contains("as `endcap log-key` prints it"));
     let said = well(endcap(["verify", bare.to_str().expect("UTF-8")]));
     assert!(said.contains("by its digest alone") && said.contains("give it with --key"), "{said}");
     let stranger = NoteKey::of_log(ORG, LogOrigin::from_bytes([7; 16]), [9; 32]).to_string();
-    badly(endcap(["verify", bare.to_str().expect("UTF-8"), "--key", &stranger]));
+    let said = badly(endcap(["verify", bare.to_str().expect("UTF-8"), "--key", &stranger]));
+    assert!(said.contains("as `endcap log-key` prints it"), "{said}");
 
     let bytes = std::fs::read(&whole).expect("it reads");
     let proved = verify(&bytes).expect("it is sound");
@@ -115,6 +128,33 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
     badly(python(&[tampered.as_os_str()]).expect("Python"));
     badly(python(&[whole.as_os_str(), OsStr::new(&stranger)]).expect("Python"));
     well(python(&[OsStr::new("--flips"), OsStr::new("9"), bare.as_os_str()]).expect("Python"));
+}
+
+#[test]
+fn the_summary_says_values_as_people_do() {
+    let host = Host::new(ENDCAP);
+    let rita = host.phone(RITA);
+    let visit = begin(&rita, SHARED);
+    let place = Subject::Position { planogram: 1, position: 2 };
+    let facing = Value::Shelf { facings: 1, in_stock: false, found: Found::AsPlanned };
+    let facts = [
+        (checks::PLANOGRAM, place, facing),
+        (checks::CHOICE, Subject::Outlet, Value::Choice { option: 1 }),
+    ];
+    for (check, subject, value) in facts {
+        let seen = vec![Observation { check, subject, value }];
+        rita.record(visit.clone(), seen, Vec::new()).expect("it is saved");
+    }
+    host.sync(&rita);
+    let bundle = std::fs::read(prove(&host, &visit, "v.zip", false)).expect("it reads");
+    let said = verify(&bundle).expect("it is sound").summary;
+    for part in [
+        ": recorded 1 fact and 0 photos\n",
+        "\nShelf, position 2 of planogram 1: 1 facing\n",
+        "\nFloor, the outlet: \"wet\"\n",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[test]
