@@ -1268,6 +1268,13 @@ async fn a_repair_is_told_what_its_person_sees_and_what_is_wrong_with_it() {
 }
 
 #[tokio::test]
+async fn the_demo_stays_on_its_machine() {
+    let everywhere = "0.0.0.0:8081".parse().unwrap();
+    let refused = server::demo::run("absent".into(), everywhere, async {}).await.unwrap_err();
+    assert!(refused.to_string().ends_with("listen on 127.0.0.1:8081"), "{refused}");
+}
+
+#[tokio::test]
 async fn plain_http_from_elsewhere_is_refused() {
     let trust =
         |config: &mut ServeConfig| config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
@@ -1285,6 +1292,10 @@ async fn plain_http_from_elsewhere_is_refused() {
     };
     assert_problem!(ask(None).await.unwrap(), 403, "tls_required");
     assert_problem!(ask(Some("http")).await.unwrap(), 403, "tls_required");
+    let page = served.http.get(&served.url).header("x-forwarded-for", "8.8.8.8");
+    let page = page.header("accept", "text/html").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("The request came over plain HTTP"), "{page}");
+    assert!(!page.contains("class=\"btn"), "every other page says the same: {page}");
     let signed_in = ask(Some("https")).await.unwrap();
     assert!(signed_in.headers()[header::SET_COOKIE].to_str().unwrap().ends_with("; Secure"));
     let health = served.http.get(format!("{}/healthz", served.url));

@@ -276,12 +276,7 @@ fn channels(world: &World, chosen: &str) -> Vec<Choice> {
 
 /// A channel in words: `convenience_store` as `Convenience store`.
 fn channel_name(channel: &str) -> String {
-    let words = channel.replace('_', " ");
-    let mut letters = words.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => words,
-    }
+    view::capitalised(&channel.replace('_', " "))
 }
 
 fn some(counts: &Counts, kpi: Kpi) -> Option<Ratio> {

@@ -201,7 +201,7 @@ fn stats(found: &Overview, due: &HashSet<CallId>) -> Vec<Stat> {
             "In progress",
             view::number(today(Status::InProgress)),
             match working.len() as u64 {
-                0 => "nobody is out".to_owned(),
+                0 => "as far as phones have synced".to_owned(),
                 people => format!("by {}", view::count(people, "person", "people")),
             },
         ),

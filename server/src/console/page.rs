@@ -185,9 +185,11 @@ struct ErrorPage<'a> {
     css: String,
     status: u16,
     title: &'a str,
-    detail: &'a str,
+    detail: String,
     reference: &'a str,
     sign_in: bool,
+    /// Whether every other page says the same.
+    unreachable: bool,
 }
 
 /// A problem as a page, for whoever asked for one.
@@ -196,9 +198,10 @@ pub fn error_page(problem: &Problem, reference: &str) -> Option<Response> {
         css: assets::CSS.url(),
         status: problem.status().as_u16(),
         title: problem.title(),
-        detail: problem.explanation(),
+        detail: view::capitalised(problem.explanation()),
         reference,
         sign_in: problem.status() == StatusCode::UNAUTHORIZED,
+        unreachable: problem.code() == "tls_required",
     };
     html_as(problem.status(), &page).ok()
 }

@@ -147,6 +147,12 @@ pub fn count(n: impl Into<u64>, one: &str, many: &str) -> String {
     format!("{} {}", number(n), if n == 1 { one } else { many })
 }
 
+/// Words that begin with a capital.
+pub fn capitalised(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// A whole number with its thousands apart.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 pub use brand::{BadFixture, Brand};
 
 use crate::app::{App, Tenant};
-use crate::config::{ConfigError, ServeConfig};
+use crate::config::ServeConfig;
 use crate::error::Problem;
 use crate::people;
 use crate::signals::Kind;
@@ -38,9 +38,9 @@ pub enum DemoError {
     /// The folder.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The address.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+    /// Everybody knows its password.
+    #[error("the demo is for this machine alone, and {0} is not: listen on 127.0.0.1:{port}", port = .0.port())]
+    Exposed(SocketAddr),
     /// The network.
     #[error("cannot listen on {0}: {1}; choose another address with --listen, such as 127.0.0.1:0")]
     Listen(SocketAddr, std::io::Error),
@@ -115,7 +115,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DemoError> {
     let failed = |error| DemoError::Listen(listen, error);
-    ServeConfig { listen, ..ServeConfig::local(data.clone()) }.check()?;
+    if !listen.ip().to_canonical().is_loopback() {
+        return Err(DemoError::Exposed(listen));
+    }
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let brand = Brand::read(today())?;
@@ -158,6 +160,8 @@ fn greet(brand: &Brand, address: SocketAddr, data: &Path) {
             println!("  {email:<42} {}, {role}", person.name);
         }
     }
-    println!("\nEight people are out with their phones; their work arrives while you watch.");
+    println!(
+        "\nEight people are out with their phones; their work arrives in the console while you watch."
+    );
     println!("Data is in {}. Stop with Ctrl-C; the same command goes on.\n", data.display());
 }

@@ -449,11 +449,7 @@ impl Reader<'_> {
     }
 
     fn recording_row(&self, row: &mut HistoryRow, recording: &Recording) {
-        let mut title = recorded(recording);
-        if let Some(first) = title.get(..1) {
-            title = format!("{}{}", first.to_uppercase(), &title[1..]);
-        }
-        row.title = title;
+        row.title = view::capitalised(&recorded(recording));
         match &recording.act {
             Act::Start { call, .. } => {
                 row.symbol = "pin";
