@@ -27,8 +27,9 @@ case $(uname -s) in
   *) library=libendcap.so ;;
 esac
 
-cargo build --quiet --package mobile-ffi-library "${release[@]}"
-cargo build --quiet --package mobile-ffi-bindgen
+echo "building libendcap ($profile) and the generator of its bindings: many minutes the first time" >&2
+cargo build --package mobile-ffi-library "${release[@]}"
+cargo build --package mobile-ffi-bindgen
 for language in "${languages[@]}"; do
   "$target/debug/uniffi-bindgen" "$target/$profile/$library" "$language" "$out/$language" >/dev/null
   if [ "$language" = python ]; then
