@@ -288,7 +288,8 @@ impl Client {
 
     /// Writes down one screen: observations, photos or both. Returns the recording's id. A value of this
     /// person's that is here already for the same check and subject is replaced; a colleague's stays beside
-    /// it. Blocks; saved when it returns.
+    /// it. A check that the visit's template on this device lacks is [`ClientError::Invalid`],
+    /// unless this corrects a value that is here. Blocks; saved when it returns.
     #[uniffi::method(default(photos = []))]
     pub fn record(
         &self,

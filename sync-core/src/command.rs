@@ -238,6 +238,7 @@ pub fn execute<R: Replica>(
         Command::Record { visit, observations, photos, notes } => {
             let mut page = desk.begun(visit)?;
             let read = Visit::read(&page.kept.document);
+            desk.asks(&read, &observations)?;
             let supersedes = superseded(&read, &observations, |live| live.by == by);
             let act = desk.observe(&read, observations, photos, supersedes)?;
             page.write(recording(act))?;
@@ -657,6 +658,20 @@ impl<R: Replica> Desk<'_, R> {
             return Err(CommandError::NotHere("visit"));
         }
         Ok(page)
+    }
+
+    /// Whether each of these answers a check that the template here has, or corrects what an older one asked for. That is
+    /// for the app's author to hear: admission does not ask, for it may not know the template that a device had.
+    fn asks(&self, visit: &Visit, facts: &[Observation]) -> Result<(), CommandError<R::Error>> {
+        let number = visit.start.as_ref().map_or(0, |start| start.template.number);
+        let found = self.replica.record(RecordKey::template(number)).map_err(store)?;
+        let Some(Record::Template(template)) = found else { return Ok(()) };
+        let known = |fact: &Observation| {
+            template.check(fact.check).is_some()
+                || visit.values.contains_key(&(fact.check, fact.subject.clone()))
+        };
+        let all = facts.iter().all(known);
+        Ok(Invalid::unless(all, "check", "is none of the visit's template on this device")?)
     }
 
     /// An observation against the versions of the catalogue that are on this device now.

@@ -86,11 +86,13 @@ class Day(unittest.TestCase):
         rita.report_outlet("Fennel kiosk", "Harbour 3", aster.id, photos=[rita.add_photo(picture(6))])
 
         # Bad input is named, and nothing of it is stored.
+        unasked = endcap.Observation(check=7, subject=Subject.OUTLET(), value=Value.YES_NO(yes=True))
         before = rita.outstanding()
         for wrong, error in [
             (lambda: rita.record(visit, []), ClientError.Invalid),
             (lambda: rita.record(visit, [facings(1, 1), facings(1, 2)]), ClientError.Invalid),
             (lambda: rita.record(visit, [price("123", 1)]), ClientError.Invalid),
+            (lambda: rita.record(visit, [facings(1, 1), unasked]), ClientError.Invalid),
             (lambda: rita.record("../../etc/passwd", [floor(1)]), ClientError.Invalid),
             (lambda: rita.add_photo(b"GIF89a"), ClientError.Invalid),
             (lambda: rita.locate(Position(lon=200.0, lat=0.0)), ClientError.Invalid),
