@@ -1,5 +1,6 @@
 //! What is kept here and for how long, and what is erased on request. For admins of the brand.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -7,9 +8,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use sync_core::id::{DocKind, UserId};
+use sync_core::id::{UserId, VisitId};
+use sync_core::model::Day;
 use sync_core::model::catalogue::ErasedKind;
-use sync_core::model::people::Role;
+use sync_core::model::people::{Audience, Role};
 
 use super::page::{Page, Section, html, html_as};
 use super::view::{self, Markup};
@@ -17,7 +19,9 @@ use crate::app::App;
 use crate::auth::{Posted, Viewer};
 use crate::erase::{self, Target, WHY_MAX};
 use crate::error::Problem;
+use crate::now_ms;
 use crate::store::erasure::{self, Erasure, name_of};
+use crate::store::figures;
 use crate::store::uploads::{self, Kept};
 
 const MB: u64 = 1_000_000;
@@ -186,14 +190,17 @@ async fn erase_page(
     let target = target(viewer, asked)?;
     let documents = in_sight(app, viewer, target).await?;
     let (org, kind) = (viewer.tenant.org, target.kind());
+    let visits: Vec<VisitId> = documents.iter().filter_map(|document| document.visit()).collect();
     let read = app.look(&viewer.tenant, move |c| {
-        let Some(digest) = target.digest() else { return Ok((true, None, false)) };
+        let Some(digest) = target.digest() else {
+            return Ok((true, None, false, HashMap::new()));
+        };
         let known = erasure::is_known(c, org, kind, digest)?;
         let text = crate::store::log::note(c, org, digest)?.map(|note| note.text);
         let here = matches!(uploads::kept(c, org, digest)?, Some(Kept::Here(_)));
-        Ok((known, text, here))
+        Ok((known, text, here, figures::lines(c, org, &visits)?))
     });
-    let (known, text, here) = read.await?;
+    let (known, text, here, lines) = read.await?;
     if !known {
         return Err(Problem::not_found());
     }
@@ -205,10 +212,20 @@ async fn erase_page(
         }
         _ => None,
     };
+    let world = viewer.tenant.world();
+    let today = Day::at(now_ms(), &view::zone_of(&world, &viewer.rights));
     let named_in = documents.into_iter().map(|document| {
-        let link = (document.kind == DocKind::Visit)
-            .then(|| format!("/visits/{}", UserId::from_bytes(document.id)));
-        (document.to_string(), link)
+        let visit = document.visit();
+        let line = visit.and_then(|visit| lines.get(&visit)).filter(|line| {
+            let (territory, distributor) = line.place;
+            viewer.sees(&Audience::Outlet { territory, distributor })
+        });
+        let outlet = line.and_then(|line| Some((world.outlets.get(&line.outlet)?, line.day)));
+        let name = match outlet {
+            Some((outlet, day)) => format!("{}, {}", outlet.name, view::day_short(day, today)),
+            None => document.to_string(),
+        };
+        (name, visit.map(|visit| format!("/visits/{visit}")))
     });
     Ok(ErasePage {
         what: what(kind),
