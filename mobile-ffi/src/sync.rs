@@ -162,9 +162,10 @@ fn retry_after_s(headers: &HeaderMap) -> Option<u32> {
     u32::try_from(seconds.min(RETRY_AFTER_S_MAX)).ok()
 }
 
-/// A server whose disk is full takes nothing, and tells what it has all the same.
-fn disk_full(error: &ClientError) -> bool {
-    matches!(error, ClientError::Busy { code, .. } if code == DISK_FULL)
+/// Whether a server that takes no work now tells all the same what it has: its disk is full, or it has had from this
+/// phone as much as it takes in this time.
+fn takes_none(error: &ClientError) -> bool {
+    matches!(error, ClientError::Busy { code, .. } if code == DISK_FULL || code == RATE_LIMITED)
 }
 
 pub(crate) async fn limited(mut response: Response, max: usize) -> Result<Vec<u8>, ClientError> {
@@ -418,7 +419,7 @@ impl Run {
                 }
                 // It is kept here; what others have written is fetched all the same.
                 Err(error)
-                    if matches!(error, ClientError::BadAnswer { .. }) || disk_full(&error) =>
+                    if matches!(error, ClientError::BadAnswer { .. }) || takes_none(&error) =>
                 {
                     self.unpushed = Some(error);
                     return Ok(Heard::Empty);
@@ -454,7 +455,7 @@ impl Run {
         self.brought.extend(request.parcels.iter().map(|parcel| ParcelHash::of(&parcel.0)));
         let bytes = match self.post("cargo", to_wire(self.org, &request)).await {
             // It is kept here; what others have written is fetched all the same.
-            Err(error) if matches!(error, ClientError::BadAnswer { .. }) || disk_full(&error) => {
+            Err(error) if matches!(error, ClientError::BadAnswer { .. }) || takes_none(&error) => {
                 self.unpushed.get_or_insert(error);
                 return Ok(Heard::Empty);
             }
@@ -788,6 +789,7 @@ const ERASED: &str = "erased";
 const NOT_REFERENCED: &str = "not_referenced";
 const QUOTA_FULL: &str = "quota_full";
 const DISK_FULL: &str = "disk_full";
+const RATE_LIMITED: &str = "rate_limited";
 const CURSOR_UNKNOWN: &str = "cursor_unknown";
 const TOO_LARGE: &str = "too_large";
 

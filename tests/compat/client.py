@@ -318,7 +318,7 @@ class Client(Photos):
                     raise
                 undone.append(problem)
 
-        tries(self.push, "disk_full")
+        tries(self.push, "disk_full", "rate_limited")
         more = True
         while more:
             try:
@@ -335,7 +335,7 @@ class Client(Photos):
         self.sweep()
         if self.said is not None and not report["repairs"] and self.said != self.inventory().whole():
             tries(self.repair, "busy")
-        tries(self.push, "disk_full")
+        tries(self.push, "disk_full", "rate_limited")
         if report["repairs"]:
             self.sweep()
         self.send_photos(uploading)

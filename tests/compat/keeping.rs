@@ -470,13 +470,16 @@ fn a_server_that_does_not_do_it_loses_a_phone_nothing() {
     });
     refused(&mut rita, "Problem: 409 cursor_unknown", Json::Null);
     assert_eq!(pulls.load(Ordering::Relaxed), 2);
-    // Its disk is full: what Sam has written comes all the same.
+    // Its disk is full, or it has had enough from Rita for now: what Sam has written comes all the same.
     works(&mut sam, 4, 229, "");
-    quietly(&mut sam);
-    says(&mut rita, 0, 239);
-    replies(&gate, "/api/v1/push", 507, "disk_full");
-    refused(&mut rita, "Problem: 507 disk_full", json!(3_600));
-    office.is_as(&mut rita, 4);
+    for (minor, status, code) in [(233, 507, "disk_full"), (236, 429, "rate_limited")] {
+        says(&mut sam, 4, minor);
+        quietly(&mut sam);
+        says(&mut rita, 0, minor + 1);
+        replies(&gate, "/api/v1/push", status, code);
+        refused(&mut rita, &format!("Problem: {status} {code}"), json!(3_600));
+        office.is_as(&mut rita, 4);
+    }
 
     // A page whose parents are missing is not taken, and neither is what came with it.
     let before = held(&mut rita);

@@ -7,7 +7,8 @@ use axum::http::{HeaderValue, header};
 use endcap_mobile::{Client, ClientError, PhotoLook};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::json;
-use server::store::{StoreError, uploads};
+use server::now_ms;
+use server::store::{StoreError, accounts, uploads};
 use tests::brand::{self, RITA, SAM};
 use tests::chance::Chance;
 
@@ -52,6 +53,16 @@ impl Office {
         let org = self.tenant.org;
         let set = self.app.store.write(move |tx| uploads::set_room(tx, org, None, quota));
         RUNTIME.block_on(set).unwrap();
+    }
+
+    /// Every phone has pushed as much as it may for now.
+    fn has_enough(&self) {
+        let org = self.tenant.org;
+        let read = self.app.store.read(move |db| accounts::devices(db, org));
+        for row in RUNTIME.block_on(read).unwrap() {
+            let in_an_hour = now_ms() + 3_600_000;
+            self.app.limits.work.check_of(row.device, usize::MAX, in_an_hour).unwrap();
+        }
     }
 
     fn photos(&self) -> u64 {
@@ -205,6 +216,34 @@ fn a_full_disk_of_the_server_is_said_and_what_others_wrote_comes() {
     assert_eq!(rita.visit(visit.clone()).unwrap().thread.len(), 21, "his words came");
     office.sql("PRAGMA max_page_count = 1073741823");
     assert_eq!(sync(&rita).unwrap().pushed, 21);
+    assert!(rita.outstanding().unwrap().documents.is_empty());
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn a_phone_that_has_pushed_enough_for_now_hears_what_others_wrote() {
+    let (_folder, office, gate, [rita, sam]) = begin("enough", [RITA, SAM]);
+    let visit = start(&sam, 0);
+    say(&sam, &visit);
+    sync(&sam).unwrap();
+
+    start(&rita, 0);
+    for _ in 0..40 {
+        say(&rita, &visit); // more than it may say in many seconds
+    }
+    let waits = rita.outstanding().unwrap();
+    office.has_enough();
+    match sync(&rita) {
+        Err(ClientError::Busy { code, retry_after_s: Some(1..), .. }) => {
+            assert_eq!(code, "rate_limited");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rita.outstanding().unwrap(), waits);
+    assert_eq!(rita.visit(visit.clone()).unwrap().thread.len(), 41, "his words came");
+    office.app.limits.work.forget();
+    assert_eq!(sync(&rita).unwrap().pushed, 41);
     assert!(rita.outstanding().unwrap().documents.is_empty());
     drop(gate);
     office.close();
