@@ -427,7 +427,7 @@ impl Run {
                 Err(error) => return Err(error),
             }
         };
-        let more = left > push.groups.len();
+        let more = left > push.documents().count();
         let reply: PushReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             let entries = u32::try_from(group.changes.len()).unwrap_or(u32::MAX);
@@ -480,9 +480,8 @@ impl Run {
     async fn pull(&mut self) -> Result<Heard, ClientError> {
         self.tell(Phase::Pull, 0);
         let org = self.org;
-        let next = self.blocking(move |client| {
-            client.view(|view| Ok(to_wire(org, &next_pull(&view.profile))))
-        });
+        let next =
+            self.blocking(move |client| client.view(|view| Ok(to_wire(org, &next_pull(view)?))));
         let bytes = match self.post("pull", next.await?).await {
             Err(ClientError::BadAnswer { detail }) if detail == CURSOR_UNKNOWN => {
                 return Ok(Heard::CursorUnknown);

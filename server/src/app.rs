@@ -599,8 +599,9 @@ impl App {
         let (tenant, org) = (Arc::clone(tenant), tenant.org);
         let now = now_ms();
         if tenant.world().rights(sender.user).is_none() {
-            // Told so now: what it makes from here on is judged by that. What it had, it has pushed before it pulled.
+            // Told so now: what it makes from here on is judged by that.
             let told = self.head(&tenant).await?.sequence;
+            let told = pull.waits.map_or(told, |waits| waits.min(told));
             let noted: Result<(), StoreError> = self
                 .store
                 .write_for(org, move |tx| accounts::synced(tx, org, sender.device, told, now))
@@ -617,7 +618,7 @@ impl App {
             else {
                 return Ok(None);
             };
-            let known = pull.cursor.map_or(0, |cursor| cursor.sequence);
+            let known = pull.acknowledged();
             let long_ago = newest.synced_ms.is_none_or(|synced| now - synced >= SYNCED_STEP_MS);
             // All that is ever asked is on which side of a change of rights a device stood.
             let news = world.rights_changed_in(newest.acked..known);
@@ -1037,6 +1038,7 @@ mod tests {
                 pushed: None,
                 filled: None,
                 known: None,
+                waits: None,
             };
             let (parts, wanted) = (vec![Part::WHOLE], Vec::new());
             let repair = RepairRequest { protocol: PROTOCOL, parts, wanted };

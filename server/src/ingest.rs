@@ -23,7 +23,7 @@ use sync_core::wire::{Delivery, Group, Keys, Outcome, ParcelBytes, PushRequest, 
 
 use crate::store::StoreError;
 use crate::store::log::{AudienceId, Held, Ledger, Line};
-use crate::store::quarantine::{self, Item, Reason};
+use crate::store::quarantine::{Item, Reason};
 use crate::store::visits::{PhotoRow, ReportRow, VisitRow};
 use crate::world::World;
 
@@ -66,15 +66,16 @@ impl Checked {
 
     /// The same with as many changes at most, or one document with more.
     pub fn parts_of(&self, changes: usize) -> Vec<Range<usize>> {
-        let (mut parts, mut from, mut taken) = (Vec::new(), 0, 0);
-        for (place, group) in self.push.groups.iter().enumerate() {
-            if place > from && taken + group.changes.len() > changes {
-                parts.push(from..place);
-                (from, taken) = (place, 0);
+        let (mut parts, mut from, mut to, mut taken) = (Vec::new(), 0, 0, 0);
+        for document in self.push.groups.chunk_by(|one, next| one.document == next.document) {
+            let more: usize = document.iter().map(|group| group.changes.len()).sum();
+            if to > from && taken + more > changes {
+                parts.push(from..to);
+                (from, taken) = (to, 0);
             }
-            taken += group.changes.len();
+            (to, taken) = (to + document.len(), taken + more);
         }
-        parts.push(from..self.push.groups.len());
+        parts.push(from..to);
         parts
     }
 }
@@ -238,11 +239,23 @@ impl Ingest<'_, '_> {
         let Checked { push, notes, bad } = checked;
         let size = self.ledger.size();
         let mut outcomes = Vec::with_capacity(part.len());
-        for (group, bad) in push.groups[part.clone()].iter().zip(&bad[part]) {
-            let outcome =
-                self.take(sender.device, Some(&push.now), None, group, notes, bad.clone())?;
-            outcomes.push(outcome);
-            self.ledger.rest()?;
+        let (groups, mut bad) = (&push.groups[part.clone()], bad[part].iter());
+        for groups in groups.chunk_by(|one, next| one.document == next.document) {
+            let (size, before) = (self.ledger.size(), outcomes.len());
+            for (group, bad) in groups.iter().zip(&mut bad) {
+                let pushed = Some(&push.now);
+                let outcome = self.take(sender.device, pushed, None, group, notes, bad.clone())?;
+                outcomes.push(outcome);
+                self.ledger.rest()?;
+            }
+            let refused = |outcome: &Outcome| matches!(outcome, Outcome::Quarantined { .. });
+            let whole = !outcomes[before..].iter().any(refused);
+            if let [group, ..] = groups
+                && whole
+                && self.ledger.size() > size
+            {
+                self.replace(sender.device, group.document)?;
+            }
         }
         // Only where something was appended phones hear of it at the same line.
         if self.ledger.size() > size {
@@ -270,18 +283,24 @@ impl Ingest<'_, '_> {
         };
         let Load::Work(group, notes) = load else { return Ok(Delivery::Later {}) };
         let (sender, notes) = (origin.unwrap_or(courier), by_digest(notes));
+        let size = self.ledger.size();
         let outcome = self.take(sender, None, Some(courier), group, &notes, bad.clone())?;
         self.ledger.rest()?;
-        let early = match outcome {
-            // Nothing of it was kept, and the courier need not keep what its author still has.
-            Outcome::Quarantined { code, detail, .. } if code == quarantine::FULL => {
-                return Ok(Delivery::Refused { code, detail });
+        let later = match outcome {
+            // What it lacks may come with somebody else: it is shown meanwhile, and brought again.
+            Outcome::Quarantined { code, .. } if Outcome::is_early(&code) => {
+                self.ledger.waits(sender, group)?
             }
-            Outcome::Quarantined { code, .. } => quarantine::early(&code),
-            Outcome::Accepted {} | Outcome::LetGo {} => false,
+            // Nothing of it was kept, and its author's phone may be gone.
+            Outcome::Quarantined { code, .. } => code == Outcome::FULL,
+            Outcome::Accepted {} | Outcome::LetGo {} => {
+                if self.ledger.size() > size {
+                    self.replace(sender, group.document)?;
+                }
+                false
+            }
         };
-        // What it lacks may come with somebody else: it is shown meanwhile, and brought again.
-        match early && self.ledger.waits(sender, group)? {
+        match later {
             true => Ok(Delivery::Later {}),
             false => Ok(Delivery::Taken {}),
         }
@@ -338,7 +357,7 @@ impl Ingest<'_, '_> {
             true => outcome,
             false => {
                 let why = format!("too much refused work of this device is kept already; {detail}");
-                Outcome::quarantined(quarantine::FULL, why)
+                Outcome::quarantined(Outcome::FULL, why)
             }
         };
         let held = self.ledger.document(self.org, group.document)?;
@@ -395,8 +414,26 @@ impl Ingest<'_, '_> {
         for device in brought {
             self.ledger.brought(device)?;
         }
-        self.ledger.release(sender, group.document, !fresh.is_empty(), self.now_ms)?;
+        self.ledger.arrive(group.document, self.now_ms)?;
         Ok(outcome)
+    }
+
+    /// Something new in a document was accepted from this device: what waits of it there is proposed again by that, or
+    /// was given up, but for what others have written and only this keeps.
+    fn replace(&mut self, sender: DeviceId, document: DocId) -> Result<(), StoreError> {
+        let person = |device: DeviceId| self.world.devices.get(&device).map(|device| device.user);
+        let own = |change: &Change| {
+            let device = self.world.device_of(change.actor);
+            device.is_some_and(|device| Some(device.user) == person(sender))
+        };
+        for (item, group) in self.ledger.waiting(self.org, sender, document)? {
+            let held = self.ledger.document(self.org, document)?;
+            let logged = |change: &Change| held.document.contains(change.hash());
+            if group.changes.iter().all(|change| own(change) || logged(change)) {
+                self.ledger.replaced(item, sender, self.now_ms)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a document has what an entry does, as its author has written it as another actor: it was sent, and then

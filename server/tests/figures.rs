@@ -481,6 +481,7 @@ impl Served {
             pushed: None,
             filled: None,
             known: None,
+            waits: None,
         };
         let request = Request::builder().method("POST").uri("/api/v1/pull");
         let request = request.header("content-type", MEDIA_TYPE);

@@ -204,6 +204,7 @@ impl Served {
                 pushed: None,
                 filled: None,
                 known: None,
+                waits: None,
             },
         )
     }

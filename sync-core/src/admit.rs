@@ -10,6 +10,7 @@ use crate::model::contest::{About, Word};
 use crate::model::people::{Audience, Rights, Territories};
 use crate::model::visit::{Act, Observed, Post, Recording, Volume};
 use crate::visit::Start;
+use crate::wire::Outcome;
 
 /// What admission must know of the world.
 pub trait Field {
@@ -86,7 +87,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Misfit(Misfit::MissingParent(_)) => "missing_parent",
-            Self::Misfit(Misfit::Forked(_)) => "forked",
+            Self::Misfit(Misfit::Forked(_)) => Outcome::FORKED,
             Self::Misfit(Misfit::Full) => "full",
             Self::Misfit(Misfit::Malformed(_)) => "malformed",
             Self::Unreadable(_) => "unreadable",

@@ -1,7 +1,7 @@
 //! What a device holds, and how it catches up with the server. Reads go through [`Replica`]; everything to
 //! write leaves as a list of [`Write`]s, which the shell commits in one transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ use crate::print::{Inventory, Item, Print};
 use crate::receipt::{Known, Watch};
 use crate::visit::Start;
 use crate::wire::{
-    Decided, Filled, Group, Keys, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
+    Decided, Filled, GROUPS_MAX, Group, Keys, Outcome, PROTOCOL, PullReply, PullRequest, PushReply,
     PushRequest, RecordBytes,
 };
 
@@ -640,6 +640,53 @@ impl Kept {
         left
     }
 
+    /// The changes that the server has not confirmed, each after its parents.
+    fn waiting(&self) -> Vec<Change> {
+        let pending: HashSet<ChangeHash> = self.pending.iter().copied().collect();
+        let changes = self.document.changes().iter();
+        changes.filter(|change| pending.contains(&change.hash())).cloned().collect()
+    }
+
+    /// What others have written here and the server has neither confirmed nor keeps apart, each after its parents.
+    pub(crate) fn theirs(&self, profile: &Profile) -> Vec<Change> {
+        let kept_nowhere = |code: &str| [Outcome::FULL, Outcome::FORKED].contains(&code);
+        if self.refused.as_ref().is_some_and(|refused| !kept_nowhere(&refused.code)) {
+            return Vec::new();
+        }
+        let mut waiting = self.waiting();
+        waiting.retain(|change| !profile.owns(change.actor));
+        waiting
+    }
+
+    /// Takes up what [`Kept::theirs`] said, as far as it builds on nothing that is not here any more.
+    pub(crate) fn keep_theirs(&mut self, theirs: Vec<Change>) {
+        for change in theirs {
+            let hash = change.hash();
+            if self.document.insert(change).is_ok() {
+                self.pending.push(hash);
+            }
+        }
+    }
+
+    /// Whether within these changes others' seals reach each of theirs.
+    fn is_sealed(&self, changes: &[Change], profile: &Profile) -> bool {
+        let inside: HashMap<ChangeHash, &Change> = changes.iter().map(|c| (c.hash(), c)).collect();
+        let (mut sealed, mut seen) = (HashSet::new(), HashSet::new());
+        for seal in &self.seals {
+            let Some(signer) = inside.get(&seal.head).map(|c| c.actor.device()) else { continue };
+            let mut open = vec![seal.head];
+            while let Some(hash) = open.pop() {
+                if let Some(change) = inside.get(&hash).filter(|_| seen.insert((signer, hash))) {
+                    if change.actor.device() == signer {
+                        sealed.insert(hash);
+                    }
+                    open.extend(&change.deps);
+                }
+            }
+        }
+        changes.iter().all(|c| c.actor.belongs_to(&profile.key) || sealed.contains(&c.hash()))
+    }
+
     /// The server has this change, and so all that it builds on.
     fn confirm(&mut self, head: ChangeHash) {
         let past = self.document.past(&[head]);
@@ -651,7 +698,7 @@ impl Kept {
 
     /// The server may have lost any of it, and judges all of it again together with what it has lost.
     pub(crate) fn unconfirm(&mut self) {
-        if self.refused.as_ref().is_some_and(|refused| refused.code != "forked") {
+        if self.refused.as_ref().is_some_and(|refused| refused.code != Outcome::FORKED) {
             self.refused = None;
         }
         self.pending = self.document.changes().iter().map(Change::hash).collect();
@@ -882,15 +929,43 @@ impl Work {
         keypair: &Keypair,
         kept: &Kept,
     ) -> Result<Option<Self>, R::Error> {
+        let changes = kept.waiting();
+        match changes.is_empty() {
+            true => Ok(None),
+            false => Self::made_of(replica, keypair, kept, changes).map(Some),
+        }
+    }
+
+    /// The same in parts that the server decides on one by one, so that nobody's work waits for what is wrong with
+    /// another's that it does not build on: wherever the author changes, as far as the authors' seals allow.
+    fn parts_of<R: Replica>(
+        replica: &R,
+        keypair: &Keypair,
+        kept: &Kept,
+    ) -> Result<Vec<Self>, R::Error> {
+        let profile = replica.profile();
+        let (mut parts, mut part): (Vec<Self>, Vec<Change>) = (Vec::new(), Vec::new());
+        let author = |change: &Change| (!profile.owns(change.actor)).then(|| change.actor.device());
+        let mut waiting = kept.waiting().into_iter().peekable();
+        while let Some(change) = waiting.next() {
+            let ends = waiting.peek().is_none_or(|next| author(next) != author(&change));
+            part.push(change);
+            if ends && (waiting.peek().is_none() || kept.is_sealed(&part, profile)) {
+                parts.push(Self::made_of(replica, keypair, kept, std::mem::take(&mut part))?);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// These changes, sealed, with their notes.
+    fn made_of<R: Replica>(
+        replica: &R,
+        keypair: &Keypair,
+        kept: &Kept,
+        changes: Vec<Change>,
+    ) -> Result<Self, R::Error> {
         let (org, key) = (replica.profile().org, replica.profile().key);
         let document = kept.document.id();
-        let pending: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
-        let changes = kept.document.changes().iter();
-        let changes: Vec<Change> =
-            changes.filter(|c| pending.contains(&c.hash())).cloned().collect();
-        if changes.is_empty() {
-            return Ok(None);
-        }
         let named = changes.iter().filter_map(|c| c.entry().ok()).flat_map(|e| e.notes());
         let named: BTreeSet<BlobHash> = named.collect();
         let notes = named.into_iter().filter_map(|digest| replica.note(digest).transpose());
@@ -902,7 +977,7 @@ impl Work {
         let foreign = changes.iter().filter(|c| !c.actor.belongs_to(&key));
         let foreign: HashSet<ChangeHash> = foreign.map(Change::hash).collect();
         seals.extend(kept.seals.iter().filter(|s| foreign.contains(&s.head)).cloned());
-        Ok(Some(Self { group: Group { document, changes, seals }, notes }))
+        Ok(Self { group: Group { document, changes, seals }, notes })
     }
 
     /// How much it is on the wire at most.
@@ -930,8 +1005,8 @@ impl Default for Batch {
 impl Batch {
     /// A push was longer than the server takes: what is to be sent less.
     pub fn too_large(&mut self, push: &PushRequest) {
-        match push.groups.as_slice() {
-            [alone] => drop(self.without.insert(alone.document)),
+        match push.documents().collect::<Vec<_>>()[..] {
+            [alone] => drop(self.without.insert(alone)),
             _ => self.bytes_aim = 0,
         }
     }
@@ -960,15 +1035,15 @@ pub fn next_push<R: Replica>(
         if batch.leaves_out(&kept) {
             continue;
         }
-        let Some(work) = Work::of(replica, keypair, &kept)? else { continue };
-        bytes += work.bytes();
-        if !groups.is_empty() && bytes > batch.bytes_aim {
+        let parts = Work::parts_of(replica, keypair, &kept)?;
+        bytes += parts.iter().map(Work::bytes).sum::<usize>();
+        let over = bytes > batch.bytes_aim || groups.len() + parts.len() > GROUPS_MAX;
+        if !groups.is_empty() && over {
             break;
         }
-        groups.push(work.group);
-        notes.extend(work.notes.into_iter().map(|note| (note.digest(), note)));
-        if groups.len() >= crate::wire::GROUPS_MAX {
-            break;
+        for Work { group, notes: words } in parts.into_iter().take(GROUPS_MAX) {
+            groups.push(group);
+            notes.extend(words.into_iter().map(|note| (note.digest(), note)));
         }
     }
     if groups.is_empty() {
@@ -1030,28 +1105,32 @@ pub fn apply_push<R: Replica>(
         let why = "it has not one outcome for each document".into();
         return Err(Fault::Answer(BadAnswer::Unfit(why)));
     }
-    let (mut writes, mut narrowed) = (Vec::new(), false);
+    let mut narrowed = false;
+    let mut documents = Documents::new(replica);
     for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
-        let Some(mut kept) = replica.document(group.document)? else { continue };
+        let Some(kept) = documents.get(group.document)? else { continue };
         match outcome {
             Outcome::Accepted {} | Outcome::LetGo {} => {
                 let sent: HashSet<ChangeHash> = group.hashes().collect();
                 kept.pending.retain(|hash| !sent.contains(hash));
-                add_seals(&mut kept, &group.seals);
+                add_seals(kept, &group.seals);
                 if *outcome == (Outcome::LetGo {}) {
                     (kept.gone, kept.aside, narrowed) = (true, true, true);
                 }
             }
             Outcome::Quarantined { code, detail, here } => {
-                kept.refused = Some(Refused { code: code.clone(), detail: detail.clone() });
+                // Of several the first says why, for others may only build on it; but what is kept nowhere else is said.
+                if kept.refused.is_none() || code == Outcome::FULL {
+                    kept.refused = Some(Refused { code: code.clone(), detail: detail.clone() });
+                }
                 if let Some(here) = here {
                     here.iter().for_each(|head| kept.confirm(*head));
-                    add_seals(&mut kept, &group.seals);
+                    add_seals(kept, &group.seals);
                 }
             }
         }
-        writes.push(Write::Document(Box::new(kept)));
     }
+    let mut writes: Vec<Write> = documents.into_writes().collect();
     let mut profile = replica.profile().clone();
     count(replica, &mut profile, &writes)?;
     profile.pushed = Some(reply.push);
@@ -1062,10 +1141,32 @@ pub fn apply_push<R: Replica>(
 }
 
 /// The next pull.
-pub fn next_pull(profile: &Profile) -> PullRequest {
+pub fn next_pull<R: Replica>(replica: &R) -> Result<PullRequest, R::Error> {
+    let profile = replica.profile();
     let Profile { cursor, pushed, filled, .. } = *profile;
     let known = Some(profile.watch.as_ref().map_or(Known::NOTHING, Watch::known));
-    PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known }
+    let waits = match cursor {
+        Some(cursor) => known_when_written(replica, &cursor)?,
+        None => None,
+    };
+    Ok(PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known, waits })
+}
+
+/// How much of the log this device knew when it wrote the oldest of what is to be pushed, if that is less than it knows
+/// now: of a log that has been lost since, nothing.
+fn known_when_written<R: Replica>(replica: &R, now: &Cursor) -> Result<Option<u64>, R::Error> {
+    let profile = replica.profile();
+    let mut known = now.sequence;
+    for id in replica.outbox()? {
+        let Some(kept) = replica.document(id)? else { continue };
+        let waits = kept.pending.iter().filter_map(|hash| kept.document.change(*hash));
+        for entry in waits.filter(|c| profile.owns(c.actor)).filter_map(|c| c.entry().ok()) {
+            let when = entry.when();
+            let here = when.life == Some(now.origin.life());
+            known = known.min(if here { when.anchor } else { 0 });
+        }
+    }
+    Ok((known < now.sequence).then_some(known))
 }
 
 /// What a page changes on the device. Every change must be signed by the device whose actor it is under.
@@ -1134,7 +1235,8 @@ pub fn apply_pull<R: Replica>(
             Err(misfit) => {
                 // Two copies of this store wrote under one actor: what the server has is the record; what
                 // is only here stays here, marked.
-                kept.refused = Some(Refused { code: "forked".into(), detail: misfit.to_string() });
+                kept.refused =
+                    Some(Refused { code: Outcome::FORKED.into(), detail: misfit.to_string() });
             }
         }
     }
@@ -1145,6 +1247,7 @@ pub fn apply_pull<R: Replica>(
             match outcome {
                 Outcome::Accepted {} | Outcome::LetGo {} => {
                     kept.confirm(*head);
+                    kept.refused = None; // what was refused with it, or built on it, is offered anew
                     narrowed = true; // what did not come with this page is out of sight, and may go
                 }
                 Outcome::Quarantined { code, detail, .. } => {
@@ -1256,8 +1359,9 @@ pub(crate) fn merge(kept: &mut Kept, group: &Group) -> Result<(), Misfit> {
     add_seals(kept, &group.seals);
     let arrived: HashSet<ChangeHash> = group.hashes().collect();
     kept.pending.retain(|hash| !arrived.contains(hash));
-    if kept.pending.is_empty() && merged.is_ok() {
-        kept.refused = None; // it was accepted after all
+    let early = kept.refused.as_ref().is_some_and(|refused| Outcome::is_early(&refused.code));
+    if (kept.pending.is_empty() || early) && merged.is_ok() {
+        kept.refused = None; // it was accepted after all, or what it lacked may have come
     }
     merged
 }

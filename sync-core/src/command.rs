@@ -349,6 +349,7 @@ pub fn execute<R: Replica>(
             let profile = desk.profile_after(&kept, instance);
             let mut left = kept.confirmed();
             left.forget_passed();
+            left.keep_theirs(kept.theirs(&profile));
             let mut writes = Vec::new();
             if left.document.changes().is_empty() {
                 writes.extend(kept.notes().into_iter().map(Write::ForgetNote));
@@ -638,6 +639,7 @@ impl<R: Replica> Desk<'_, R> {
                 .map_or(CommandError::Nothing, CommandError::from));
         }
         let (document, change) = (page.kept.document.id(), page.newest);
+        page.kept.keep_theirs(kept.theirs(&profile)); // after what is proposed, which must not build on it
         let writes = self.written(vec![Write::Document(Box::new(page.kept))], profile)?;
         Ok(Done { document, change, writes, left_out })
     }

@@ -331,7 +331,14 @@ impl Actor {
 
     /// Whether this actor belongs to the device with this public key.
     pub fn belongs_to(&self, public_key: &[u8; 32]) -> bool {
-        self.0[..8] == Self::fingerprint(public_key)
+        self.device() == Self::fingerprint(public_key)
+    }
+
+    /// Names the device's key: what [`Actor::fingerprint`] makes of it.
+    pub fn device(&self) -> [u8; 8] {
+        let mut out = [0; 8];
+        out.copy_from_slice(&self.0[..8]);
+        out
     }
 
     /// The 16 bytes.

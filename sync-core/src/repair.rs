@@ -15,7 +15,7 @@ use crate::document::Change;
 use crate::id::ChangeHash;
 use crate::model::catalogue::{Record, RecordKey};
 use crate::print::{Content, Inventory, Item, Part, PrintName};
-use crate::wire::{Group, PARTS_MAX, PROTOCOL, RepairReply, RepairRequest, WANTED_MAX};
+use crate::wire::{Group, Outcome, PARTS_MAX, PROTOCOL, RepairReply, RepairRequest, WANTED_MAX};
 
 /// After this long what is held is counted anew: a row that the disk has lost changes no sum.
 pub const COUNT_MS: i64 = 24 * 3_600_000;
@@ -194,6 +194,6 @@ fn replace(kept: &mut Kept, group: &Group) {
     let merged = merge(kept, group);
     send_again(kept, &group.hashes().collect());
     if let Err(misfit) = merged {
-        kept.refused = Some(Refused { code: "forked".into(), detail: misfit.to_string() });
+        kept.refused = Some(Refused { code: Outcome::FORKED.into(), detail: misfit.to_string() });
     }
 }

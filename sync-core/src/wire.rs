@@ -52,13 +52,21 @@ pub struct PushRequest {
     /// What the reply to the previous push was called; `None` for the first.
     #[n(2)]
     pub previous: Option<LogHash>,
-    /// The work, by document.
+    /// The work, by document, that of one in as many parts as are to be decided on one by one.
     #[n(3)]
     pub groups: Vec<Group>,
     /// The notes that it names.
     #[n(4)]
     #[cbor(decode_with = "few::<_, _, NOTES_MAX>")]
     pub notes: Vec<Note>,
+}
+
+impl PushRequest {
+    /// The documents that it is about, each once.
+    pub fn documents(&self) -> impl Iterator<Item = DocId> + '_ {
+        let runs = self.groups.chunk_by(|one, next| one.document == next.document);
+        runs.filter_map(|run| Some(run.first()?.document))
+    }
 }
 
 /// What became of a push.
@@ -184,6 +192,19 @@ pub struct PullRequest {
     /// Which checkpoint of the log the device has kept; `None` if it does not want any.
     #[n(4)]
     pub known: Option<Known>,
+    /// How much of the log the device knew when it wrote the oldest of what it could not push yet, if that is less than
+    /// the cursor says.
+    #[n(5)]
+    pub waits: Option<u64>,
+}
+
+impl PullRequest {
+    /// How much of the log the device has known of everything that it will write or push from now on: that counts
+    /// against what it claims to have known.
+    pub fn acknowledged(&self) -> u64 {
+        let known = self.cursor.map_or(0, |cursor| cursor.sequence);
+        self.waits.map_or(known, |waits| waits.min(known))
+    }
 }
 
 /// How far a device has been given what came into its sight after it had passed by. Only the server reads it.
@@ -307,6 +328,16 @@ impl Outcome {
     pub const DISCARDED: &str = "discarded";
     /// The code of work that does again what its author has done already.
     pub const SAID_ALREADY: &str = "said_already";
+    /// The code of work under a number that its actor has given to something else.
+    pub const FORKED: &str = "forked";
+    /// The code of work for which there is no room: nothing of it is kept at the server.
+    pub const FULL: &str = "quarantine_full";
+
+    /// Whether a group that is refused for this may be taken once what it lacks is here: it came too early, without its
+    /// notes, or from a device that is not known yet.
+    pub fn is_early(code: &str) -> bool {
+        matches!(code, "foreign_actor" | "missing_parent" | "missing_note")
+    }
 
     /// Refused for this, all of it.
     pub fn quarantined(code: &str, detail: String) -> Self {
@@ -773,6 +804,7 @@ mod tests {
                 pushed: Some(LogHash([3; 32])),
                 filled: None,
                 known: Some(Known { life: cursor.origin, size: 1 << 40 }),
+                waits: None,
             },
         );
         let (server_ms, more) = (1 << 41, false);

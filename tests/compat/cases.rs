@@ -670,8 +670,14 @@ pub(crate) fn messages() -> Vec<Message> {
         groups: vec![documents()[2].group(|c| c.actor == actor(1))],
         notes: Vec::new(),
     };
-    let fresh =
-        PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None, known: None };
+    let fresh = PullRequest {
+        protocol: PROTOCOL,
+        cursor: None,
+        pushed: None,
+        filled: None,
+        known: None,
+        waits: None,
+    };
     let later =
         PullRequest { cursor: Some(cursor()), pushed: Some(LogHash([0x68; 32])), ..fresh.clone() };
     let watching =

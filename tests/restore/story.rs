@@ -127,18 +127,47 @@ fn a_phone_that_was_enrolled_after_the_backup_is_not_known() {
     record(&sam, &visit, true, Vec::new());
     host.sync(&sam);
     host.sync(&rita);
+    record(&rita, &visit, false, Vec::new());
+    host.sync(&rita);
     host.end("-KILL");
     std::fs::remove_dir_all(host.data()).expect("the folder is lost");
     well(host.restore("backup", "data"));
+    host.renew_code(SAM);
     host.start();
     let told = host.runtime.block_on(Arc::clone(&sam).sync(None, None));
     assert!(matches!(told, Err(ClientError::Forgotten)), "{told:?}");
     assert!(sam.visit(visit.clone()).is_ok(), "what it holds stays on it");
     let report = host.sync(&rita);
     assert!(report.refused > 0, "{report:?}");
+    let apart = |host: &Host| {
+        let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+        let mut query = db
+            .prepare("SELECT code || ' ' || state FROM quarantine ORDER BY code")
+            .expect("a query");
+        let rows = query.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        rows.collect::<Result<Vec<_>, _>>().expect("they read")
+    };
+    assert_eq!(apart(&host), ["foreign_actor waiting", "missing_parent waiting"]);
+
+    // She goes on without his work, which waits for him.
+    rita.propose_again(format!("visit/{visit}")).expect("hers stands without his");
+    let report = host.sync(&rita);
+    assert_eq!((report.pushed, report.refused), (1, 0));
+    assert!(rita.outstanding().expect("it reads").documents.is_empty());
+    assert_eq!(apart(&host), ["foreign_actor waiting", "missing_parent proposed_again"]);
+    let server = format!("http://{}", host.address());
+    let enrolled = Arc::clone(&sam).enrol(server, host.code(SAM).into(), "phone".into());
+    host.runtime.block_on(enrolled).expect("he is enrolled again");
+    host.sync(&sam);
+    host.sync(&rita);
+    assert!(sam.outstanding().expect("it reads").documents.is_empty());
+    let recordings = |client: &Arc<Client>| {
+        let visit = client.visit(visit.clone()).expect("it is here");
+        visit.recordings.into_iter().map(|r| r.id).collect::<Vec<_>>()
+    };
+    assert_eq!(recordings(&rita), recordings(&sam));
     host.end("-TERM");
-    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
-    let code = db.query_row("SELECT code FROM quarantine", [], |row| row.get::<_, String>(0));
-    assert_eq!(code.as_deref(), Ok("foreign_actor"));
     well(host.check("data"));
+    let work = work(&host.data());
+    assert_eq!((of(&work, RITA), of(&work, SAM)), (2, 2), "all of both, once");
 }

@@ -524,6 +524,77 @@ fn what_two_people_built_on_one_another_comes_back_after_a_restore() {
     assert_eq!(Visit::read(&story.server.held(document).document), before);
 }
 
+/// Sam works in Rita's visit, and she after him; the server loses both, and his phone is never heard of again. What she
+/// wrote then looks as if she had held it back. Returns his lost phone.
+fn with_late_work_on_a_lost_colleagues() -> (Story, Device) {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(SHARED)));
+    story.come_to_rest();
+    let backup = story.server.backup();
+    story.does(SAM, Command::StartCall(brand::call(SHARED)));
+    story.records(SAM, SHARED, met(true));
+    story.syncs(SAM);
+    story.syncs(RITA);
+    story.records(RITA, SHARED, vec![facings(1, 2)]);
+    story.syncs(RITA);
+    let lost = story.devices.remove(SAM);
+    let World { server, oracle, devices, .. } = &mut story.0;
+    let before = std::mem::replace(server, backup);
+    oracle.restored(&before, server, devices);
+    story.new_versions();
+    let now_ms = story.now_ms;
+    let elsewhere = Scope::Territory(brand::territory(2));
+    story.server.write(vec![brand::person_record(brand::RITA, elsewhere, true)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.late.insert(visit_of(SHARED));
+    (story, lost)
+}
+
+#[test]
+fn what_a_colleague_wrote_is_not_refused_with_what_is_built_on_it() {
+    let (mut story, lost) = with_late_work_on_a_lost_colleagues();
+    story.syncs(RITA);
+    let document = visit_of(SHARED).into();
+    let held = story.server.held(document);
+    let of_sam = held.devices.values().filter(|device| **device == lost.id).count();
+    assert_eq!((of_sam, held.document.changes().len()), (2, 3), "his is in, hers waits");
+    let kept = story.devices[RITA].document(document).expect("it is kept");
+    assert_eq!(kept.refused.map(|refused| refused.code).as_deref(), Some("late"));
+    assert_eq!(kept.pending.len(), 1);
+}
+
+#[test]
+fn who_hears_of_a_change_before_their_work_can_be_taken_is_not_late() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.records(RITA, 1, met(true));
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    story.server.room(Some(0));
+    // She hears that the call is off, and says so, twice, while nothing of hers can be taken.
+    for _ in 0..3 {
+        story.syncs(RITA);
+        let known = story.devices[RITA].disk.profile().cursor.map(|cursor| cursor.sequence);
+        assert_eq!(known, Some(story.server.head().sequence));
+    }
+    story.server.room(None);
+    story.syncs(RITA);
+    assert_eq!(refusal(&story), None);
+    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 2);
+    story.come_to_rest();
+    story.check();
+    // What she writes from then on is judged by what she knows.
+    let document = visit_of(1).into();
+    story.does(RITA, Command::Submit(visit_of(1)));
+    story.syncs(RITA);
+    let (id, head) = (story.devices[RITA].id, story.server.head().sequence);
+    story.syncs(RITA);
+    let acked = "SELECT acked FROM device WHERE device = ?1";
+    let acked = story.server.db.query_row(acked, [id.as_bytes()], |row| row.get::<_, u64>(0));
+    assert_eq!(acked, Ok(head));
+    assert_eq!(story.server.held(document).document.changes().len(), 3);
+}
+
 #[test]
 fn what_was_refused_stays_refused_however_often_it_arrives() {
     let mut story = Story::new();
@@ -749,6 +820,40 @@ fn a_forked_phone_that_gives_up_goes_on_with_the_record() {
         assert_eq!(kept.document.heads(), story.server.held(document).document.heads());
         assert!(kept.pending.is_empty() && kept.refused.is_none());
     }
+}
+
+#[test]
+fn a_forked_phone_that_gives_up_brings_back_what_a_lost_colleague_wrote() {
+    let (mut story, copy) = with_copied_phone();
+    story.come_to_rest();
+    let backup = story.server.backup();
+    story.does(SAM, Command::StartCall(brand::call(SHARED)));
+    let his = story.records(SAM, SHARED, met(true));
+    story.syncs(SAM);
+    story.sync_now(copy);
+    story.records(RITA, SHARED, vec![facings(1, 1)]);
+    story.records(copy, SHARED, vec![facings(1, 2)]);
+    story.syncs(RITA);
+    story.oracle.copied.insert(brand::RITA);
+    story.sync_now(copy);
+    let document = visit_of(SHARED).into();
+    let of = |story: &Story| story.devices[copy].document(document).expect("it is here");
+    assert_eq!(of(&story).refused.map(|r| r.code).as_deref(), Some("forked"));
+    // The server loses his work, and neither his phone nor her other one is heard of again.
+    let World { server, oracle, devices, .. } = &mut story.0;
+    let before = std::mem::replace(server, backup);
+    for device in [RITA, SAM] {
+        devices[device].lost = true;
+    }
+    oracle.restored(&before, server, devices);
+    story.new_versions();
+    story.sync_now(copy);
+    assert_eq!(story.server.times_logged(document, his), 0, "it waits with what is forked");
+    story.act(copy, Crash::Never, Command::GiveUp { document, instance: [9; 8] });
+    assert!(of(&story).document.contains(his));
+    story.sync_now(copy);
+    assert_eq!(story.server.times_logged(document, his), 1);
+    assert!(of(&story).pending.is_empty() && of(&story).refused.is_none());
 }
 
 #[test]

@@ -441,6 +441,7 @@ impl Server {
         let pull: PullRequest = read(bytes)?;
         if self.world.rights(sender.user).is_none() {
             let (told, tx) = (self.head().sequence, self.db.transaction()?);
+            let told = pull.waits.map_or(told, |waits| waits.min(told));
             accounts::synced(&tx, self.org, from, told, now_ms)?;
             tx.commit()?;
             return Err(Refused::Inactive);
@@ -451,7 +452,7 @@ impl Server {
             feed::pull(&log, &self.world, &sender, &newest, &pull, (ORG, &log_key()), now_ms)?;
         drop(log);
         let reply = reply.ok_or(Refused::CursorUnknown)?;
-        let known = pull.cursor.map_or(0, |cursor| cursor.sequence);
+        let known = pull.acknowledged();
         let tx = self.db.transaction()?;
         accounts::synced(&tx, self.org, from, known, now_ms)?;
         tx.commit()?;

@@ -745,7 +745,7 @@ impl Device {
                 let reply: PushReply = from_wire(ORG, bytes).map_err(cut_off)?;
                 let writes = apply_push(&self.disk, push, &reply, &clocks).map_err(fault)?;
                 let Ok(outbox) = self.disk.outbox();
-                Ok((writes, Heard::Pushed(outbox.len() > push.groups.len())))
+                Ok((writes, Heard::Pushed(outbox.len() > push.documents().count())))
             }
             (Answer::Delivered(bytes), Asked::Cargo(cargo)) => {
                 let reply: CargoReply = from_wire(ORG, bytes).map_err(cut_off)?;
@@ -767,6 +767,10 @@ impl Device {
             }
             (Answer::Refused(Refused::Forgotten), _) => Err((Heard::Revoked, None)),
             (Answer::Refused(Refused::CursorUnknown), _) => Err((Heard::CursorUnknown, None)),
+            // It is kept here; what others have written is fetched all the same.
+            (Answer::Refused(Refused::Full), Asked::Push(_) | Asked::Cargo(_)) => {
+                Err((Heard::Empty, None))
+            }
             (Answer::Refused(Refused::Crashed | Refused::Full | Refused::Malformed(_)), _) => {
                 Err((Heard::Unreachable, None))
             }
@@ -804,7 +808,8 @@ impl Device {
                     };
                 }
                 Step::Pull => {
-                    let question = Question::Pull(encode(&next_pull(&self.disk.profile)));
+                    let Ok(pull) = next_pull(&self.disk);
+                    let question = Question::Pull(encode(&pull));
                     break (Asked::Pull, question);
                 }
                 Step::Rewind => {

@@ -346,7 +346,7 @@ impl Oracle {
                     let volumes = [torn, &document].map(|id| id.kind == DocKind::Outlet);
                     *torn == document || volumes == [true; 2]
                 });
-                torn || (self.forgotten && code == "missing_parent")
+                torn || (self.forgotten && code == "missing_parent") || self.lost_log
             }
             // One of two copies has heard of what the other has not. Work may rest on rights that were lost with a log.
             // A repair of a page that did not fit brings records that are newer than the cursor. Who was let go has

@@ -49,11 +49,11 @@ pub async fn push(
     let ((push, name, length), turn) = read(&app, &tenant, &headers, body, decode).await?;
     app.limits.work.check_of(sender.device, length.div_ceil(1_024), now_ms())?;
     if !push.within_limits() {
-        return Err(Problem::too_large("a push holds 2,000 documents and 10,000 changes at most"));
+        return Err(Problem::too_large("a push holds 2,000 groups and 10,000 changes at most"));
     }
     let mut named = HashSet::new();
-    if !push.groups.iter().all(|group| named.insert(group.document)) {
-        return Err(Problem::malformed("a push has one group for each document"));
+    if !push.documents().all(|document| named.insert(document)) {
+        return Err(Problem::malformed("a push has the groups of a document one after the other"));
     }
     for note in &push.notes {
         note.validate().map_err(|invalid| Problem::malformed(invalid.to_string()))?;

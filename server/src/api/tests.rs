@@ -132,7 +132,7 @@ impl Bench {
 
     fn pull(&self, org: usize) -> Body {
         let (cursor, pushed, filled, known) = (None, None, None, None);
-        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known };
+        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known, waits: None };
         Body::from(to_wire(self.tenants[org].id, &pull))
     }
 

@@ -27,8 +27,6 @@ const KEPT_BYTES_MAX: u64 = 64 << 20;
 /// What a row takes besides the group, and what finding one of its changes takes.
 const ITEM_BYTES: u64 = 512;
 const CHANGE_BYTES: u64 = 128;
-/// What a group is refused with for which there is no room: nothing of it is kept.
-pub const FULL: &str = "quarantine_full";
 
 /// A group that was refused.
 #[derive(Debug, Clone)]
@@ -68,12 +66,6 @@ pub struct Reason<'a> {
     pub words: Vec<&'a Note>,
 }
 
-/// Whether a group that is refused for this may be taken once what it lacks is here: it came too early, without its
-/// notes, or from a device that is not known yet.
-pub fn early(code: &str) -> bool {
-    matches!(code, "foreign_actor" | "missing_parent" | "missing_note")
-}
-
 impl Item {
     /// The line of the log that says what somebody decided on it.
     pub fn decision(&self, approved: bool, by: UserId, at_ms: i64) -> Option<Leaf> {
@@ -85,7 +77,7 @@ impl Item {
 
 impl Ledger<'_> {
     /// What this group, or one that holds it, was refused for when it came before: it stays so until someone decides
-    /// otherwise. What came [`early`] or badly sealed may be tried again.
+    /// otherwise. What came [early](Outcome::is_early) or badly sealed may be tried again.
     pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
         let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
         // What was made into a parcel before the rest of the group came is refused with the group.
@@ -148,26 +140,35 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Work on a document was accepted from this device: what waits of it was either part of that or, if some of it
-    /// was new, is proposed again by it.
-    pub fn release(
-        &mut self,
+    /// What waits of a document from a device.
+    pub fn waiting(
+        &self,
+        id: OrgId,
         device: DeviceId,
         document: DocId,
-        new: bool,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        self.arrive(document, now_ms)?;
-        if !new {
-            return Ok(());
+    ) -> Result<Vec<(u64, Group)>, StoreError> {
+        let mut query = self.tx.prepare_cached(
+            "SELECT item, body FROM quarantine
+             WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'waiting'",
+        )?;
+        let of = params![self.org, device.as_bytes(), document.to_bytes()];
+        let rows = query.query_map(of, |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        let mut waiting = Vec::new();
+        for row in rows {
+            let (item, body) = row?;
+            waiting.push((item, from_wire(id, &body)?));
         }
-        let (of, document) = (device.as_bytes(), document.to_bytes());
+        Ok(waiting)
+    }
+
+    /// What waits is proposed again by its author.
+    pub fn replaced(&mut self, item: u64, device: DeviceId, now_ms: i64) -> Result<(), StoreError> {
         self.tx
             .prepare_cached(
-                "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
-                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'waiting'",
+                "UPDATE quarantine SET state = 'proposed_again', decided = ?3, decided_ms = ?4
+                 WHERE org = ?1 AND item = ?2",
             )?
-            .execute(params![self.org, of, document, self.size(), now_ms])?;
+            .execute(params![self.org, item, self.size(), now_ms])?;
         self.apart.remove(&device);
         Ok(())
     }
@@ -205,7 +206,7 @@ impl Ledger<'_> {
         if let Some((item, code, state, old, length)) = before {
             let (again, waits) = (state == "proposed_again", state == "waiting");
             let more = code != reason.code || body.len() > length;
-            if !(code == "bad_seal" || early(&code)) || !(again || (waits && more)) {
+            if !(code == "bad_seal" || Outcome::is_early(&code)) || !(again || (waits && more)) {
                 return Ok(true);
             }
             number = Some(item);

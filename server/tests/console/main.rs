@@ -470,7 +470,7 @@ impl Phone {
     /// A page over HTTP.
     async fn pull(&self, bench: &Bench, cursor: Option<Cursor>) -> PullReply {
         let (org, pushed, filled, known) = (bench.tenant.id, None, None, None);
-        let asked = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known };
+        let asked = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known, waits: None };
         let request = Request::post("/api/v1/pull")
             .header("host", "localhost")
             .header("content-type", "application/vnd.endcap.sync+cbor")

@@ -121,7 +121,7 @@ fn visit(number: u32) -> DocId {
 /// What a phone is answered until there is no more, without taking any of it in.
 fn pages(world: &mut World, device: usize) -> Vec<PullReply> {
     let (id, now_ms) = (world.devices[device].id, world.now_ms);
-    let mut ask = next_pull(world.devices[device].disk.profile());
+    let Ok(mut ask) = next_pull(&world.devices[device].disk);
     let mut pages: Vec<PullReply> = Vec::new();
     while pages.last().is_none_or(|page| page.more) {
         let page = world.server.pull(id, &encode(&ask), now_ms).expect("a page");

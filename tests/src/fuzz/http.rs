@@ -565,6 +565,7 @@ impl Served {
             pushed: None,
             filled: None,
             known: None,
+            waits: None,
         };
         let (void, good) = (format!("Bearer {before}"), format!("Bearer {token}"));
         for (token, is_good) in [(void, false), (good, true)] {
@@ -639,8 +640,14 @@ impl Served {
         let (mut cursor, mut filled) = (None, None);
         let mut all = Everything::default();
         loop {
-            let pull =
-                PullRequest { protocol: PROTOCOL, cursor, pushed: None, filled, known: None };
+            let pull = PullRequest {
+                protocol: PROTOCOL,
+                cursor,
+                pushed: None,
+                filled,
+                known: None,
+                waits: None,
+            };
             let answer = self.send_sync(who, "pull", encode(&pull), true).await;
             assert_eq!(answer.status, 200);
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");
@@ -712,7 +719,8 @@ impl Served {
         let pushed = self.previous[who].filter(|_| flags & 8 == 0);
         let filled = (flags & 32 != 0)
             .then_some(Filled { next: u64::MAX >> (how % 64), since: u64::MAX >> (flags >> 2) });
-        let pull = PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known: None };
+        let pull =
+            PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known: None, waits: None };
         let answer = self.send_sync(who, "pull", encode(&pull), flags & 16 != 0).await;
         if answer.status == 200 {
             let reply: PullReply = from_wire(ORG, &answer.body).expect("a page reads");

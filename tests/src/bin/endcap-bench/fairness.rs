@@ -104,8 +104,14 @@ impl Device {
     }
 }
 
-const BEGINNING: PullRequest =
-    PullRequest { protocol: PROTOCOL, cursor: None, pushed: None, filled: None, known: None };
+const BEGINNING: PullRequest = PullRequest {
+    protocol: PROTOCOL,
+    cursor: None,
+    pushed: None,
+    filled: None,
+    known: None,
+    waits: None,
+};
 
 /// Pushes what it has, and again, until all is over.
 async fn push_hard(
