@@ -692,6 +692,12 @@ pub(crate) fn messages() -> Vec<Message> {
         ..pull_reply()
     };
     let moving = PullRequest { filled: Some(Filled { next: 40, since: 45 }), ..later.clone() };
+    let behind = PullRequest { waits: Some(250), ..later.clone() };
+    let visit = &documents()[0];
+    let by_author = PushRequest {
+        groups: [0, 1].map(|n| visit.group(|c| c.actor == actor(n) && c.seq <= 2)).to_vec(),
+        ..first.clone()
+    };
     let discarded = Outcome::quarantined(Outcome::DISCARDED, "in words".into());
     let moved = PullReply {
         filled: Some(Filled { next: 60, since: 45 }),
@@ -735,12 +741,14 @@ pub(crate) fn messages() -> Vec<Message> {
         RepairReply { contents: Vec::new(), given: 2, records, groups, notes, ..said.clone() };
     vec![
         ("a first push", PUSH, true, to_wire(ORG, &first)),
+        ("a push of one document by author", PUSH, true, to_wire(ORG, &by_author)),
         ("a push of two documents", PUSH, true, to_wire(ORG, &push())),
         ("its reply", PUSH, false, to_wire(ORG, &push_reply())),
         ("a fresh pull", PULL, true, to_wire(ORG, &fresh)),
         ("a later pull", PULL, true, to_wire(ORG, &later)),
         ("a pull of one who has never pushed", PULL, true, to_wire(ORG, &never_pushed)),
         ("a pull of one whose scope has moved", PULL, true, to_wire(ORG, &moving)),
+        ("a pull of one who has still to push what is older", PULL, true, to_wire(ORG, &behind)),
         ("its page", PULL, false, to_wire(ORG, &moved)),
         ("a page", PULL, false, to_wire(ORG, &pull_reply())),
         ("nothing new", PULL, false, to_wire(ORG, &nothing)),

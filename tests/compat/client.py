@@ -260,7 +260,8 @@ class Client(Photos):
 
     def give_up(self, visit):
         """Section 12: drops what the server has refused of a visit."""
-        self._begin_anew(self.visit_document(visit))
+        refused = self.visit_document(visit)
+        self._begin_anew(refused).keep_theirs(refused, self._own())
         self.save()
 
     def propose(self, visit):
@@ -268,8 +269,7 @@ class Client(Photos):
         refused = self.visit_document(visit)
         left, now = self._begin_anew(refused), {}
         for hash, change in refused.changes.items():
-            own = change.actor[:8] in [self.fingerprint(), *self.own["former"]]
-            if hash not in refused.pending or not own:
+            if hash not in refused.pending or change.actor[:8] not in self._own():
                 continue
             now[hash] = left.says(change)
             if now[hash] is None:
@@ -278,7 +278,12 @@ class Client(Photos):
                     outlet = self.record_of(OUTLET, entry[3][1])
                     entry[3][3:5] = [outlet[3], outlet[4]]
                 now[hash] = left.write(self.actor(), change.section, entry)
+        left.keep_theirs(refused, self._own())
         self.save()
+
+    def _own(self):
+        """The fingerprints of all keys that it has had."""
+        return [self.fingerprint(), *self.own["former"]]
 
     def _drop(self, document):
         left = document.confirmed()
@@ -352,7 +357,7 @@ class Client(Photos):
             try:
                 self.send_push(message, sent, report)
             except Problem as problem:
-                if problem.code != "too_large" or len(sent) == 1:
+                if problem.code != "too_large" or len({document.id for document, _ in sent}) == 1:
                     raise
                 aim = 0
 
@@ -360,15 +365,17 @@ class Client(Photos):
         groups, notes, sent, size = [], {}, [], 0
         # A volume follows those before it.
         for document in sorted(self.documents.values(), key=lambda document: document.volume()[1]):
-            waiting = {hash: change for hash, change in document.changes.items() if hash in document.pending}
+            waiting = document.waiting()
             if not waiting or document.refused:
                 continue
-            if sent and size > aim or len(groups) == GROUPS_MAX:
+            parts = document.parts(self._own())
+            if sent and (size > aim or len(groups) + len(parts) > GROUPS_MAX):
                 break
             signers = {self.fingerprint(): self._sign}
             organisation = self.own["organisation"]
-            groups.append(write_group(organisation, document.kind, document.id, waiting, signers, document.seals))
-            sent.append((document, list(waiting)))
+            for part in parts:
+                groups.append(write_group(organisation, document.kind, document.id, part, signers, document.seals))
+                sent.append((document, list(part)))
             size += sum(map(change_bytes, waiting.values()))
             for change in waiting.values():
                 notes.update((digest, self.notes[digest]) for digest in named(change).notes if digest in self.notes)
@@ -384,7 +391,7 @@ class Client(Photos):
             need(reply[2] == name and len(reply[3]) == len(sent), "an answer to another push")
             for group, (document, hashes), outcome in zip(message[3], sent, reply[3]):
                 here = hashes if outcome[0] != 1 else outcome[3] if len(outcome) > 3 and outcome[3] else []
-                if outcome[0] == 1:
+                if outcome[0] == 1 and (not document.refused or outcome[1] == "quarantine_full"):
                     document.refused = outcome[1:3]
                 document.gone |= outcome[0] == 2
                 document.confirm(here)
@@ -399,10 +406,26 @@ class Client(Photos):
         for key, name in (1, "cursor"), (2, "pushed"), (3, "filled"):
             if self.own[name]:
                 question[key] = self.own[name]
+        if self.own["cursor"]:
+            waits = min(map(self._knew, self.documents.values()), default=self.own["cursor"][1])
+            if waits < self.own["cursor"][1]:
+                question[5] = waits
         _, page = self._ask_cbor("/api/v1/pull", dict(sorted(question.items())), report)
         report["pages"] += 1
         self.take(page)
         return page[3]
+
+    def _knew(self, document):
+        """How much of the log it knew when it wrote the oldest of what is to be pushed of a document."""
+        origin, known = self.own["cursor"][:2]
+        if document.refused:
+            return known
+        for change in document.waiting().values():
+            entry = entry_of(change) if change.actor[:8] in self._own() else None
+            if entry:
+                here = entry[1][5:6] == [int.from_bytes(origin[:4], "big")]
+                known = min(known, entry[1][3] if here else 0)
+        return known
 
     def take(self, page):
         """A page is taken whole or not at all."""
@@ -431,6 +454,7 @@ class Client(Photos):
                         document.refused = outcome[1:3]
                     else:
                         document.confirm([head])
+                        document.refused = None
             self._keep_notes(page[6])
             self.own["cursor"], self.own["filled"] = page[2], page.get(7)
             if not page[3]:

@@ -1,5 +1,6 @@
 """Documents of docs/protocol.md and what a visit says: sections 6, 7 and 9."""
 
+import contextlib
 from collections import namedtuple
 
 from entry import Unreadable, observed_pairs, read
@@ -22,6 +23,12 @@ class Misfit(Exception):
     def __init__(self, code):
         super().__init__(code)
         self.code = code
+
+
+# What may be taken once what is lacking has come.
+EARLY = "foreign_actor", "missing_parent", "missing_note"
+# What the server keeps nothing of, or may have none of.
+KEPT_NOWHERE = "forked", "quarantine_full"
 
 
 class Document:
@@ -104,8 +111,38 @@ class Document:
         self.gone = self.hidden = self.astray = False
         if misfits:
             raise misfits[0]
-        if not self.pending:
+        if not self.pending or self.refused and self.refused[0] in EARLY:
             self.refused = None
+
+    def waiting(self):
+        return {hash: change for hash, change in self.changes.items() if hash in self.pending}
+
+    def parts(self, own):
+        """Section 12: what waits, in groups that end where the author changes, as far as others' seals allow. `own` are
+        the fingerprints of this device's keys."""
+        author = lambda change: None if change.actor[:8] in own else change.actor[:8]
+        parts, part, before = [], {}, None
+        for hash, change in self.waiting().items():
+            if part and author(change) != author(before) and self._sealed(part, own):
+                parts, part = [*parts, part], {}
+            part[hash] = before = change
+        return [*parts, part] if part else parts
+
+    def _sealed(self, part, own):
+        sealed = set()
+        for head in self.seals:
+            if head in part:
+                same = lambda hash: part[hash].actor[:8] == part[head].actor[:8]
+                sealed |= set(filter(same, past(part, [head])))
+        return all(hash in sealed or change.actor[:8] in own for hash, change in part.items())
+
+    def keep_theirs(self, refused, own):
+        """Section 12: what others have written and nobody else may keep stays, as far as it builds on what is here."""
+        if refused.refused and refused.refused[0] in KEPT_NOWHERE:
+            for hash, change in refused.waiting().items():
+                if change.actor[:8] not in own:
+                    with contextlib.suppress(Misfit):
+                        self.pending.add(self.insert(change))
 
     def unconfirm(self):
         """The server may have lost any of it: a rewind."""

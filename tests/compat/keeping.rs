@@ -321,7 +321,7 @@ fn a_restored_server_gets_back_what_phones_have() {
     let lost = known - (office.logged() - 1);
     let report = rita.sync();
     assert_eq!((&report["rewinds"], &report["repairs"]), (&json!(1), &json!(0)));
-    assert_eq!(report["outcomes"], json!(["accepted"]));
+    assert_eq!(report["outcomes"], json!(["accepted", "accepted"]), "his and hers, apart");
     assert_eq!(office.is_as(&mut rita, 0).heads(), before.heads());
     let log = held(&mut rita)["log"].clone();
     assert_eq!((&log["alarm"], &log["restored"]), (&Json::Null, &json!([lost])));
@@ -330,6 +330,46 @@ fn a_restored_server_gets_back_what_phones_have() {
     quietly(&mut sam);
     office.is_as(&mut sam, 0);
     assert_eq!(held(&mut sam)["notes"], json!(["Never so full"]));
+    drop((rita, sam, gate));
+    office.close();
+}
+
+/// What a colleague wrote whom a restored server does not know holds up only what was written on top of it.
+#[test]
+fn a_colleague_whom_a_restored_server_has_forgotten_stops_nobody() {
+    let Some(python) = tests::python::found() else { return };
+    let folder = Folder::new("forgotten");
+    let place = |name: &str| folder.0.join(name);
+    let (quiet, data) = (&mut |_, _, _| {}, place("server"));
+    let office = Office::found(&data, &[]);
+    let gate = Gate::before(&office);
+    let mut rita = enrolled(python, &folder, "rita", &gate.url, &office.code(RITA));
+    works(&mut rita, 0, 219, "");
+    quietly(&mut rita);
+    office.close();
+    backup(&data, &place("backup"), quiet).unwrap();
+    let office = Office::open(&data);
+    gate.lead_to(&office);
+    let mut sam = enrolled(python, &folder, "sam", &gate.url, &office.code(SAM));
+    works(&mut sam, 0, 229, "");
+    quietly(&mut sam);
+    quietly(&mut rita);
+    says(&mut rita, 0, 239);
+    quietly(&mut rita);
+    office.close();
+    let again = place("again");
+    restore(&place("backup"), &again, quiet).unwrap();
+
+    let office = Office::open(&again);
+    gate.lead_to(&office);
+    assert_eq!(rita.sync()["outcomes"], json!(["foreign_actor", "missing_parent"]));
+    rita.tell(json!({ "do": "propose", "visit": id(visit_of(0)) }));
+    assert_eq!(rita.sync()["outcomes"], json!(["accepted"]));
+    office.is_as(&mut rita, 0);
+    says(&mut rita, 0, 249);
+    assert_eq!(rita.sync()["outcomes"], json!(["accepted"]));
+    let waiting = "SELECT count(*) FROM quarantine WHERE org = ?1 AND state = 'waiting'";
+    assert_eq!(office.count(waiting), 1, "his waits for him");
     drop((rita, sam, gate));
     office.close();
 }

@@ -1,5 +1,7 @@
 """Messages of docs/protocol.md, sections 12, 13 and 15: whether they are of their shape."""
 
+import itertools
+
 from entry import *
 
 GROUPS_MAX, NOTES_MAX, PARTS_MAX, WANTED_MAX, LISTED_MAX = 2000, 10_000, 2000, 2000, 16
@@ -104,5 +106,6 @@ def read_request(organisation, path, raw):
         raise TooLarge(name)
     if name == "push":
         documents = [parse_group(organisation, group)[:2] for group in body[3]]
-        need(len(set(documents)) == len(documents), "two groups for one document")
+        runs = [document for document, _ in itertools.groupby(documents)]
+        need(len(set(runs)) == len(runs), "groups of one document, and another's between")
     return body

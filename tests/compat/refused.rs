@@ -640,7 +640,12 @@ const MESSAGES: &[Said] = &[
     (PUSH, "no notes", "malformed", |m| m.drop_key(4)),
     (PUSH, "a previous push of 31 bytes", "malformed", |m| m.set(&[2], bytes(31))),
     (PUSH, "a group that is malformed", "malformed", |m| m.set(&[3, 0, 2, 0, 1], 0)),
-    (PUSH, "two groups for one document", "malformed", |m| m.again(&[3], 1)),
+    (PUSH, "groups of one document, and another's between", "malformed", |m| {
+        let mut other = m.at(&[3, 0]).clone();
+        other.set(&[0, 1], bytes(16));
+        m.again(&[3], 1);
+        m.items(&[3]).insert(1, other);
+    }),
     (PUSH, "2,001 groups", "too_large", |m| {
         let empty = Item::value(((0, bytes(16)), [0; 0], [0; 0], [0; 0]));
         *m.at(&[3]) = Item::List(vec![empty; 2_001]);
