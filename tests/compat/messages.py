@@ -61,7 +61,7 @@ receipt = table({0: size(64), 1: many(hash), 2: maybe(many(life)), 3: maybe(size
 given = {4: many(data), 5: many(group), 6: many(note)}
 REQUESTS = {
     "push": {1: moment, 2: maybe(hash), 3: many(group), 4: many(note)},
-    "pull": {1: maybe(cursor), 2: maybe(hash), 3: maybe(filled), 4: maybe(struct(id, uint64))},
+    "pull": {1: maybe(cursor), 2: maybe(hash), 3: maybe(filled), 4: maybe(struct(id, uint64)), 5: maybe(uint64)},
     "repair": {1: many(part), 2: many(item)},
 }
 ANSWERS = {

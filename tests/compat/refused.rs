@@ -667,6 +667,7 @@ const MESSAGES: &[Said] = &[
     (PULL, "a cursor's root has 31 bytes", "malformed", |m| m.set(&[1, 2], bytes(31))),
     (PULL, "a cursor that the log was never at", "cursor_unknown", |m| m.set(&[1, 1], 1)),
     (PULL, "pushed has 33 bytes", "malformed", |m| m.set(&[2], bytes(33))),
+    (PULL, "what was known is no count", "malformed", |m| m.set(&[5], -1)),
     (PULL, "a checkpoint of one", "malformed", |m| drop(m.items(&[4]).pop())),
     (REPAIR, "a part of three", "malformed", |m| m.again(&[1, 0], 1)),
     (REPAIR, "a part without a length", "malformed", |m| m.endless(&[1, 0])),
