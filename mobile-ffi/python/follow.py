@@ -22,6 +22,10 @@ async def follow(client, sleep=asyncio.sleep):
             print(f"sent {report.pushed}, came {report.pulled}, photos {report.photos}", flush=True)
             if report.photos_without_room:
                 print(f"{report.photos_without_room} photos wait: the organisation's room for them is used up")
+            for outlet in report.left:
+                print(f"{outlet.name} is not yours any more: {outlet.why.name.lower()}")
+            if report.copied:
+                print("another phone goes on with a copy of this folder, or it was put back from a backup")
             pause_s = 1
             await client.wait_for_news()
         except (ClientError.Busy, ClientError.Unreachable) as later:

@@ -18,6 +18,7 @@ use sync_core::client::{
     BadAnswer, Batch, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push,
 };
 use sync_core::id::{BlobHash, OrgId, ParcelHash};
+use sync_core::model::catalogue::Record;
 use sync_core::print::PrintName;
 use sync_core::repair::{Repair, begin, compare};
 use sync_core::session::{Heard, Session, Step, Stop};
@@ -31,7 +32,7 @@ use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own};
 use crate::store::{StoreError, random};
-use crate::types::{ClientError, Phase, PhotoSize, SyncReport};
+use crate::types::{ClientError, LeftOutlet, Phase, PhotoSize, SyncReport, WhyLeft};
 
 /// A cut connection loses at most this much of a photo.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -277,7 +278,7 @@ pub(crate) async fn exchange(
 ) -> Result<SyncReport, ClientError> {
     let done = attempt(Arc::clone(&client), progress, cancel).await;
     if let Err(ClientError::Revoked | ClientError::Inactive) = done {
-        blocking(client, |client| client.drop_by(|view| withdraw(view))).await?;
+        blocking(client, |client| client.drop_by(|view| Ok((withdraw(view)?, ())))).await?;
     }
     done
 }
@@ -335,21 +336,22 @@ async fn blocking<T: Send + 'static>(
 
 impl Client {
     /// Drops documents, and then the files of the photos that went with them.
-    fn drop_by(
+    fn drop_by<T>(
         &self,
-        writes: impl Fn(&View<'_>) -> Result<Vec<Write>, StoreError>,
-    ) -> Result<(), ClientError> {
-        let gone = self.change(|view, writer| {
-            let writes = writes(view)?;
+        writes: impl Fn(&View<'_>) -> Result<(Vec<Write>, T), StoreError>,
+    ) -> Result<T, ClientError> {
+        let (gone, told) = self.change(|view, writer| {
+            let (writes, told) = writes(view)?;
             let gone = writes.iter().filter_map(|write| match write {
                 Write::ForgetPhoto(hash) => Some(*hash),
                 _ => None,
             });
             let gone: Vec<BlobHash> = gone.collect();
             apply(writer, writes)?;
-            Ok(gone)
+            Ok((gone, told))
         })?;
-        self.forget_photos(&gone)
+        self.forget_photos(&gone)?;
+        Ok(told)
     }
 }
 
@@ -429,6 +431,7 @@ impl Run {
         };
         let more = left > push.documents().count();
         let reply: PushReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
+        self.report.copied |= reply.copied == Some(true);
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             let entries = u32::try_from(group.changes.len()).unwrap_or(u32::MAX);
             match outcome {
@@ -497,23 +500,26 @@ impl Run {
             let clocks = client.clock.read();
             client.change(|view, writer| match apply_pull(view, &reply, &clocks) {
                 Ok(writes) => {
+                    let left = out_of_sight(view, &writes, WhyLeft::Moved)?;
                     // Before it is written that they are gone: a crash between leaves no file that nobody names.
                     for write in &writes {
                         if let Write::Erase(digest) = write {
                             client.vault.remove(&digest.0)?;
                         }
                     }
-                    Ok(apply(writer, writes).map(|()| None)?)
+                    Ok(apply(writer, writes).map(|()| (None, left))?)
                 }
                 Err(Fault::Answer(BadAnswer::Unfit(_) | BadAnswer::Forged(_))) if !repaired => {
                     let (repair, writes) = begin(view, &clocks)?;
                     apply(writer, writes)?;
-                    Ok(Some(repair))
+                    Ok((Some(repair), Vec::new()))
                 }
                 Err(error) => Err(fault(error)),
             })
         });
-        if let Some(repair) = applied.await? {
+        let (repair, left) = applied.await?;
+        self.report.left.extend(left);
+        if let Some(repair) = repair {
             (self.repair, self.repaired) = (Some(repair), true);
             return Ok(Heard::Misfit);
         }
@@ -534,9 +540,14 @@ impl Run {
     async fn sweep(&mut self) -> Result<Heard, ClientError> {
         let done = self.blocking(|client| {
             let instance = random()?;
-            client.drop_by(|view| sweep(view, instance))
+            client.drop_by(|view| {
+                let writes = sweep(view, instance)?;
+                let left = out_of_sight(view, &writes, WhyLeft::Scope)?;
+                Ok((writes, left))
+            })
         });
-        done.await.map(|()| Heard::Swept)
+        self.report.left.extend(done.await?);
+        Ok(Heard::Swept)
     }
 
     async fn compare(&mut self) -> Result<Heard, ClientError> {
@@ -782,6 +793,23 @@ impl Run {
         }
         Ok(url.into())
     }
+}
+
+/// The outlets that are about to be forgotten.
+fn out_of_sight(
+    view: &View<'_>,
+    writes: &[Write],
+    why: WhyLeft,
+) -> Result<Vec<LeftOutlet>, StoreError> {
+    let mut left = Vec::new();
+    for write in writes {
+        if let Write::Forget(key) = write
+            && let Some(Record::Outlet(outlet)) = view.record(*key)?
+        {
+            left.push(LeftOutlet { id: outlet.id.to_string(), name: outlet.name, why });
+        }
+    }
+    Ok(left)
 }
 
 const ERASED: &str = "erased";

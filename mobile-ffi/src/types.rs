@@ -937,7 +937,7 @@ pub struct Declined {
 }
 
 /// How a sync went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, uniffi::Record)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, uniffi::Record)]
 pub struct SyncReport {
     /// Entries that the server confirmed.
     pub pushed: u32,
@@ -960,10 +960,36 @@ pub struct SyncReport {
     pub delivered: u32,
     /// Parcels of colleagues that the server can never take: their authors still have the work.
     pub undeliverable: u32,
+    /// Outlets that went out of this person's sight, with their planned calls, for a person to be told. What was written
+    /// there here is pushed first.
+    pub left: Vec<LeftOutlet>,
+    /// The server has had work in this device's name that this folder does not know of: another phone goes on with a copy
+    /// of it, or the folder was put back from a backup. Nothing is lost; if there are two, one is to be enrolled anew.
+    pub copied: bool,
     /// It ended early because it was asked to.
     pub cancelled: bool,
     /// The server's log is not what it was: `Client.log_status` has the evidence, and a person must see it.
     pub log_alarm: bool,
+}
+
+/// An outlet that went out of sight.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct LeftOutlet {
+    /// Its id.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Why.
+    pub why: WhyLeft,
+}
+
+/// Why an outlet went out of sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum WhyLeft {
+    /// It went to another territory or distributor.
+    Moved,
+    /// The person's part of the field changed, or their territory was drawn anew.
+    Scope,
 }
 
 /// What this device knows of the server's log, from checkpoints that the log's key has signed.

@@ -495,33 +495,33 @@ impl App {
         name: LogHash,
     ) -> Result<PushReply, Problem> {
         let (now, checked) = (now_ms(), Arc::new(checked));
-        let mut outcomes = Vec::with_capacity(checked.push.groups.len());
+        let (mut outcomes, mut copied) = (Vec::with_capacity(checked.push.groups.len()), None);
         for part in checked.parts() {
             let (writing, checked) = (Arc::clone(tenant), Arc::clone(&checked));
             let write = move |tx: &rusqlite::Transaction<'_>| -> Result<_, Problem> {
-                let known = match part.start {
+                let follows = match part.start {
                     0 => {
                         let previous = checked.push.previous;
                         accounts::pushed(tx, writing.org, sender.device, previous, name, now)?
                     }
-                    _ => accounts::trusts(tx, writing.org, sender.device)?,
+                    _ => accounts::trusts(tx, writing.org, sender.device)?.then_some(true),
                 };
-                if !known {
-                    return Err(Problem::revoked());
-                }
+                let Some(follows) = follows else { return Err(Problem::revoked()) };
                 let mut ledger = Ledger::open(tx, writing.org)?;
                 let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
                 let outcomes = ingest.push(&sender, &checked, part)?;
                 ledger.close()?;
-                Ok(outcomes)
+                Ok((outcomes, follows))
             };
-            outcomes.extend(self.write(tenant, write).await?);
+            let (decided, follows) = self.write(tenant, write).await?;
+            outcomes.extend(decided);
+            copied = copied.or((!follows).then_some(true));
         }
         let sizes = checked.push.groups.iter().map(|group| group.changes.len());
         self.metrics.push(sizes.zip(&outcomes));
-        Ok(PushReply { protocol: PROTOCOL, server_ms: now, push: name, outcomes })
+        Ok(PushReply { protocol: PROTOCOL, server_ms: now, push: name, outcomes, copied })
     }
 
     /// Checks a push's signatures on a thread that may be busy for a while.

@@ -85,6 +85,9 @@ pub struct PushReply {
     /// One for each group, in order.
     #[n(3)]
     pub outcomes: Vec<Outcome>,
+    /// The push did not follow the device's newest: its store was copied, or came back from a backup.
+    #[n(4)]
+    pub copied: Option<bool>,
 }
 
 /// What became of a group.

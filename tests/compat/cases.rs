@@ -653,7 +653,8 @@ fn push_reply() -> PushReply {
     let here = Some(vec![ChangeHash([0x66; 32])]);
     let in_part = Outcome::Quarantined { code, detail, here };
     let outcomes = vec![Outcome::Accepted {}, refused, in_part, Outcome::LetGo {}];
-    PushReply { protocol: PROTOCOL, server_ms: NOON_MS, push: LogHash([0x68; 32]), outcomes }
+    let (server_ms, push) = (NOON_MS, LogHash([0x68; 32]));
+    PushReply { protocol: PROTOCOL, server_ms, push, outcomes, copied: Some(true) }
 }
 
 /// Name, path, whether it is a request, bytes.

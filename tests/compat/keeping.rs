@@ -77,7 +77,7 @@ fn quietly(phone: &mut Phone) -> Json {
 }
 
 impl Office {
-    fn writes(&self, record: Record) {
+    pub(crate) fn writes(&self, record: Record) {
         RUNTIME.block_on(self.app.write_records(&self.tenant, vec![record])).unwrap();
     }
 

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::http::{HeaderValue, header};
-use endcap_mobile::{Client, ClientError, PhotoLook};
+use endcap_mobile::{Client, ClientError, PhotoLook, WhyLeft};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::json;
 use server::now_ms;
 use server::store::{StoreError, accounts, uploads};
+use sync_core::model::people::Scope;
 use tests::brand::{self, RITA, SAM};
 use tests::chance::Chance;
 
-use crate::office::{Folder, Office, RUNTIME, begin, enrol, phone, sync};
+use crate::office::{Folder, Office, RUNTIME, begin, copy, enrol, phone, sync};
 
 /// A picture of this side that looks like no other.
 fn noise(side: u32, chance: &mut Chance) -> Vec<u8> {
@@ -246,6 +247,52 @@ fn a_phone_that_has_pushed_enough_for_now_hears_what_others_wrote() {
     assert_eq!(sync(&rita).unwrap().pushed, 41);
     assert!(rita.outstanding().unwrap().documents.is_empty());
     drop(gate);
+    office.close();
+}
+
+#[test]
+fn a_sync_names_the_outlets_that_went_out_of_sight_and_why() {
+    let (_folder, office, gate, [rita, sam]) = begin("left", [RITA, SAM]);
+    let left = |client| {
+        let report = sync(client).unwrap();
+        report.left.into_iter().map(|outlet| (outlet.id, outlet.why)).collect::<Vec<_>>()
+    };
+    assert_eq!((left(&rita), left(&sam)), (vec![], vec![]));
+    let visit = start(&rita, 0);
+    office.writes(brand::outlet_record(1, 2, 2));
+    let first = brand::outlet(1).to_string();
+    assert_eq!(left(&rita), [(first.clone(), WhyLeft::Moved)]);
+    assert_eq!(left(&sam), [(first, WhyLeft::Moved)]);
+    assert!(rita.outstanding().unwrap().documents.is_empty(), "her visit there was sent");
+    assert!(rita.visit(visit).is_ok(), "a visit keeps its audience");
+    let elsewhere = Scope::Territory(brand::territory(2));
+    office.writes(brand::person_record(RITA, elsewhere, true));
+    let others = left(&rita);
+    assert!(!others.is_empty() && others.iter().all(|(_, why)| *why == WhyLeft::Scope));
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn a_copied_folder_is_told_so() {
+    let folder = Folder::new("copied");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let (original, copied) = (folder.0.join("rita"), folder.0.join("copy"));
+    let rita = phone(&original);
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    drop(rita);
+    copy(&original, &copied);
+    let [rita, other] = [&original, &copied].map(|folder| phone(folder));
+    let visit = start(&rita, 0);
+    assert!(!sync(&rita).unwrap().copied);
+    let another = start(&other, 4);
+    // The first push of a copy looks like one whose reply was lost.
+    assert!(!sync(&other).unwrap().copied);
+    say(&rita, &visit);
+    assert!(sync(&rita).unwrap().copied);
+    say(&other, &another);
+    assert!(sync(&other).unwrap().copied);
     office.close();
 }
 

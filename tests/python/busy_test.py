@@ -60,7 +60,7 @@ class AsksForTime(unittest.TestCase):
                     raise error
                 return endcap.SyncReport(
                     pushed=1, refused=0, pulled=2, photos=3, photos_without_room=4, mended=0, unreadable=0,
-                    delivered=0, undeliverable=0, cancelled=False, log_alarm=False,
+                    delivered=0, undeliverable=0, left=[], copied=False, cancelled=False, log_alarm=False,
                 )
 
             async def wait_for_news(self):

@@ -349,17 +349,16 @@ impl Server {
         let keys = self.world.keys_of(&push.groups);
         let checked = verify(ORG, &keys, push);
         let (parts, mut outcomes) = (checked.parts_of(CHANGES_AT_ONCE), Vec::new());
+        let mut copied = None;
         self.taken = 0;
         for (place, part) in parts.iter().enumerate() {
             let last = place + 1 == parts.len();
             let tx = self.db.transaction()?;
-            let known = match place {
+            let follows = match place {
                 0 => accounts::pushed(&tx, self.org, from, previous, name, now_ms)?,
-                _ => accounts::trusts(&tx, self.org, from)?,
+                _ => accounts::trusts(&tx, self.org, from)?.then_some(true),
             };
-            if !known {
-                return Err(Refused::Revoked);
-            }
+            copied = copied.or((!follows.ok_or(Refused::Revoked)?).then_some(true));
             let mut ledger = Ledger::open(&tx, self.org)?;
             let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
             outcomes.extend(ingest.push(&sender, &checked, part.clone())?);
@@ -374,7 +373,7 @@ impl Server {
         if crash == Crash::BeforeReply {
             return Err(Refused::Crashed);
         }
-        Ok(PushReply { protocol: PROTOCOL, server_ms: now_ms, push: name, outcomes })
+        Ok(PushReply { protocol: PROTOCOL, server_ms: now_ms, push: name, outcomes, copied })
     }
 
     /// Takes cargo in, as it came over the network.

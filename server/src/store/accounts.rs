@@ -598,9 +598,9 @@ pub fn synced(
     Ok(())
 }
 
-/// Notes a push. Each names the one before it; one that follows neither the newest nor, as a retry whose
-/// reply was lost does, the one before that, comes from a copied store. False, and nothing is noted, when
-/// the device is revoked.
+/// Notes a push; whether it follows. Each names the one before it; one that follows neither the newest nor, as a retry
+/// whose reply was lost does, the one before that, comes from a copied store. `None`, and nothing is noted, when the
+/// device is revoked.
 pub fn pushed(
     tx: &Transaction<'_>,
     org: Org,
@@ -608,19 +608,19 @@ pub fn pushed(
     previous: Option<LogHash>,
     name: LogHash,
     now_ms: i64,
-) -> Result<bool, StoreError> {
+) -> Result<Option<bool>, StoreError> {
     let previous = previous.map_or([0; 32], |p| p.0);
     let found = tx
         .prepare_cached(
             "SELECT last_push FROM device WHERE org = ?1 AND device = ?2 AND revoked_ms IS NULL",
         )?
         .query_row(params![org, device.as_bytes()], |row| row.get::<_, Option<Vec<u8>>>(0));
-    let Some(pushes) = found.optional()? else { return Ok(false) };
+    let Some(pushes) = found.optional()? else { return Ok(None) };
     let pushes = pushes.unwrap_or_default();
     let known = |name: [u8; 32]| pushes.chunks_exact(32).any(|known| known == name);
     if known(name.0) {
         synced(tx, org, device, 0, now_ms)?; // the network has brought it twice
-        return Ok(true);
+        return Ok(Some(true));
     }
     let follows = pushes.is_empty() || known(previous);
     // A retry whose reply was lost and a copy of the store look alike. Whoever it is may not have what was
@@ -643,5 +643,5 @@ pub fn pushed(
         now_ms,
         i64::from(!follows),
     ])?;
-    Ok(true)
+    Ok(Some(follows))
 }
