@@ -810,3 +810,28 @@ fn whatever_byte_is_flipped_on_the_line_nothing_false_is_carried() {
         assert!(hears(&bytes).iter().all(|name| good.contains(name)), "at {place}");
     }
 }
+
+#[test]
+fn what_a_full_quarantine_has_no_room_for_stays_with_its_courier() {
+    let mut world = world();
+    let now_ms = world.now_ms;
+    world.server.write(vec![brand::call_record(CALLS[0], true)], now_ms);
+    let (rita, head) = (world.devices[RITA].id, world.server.head().sequence);
+    let knows = "UPDATE device SET acked = ?2 WHERE device = ?1";
+    world.server.db.execute(knows, (rita.as_bytes(), head)).expect("it is written");
+    let parcels = documents(&world, RITA).into_iter().map(|document| {
+        let phone = &world.devices[RITA];
+        let Ok(packed) = pack(&phone.disk, &phone.keypair, document);
+        packed.expect("there is something to carry").0.as_bytes().to_vec()
+    });
+    let parcels: Vec<_> = parcels.collect();
+    // Something else of hers is refused, and takes up all the room there is for that.
+    let refused = "INSERT INTO quarantine (org, item, device, document, head, code, detail, received_ms, body,
+                       audience, bytes, state)
+                   SELECT org, 77, ?1, x'00', x'00', 'late', '', 0, x'', 0, ?2, 'discarded' FROM organisation";
+    world.server.db.execute(refused, (rita.as_bytes(), 64_u64 << 20)).expect("it is written");
+    assert_eq!(brings(&mut world, parcels.clone()), [Delivery::Later {}, Delivery::Taken {}]);
+    let room = "UPDATE quarantine SET bytes = 0 WHERE item = 77";
+    world.server.db.execute(room, ()).expect("it is written");
+    assert_eq!(brings(&mut world, parcels), [Delivery::Taken {}, Delivery::Taken {}]);
+}
