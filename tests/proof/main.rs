@@ -134,19 +134,24 @@ fn the_summary_says_values_as_people_do() {
         (checks::PLANOGRAM, place, facing),
         (checks::CHOICE, Subject::Outlet, Value::Choice { option: 1 }),
     ];
-    for (check, subject, value) in facts {
+    let mut entries = facts.into_iter().map(|(check, subject, value)| {
         let seen = vec![Observation { check, subject, value }];
-        rita.record(visit.clone(), seen, Vec::new()).expect("it is saved");
-    }
+        rita.record(visit.clone(), seen, Vec::new()).expect("it is saved")
+    });
+    let shelf = entries.next().expect("the first");
+    assert_eq!(entries.count(), 1);
+    rita.comment(visit.clone(), "One".into(), Some(shelf.clone())).expect("it is said");
     host.sync(&rita);
     let bundle = std::fs::read(prove(&host, &visit, "v.zip", false)).expect("it reads");
     let said = verify(&bundle).expect("it is sound").summary;
-    let shelf = format!("Shelf, Oats 2 ({}), position 2 of Breakfast bay: 1 facing", product(2));
+    let before = said.split(&format!("  entry {shelf}\n")).next().expect("before it");
+    let line = before.rsplit("\nLine ").next().expect("a line").split(':').next().expect("it");
+    let shelf = format!("Oats 2 ({}), position 2 of Breakfast bay: 1 facing", product(2));
     for part in [
-        format!(": recorded 1 fact\n  {shelf}\n  by Rita ({RITA}), signed by "),
-        ": recorded 1 fact\n  Floor, the outlet: \"wet\"\n".to_owned(),
-        format!("\n{shelf} (line "),
-        ", Rita, not submitted)\n".to_owned(),
+        format!(": recorded 1 fact\n  Shelf\n    {shelf}\n  by Rita ({RITA}), signed by "),
+        ": recorded 1 fact\n  Floor\n    the outlet: \"wet\"\n".to_owned(),
+        format!("\nShelf\n  {shelf} (line {line}, Rita, not submitted)\n"),
+        format!(": said to line {line}: \"One\"\n"),
         "\nStatus in progress\n".to_owned(),
         "\nDistributor Distributor 1\n".to_owned(),
     ] {
@@ -347,9 +352,9 @@ fn what_is_packed_anew_does_not_hold() {
 }
 
 /// Whether what is said of a bundle names a line of the log or one of these.
-fn names(said: &str, files: &[impl AsRef<str>]) -> bool {
+fn names(said: &str, files: &[&str]) -> bool {
     let numbered = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
-    said.split("line ").skip(1).any(numbered) || files.iter().any(|f| said.contains(f.as_ref()))
+    said.split("line ").skip(1).any(numbered) || files.iter().any(|file| said.contains(file))
 }
 
 /// Every byte, in the bundle as it is and behind the sums of its container; what is said of it leads to it.
@@ -370,11 +375,19 @@ fn no_byte_of_a_bundle_can_be_another() {
         files.into_iter().map(|(name, bytes)| (name, bytes.to_vec())).collect()
     };
     let all: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-    let container = [&all[..], &["the container"]].concat();
-    for at in 0..bytes.len() {
+    // What is not in a file is the container's, which may then give a file another name or length.
+    let container = vec!["the container", ": its bytes are not those that were packed"];
+    let mut led = vec![container; bytes.len()];
+    let mut begins = 0;
+    for (name, whole) in &files {
+        begins += 30 + name.len();
+        led[begins..begins + whole.len()].fill(vec![name]);
+        begins += whole.len();
+    }
+    for (at, led) in led.iter().enumerate() {
         bytes[at] ^= 1 << (at % 8);
         let said = verify(&bytes).expect_err("it was taken").0;
-        assert!(names(&said, &container), "byte {at}: {said}");
+        assert!(names(&said, led), "byte {at}: {said}");
         bytes[at] ^= 1 << (at % 8);
     }
     assert!(verify(&bytes).is_ok());

@@ -118,6 +118,32 @@ async fn what_was_decided_on_refused_work_is_what_the_server_says() {
 }
 
 #[tokio::test]
+async fn what_is_done_in_the_console_is_signed_by_the_server() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let (path, heads) = (format!("/visits/{visit}"), bench.document(visit).await.heads().to_vec());
+    let form = [
+        ("decision", "approve"),
+        ("heads", &*bench.get(MARIA, &path).await.field("heads")),
+        ("comment", "Well done"),
+    ];
+    let reply = bench.post(MARIA, &format!("{path}/review"), &form).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+    let summary = summary(&bench, visit).await;
+    let seen: Vec<String> =
+        heads.iter().map(|h| format!("line {}", line_of(&summary, h))).collect();
+    let maria = format!("  by Maria Ståhl ({MARIA}), in the console: signed by the server");
+    let said =
+        format!(": approved the visit, seen up to {}: \"Well done\"\n{maria}", seen.join(", "));
+    says(&summary, &[&said, "\nStatus approved\n"]);
+    let proved = under(&summary, "WHAT IS PROVED");
+    assert!(proved.starts_with("- Each entry above is what its device, or the server for the"));
+    assert!(under(&summary, "WHAT IS NOT PROVED").contains(CAVEAT), "{summary}");
+    assert!(!summary.contains(SERVER_SAYS), "{summary}");
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn facts_and_photos_stand_where_they_were_recorded() {
     let bench = Bench::new().await;
     // What phones went by is another version than the catalogue's.
@@ -152,34 +178,56 @@ async fn facts_and_photos_stand_where_they_were_recorded() {
     let line = |hash| format!("line {}", line_of(&summary, hash));
     let oats = format!("Oat drink vanilla 1 L ({})", gtin(2));
     let yoghurt = format!("Natural yoghurt 1 kg ({})", gtin(3));
+    let corrects = [
+        ": recorded 1 fact and 2 photos",
+        "  Shelf",
+        &format!(
+            "    {oats}, position 2 of Chilled dairy: 3 facings, elsewhere on its shelf, in place of missing ({})",
+            line(older)
+        ),
+        &format!("  with the photo {hash}, of Shelf"),
+        "    its camera's clock said 2026-11-23 22:50:00, which was set to UTC-01:30 (a claim)",
+        "    its camera was at 59.344000, 18.056500, within 8 m (a claim)",
+        &format!(
+            "    its device made it from the file {}, which a program had changed, or written later than it was taken (a claim)",
+            BlobHash([4; 32])
+        ),
+        &format!("  with the photo {}", of_all.hash),
+        &format!("  by Anna Lindqvist ({ANNA}), signed by device {}", anna.sender.device),
+    ];
+    let last = [
+        "  Stock",
+        &format!("    {oats}: not on the shelf, 6 units"),
+        "  End cap",
+        "    Breakfast end cap (display 1): not as agreed",
+    ];
+    let withdrawn = [
+        ": recorded 1 fact",
+        "  End cap",
+        "    Breakfast end cap (display 1): as agreed",
+        "  it counts no more: its author has taken it back since",
+    ];
     says(
         &summary,
         &[
             "\nDistributor Mälardal Grossist\nStatus submitted\n",
-            &format!(
-                ": recorded 1 fact and 2 photos\n  Shelf, {oats}, position 2 of Chilled dairy: 3 facings, elsewhere on its shelf, in place of missing ({})\n  with the photo {hash}, of Shelf\n    its camera's clock said 2026-11-23 22:50:00, which was set to UTC-01:30 (a claim)\n    its camera was at 59.344000, 18.056500, within 8 m (a claim)\n    its device made it from the file {}, which a program had changed, or written later than it was taken (a claim)\n  with the photo {}\n  by Anna Lindqvist ({ANNA}), signed by device {}\n",
-                line(older),
-                BlobHash([4; 32]),
-                of_all.hash,
-                anna.sender.device,
-            ),
-            &format!(
-                "  Stock, {oats}: not on the shelf, 6 units\n  End cap, Breakfast end cap (display 1): not as agreed\n"
-            ),
-            ": recorded 1 fact\n  End cap, Breakfast end cap (display 1): as agreed\n  it counts no more: its author has taken it back since\n",
+            &corrects.join("\n"),
+            &last.join("\n"),
+            &withdrawn.join("\n"),
             &format!(": took back {}\n", line(taken_back)),
             "  its device was at 59.344000, 18.056600, within 6 m (a claim)\n",
         ],
     );
     let holds = under(&summary, "WHAT HOLDS");
+    assert!(holds.starts_with("Shelf\n  Standard milk"), "{holds}");
     says(
         holds,
         &[
             &format!(
-                "Shelf, {oats}, position 2 of Chilled dairy: 3 facings, elsewhere on its shelf ({}, Anna Lindqvist)\n",
+                "\n  {oats}, position 2 of Chilled dairy: 3 facings, elsewhere on its shelf ({}, Anna Lindqvist)\n",
                 line(corrected)
             ),
-            &format!("Shelf, {yoghurt}, position 3 of Chilled dairy: 2 facings (line "),
+            &format!("\n  {yoghurt}, position 3 of Chilled dairy: 2 facings (line "),
             ", Johan Berg) or 4 facings (line ",
             ", Anna Lindqvist): a conflict\n",
         ],

@@ -11,8 +11,8 @@ use crate::id::{BlobHash, ChangeHash, DeviceId, Gtin, UserId};
 use crate::model::catalogue::{CheckKind, Record, RecordKey, Template};
 use crate::model::contest::{About, Objection, Step, Word};
 use crate::model::visit::{
-    Act, CheckId, NotPossible, Observation, Observed, PhotoRef, Place, Post, Subject, Value,
-    Verdict, Versioned,
+    Act, CheckId, NotPossible, Observation, Observed, PhotoRef, Place, Post, Recording, Subject,
+    Value, Verdict, Versioned,
 };
 use crate::model::{Geo, shown};
 use crate::tlog::{Checkpoint, NoteKey};
@@ -207,14 +207,16 @@ impl<'a> Story<'a> {
     /// What an entry holds: each fact with what it takes the place of, what an objection is against, the photos.
     fn holds(&self, out: &mut String, entry: &Entry) {
         match entry {
-            Entry::Recording(recording) => {
-                if let Some(observed) = recording.observed() {
-                    for fact in &observed.observations.0 {
-                        let value = self.value(fact.check, &fact.value);
-                        let (what, older) =
-                            (self.what(fact.check, &fact.subject), self.older(observed, fact));
-                        say!(out, "  {what}: {value}{older}");
+            Entry::Recording(Recording { act: Act::Observe(observed), .. }) => {
+                let mut asked = None;
+                for fact in &observed.observations.0 {
+                    if asked.replace(fact.check) != Some(fact.check) {
+                        say!(out, "  {}", self.check(fact.check));
                     }
+                    let value = self.value(fact.check, &fact.value);
+                    let (subject, older) =
+                        (self.subject(&fact.subject), self.older(observed, fact));
+                    say!(out, "    {subject}: {value}{older}");
                 }
             }
             Entry::Post(Post { word: Some(Word::Contest(objection)), .. }) => {
@@ -229,14 +231,16 @@ impl<'a> Story<'a> {
 
     /// The earlier readings that a fact takes the place of.
     fn older(&self, observed: &Observed, fact: &Observation) -> String {
-        let mut said = observed.supersedes.iter().filter_map(|hash| {
-            let value = self.index.facts.get(hash)?.get(&(fact.check, &fact.subject))?;
-            Some(format!("{} ({})", self.value(fact.check, value), self.place(*hash)))
+        let said = observed.supersedes.iter().filter_map(|hash| {
+            Some((hash, self.index.facts.get(hash)?.get(&(fact.check, &fact.subject))?))
         });
-        let mut shown: Vec<String> = said.by_ref().take(OLDER_SHOWN_MAX).collect();
-        let more = said.count();
-        if more > 0 {
-            shown.push(format!("{more} more"));
+        let said: Vec<_> = said.collect();
+        let shown = said.iter().take(OLDER_SHOWN_MAX).map(|(hash, value)| {
+            format!("{} ({})", self.value(fact.check, value), self.place(**hash))
+        });
+        let mut shown: Vec<String> = shown.collect();
+        if said.len() > shown.len() {
+            shown.push(format!("{} more", said.len() - shown.len()));
         }
         match shown.is_empty() {
             true => String::new(),
@@ -270,7 +274,7 @@ impl<'a> Story<'a> {
     /// Who has signed an entry, and when and where that was.
     fn signed(&self, out: &mut String, written: &Written) {
         let Written { entry, device, received_ms, earliest_ms, change, .. } = written;
-        let by = entry.as_ref().map(|entry| self.person(entry.by())).unwrap_or_default();
+        let by = self.person(entry.as_ref().map_or(device.user, Entry::by));
         match device.is_server() {
             true => say!(
                 out,
@@ -306,15 +310,12 @@ impl<'a> Story<'a> {
         }
         let Some(entry) = entry else { return };
         let when = entry.when();
-        say!(out, "  its device's wall clock said {} (a claim)", utc(when.wall_ms));
-        if let Some(skew) = when.skew_ms {
+        let heard = when.skew_ms.map(|skew| {
             let ms = when.wall_ms.saturating_add(skew);
-            say!(
-                out,
-                "  that is {} by the server's clock as the device had heard it (a claim)",
-                utc(ms)
-            );
-        }
+            format!(", which is {} by the server's as the device had heard it", utc(ms))
+        });
+        let (wall, heard) = (utc(when.wall_ms), heard.unwrap_or_default());
+        say!(out, "  its device's clock said {wall}{heard} (a claim)");
         let place = match entry {
             Entry::Recording(recording) => recording.place.as_ref(),
             Entry::Submission(submission) => submission.place.as_ref(),
@@ -364,7 +365,9 @@ impl<'a> Story<'a> {
     fn contested(&self, objection: &Objection) -> String {
         match &objection.about {
             None => "the whole visit".into(),
-            Some(About { check, subject }) => format!("a value, {}", self.what(*check, subject)),
+            Some(About { check, subject }) => {
+                format!("a value, {}, {}", self.check(*check), self.subject(subject))
+            }
         }
     }
 
@@ -420,7 +423,11 @@ impl<'a> Story<'a> {
         if self.visit.values.is_empty() {
             say!(out, "No values.");
         }
+        let mut asked = None;
         for ((check, subject), live) in &self.visit.values {
+            if asked.replace(check) != Some(check) {
+                say!(out, "{}", self.check(*check));
+            }
             let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for one in live {
                 let open = if one.submitted { "" } else { ", not submitted" };
@@ -430,7 +437,7 @@ impl<'a> Story<'a> {
             let said = said.into_iter().map(|(value, by)| format!("{value} ({})", by.join("; ")));
             let said = said.collect::<Vec<_>>().join(" or ");
             let conflict = if in_conflict(live) { ": a conflict" } else { "" };
-            say!(out, "{}: {said}{conflict}", self.what(*check, subject));
+            say!(out, "  {}: {said}{conflict}", self.subject(subject));
         }
         out.push('\n');
     }
@@ -579,11 +586,6 @@ impl<'a> Story<'a> {
                 format!("words with the digest {digest}, {gone}")
             }
         }
-    }
-
-    /// What was asked, and of what.
-    fn what(&self, check: CheckId, subject: &Subject) -> String {
-        format!("{}, {}", self.check(check), self.subject(subject))
     }
 
     /// The versions of templates that the visit went by; `None` for one that is not here.
