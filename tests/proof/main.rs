@@ -150,7 +150,7 @@ fn the_summary_says_values_as_people_do() {
     for part in [
         format!(": recorded 1 fact\n  Shelf\n    {shelf}\n  by Rita ({RITA}), signed by "),
         ": recorded 1 fact\n  Floor\n    the outlet: \"wet\"\n".to_owned(),
-        format!("\nShelf\n  {shelf} (line {line}, Rita, not submitted)\n"),
+        format!("\n  Shelf\n    {shelf} (line {line}, Rita, not submitted)\n"),
         format!(": said to line {line}: \"One\"\n"),
         "\nStatus in progress\n".to_owned(),
         "\nDistributor Distributor 1\n".to_owned(),

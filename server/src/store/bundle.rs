@@ -152,7 +152,8 @@ impl About {
                 let facts = &observed.observations.0;
                 facts.iter().for_each(|fact| self.subject(&fact.subject));
                 for named in &observed.planograms {
-                    if facts.iter().any(|fact| matches!(fact.subject, Subject::Position { planogram, .. } if planogram == named.number)) {
+                    let places = (named.number, 0)..=(named.number, u32::MAX);
+                    if self.positions.range(places).next().is_some() {
                         self.version(RecordKey::planogram(named.number), named);
                     }
                 }

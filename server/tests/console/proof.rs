@@ -219,15 +219,15 @@ async fn facts_and_photos_stand_where_they_were_recorded() {
         ],
     );
     let holds = under(&summary, "WHAT HOLDS");
-    assert!(holds.starts_with("Shelf\n  Standard milk"), "{holds}");
+    assert!(holds.starts_with("  Shelf\n    Standard milk"), "{holds}");
     says(
         holds,
         &[
             &format!(
-                "\n  {oats}, position 2 of Chilled dairy: 3 facings, elsewhere on its shelf ({}, Anna Lindqvist)\n",
+                "\n    {oats}, position 2 of Chilled dairy: 3 facings, elsewhere on its shelf ({}, Anna Lindqvist)\n",
                 line(corrected)
             ),
-            &format!("\n  {yoghurt}, position 3 of Chilled dairy: 2 facings (line "),
+            &format!("\n    {yoghurt}, position 3 of Chilled dairy: 2 facings (line "),
             ", Johan Berg) or 4 facings (line ",
             ", Anna Lindqvist): a conflict\n",
         ],

@@ -426,7 +426,7 @@ impl<'a> Story<'a> {
         let mut asked = None;
         for ((check, subject), live) in &self.visit.values {
             if asked.replace(check) != Some(check) {
-                say!(out, "{}", self.check(*check));
+                say!(out, "  {}", self.check(*check));
             }
             let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for one in live {
@@ -437,7 +437,7 @@ impl<'a> Story<'a> {
             let said = said.into_iter().map(|(value, by)| format!("{value} ({})", by.join("; ")));
             let said = said.collect::<Vec<_>>().join(" or ");
             let conflict = if in_conflict(live) { ": a conflict" } else { "" };
-            say!(out, "  {}: {said}{conflict}", self.subject(subject));
+            say!(out, "    {}: {said}{conflict}", self.subject(subject));
         }
         out.push('\n');
     }
