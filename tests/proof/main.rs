@@ -19,7 +19,7 @@ use sync_core::id::{BlobHash, LogOrigin};
 use sync_core::model::visit::Note;
 use sync_core::proof::{Proof, build, verify};
 use sync_core::tlog::{NoteKey, SignedNote};
-use tests::brand::{ORG, RITA, SAM, SUE, SVEN, checks};
+use tests::brand::{ORG, RITA, SAM, SUE, SVEN, checks, product};
 use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
 
 const ENDCAP: &str = env!("CARGO_BIN_EXE_endcap");
@@ -80,7 +80,7 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
         "\"Ask the manager\"",
         "in this bundle",
         "WHAT IS NOT PROVED",
-        "(a conflict)",
+        ": a conflict",
         "You gave the log's key, and it is this one",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -106,12 +106,6 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
     let proved = verify(&bytes).expect("it is sound");
     assert_eq!(proved.key.to_string(), key);
     assert!(proved.checkpoint.size > 20);
-    let step = if cfg!(debug_assertions) { 5 } else { 1 };
-    for at in (0..bytes.len()).step_by(step) {
-        let mut bent = bytes.clone();
-        bent[at] ^= 1 << (at % 8);
-        assert!(verify(&bent).is_err(), "byte {at} of {}", bytes.len());
-    }
     for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
         assert!(verify(&bytes[..cut]).is_err());
     }
@@ -127,7 +121,6 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
     well(python(&[bare.as_os_str()]).expect("Python"));
     badly(python(&[tampered.as_os_str()]).expect("Python"));
     badly(python(&[whole.as_os_str(), OsStr::new(&stranger)]).expect("Python"));
-    well(python(&[OsStr::new("--flips"), OsStr::new("9"), bare.as_os_str()]).expect("Python"));
 }
 
 #[test]
@@ -141,19 +134,28 @@ fn the_summary_says_values_as_people_do() {
         (checks::PLANOGRAM, place, facing),
         (checks::CHOICE, Subject::Outlet, Value::Choice { option: 1 }),
     ];
-    for (check, subject, value) in facts {
+    let mut entries = facts.into_iter().map(|(check, subject, value)| {
         let seen = vec![Observation { check, subject, value }];
-        rita.record(visit.clone(), seen, Vec::new()).expect("it is saved");
-    }
+        rita.record(visit.clone(), seen, Vec::new()).expect("it is saved")
+    });
+    let shelf = entries.next().expect("the first");
+    assert_eq!(entries.count(), 1);
+    rita.comment(visit.clone(), "One".into(), Some(shelf.clone())).expect("it is said");
     host.sync(&rita);
     let bundle = std::fs::read(prove(&host, &visit, "v.zip", false)).expect("it reads");
     let said = verify(&bundle).expect("it is sound").summary;
+    let before = said.split(&format!("  entry {shelf}\n")).next().expect("before it");
+    let line = before.rsplit("\nLine ").next().expect("a line").split(':').next().expect("it");
+    let shelf = format!("Oats 2 ({}), position 2 of Breakfast bay: 1 facing", product(2));
     for part in [
-        ": recorded 1 fact and 0 photos\n",
-        "\nShelf, position 2 of planogram 1: 1 facing\n",
-        "\nFloor, the outlet: \"wet\"\n",
+        format!(": recorded 1 fact\n  Shelf\n    {shelf}\n  by Rita ({RITA}), signed by "),
+        ": recorded 1 fact\n  Floor\n    the outlet: \"wet\"\n".to_owned(),
+        format!("\n  Shelf\n    {shelf} (line {line}, Rita, not submitted)\n"),
+        format!(": said to line {line}: \"One\"\n"),
+        "\nStatus in progress\n".to_owned(),
+        "\nDistributor Distributor 1\n".to_owned(),
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(said.contains(&part), "{part}: {said}");
     }
 }
 
@@ -195,10 +197,10 @@ fn the_proof_of_a_disputed_visit_tells_the_dispute() {
     let (value, all) = (line(&contest), line(&whole));
     for part in [
         ": contested a value, ".to_owned(),
-        ", display 1: \"It was Line 9: empty \u{fffd}all day\"".to_owned(),
+        ", End cap (display 1): \"It was Line 9: empty \u{fffd}all day\"".to_owned(),
         "  against as agreed, recorded in line ".to_owned(),
         "  claims that it was not as agreed instead".to_owned(),
-        format!("  and shows the photo {shown}"),
+        format!("  with the photo {shown}\n"),
         ": contested the whole visit: \"Nobody came\"".to_owned(),
         format!(": asked about the objection of line {value}: \"Since when?\""),
         format!(
@@ -206,7 +208,7 @@ fn the_proof_of_a_disputed_visit_tells_the_dispute() {
         ),
         format!(": found that the objection of line {all} is right: \"So it is\""),
         "WHAT IS CONTESTED".to_owned(),
-        "display 1: it was found that what was recorded stands; what it is against still holds."
+        "(display 1): it was found that what was recorded stands; what it is against still holds."
             .to_owned(),
         format!(" in line {all}, the whole visit: the objection was found right."),
     ] {
@@ -347,11 +349,62 @@ fn what_is_packed_anew_does_not_hold() {
     assert!(again(&|files| files.push(("photos/more.jpg".into(), vec![0xff, 0xd8]))).is_err());
     assert!(again(&|files| files.swap(4, 5)).is_err_and(|why| why.contains("order")));
     assert!(again(&|files| files[4].1.push(0)).is_err_and(|why| why.contains("another picture")));
-    // Every byte of the checkpoint, of the proof and of what is signed.
-    for file in [1, 2, 3] {
-        for at in (0..files[file].1.len()).step_by(if file == 2 { 11 } else { 1 }) {
-            let bent = again(&|files| files[file].1[at] ^= 1 << (at % 8));
-            assert!(bent.is_err(), "byte {at} of {}", files[file].0);
+}
+
+/// Whether what is said of a bundle names a line of the log or one of these.
+fn names(said: &str, files: &[&str]) -> bool {
+    let numbered = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+    said.split("line ").skip(1).any(numbered) || files.iter().any(|file| said.contains(file))
+}
+
+/// Every byte, in the bundle as it is and behind the sums of its container; what is said of it leads to it.
+#[test]
+fn no_byte_of_a_bundle_can_be_another() {
+    let mut host = Host::new(ENDCAP);
+    let rita = host.phone(RITA);
+    host.sync(&rita);
+    let visit = begin(&rita, SHARED);
+    record(&rita, &visit, true, vec![photo(&rita, 1)]);
+    rita.comment(visit.clone(), "So it is".into(), None).expect("it is said");
+    host.sync(&rita);
+    let file = prove(&host, &visit, "small.zip", true);
+    host.end("-TERM");
+    let mut bytes = std::fs::read(&file).expect("it reads");
+    let files: Packed = {
+        let files = sync_core::zip::read(&bytes).expect("files");
+        files.into_iter().map(|(name, bytes)| (name, bytes.to_vec())).collect()
+    };
+    let all: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    // What is not in a file is the container's, which may then give a file another name or length.
+    let container = vec!["the container", ": its bytes are not those that were packed"];
+    let mut led = vec![container; bytes.len()];
+    let mut begins = 0;
+    for (name, whole) in &files {
+        begins += 30 + name.len();
+        led[begins..begins + whole.len()].fill(vec![name]);
+        begins += whole.len();
+    }
+    for (at, led) in led.iter().enumerate() {
+        bytes[at] ^= 1 << (at % 8);
+        let said = verify(&bytes).expect_err("it was taken").0;
+        assert!(names(&said, led), "byte {at}: {said}");
+        bytes[at] ^= 1 << (at % 8);
+    }
+    assert!(verify(&bytes).is_ok());
+    for (place, (name, whole)) in files.iter().enumerate() {
+        // Of the proof it may be the line, or whatever else does not go with it any more.
+        let led = if place == 2 { all.clone() } else { vec![name.as_str()] };
+        for at in 0..whole.len() {
+            let mut bent = whole.clone();
+            bent[at] ^= 1 << (at % 8);
+            let mut packed: Vec<_> = files.iter().map(|(n, b)| (n.clone(), &b[..])).collect();
+            packed[place].1 = &bent;
+            let packed = sync_core::zip::write(&packed).expect("packed");
+            let said = verify(&packed).expect_err("it was taken").0;
+            assert!(names(&said, &led), "byte {at} of {name}: {said}");
         }
+    }
+    if let Some(output) = python(&[OsStr::new("--flips"), file.as_os_str()]) {
+        well(output);
     }
 }

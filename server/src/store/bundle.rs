@@ -8,7 +8,8 @@ use sync_core::document::Entry;
 use sync_core::evidence::{Keypair, LogKey};
 use sync_core::id::{BlobHash, DocId, OrgId, UserId, VisitId};
 use sync_core::model::catalogue::{Record, RecordKey};
-use sync_core::model::visit::{Act, Subject};
+use sync_core::model::contest::Word;
+use sync_core::model::visit::{Act, Post, Recording, Subject, Versioned};
 use sync_core::proof::{Bytes, Line, Proof, VERSION, known_at};
 use sync_core::tlog::{NoteKey, SignedNote, Tree};
 
@@ -24,7 +25,7 @@ pub struct Collected {
     pub proof: Proof,
     /// The checkpoint that they are proved against.
     pub checkpoint: SignedNote,
-    /// The photos that the visit refers to.
+    /// The photos that the visit refers to, but for those that were erased.
     pub photos: BTreeSet<BlobHash>,
 }
 
@@ -60,10 +61,11 @@ pub fn collect(
         picked.insert(sequence, (Some(Bytes(row.get(1)?)), None, seal.map(Bytes)));
         sequences.push(sequence);
     }
-    let (mut notes, mut photos) = (BTreeMap::new(), BTreeSet::new());
+    let (mut notes, mut photos, mut digests) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
     for (change, sequence) in held.document.changes().iter().zip(&sequences) {
         let Ok(entry) = change.entry() else { continue };
         for digest in entry.notes() {
+            digests.insert(digest);
             notes.extend(note(connection, org, digest)?.map(|note| (digest, note)));
         }
         photos.extend(entry.photos().iter().map(|photo| photo.hash));
@@ -71,8 +73,12 @@ pub fn collect(
             picked.entry(anchor).or_insert((None, None, None));
         }
     }
-    records(connection, org, &held, sequences.first().copied().unwrap_or(0), &mut picked)?;
-    acts(connection, org, name, &held, &mut picked)?;
+    let (actors, began) = (acts(connection, org, name, &held, &mut picked)?, sequences.first());
+    let mut about = About::of(&held, actors);
+    about.every.extend(photos.iter().chain(&digests).map(|digest| RecordKey::erased(*digest)));
+    for erased in about.pick(connection, org, began.copied().unwrap_or(0), &mut picked)? {
+        photos.remove(&erased);
+    }
 
     // What is proved is as old as its newest line, or a little older than the log if somebody else has signed that.
     let needed = picked.keys().next_back().map_or(0, |last| last + 1);
@@ -100,83 +106,174 @@ pub fn collect(
     Ok(Some(Collected { proof, checkpoint: signed.note, photos }))
 }
 
-/// The records that say who and what the visit is about: every version of its devices, and of everything else the
-/// one in force when it began.
-fn records(
-    connection: &Connection,
-    org: Org,
-    held: &Held,
-    began: u64,
-    picked: &mut Picked,
-) -> Result<(), StoreError> {
-    let devices: BTreeSet<RecordKey> =
-        held.devices.values().map(|d| RecordKey::device(*d)).collect();
-    let mut wanted: BTreeSet<RecordKey> = BTreeSet::new();
-    let mut people: BTreeSet<UserId> = BTreeSet::new();
-    for entry in held.document.changes().iter().filter_map(|change| change.entry().ok()) {
-        people.insert(entry.by());
-        let Entry::Recording(recording) = entry else { continue };
-        match recording.act {
+/// The records that say who and what a visit is about.
+#[derive(Default)]
+struct About {
+    /// Those of which every version counts: its devices, and what says that something was erased.
+    every: BTreeSet<RecordKey>,
+    /// Those that its entries name by their version: templates and planograms.
+    versions: BTreeMap<RecordKey, BTreeSet<u32>>,
+    /// Those of which the version in force when it began counts.
+    began: BTreeSet<RecordKey>,
+    /// The planned places that were looked at.
+    positions: BTreeSet<(u32, u32)>,
+}
+
+impl About {
+    fn of(held: &Held, actors: BTreeSet<UserId>) -> Self {
+        let (mut about, mut people) = (Self::default(), actors);
+        about.every.extend(held.devices.values().map(|device| RecordKey::device(*device)));
+        for entry in held.document.changes().iter().filter_map(|change| change.entry().ok()) {
+            people.insert(entry.by());
+            match entry {
+                Entry::Recording(Recording { act, .. }) => about.act(&act),
+                Entry::Post(Post { word: Some(Word::Contest(objection)), .. }) => {
+                    objection.about.iter().for_each(|of| about.subject(&of.subject));
+                }
+                _ => {}
+            }
+        }
+        for user in people {
+            about.began.insert(RecordKey::person(user));
+            about.every.insert(RecordKey::erased_person(user));
+        }
+        about
+    }
+
+    fn act(&mut self, act: &Act) {
+        match act {
             Act::Start { outlet, distributor, template, .. } => {
-                wanted.insert(RecordKey::outlet(outlet));
-                wanted.insert(RecordKey::distributor(distributor));
-                wanted.insert(RecordKey::template(template.number));
+                self.began.insert(RecordKey::outlet(*outlet));
+                self.began.insert(RecordKey::distributor(*distributor));
+                self.version(RecordKey::template(template.number), template);
             }
             Act::Observe(observed) => {
-                let subjects = observed.observations.0.iter().map(|o| &o.subject);
-                wanted.extend(subjects.filter_map(|subject| match subject {
-                    Subject::Product(gtin) => Some(RecordKey::product(*gtin)),
-                    _ => None,
-                }));
+                self.version(RecordKey::template(observed.template.number), &observed.template);
+                let facts = &observed.observations.0;
+                facts.iter().for_each(|fact| self.subject(&fact.subject));
+                for named in &observed.planograms {
+                    let places = (named.number, 0)..=(named.number, u32::MAX);
+                    if self.positions.range(places).next().is_some() {
+                        self.version(RecordKey::planogram(named.number), named);
+                    }
+                }
             }
             _ => {}
         }
     }
-    wanted.extend(people.into_iter().map(RecordKey::person));
+
+    fn version(&mut self, key: RecordKey, named: &Versioned) {
+        self.versions.entry(key).or_default().insert(named.version);
+    }
+
+    fn subject(&mut self, subject: &Subject) {
+        match subject {
+            Subject::Position { planogram, position } => {
+                self.positions.insert((*planogram, *position));
+            }
+            Subject::Product(gtin) => drop(self.began.insert(RecordKey::product(*gtin))),
+            Subject::Display(number) => drop(self.began.insert(RecordKey::display(*number))),
+            _ => {}
+        }
+    }
+
+    /// Picks their lines; which photos and notes were erased.
+    fn pick(
+        &mut self,
+        connection: &Connection,
+        org: Org,
+        began: u64,
+        picked: &mut Picked,
+    ) -> Result<Vec<BlobHash>, StoreError> {
+        for (key, versions) in &self.versions {
+            let named = |record: &Record, _| match record {
+                Record::Template(template) => versions.contains(&template.version),
+                Record::Planogram(planogram) => versions.contains(&planogram.version),
+                _ => false,
+            };
+            for record in pick(connection, org, *key, began, picked, named)? {
+                let Record::Planogram(planogram) = record else { continue };
+                let looked_at = planogram
+                    .positions
+                    .iter()
+                    .filter(|at| self.positions.contains(&(planogram.number, at.number)));
+                self.began.extend(looked_at.map(|at| RecordKey::product(at.gtin)));
+            }
+        }
+        for key in &self.began {
+            pick(connection, org, *key, began, picked, |_, in_force| in_force)?;
+        }
+        let mut erased = Vec::new();
+        for key in &self.every {
+            for record in pick(connection, org, *key, began, picked, |_, _| true)? {
+                erased.extend(match record {
+                    Record::Erased(erased) => erased.digest,
+                    _ => None,
+                });
+            }
+        }
+        Ok(erased)
+    }
+}
+
+/// Picks the lines of those versions of a record that are wanted, each known with whether it was in force at a line.
+fn pick(
+    connection: &Connection,
+    org: Org,
+    key: RecordKey,
+    at: u64,
+    picked: &mut Picked,
+    wanted: impl Fn(&Record, bool) -> bool,
+) -> Result<Vec<Record>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT sequence, salt, body, digest IS NOT NULL FROM record
          WHERE org = ?1 AND key = ?2 ORDER BY sequence",
     )?;
-    for key in devices.iter().chain(&wanted) {
-        let rows = query.query_map(params![org, key.to_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })?;
-        let versions: Vec<(u64, Vec<u8>, Vec<u8>, bool)> = rows.collect::<Result<_, _>>()?;
-        let older = versions.iter().rposition(|(sequence, ..)| *sequence < began).unwrap_or(0);
-        for (place, (sequence, salt, body, erased)) in versions.into_iter().enumerate() {
-            let wanted = place == older || devices.contains(key);
-            if wanted && erased {
-                picked.insert(sequence, (None, None, None));
-            // What does not read here would not read there.
-            } else if wanted && from_cbor::<Record>(&body).is_ok() {
-                picked.insert(sequence, (Some(Bytes(body)), Some(Bytes(salt)), None));
-            }
-        }
+    let rows = query.query_map(params![org, key.to_bytes()], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    })?;
+    let versions: Vec<(u64, Vec<u8>, Vec<u8>, bool)> = rows.collect::<Result<_, _>>()?;
+    let in_force = versions.iter().rposition(|(sequence, ..)| *sequence < at).unwrap_or(0);
+    let mut found = Vec::new();
+    for (place, (sequence, salt, body, erased)) in versions.into_iter().enumerate() {
+        // What does not read here would not read there.
+        let read = from_cbor::<Record>(&body).ok();
+        let Some(record) = read.filter(|record| wanted(record, place == in_force)) else {
+            continue;
+        };
+        let held =
+            if erased { (None, None, None) } else { (Some(Bytes(body)), Some(Bytes(salt)), None) };
+        picked.insert(sequence, held);
+        found.push(record);
     }
-    Ok(())
+    Ok(found)
 }
 
-/// What was decided on work for the visit, and who has confirmed the keys of its devices.
+/// What was decided on work for the visit, and who has confirmed the keys of its devices; by whom.
 fn acts(
     connection: &Connection,
     org: Org,
     name: DocId,
     held: &Held,
     picked: &mut Picked,
-) -> Result<(), StoreError> {
+) -> Result<BTreeSet<UserId>, StoreError> {
+    let mut actors = BTreeSet::new();
+    let mut pick = |acted: rusqlite::Result<(u64, Option<[u8; 16]>)>| {
+        let (sequence, by) = acted?;
+        picked.entry(sequence).or_insert((None, None, None));
+        actors.extend(by.map(UserId::from_bytes));
+        Ok::<_, StoreError>(())
+    };
     let mut query = connection.prepare_cached(
-        "SELECT decided FROM quarantine
+        "SELECT decided, decided_by FROM quarantine
          WHERE org = ?1 AND document = ?2 AND state IN ('accepted', 'discarded')",
     )?;
-    for decided in query.query_map(params![org, name.to_bytes()], |row| row.get::<_, u64>(0))? {
-        picked.entry(decided?).or_insert((None, None, None));
-    }
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    query.query_map(params![org, name.to_bytes()], read)?.try_for_each(&mut pick)?;
     let mut query = connection
-        .prepare_cached("SELECT sequence FROM confirmation WHERE org = ?1 AND device = ?2")?;
+        .prepare_cached("SELECT sequence, by FROM confirmation WHERE org = ?1 AND device = ?2")?;
     for device in held.devices.values().collect::<BTreeSet<_>>() {
-        for sequence in query.query_map(params![org, device.as_bytes()], |row| row.get(0))? {
-            picked.entry(sequence?).or_insert((None, None, None));
-        }
+        query.query_map(params![org, device.as_bytes()], read)?.try_for_each(&mut pick)?;
     }
-    Ok(())
+    Ok(actors)
 }

@@ -759,7 +759,7 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
 }
 
 /// Fetches something as a browser does, with what it says of what it has.
-async fn fetch(
+pub(crate) async fn fetch(
     bench: &Bench,
     user: UserId,
     path: &str,
@@ -837,43 +837,6 @@ async fn a_photo_is_sent_in_part_or_not_again_and_asked_for_each_time() {
     for asked in [known, [(header::RANGE, "bytes=0-0")]] {
         assert_eq!(fetch(&bench, SARA, &path, &asked).await.0, StatusCode::NOT_FOUND);
     }
-    bench.close().await;
-}
-
-#[tokio::test]
-async fn a_confirmation_of_a_key_is_in_the_proof_of_what_the_key_has_signed() {
-    let bench = Bench::new().await;
-    let visit = audited(&bench).await;
-    let spare = bench.phone(JOHAN, "Johan's spare phone").await.sender.device;
-    let wrote = bench.document(visit).await;
-    let path = format!("/visits/{visit}/proof?photos=no");
-    let summary = async || {
-        let (status, _, bundle) = fetch(&bench, DORA, &path, &[]).await;
-        assert_eq!(status, StatusCode::OK);
-        sync_core::proof::verify(&bundle).unwrap().summary
-    };
-    let (org, id) = (bench.tenant.org, bench.tenant.id);
-    let held = bench.app.store.read(move |c| log::document(c, org, id, visit.into()));
-    let held = held.await.unwrap();
-    let his = wrote.changes().iter().find(|c| c.entry().is_ok_and(|entry| entry.by() == JOHAN));
-    let device = held.devices[&his.unwrap().hash()];
-    // Her record is in the bundle as of everybody who wrote in the visit.
-    let comment = [("comment", "It was he")];
-    bench.post(DORA, &format!("/visits/{visit}/comments"), &comment).await;
-    assert!(!summary().await.contains("confirmed at"));
-    for confirmed in [spare, device] {
-        let reply = bench.post(DORA, &format!("/devices/{confirmed}/confirm"), &[]).await;
-        assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
-    }
-    let summary = summary().await;
-    let [said] =
-        summary.lines().filter(|line| line.contains("confirmed at")).collect::<Vec<_>>()[..]
-    else {
-        panic!("{summary}")
-    };
-    assert!(said.starts_with("- Dora Lund"), "{said}");
-    let key = format!("that the key of device {device} is that of one of their people.");
-    assert!(said.ends_with(&key), "{said}");
     bench.close().await;
 }
 

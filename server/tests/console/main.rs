@@ -7,6 +7,7 @@ mod dispute;
 mod erasing;
 mod evidence;
 mod field;
+mod proof;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -184,6 +184,14 @@ impl RecordKey {
     pub fn erased(digest: BlobHash) -> Self {
         Self::uuid(RecordKind::Erased, &Erased::id_of(digest))
     }
+    /// The key of what says that a person's name was erased.
+    pub fn erased_person(id: UserId) -> Self {
+        Self::uuid(RecordKind::Erased, id.as_bytes())
+    }
+    /// The key of a kind of display.
+    pub fn display(number: u32) -> Self {
+        Self::number(RecordKind::Display, number.into())
+    }
     /// The key of a template.
     pub fn template(number: u32) -> Self {
         Self::number(RecordKind::Template, number.into())
@@ -201,7 +209,7 @@ impl Record {
             Self::Product(r) => RecordKey::product(r.gtin),
             Self::Planogram(r) => RecordKey::planogram(r.number),
             Self::PriceList(r) => RecordKey::number(RecordKind::PriceList, r.number.into()),
-            Self::Display(r) => RecordKey::number(RecordKind::Display, r.number.into()),
+            Self::Display(r) => RecordKey::display(r.number),
             Self::Promotion(r) => RecordKey::number(RecordKind::Promotion, r.number.into()),
             Self::Template(r) => RecordKey::template(r.number),
             Self::Outlet(r) => RecordKey::outlet(r.id),
