@@ -22,6 +22,10 @@ async def follow(client, sleep=asyncio.sleep):
             print(f"sent {report.pushed}, came {report.pulled}, photos {report.photos}", flush=True)
             if report.photos_without_room:
                 print(f"{report.photos_without_room} photos wait: the organisation's room for them is used up")
+            if report.log_alarm:
+                print(f"THE SERVER'S LOG IS NOT WHAT IT WAS, somebody has to look into it: {client.log_status().alarm}")
+            if report.undeliverable:
+                print(f"{report.undeliverable} parcels of colleagues cannot go in: their own phones have to sync")
             pause_s = 1
             await client.wait_for_news()
         except (ClientError.Busy, ClientError.Unreachable) as later:
