@@ -72,8 +72,7 @@ fn a_copy_gives_the_root_of_the_log_and_any_flipped_byte_is_named() {
     let dir = host.folder.join("copy");
     let said = well(endcap(args(&host, &dir, true)));
     assert!(said.contains("Every entry, every hash and the signature were checked"), "{said}");
-    let life = std::fs::read_dir(&dir).expect("it reads").map(|e| e.expect("an entry").path());
-    let life = life.into_iter().find(|path| path.is_dir()).expect("a life");
+    let life = life_in(&dir);
     let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
     let frontier: Vec<u8> = db
         .query_row("SELECT frontier FROM organisation", [], |row| row.get(0))
@@ -166,6 +165,14 @@ fn a_copy_gives_the_root_of_the_log_and_any_flipped_byte_is_named() {
     well(endcap(args(&host, &dir, true)));
 }
 
+/// The folder of the only life that a copy has.
+fn life_in(dir: &Path) -> PathBuf {
+    let checkpoint = files(dir)
+        .into_iter()
+        .find(|path| path.ends_with("checkpoint") && !path.starts_with(dir.join("refused")));
+    checkpoint.expect("a checkpoint").parent().expect("its folder").to_owned()
+}
+
 fn partial_tile(life: &Path) -> String {
     let tiles = files(&life.join("tile/0/002.p"));
     let [tile] = tiles.as_slice() else { panic!("one: {tiles:?}") };
@@ -235,6 +242,11 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     assert!(refused.iter().any(|path| entries(&path)), "{refused:?}");
     let again = badly(endcap(args(&host, &dir, true)));
     assert!(again.contains("THE LOG CONTRADICTS"), "{again}");
+    // What comes in the place of a file that is gone is no damage of the copy.
+    let home = life_in(&dir);
+    std::fs::remove_file(home.join(partial_tile(&home))).expect("it goes");
+    let again = badly(endcap(args(&host, &dir, true)));
+    assert!(again.contains("THE LOG CONTRADICTS this copy"), "{again}");
     host.end("-TERM");
 
     std::fs::copy(&now, &database).expect("as it was");
