@@ -49,7 +49,7 @@ fn a_redirect_is_not_followed() {
     let (folder, office, gate, [rita]) = begin("redirects", [RITA]);
     let (stranger, sam) = (Stranger::listening(), phone(&folder.0.join("sam")));
     let visit = work(&rita);
-    for path in ["/api/v1/enrol", "/api/v1/push", "/api/v1/pull", "/api/v1/uploads"] {
+    for path in ["/api/v1/enrol", "/api/v1/uploads", "/api/v1/push", "/api/v1/pull"] {
         for status in [301, 302, 303, 307, 308] {
             let to = format!("http://{}{path}", stranger.address());
             gate.edit(move |passing| {
