@@ -26,6 +26,10 @@ async def follow(client, sleep=asyncio.sleep):
                 print(f"{outlet.name} is not yours any more: {outlet.why.name.lower()}")
             if report.copied:
                 print("another phone goes on with a copy of this folder, or it was put back from a backup")
+            if report.log_alarm:
+                print(f"THE SERVER'S LOG IS NOT WHAT IT WAS, somebody has to look into it: {client.log_status().alarm}")
+            if report.undeliverable:
+                print(f"{report.undeliverable} parcels of colleagues cannot go in: their own phones have to sync")
             pause_s = 1
             await client.wait_for_news()
         except (ClientError.Busy, ClientError.Unreachable) as later:

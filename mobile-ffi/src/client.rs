@@ -11,6 +11,7 @@ use sync_core::client::{Clocks, Kept, Profile, Replica, Write, volumes};
 use sync_core::command::{Command, CommandError, execute};
 use sync_core::contest::{Contest as CoreContest, Standing};
 use sync_core::document::Entry;
+use sync_core::evidence::fingerprint_text;
 use sync_core::id::{
     BlobHash, CallId, ChangeHash, DeviceId, DocId, Gtin, OutletId, UserId, VisitId,
 };
@@ -66,6 +67,17 @@ impl Client {
     /// What this device knows of the server's log. Blocks.
     pub fn log_status(&self) -> Result<LogStatus, ClientError> {
         self.view(|view| Ok(LogStatus::of(view.profile.watch.as_ref())))
+    }
+
+    /// Somebody has looked into the alarm of [`Client::log_status`]: it is kept there among those that were seen, and the next
+    /// sync takes the server's checkpoint, with its key, as the first. Without an alarm it does nothing. Blocks; saved when
+    /// it returns.
+    pub fn alarm_seen(&self) -> Result<(), ClientError> {
+        self.change(|view, writer| {
+            let mut profile = view.profile.clone();
+            profile.watch.get_or_insert_default().alarm_seen();
+            Ok(writer.put(OWN, own::PROFILE, &to_cbor(&profile))?)
+        })
     }
 
     /// Who this folder is enrolled for, if it is. Blocks.
@@ -1042,6 +1054,7 @@ impl Server {
             user: view.profile.user.to_string(),
             user_name: self.user_name.clone(),
             server: self.url.clone(),
+            fingerprint: fingerprint_text(&view.profile.key),
         }
     }
 }

@@ -59,3 +59,46 @@ fn boot_ms() -> u64 {
     let (s, ns) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
     s.unwrap_or(0).saturating_mul(1_000) + ns.unwrap_or(0) / 1_000_000
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// What the kernel says: since boot, through suspend, in whole hundredths of a second.
+    fn uptime_ms() -> u64 {
+        let text = std::fs::read_to_string("/proc/uptime").expect("the kernel says it");
+        let digits: String = text.chars().take_while(|c| *c != ' ').filter(|c| *c != '.').collect();
+        digits.parse::<u64>().expect("a number") * 10
+    }
+
+    /// The machine of a test has never slept: the two clocks differ only where the kernel is told that it did.
+    #[test]
+    fn the_clock_since_boot_goes_on_while_the_device_sleeps() {
+        let (before, read, after) = (uptime_ms(), SystemClock::new().read(), uptime_ms());
+        assert!((before..after + 10).contains(&read.boot_ms), "{before} {read:?} {after}");
+        assert_eq!(SystemClock::new().read().boot, read.boot, "one boot has one name");
+
+        const ASLEEP: &str = "ENDCAP_TEST_ASLEEP";
+        if std::env::var_os(ASLEEP).is_some() {
+            assert!(before > 86_400_000, "a day of sleep counts");
+            return;
+        }
+        let in_a_day = |program: &std::ffi::OsStr| {
+            let mut unshare = Command::new("unshare");
+            unshare.args(["--user", "--map-root-user", "--time", "--boottime", "86400", "--fork"]);
+            unshare.arg(program).env(ASLEEP, "1").stdout(Stdio::null());
+            unshare
+        };
+        let possible = in_a_day("true".as_ref()).status().is_ok_and(|status| status.success());
+        if !possible {
+            eprintln!("SKIPPED: no namespace of time can be made here");
+            return;
+        }
+        let own = std::env::current_exe().expect("its path");
+        let name = "clock::tests::the_clock_since_boot_goes_on_while_the_device_sleeps";
+        let slept = in_a_day(own.as_os_str()).args(["--exact", name]).status().expect("it runs");
+        assert!(slept.success());
+    }
+}

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER,
 };
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{IntoUrl, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use sync_core::cargo::{apply_cargo, next_cargo};
 use sync_core::cbor::to_cbor;
@@ -689,13 +689,13 @@ impl Run {
             return Ok(false);
         };
         let mut offset = match &state.upload {
-            Some(upload) => self.offset(upload).await?,
+            Some(upload) => self.offset(&self.resolve(upload)?).await?,
             None => None,
         };
         if offset.is_none() {
             let digest = STANDARD.encode(hash.to_string());
             let request = self
-                .tus(Method::POST, &format!("{}/api/v1/uploads", self.server.url))?
+                .tus(Method::POST, format!("{}/api/v1/uploads", self.server.url))?
                 .header("Upload-Length", file.len())
                 .header("Upload-Metadata", format!("sha256 {digest}"));
             let response = request.send().await.map_err(unreachable)?;
@@ -718,11 +718,12 @@ impl Run {
             let location = header("Location").ok_or_else(|| ClientError::BadAnswer {
                 detail: "an upload was made without a location".into(),
             })?;
-            state.upload = Some(self.resolve(&location)?);
+            // Without the server's address, which may be another one when the rest is sent.
+            state.upload = Some(self.resolve(&location)?.path().to_owned());
             self.remember(hash, state.clone()).await?;
         }
         let mut offset = offset.unwrap_or(0);
-        let upload = state.upload.clone().unwrap_or_default();
+        let upload = self.resolve(state.upload.as_deref().unwrap_or_default())?;
         while offset < file.len() {
             if self.cancelled() {
                 return Ok(false);
@@ -731,7 +732,7 @@ impl Run {
             let sum = STANDARD.encode(BlobHash::of(&piece).0);
             let length = piece.len();
             let request = self
-                .tus(Method::PATCH, &upload)?
+                .tus(Method::PATCH, upload.clone())?
                 .header(CONTENT_TYPE, "application/offset+octet-stream")
                 .header("Upload-Offset", offset)
                 .header("Upload-Checksum", format!("sha256 {sum}"))
@@ -758,8 +759,8 @@ impl Run {
     }
 
     /// How much of an upload the server has; `None` if it knows it no longer.
-    async fn offset(&self, upload: &str) -> Result<Option<usize>, ClientError> {
-        let response = self.tus(Method::HEAD, upload)?.send().await.map_err(unreachable)?;
+    async fn offset(&self, upload: &Url) -> Result<Option<usize>, ClientError> {
+        let response = self.tus(Method::HEAD, upload.clone())?.send().await.map_err(unreachable)?;
         let offset = response.headers().get("Upload-Offset");
         let offset = offset.and_then(|o| o.to_str().ok()?.parse().ok());
         match response.status() {
@@ -776,7 +777,11 @@ impl Run {
         .await
     }
 
-    fn tus(&self, method: Method, url: &str) -> Result<reqwest::RequestBuilder, ClientError> {
+    fn tus(
+        &self,
+        method: Method,
+        url: impl IntoUrl,
+    ) -> Result<reqwest::RequestBuilder, ClientError> {
         Ok(http()?
             .request(method, url)
             .header(AUTHORIZATION, format!("Bearer {}", self.server.token))
@@ -784,14 +789,14 @@ impl Run {
     }
 
     /// A location of this server; one that leads elsewhere would hand the token to a stranger.
-    fn resolve(&self, location: &str) -> Result<String, ClientError> {
+    fn resolve(&self, location: &str) -> Result<Url, ClientError> {
         let strange = || ClientError::BadAnswer { detail: "an upload is at another server".into() };
-        let base = reqwest::Url::parse(&self.server.url).map_err(|_| strange())?;
+        let base = Url::parse(&self.server.url).map_err(|_| strange())?;
         let url = base.join(location).map_err(|_| strange())?;
         if url.origin() != base.origin() {
             return Err(strange());
         }
-        Ok(url.into())
+        Ok(url)
     }
 }
 

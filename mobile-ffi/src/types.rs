@@ -8,7 +8,7 @@ use sync_core::model::contest::Step;
 use sync_core::model::visit::{self, Note, Place as ShelfPlace};
 use sync_core::model::{Geo, Invalid, Money};
 use sync_core::receipt::{Alarm, Restored, Watch, Wrong};
-use sync_core::tlog::{Checkpoint, NoteKey};
+use sync_core::tlog::{Checkpoint, NoteKey, SignedNote};
 
 use picture::{Camera, Doubt};
 
@@ -212,6 +212,8 @@ pub struct Enrolment {
     pub user_name: String,
     /// The server's address.
     pub server: String,
+    /// The key that signs here, such as `7599 776c 3085 e3f9 da0d`, for a person to compare with the console.
+    pub fingerprint: String,
 }
 
 /// A planned call.
@@ -1003,8 +1005,11 @@ pub struct LogStatus {
     pub key: String,
     /// The server was restored from a backup and said so: to be shown once, and no alarm.
     pub restored: Option<LogRestored>,
-    /// The log was rewritten or rolled back without saying so: to be shown until somebody has looked into it.
+    /// The log was rewritten or rolled back without saying so: to be shown until somebody has looked into it, and
+    /// `Client.alarm_seen` says so. Until then nothing newer is watched.
     pub alarm: Option<LogAlarm>,
+    /// The alarms that somebody has looked into, the oldest first: the evidence stays.
+    pub seen: Vec<LogAlarm>,
 }
 
 /// A log that went on after a restore.
@@ -1038,35 +1043,47 @@ pub struct LogAlarm {
     pub kept: Option<String>,
     /// The one that it was told instead: a signed note.
     pub told: Option<String>,
+    /// The log's public key ("vkey") as this device knew it, which has signed `kept`; empty if it knew none.
+    pub key: String,
     /// When, by the server's clock.
     pub at_ms: i64,
+}
+
+/// The key of the log that a note is of.
+fn vkey(note: Option<&str>, key: Option<LogKey>) -> String {
+    let note: Option<SignedNote> = note.and_then(|note| note.parse().ok());
+    let of = note.and_then(|note| note.text().parse::<Checkpoint>().ok()).zip(key);
+    let vkey = of.map(|(of, key)| NoteKey::of_log(of.org, of.life, key.0).to_string());
+    vkey.unwrap_or_default()
+}
+
+impl LogAlarm {
+    fn of(alarm: Alarm) -> Self {
+        let Alarm { what, kept, told, at_ms, key } = alarm;
+        let wrong = match what {
+            Wrong::Rewritten => LogWrong::Rewritten,
+            Wrong::Forged => LogWrong::Forged,
+            Wrong::Withheld => LogWrong::Withheld,
+        };
+        let key = vkey(kept.as_deref().or(told.as_deref()), key);
+        Self { wrong, kept, told, key, at_ms }
+    }
 }
 
 impl LogStatus {
     pub(crate) fn of(watch: Option<&Watch>) -> Self {
         let watch = watch.cloned().unwrap_or_default();
-        let kept = watch.kept();
-        let named = kept.as_ref().zip(watch.key);
-        let vkey = |(kept, key): (&Checkpoint, LogKey)| NoteKey::of_log(kept.org, kept.life, key.0);
         Self {
-            lines: kept.as_ref().map_or(0, |kept| kept.size),
+            lines: watch.kept().map_or(0, |kept| kept.size),
             heard_ms: watch.heard_ms,
-            key: named.map(vkey).map(|key| key.to_string()).unwrap_or_default(),
+            key: vkey(watch.note.as_deref(), watch.key),
             restored: watch.restored.map(|Restored { at_ms, lost, another_key }| LogRestored {
                 at_ms,
                 lost,
                 another_key,
             }),
-            alarm: watch.alarm.map(|Alarm { what, kept, told, at_ms }| LogAlarm {
-                wrong: match what {
-                    Wrong::Rewritten => LogWrong::Rewritten,
-                    Wrong::Forged => LogWrong::Forged,
-                    Wrong::Withheld => LogWrong::Withheld,
-                },
-                kept,
-                told,
-                at_ms,
-            }),
+            alarm: watch.alarm.map(LogAlarm::of),
+            seen: watch.seen.into_iter().flatten().map(LogAlarm::of).collect(),
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod init;
 pub mod jobs;
 pub mod limits;
 pub mod lines;
+pub mod logcopy;
 pub mod logkey;
 pub mod looks;
 pub mod metrics;

@@ -17,6 +17,7 @@ use server::cosign::{BadWitness, Witnesses};
 use server::erase::{self, Target};
 use server::error::Problem;
 use server::init::{Init, init};
+use server::logcopy::{Differs, LogCopy};
 use server::mirror::{Mirror, mirror};
 use server::prove::{log_keys, prove};
 use server::serve::{allow_connections, answer, serve};
@@ -50,7 +51,7 @@ enum Command {
     Check(CheckArgs),
     /// Write a visit's proof bundle, whether the server runs or not.
     Prove(ProveArgs),
-    /// Check a proof bundle, offline, and say what it proves and what it does not.
+    /// Check a proof bundle, a copy of the log, or one by the other, offline, and say what it proves and what it does not.
     Verify(VerifyArgs),
     /// Show the public key that signs the checkpoints of each organisation's log.
     LogKey(LogKeyArgs),
@@ -114,13 +115,16 @@ struct ProveArgs {
 #[derive(Args)]
 struct VerifyArgs {
     /// The bundle
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// The log's public key, as `endcap log-key` or the console has shown it: a bundle of another log is refused
+    #[arg(value_name = "FILE", required_unless_present = "copy")]
+    file: Option<PathBuf>,
+    /// A copy of the log that `endcap mirror` has made: all of it is checked, and that the bundle has all of its visit
+    #[arg(long, value_name = "DIR")]
+    copy: Option<PathBuf>,
+    /// The log's public key, as `endcap log-key` or the console has shown it: another log is refused
     #[arg(long, value_name = "VKEY", value_parser = log_key)]
     key: Option<NoteKey>,
     /// The public key of a witness that must have signed its checkpoint; may be given several times
-    #[arg(long, value_name = "VKEY")]
+    #[arg(long, value_name = "VKEY", requires = "file")]
     witness: Vec<NoteKey>,
 }
 
@@ -485,12 +489,19 @@ fn log_key(text: &str) -> Result<NoteKey, String> {
 }
 
 fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
-    let failed = |error: String| Failure::Failed(format!("{}: {error}", args.file.display()));
-    let length = fs::metadata(&args.file).map_err(|error| failed(error.to_string()))?.len();
+    let copy = args.copy.as_deref().map(LogCopy::at);
+    let differs = |differs: Differs| Failure::Failed(differs.to_string());
+    let Some(file) = &args.file else {
+        let kept = copy.map_or(Ok(Vec::new()), |copy| copy.verify(args.key.as_ref()));
+        kept.map_err(differs)?.iter().for_each(|kept| println!("{kept}"));
+        return Ok(());
+    };
+    let failed = |error: String| Failure::Failed(format!("{}: {error}", file.display()));
+    let length = fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
     if length > sync_core::zip::BYTES_MAX as u64 {
         return Err(failed("it is longer than a bundle".into()));
     }
-    let bytes = fs::read(&args.file).map_err(|error| failed(error.to_string()))?;
+    let bytes = fs::read(file).map_err(|error| failed(error.to_string()))?;
     let proved = verify(&bytes).map_err(|wrong| failed(format!("it proves nothing: {wrong}")))?;
     if let Some(key) = args.key.as_ref().filter(|key| **key != proved.key) {
         return Err(failed(format!("it is signed by {}, not by {key}; {AS_PRINTED}", proved.key)));
@@ -506,6 +517,9 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
              is settled."
         ),
         None => println!("The bundle is whole. Compare the log's key, or give it with --key."),
+    }
+    if let Some(copy) = copy {
+        print!("{}", copy.compare(&bytes, &proved).map_err(differs)?);
     }
     Ok(())
 }

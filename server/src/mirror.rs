@@ -1,10 +1,10 @@
-//! `endcap mirror`: somebody's own copy of an organisation's log, such as a distributor's.
+//! `endcap mirror`: somebody's own copy of an organisation's log, such as a distributor's, brought up to date.
 //!
-//! A copy holds each life of the log in a folder of its own, in the form of <https://c2sp.org/tlog-tiles>. Everything
-//! in it is checked at every run: that entries give their hashes, that hashes give the signed root, and that the log
-//! still has what it had. A checkpoint is kept last, when all that it covers is on the disk; nothing is ever dropped.
+//! All of the newest life is checked at every run: that entries give their hashes, that hashes give the signed root, and
+//! that the log still has what it had. A checkpoint is kept last, when all that it covers is on the disk. What does not
+//! fit is the log's fault only if the copy still gives the checkpoint that it has kept ([`LogCopy`]).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -13,19 +13,14 @@ use std::time::Duration;
 
 use reqwest::header::AUTHORIZATION;
 use sync_core::cbor::from_cbor;
-use sync_core::evidence::{Frontier, Leaf};
+use sync_core::evidence::{Leaf, fingerprint_text};
 use sync_core::id::{LogHash, LogOrigin};
-use sync_core::tlog::{
-    Checkpoint, NOTE_BYTES_MAX, NoteKey, Piece, SignedNote, TILE_WIDTH, Tile, fold, leaf_hash,
-    unpack_entries,
-};
+use sync_core::tlog::{Checkpoint, NOTE_BYTES_MAX, NoteKey, Piece, SignedNote, Tile};
 
 use crate::files::{Read, parent, present, write};
+use crate::logcopy::{CHECKPOINT, CopyError, Line, Lines, LogCopy, hashes};
 use crate::now_ms;
 
-/// The key that signs the log, as a vkey, in the copy's folder.
-const KEY: &str = "key";
-const CHECKPOINT: &str = "checkpoint";
 const WITNESSED: &str = "witnessed";
 /// The folder of what contradicted: a folder for each life and size.
 const REFUSED: &str = "refused";
@@ -115,15 +110,18 @@ impl fmt::Display for Copied {
 /// Why there is no newer copy. What was here still is.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
-    /// The folder does not read or take more.
-    #[error("{}: {}", .0.display(), .1)]
-    Folder(PathBuf, io::Error),
+    /// The copy itself is not what it was, or its folder does not read or take more.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// The server cannot be reached, or refuses.
     #[error("{0}: {1}")]
     Server(String, String),
-    /// A file of the copy is not what it was.
-    #[error("{} in this copy is damaged: {}; remove it and run this again to fetch it anew", .0.display(), .1)]
-    Rotten(PathBuf, String),
+    /// What no checkpoint of this copy covers does not fit the log.
+    #[error(
+        "what was left here without a checkpoint, such as by a run that broke off, does not fit the log; it is under {} now: \
+         run this again to fetch it anew", .0.display()
+    )]
+    Unconfirmed(PathBuf),
     /// The log contradicts itself, its signature, or what is here.
     #[error(
         "THE LOG CONTRADICTS {0}. Keep this folder with what is under `refused` in it: it is evidence"
@@ -145,57 +143,60 @@ pub async fn mirror(wanted: &Mirror) -> Result<Copied, MirrorError> {
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(|error| MirrorError::Server(url.clone(), error.to_string()))?;
-    let run = Run { wanted, url, http };
+    let run = Run { wanted, copy: LogCopy::at(&wanted.folder), url, http };
     run.run().await
 }
 
 struct Run<'a> {
     wanted: &'a Mirror,
+    copy: LogCopy,
     url: String,
     http: reqwest::Client,
 }
 
-/// The lines of a copy, as they were read through.
-struct Lines {
-    frontier: Frontier,
-    /// The roots over the first so many lines, as far as they were asked for.
-    roots: BTreeMap<u64, LogHash>,
-    /// Roots of full tiles, a level above the leaves.
-    rows: Vec<Vec<LogHash>>,
+/// Pieces that the checkpoint kept here does not cover.
+#[derive(Default)]
+struct Unproved {
+    /// Which have come in this run.
+    fetched: BTreeSet<Piece>,
+    /// Which were here.
+    left: BTreeSet<Piece>,
+}
+
+/// What the lines say.
+#[derive(Default)]
+struct Told {
     /// The lines with which lives begin, and the root that the lines before each have.
     begins: Vec<(u64, Leaf, LogHash)>,
     acts: Vec<String>,
-    /// The pieces that have come.
-    fetched: Vec<Piece>,
 }
 
 impl Run<'_> {
     async fn run(&self) -> Result<Copied, MirrorError> {
         let folder = &self.wanted.folder;
-        fs::create_dir_all(folder).map_err(self.failed(folder))?;
+        fs::create_dir_all(folder).map_err(failed(folder))?;
         // What witnesses have signed is older than the newest checkpoint, so it is asked for first.
         let witnessed = match self.wanted.witnesses.is_empty() {
             true => None,
             false => Some(self.checkpoint(WITNESSED).await?),
         };
         let (note, claimed) = self.checkpoint(CHECKPOINT).await?;
-        let pinned = self.pinned()?;
-        if let (Some(given), Some(pinned)) = (&self.wanted.key, &pinned)
-            && given.name() == pinned.name()
-            && given != pinned
+        let keys = self.copy.keys()?;
+        if let Some(given) = &self.wanted.key
+            && keys.iter().any(|(_, kept)| kept.name() == given.name() && kept != given)
         {
             return contradicts("the key that was given: this copy is of a log with another");
         }
-        let home = folder.join(claimed.life.to_string());
-        let older = self.kept(&home)?;
+        let kept = keys.iter().find(|(life, _)| *life == claimed.life).map(|(_, key)| key);
+        let older = self.copy.kept(claimed.life, kept.or(self.wanted.key.as_ref()))?;
         let witnessed = witnessed.as_ref();
-        let done =
-            self.copy(&note, &claimed, pinned.as_ref(), &home, older.as_ref(), witnessed).await;
+        let pinned = keys.last();
+        let done = self.copy(&note, &claimed, pinned, older.as_ref(), witnessed).await;
         if let Err(MirrorError::Contradiction(_)) = &done {
             for (name, note) in [(CHECKPOINT, Some(&note)), (WITNESSED, witnessed.map(|w| &w.0))] {
                 let refused = self.refused(&claimed).join(name);
                 let Some(text) = note.map(SignedNote::to_string) else { continue };
-                write(&refused, text.as_bytes(), Read::Anybody).map_err(self.failed(&refused))?;
+                write(&refused, text.as_bytes(), Read::Anybody).map_err(failed(&refused))?;
             }
         }
         done
@@ -218,12 +219,11 @@ impl Run<'_> {
         &self,
         note: &SignedNote,
         claimed: &Checkpoint,
-        pinned: Option<&NoteKey>,
-        home: &Path,
+        pinned: Option<&(LogOrigin, NoteKey)>,
         older: Option<&Checkpoint>,
         witnessed: Option<&(SignedNote, Checkpoint)>,
     ) -> Result<Copied, MirrorError> {
-        let same_life = pinned.is_some_and(|key| key.name() == claimed.log_name());
+        let same_life = pinned.is_some_and(|(_, key)| key.name() == claimed.log_name());
         if let Some(older) = older
             && (claimed.size < older.size
                 || claimed.size == older.size && claimed.root != older.root)
@@ -233,36 +233,38 @@ impl Run<'_> {
                 "this copy: it had {had} lines, and says now that it has {has}, not all of them those"
             ));
         }
-        if let Some(key) = pinned.filter(|_| same_life) {
+        if let Some((_, key)) = pinned.filter(|_| same_life) {
             self.signed(note, key.key())?;
         }
-        let marks = [older.map(|is| is.size), witnessed.map(|(_, is)| is.size)];
-        let lines = self.lines(home, claimed, older, &marks.map(|mark| mark.unwrap_or(0))).await?;
-        if lines.frontier.root() != claimed.root {
-            self.set_aside(home, claimed, &lines.fetched)?;
-            return contradicts("its own checkpoint: the lines that it gives have another root");
-        }
-        if let Some(older) = older
-            && lines.roots.get(&older.size) != Some(&older.root)
-        {
-            self.set_aside(home, claimed, &lines.fetched)?;
-            return contradicts(format!(
-                "this copy: its first {} lines are not those that were here",
-                older.size
-            ));
+        let had = older.map_or(0, |older| older.size);
+        let home = self.copy.home(claimed.life);
+        let unproved = self.fetch_missing(&home, claimed, had).await?;
+        let (marks, mut told) = ([had, witnessed.map_or(0, |(_, is)| is.size)], Told::default());
+        let lines = Lines::read(&home, claimed.size, &marks, &mut |line| told.hear(&line, had))?;
+        let wrong = match (older, lines.unlike.first()) {
+            (Some(older), _) if lines.roots.get(&had) != Some(&older.root) => {
+                Some(format!("this copy: its first {had} lines are not those that were here"))
+            }
+            _ if lines.frontier.root() != claimed.root => {
+                Some("its own checkpoint: the lines that it gives have another root".into())
+            }
+            (_, Some(piece)) => Some(format!("itself: {piece} is not what its hashes are of")),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            return Err(self.blame(claimed, older.is_some(), &unproved, wrong)?);
         }
         let mut restored = None;
         let key = match pinned {
-            Some(key) if same_life => key.key(),
-            Some(key) => {
-                let life = self.life_of(key)?;
-                restored = Some(self.continued(life, claimed, home, &lines.begins)?);
-                match lines.key_of(claimed.life) {
+            Some((_, key)) if same_life => key.key(),
+            Some((life, key)) => {
+                restored = Some(self.continued(*life, key, claimed, &told.begins)?);
+                match told.key_of(claimed.life) {
                     Some(next) => next,
                     None => self.wanted.key.as_ref().map_or(key.key(), NoteKey::key),
                 }
             }
-            None => match (&self.wanted.key, lines.key_of(claimed.life)) {
+            None => match (&self.wanted.key, told.key_of(claimed.life)) {
                 (Some(key), _) => key.key(),
                 (None, Some(key)) => key,
                 (None, None) => {
@@ -276,16 +278,47 @@ impl Run<'_> {
             None => Vec::new(),
             Some((note, seen)) => self.witnessed(note, seen, claimed, key, &lines)?,
         };
-        self.upper_tiles(home, &lines)?;
         let path = home.join(CHECKPOINT);
-        write(&path, note.to_string().as_bytes(), Read::Anybody).map_err(self.failed(&path))?;
-        let vkey = NoteKey::of_log(claimed.org, claimed.life, key);
-        let path = self.wanted.folder.join(KEY);
-        write(&path, format!("{vkey}\n").as_bytes(), Read::Anybody).map_err(self.failed(&path))?;
-        let new = claimed.size - older.map_or(0, |older| older.size);
+        write(&path, note.to_string().as_bytes(), Read::Anybody).map_err(failed(&path))?;
+        self.copy.keep_key(&NoteKey::of_log(claimed.org, claimed.life, key))?;
+        self.drop_covered(&home, had, claimed.size)?;
         let entries = self.wanted.token.is_some();
-        let checkpoint = claimed.clone();
-        Ok(Copied { checkpoint, new, entries, restored, witnessed, acts: lines.acts })
+        let (checkpoint, new) = (claimed.clone(), claimed.size - had);
+        Ok(Copied { checkpoint, new, entries, restored, witnessed, acts: told.acts })
+    }
+
+    /// Whose fault it is that the lines do not give what they should: the copy's, if it does not give what it has kept by
+    /// anything but what has come in this run.
+    fn blame(
+        &self,
+        claimed: &Checkpoint,
+        kept: bool,
+        unproved: &Unproved,
+        wrong: String,
+    ) -> Result<MirrorError, MirrorError> {
+        let home = self.copy.home(claimed.life);
+        let keys = self.copy.keys()?;
+        let key = keys.iter().find(|(life, _)| *life == claimed.life).map(|(_, key)| key);
+        if let Some(key) = key.or(self.wanted.key.as_ref()).filter(|_| kept) {
+            match self.copy.check(claimed.life, key, &[], &mut |_| ()) {
+                Ok(_) => {}
+                Err(CopyError::Rotten(mut files)) => {
+                    let come = unproved.fetched.iter().map(|piece| home.join(piece.to_string()));
+                    let come: BTreeSet<PathBuf> = come.collect();
+                    files.retain(|file| !come.contains(file));
+                    if !files.is_empty() {
+                        return Err(CopyError::Rotten(files).into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.set_aside(&home, claimed, &unproved.fetched)?;
+        if !unproved.left.is_empty() {
+            self.set_aside(&home, claimed, &unproved.left)?;
+            return Ok(MirrorError::Unconfirmed(self.refused(claimed)));
+        }
+        Ok(MirrorError::Contradiction(wrong))
     }
 
     fn signed(&self, note: &SignedNote, key: [u8; 32]) -> Result<(), MirrorError> {
@@ -336,133 +369,52 @@ impl Run<'_> {
         Ok(witnessed)
     }
 
-    /// The key that is kept here, or that was given.
-    fn pinned(&self) -> Result<Option<NoteKey>, MirrorError> {
-        let path = self.wanted.folder.join(KEY);
-        let kept = present(fs::read_to_string(&path)).map_err(self.failed(&path))?;
-        let rotten = || MirrorError::Rotten(path.clone(), "it is no key".into());
-        match kept {
-            None => Ok(None),
-            Some(text) => text.trim_end().parse().map(Some).map_err(|_| rotten()),
-        }
-    }
-
-    fn life_of(&self, key: &NoteKey) -> Result<LogOrigin, MirrorError> {
-        let life = key.name().rsplit('/').next().and_then(|life| life.parse().ok());
-        life.ok_or_else(|| {
-            MirrorError::Rotten(self.wanted.folder.join(KEY), "it names no life of a log".into())
-        })
-    }
-
-    fn kept(&self, home: &Path) -> Result<Option<Checkpoint>, MirrorError> {
-        let path = home.join(CHECKPOINT);
-        let Some(text) = present(fs::read_to_string(&path)).map_err(self.failed(&path))? else {
-            return Ok(None);
-        };
-        let rotten = |why: String| MirrorError::Rotten(path.clone(), why);
-        let note: SignedNote = text.parse().map_err(|bad| rotten(format!("{bad}")))?;
-        let pinned = self.pinned()?.ok_or_else(|| rotten("the key is missing".into()))?;
-        let checkpoint: Checkpoint = note.text().parse().map_err(|bad| rotten(format!("{bad}")))?;
-        if pinned.name() == checkpoint.log_name() {
-            Checkpoint::open(&note, pinned.key()).map_err(|bad| rotten(format!("{bad}")))?;
-        }
-        Ok(Some(checkpoint))
-    }
-
-    /// Reads every line through, from here or from the server.
-    async fn lines(
+    /// Fetches what is not here of what this checkpoint covers, and of what the one that is kept does.
+    async fn fetch_missing(
         &self,
         home: &Path,
         claimed: &Checkpoint,
-        older: Option<&Checkpoint>,
-        marks: &[u64],
-    ) -> Result<Lines, MirrorError> {
-        let mut lines = Lines {
-            frontier: Frontier::default(),
-            roots: BTreeMap::new(),
-            rows: Vec::new(),
-            begins: Vec::new(),
-            acts: Vec::new(),
-            fetched: Vec::new(),
-        };
-        let had = older.map_or(0, |older| older.size);
-        for tile in Tile::of_level(0, claimed.size) {
-            let hashes = self.piece(home, claimed, Piece::Hashes(tile), had, &mut lines).await?;
-            let hashes = self.hashes(home, tile, &hashes)?;
-            let mut entries = None;
-            if self.wanted.token.is_some() {
-                let piece = Piece::Entries(tile);
-                let bundle = self.piece(home, claimed, piece, had, &mut lines).await?;
-                let given = unpack_entries(&bundle).unwrap_or_default();
-                let given: Vec<Vec<u8>> = given.into_iter().map(<[u8]>::to_vec).collect();
-                let same = given.len() == hashes.len()
-                    && given.iter().zip(&hashes).all(|(entry, hash)| leaf_hash(entry) == *hash);
-                if !same && lines.fetched.contains(&piece) {
-                    self.set_aside(home, claimed, &lines.fetched)?;
-                    return contradicts(format!("itself: {piece} is not what its hashes are of"));
-                }
-                if !same {
-                    let why = "its entries do not give their hashes".into();
-                    return Err(MirrorError::Rotten(home.join(piece.to_string()), why));
-                }
-                entries = Some(given);
-            }
-            for (place, hash) in (tile.first()..).zip(&hashes) {
-                if marks.contains(&place) {
-                    lines.roots.insert(place, lines.frontier.root());
-                }
-                if let Some(entries) = &entries {
-                    lines.look(place, had, &entries[(place - tile.first()) as usize]);
-                }
-                lines.frontier.push(*hash);
-            }
-            if tile.is_full() {
-                lines.rise(0, fold(hashes));
-            }
-        }
-        lines.roots.insert(lines.frontier.size(), lines.frontier.root());
-        Ok(lines)
-    }
-
-    fn hashes(&self, home: &Path, tile: Tile, bytes: &[u8]) -> Result<Vec<LogHash>, MirrorError> {
-        if bytes.len() != 32 * usize::from(tile.width) {
-            let path = home.join(Piece::Hashes(tile).to_string());
-            return Err(MirrorError::Rotten(path, "it has another length".into()));
-        }
-        let hash = |chunk: &[u8]| LogHash(chunk.try_into().unwrap_or_default());
-        Ok(bytes.chunks(32).map(hash).collect())
-    }
-
-    /// A piece, from here if it is here whole, otherwise from the server and then on the disk.
-    async fn piece(
-        &self,
-        home: &Path,
-        claimed: &Checkpoint,
-        piece: Piece,
         had: u64,
-        lines: &mut Lines,
-    ) -> Result<Vec<u8>, MirrorError> {
-        let (Piece::Hashes(tile) | Piece::Entries(tile)) = piece;
-        let path = home.join(piece.to_string());
-        if let Some(bytes) = present(fs::read(&path)).map_err(self.failed(&path))? {
-            if matches!(piece, Piece::Hashes(_)) && bytes.len() != 32 * usize::from(tile.width) {
-                return Err(MirrorError::Rotten(path, "it has another length".into()));
+    ) -> Result<Unproved, MirrorError> {
+        let tiles = Tile::all(claimed.size).chain(Tile::all(had).filter(|tile| !tile.is_full()));
+        let hashes = tiles.map(Piece::Hashes);
+        let bundles = Tile::of_level(0, claimed.size).map(Piece::Entries);
+        let bundles = bundles.filter(|_| self.wanted.token.is_some());
+        let mut unproved = Unproved::default();
+        for piece in hashes.chain(bundles) {
+            let (Piece::Hashes(tile) | Piece::Entries(tile)) = piece;
+            let path = home.join(piece.to_string());
+            if path.try_exists().map_err(failed(&path))? {
+                if !tile.is_in(had) && !unproved.fetched.contains(&piece) {
+                    unproved.left.insert(piece);
+                }
+                continue;
             }
-            // What a run before has fetched and not confirmed may go again.
-            if tile.first() + u64::from(tile.width) > had {
-                lines.fetched.push(piece);
+            let secret = matches!(piece, Piece::Entries(_));
+            let address = format!("{}/{piece}", claimed.life);
+            let bytes = self.fetch(&address, BODY_BYTES_MAX, secret).await?;
+            if !secret && bytes.len() != 32 * usize::from(tile.width) {
+                let what = format!("itself: {piece} has another length than its name says");
+                return contradicts(what);
             }
-            return Ok(bytes);
+            write(&path, &bytes, Read::Anybody).map_err(failed(&path))?;
+            unproved.fetched.insert(piece);
         }
-        let secret = matches!(piece, Piece::Entries(_));
-        let bytes =
-            self.fetch(&format!("{}/{piece}", claimed.life), BODY_BYTES_MAX, secret).await?;
-        if !secret && bytes.len() != 32 * usize::from(tile.width) {
-            return contradicts(format!("itself: {piece} has another length than its name says"));
+        Ok(unproved)
+    }
+
+    /// Takes away the pieces of a checkpoint of before that others cover, which were found to go on from them.
+    fn drop_covered(&self, home: &Path, had: u64, size: u64) -> Result<(), MirrorError> {
+        let now: BTreeSet<Tile> = Tile::all(size).collect();
+        let covered = |tile: &Tile| !tile.is_full() && !now.contains(tile);
+        for tile in Tile::all(had).filter(covered) {
+            let entries = Some(Piece::Entries(tile)).filter(|_| self.wanted.token.is_some());
+            for piece in entries.into_iter().chain([Piece::Hashes(tile)]) {
+                let path = home.join(piece.to_string());
+                present(fs::remove_file(&path)).map_err(failed(&path))?;
+            }
         }
-        write(&path, &bytes, Read::Anybody).map_err(self.failed(&path))?;
-        lines.fetched.push(piece);
-        Ok(bytes)
+        Ok(())
     }
 
     async fn fetch(&self, path: &str, max: usize, secret: bool) -> Result<Vec<u8>, MirrorError> {
@@ -492,26 +444,24 @@ impl Run<'_> {
     fn continued(
         &self,
         before: LogOrigin,
+        key: &NoteKey,
         claimed: &Checkpoint,
-        home: &Path,
         begins: &[(u64, Leaf, LogHash)],
     ) -> Result<(u64, u64), MirrorError> {
-        let old_home = self.wanted.folder.join(before.to_string());
-        let Some(old) = self.kept(&old_home)? else {
+        let Some(old) = self.copy.kept(before, Some(key))? else {
             return contradicts(
                 "this copy: it is of another life, and the copy of the one before is gone",
             );
         };
-        let read = |home: &Path, size: u64| -> Result<Vec<LogHash>, MirrorError> {
+        let read = |life: LogOrigin, size: u64| -> Result<Vec<LogHash>, MirrorError> {
+            let home = self.copy.home(life);
             let mut all = Vec::new();
             for tile in Tile::of_level(0, size) {
-                let path = home.join(Piece::Hashes(tile).to_string());
-                let bytes = fs::read(&path).map_err(self.failed(&path))?;
-                all.extend(self.hashes(home, tile, &bytes)?);
+                all.extend(hashes(&home, tile)?);
             }
             Ok(all)
         };
-        let (had, has) = (read(&old_home, old.size)?, read(home, claimed.size)?);
+        let (had, has) = (read(before, old.size)?, read(claimed.life, claimed.size)?);
         let same = had.iter().zip(&has).take_while(|(had, has)| had == has).count() as u64;
         let continues = |(at, leaf, over): &(u64, Leaf, LogHash)| match leaf {
             Leaf::Origin { after, .. } => match after {
@@ -537,29 +487,6 @@ impl Run<'_> {
         }
     }
 
-    /// Writes what follows from the hashes of leaves: the tiles above them.
-    fn upper_tiles(&self, home: &Path, lines: &Lines) -> Result<(), MirrorError> {
-        for tile in Tile::all(lines.frontier.size()).filter(|tile| tile.level > 0) {
-            let first = usize::try_from(tile.first()).unwrap_or(usize::MAX);
-            let row = lines.rows.get(usize::from(tile.level) - 1);
-            let Some(row) = row.and_then(|row| row.get(first..first + usize::from(tile.width)))
-            else {
-                continue;
-            };
-            let bytes: Vec<u8> = row.iter().flat_map(|hash| hash.0).collect();
-            let path = home.join(Piece::Hashes(tile).to_string());
-            match present(fs::read(&path)).map_err(self.failed(&path))? {
-                Some(there) if there == bytes => {}
-                Some(_) => {
-                    let why = "it is not what follows from the tiles below".into();
-                    return Err(MirrorError::Rotten(path, why));
-                }
-                None => write(&path, &bytes, Read::Anybody).map_err(self.failed(&path))?,
-            }
-        }
-        Ok(())
-    }
-
     /// Where what contradicted is kept.
     fn refused(&self, claimed: &Checkpoint) -> PathBuf {
         self.wanted.folder.join(REFUSED).join(format!("{}.{}", claimed.life, claimed.size))
@@ -570,24 +497,25 @@ impl Run<'_> {
         &self,
         home: &Path,
         claimed: &Checkpoint,
-        fetched: &[Piece],
+        pieces: &BTreeSet<Piece>,
     ) -> Result<(), MirrorError> {
-        for piece in fetched {
+        for piece in pieces {
             let from = home.join(piece.to_string());
             let to = self.refused(claimed).join(piece.to_string());
-            fs::create_dir_all(parent(&to)).map_err(self.failed(&to))?;
-            present(fs::rename(&from, &to)).map_err(self.failed(&from))?;
+            let folder = parent(&to);
+            fs::create_dir_all(folder).map_err(failed(folder))?;
+            present(fs::rename(&from, &to)).map_err(failed(&from))?;
         }
         Ok(())
     }
-
-    fn failed(&self, path: &Path) -> impl Fn(io::Error) -> MirrorError {
-        let path = path.to_owned();
-        move |error| MirrorError::Folder(path.clone(), error)
-    }
 }
 
-impl Lines {
+fn failed(path: &Path) -> impl Fn(io::Error) -> MirrorError {
+    let path = path.to_owned();
+    move |error| CopyError::Folder(path.clone(), error).into()
+}
+
+impl Told {
     /// The key that a life's first line names.
     fn key_of(&self, life: LogOrigin) -> Option<[u8; 32]> {
         self.begins.iter().find_map(|(_, leaf, _)| match leaf {
@@ -596,26 +524,15 @@ impl Lines {
         })
     }
 
-    fn rise(&mut self, level: usize, hash: LogHash) {
-        if self.rows.len() == level {
-            self.rows.push(Vec::new());
-        }
-        self.rows[level].push(hash);
-        let row = &self.rows[level];
-        if row.len().is_multiple_of(TILE_WIDTH as usize) {
-            let above = fold(row[row.len() - TILE_WIDTH as usize..].to_vec());
-            self.rise(level + 1, above);
-        }
-    }
-
-    fn look(&mut self, place: u64, had: u64, entry: &[u8]) {
-        let Ok(leaf) = from_cbor::<Leaf>(entry) else { return }; // of a later version
-        let new = place >= had;
+    fn hear(&mut self, line: &Line<'_>, had: u64) {
+        let leaf = line.entry.and_then(|entry| from_cbor::<Leaf>(entry).ok());
+        let Some(leaf) = leaf else { return }; // of a later version
+        let (place, new) = (line.place, line.place >= had);
         match &leaf {
-            Leaf::Origin { .. } => self.begins.push((place, leaf, self.frontier.root())),
+            Leaf::Origin { .. } => self.begins.push((place, leaf, line.before.root())),
             Leaf::Confirmation { device, key, by, distributor, .. } if new => self.acts.push(format!(
                 "line {place}: {by} confirmed for distributor {distributor} that device {device} has the key {}",
-                LogHash(key.0)
+                fingerprint_text(&key.0)
             )),
             Leaf::Decision { document, by, approved, .. } if new => self.acts.push(format!(
                 "line {place}: {by} {} refused work on {document}",

@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::cbor::to_cbor;
-use crate::id::{ChangeHash, DeviceId, DistributorId, DocId, LogHash, LogOrigin, OrgId, UserId};
+use crate::id::{
+    BlobHash, ChangeHash, DeviceId, DistributorId, DocId, LogHash, LogOrigin, OrgId, UserId,
+};
 use crate::model::catalogue::RecordKey;
 
 const SEAL_CONTEXT: &[u8] = b"endcap seal v1\0";
@@ -107,6 +109,13 @@ impl Seal {
     pub fn verify(&self, key: &[u8; 32], org: OrgId, document: DocId) -> bool {
         verify(key, &seal_message(org, document, self.head), &self.signature)
     }
+}
+
+/// A device's public key as people compare it: the first ten bytes of its SHA-256, in groups of four digits.
+pub fn fingerprint_text(key: &[u8; 32]) -> String {
+    let groups = BlobHash::of(key).0;
+    let groups = groups[..10].chunks(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]));
+    groups.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the holder of `key` signed this enrolment code.
@@ -349,6 +358,16 @@ mod tests {
             frontier.push(*leaf);
         }
         assert_eq!((frontier.size(), frontier.root()), (70, tree_head(&leaves)));
+    }
+
+    #[test]
+    fn people_compare_a_key_by_twenty_digits_that_begin_as_its_actors_do() {
+        let key = Keypair::from_seed(&[5; 32]).public();
+        let text = fingerprint_text(&key);
+        assert_eq!(text, "7599 776c 3085 e3f9 da0d");
+        let actor = crate::id::Actor::fingerprint(&key).map(|byte| format!("{byte:02x}")).concat();
+        assert_eq!(text.replace(' ', "")[..16], actor);
+        assert_ne!(text, fingerprint_text(&Keypair::from_seed(&[6; 32]).public()));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! With the last page of a pull comes the newest checkpoint, signed by the log's key, and the proof that it continues
 //! the one that the device has kept. A log that was restored from a backup says so by a leaf, and is believed; what
-//! goes back without one, or otherwise does not continue, is an [`Alarm`], which stays with both checkpoints.
+//! goes back without one, or otherwise does not continue, is an [`Alarm`], which stays with both checkpoints until a
+//! person has looked into it. Then the next checkpoint is taken as the first was.
 
 use minicbor::{Decode, Encode};
 
@@ -13,6 +14,9 @@ use crate::tlog::{Checkpoint, SignedNote, continues, includes, leaf_hash};
 
 /// Lives of a log that one receipt tells of.
 pub const LIVES_MAX: usize = 64;
+
+/// Alarms that stay after somebody has looked into them.
+const SEEN_MAX: usize = 100;
 
 /// Which checkpoint a device has kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -87,12 +91,18 @@ pub struct Watch {
     /// When it came, by the server's clock, in milliseconds since 1970 UTC.
     #[n(2)]
     pub heard_ms: i64,
-    /// What was wrong. It stays, and nothing newer is believed.
+    /// What is wrong. Nothing newer is believed until somebody has looked into it.
     #[n(3)]
     pub alarm: Option<Alarm>,
     /// The log went on after a restore.
     #[n(4)]
     pub restored: Option<Restored>,
+    /// The alarms that somebody has looked into, the oldest first.
+    #[n(5)]
+    pub seen: Option<Vec<Alarm>>,
+    /// The next checkpoint need not continue the one that is here.
+    #[n(6)]
+    pub anew: Option<bool>,
 }
 
 /// The server's log is not what it was.
@@ -111,6 +121,9 @@ pub struct Alarm {
     /// When, by the server's clock.
     #[n(3)]
     pub at_ms: i64,
+    /// The log's key, as the device knew it then.
+    #[n(4)]
+    pub key: Option<LogKey>,
 }
 
 /// What can be wrong with a log.
@@ -145,9 +158,25 @@ pub struct Restored {
 }
 
 impl Watch {
-    /// Which checkpoint is kept.
+    /// Which checkpoint the next one must continue.
     pub fn known(&self) -> Known {
-        self.kept().map_or(Known::NOTHING, |kept| Known { life: kept.life, size: kept.size })
+        self.base().map_or(Known::NOTHING, |kept| Known { life: kept.life, size: kept.size })
+    }
+
+    fn base(&self) -> Option<Checkpoint> {
+        self.kept().filter(|_| self.anew != Some(true))
+    }
+
+    /// Somebody has looked into the alarm: it is kept, and the next checkpoint is taken, with its key, as the first was.
+    pub fn alarm_seen(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            let seen = self.seen.get_or_insert_default();
+            if seen.len() == SEEN_MAX {
+                seen.remove(0);
+            }
+            seen.push(alarm);
+            self.anew = Some(true);
+        }
     }
 
     /// The checkpoint that is kept.
@@ -161,7 +190,7 @@ impl Watch {
         if self.alarm.is_some() {
             return;
         }
-        let kept = self.kept();
+        let kept = self.base();
         let Some(receipt) = receipt else {
             // Only who has the newest one already gets none.
             let wrong = match kept {
@@ -184,6 +213,7 @@ impl Watch {
                 self.key = Some(key);
                 self.note = Some(receipt.note(org, at, key).to_string());
                 self.heard_ms = server_ms;
+                self.anew = None;
             }
             Err(what) => {
                 let key = self.key.or(receipt.key);
@@ -194,7 +224,7 @@ impl Watch {
     }
 
     fn raise(&mut self, what: Wrong, told: Option<String>, at_ms: i64) {
-        self.alarm = Some(Alarm { what, kept: self.note.clone(), told, at_ms });
+        self.alarm = Some(Alarm { what, kept: self.note.clone(), told, at_ms, key: self.key });
     }
 
     fn judge(
@@ -206,9 +236,12 @@ impl Watch {
         at_ms: i64,
     ) -> Result<(LogKey, Option<Restored>), Wrong> {
         let open = |key: LogKey| Checkpoint::open(&receipt.note(org, at, key), key.0).ok();
-        let known = self.key.or(receipt.key).ok_or(Wrong::Forged)?;
+        let told = receipt.key.filter(|_| self.anew == Some(true));
+        let known = told.or(self.key).or(receipt.key).ok_or(Wrong::Forged)?;
         let Some(kept) = kept else {
-            return open(known).map(|_| (known, None)).ok_or(Wrong::Forged);
+            let another_key = self.key.is_some_and(|key| key != known);
+            let restored = another_key.then_some(Restored { at_ms, lost: None, another_key });
+            return open(known).map(|_| (known, restored)).ok_or(Wrong::Forged);
         };
         let older = (kept.size, &kept.root);
         if kept.life == at.origin {
@@ -429,5 +462,48 @@ mod tests {
         other.begin(2, 1);
         let receipt = other.receipt(21, &[30]);
         assert_eq!(hear(&watch, &other, Some(&receipt)).0, Some(Wrong::Rewritten));
+    }
+
+    #[test]
+    fn a_log_is_watched_again_once_somebody_has_looked_into_an_alarm() {
+        let (log, mut watch) = watching();
+        let mut back = Log { leaves: log.leaves[..10].to_vec(), ..log.clone() };
+        back.grow(5, 9);
+        watch.hear(ORG, &back.at(), Some(&back.receipt(10, &[])), 7);
+        let alarm = watch.alarm.clone().unwrap();
+        assert_eq!((alarm.what, alarm.key), (Wrong::Rewritten, watch.key));
+        back.grow(5, 9);
+        watch.hear(ORG, &back.at(), Some(&back.receipt(15, &[])), 8);
+        assert_eq!((watch.known().size, &watch.alarm), (21, &Some(alarm.clone())));
+
+        watch.alarm_seen();
+        watch.alarm_seen();
+        assert_eq!((watch.known(), watch.kept().unwrap().size), (Known::NOTHING, 21));
+        assert_eq!((&watch.alarm, &watch.seen), (&None, &Some(vec![alarm.clone()])));
+        // A server that has nothing signed to show is no better than before.
+        let mut silent = watch.clone();
+        silent.hear(ORG, &back.at(), None, 8);
+        assert_eq!(silent.alarm.map(|alarm| alarm.what), Some(Wrong::Withheld));
+        watch.hear(ORG, &back.at(), Some(&back.receipt(0, &[])), 9);
+        assert_eq!((watch.known().size, &watch.alarm, &watch.restored), (20, &None, &None));
+
+        // It is the base: what goes on from it is believed, and what does not is an alarm again.
+        let mut grown = back.clone();
+        grown.grow(3, 9);
+        let mut on = watch.clone();
+        on.hear(ORG, &grown.at(), Some(&grown.receipt(20, &[])), 9);
+        assert_eq!((on.known().size, &on.alarm), (23, &None));
+        watch.hear(ORG, &log.at(), Some(&log.clone().receipt(20, &[])), 9);
+        assert_eq!(watch.alarm.as_ref().map(|alarm| alarm.what), Some(Wrong::Rewritten));
+        watch.alarm_seen();
+        assert_eq!(watch.seen.as_ref().map(Vec::len), Some(2));
+
+        // Another key is said, also where no line of the log has told of it.
+        let mut other = log.clone();
+        other.key = 3;
+        watch.hear(ORG, &other.at(), Some(&other.receipt(0, &[])), 10);
+        let told = Some(Restored { at_ms: 10, lost: None, another_key: true });
+        assert_eq!((&watch.alarm, &watch.restored), (&None, &told));
+        assert_eq!(watch.key, Some(LogKey(other.pair().public())));
     }
 }

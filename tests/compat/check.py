@@ -80,6 +80,7 @@ def main(fixtures):
     for case in sealed["seals"]:
         key, document = hexed(case["public_key"]), case["document"]
         same("a fingerprint", fingerprint(key), hexed(case["fingerprint"]))
+        same("what people compare", compared(key), case["compared"])
         keys[fingerprint(key)] = key
         message = seal_message(hexed(case["organisation"]), document["kind"], hexed(document["id"]), hexed(case["head"]))
         same("the length of what a seal signs", len(message), 80)

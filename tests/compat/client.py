@@ -461,6 +461,10 @@ class Client(Photos):
                 Watch(self.own["organisation"], log).hear(page[2], page.get(12))
             self.said = page.get(10)
 
+    def alarm_seen(self):
+        Watch(self.own["organisation"], self.own["log"]).alarm_seen()
+        self.save()
+
     def _keys(self, came):
         """The keys of the devices that are here or come with an answer, by fingerprint."""
         records = [decode(raw) for raw in came]

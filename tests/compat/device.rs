@@ -60,8 +60,17 @@ fn full_profile() -> Profile {
                 kept: Some(cases::checkpoint()),
                 told: Some(cases::checkpoint()),
                 at_ms: BEGIN_MS + 3_000,
+                key: cases::receipt().key,
             }),
             restored: Some(Restored { at_ms: BEGIN_MS + 4_000, lost: Some(5), another_key: true }),
+            seen: Some(vec![Alarm {
+                what: Wrong::Withheld,
+                kept: None,
+                told: None,
+                at_ms: BEGIN_MS + 1_000,
+                key: None,
+            }]),
+            anew: Some(true),
         }),
         ..profile()
     }

@@ -200,6 +200,12 @@ def fingerprint(key):
     return sha256(key)[:8]
 
 
+def compared(key):
+    """A key as people compare it."""
+    digits = sha256(key)[:10].hex()
+    return " ".join(digits[at : at + 4] for at in range(0, 20, 4))
+
+
 def seal_message(organisation, kind, id, head):
     return b"endcap seal v1\0" + organisation + bytes([KINDS.index(kind)]) + id + head
 

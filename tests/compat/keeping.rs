@@ -560,7 +560,22 @@ fn a_server_that_does_not_do_it_loses_a_phone_nothing() {
     quietly(&mut sam);
     quietly(&mut rita);
     office.is_as(&mut rita, 4);
-    assert!(held(&mut rita)["log"]["alarm"][0].as_str().unwrap().contains("without a checkpoint"));
+    let alarm = held(&mut rita)["log"]["alarm"].clone();
+    assert!(alarm[0].as_str().unwrap().contains("without a checkpoint"));
+
+    // It watches no more until somebody has looked into it, and then from the next checkpoint on.
+    gate.leave();
+    says(&mut sam, 4, 270);
+    quietly(&mut sam);
+    quietly(&mut rita);
+    let before = held(&mut rita)["log"].clone();
+    assert_eq!(before["alarm"], alarm);
+    rita.tell(json!({ "do": "alarm_seen" }));
+    quietly(&mut rita);
+    let log = held(&mut rita)["log"].clone();
+    assert_eq!((&log["alarm"], &log["seen"]), (&Json::Null, &json!([alarm])));
+    assert_eq!(log["cursor"], held(&mut rita)["cursor"]);
+    assert_ne!(log["cursor"], before["cursor"]);
     drop((rita, sam, gate));
     office.close();
 }

@@ -8,6 +8,7 @@
 
 mod cases;
 mod device;
+mod elsewhere;
 mod evolution;
 mod exchange;
 mod keeping;
@@ -26,7 +27,7 @@ use automerge::{Automerge, ReadDoc};
 use serde_json::{Value as Json, json};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Entry, Parts, Section};
-use sync_core::evidence::{Frontier, Keypair, Seal, proves};
+use sync_core::evidence::{Frontier, Keypair, Seal, fingerprint_text, proves};
 use sync_core::id::{Actor, ChangeHash, DocId, OrgId};
 use sync_core::model::catalogue::{CheckKind, Record, RecordKey};
 use sync_core::print::Part;
@@ -274,6 +275,7 @@ fn seals_now() -> Json {
         json!({
             "seed": hex(&seed), "public_key": hex(&pair.public()),
             "fingerprint": hex(&Actor::fingerprint(&pair.public())),
+            "compared": fingerprint_text(&pair.public()),
             "organisation": hex(org.as_bytes()), "document": named(id),
             "head": hex(&head.0), "signature": hex(&signature),
         })

@@ -142,6 +142,10 @@ class Commands:
         kind, *rest = decode(value)
         return [kind, self.phone.words(rest[0])] if kind == 7 else [kind, *rest]
 
+    def alarm_seen(self):
+        self.phone.alarm_seen()
+        return {}
+
     def held(self):
         phone = self.phone
         return {
@@ -149,6 +153,7 @@ class Commands:
             "cursor": phone.own["cursor"],
             "actor": phone.actor(),
             "log": phone.own["log"],
+            "fingerprint": compared(ed25519.public(phone.own["seed"])),
             "outlets": sorted(outlet[0] for outlet in phone.records_of(OUTLET)),
             "documents": sorted(phone.documents),
             "notes": sorted(text for _, text in phone.notes.values()),

@@ -79,11 +79,20 @@ class Watch:
 
     @staticmethod
     def fresh(key):
-        return {"key": key, "cursor": None, "signature": None, "alarm": None, "restored": None}
+        return {"key": key, "cursor": None, "signature": None, "alarm": None, "restored": None, "seen": [], "anew": False}
 
     def known(self):
-        cursor = self.kept["cursor"]
+        cursor = self._base()
         return cursor[:2] if cursor else NOTHING
+
+    def _base(self):
+        return None if self.kept["anew"] else self.kept["cursor"]
+
+    def alarm_seen(self):
+        """Somebody has looked into it: the evidence stays, and the next checkpoint is taken as the first was."""
+        if self.kept["alarm"]:
+            self.kept["seen"].append(self.kept["alarm"])
+            self.kept.update(alarm=None, anew=True)
 
     def hear(self, cursor, receipt):
         """Takes in what came with a last page; what is wrong stays, beside both checkpoints."""
@@ -91,13 +100,14 @@ class Watch:
             return
         try:
             if receipt is None:
-                if cursor != self.kept["cursor"]:
+                if cursor != self._base():
                     raise Alarm("the log has gone on without a checkpoint, or gone back")
                 return
             key = self._judge(cursor, receipt)
-            self.kept.update(key=key, cursor=list(cursor), signature=receipt[0])
+            self.kept.update(key=key, cursor=list(cursor), signature=receipt[0], anew=False)
         except (Alarm, Malformed, KeyError, IndexError, TypeError) as wrong:
-            self.kept["alarm"] = [str(wrong), list(cursor), receipt and receipt.get(0)]
+            evidence = [str(wrong), list(cursor), receipt and receipt.get(0)]
+            self.kept["alarm"] = evidence + [self.kept["cursor"], self.kept["signature"], self.kept["key"]]
 
     def _signed(self, key, cursor, receipt):
         if not ed25519.verifies(key, note(self.organisation, cursor).encode(), receipt[0]):
@@ -105,10 +115,13 @@ class Watch:
 
     def _judge(self, cursor, receipt):
         """The key that signs from here on."""
-        key, kept, path = self.kept["key"] or receipt[3], self.kept["cursor"], receipt[1]
+        key, kept, path = self.kept["key"] or receipt[3], self._base(), receipt[1]
         if kept is None:
-            self._signed(key, cursor, receipt)
-            return key
+            told = receipt.get(3) if self.kept["anew"] else None
+            self._signed(told or key, cursor, receipt)
+            if told and told != key:
+                self.kept["restored"] = [None]
+            return told or key
         if kept[0] == cursor[0]:
             self._signed(key, cursor, receipt)
             if not continues(kept[1:], cursor[1:], path):

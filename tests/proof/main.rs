@@ -2,6 +2,7 @@
 //! a second verifier that shares no code with them.
 #![cfg(target_os = "linux")]
 
+mod copy;
 mod key;
 mod mirror;
 mod witness;

@@ -11,7 +11,7 @@ use sync_core::model::catalogue::{Display, Record};
 use tests::brand::{ORG, RITA, SAM};
 use tests::host::{Host, SHARED, badly, begin, record, well};
 
-use crate::endcap;
+use crate::{endcap, prove};
 
 const TOKEN: &str = "a token for a copy of the log";
 
@@ -72,8 +72,7 @@ fn a_copy_gives_the_root_of_the_log_and_any_flipped_byte_is_named() {
     let dir = host.folder.join("copy");
     let said = well(endcap(args(&host, &dir, true)));
     assert!(said.contains("Every entry, every hash and the signature were checked"), "{said}");
-    let life = std::fs::read_dir(&dir).expect("it reads").map(|e| e.expect("an entry").path());
-    let life = life.into_iter().find(|path| path.is_dir()).expect("a life");
+    let life = life_in(&dir);
     let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
     let frontier: Vec<u8> = db
         .query_row("SELECT frontier FROM organisation", [], |row| row.get(0))
@@ -107,32 +106,93 @@ fn a_copy_gives_the_root_of_the_log_and_any_flipped_byte_is_named() {
     let said = well(endcap(with_key));
     assert!(said.contains("Entries need a token"), "{said}");
 
-    for path in files(&dir) {
-        let relative = path.strip_prefix(&dir).expect("below").to_str().expect("UTF-8").to_owned();
-        // What covers fewer lines than the newest pieces is not read any more.
-        if relative.contains("/tile/") && relative.contains(".p/") {
-            continue;
-        }
-        let bytes = std::fs::read(&path).expect("it reads");
-        for at in (0..bytes.len()).step_by(bytes.len() / 7 + 1) {
-            let mut bent = bytes.clone();
-            bent[at] ^= 1 << (at % 8);
-            std::fs::write(&path, &bent).expect("it rots");
-            let said = badly(endcap(args(&host, &dir, true)));
-            let named = said.contains(&relative)
-                || said.contains("CONTRADICTS")
-                || said.contains("/tile/entries/");
-            assert!(named, "{relative}, byte {at}: {said}");
-            std::fs::write(&path, &bytes).expect("it is mended");
+    for (dir, token) in [(&dir, true), (&bare, false)] {
+        for path in files(dir) {
+            let bytes = std::fs::read(&path).expect("it reads");
+            let relative = path.strip_prefix(dir).expect("below").to_str().expect("UTF-8");
+            for at in (0..bytes.len()).step_by(bytes.len() / 7 + 1) {
+                let mut bent = bytes.clone();
+                bent[at] ^= 1 << (at % 8);
+                std::fs::write(&path, &bent).expect("it rots");
+                let said = badly(endcap(args(&host, dir, token)));
+                assert!(named(&said, dir) == [relative], "{relative}, byte {at}: {said}");
+            }
+            let said = badly(endcap(["verify", "--copy", dir.to_str().expect("UTF-8")]));
+            assert!(named(&said, dir) == [relative], "without the server, {relative}: {said}");
+            // What is said helps.
+            std::fs::rename(&path, host.folder.join("elsewhere")).expect("it moves");
+            let mut again = args(&host, dir, token);
+            if relative == "key" {
+                let said = badly(endcap(again.clone()));
+                assert!(said.contains("--key"), "{said}");
+                again.extend(["--key".to_owned(), key.trim().to_owned()]);
+            }
+            well(endcap(again));
+            assert_eq!(std::fs::read(&path).expect("it reads"), bytes, "{relative}");
         }
     }
+    let kept = files(&dir);
+    let expected = ["checkpoint", "key", "000", "001", "000", "001"];
+    let partial = kept.iter().filter(|path| path.to_str().is_some_and(|p| p.contains(".p/")));
+    assert_eq!(partial.count(), kept.len() - expected.len(), "{kept:?}");
+    assert_eq!(kept.len(), expected.len() + 3, "what others cover is gone: {kept:?}");
+
+    // Several at once: a tile of leaves, what is above another of them, and the one that nothing is above.
+    for piece in ["tile/0/000", "tile/1/000.p/2", &partial_tile(&life)] {
+        let path = life.join(piece);
+        let mut bytes = std::fs::read(&path).expect("it reads");
+        bytes[32 * usize::from(piece.starts_with("tile/1"))] ^= 1;
+        std::fs::write(&path, bytes).expect("it rots");
+    }
+    let mut runs = 0;
+    while let Some(said) = Some(endcap(args(&host, &dir, true))).filter(|o| !o.status.success()) {
+        let said = badly(said);
+        assert!(runs < 3 && !said.contains("CONTRADICTS"), "{said}");
+        for file in named(&said, &dir) {
+            std::fs::remove_file(dir.join(file)).expect("it goes");
+        }
+        runs += 1;
+    }
+    assert!(runs > 0);
+
+    // What no checkpoint covers is nobody's word.
+    std::fs::remove_file(life.join("checkpoint")).expect("it goes");
+    let mut bytes = std::fs::read(life.join("tile/0/001")).expect("it reads");
+    bytes[9] ^= 1;
+    std::fs::write(life.join("tile/0/001"), bytes).expect("it rots");
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("refused") && !said.contains("CONTRADICTS"), "{said}");
     well(endcap(args(&host, &dir, true)));
+}
+
+/// The folder of the only life that a copy has.
+fn life_in(dir: &Path) -> PathBuf {
+    let checkpoint = files(dir)
+        .into_iter()
+        .find(|path| path.ends_with("checkpoint") && !path.starts_with(dir.join("refused")));
+    checkpoint.expect("a checkpoint").parent().expect("its folder").to_owned()
+}
+
+fn partial_tile(life: &Path) -> String {
+    let tiles = files(&life.join("tile/0/002.p"));
+    let [tile] = tiles.as_slice() else { panic!("one: {tiles:?}") };
+    tile.strip_prefix(life).expect("below").to_str().expect("UTF-8").to_owned()
+}
+
+/// The files that are said to be damaged, below the copy's folder.
+fn named(said: &str, dir: &Path) -> Vec<String> {
+    let folder = format!("{}/", dir.display());
+    let files = said.split([' ', ',']).filter_map(|word| word.strip_prefix(&folder));
+    files.map(|file| file.trim_end_matches(['.', ';']).to_owned()).collect()
 }
 
 #[test]
 fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     let (mut host, rita) = grown();
+    let early = begin(&rita, SHARED);
+    record(&rita, &early, true, Vec::new());
     host.sync(&rita);
+    let early = prove(&host, &early, "early.zip", false);
     well(host.backup("backup"));
     let visit = begin(&rita, 1);
     record(&rita, &visit, true, Vec::new());
@@ -141,6 +201,7 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     let sam = host.phone(SAM);
     let dir = host.folder.join("copy");
     well(endcap(args(&host, &dir, true)));
+    let late = prove(&host, &visit, "late.zip", false);
     host.end("-TERM");
 
     // The backup's database under the name of the other, without `endcap restore`.
@@ -160,8 +221,18 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     let (kept, told) = (alarm.kept.expect("what it had"), alarm.told.expect("what it was told"));
     assert!(kept != told && kept.starts_with("endcap.log/") && told.starts_with("endcap.log/"));
     assert!(report.pushed > 0, "{report:?}");
+    assert!(host.sync(&rita).log_alarm, "nobody has looked into it");
+    rita.alarm_seen().expect("it is saved");
+    let report = host.sync(&rita);
+    let status = rita.log_status().expect("a status");
+    assert!(!report.log_alarm && status.alarm.is_none(), "{status:?}");
+    let [seen] = status.seen.as_slice() else { panic!("the evidence stays: {status:?}") };
+    assert_eq!((&seen.kept, &seen.told), (&Some(kept), &Some(told)));
+    assert_eq!(seen.key, std::fs::read_to_string(dir.join("key")).expect("a key").trim());
     // It grows past where it was: other lines under the same numbers.
     more(&mut host, 300);
+    let report = host.sync(&rita);
+    assert!(!report.log_alarm && rita.log_status().expect("a status").lines >= status.lines + 300);
     let said = badly(endcap(args(&host, &dir, true)));
     assert!(said.contains("THE LOG CONTRADICTS"), "{said}");
     // The lines that contradict are evidence too: what the log says now can be shown beside what was here.
@@ -171,6 +242,11 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     assert!(refused.iter().any(|path| entries(&path)), "{refused:?}");
     let again = badly(endcap(args(&host, &dir, true)));
     assert!(again.contains("THE LOG CONTRADICTS"), "{again}");
+    // What comes in the place of a file that is gone is no damage of the copy.
+    let home = life_in(&dir);
+    std::fs::remove_file(home.join(partial_tile(&home))).expect("it goes");
+    let again = badly(endcap(args(&host, &dir, true)));
+    assert!(again.contains("THE LOG CONTRADICTS this copy"), "{again}");
     host.end("-TERM");
 
     std::fs::copy(&now, &database).expect("as it was");
@@ -203,4 +279,27 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     );
     let said = well(endcap(args(&host, &dir, true)));
     assert!(!said.contains("RESTORED") && said.contains(" 0 are new"), "{said}");
+    // A bundle of the life before is of the log that goes on, unless what it is of was lost: then the old life tells.
+    let only = host.folder.join("only");
+    well(endcap(args(&host, &only, true)));
+    let verify = |bundle: &Path, copy: &Path| {
+        let (bundle, copy) = (bundle.to_str().expect("UTF-8"), copy.to_str().expect("UTF-8"));
+        endcap(["verify", bundle, "--copy", copy])
+    };
+    for (bundle, copy) in [(&early, &dir), (&late, &dir), (&early, &only)] {
+        let said = well(verify(bundle, copy));
+        assert!(said.contains("The bundle has every change of the visit"), "{said}");
+    }
+    let said = badly(verify(&late, &only));
+    assert!(said.contains("the copy has nothing of life"), "{said}");
+    let said = well(endcap(["verify", "--copy", dir.to_str().expect("UTF-8")]));
+    assert_eq!(said.matches("Checked: every entry, every hash").count(), 2, "{said}");
+    let old = files(&dir).into_iter().filter(|path| path.ends_with("checkpoint"));
+    for checkpoint in old.filter(|path| !path.starts_with(dir.join("refused"))) {
+        let bytes = std::fs::read(&checkpoint).expect("it reads");
+        std::fs::write(&checkpoint, &bytes[1..]).expect("it rots");
+        let said = badly(endcap(["verify", "--copy", dir.to_str().expect("UTF-8")]));
+        assert!(said.contains(checkpoint.to_str().expect("UTF-8")), "{said}");
+        std::fs::write(&checkpoint, bytes).expect("it is mended");
+    }
 }

@@ -6,6 +6,7 @@ import io
 import pathlib
 import sys
 import threading
+import types
 import unittest
 
 from endcap import ClientError
@@ -60,8 +61,11 @@ class AsksForTime(unittest.TestCase):
                     raise error
                 return endcap.SyncReport(
                     pushed=1, refused=0, pulled=2, photos=3, photos_without_room=4, mended=0, unreadable=0,
-                    delivered=0, undeliverable=0, left=[], copied=False, cancelled=False, log_alarm=False,
+                    delivered=0, undeliverable=5, left=[], copied=False, cancelled=False, log_alarm=True,
                 )
+
+            def log_status(self):
+                return types.SimpleNamespace(alarm="what was kept and told")
 
             async def wait_for_news(self):
                 raise away
@@ -75,7 +79,8 @@ class AsksForTime(unittest.TestCase):
         with self.assertRaises(ClientError.Revoked), contextlib.redirect_stdout(said):
             asyncio.run(follow(Phone(), sleep))
         self.assertEqual(pauses, [7, 2, 4, 40, 16, 1, 2])
-        self.assertIn("4 photos wait", said.getvalue())
+        for part in ["4 photos wait", "5 parcels of colleagues", "look into it: what was kept and told"]:
+            self.assertIn(part, said.getvalue())
 
 
 main()

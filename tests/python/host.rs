@@ -15,6 +15,7 @@ use server::app::{App, Tenant};
 use server::store::{StoreError, accounts, log};
 use server::{demo, now_ms, people, random};
 use sync_core::document::Entry;
+use sync_core::evidence::fingerprint_text;
 use sync_core::id::{DeviceId, VisitId};
 use sync_core::model::Day;
 use sync_core::model::catalogue::{Call, Device, Record};
@@ -112,6 +113,12 @@ impl Host {
                 self.office(async |app| plan(app, cancelled).await)
             }
             "knows" => self.office(async |app| knows(app, &text("person")).await),
+            "fingerprints" => self.office(async |app| {
+                let (tenant, person) = (tenant(app, org), brand::person(&text("person")));
+                let world = tenant.world();
+                let own = world.devices.values().filter(|d| d.user == person && !d.revoked);
+                own.map(|device| fingerprint_text(&device.key)).collect()
+            }),
             "decide" => {
                 let approve = said["approve"].as_bool().unwrap();
                 self.office(async |app| decide(app, approve).await)

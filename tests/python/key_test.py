@@ -15,6 +15,10 @@ class Key(unittest.TestCase):
         asyncio.run(rita.change_key())
         second = self.device(rita)
         self.assertNotEqual(first, second)
+        # The office can compare what she shows, and it is another one with each key.
+        shown = rita.enrolment().fingerprint
+        self.assertRegex(shown, r"^[0-9a-f]{4}( [0-9a-f]{4}){4}$")
+        self.assertEqual(office("fingerprints", person="Rita"), [shown])
         self.assertEqual(rita.outstanding().documents, [])
         rita.record(visit, [facings(1, 2)])
         sync(rita)
@@ -28,6 +32,8 @@ class Key(unittest.TestCase):
         start()
         asyncio.run(rita.change_key())
         self.assertNotIn(self.device(rita), (first, second))
+        self.assertEqual(office("fingerprints", person="Rita"), [rita.enrolment().fingerprint])
+        self.assertNotEqual(rita.enrolment().fingerprint, shown)
         rita.submit(visit)
         sync(rita)
         self.assertEqual((rita.outstanding().documents, rita.visit(visit).status), ([], "submitted"))

@@ -7,8 +7,8 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use sync_core::evidence::{Leaf, LogKey};
-use sync_core::id::{Actor, DeviceId, DistributorId, LogHash, UserId};
+use sync_core::evidence::{Leaf, LogKey, fingerprint_text};
+use sync_core::id::{DeviceId, DistributorId, LogHash, UserId};
 use sync_core::model::people::{Role, Scope};
 use sync_core::tlog::NoteKey;
 
@@ -119,7 +119,7 @@ async fn draw(
             Some(Key {
                 device: device.id.to_string(),
                 person: person.name.clone(),
-                fingerprint: hex(&Actor::fingerprint(&device.key)),
+                fingerprint: fingerprint_text(&device.key),
                 confirmed: by.map(|by| by.name.clone()).unwrap_or_default(),
                 mine: mine.is_some(),
             })

@@ -8,7 +8,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use sync_core::id::{Actor, DeviceId, DistributorId, TerritoryId, UserId, VisitId};
+use sync_core::evidence::fingerprint_text;
+use sync_core::id::{DeviceId, DistributorId, TerritoryId, UserId, VisitId};
 use sync_core::model::Day;
 use sync_core::model::catalogue::Person;
 use sync_core::model::people::{Audience, Role, Scope};
@@ -589,8 +590,6 @@ fn device_view(device: &DeviceRow, lost_ms: Option<i64>, zone: &str, now: i64) -
         (None, None) => view::badge("submitted", "clock", "Not synced yet"),
         (None, Some(_)) => view::badge("ok", "check", "In step"),
     };
-    let fingerprint = Actor::fingerprint(&device.key);
-    let fingerprint: Vec<String> = fingerprint[..4].iter().map(|b| format!("{b:02x}")).collect();
     let times = |n: u64| match n {
         1 => "once".to_owned(),
         n => format!("{} times", view::number(n)),
@@ -600,7 +599,7 @@ fn device_view(device: &DeviceRow, lost_ms: Option<i64>, zone: &str, now: i64) -
         label: device.label.clone(),
         enrolled: view::when(device.enrolled_ms, zone),
         synced: device.synced_ms.map(|at| view::ago(at, zone)),
-        fingerprint: fingerprint.join(":"),
+        fingerprint: fingerprint_text(&device.key),
         badge,
         forked: (device.forked > 0).then(|| times(device.forked)),
         revoked: device.revoked_ms.map(|at| view::when(at, zone)),

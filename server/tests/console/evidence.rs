@@ -17,6 +17,7 @@ use server::store::{StoreError, accounts, log, signals};
 use server::witness::{NotSigned, Witness};
 use server::{looks, now_ms};
 use sync_core::document::Document;
+use sync_core::evidence::fingerprint_text;
 use sync_core::id::{BlobHash, DeviceId, LogHash, OrgId, OutletId, TerritoryId, UserId, VisitId};
 use sync_core::model::Money;
 use sync_core::model::people::{Role, Scope};
@@ -861,6 +862,10 @@ async fn a_distributor_keeps_watch_over_the_log() {
     let after = bench.app.head(&bench.tenant).await.unwrap();
     assert_eq!(after.sequence, before.sequence + 1, "one line");
     bench.get(DORA, "/log").await.shows(&["Johan Berg", "by Dora Lund", "endcap.log/"]);
+    // As his phone shows it, on both pages.
+    let fingerprint = fingerprint_text(&johan.sender.key);
+    bench.get(DORA, "/log").await.shows(&[&fingerprint]);
+    bench.get(MARIA, &format!("/people/{JOHAN}")).await.shows(&[&fingerprint]);
     bench.get(SARA, "/log").await.hides(&["Give out a token"]);
 
     // A token for a copy: shown once, good for entries alone.
