@@ -688,6 +688,9 @@ fn as_it_came(org: OrgId, keys: &Keys, kept: &Kept) -> Result<(), String> {
     if group.hashes().map(|hash| hash.0.to_vec()).collect::<BTreeSet<_>>() != kept.changes {
         return Err("its changes are not those that it is found by".into());
     }
+    if kept.logged {
+        return Err("it waits for a decision, and is in the log".into());
+    }
     // What came without good signatures was refused for that; its digest alone says what it was.
     match group.check_seals(org, keys) {
         Err(unsealed) if !["bad_seal", "foreign_actor"].contains(&kept.code.as_str()) => {

@@ -530,6 +530,9 @@ impl Ingest<'_, '_> {
         {
             return Err(Refusal::NoRight("this was not refused for want of rights").into());
         }
+        if self.ledger.was_discarded(item)? {
+            return Err(Refusal::NoRight("some of this was discarded before").into());
+        }
         let mut held = self.ledger.document(self.org, group.document)?;
         let (mut before, mut fresh) = (None, Vec::new());
         for change in &group.changes {

@@ -361,9 +361,10 @@ fn refused() -> Host {
     // Somebody else has brought what was let in, and somebody what nobody has signed.
     let tx = db.transaction().expect("a transaction");
     let mut ledger = Ledger::open(&tx, 1).expect("the log opens");
-    let group = ledger.quarantined(ORG, items[2]).expect("it reads").expect("it is there").group;
-    let forged = Seal { head: group.seals[0].head, signature: [5; 64] };
-    let unsigned = Group { seals: vec![forged], ..group.clone() };
+    let group = |item| ledger.quarantined(ORG, item).expect("it reads").expect("it is there").group;
+    let (waits, group) = (group(items[0]), group(items[2]));
+    let forged = Seal { head: waits.seals[0].head, signature: [5; 64] };
+    let unsigned = Group { seals: vec![forged], ..waits };
     let document = group.document;
     for (device, code, group) in [(1, "late", group), (2, "bad_seal", unsigned)] {
         let (detail, audience, words) = ("", Audience::Everyone, Vec::new());
@@ -425,6 +426,12 @@ fn a_flipped_byte_of_refused_work_is_named_whatever_became_of_it() {
         flip("quarantine", "digest", 5, &what);
         flip("quarantine", "device", 5, &what);
         flip("quarantine", "document", 5, &item);
+        if state == "accepted" {
+            let put = |state| format!("UPDATE quarantine SET state = '{state}' WHERE {of}");
+            db.execute(&put("waiting"), []).expect("it waits again");
+            names(&data, &format!("{what}it waits for a decision, and is in the log"));
+            db.execute(&put("accepted"), []).expect("it is put back");
+        }
         // Who knows to take the digest of what is forged cannot sign it.
         if code == "late" {
             let body: Vec<u8> = db

@@ -165,6 +165,33 @@ fn part_of_a_refused_push_is_in_the_log_and_is_not_said_twice() {
 }
 
 #[test]
+fn what_was_discarded_is_not_let_in_with_what_came_after() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    story.records(RITA, 1, vec![facings(1, 2)]);
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.late.insert(visit_of(1));
+    // It is refused and discarded; before she hears so she goes on, and all of it comes.
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    let id = story.devices[RITA].id;
+    let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
+    assert_eq!(taken, Err(backend::Refused::Crashed));
+    story.devices[RITA].give_up();
+    story.server.decide(false, now_ms).expect("it can be discarded");
+    story.records(RITA, 1, vec![facings(2, 2)]);
+    story.syncs(RITA);
+    assert_eq!(story.server.waiting().len(), 1);
+    assert!(story.server.decide(true, now_ms).is_err(), "some of it was discarded");
+    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 0);
+    story.server.decide(false, now_ms).expect("it can be discarded");
+    story.come_to_rest();
+    story.check();
+    assert_eq!(refusal(&story).as_deref(), Some("discarded"));
+}
+
+#[test]
 fn what_is_proposed_again_with_another_key_is_not_approved_as_it_was_first() {
     let mut story = with_late_work();
     story.goes_on_with_another_key(RITA);

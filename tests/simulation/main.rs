@@ -9,6 +9,7 @@ mod stories;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tests::oracle::Oracle;
 use tests::world::World;
 
 const SEEDS: u64 = 60;
@@ -27,6 +28,12 @@ struct Told {
     volumes: usize,
     /// Questions of repairs.
     repairs: u64,
+    /// Pages after which there were more.
+    pages: u64,
+    /// Crashes of phones between two pages.
+    stumbled: u64,
+    /// Phones that were put back to an earlier copy of themselves.
+    put_back: usize,
 }
 
 /// A rotten world's disks lose something every few steps.
@@ -43,7 +50,8 @@ fn tell(seed: u64, steps: u64, rotten: bool) -> Told {
     world.check();
     let documents = world.server.documents();
     let volumes = documents.iter().filter(|document| document.is_later_volume()).count();
-    Told { volumes, repairs: world.oracle.repairs }
+    let Oracle { repairs, pages, stumbled, .. } = world.oracle;
+    Told { volumes, repairs, pages, stumbled, put_back: world.oracle.put_back.len() }
 }
 
 #[test]
@@ -68,9 +76,12 @@ fn tell_all(seeds: u64, rotten: bool) {
     let mut all_told = Told::default();
     for seed in seeds.clone() {
         match catch_unwind(AssertUnwindSafe(|| tell(seed, steps, rotten))) {
-            Ok(Told { volumes, repairs }) => {
-                all_told.volumes += volumes;
-                all_told.repairs += repairs;
+            Ok(told) => {
+                all_told.volumes += told.volumes;
+                all_told.repairs += told.repairs;
+                all_told.pages += told.pages;
+                all_told.stumbled += told.stumbled;
+                all_told.put_back += told.put_back;
             }
             Err(panic) => {
                 eprintln!(
@@ -87,8 +98,13 @@ fn tell_all(seeds: u64, rotten: bool) {
     if seeds.end - seeds.start < SEEDS / 2 || steps < STEPS {
         return; // too little happens
     }
+    assert!(all_told.pages > 0, "every pull was one page");
+    assert!(all_told.stumbled > 0, "no phone crashed between two pages");
     match rotten {
         true => assert!(all_told.repairs > 0, "nothing was repaired"),
-        false => assert!(all_told.volumes > 0, "no outlet's history went on in a second volume"),
+        false => {
+            assert!(all_told.volumes > 0, "no outlet's history went on in a second volume");
+            assert!(all_told.put_back > 0, "no phone was put back to an earlier copy of itself");
+        }
     }
 }

@@ -1078,7 +1078,7 @@ fn with_late_volume() -> Story {
     let now_ms = story.now_ms;
     story.server.write(vec![brand::outlet_record(KIOSK, 2, 2)], now_ms);
     story.says_it_knows(RITA);
-    story.oracle.lost_log = true; // else nothing may look late
+    story.oracle.lost_rights = true; // else nothing may look late
     story.syncs(RITA);
     let refused = story.volume(RITA, 1).and_then(|kept| kept.refused);
     assert_eq!(refused.map(|refused| refused.code).as_deref(), Some("late"));

@@ -10,7 +10,7 @@ use server::feed;
 use server::ingest::{ActError, Console, Ingest, Opened, Sender, open, verify, write_records};
 use server::signals::field::{Ground, Known, of_visit};
 use server::store::erasure::{self, Erasure};
-use server::store::log::{Ledger, Org, Organisation, Reader};
+use server::store::log::{Ledger, Org, Organisation, PageSize, Reader};
 use server::store::uploads::{self, Named};
 use server::store::{StoreError, accounts, field, log};
 use sync_core::cargo::Load;
@@ -44,6 +44,9 @@ pub enum Crash {
 
 /// So few that most pushes are written in parts, of which a crash may lose the last.
 const CHANGES_AT_ONCE: usize = 3;
+
+/// So small that most pulls, and many repairs, have several pages, between which anything may happen.
+const PAGES: PageSize = PageSize { rows: 20, bytes: 6 << 10 };
 
 /// Why a message has no answer of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +97,18 @@ pub struct Server {
     /// The parts of the newest push that are on its disk.
     pub taken: usize,
     chance: Chance,
+}
+
+/// Refused work that the server keeps.
+pub struct Apart {
+    /// Whose.
+    pub device: DeviceId,
+    /// What became of it.
+    pub state: String,
+    /// What it was refused for.
+    pub code: String,
+    /// What it is.
+    pub group: Group,
 }
 
 /// The key of its log, which restores do not change.
@@ -445,7 +460,7 @@ impl Server {
             tx.commit()?;
             return Err(Refused::Inactive);
         }
-        let log = Reader::open(&self.db, self.org)?;
+        let log = Reader::open(&self.db, self.org)?.with_pages(PAGES);
         let newest = log.newest_push(from)?;
         let reply =
             feed::pull(&log, &self.world, &sender, &newest, &pull, (ORG, &log_key()), now_ms)?;
@@ -473,7 +488,7 @@ impl Server {
         if self.world.rights(sender.user).is_none() {
             return Err(Refused::Inactive);
         }
-        let log = Reader::open(&self.db, self.org)?;
+        let log = Reader::open(&self.db, self.org)?.with_pages(PAGES);
         let audiences = feed::sight(&log, &self.world, &sender)?;
         let inventory = log.inventory(&audiences)?;
         Ok(feed::repair(&log, &audiences, &inventory, &asked, now_ms)?)
@@ -572,6 +587,17 @@ impl Server {
         log::document(&self.db, self.org, ORG, document).expect("a document reads")
     }
 
+    /// Every document that has gone from one audience to another.
+    pub fn moved(&self) -> BTreeSet<DocId> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT DISTINCT item FROM moved WHERE document = 1")
+            .expect("a query");
+        let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("what has moved");
+        let names = rows.map(|row| DocId::from_bytes(&row.expect("a row")));
+        names.map(|name| name.expect("a document's name")).collect()
+    }
+
     /// Every document that has a change.
     pub fn documents(&self) -> Vec<DocId> {
         let mut query = self
@@ -631,25 +657,28 @@ impl Server {
         with.flat_map(|group| group.changes).collect()
     }
 
-    /// Every refused group's changes, with what its author should hear.
-    pub fn quarantined(&self) -> BTreeMap<(DocId, ChangeHash), BTreeMap<DeviceId, Vec<String>>> {
+    /// All refused work that is kept, in the order in which it came first.
+    pub fn apart(&self) -> Vec<Apart> {
         let mut query = self
             .db
             .prepare_cached(
-                "SELECT iif(state = 'discarded', state, code), body, device FROM quarantine
+                "SELECT device, state, code, body FROM quarantine
                  WHERE state <> 'arrived' ORDER BY item",
             )
             .expect("a query");
-        let rows = query
-            .query_map([], |row| {
-                let device = DeviceId::from_bytes(row.get(2)?);
-                Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?, device))
-            })
-            .expect("the quarantine");
+        let rows = query.query_map([], |row| {
+            let group = from_wire(ORG, &row.get::<_, Vec<u8>>(3)?).expect("a kept group reads");
+            let device = DeviceId::from_bytes(row.get(0)?);
+            Ok(Apart { device, state: row.get(1)?, code: row.get(2)?, group })
+        });
+        rows.expect("the quarantine").map(|row| row.expect("a row")).collect()
+    }
+
+    /// Every refused group's changes, with what its author should hear.
+    pub fn quarantined(&self) -> BTreeMap<(DocId, ChangeHash), BTreeMap<DeviceId, Vec<String>>> {
         let mut refused: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
-        for row in rows {
-            let (code, body, device) = row.expect("a row");
-            let group: Group = from_wire(ORG, &body).expect("a kept group reads");
+        for Apart { device, state, code, group } in self.apart() {
+            let code = if state == Outcome::DISCARDED { state } else { code };
             for hash in group.hashes() {
                 let codes = refused.entry((group.document, hash)).or_default();
                 codes.entry(device).or_default().push(code.clone());

@@ -29,6 +29,9 @@ use crate::backend::{Refused, encode};
 use crate::brand::ORG;
 use crate::chance::Chance;
 
+/// So few that what has waited for long goes in several pushes.
+const PUSH_BYTES_AIM: usize = 3 << 10;
+
 /// What lies on a phone's disk, encoded as a store would keep it.
 #[derive(Debug, Clone)]
 pub struct Disk {
@@ -211,6 +214,11 @@ impl Disk {
     /// Whether its person is told that something of a document could not be read.
     pub fn tells_of(&self, id: DocId) -> bool {
         self.remains.contains_key(&id)
+    }
+
+    /// The notes that are here.
+    pub fn words(&self) -> impl Iterator<Item = BlobHash> {
+        self.notes.keys().copied()
     }
 
     /// Loses a document behind the library's back.
@@ -561,6 +569,13 @@ impl Device {
         Self { keypair, disk: self.disk.clone(), complaint, waiting, asked, chance, ..*self }
     }
 
+    /// Is what it was when this copy of it was made. Numbers of questions do not come again.
+    pub fn put_back(&mut self, copy: Self, now_ms: i64) {
+        let (asked, off_ms) = (self.asked, self.clock.off_ms);
+        let clock = Clock { off_ms, boot: self.chance.bits() as u32, booted_ms: now_ms };
+        *self = Self { asked, clock, ..copy };
+    }
+
     /// Does a command; what it returns was saved. `None`: the phone crashed first, or says that it is full.
     pub fn act(
         &mut self,
@@ -786,7 +801,8 @@ impl Device {
                     return (Turn::Over(Step::Stop(Stop::Unreachable)), None);
                 }
                 Step::Push => {
-                    let Ok(next) = next_push(&self.disk, &self.keypair, &clocks, &Batch::default());
+                    let batch = Batch { bytes_aim: PUSH_BYTES_AIM, ..Batch::default() };
+                    let Ok(next) = next_push(&self.disk, &self.keypair, &clocks, &batch);
                     match next {
                         Some(push) => {
                             let question = Question::Push(encode(&push));

@@ -14,21 +14,22 @@ use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Kept, Replica, inventory, territories};
 use sync_core::document::{Change, Document, Entry, Section};
 use sync_core::evidence::Leaf;
-use sync_core::id::{ChangeHash, DeviceId, DocId, DocKind, LogHash, UserId, VisitId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, UserId, VisitId};
 use sync_core::kpi::{Counts, Kpi, per_visit};
 use sync_core::model::Day;
 use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
-use sync_core::model::catalogue::{Record, RecordKey};
+use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::contest::{About, Step, Word};
 use sync_core::model::people::{Audience, Rights, Role, Territories};
 use sync_core::model::visit::{Act, Post};
 use sync_core::projection::{Facts, project};
 use sync_core::visit::{Start, Visit};
 use sync_core::wire::{
-    CargoReply, CargoRequest, Delivery, Outcome, PullReply, PushReply, PushRequest,
+    CargoReply, CargoRequest, Delivery, Group, Outcome, PullReply, PushReply, PushRequest,
+    from_wire,
 };
 
-use crate::backend::Server;
+use crate::backend::{Apart, Server};
 use crate::brand::{ORG, SAM};
 use crate::device::{Device, Disk};
 
@@ -52,6 +53,8 @@ pub struct Oracle {
     pub acknowledged: BTreeSet<(DocId, ChangeHash)>,
     /// When what was captured at each moment was saved first.
     first_ms: BTreeMap<(DocId, Vec<u8>), i64>,
+    /// What phones have sent that the server has taken in, be it that nobody heard so.
+    sent: BTreeSet<(DocId, ChangeHash)>,
     /// Every push that the server has taken in, from whom.
     pub pushes: Vec<(DeviceId, Vec<u8>)>,
     /// All cargo that the server has taken in, from whom.
@@ -72,12 +75,18 @@ pub struct Oracle {
     pub copied: BTreeSet<UserId>,
     /// The server lost part of its log: what builds on it may be refused.
     pub lost_log: bool,
+    /// With it went what somebody knew of people, outlets or territories: what rests on that may be refused.
+    pub lost_rights: bool,
+    /// Words that were erased.
+    pub erased: BTreeSet<BlobHash>,
     /// What the server had taken in and lost again, with its log or what it keeps apart.
     unlogged: BTreeSet<(DocId, ChangeHash)>,
     /// The documents of which the server has lost something.
     torn: BTreeSet<DocId>,
     /// What somebody has given up or said again after it was refused; it may still be decided on.
     pub dropped: BTreeSet<(DocId, ChangeHash)>,
+    /// The words of that: they may stay on its phone.
+    dropped_words: BTreeSet<BlobHash>,
     /// What went with a lost phone after the server had lost it: nobody can bring it back.
     gone: BTreeSet<(DocId, ChangeHash)>,
     /// The phones whose disks lost something behind the library's back, and whose they are.
@@ -88,8 +97,14 @@ pub struct Oracle {
     pub forgotten: bool,
     /// How many questions of repairs there were.
     pub repairs: u64,
-    /// For the pulls of a phone, by number: whether a visit that began elsewhere, or that it did not hear of, lets it hold
-    /// something else than the server says.
+    /// How many pages were not the last.
+    pub pages: u64,
+    /// How often a phone crashed between two pages.
+    pub stumbled: u64,
+    /// The phones that were put back to an earlier copy of themselves.
+    pub put_back: BTreeSet<usize>,
+    /// For the pulls of a phone, by number: whether a visit that began elsewhere, or that it did not hear of, or what came
+    /// into sight and had no room in a page, lets it hold something else than the server says.
     may_repair: BTreeMap<(usize, u64), bool>,
     /// The longest that a phone has waited for an answer that it heard.
     pub slowest_ms: i64,
@@ -156,6 +171,8 @@ impl Oracle {
         });
         assert!(!again || silent.count() <= phone.left_out, "{id}: it was dropped in silence");
         for hash in gone {
+            let entry = before.document.change(*hash).expect("it waits here").entry();
+            self.dropped_words.extend(entry.expect("it reads").notes());
             let name = (id, *hash);
             if self.saved.get(&name).is_some_and(|saved| saved.device == number) {
                 self.saved.remove(&name);
@@ -174,6 +191,8 @@ impl Oracle {
         reply: Option<&PushReply>,
     ) {
         self.pushes.push((from, bytes.to_vec()));
+        let names = |group: &Group| group.hashes().map(|h| (group.document, h)).collect::<Vec<_>>();
+        self.sent.extend(push.groups.iter().flat_map(names));
         let Some(reply) = reply else { return };
         assert_eq!(reply.outcomes.len(), push.groups.len());
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
@@ -223,6 +242,7 @@ impl Oracle {
             let Load::Work(group, _) = opened.load else { continue };
             for hash in group.hashes() {
                 let name = (group.document, hash);
+                self.sent.insert(name);
                 match outcome {
                     Delivery::Taken {} if server.times_logged(name.0, hash) == 1 => {
                         self.acknowledged.insert(name);
@@ -266,9 +286,18 @@ impl Oracle {
             was && server.times_logged(name.0, name.1) == 0 && !kept.contains_key(name)
         });
         self.unlogged.extend(lost);
-        self.pushes.clear();
+        self.lost_rights |= says_of_rights(before) > says_of_rights(server);
+        // What the backup has the server still answers for.
+        let has = |(document, hash): &(DocId, ChangeHash)| {
+            server.times_logged(*document, *hash) == 1 || kept.contains_key(&(*document, *hash))
+        };
+        self.sent.retain(has);
+        self.acknowledged.retain(|(document, hash)| server.times_logged(*document, *hash) == 1);
+        self.pushes.retain(|(_, bytes)| {
+            let push: PushRequest = from_wire(ORG, bytes).expect("it was read before");
+            push.groups.iter().all(|group| group.hashes().all(|h| has(&(group.document, h))))
+        });
         self.deliveries.clear();
-        self.acknowledged.clear();
         self.lost(server, devices);
     }
 
@@ -312,6 +341,19 @@ impl Oracle {
         }
     }
 
+    /// A phone is again what it was when its backup was made: what it alone had since then is gone, or on its way.
+    pub fn put_back(&mut self, server: &Server, devices: &[Device], number: usize) {
+        self.copied.insert(devices[number].user);
+        self.put_back.insert(number);
+        let before = self.saved.clone();
+        self.lost(server, devices);
+        for (name, saved) in before.iter().filter(|(name, _)| !self.saved.contains_key(name)) {
+            let its = saved.device == number || devices[saved.device].lost;
+            assert!(its, "{name:?} was on another phone");
+            self.maybe_gone.insert(*name);
+        }
+    }
+
     fn lost(&mut self, server: &Server, devices: &[Device]) {
         let cargo = carried(server, devices);
         self.saved.retain(|name, _| survives(server, devices, &cargo, name));
@@ -342,18 +384,17 @@ impl Oracle {
             // A phone that has not heard of the loss yet pushes what builds on lost work; a later volume builds on the
             // one before. And a phone may forget that something was not sent.
             "missing_parent" | "missing_note" => {
-                let torn = self.torn.iter().any(|torn| {
-                    let volumes = [torn, &document].map(|id| id.kind == DocKind::Outlet);
-                    *torn == document || volumes == [true; 2]
-                });
-                torn || (self.forgotten && code == "missing_parent") || self.lost_log
+                self.is_torn(document) || (self.forgotten && code == "missing_parent")
             }
             // One of two copies has heard of what the other has not. Work may rest on rights that were lost with a log.
             // A repair of a page that did not fit brings records that are newer than the cursor. Who was let go has
             // been told so by the server, and has gone on.
-            "late" => late || copied || self.lost_log || rotten || dismissed || ahead,
-            "out_of_scope" | "wrong_start" => self.lost_log || rotten || ahead,
-            "no_right" => self.lost_log || dismissed || ahead,
+            // For now: what was captured before a page was heard is pushed after the next one was asked for.
+            "late" if self.pages > 0 => true,
+            "late" => late || copied || self.lost_rights || rotten || dismissed || ahead,
+            "out_of_scope" | "wrong_start" => self.lost_rights || rotten || ahead,
+            "no_right" => self.lost_rights || dismissed || ahead,
+            "unknown" => ahead,
             // Numbers of changes that a disk has lost are given again, and what was signed through them is bare.
             "forked" => copied || rotten,
             "bad_seal" => rotten,
@@ -368,6 +409,14 @@ impl Oracle {
         assert!(may, "{document} was refused: {code}");
     }
 
+    /// Whether the server has lost something of a document, or of what it may follow.
+    fn is_torn(&self, document: DocId) -> bool {
+        self.torn.iter().any(|torn| {
+            let volumes = [torn, &document].map(|id| id.kind == DocKind::Outlet);
+            *torn == document || volumes == [true; 2]
+        })
+    }
+
     /// A phone is about to hear what it should hold: is there a reason why it may hold something else?
     pub fn compared(
         &mut self,
@@ -377,7 +426,19 @@ impl Oracle {
         reply: &PullReply,
     ) {
         let Ok(documents) = device.disk.documents();
+        if reply.more {
+            return; // the phone compares after the last page
+        }
         let told: BTreeSet<&DocId> = reply.let_go.iter().flatten().collect();
+        let left_out = server.moved().into_iter().any(|id| {
+            let (held, kept) = (server.held(id), device.document(id));
+            let given = reply.groups.iter().filter(|group| group.document == id);
+            let given: BTreeSet<ChangeHash> = given.flat_map(Group::hashes).collect();
+            let here = |hash| kept.as_ref().is_some_and(|kept| kept.document.contains(hash));
+            let mut names = held.document.changes().iter().map(Change::hash);
+            let lacks = names.any(|hash| !here(hash) && !given.contains(&hash));
+            lacks && !held.let_go && server.sees(device.user, &audience(&held))
+        });
         let why = documents.into_iter().any(|id| {
             let kept = device.document(id).expect("it is listed");
             let held = server.held(id);
@@ -385,7 +446,7 @@ impl Oracle {
             let untold = held.let_go && !kept.gone && !told.contains(&id);
             untold || (held.audience.is_some() && began_elsewhere(server, device, &kept, &held))
         });
-        self.may_repair.insert(asked, why);
+        self.may_repair.insert(asked, why || left_out);
     }
 
     /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.
@@ -429,7 +490,8 @@ impl Oracle {
             a_submission_covers_what_came_before_it(held, device);
         }
         for (number, device) in devices.iter().enumerate().filter(|(_, device)| !device.lost) {
-            everyone_holds_the_same(server, &helds, number, device, self.lost_log);
+            everyone_holds_the_same(server, &helds, number, device, &self.erased);
+            self.no_words_are_left_behind(number, device);
         }
         self.times_are_true(server, &helds);
         the_server_is_sound(server, &helds);
@@ -437,7 +499,8 @@ impl Oracle {
 
     fn nothing_is_lost(&self, server: &Server, devices: &[Device]) {
         let (quarantined, cargo) = (server.quarantined(), carried(server, devices));
-        assert!(self.lost_log || cargo.is_empty(), "something is still carried");
+        let lacks = |(document, _): &(DocId, ChangeHash)| self.is_torn(*document);
+        assert!(cargo.iter().all(lacks), "something is still carried that lacks nothing");
         for ((document, change), saved) in &self.saved {
             let logged = server.times_logged(*document, *change);
             let device = &devices[saved.device];
@@ -457,8 +520,10 @@ impl Oracle {
             }
             let kept = device.document(*document).filter(|k| k.document.contains(*change));
             let Some(kept) = kept else {
-                // Lost with the log, brought back by somebody else, and now a supervisor's to decide on.
-                if self.lost_log && quarantined.contains_key(&(*document, *change)) {
+                // Lost with the log or with its phone's storage, brought back by somebody else, and now a supervisor's to
+                // decide on.
+                let back = self.lost_log || self.put_back.contains(&saved.device);
+                if back && quarantined.contains_key(&(*document, *change)) {
                     continue;
                 }
                 // Its number was given again; what a restored server lacks may be apart on another phone.
@@ -486,7 +551,15 @@ impl Oracle {
                 let own = kept.document.changes().iter();
                 let own = own.filter(|change| device.disk.profile().owns(change.actor));
                 let own: Vec<Change> = own.cloned().collect();
-                let codes = quarantined.get(&(*document, *change));
+                let of_person = |hash: &ChangeHash| {
+                    let codes = quarantined.get(&(*document, *hash)).into_iter().flatten();
+                    let its = |id: &DeviceId| {
+                        let by = server.world.devices.get(id);
+                        by.is_some_and(|by| by.user == device.user)
+                    };
+                    let codes = codes.filter(|(id, _)| its(id));
+                    codes.flat_map(|(_, codes)| codes.clone()).collect::<Vec<_>>()
+                };
                 // What is decided on for one device of its person all of them hear.
                 let decided = refused.code == Outcome::DISCARDED;
                 let discarded = |codes: &BTreeMap<DeviceId, Vec<String>>| {
@@ -512,19 +585,19 @@ impl Oracle {
                 );
                 // Somebody else may have sent it too, with less right; and with what was written after a push it may
                 // have come another way, to be refused for something else.
-                let code = codes.and_then(|codes| codes.get(&device.id));
-                let heard = |hash: &ChangeHash| {
-                    let codes = quarantined.get(&(*document, *hash));
-                    let codes = codes.and_then(|codes| codes.get(&device.id));
-                    codes.is_some_and(|codes| codes.contains(&refused.code))
-                };
-                let same = code.is_none() || kept.pending.iter().any(heard);
+                let codes = of_person(change);
+                let heard = |hash: &ChangeHash| of_person(hash).contains(&refused.code);
+                // What was never sent waits behind what was.
+                let sent = self.sent.contains(&(*document, *change));
+                let unsent = codes.is_empty() && !sent;
+                let same = unsent || kept.pending.iter().any(heard);
                 // What a pull brings of the other copy shows the fork, whatever this one was refused for before.
                 let forked = refused.code == "forked" && self.copied.contains(&device.user);
                 let same = same || decided || forked;
+                let rotten = self.rotten.contains_key(&saved.device);
                 assert!(
-                    self.lost_log || !self.rotten.is_empty() || same,
-                    "{change} of {document}: refused as {code:?}, but phone {} heard {}",
+                    self.is_torn(*document) || rotten || same,
+                    "{change} of {document}: refused as {codes:?}, but phone {} heard {}",
                     saved.device,
                     refused.code
                 );
@@ -541,6 +614,7 @@ impl Oracle {
                 );
             }
         }
+        self.everything_has_one_fate(server);
         for (document, change) in &self.acknowledged {
             assert_eq!(server.times_logged(*document, *change), 1, "{change} was acknowledged");
         }
@@ -566,6 +640,41 @@ impl Oracle {
         for device in devices.iter().filter(|device| !device.lost) {
             let Ok(outbox) = device.disk.outbox();
             assert!(outbox.is_empty(), "something still waits to be sent");
+        }
+    }
+
+    /// Words are on a phone only with a document that names them: what left its person's sight took its words along. Of
+    /// what went its own way on a copy, or on a disk that loses things, more may be left.
+    fn no_words_are_left_behind(&self, number: usize, device: &Device) {
+        if self.copied.contains(&device.user) || self.rotten.contains_key(&number) {
+            return;
+        }
+        let Ok(documents) = device.disk.documents();
+        let kept = documents.into_iter().map(|id| device.document(id).expect("it is listed"));
+        let mut named = self.dropped_words.clone();
+        named.extend(kept.flat_map(|kept| kept.notes()));
+        let left: Vec<_> = device.disk.words().filter(|digest| !named.contains(digest)).collect();
+        assert!(left.is_empty(), "phone {number} has words that nothing names: {left:?}");
+    }
+
+    /// What phones sent and the server took in is in the log or apart; what was approved is in the log, and what waits is
+    /// not.
+    fn everything_has_one_fate(&self, server: &Server) {
+        let apart = server.apart();
+        let names = |group: &Group| group.hashes().map(|h| (group.document, h)).collect::<Vec<_>>();
+        let kept: BTreeSet<_> = apart.iter().flat_map(|apart| names(&apart.group)).collect();
+        for name in &self.sent {
+            let logged = server.times_logged(name.0, name.1);
+            assert!(logged <= 1, "{name:?} is in the log {logged} times");
+            assert!(logged == 1 || kept.contains(name), "{name:?} was taken in, and is nowhere");
+        }
+        for Apart { state, group, .. } in &apart {
+            let mut logged = group.hashes().map(|h| server.times_logged(group.document, h) == 1);
+            match &state[..] {
+                "accepted" => assert!(logged.all(|here| here), "what was approved is not here"),
+                "waiting" => assert!(!logged.all(|here| here), "what is here waits"),
+                _ => {}
+            }
         }
     }
 
@@ -647,9 +756,10 @@ fn carried(server: &Server, devices: &[Device]) -> BTreeSet<(DocId, ChangeHash)>
     carried
 }
 
-/// Whether a phone has heard something else of its person, of the territories, or of where the outlet is, than the log
-/// said at the line that an entry names. Of what came into sight it has the newest records while its cursor stands still; a repair brings
-/// newer ones too; and what is proposed again keeps the moment of its capture.
+/// Whether a phone has heard something else of its person, of the territories, of the call, or of where the outlet is,
+/// than the log said at the line that an entry names. Between two pages it lacks what a later one says anew. Of what came
+/// into sight it has the newest records while its cursor stands still; a repair brings newer ones too; and what is
+/// proposed again keeps the moment of its capture.
 fn knows_otherwise(server: &Server, phone: &Device, kept: &Kept, when: &Moment) -> bool {
     let then = server.world.at(when.anchor);
     let record = |key| {
@@ -672,8 +782,14 @@ fn knows_otherwise(server: &Server, phone: &Device, kept: &Kept, when: &Moment) 
         rights.is_some_and(|rights| rights.sees(tree, audience))
     };
     let mut begun = Start::all(&kept.document).map(|start| start.audience());
+    let mut calls = Start::all(&kept.document).filter_map(|start| start.call);
+    let told = |call| match record(RecordKey::call(call)) {
+        Some(Record::Call(here)) => then.call(call) != (!here.cancelled).then_some(here.outlet),
+        _ => then.call(call).is_some(),
+    };
     before != rights
         || outlets.any(moved)
+        || calls.any(told)
         || begun.any(|at| sees(rights, &tree, &at) != sees(before, then.territories(), &at))
 }
 
@@ -776,7 +892,7 @@ fn everyone_holds_the_same(
     helds: &BTreeMap<DocId, Held>,
     number: usize,
     device: &Device,
-    lost_log: bool,
+    erased: &BTreeSet<BlobHash>,
 ) {
     for (id, held) in helds {
         if held.let_go || !server.sees(device.user, &audience(held)) {
@@ -800,13 +916,12 @@ fn everyone_holds_the_same(
             assert_eq!(kept.document.heads(), held.document.heads());
             assert!(Visit::read(&kept.document) == Visit::read(&held.document), "views of {id}");
         }
-        for digest in held.document.changes().iter().flat_map(|c| c.entry().expect("reads").notes())
-        {
+        for digest in notes_of(&held.document) {
             let Ok(note) = device.disk.note(digest);
             match server.has_words(digest) {
                 Some(true) => {
                     // A server from before an erasure has words that are nowhere else any more.
-                    let known = note.map_or(lost_log, |note| note.digest() == digest);
+                    let known = note.map_or(erased.contains(&digest), |n| n.digest() == digest);
                     assert!(known, "phone {number} lacks the words {digest} of {id}");
                 }
                 Some(false) => panic!("the server lacks words"),
@@ -829,6 +944,20 @@ fn everyone_holds_the_same(
         let Ok(here) = device.disk.record(key);
         assert_eq!(here, sees.then_some(record), "phone {number}: {key:?}");
     }
+}
+
+fn notes_of(document: &Document) -> impl Iterator<Item = BlobHash> {
+    let entries = document.changes().iter().map(|change| change.entry().expect("an entry reads"));
+    entries.flat_map(|entry| entry.notes())
+}
+
+/// How many records of people, territories, outlets and their calls there ever were.
+fn says_of_rights(server: &Server) -> usize {
+    let kinds = [RecordKind::Person, RecordKind::Territory, RecordKind::Outlet, RecordKind::Call];
+    let mut query = server.db.prepare_cached("SELECT key FROM record").expect("a query");
+    let keys = query.query_map([], |row| row.get(0)).expect("records");
+    let keys = keys.map(|key| RecordKey::from_bytes(&key.expect("a row")));
+    keys.filter(|key| kinds.iter().any(|kind| *kind as u8 == key.kind)).count()
 }
 
 fn newest_records(server: &Server) -> Vec<(RecordKey, Vec<u8>)> {

@@ -431,16 +431,29 @@ impl World {
         phones[number].is_now(id);
     }
 
-    /// A phone's store is copied, and the copy goes on beside it, at once or later.
+    /// A phone's store is copied, and at once or later the copy goes on beside it or in its place.
     fn copy(&mut self, device: usize) {
         if let Some(copy) = self.copy.take() {
-            let first = self.devices.iter().find(|phone| phone.is_copy_of(&copy));
-            let Some(id) = first.map(|first| first.id) else { return };
-            self.tell(format!("phone {} is a copy from before", self.devices.len()));
-            self.oracle.copied.insert(copy.user);
-            self.devices.push(*copy);
-            if let Some(copy) = self.devices.last_mut().filter(|copy| copy.id != id) {
-                copy.is_now(id);
+            let first = self.devices.iter().position(|phone| phone.is_copy_of(&copy));
+            let Some(first) = first else { return };
+            let known = self.devices[first].id;
+            let number = match self.chance.percent(50) && !self.devices[first].lost {
+                true => first,
+                false => self.devices.len(),
+            };
+            if number == first {
+                self.tell(format!("phone {number} is put back to what it was"));
+                self.devices[number].put_back(*copy, self.now_ms);
+            } else {
+                self.tell(format!("phone {number} is a copy from before"));
+                self.oracle.copied.insert(copy.user);
+                self.devices.push(*copy);
+            }
+            if self.devices[number].id != known {
+                self.devices[number].is_now(known);
+            }
+            if number == first {
+                self.oracle.put_back(&self.server, &self.devices, number);
             }
         } else if self.oracle.copied.is_empty() {
             self.tell(format!("phone {device} is copied"));
@@ -513,8 +526,8 @@ impl World {
         PhotoRef { hash, bytes: 100_000, phash, check: Some(checks::PLANOGRAM), origin: None }
     }
 
-    fn observation(&mut self, notes: &mut Vec<Note>) -> Observation {
-        let chance = &mut self.chance;
+    fn observation(&mut self) -> (Observation, Option<Note>) {
+        let (chance, mut words) = (&mut self.chance, None);
         let product = brand::product(chance.index(brand::PRODUCTS.len()));
         let (check, subject, value) = match chance.below(8) {
             0..3 => {
@@ -545,21 +558,20 @@ impl World {
                 (checks::CHOICE, Subject::Outlet, value)
             }
             _ => {
-                let note = self.note();
-                let digest = note.digest();
-                notes.push(note);
-                (checks::WORDS, Subject::Outlet, Value::Text(digest))
+                let note = words.insert(self.note());
+                (checks::WORDS, Subject::Outlet, Value::Text(note.digest()))
             }
         };
-        Observation { check, subject, value }
+        (Observation { check, subject, value }, words)
     }
 
     fn record(&mut self, visit: VisitId) -> Command {
         let (mut notes, mut facts) = (Vec::new(), Vec::<Observation>::new());
         for _ in 0..1 + self.chance.below(6) {
-            let fact = self.observation(&mut notes);
+            let (fact, note) = self.observation();
             if !facts.iter().any(|f| f.check == fact.check && f.subject == fact.subject) {
                 facts.push(fact);
+                notes.extend(note);
             }
         }
         let photos = if self.chance.percent(20) { vec![self.photo()] } else { Vec::new() };
@@ -772,6 +784,7 @@ impl World {
         let Some(digest) = self.chance.pick(&notes).copied() else { return };
         if self.server.has_words(digest) == Some(true) {
             self.tell(format!("the words {digest} in {document} are erased"));
+            self.oracle.erased.insert(digest);
             self.server.erase(digest, self.server_ms());
         }
     }
@@ -1020,6 +1033,7 @@ impl World {
                     ));
                 }
                 if let Ok(reply) = &reply {
+                    self.oracle.pages += u64::from(reply.more);
                     self.oracle.pulled(&self.server, self.devices[device].user, reply);
                     let phone = &self.devices[device];
                     self.oracle.compared(&self.server, (device, number), phone, reply);
@@ -1047,9 +1061,18 @@ impl World {
 
     fn hear(&mut self, device: usize, number: u64, answer: &Answer, crash: Crash) -> Option<Turn> {
         let before = self.devices[device].disk.profile().cursor;
+        let waits = self.devices[device].syncing();
         let heard = self.devices[device].hear(number, answer, self.now_ms, crash);
         if let Some(asked_ms) = self.asked_ms.get(&(device, number)) {
             self.oracle.slowest_ms = self.oracle.slowest_ms.max(self.now_ms - asked_ms);
+        }
+        if let Answer::Pulled(page) = answer
+            && heard.is_none()
+            && crash != Crash::Never
+            && waits
+            && from_wire(ORG, page).is_ok_and(|page: PullReply| page.more)
+        {
+            self.oracle.stumbled += 1;
         }
         let after = self.devices[device].disk.profile().cursor;
         if let (Some(before), Some(after)) = (before, after) {

@@ -216,6 +216,25 @@ fn files_are_small_and_named_for_what_they_hold() {
 }
 
 #[test]
+fn what_breaks_a_rule_fits_the_text_once() {
+    let rules = std::fs::read_to_string(root().join("tests/mutations/rules.txt")).expect("rules");
+    let mut misfits = Vec::new();
+    let blocks: Vec<&str> = rules.split("\nrule: ").skip(1).collect();
+    assert!(blocks.len() > 50, "the rules are read");
+    for block in blocks {
+        let rule = block.lines().next().unwrap_or_default();
+        let file = block.lines().find_map(|line| line.strip_prefix("file: ")).expect("a file");
+        let old: Vec<&str> = block.lines().filter_map(|line| line.strip_prefix('-')).collect();
+        let text = std::fs::read_to_string(root().join(file)).expect("the file is there");
+        let times = text.matches(&old.join("\n")).count();
+        if old.is_empty() || times != 1 {
+            misfits.push(format!("{rule}: {file} has its text {times} times, not once"));
+        }
+    }
+    assert!(misfits.is_empty(), "{misfits:#?}");
+}
+
+#[test]
 fn no_machine_is_named() {
     let homes = ["home", "work", "root", "Users"].map(|home| format!("/{home}/"));
     for file in files() {

@@ -57,10 +57,27 @@ pub fn seen_by(audience: AudienceId) -> (AudienceId, bool) {
 const LET_GO_AT_ONCE: u32 = 8;
 const DAY_MS: i64 = 86_400_000;
 
-/// Rows that one page of the feed aims at. A page always ends where the log has a root.
-const PAGE_ROWS: u64 = 4_000;
-/// Bytes that one page of the feed aims at.
-const PAGE_BYTES: u64 = 4 << 20;
+/// What one page of the feed, or one answer to a repair, aims at. A page always ends where the log has a root.
+#[derive(Debug, Clone, Copy)]
+pub struct PageSize {
+    /// Lines.
+    pub rows: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self { rows: 4_000, bytes: 4 << 20 }
+    }
+}
+
+impl PageSize {
+    fn is_full(self, rows: u64, bytes: u64) -> bool {
+        rows >= self.rows || bytes > self.bytes
+    }
+}
+
 /// A commit of many records or documents has a root after each so many leaves, so that it does not become one page.
 const ROOT_INTERVAL: u64 = 500;
 /// And after documents of so many bytes.
@@ -836,12 +853,19 @@ fn boundary(
 pub struct Reader<'a> {
     connection: Transaction<'a>,
     org: Org,
+    size: PageSize,
 }
 
 impl<'a> Reader<'a> {
     /// Reads the newest state, however often it is asked.
     pub fn open(connection: &'a Connection, org: Org) -> Result<Self, StoreError> {
-        Ok(Self { connection: connection.unchecked_transaction()?, org })
+        let size = PageSize::default();
+        Ok(Self { connection: connection.unchecked_transaction()?, org, size })
+    }
+
+    /// Pages of this size instead.
+    pub fn with_pages(self, size: PageSize) -> Self {
+        Self { size, ..self }
     }
 
     /// Whether the log really was at this cursor once.
@@ -861,7 +885,7 @@ impl<'a> Reader<'a> {
 
     /// A page of what these audiences see in a range of the log.
     pub fn page(&self, range: &Range<'_>) -> Result<Page, StoreError> {
-        page(&self.connection, self.org, range)
+        page(&self.connection, self.org, range, self.size)
     }
 
     /// The print of all that these audiences see.
@@ -883,7 +907,7 @@ impl<'a> Reader<'a> {
 
     /// The first of these as far as these audiences see them, whole, as many as fit a page.
     pub fn whole(&self, audiences: &[AudienceId], wanted: &[Item]) -> Result<Whole, StoreError> {
-        whole(&self.connection, self.org, audiences, wanted)
+        whole(&self.connection, self.org, (audiences, wanted), self.size)
     }
 
     /// Where the log stands.
@@ -1009,6 +1033,7 @@ fn full_at(
     org: Org,
     (since, until): (u64, u64),
     wanted: &str,
+    size: PageSize,
 ) -> Result<Option<u64>, StoreError> {
     let mut query = connection.prepare(&format!(
         "SELECT l.sequence, length(l.body) + {LINE_BYTES} + l.notes + coalesce(
@@ -1018,17 +1043,17 @@ fn full_at(
          WHERE l.org = ?1 AND l.sequence IN (
              SELECT sequence FROM log INDEXED BY log_audience
              WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3
-             ORDER BY sequence LIMIT {PAGE_ROWS} + 1)
+             ORDER BY sequence LIMIT ?4 + 1)
          ORDER BY l.sequence"
     ))?;
-    let mut window = 2 * PAGE_ROWS;
+    let mut window = 2 * size.rows;
     loop {
         let end = since.saturating_add(window).min(until);
         let (mut count, mut bytes) = (0, 0);
-        let mut rows = query.query(params![org, since, end])?;
+        let mut rows = query.query(params![org, since, end, size.rows])?;
         while let Some(row) = rows.next()? {
             bytes += row.get::<_, u64>(1)?;
-            if count > 0 && (count >= PAGE_ROWS || bytes > PAGE_BYTES) {
+            if count > 0 && size.is_full(count, bytes) {
                 return Ok(Some(row.get(0)?));
             }
             count += 1;
@@ -1040,14 +1065,19 @@ fn full_at(
     }
 }
 
-fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, StoreError> {
+fn page(
+    connection: &Connection,
+    org: Org,
+    range: &Range<'_>,
+    size: PageSize,
+) -> Result<Page, StoreError> {
     let Range { since, until, audiences, own } = *range;
     let wanted = list(audiences);
     let mut upto = match until {
         Some(until) => until,
         None => head(connection, org)?,
     };
-    let full = full_at(connection, org, (since, upto.sequence), &wanted)?;
+    let full = full_at(connection, org, (since, upto.sequence), &wanted, size)?;
     let mut more = false;
     if let Some(full) = full {
         // What belongs together may go on past the page's last row: end before it, or with it whole.
@@ -1064,7 +1094,7 @@ fn page(connection: &Connection, org: Org, range: &Range<'_>) -> Result<Page, St
         more = end.sequence < upto.sequence;
         upto = end;
     }
-    let mut draft = Draft::new(connection, org);
+    let mut draft = Draft::new(connection, org, size);
     let (mut gone, mut let_go) = (Vec::new(), Vec::new());
     if since > 0 {
         draft.documents_that_came((since, upto.sequence), &wanted)?;
@@ -1109,11 +1139,11 @@ pub struct Whole {
 fn whole(
     connection: &Connection,
     org: Org,
-    audiences: &[AudienceId],
-    wanted: &[Item],
+    (audiences, wanted): (&[AudienceId], &[Item]),
+    size: PageSize,
 ) -> Result<Whole, StoreError> {
     let seen = list(audiences);
-    let mut draft = Draft::new(connection, org);
+    let mut draft = Draft::new(connection, org, size);
     let mut document = connection.prepare(&format!(
         "SELECT sequence, document, hash, seal, body, device, notes
          FROM log INDEXED BY log_document
@@ -1147,6 +1177,7 @@ fn whole(
 struct Draft<'a> {
     connection: &'a Connection,
     org: Org,
+    size: PageSize,
     records: Vec<RecordBytes>,
     groups: Vec<Group>,
     /// The notes that the groups name, each once.
@@ -1161,10 +1192,11 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(connection: &'a Connection, org: Org) -> Self {
+    fn new(connection: &'a Connection, org: Org, size: PageSize) -> Self {
         Self {
             connection,
             org,
+            size,
             records: Vec::new(),
             groups: Vec::new(),
             notes: Vec::new(),
@@ -1179,7 +1211,7 @@ impl<'a> Draft<'a> {
     /// Whether it holds what a page aims at.
     fn is_full(&self) -> bool {
         let (rows, bytes) = self.filled;
-        rows >= PAGE_ROWS || bytes > PAGE_BYTES
+        self.size.is_full(rows, bytes)
     }
 
     fn fill(&mut self, rows: u64, bytes: usize) {

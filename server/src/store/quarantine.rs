@@ -111,6 +111,22 @@ impl Ledger<'_> {
         Ok(query.exists(params![self.org, device, document, head.hash().0])?)
     }
 
+    /// Whether some of a group was discarded when it came without the rest.
+    pub fn was_discarded(&self, item: &Item) -> Result<bool, StoreError> {
+        let mut query = self.tx.prepare_cached(
+            "SELECT 1 FROM quarantine_change c JOIN quarantine q USING (org, item)
+             WHERE c.org = ?1 AND c.device = ?2 AND c.document = ?3 AND c.hash = ?4
+               AND q.state = 'discarded'",
+        )?;
+        let (device, document) = (item.device.as_bytes(), item.group.document.to_bytes());
+        for hash in item.group.hashes() {
+            if query.exists(params![self.org, device, document, hash.0])? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What waits of a document and is in the log now, whoever brought it, has arrived.
     pub fn arrive(&mut self, document: DocId, now_ms: i64) -> Result<(), StoreError> {
         let document = document.to_bytes();
@@ -337,6 +353,8 @@ pub struct Kept {
     pub code: String,
     /// It is in the log meanwhile, and not kept here any more.
     pub arrived: bool,
+    /// It waits for a decision although all of it is in the log.
+    pub logged: bool,
     /// The group.
     pub body: Vec<u8>,
     /// The stored digest of that.
@@ -352,8 +370,13 @@ pub fn kept(
     mut each: impl FnMut(Kept),
 ) -> Result<(), StoreError> {
     let mut query = connection.prepare(
-        "SELECT item, device, document, head, code, state, body, digest FROM quarantine
-         WHERE org = ?1 ORDER BY item",
+        "SELECT item, device, document, head, code, state, body, digest,
+             state = 'waiting' AND NOT EXISTS (
+                SELECT 1 FROM quarantine_change c
+                WHERE c.org = q.org AND c.device = q.device AND c.document = q.document AND c.item = q.item
+                  AND NOT EXISTS (SELECT 1 FROM log l
+                      WHERE l.org = c.org AND l.document = c.document AND l.hash = c.hash))
+         FROM quarantine q WHERE org = ?1 ORDER BY item",
     )?;
     let mut changes = connection.prepare(
         "SELECT hash FROM quarantine_change
@@ -365,8 +388,8 @@ pub fn kept(
         let of = params![org, row.get::<_, Vec<u8>>(1)?, document, item];
         let changes = changes.query_map(of, |row| row.get(0))?.collect::<Result<_, _>>()?;
         let (head, code, body, digest) = (row.get(3)?, row.get(4)?, row.get(6)?, row.get(7)?);
-        let arrived = row.get::<_, String>(5)? == "arrived";
-        each(Kept { item, document, head, code, arrived, body, digest, changes });
+        let (arrived, logged) = (row.get::<_, String>(5)? == "arrived", row.get(8)?);
+        each(Kept { item, document, head, code, arrived, logged, body, digest, changes });
     }
     Ok(())
 }
