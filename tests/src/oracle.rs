@@ -389,8 +389,6 @@ impl Oracle {
             // One of two copies has heard of what the other has not. Work may rest on rights that were lost with a log.
             // A repair of a page that did not fit brings records that are newer than the cursor. Who was let go has
             // been told so by the server, and has gone on.
-            // For now: what was captured before a page was heard is pushed after the next one was asked for.
-            "late" if self.pages > 0 => true,
             "late" => late || copied || self.lost_rights || rotten || dismissed || ahead,
             "out_of_scope" | "wrong_start" => self.lost_rights || rotten || ahead,
             "no_right" => self.lost_rights || dismissed || ahead,
