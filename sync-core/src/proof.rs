@@ -535,8 +535,13 @@ impl Story<'_> {
         for written in self.written {
             let Written { sequence, entry, device, received_ms, earliest_ms, change } = written;
             say(out, format_args!("Line {sequence}: {}", self.act(entry.as_ref())));
-            if let Some(Entry::Post(Post { word: Some(Word::Contest(objection)), .. })) = entry {
-                self.objection(out, objection);
+            if let Some(Entry::Post(Post { word: Some(word), .. })) = entry {
+                if let Word::Contest(objection) = word {
+                    self.objection(out, objection);
+                }
+                for photo in word.photos() {
+                    say(out, format_args!("  and shows the photo {}", photo.hash));
+                }
             }
             let by = entry.as_ref().map(|entry| self.lines.person(entry.by())).unwrap_or_default();
             let by = plain(&by);
@@ -659,7 +664,7 @@ impl Story<'_> {
             Some(Word::Contest(objection)) => {
                 format!("contested {}: {words}", self.contested(objection))
             }
-            Some(Word::Step(step)) => match step {
+            Some(Word::Step(step, _)) => match step {
                 Step::Say => format!("said more on the objection of {of}: {words}"),
                 Step::Ask => format!("asked about the objection of {of}: {words}"),
                 Step::Uphold => format!(
@@ -714,9 +719,6 @@ impl Story<'_> {
                 say(out, format_args!("  claims that it was {claim} instead"));
             }
             _ => {}
-        }
-        for photo in &objection.photos {
-            say(out, format_args!("  and shows the photo {}", photo.hash));
         }
     }
 

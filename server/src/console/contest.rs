@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::{Redirect, Response};
+use rusqlite::Transaction;
 use serde::Deserialize;
 use sync_core::cbor::from_cbor;
 use sync_core::document::Entry;
@@ -22,7 +23,7 @@ use super::view;
 use super::visit::{ClaimField, ContestSubject, contest_subject, hex_list};
 use crate::api::uploads::erased;
 use crate::app::App;
-use crate::auth::{Posted, PostedFiles, Viewer};
+use crate::auth::{PostedFiles, Viewer};
 use crate::error::Problem;
 use crate::photo;
 use crate::store::uploads::{self, Drawn, Kept, Photo, UploadId};
@@ -130,16 +131,25 @@ pub(super) async fn contest(
     };
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why you contest it"))?;
     let (by, text) = (viewer.rights.user, note.digest());
-    let (photos, rows) = shown(&app, &viewer, form.check, files).await?;
+    let (photos, rows) = shown(&app, &viewer, form.check, files, "nothing was contested").await?;
     let objection = Objection { about, seen, claim, photos };
     let visit = read.line.visit;
     let entry = move |when| {
         let word = Some(Word::Contest(objection));
         (None, Entry::Post(Post { by, when, text, answers: None, volume: None, word }))
     };
+    let put = keep(&viewer, rows);
+    let hash = app.act_with(&viewer.tenant, visit.into(), Some(note), entry, put);
+    Ok(back_to(visit, hash.await?))
+}
+
+/// Writes the rows of photos: they are here as soon as something names them.
+fn keep(
+    viewer: &Viewer,
+    rows: Vec<Put>,
+) -> impl FnOnce(&Transaction<'_>) -> Result<(), Problem> + Send + 'static {
     let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
-    // The photos are here as soon as something names them.
-    let hash = app.act_with(&viewer.tenant, visit.into(), Some(note), entry, move |tx| {
+    move |tx| {
         let more = rows.iter().map(|(_, photo, _)| photo.bytes).sum();
         if !rows.is_empty() && !uploads::has_room(tx, org, more)? {
             return Err(Problem::quota_full());
@@ -153,23 +163,23 @@ pub(super) async fn contest(
             }
         }
         Ok(())
-    });
-    Ok(back_to(visit, hash.await?))
+    }
 }
 
 /// A photo whose files are where they belong, and whose row is to be written.
 type Put = (BlobHash, Photo, Drawn);
 
-/// Takes files as photos against a value, prepared and checked as those of phones are.
+/// Takes files as photos of a word, prepared and checked as those of phones are. If one is refused, `nothing` was done.
 async fn shown(
     app: &App,
     viewer: &Viewer,
     check: Option<u32>,
     files: Vec<Vec<u8>>,
+    nothing: &str,
 ) -> Result<(Vec<PhotoRef>, Vec<Put>), Problem> {
     let (mut photos, mut rows): (Vec<PhotoRef>, Vec<Put>) = (Vec::new(), Vec::new());
     for (n, file) in (1..).zip(files) {
-        let unfit = |unfit| Problem::invalid(format!("photo {n}: {unfit}; nothing was contested"));
+        let unfit = |unfit| Problem::invalid(format!("photo {n}: {unfit}; {nothing}"));
         if file.len() as u64 > photo::BYTES_MAX {
             return Err(Problem::too_large(format!("photo {n} has more than 20 MiB")));
         }
@@ -191,7 +201,7 @@ async fn shown(
                 let over = view::retired(&stayed, &zone);
                 return Err(retired().detail(format!(
                     "photo {n} was here before: {over}; visits name it by its digest, and its file is not taken \
-                     again; nothing was contested"
+                     again; {nothing}"
                 )));
             }
             Some(Kept::Erased(_)) => return Err(erased()),
@@ -258,7 +268,7 @@ pub(super) struct Answer {
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
     Path((visit, contest)): Path<(String, String)>,
-    Posted(viewer, form): Posted<Answer>,
+    PostedFiles { viewer, form, files, room: _room }: PostedFiles<Answer>,
 ) -> Result<Redirect, Problem> {
     let step = Step::from_name(&form.step);
     let step = step.ok_or_else(|| Problem::malformed("step: is none"))?;
@@ -276,6 +286,8 @@ pub(super) async fn answer(
     let found = found.ok_or_else(Problem::not_found)?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
     let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
+    let check = found.objection.about.as_ref().map(|about| about.check);
+    let (photos, rows) = shown(&app, &viewer, check, files, "nothing was written").await?;
     let right = (step == Step::Accept).then(|| found.put_right(&view)).flatten();
     // What puts the value right and the finding are written together, or neither is.
     let entries = move |when| {
@@ -283,10 +295,11 @@ pub(super) async fn answer(
             let act = Act::Observe(observed);
             Entry::Recording(Recording { by, when, place: None, act })
         });
-        let word = Some(Word::Step(step));
+        let word = Some(Word::Step(step, photos));
         (right, Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word }))
     };
-    app.act_after(&viewer.tenant, visit.into(), Some(note), entries).await?;
+    let put = keep(&viewer, rows);
+    app.act_with(&viewer.tenant, visit.into(), Some(note), entries, put).await?;
     Ok(back_to(visit, contest))
 }
 
