@@ -42,6 +42,7 @@ use sync_core::model::visit::{
     Subject, Submission, Value, Versioned,
 };
 use sync_core::model::{Day, Geo, Money};
+use sync_core::visit::Visit;
 use sync_core::wire::{Group, MEDIA_TYPE, Outcome, PROTOCOL, PullRequest, PushRequest, to_wire};
 use tower::ServiceExt;
 

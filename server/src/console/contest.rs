@@ -5,11 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::{Redirect, Response};
-use rusqlite::Transaction;
 use serde::Deserialize;
 use sync_core::cbor::from_cbor;
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, ChangeHash, VisitId};
+use sync_core::id::{ChangeHash, VisitId};
 use sync_core::model::Money;
 use sync_core::model::contest::{About, Objection, Step, Word};
 use sync_core::model::people::Role;
@@ -26,7 +25,7 @@ use crate::app::App;
 use crate::auth::{PostedFiles, Viewer};
 use crate::error::Problem;
 use crate::photo;
-use crate::store::uploads::{self, Drawn, Kept, Photo, UploadId};
+use crate::store::uploads::{self, Kept, Put, Unkept};
 
 /// What is contested, in an address.
 #[derive(Deserialize)]
@@ -138,36 +137,23 @@ pub(super) async fn contest(
         let word = Some(Word::Contest(objection));
         (None, Entry::Post(Post { by, when, text, answers: None, volume: None, word }))
     };
-    let put = keep(&viewer, rows);
-    let hash = app.act_with(&viewer.tenant, visit.into(), Some(note), entry, put);
+    let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
+    // The photos are here as soon as something names them.
+    let hash = app.act_with(&viewer.tenant, visit.into(), Some(note), entry, move |tx| {
+        kept(uploads::keep(tx, org, device, &rows)?)
+    });
     Ok(back_to(visit, hash.await?))
 }
 
-/// Writes the rows of photos: they are here as soon as something names them.
-fn keep(
-    viewer: &Viewer,
-    rows: Vec<Put>,
-) -> impl FnOnce(&Transaction<'_>) -> Result<(), Problem> + Send + 'static {
-    let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
-    move |tx| {
-        let more = rows.iter().map(|(_, photo, _)| photo.bytes).sum();
-        if !rows.is_empty() && !uploads::has_room(tx, org, more)? {
-            return Err(Problem::quota_full());
-        }
-        for (hash, photo, drawn) in &rows {
-            let id = UploadId { org, device, hash: *hash };
-            match uploads::arrived(tx, id, photo, drawn)? {
-                Kept::Here(_) => {}
-                Kept::Retired(_) => return Err(retired()),
-                Kept::Erased(_) => return Err(erased()),
-            }
-        }
-        Ok(())
+/// What somebody is told whose photos could not be kept.
+fn kept(unkept: Option<Unkept>) -> Result<(), Problem> {
+    match unkept {
+        None => Ok(()),
+        Some(Unkept::NoRoom) => Err(Problem::quota_full()),
+        Some(Unkept::Retired) => Err(retired()),
+        Some(Unkept::Erased) => Err(erased()),
     }
 }
-
-/// A photo whose files are where they belong, and whose row is to be written.
-type Put = (BlobHash, Photo, Drawn);
 
 /// Takes files as photos of a word, prepared and checked as those of phones are. If one is refused, `nothing` was done.
 async fn shown(
@@ -298,8 +284,11 @@ pub(super) async fn answer(
         let word = Some(Word::Step(step, photos));
         (right, Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word }))
     };
-    let put = keep(&viewer, rows);
-    app.act_with(&viewer.tenant, visit.into(), Some(note), entries, put).await?;
+    let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
+    let written = app.act_with(&viewer.tenant, visit.into(), Some(note), entries, move |tx| {
+        kept(uploads::keep(tx, org, device, &rows)?)
+    });
+    written.await?;
     Ok(back_to(visit, contest))
 }
 
