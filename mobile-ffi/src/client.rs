@@ -17,7 +17,7 @@ use sync_core::id::{
 };
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{self, Record, RecordKey, RecordKind};
-use sync_core::model::contest::{About, Step};
+use sync_core::model::contest::{About, Step, Word};
 use sync_core::model::visit::{
     self as core_visit, Act, NotPossible, Note, PhotoOrigin, PhotoRef, Verdict,
 };
@@ -452,18 +452,22 @@ impl Client {
         done.map(|(_, change)| change)
     }
 
-    /// Goes on with a contest of [`Client::contests`]. Blocks; saved when it returns.
+    /// Goes on with a contest of [`Client::contests`]; photos may show what is said. Blocks; saved when it returns.
+    #[uniffi::method(default(photos = []))]
     pub fn answer_contest(
         &self,
         visit: String,
         contest: String,
         step: ContestStep,
         text: String,
+        photos: Vec<Photo>,
     ) -> Result<(), ClientError> {
         let (visit, contest) = (visit.parse()?, contest.parse::<ChangeHash>()?);
         let (step, text) = (step.to_core(), new_note(&text)?);
-        let command = Command::Answer { visit, contest, step, text };
-        self.execute(Vec::new(), |_| Ok(command.clone())).map(|_| ())
+        let done = self.execute(photos, |photos| {
+            Ok(Command::Answer { visit, contest, step, text: text.clone(), photos })
+        });
+        done.map(|_| ())
     }
 
     /// Says something in an outlet's thread. Blocks; saved when it returns.
@@ -1304,6 +1308,7 @@ fn shown_contest(
 ) -> Result<Contest, StoreError> {
     let (objection, me) = (&contest.objection, view.profile.user);
     let text = |digest| words(view, digest);
+    let hashes = |photos: &[PhotoRef]| photos.iter().map(|photo| photo.hash.to_string()).collect();
     let mut against = Vec::new();
     for recording in objection.about.iter().flat_map(|_| &objection.seen) {
         let Some(recorded) = read.recording(*recording) else { continue };
@@ -1332,6 +1337,7 @@ fn shown_contest(
             at_ms: claimed_ms(post.when),
             step: ContestStep::of(*step),
             text: text(post.text),
+            photos: hashes(post.word.as_ref().map_or(&[], Word::photos)),
             confirmed: !kept.pending.contains(hash),
         });
     }
@@ -1345,7 +1351,7 @@ fn shown_contest(
         against,
         claim: objection.claim.as_ref().map(|claim| Value::of(claim, text)),
         text: text(contest.text),
-        photos: objection.photos.iter().map(|photo| photo.hash.to_string()).collect(),
+        photos: hashes(&objection.photos),
         standing: contest.standing.as_str().into(),
         holds: contest.holds,
         words: said,
@@ -1363,7 +1369,8 @@ fn steps(
     let (contest, text) = (contest.parse()?, Note::new("?", [0; 16])?);
     let mut steps = Vec::new();
     for step in Step::ALL {
-        let command = Command::Answer { visit, contest, step, text: text.clone() };
+        let (text, photos) = (text.clone(), Vec::new());
+        let command = Command::Answer { visit, contest, step, text, photos };
         match execute(view, clocks, None, command) {
             Ok(_) => steps.push(ContestStep::of(step)),
             Err(CommandError::Store(error)) => return Err(error.into()),

@@ -741,7 +741,7 @@ pub struct Contest {
     /// `open` (a supervisor should answer), `asked` (a supervisor has asked something, the distributor's people should
     /// answer), `accepted`, `upheld` or `closed`.
     pub standing: String,
-    /// What is contested still holds.
+    /// What is contested still holds; a whole visit does until the objection is accepted.
     pub holds: bool,
     /// What was said after it, oldest first.
     pub words: Vec<ContestWord>,
@@ -762,6 +762,8 @@ pub struct ContestWord {
     pub step: ContestStep,
     /// What; empty where the words are not here.
     pub text: String,
+    /// The hashes of the photos that show it.
+    pub photos: Vec<String>,
     /// Whether the server has it.
     pub confirmed: bool,
 }
@@ -793,7 +795,7 @@ pub enum ContestStep {
     Ask,
     /// A supervisor finds that what was recorded stands.
     Uphold,
-    /// A supervisor finds that the objection is right; a value is put right with it.
+    /// A supervisor finds that the objection is right; a value is put right with it, and a whole visit counts no more.
     Accept,
     /// It is over without a finding. For the distributor's people and supervisors.
     Close,

@@ -13,7 +13,8 @@ CREATE TABLE organisation (
     photo_days INTEGER,                  -- so long photos stay here after they came; NULL: for ever
     photo_quota INTEGER,                 -- bytes that photos may take; NULL: without limit
     photo_bytes INTEGER NOT NULL DEFAULT 0, -- bytes of those that are here
-    radius_m   INTEGER NOT NULL DEFAULT 150 -- an outlet reaches so far around the position that is known of it
+    radius_m   INTEGER NOT NULL DEFAULT 150, -- an outlet reaches so far around its position, if its record says nothing else
+    observation_ms INTEGER NOT NULL DEFAULT 1000 -- looking at one thing and writing it down takes so long at least
 ) STRICT;
 
 -- The lives of the log: it begins a new one when it is restored from a backup.

@@ -786,22 +786,12 @@ impl App {
         note: Option<Note>,
         entry: impl FnOnce(Moment) -> Entry + Send + 'static,
     ) -> Result<ChangeHash, ActError> {
-        self.act_after(tenant, document, note, move |when| (None, entry(when))).await
+        let alone = move |when| (None, entry(when));
+        self.act_with(tenant, document, note, alone, |_| Ok(())).await
     }
 
-    /// Writes what a person does in the console, after another entry if one comes with it: both in one transaction.
-    /// Returns the hash of the second.
-    pub async fn act_after(
-        &self,
-        tenant: &Arc<Tenant>,
-        document: DocId,
-        note: Option<Note>,
-        entries: impl FnOnce(Moment) -> (Option<Entry>, Entry) + Send + 'static,
-    ) -> Result<ChangeHash, ActError> {
-        self.act_with(tenant, document, note, entries, |_| Ok(())).await
-    }
-
-    /// The same, together with something else in the same transaction.
+    /// Writes what a person does in the console, after another entry if one comes with it, and together with something
+    /// else: all in one transaction. Returns the hash of the second.
     pub async fn act_with<E: From<ActError> + From<StoreError> + Send + 'static>(
         &self,
         tenant: &Arc<Tenant>,

@@ -16,7 +16,7 @@ use sync_core::wire::{Group, Keys, from_wire};
 
 use crate::blobs::{Album, Flaw};
 use crate::ingest::derived;
-use crate::signals::field::{Ground, Known, of_visit};
+use crate::signals::field::{Known, of_visit};
 use crate::store::StoreError;
 use crate::store::archive;
 use crate::store::archive::{Archive, ChangeRow, Figure, FigurePlace};
@@ -590,12 +590,8 @@ impl Inspection<'_> {
     /// What is kept of a visit's place, way and time.
     fn field(&mut self, world: &World, held: &Held, visit: VisitId) -> Result<(), StoreError> {
         let Some(start) = Start::of(&held.document) else { return Ok(()) };
-        let place = world.outlets.get(&start.outlet).and_then(|outlet| outlet.place);
-        let ground = match place {
-            Some(place) => Some(Ground { place, radius_m: self.archive.radius_m(self.made.org)? }),
-            None => None,
-        };
-        let reading = of_visit(held, &Known { ground, lost: world.lost_phones() });
+        let settings = self.archive.settings(self.made.org)?;
+        let reading = of_visit(held, &Known::of(world, start.outlet, settings));
         if !self.archive.field(self.made.org, visit, &reading)? {
             let place = Place::Document(visit.into());
             self.found(place, "what is kept of its place, way and time is not what it says");

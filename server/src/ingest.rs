@@ -190,7 +190,7 @@ pub fn write_records(
             if old.audience() != outlet.audience() {
                 moved.insert(outlet.id);
             }
-            if old.place != outlet.place {
+            if (old.place, old.radius_m) != (outlet.place, outlet.radius_m) {
                 ledger.reconsider(outlet.id)?;
             }
         }

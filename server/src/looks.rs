@@ -2,23 +2,24 @@
 //! worth a look is written down. What is still to do is marked in the store, so it goes on where it was after a restart,
 //! and what came before is looked at too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, DocId, OutletId};
-use sync_core::model::visit::{Act, Recording};
+use sync_core::id::{BlobHash, DocId};
+use sync_core::model::visit::{Act, CheckId, PhotoRef, Recording};
+use sync_core::visit::Visit;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
-use crate::signals::field::{Ground, Known, of_visit};
+use crate::signals::field::{Known, of_visit};
 use crate::signals::{PhotoFacts, Signal, of_photo};
 use crate::store::log::Held;
 use crate::store::signals::{self as rows, Reference};
 use crate::store::{StoreError, field, log};
-use crate::world::World;
 use crate::{now_ms, photo};
 
 /// What was not to be done is tried again after this long.
@@ -97,7 +98,11 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
             Ok((readable(reference.document, seen)?, readable(reference.document, held)?))
         });
         let (seen, held) = read.await?;
-        let seen = seen.unwrap_or_default();
+        let (mut seen, visit) = (seen.unwrap_or_default(), held.as_ref().map(visit_of));
+        seen.others.retain(|(other, _)| {
+            other.document != reference.document
+                || visit.as_ref().is_some_and(|v| are_of_two_checks(v, reference.hash, other.hash))
+        });
         let by_itself = held.map(|held| by_itself(tenant, &held, &reference, seen.screen));
         let (by_itself, now) = (by_itself.unwrap_or_default(), now_ms());
         let write = app
@@ -106,6 +111,24 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
         write.await?;
     }
     Ok(())
+}
+
+fn visit_of(held: &Held) -> Visit {
+    Visit::read(&held.document)
+}
+
+/// Whether two photos that were recorded in a visit are evidence for different checks. One that was taken again for the
+/// same check is none, nor is what a contest shows of what was recorded; and one photo that is named for two checks
+/// passes for no other.
+fn are_of_two_checks(visit: &Visit, one: BlobHash, other: BlobHash) -> bool {
+    let recorded = visit.recordings.iter().filter(|recorded| !recorded.withdrawn);
+    let photos: Vec<&PhotoRef> = recorded.flat_map(|recorded| recorded.entry.photos()).collect();
+    let checks = |hash| {
+        let named = photos.iter().filter(move |photo| photo.hash == hash);
+        named.map(|photo| photo.check).collect::<BTreeSet<Option<CheckId>>>()
+    };
+    let (one, other) = (checks(one), checks(other));
+    !one.is_empty() && !other.is_empty() && one.is_disjoint(&other)
 }
 
 /// What was read, or `None` of what is damaged: that is named by a check, and the others go on.
@@ -129,12 +152,10 @@ async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<(), StoreError> 
 async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> {
     let (org, reading) = (tenant.org, Arc::clone(tenant));
     let read = app.store.read(move |connection| {
-        let (waiting, radius_m) =
-            (field::unjudged(connection, org, VISITS)?, field::radius_m(connection, org)?);
-        let lost = reading.world().lost_phones();
+        let (waiting, settings) =
+            (field::unjudged(connection, org, VISITS)?, field::settings(connection, org)?);
         let read = waiting.into_iter().map(|waiting| {
-            let ground = ground_of(&reading.world(), waiting.outlet, radius_m);
-            let known = Known { ground, lost: lost.clone() };
+            let known = Known::of(&reading.world(), waiting.outlet, settings);
             let document = waiting.visit.into();
             let held = log::document(connection, org, reading.id, document);
             let held = readable(document, held)?;
@@ -149,12 +170,10 @@ async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> 
     }
     let (tenant, now) = (Arc::clone(tenant), now_ms());
     let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
-        let (world, radius_m) = (tenant.world_in_writing(), field::radius_m(tx, org)?);
-        let lost = world.lost_phones();
+        let (world, settings) = (tenant.world_in_writing(), field::settings(tx, org)?);
         for (waiting, known, read) in &read {
             // The outlet may be known to be elsewhere by now, or its phone to be lost; then the visit waits on.
-            let ground = ground_of(&world, waiting.outlet, radius_m);
-            if ground == known.ground && lost == known.lost {
+            if Known::of(&world, waiting.outlet, settings) == *known {
                 field::judged(tx, waiting, read, now)?;
             }
         }
@@ -162,11 +181,6 @@ async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> 
     });
     write.await?;
     Ok(true)
-}
-
-fn ground_of(world: &World, outlet: OutletId, radius_m: u32) -> Option<Ground> {
-    let place = world.outlets.get(&outlet).and_then(|outlet| outlet.place);
-    place.map(|place| Ground { place, radius_m })
 }
 
 /// What a photo of a document by itself gives reason to look at.

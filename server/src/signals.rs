@@ -11,11 +11,12 @@ use sync_core::model::visit::PhotoOrigin;
 pub enum Kind {
     /// The very file is in another document, which is not known to be later.
     SameFile = 0,
-    /// A picture that is nearly the same is in another document, which is not known to be later.
+    /// A picture that is nearly the same is in another document, or in the same visit for another check, and is not known
+    /// to be later.
     SamePicture = 1,
     /// It may be a photo of a screen.
     Screen = 2,
-    /// The file did not say when it was taken.
+    /// The file did not say when it was taken, or the device said nothing of the file.
     NoTime = 3,
     /// A program had changed the file, or written it later than it was taken.
     Edited = 4,
@@ -41,6 +42,8 @@ pub enum Kind {
 
 /// A camera's clock and the phone's may be so far apart, and a photo may wait so long before it is attached.
 const APART_MS_MAX: i64 = 30 * 60_000;
+/// The figure of [`Kind::NoTime`] where not even the file was named.
+const UNSAID: i64 = 1;
 /// Greatest weight.
 pub const WEIGHT_MAX: u32 = 100;
 
@@ -94,7 +97,7 @@ impl Kind {
             Self::SameFile => "The same photo is in another visit",
             Self::SamePicture => "Looks nearly the same as another photo",
             Self::Screen => "May show a screen",
-            Self::NoTime => "The camera wrote no time",
+            Self::NoTime => "Nothing says when the photo was taken",
             Self::Edited => "The file was written again after it was taken",
             Self::OtherTime => "The camera’s time is another one",
             Self::Outside => "Captured away from the outlet",
@@ -113,13 +116,18 @@ impl Kind {
         match self {
             Self::SameFile => "Byte for byte the same file. A photo can be attached twice by mistake.".into(),
             Self::SamePicture => format!(
-                "{figure} of 64 bits of its outline differ; two photos of one shelf that were taken apart differ in about 30. \
-                 A camera on a fixed spot takes such photos too."
+                "{figure} of 64 bits of its outline differ; a photo that is cropped, turned or saved again keeps most of them. \
+                 Two photos that somebody takes from one spot, or a camera that stands fixed, can be as near."
             ),
             Self::Screen => format!(
                 "Fine waves in two directions stand out {figure} dB, as between the dots of a screen and those of a camera. \
                  Fine grids and fabrics can do that too."
             ),
+            Self::NoTime if figure == UNSAID => {
+                "Nothing was said of the file from which it was made, which Endcap’s own library says of every photo. Another \
+                 program may not know how."
+                    .into()
+            }
             Self::NoTime => {
                 "The file from which it was made says nothing of when it was taken. Screenshots and pictures from messages \
                  do not; some camera apps do not either."
@@ -218,7 +226,10 @@ pub fn of_photo(facts: &PhotoFacts<'_>) -> Vec<Signal> {
     if facts.screen >= picture::SCREEN_MIN {
         signals.push(Signal { kind: Kind::Screen, figure: facts.screen.into() });
     }
-    let Some(origin) = facts.origin else { return signals };
+    let Some(origin) = facts.origin else {
+        signals.push(Signal { kind: Kind::NoTime, figure: UNSAID });
+        return signals;
+    };
     if origin.edited == Some(true) {
         signals.push(Signal { kind: Kind::Edited, figure: 0 });
     }
@@ -264,8 +275,8 @@ mod tests {
                 PhotoFacts { recorded_ms, offset_min: 120, origin: origin.as_ref(), screen };
             of_photo(&facts).iter().map(|s| (s.kind, s.figure)).collect::<Vec<_>>()
         };
-        assert_eq!(seen(None, 0), []);
-        assert_eq!(seen(None, 99), [(Kind::Screen, 99)]);
+        assert_eq!(seen(None, 0), [(Kind::NoTime, UNSAID)]);
+        assert_eq!(seen(None, 99), [(Kind::Screen, 99), (Kind::NoTime, UNSAID)]);
         assert_eq!(seen(Some(origin(None, None, None)), 0), [(Kind::NoTime, 0)]);
         assert_eq!(
             seen(Some(origin(None, None, Some(true))), 0),

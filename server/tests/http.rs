@@ -272,6 +272,7 @@ fn brand(tenant: &Tenant) -> Vec<Record> {
             planograms: Vec::new(),
             must_stock: Vec::new(),
             active: true,
+            radius_m: None,
         })
     };
     vec![

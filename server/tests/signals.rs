@@ -390,8 +390,8 @@ fn noticed(
         .unwrap();
         let ground = Some(Ground { place: outlet.known, radius_m: 150 });
         let of = Unjudged { org: 1, visit: made.id, outlet: outlet.id, changed: 5 };
-        judged(&tx, &of, &of_visit(&made.held, &Known { ground, lost: BTreeMap::new() }), 9)
-            .unwrap();
+        let known = Known { ground, lost: BTreeMap::new(), observation_ms: 1_000 };
+        judged(&tx, &of, &of_visit(&made.held, &known), 9).unwrap();
     }
     let mut kinds: BTreeMap<VisitId, BTreeSet<Kind>> = BTreeMap::new();
     let mut query = tx.prepare("SELECT visit, kind FROM signal").unwrap();

@@ -290,10 +290,10 @@ pub fn admit(
                 Word::Contest(_) => {
                     (role.of_distributor(), "only a distributor's people contest a visit")
                 }
-                Word::Step(step) if step.finds() => {
+                Word::Step(step, _) if step.finds() => {
                     (role.reviews(), "only supervisors answer what is contested")
                 }
-                Word::Step(_) => (
+                Word::Step(..) => (
                     role.reviews() || role.of_distributor(),
                     "only the distributor's people and supervisors go on with a contest",
                 ),
@@ -323,7 +323,7 @@ fn contests(document: &Document, word: &Word, answers: Option<ChangeHash>) -> Re
             let said = objection.seen.iter().all(says);
             Invalid::unless(said, "seen", "needs recordings that say the contested value")
         }
-        Word::Step(_) => {
+        Word::Step(..) => {
             let opens = |hash| {
                 let post = document.entry(hash);
                 matches!(post, Some(Entry::Post(Post { word: Some(Word::Contest(_)), .. })))

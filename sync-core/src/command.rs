@@ -107,6 +107,8 @@ pub enum Command {
         step: Step,
         /// In words.
         text: Note,
+        /// What shows it.
+        photos: Vec<PhotoRef>,
     },
     /// Says something in an outlet's thread.
     CommentOutlet {
@@ -307,7 +309,7 @@ pub fn execute<R: Replica>(
             }))?;
             Ok(page.done(vec![text]))
         }
-        Command::Answer { visit, contest, step, text } => {
+        Command::Answer { visit, contest, step, text, photos } => {
             let mut page = desk.begun(visit)?;
             let read = Visit::read(&page.kept.document);
             let found = read.contests.iter().find(|found| found.hash == contest);
@@ -323,7 +325,7 @@ pub fn execute<R: Replica>(
                 text: text.digest(),
                 answers: Some(contest),
                 volume: None,
-                word: Some(Word::Step(step)),
+                word: Some(Word::Step(step, photos)),
             }))?;
             Ok(page.done(vec![text]))
         }

@@ -28,8 +28,8 @@ pub struct Contest {
     pub story: Vec<(ChangeHash, Post, Step)>,
     /// Where it stands.
     pub standing: Standing,
-    /// What is contested still holds: a value is in force in a recording that the objection names, and a whole visit
-    /// always is.
+    /// What is contested still holds: a value is in force in a recording that the objection names, and a whole visit is
+    /// until the objection to it is accepted.
     pub holds: bool,
 }
 
@@ -113,7 +113,7 @@ impl Contest {
             }
         }
         for (hash, post) in &visit.thread {
-            if let (Some(Word::Step(step)), Some(answers)) = (&post.word, post.answers)
+            if let (Some(Word::Step(step, _)), Some(answers)) = (&post.word, post.answers)
                 && let Some(contest) = contests.iter_mut().find(|contest| contest.hash == answers)
             {
                 contest.story.push((*hash, post.clone(), *step));
@@ -130,6 +130,7 @@ impl Contest {
                 }
             }
             contest.standing = Standing::of(&newest);
+            contest.holds &= !contest.takes_out();
         }
         contests
     }
@@ -152,6 +153,11 @@ impl Contest {
         })
     }
 
+    /// Whether a supervisor found the whole visit wrong.
+    fn takes_out(&self) -> bool {
+        self.objection.about.is_none() && self.standing == Standing::Accepted
+    }
+
     /// Whether the visit is in dispute for it: it waits, or the objection is right and nothing has put right what it is
     /// about.
     pub fn is_live(&self) -> bool {
@@ -170,6 +176,11 @@ impl Visit {
     /// What makes it a contested visit, which figures can leave out: the most urgent of its live contests.
     pub fn contested(&self) -> Option<Standing> {
         self.contests.iter().filter(|c| c.is_live()).map(|contest| contest.standing).min()
+    }
+
+    /// Whether a supervisor found that the objection to all of it is right: then it counts in no figure.
+    pub fn found_wrong(&self) -> bool {
+        self.contests.iter().any(Contest::takes_out)
     }
 }
 

@@ -794,7 +794,7 @@ impl Entry {
                 match &mut post.word {
                     None => true,
                     Some(Word::Contest(objection)) => rename(&mut objection.seen),
-                    Some(Word::Step(_)) => post.answers.is_some(),
+                    Some(Word::Step(..)) => post.answers.is_some(),
                 }
             }
             Self::Recording(_) | Self::Submission(_) | Self::Report(_) => true,

@@ -36,7 +36,7 @@ pub struct Facts {
     /// The outlet's local day of the visit; prices are judged by what was recommended on it.
     pub day: Day,
     /// An observation or photo was submitted, so the outlet was visited. A call that was not possible, or
-    /// work that was abandoned or never submitted, is no visit.
+    /// work that was abandoned or never submitted, is no visit; nor is one that a supervisor found wrong as a whole.
     pub visited: bool,
     /// What stood at planogram positions.
     pub positions: Vec<PositionFact>,
@@ -344,7 +344,7 @@ pub fn project(
     let judge = Judge { observed, must_stock, day, catalogue };
     let mut facts = Facts {
         day,
-        visited: !judge.observed.is_empty(),
+        visited: !judge.observed.is_empty() && !visit.found_wrong(),
         positions: Vec::new(),
         prices: Vec::new(),
         stock: Vec::new(),

@@ -401,13 +401,18 @@ impl Visit {
     }
 
     /// The photos that it refers to, each with the entry that does and its author: what was recorded and not taken back,
-    /// and what is held against that.
+    /// and what is shown in contests of that.
     pub fn photos(&self) -> impl Iterator<Item = (ChangeHash, UserId, &PhotoRef)> {
         let recorded = self.recordings.iter().filter(|r| !r.withdrawn);
         let recorded = recorded.map(|r| (r.hash, r.entry.by, r.entry.photos()));
-        let contests = self.contests.iter();
-        let held_against = contests.map(|c| (c.hash, c.by, c.objection.photos.as_slice()));
-        let all = recorded.chain(held_against);
+        let words = self.contests.iter().flat_map(|contest| {
+            let steps = contest.story.iter().filter_map(|(hash, post, _)| {
+                post.word.as_ref().map(|word| (*hash, post.by, word.photos()))
+            });
+            let objection = (contest.hash, contest.by, contest.objection.photos.as_slice());
+            std::iter::once(objection).chain(steps)
+        });
+        let all = recorded.chain(words);
         all.flat_map(|(hash, by, photos)| photos.iter().map(move |photo| (hash, by, photo)))
     }
 

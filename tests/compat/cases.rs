@@ -350,7 +350,8 @@ fn contested() -> Written {
     let whole = Objection { about: None, seen: seen_all, claim: None, photos: Vec::new() };
     let all = visit.add(1, "contest", &post(SAM, 504, None, Word::Contest(whole)));
     let mut step = |place, by, at, contest, step| {
-        visit.add(place, "step", &post(by, at, Some(contest), Word::Step(step)));
+        let shown = if step == Step::Close { Vec::new() } else { vec![photo(6, Some(check))] };
+        visit.add(place, "step", &post(by, at, Some(contest), Word::Step(step, shown)));
     };
     step(2, SUE, 505, contest, Step::Ask);
     step(1, SAM, 506, contest, Step::Say);
@@ -360,7 +361,7 @@ fn contested() -> Written {
     let act = Act::Observe(observed(vec![right], Vec::new(), vec![seen]));
     visit.add(2, "observe", &recording(SUE, moment(509, 71, None), None, act));
     let text = notes()[2].digest();
-    let (when, word) = (moment(510, 71, None), Some(Word::Step(Step::Accept)));
+    let (when, word) = (moment(510, 71, None), Some(Word::Step(Step::Accept, Vec::new())));
     let accepts = Post { by: SUE, when, text, answers: Some(contest), volume: None, word };
     visit.add(2, "step", &Entry::Post(accepts));
     visit
@@ -539,6 +540,7 @@ pub(crate) fn records() -> Vec<Record> {
             planograms: vec![1, 4],
             must_stock: vec![gtin(0)],
             active: true,
+            radius_m: Some(400),
         }),
         Record::Call(Call {
             id: CALL,

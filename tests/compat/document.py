@@ -258,7 +258,7 @@ def named(change):
         notes = [entry.get(4)]
     elif change.section == "thread":
         notes, word = [entry[2]], entry.get(5)
-        photos = word[1][3] if word and word[0] == 0 else []
+        photos = [] if not word else word[1][3] if word[0] == 0 else word[2]
     elif change.section == "reports":
         notes, photos = [entry.get(7)], entry[8]
     return Named([note for note in notes if note is not None], [photo[0] for photo in photos], observations)

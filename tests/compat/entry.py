@@ -161,7 +161,7 @@ def word(said):
     reads(said.definite and len(said) >= 2, "a word")
     about = struct(uint32, subject)
     contest = table({0: maybe(about), 1: many(hash), 2: maybe(value), 3: many(photo)})
-    kinds([contest], [integer(0, 4)])(said)
+    kinds([contest], [integer(0, 4), many(photo)])(said)
 
 
 observed = table(
@@ -279,6 +279,7 @@ def keeps_rules(section, entry):
                 sound(claim)
         elif kind == 1:
             rule(entry.get(3) is not None, "a step that answers nothing")
+            few_photos(entry[5][2])
     elif section == "reports":
         printable(entry[3], 120)
         printable(entry[4], 240)

@@ -27,7 +27,8 @@ const MOMENT: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]);
 const ORIGIN: Shape = Struct(&[Fixed, Fixed, Fixed, GEO, Fixed]);
 const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, ORIGIN]);
 const GEO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
-const WORD: Shape = Kinds(&[&[Map(&[(0, PAIR), (1, List(&Fixed)), (3, List(&PHOTO))])], &[Fixed]]);
+const WORD: Shape =
+    Kinds(&[&[Map(&[(0, PAIR), (1, List(&Fixed)), (3, List(&PHOTO))])], &[Fixed, List(&PHOTO)]]);
 const TRIPLE: Shape = Struct(&[Fixed, Fixed, Fixed]);
 
 const OUTCOME: Shape = Kinds(&[&[], &[Fixed, Fixed, List(&Fixed)], &[]]);

@@ -19,6 +19,15 @@ const run = (more) =>
   });
 
 (async () => {
+  // One that is ended on purpose is gone from the server.
+  const ended = await run((upload, done) => ({
+    onChunkComplete: (_, sent) => {
+      if (sent >= 200_000) upload().abort(true).then(() => done(upload()));
+    },
+  }));
+  const head = { method: "HEAD", headers: { Authorization: "Bearer " + token, "Tus-Resumable": "1.0.0" } };
+  const left = await fetch(ended.url, head);
+  if (left.status !== 404 && left.status !== 410) throw new Error("it is still there: " + left.status);
   // The first bytes come with the creation; after three pieces the client is gone.
   const first = await run((upload, done) => ({
     uploadDataDuringCreation: true,
@@ -39,7 +48,7 @@ const run = (more) =>
   let sent = 0;
   await run(() => ({ uploadUrl: first.url, onChunkComplete: (size) => (sent += size) }));
   if (sent !== 0) throw new Error(sent + " bytes were sent again");
-  // The server speaks of what it can do, and lets an upload be ended.
+  // The server speaks of what it can do.
   const answer = await fetch(server + "/api/v1/uploads", { method: "OPTIONS" });
   for (const extension of ["creation", "creation-with-upload", "checksum", "termination", "expiration"])
     if (!answer.headers.get("tus-extension").split(",").includes(extension)) throw new Error("no " + extension);

@@ -179,12 +179,14 @@ fn the_proof_of_a_disputed_visit_tells_the_dispute() {
     let whole = whole.expect("it is contested");
     host.sync(&sam);
     host.sync(&sue);
-    for (of, step, text) in [
-        (&contest, ContestStep::Ask, "Since when?"),
-        (&contest, ContestStep::Uphold, "It was there"),
-        (&whole, ContestStep::Accept, "So it is"),
+    let photos = vec![photo(&sue, 4)];
+    let found = photos[0].hash.clone();
+    for (of, step, text, photos) in [
+        (&contest, ContestStep::Ask, "Since when?", Vec::new()),
+        (&contest, ContestStep::Uphold, "It was there", photos),
+        (&whole, ContestStep::Accept, "So it is", Vec::new()),
     ] {
-        let answered = sue.answer_contest(visit.clone(), of.clone(), step, text.to_owned());
+        let answered = sue.answer_contest(visit.clone(), of.clone(), step, text.into(), photos);
         answered.expect("it is answered");
     }
     host.sync(&sue);
@@ -205,7 +207,8 @@ fn the_proof_of_a_disputed_visit_tells_the_dispute() {
         ": contested the whole visit: \"Nobody came\"".to_owned(),
         format!(": asked about the objection of line {value}: \"Since when?\""),
         format!(
-            ": found that what was recorded stands, against the objection of line {value}: \"It was there\""
+            ": found that what was recorded stands, against the objection of line {value}: \"It was there\"\n  \
+             and shows the photo {found}"
         ),
         format!(": found that the objection of line {all} is right: \"So it is\""),
         "WHAT IS CONTESTED".to_owned(),

@@ -176,6 +176,7 @@ pub(crate) fn records(days: &[Day]) -> Vec<Record> {
             planograms: vec![1],
             must_stock: vec![product(1), product(2)],
             active: true,
+            radius_m: None,
         }));
         let mut people = Vec::new();
         if region == 1 {

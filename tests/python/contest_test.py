@@ -71,8 +71,11 @@ class Contest(unittest.TestCase):
         asked = about_a_value(sam)
         self.assertEqual((asked.contest.standing, asked.waits_for_own), ("asked", True))
         self.assertEqual(about_a_value(sue).waits_for_own, False)
-        answer(sam, asked, ContestStep.SAY, "At ten")
+        shown = sam.add_photo(picture(2), SHELF)
+        answer(sam, asked, ContestStep.SAY, "At ten", photos=[shown])
         sync(sam), sync(sue)
+        row = office("visit", visit=visit)
+        self.assertEqual((row["photos"], row["blobs"]), (2, 2))
         again = about_a_value(sue)
         self.assertEqual((again.contest.standing, again.waits_for_own), ("open", True))
         answer(sue, about_the_whole(sue), ContestStep.UPHOLD, "Rita's phone was there")
@@ -87,6 +90,7 @@ class Contest(unittest.TestCase):
             self.assertEqual([(w.by, w.step, w.text) for w in found.contest.words],
                              [("Sue", ContestStep.ASK, "Before or after noon?"), ("Sam", ContestStep.SAY, "At ten"),
                               ("Sue", ContestStep.ACCEPT, "I see four")])
+            self.assertEqual([w.photos for w in found.contest.words], [[], [shown.hash], []])
             for word in found.contest.words:
                 self.assertTrue(begun_ms <= word.at_ms <= now_ms() + 60_000)
             self.assertEqual(found.contest.against[0].value.facings, 0, "what was said then")
@@ -116,8 +120,8 @@ def about_the_whole(client):
     return found
 
 
-def answer(client, found, step, text):
-    client.answer_contest(found.visit, found.contest.id, step, text)
+def answer(client, found, step, text, photos=()):
+    client.answer_contest(found.visit, found.contest.id, step, text, list(photos))
 
 
 def visit_recording(client, visit):

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, params};
 use server::feed;
 use server::ingest::{ActError, Console, Ingest, Opened, Sender, open, verify, write_records};
-use server::signals::field::{Ground, Known, of_visit};
+use server::signals::field::{Known, of_visit};
 use server::store::erasure::{self, Erasure};
 use server::store::log::{Ledger, Org, Organisation, PageSize, Reader};
 use server::store::uploads::{self, Named};
@@ -558,12 +558,10 @@ impl Server {
     pub fn look(&self, limit: u32, now_ms: i64) -> Result<bool, StoreError> {
         let waiting = field::unjudged(&self.db, self.org, limit)?;
         let tx = self.db.unchecked_transaction()?;
-        let radius_m = field::radius_m(&tx, self.org)?;
+        let settings = field::settings(&tx, self.org)?;
         for of in &waiting {
             let held = log::document(&tx, self.org, ORG, of.visit.into())?;
-            let place = self.world.outlets.get(&of.outlet).and_then(|outlet| outlet.place);
-            let ground = place.map(|place| Ground { place, radius_m });
-            let known = Known { ground, lost: self.world.lost_phones() };
+            let known = Known::of(&self.world, of.outlet, settings);
             field::judged(&tx, of, &of_visit(&held, &known), now_ms)?;
         }
         tx.commit()?;

@@ -189,6 +189,7 @@ pub fn outlet_record(number: u8, at: u8, by: u8) -> Record {
         planograms: vec![1],
         must_stock: vec![product(0), product(1)],
         active: true,
+        radius_m: None,
     })
 }
 

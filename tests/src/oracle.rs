@@ -1006,12 +1006,13 @@ fn automerge_reads_it(held: &Held) {
     }
 }
 
-/// How a visit is contested, from its entries alone: who said what, and what the last who said something knew.
+/// How a visit is contested, and whether all of it was found wrong, from its entries alone: who said what, and what the
+/// last who said something knew.
 fn contested(
     document: &Document,
     visit: &Visit,
     reviewers: &BTreeSet<UserId>,
-) -> Option<&'static str> {
+) -> (Option<&'static str>, bool) {
     let posts: Vec<(ChangeHash, Post)> = document
         .changes()
         .iter()
@@ -1020,11 +1021,11 @@ fn contested(
             _ => None,
         })
         .collect();
-    let mut urgent: Option<(u8, &str)> = None;
+    let (mut urgent, mut wrong): (Option<(u8, &str)>, bool) = (None, false);
     for (contest, post) in &posts {
         match (&post.word, post.by) {
             (Some(Word::Contest(_)), by) => assert_eq!(by, SAM, "only he is of a distributor"),
-            (Some(Word::Step(step)), by) => {
+            (Some(Word::Step(step, _)), by) => {
                 let may = reviewers.contains(&by) || (by == SAM && !step.finds());
                 assert!(may, "{step:?}");
             }
@@ -1035,7 +1036,7 @@ fn contested(
             .iter()
             .filter(|(_, post)| post.answers == Some(*contest))
             .filter_map(|(hash, post)| match post.word {
-                Some(Word::Step(step)) => Some((*hash, step)),
+                Some(Word::Step(step, _)) => Some((*hash, step)),
                 _ => None,
             })
             .collect();
@@ -1044,7 +1045,8 @@ fn contested(
         };
         let last: BTreeSet<Step> =
             steps.iter().filter(|(hash, _)| !known(*hash)).map(|(_, step)| *step).collect();
-        let holds = objection.about.as_ref().is_none_or(|About { check, subject }| {
+        // Nothing of a whole visit holds once it is found wrong.
+        let holds = objection.about.as_ref().is_some_and(|About { check, subject }| {
             let live = visit.values.get(&(*check, subject.clone()));
             live.into_iter().flatten().any(|live| objection.seen.contains(&live.recording))
         });
@@ -1055,11 +1057,12 @@ fn contested(
         } else if last.len() > 1 {
             Some((0, "open"))
         } else {
+            wrong |= objection.about.is_none() && last.contains(&Step::Accept);
             (last.contains(&Step::Accept) && holds).then_some((2, "accepted"))
         };
         urgent = [urgent, stands].into_iter().flatten().min();
     }
-    urgent.map(|(_, name)| name)
+    (urgent.map(|(_, name)| name), wrong)
 }
 
 fn figures_equal_a_rebuild(server: &Server, helds: &BTreeMap<DocId, Held>) {
@@ -1089,7 +1092,8 @@ fn figures_equal_a_rebuild(server: &Server, helds: &BTreeMap<DocId, Held>) {
         let facts: Facts = from_cbor(&facts).expect("facts read");
         assert_eq!((day, status.as_str()), (begun, visit.status.as_str()));
         assert_eq!((&facts, counted), (&again, again.visited), "the facts of {id}");
-        let contested = contested(&held.document, &visit, &reviewers);
+        let (contested, wrong) = contested(&held.document, &visit, &reviewers);
+        assert!(!(wrong && counted), "{id} was found wrong and counts");
         assert_eq!(contest.as_deref(), contested, "how {id} is contested");
         if counted {
             let sums = figures.entry((day, audience(&helds[&id]))).or_default();

@@ -678,7 +678,7 @@ impl World {
             && self.chance.percent(60)
         {
             let (contest, step) = (contest.hash, ContestStep::ALL[self.chance.index(5)]);
-            return Command::Answer { visit, contest, step, text };
+            return Command::Answer { visit, contest, step, text, photos: Vec::new() };
         }
         let pairs: Vec<_> = read.values.iter().collect();
         let pair = self.chance.pick(&pairs).filter(|_| self.chance.percent(80));
@@ -807,7 +807,7 @@ impl World {
             self.server.act(document, None, self.server_ms(), entry).expect("Sue may put it right");
         }
         let (note, answers) = (self.note(), Some(contest.hash));
-        let (text, word) = (note.digest(), Some(Word::Step(step)));
+        let (text, word) = (note.digest(), Some(Word::Step(step, Vec::new())));
         let entry = |when| Entry::Post(Post { by: SUE, when, text, answers, volume: None, word });
         self.server.act(document, Some(&note), self.server_ms(), entry).expect("Sue may answer");
     }

@@ -8,7 +8,7 @@ use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::cbor::from_cbor;
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, ChangeHash, VisitId};
+use sync_core::id::{ChangeHash, VisitId};
 use sync_core::model::Money;
 use sync_core::model::contest::{About, Objection, Step, Word};
 use sync_core::model::people::Role;
@@ -22,10 +22,10 @@ use super::view;
 use super::visit::{ClaimField, ContestSubject, contest_subject, hex_list};
 use crate::api::uploads::erased;
 use crate::app::App;
-use crate::auth::{Posted, PostedFiles, Viewer};
+use crate::auth::{PostedFiles, Viewer};
 use crate::error::Problem;
 use crate::photo;
-use crate::store::uploads::{self, Drawn, Kept, Photo, UploadId};
+use crate::store::uploads::{self, Kept, Put, Unkept};
 
 /// What is contested, in an address.
 #[derive(Deserialize)]
@@ -130,7 +130,7 @@ pub(super) async fn contest(
     };
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why you contest it"))?;
     let (by, text) = (viewer.rights.user, note.digest());
-    let (photos, rows) = shown(&app, &viewer, form.check, files).await?;
+    let (photos, rows) = shown(&app, &viewer, form.check, files, "nothing was contested").await?;
     let objection = Objection { about, seen, claim, photos };
     let visit = read.line.visit;
     let entry = move |when| {
@@ -140,36 +140,32 @@ pub(super) async fn contest(
     let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
     // The photos are here as soon as something names them.
     let hash = app.act_with(&viewer.tenant, visit.into(), Some(note), entry, move |tx| {
-        let more = rows.iter().map(|(_, photo, _)| photo.bytes).sum();
-        if !rows.is_empty() && !uploads::has_room(tx, org, more)? {
-            return Err(Problem::quota_full());
-        }
-        for (hash, photo, drawn) in &rows {
-            let id = UploadId { org, device, hash: *hash };
-            match uploads::arrived(tx, id, photo, drawn)? {
-                Kept::Here(_) => {}
-                Kept::Retired(_) => return Err(retired()),
-                Kept::Erased(_) => return Err(erased()),
-            }
-        }
-        Ok(())
+        kept(uploads::keep(tx, org, device, &rows)?)
     });
     Ok(back_to(visit, hash.await?))
 }
 
-/// A photo whose files are where they belong, and whose row is to be written.
-type Put = (BlobHash, Photo, Drawn);
+/// What somebody is told whose photos could not be kept.
+fn kept(unkept: Option<Unkept>) -> Result<(), Problem> {
+    match unkept {
+        None => Ok(()),
+        Some(Unkept::NoRoom) => Err(Problem::quota_full()),
+        Some(Unkept::Retired) => Err(retired()),
+        Some(Unkept::Erased) => Err(erased()),
+    }
+}
 
-/// Takes files as photos against a value, prepared and checked as those of phones are.
+/// Takes files as photos of a word, prepared and checked as those of phones are. If one is refused, `nothing` was done.
 async fn shown(
     app: &App,
     viewer: &Viewer,
     check: Option<u32>,
     files: Vec<Vec<u8>>,
+    nothing: &str,
 ) -> Result<(Vec<PhotoRef>, Vec<Put>), Problem> {
     let (mut photos, mut rows): (Vec<PhotoRef>, Vec<Put>) = (Vec::new(), Vec::new());
     for (n, file) in (1..).zip(files) {
-        let unfit = |unfit| Problem::invalid(format!("photo {n}: {unfit}; nothing was contested"));
+        let unfit = |unfit| Problem::invalid(format!("photo {n}: {unfit}; {nothing}"));
         if file.len() as u64 > photo::BYTES_MAX {
             return Err(Problem::too_large(format!("photo {n} has more than 20 MiB")));
         }
@@ -191,7 +187,7 @@ async fn shown(
                 let over = view::retired(&stayed, &zone);
                 return Err(retired().detail(format!(
                     "photo {n} was here before: {over}; visits name it by its digest, and its file is not taken \
-                     again; nothing was contested"
+                     again; {nothing}"
                 )));
             }
             Some(Kept::Erased(_)) => return Err(erased()),
@@ -258,7 +254,7 @@ pub(super) struct Answer {
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
     Path((visit, contest)): Path<(String, String)>,
-    Posted(viewer, form): Posted<Answer>,
+    PostedFiles { viewer, form, files, room: _room }: PostedFiles<Answer>,
 ) -> Result<Redirect, Problem> {
     let step = Step::from_name(&form.step);
     let step = step.ok_or_else(|| Problem::malformed("step: is none"))?;
@@ -276,6 +272,8 @@ pub(super) async fn answer(
     let found = found.ok_or_else(Problem::not_found)?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
     let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
+    let check = found.objection.about.as_ref().map(|about| about.check);
+    let (photos, rows) = shown(&app, &viewer, check, files, "nothing was written").await?;
     let right = (step == Step::Accept).then(|| found.put_right(&view)).flatten();
     // What puts the value right and the finding are written together, or neither is.
     let entries = move |when| {
@@ -283,10 +281,14 @@ pub(super) async fn answer(
             let act = Act::Observe(observed);
             Entry::Recording(Recording { by, when, place: None, act })
         });
-        let word = Some(Word::Step(step));
+        let word = Some(Word::Step(step, photos));
         (right, Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word }))
     };
-    app.act_after(&viewer.tenant, visit.into(), Some(note), entries).await?;
+    let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
+    let written = app.act_with(&viewer.tenant, visit.into(), Some(note), entries, move |tx| {
+        kept(uploads::keep(tx, org, device, &rows)?)
+    });
+    written.await?;
     Ok(back_to(visit, contest))
 }
 

@@ -53,7 +53,11 @@ pub fn router() -> Router<Arc<App>> {
             post(contest::contest)
                 .layer(DefaultBodyLimit::max(FORM_FILES_BYTES_MAX + FORM_BYTES_MAX)),
         )
-        .route("/visits/{visit}/contests/{contest}", post(contest::answer))
+        .route(
+            "/visits/{visit}/contests/{contest}",
+            post(contest::answer)
+                .layer(DefaultBodyLimit::max(FORM_FILES_BYTES_MAX + FORM_BYTES_MAX)),
+        )
         .route("/outlets", get(outlets::outlets).post(outlets::add))
         .route("/outlets/{outlet}", get(outlets::outlet))
         .route("/scorecard", get(scorecard::scorecard))
@@ -73,7 +77,7 @@ pub fn router() -> Router<Arc<App>> {
         .route("/refused/{item}", post(refused::decide))
         .route("/look", get(signals::queue))
         .route("/look/weights", post(signals::weigh))
-        .route("/look/radius", post(signals::reach))
+        .route("/look/settings", post(signals::set))
         .route("/look/{visit}", post(signals::seen))
         .route("/photos/{hash}", get(photos::photo))
         .route("/data", get(data::data).post(data::keep))

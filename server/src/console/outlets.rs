@@ -364,6 +364,8 @@ pub(super) struct Added {
     town: String,
     channel: String,
     zone: String,
+    /// Empty: as the organisation says.
+    metres: String,
 }
 
 /// `POST /outlets`: puts a reported outlet on the list, with the planograms and the must-stock list that
@@ -395,6 +397,10 @@ pub(super) async fn add(
         return Err(Problem::not_found());
     }
     let url = format!("/outlets/{id}");
+    let radius_m = match form.metres.trim() {
+        "" => None,
+        metres => Some(metres.parse().map_err(|_| Problem::invalid("metres: need a number"))?),
+    };
     let outlet = {
         let world = tenant.world();
         if world.outlets.contains_key(&id) {
@@ -424,6 +430,7 @@ pub(super) async fn add(
             planograms,
             must_stock,
             active: true,
+            radius_m,
         }
     };
     let short = [&outlet.code, &outlet.channel, &outlet.street, &outlet.town];
@@ -646,6 +653,7 @@ pub(super) async fn outlet(
             },
             bounds: claim.map(|times| view::bounds(&times, zone)).unwrap_or_default(),
             text,
+            photos: Vec::new(),
             erase,
             brand: view::of_brand(&world, said.by),
         }
@@ -694,7 +702,8 @@ fn facts(
     ];
     if let Some(place) = &outlet.place {
         let (lon, lat) = place.degrees();
-        facts.push(("Position", format!("{lat:.5}, {lon:.5}")));
+        let reach = outlet.radius_m.map(|metres| format!(", and {metres} m around it"));
+        facts.push(("Position", format!("{lat:.5}, {lon:.5}{}", reach.unwrap_or_default())));
     }
     if let Some((report, times)) = report {
         let day = view::day_short(Day::at(times.claimed_ms, &outlet.zone), today);

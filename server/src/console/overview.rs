@@ -244,6 +244,7 @@ impl Item {
             view::contest_badge(visit.contest),
             view::conflict_badge(visit.conflicts),
             view::news_badge(visit.news),
+            view::uncounted_badge(visit.status, visit.counted),
         ];
         if visit.status != Status::Submitted {
             badges.insert(0, view::status_badge(visit.status));

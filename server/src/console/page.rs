@@ -101,7 +101,11 @@ impl Page {
         };
         // Refused work and signals are rare, and a page about nothing only takes room.
         let rare = |link: &Link| ["/refused", "/look", "/data"].contains(&link.url);
-        let shown = |link: &Link| !rare(link) || link.here || link.waiting.is_some();
+        // Signals are not a distributor's to put away, so its manager always finds them.
+        let oversees = !reviews && viewer.rights.role.oversees();
+        let shown = |link: &Link| {
+            !rare(link) || link.here || link.waiting.is_some() || (oversees && link.url == "/look")
+        };
         let scope = view::scope_name(&viewer.tenant.world(), viewer.rights.scope);
         Ok(Self {
             title: title.into(),

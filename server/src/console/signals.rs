@@ -8,22 +8,26 @@ use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::id::{DocKind, VisitId};
 use sync_core::model::Geo;
+use sync_core::model::catalogue::RADIUS_M;
 use sync_core::model::people::Role;
 
 use super::page::{Page, Section, html, sight};
 use super::view::{self, Markup};
+use super::visit::history_key;
 use crate::app::App;
 use crate::auth::{Posted, Viewer};
 use crate::error::Problem;
 use crate::now_ms;
-use crate::signals::field::{Evidence, RADIUS_M};
+use crate::signals::field::{Evidence, OBSERVATION_MS, Settings};
 use crate::signals::{Kind, Signal, WEIGHT_MAX};
-use crate::store::signals::{self as rows, Other, Shown};
+use crate::store::signals::{self as rows, Other, Shown, Which};
 use crate::store::{StoreError, field, pages};
 use crate::world::World;
 
 /// Visits that the page shows.
 const VISITS_MAX: u32 = 50;
+/// A distributor's manager is shown those of so many days.
+const DAYS: i32 = 28;
 
 /// A signal as it is told.
 pub(super) struct Told {
@@ -31,6 +35,8 @@ pub(super) struct Told {
     pub(super) why: String,
     /// Whose capture it is.
     pub(super) by: String,
+    /// Where the history of its visit tells of it.
+    pub(super) entry: Option<String>,
     /// What shows it, in words.
     pub(super) shows: Vec<String>,
     pub(super) others: Vec<OtherPage>,
@@ -47,8 +53,8 @@ pub(super) struct OtherPage {
     pub(super) said: Markup,
 }
 
-/// Puts a signal into words.
-pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
+/// Puts a signal of a visit into words.
+pub(super) fn told(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> Told {
     let (mut others, mut hidden) = (Vec::new(), String::new());
     let Signal { kind, figure } = shown.signal;
     let of_photo = shown.photo.is_some();
@@ -92,6 +98,19 @@ pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
             "Which of the two was recorded first is not proved. By what the phones say it was {}, which is a claim.",
             if *claims_first { "this one" } else { "the other" }
         )),
+        Some(Evidence::Clock { wall_ms, skew_ms, times }) => {
+            shows.push(format!("Its wall clock said {}", dated(*wall_ms, zone)));
+            if let Some(skew_ms) = skew_ms {
+                let right = dated(wall_ms.saturating_add(*skew_ms), zone);
+                shows.push(format!("Set right by what it had heard from this server: {right}"));
+            }
+            shows.push(view::bounds(times, zone));
+        }
+        Some(Evidence::Lost { since_ms, times }) => {
+            shows.push(format!("Out of its person’s hands since {}", dated(*since_ms, zone)));
+            shows.push(format!("Here since {}", dated(times.latest_ms, zone)));
+            shows.push(view::bounds(times, zone));
+        }
         Some(Evidence::Lengths(lengths)) => {
             others.extend(lengths.iter().map(|length| OtherPage {
                 url: format!("/visits/{}", length.visit),
@@ -118,7 +137,16 @@ pub(super) fn told(shown: &Shown, world: &World, zone: &str) -> Told {
     });
     let (title, why) = (kind.title(), kind.explanation(figure));
     let by = shown.capture.map(|(by, _)| world.name(by)).unwrap_or_default();
-    Told { title, why, by, shows, others, hidden, seen }
+    let entry = shown.capture.map(|(_, entry)| format!("/visits/{visit}#{}", history_key(entry)));
+    Told { title, why, by, entry, shows, others, hidden, seen }
+}
+
+/// What a clock showed, which may be a time that no calendar has.
+fn dated(ms: i64, zone: &str) -> String {
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(_) => view::zoned(ms, zone).strftime("%-d %b %Y %H:%M:%S").to_string(),
+        Err(_) => "what is no date".to_owned(),
+    }
 }
 
 fn distance(metres: i64) -> String {
@@ -162,12 +190,18 @@ struct SignalsPage {
     page: Page,
     items: Vec<Item>,
     weights: Vec<Weight>,
-    /// How far an outlet reaches, in metres, and how far it may be said to.
-    radius_m: u32,
-    radius_min: u32,
-    radius_max: u32,
+    /// What the organisation says of its field, and what it may say.
+    metres: u32,
+    metres_min: u32,
+    metres_max: u32,
+    seconds: f64,
+    seconds_min: f64,
+    seconds_max: f64,
     /// May set the weights and that.
     sets: bool,
+    /// Says that somebody has looked, and is shown what things weigh. A distributor's manager is shown what there is.
+    reviews: bool,
+    days: i32,
 }
 
 /// `GET /look`
@@ -175,22 +209,26 @@ pub(super) async fn queue(
     State(app): State<Arc<App>>,
     viewer: Viewer,
 ) -> Result<Response, Problem> {
-    viewer.require(Role::reviews, "look at signals")?;
+    viewer.require(Role::oversees, "look at signals")?;
     let see = sight(&viewer);
+    let zone = view::zone_of(&viewer.tenant.world(), &viewer.rights);
+    let today = sync_core::model::Day::at(now_ms(), &zone);
+    let reviews = viewer.rights.role.reviews();
+    let which = if reviews { Which::Waiting } else { Which::Since(today.plus(1 - DAYS)) };
     let read = app.look(&viewer.tenant, move |c| {
-        let (waiting, weights) = (rows::queue(c, &see, VISITS_MAX)?, rows::weights(c, see.org)?);
-        Ok((waiting, weights, field::radius_m(c, see.org)?))
+        let waiting = rows::queue(c, &see, which, VISITS_MAX)?;
+        let weights = rows::weights(c, see.org)?;
+        Ok((waiting, weights, field::settings(c, see.org)?))
     });
-    let (waiting, weights, radius_m) = read.await?;
+    let (waiting, weights, settings) = read.await?;
     let page = Page::new(&app, &viewer, Section::Signals, "To look at").await?;
     let world = viewer.tenant.world();
-    let today = sync_core::model::Day::at(now_ms(), &view::zone_of(&world, &viewer.rights));
     let items = waiting.into_iter().map(|waiting| {
         let outlet = world.outlets.get(&waiting.outlet);
         let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
         let mut photos: Vec<(Option<_>, Photo)> = Vec::new();
         for shown in &waiting.signals {
-            let told = told(shown, &world, zone);
+            let told = told(shown, waiting.visit, &world, zone);
             match photos.iter_mut().find(|(photo, _)| *photo == shown.photo) {
                 Some((_, photo)) => photo.signals.push(told),
                 None => {
@@ -216,9 +254,21 @@ pub(super) async fn queue(
         weight,
     });
     let sets = viewer.rights.role == Role::Admin;
-    let (radius_min, radius_max) = (*RADIUS_M.start(), *RADIUS_M.end());
-    let weights = weights.collect();
-    html(&SignalsPage { page, items, weights, radius_m, radius_min, radius_max, sets })
+    let seconds = |ms: u32| f64::from(ms) / 1_000.0;
+    html(&SignalsPage {
+        page,
+        items,
+        weights: weights.collect(),
+        metres: settings.radius_m,
+        metres_min: *RADIUS_M.start(),
+        metres_max: *RADIUS_M.end(),
+        seconds: seconds(settings.observation_ms),
+        seconds_min: seconds(*OBSERVATION_MS.start()),
+        seconds_max: seconds(*OBSERVATION_MS.end()),
+        sets,
+        reviews,
+        days: DAYS,
+    })
 }
 
 #[derive(Deserialize)]
@@ -247,22 +297,30 @@ pub(super) async fn seen(
 }
 
 #[derive(Deserialize)]
-pub(super) struct Reach {
+pub(super) struct Set {
     metres: u32,
+    seconds: f64,
 }
 
-/// `POST /look/radius`: how far outlets reach from now on. Every visit is read again.
-pub(super) async fn reach(
+/// `POST /look/settings`: how far outlets reach, and how long looking takes, from now on. Every visit is read again.
+pub(super) async fn set(
     State(app): State<Arc<App>>,
-    Posted(viewer, form): Posted<Reach>,
+    Posted(viewer, form): Posted<Set>,
 ) -> Result<Redirect, Problem> {
-    viewer.require(|role| role == Role::Admin, "say how far outlets reach")?;
+    viewer.require(
+        |role| role == Role::Admin,
+        "say how far outlets reach and how long looking takes",
+    )?;
+    let observation_ms = (form.seconds * 1_000.0).round() as u32;
     if !RADIUS_M.contains(&form.metres) {
         let (least, most) = (RADIUS_M.start(), RADIUS_M.end());
         return Err(Problem::invalid(format!("an outlet reaches {least} to {most} m")));
     }
-    let org = viewer.tenant.org;
-    let write = app.store.write_for(org, move |tx| field::set_radius_m(tx, org, form.metres));
+    if !OBSERVATION_MS.contains(&observation_ms) {
+        return Err(Problem::invalid("an observation takes 0.1 to 60 seconds"));
+    }
+    let (org, settings) = (viewer.tenant.org, Settings { radius_m: form.metres, observation_ms });
+    let write = app.store.write_for(org, move |tx| field::set(tx, org, settings));
     write.await?;
     app.poke(&viewer.tenant);
     Ok(Redirect::to("/look#weights"))

@@ -125,6 +125,16 @@ pub fn contest_badge(contest: Option<Standing>) -> Markup {
     }
 }
 
+/// That a visit counts nowhere, of one whose work is done.
+pub fn uncounted_badge(status: Status, counted: bool) -> Markup {
+    match status {
+        Status::Submitted | Status::Approved | Status::SentBack | Status::Disputed if !counted => {
+            badge("not-possible", "cross", "Counts in no figure")
+        }
+        _ => Markup::default(),
+    }
+}
+
 /// How much is new since the review; nothing for none.
 pub fn news_badge(news: u64) -> Markup {
     if news == 0 { Markup::default() } else { badge("new", "new", &format!("{news} new")) }
@@ -331,6 +341,8 @@ pub struct Said {
     pub bounds: String,
     /// The words.
     pub text: String,
+    /// Small pictures of what shows it.
+    pub photos: Vec<Markup>,
     /// Where an admin erases them; empty for anybody else, or if they are erased.
     pub erase: String,
     /// Of the brand's people.

@@ -19,6 +19,7 @@ use sync_core::visit::Status;
 use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTable, StockTable};
 use self::contests::{ContestBox, contest_url};
 use self::context::Reader;
+pub(super) use self::story::history_key;
 use self::story::{HistoryRow, NotPossibleBox, PhotoTile};
 use super::page::{Page, Section, html, sight};
 use super::signals::{Told, told};
@@ -61,7 +62,7 @@ struct VisitPage {
     photos: Vec<PhotoTile>,
     /// The signals of captures.
     captures: Vec<Told>,
-    /// Nobody has looked at some of the signals.
+    /// No supervisor has looked at some of the signals.
     to_look_at: bool,
     photos_said: String,
     history: Vec<HistoryRow>,
@@ -109,7 +110,7 @@ pub(super) async fn visit(
     let read = app.look(&viewer.tenant, move |c| pages::visit(c, &see, org, visit)).await?;
     let read = read.ok_or_else(Problem::not_found)?;
     let see = sight(&viewer);
-    let signals = match viewer.rights.role.reviews() {
+    let signals = match viewer.rights.role.oversees() {
         true => app.look(&viewer.tenant, move |c| rows::of_visit(c, &see, visit)).await?,
         false => Vec::new(),
     };
@@ -129,13 +130,13 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
     let day = view::day_short(line.day, reader.today);
     let outlet = reader.outlet_name();
     let settles = viewer.rights.role.reviews();
+    let told = |shown: &Shown| told(shown, line.visit, reader.world, reader.zone);
     let mut photos = reader.photo_tiles();
     for photo in &mut photos {
         let of_it = signals.iter().filter(|shown| shown.photo == Some(photo.hash));
-        photo.signals = of_it.map(|shown| told(shown, reader.world, reader.zone)).collect();
+        photo.signals = of_it.map(told).collect();
     }
-    let captures = signals.iter().filter(|shown| shown.photo.is_none());
-    let captures = captures.map(|shown| told(shown, reader.world, reader.zone)).collect();
+    let captures = signals.iter().filter(|shown| shown.photo.is_none()).map(told).collect();
     let here = photos.iter().filter(|photo| photo.here).count();
     let retired = photos.iter().filter(|p| reader.read.retired.contains_key(&p.hash)).count();
     let gone = photos.iter().filter(|photo| photo.gone.is_some()).count();
@@ -144,6 +145,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         view::status_badge(line.status),
         view::contest_badge(line.contest),
         view::conflict_badge(line.conflicts),
+        view::uncounted_badge(line.status, line.counted),
     ];
     if line.news > 0 {
         let news = view::count(line.news, "recording", "recordings");
@@ -189,7 +191,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         review: settles.then(|| review_bar(reader)).flatten(),
         heads: hex_list(reader.read.held.document.heads()),
         captures,
-        to_look_at: signals.iter().any(|shown| shown.seen.is_none()),
+        to_look_at: settles && signals.iter().any(|shown| shown.seen.is_none()),
         settles,
         all_draft: reader.all_draft(),
         outlet,
@@ -258,6 +260,16 @@ fn tiles(reader: &Reader<'_>, photos: usize, here: usize) -> Vec<Tile> {
 
 fn notice(reader: &Reader<'_>) -> Option<Notice> {
     let line = &reader.read.line;
+    if reader.visit.found_wrong() {
+        return Some(Notice {
+            kind: "short",
+            symbol: "cross",
+            title: "Found wrong as a whole.".to_owned(),
+            text: "An objection to all of it was accepted, so it counts in no figure. It is below, with the answers. A \
+                   further word there opens it again, and the visit counts until there is another finding."
+                .to_owned(),
+        });
+    }
     let news = reader.news();
     if !news.is_empty() {
         return Some(Notice {

@@ -314,6 +314,7 @@ impl VisitRow {
             view::conflict_badge(visit.conflicts),
             view::contest_badge(visit.contest),
             view::news_badge(visit.news),
+            view::uncounted_badge(visit.status, visit.counted),
         ];
         Self {
             key: visit.visit.to_string(),

@@ -123,6 +123,7 @@ struct OutletRow {
     zone: String,
     planograms: Vec<u32>,
     msl: Vec<String>,
+    radius_m: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -432,6 +433,7 @@ impl Brand {
                 planograms: row.planograms,
                 must_stock: gtins(&row.msl)?,
                 active: true,
+                radius_m: row.radius_m,
             }));
         }
         for record in &records {

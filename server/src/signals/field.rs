@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use minicbor::{Decode, Encode};
 use sync_core::document::Document;
-use sync_core::id::{ChangeHash, DeviceId, UserId, VisitId};
+use sync_core::id::{ChangeHash, DeviceId, OutletId, UserId, VisitId};
 use sync_core::model::Geo;
 use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
 use sync_core::model::visit::{Act, PhotoRef};
@@ -14,9 +14,8 @@ use sync_core::visit::{Recorded, Visit};
 
 use super::{Kind, Signal};
 use crate::store::log::Held;
+use crate::world::World;
 
-/// An outlet may be said to reach so far around the position that is known of it, at least and at most, in metres.
-pub const RADIUS_M: RangeInclusive<u32> = 10..=5_000;
 /// A fix is this much farther off than its accuracy, the radius of 68 %, in one case of fifty: two and a half deviations.
 const ACCURACIES: f64 = 1.7;
 /// A camera writes where the phone was when that last asked, and seldom how well that is known.
@@ -29,10 +28,10 @@ const ACCURACY_M_MAX: u32 = 2_000;
 const SPEED_MAX: f64 = 250.0;
 /// What is nearer is no travel: fixes jump.
 const TRAVEL_M_MIN: f64 = 2_000.0;
-/// An observation takes at least so long to make, in milliseconds.
-const OBSERVATION_MS_MIN: i64 = 1_000;
-/// Fewer observations than these are soon made.
-const OBSERVATIONS_MIN: usize = 10;
+/// Looking at one thing and writing it down may be said to take so long at least, in milliseconds.
+pub const OBSERVATION_MS: RangeInclusive<u32> = 100..=60_000;
+/// Fewer observations than these are made in passing.
+const OBSERVATIONS_MIN: usize = 3;
 /// So many visits in a row are a habit; fewer say nothing of one.
 pub const VISITS: usize = 6;
 /// Of the visits that somebody began before one so many are looked at, whether their lengths are known or not.
@@ -42,22 +41,46 @@ const VARIATION_MAX: i64 = 30;
 /// Clocks may be so far apart, in milliseconds.
 const CLOCK_MS_MAX: i64 = 15 * 60_000;
 
+/// What an organisation says of its field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// An outlet reaches so far around its position, in metres, if its record says nothing else.
+    pub radius_m: u32,
+    /// An observation takes so long at least, in milliseconds.
+    pub observation_ms: u32,
+}
+
 /// Where an outlet is known to be, and how far it reaches around that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ground {
     /// Its middle.
     pub place: Geo,
-    /// In metres, as the organisation says.
+    /// In metres, as its record says, or else the organisation.
     pub radius_m: u32,
 }
 
 /// What is known besides a visit, and may be known otherwise later.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// Where its outlet is.
     pub ground: Option<Ground>,
     /// Since when phones were out of their people's hands, in milliseconds since 1970 UTC.
     pub lost: BTreeMap<DeviceId, i64>,
+    /// An observation takes so long at least, in milliseconds, as the organisation says.
+    pub observation_ms: u32,
+}
+
+impl Known {
+    /// What the world and the organisation say now of an outlet and of phones.
+    pub fn of(world: &World, outlet: OutletId, settings: Settings) -> Self {
+        let Settings { radius_m, observation_ms } = settings;
+        let outlet = world.outlets.get(&outlet);
+        let ground = outlet.and_then(|outlet| {
+            let radius_m = outlet.radius_m.unwrap_or(radius_m);
+            outlet.place.map(|place| Ground { place, radius_m })
+        });
+        Self { ground, lost: world.lost_phones(), observation_ms }
+    }
 }
 
 /// Where and when something was captured.
@@ -139,6 +162,29 @@ pub enum Evidence {
         #[n(0)]
         claims_first: bool,
     },
+    /// A phone's wall clock, and what is known of the time.
+    #[n(5)]
+    Clock {
+        /// What it showed, in milliseconds since 1970 UTC.
+        #[n(0)]
+        wall_ms: i64,
+        /// How far the server's time was ahead of it, if the phone had heard that.
+        #[n(1)]
+        skew_ms: Option<i64>,
+        /// What is proved, and the claim.
+        #[n(2)]
+        times: CaptureTime,
+    },
+    /// A phone that was out of its person's hands, and what is known of the time.
+    #[n(6)]
+    Lost {
+        /// Since then, in milliseconds since 1970 UTC.
+        #[n(0)]
+        since_ms: i64,
+        /// What is proved, and the claim.
+        #[n(1)]
+        times: CaptureTime,
+    },
 }
 
 /// How long a visit took somebody.
@@ -166,7 +212,7 @@ pub struct Found {
     /// What, and how much.
     pub signal: Signal,
     /// What shows it.
-    pub evidence: Option<Evidence>,
+    pub evidence: Evidence,
     /// The other capture and its visit, if it is another one.
     pub other: Option<(VisitId, ChangeHash)>,
 }
@@ -231,13 +277,17 @@ pub fn travel(earlier: &Fix, later: &Fix) -> Option<(Signal, Evidence)> {
     })
 }
 
-/// Whether so many observations were made in less time than looking takes: `first` and `last` are of one boot.
-pub fn short(observations: usize, first: &Moment, last: &Moment) -> Option<Signal> {
+/// Whether so many observations were made after the `first` recording, up to the `last`, in less time than looking takes.
+pub fn short(
+    observations: usize,
+    (first, last): (&Moment, &Moment),
+    observation_ms: u32,
+) -> Option<Signal> {
     if observations < OBSERVATIONS_MIN || first.boot != last.boot {
         return None;
     }
     let took = i64::try_from(last.boot_ms.checked_sub(first.boot_ms)?).ok()?;
-    let least = OBSERVATION_MS_MIN.saturating_mul(i64::try_from(observations).ok()?);
+    let least = i64::from(observation_ms).saturating_mul(i64::try_from(observations).ok()?);
     (took < least).then_some(Signal { kind: Kind::Short, figure: took / 1_000 })
 }
 
@@ -314,10 +364,13 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
         for (recorded, device, times) in captures.iter().copied() {
             let (entry, when) = (recorded.hash, recorded.entry.when);
             if let Some(signal) = clock(&when, times) {
-                add(entry, signal, None);
+                let (Moment { wall_ms, skew_ms, .. }, times) = (when, *times);
+                add(entry, signal, Evidence::Clock { wall_ms, skew_ms, times });
             }
-            if let Some(signal) = known.lost.get(&device).and_then(|since| lost(*since, times)) {
-                add(entry, signal, None);
+            if let Some(since_ms) = known.lost.get(&device).copied()
+                && let Some(signal) = lost(since_ms, times)
+            {
+                add(entry, signal, Evidence::Lost { since_ms, times: *times });
             }
             for place in recorded.entry.photos().iter().filter_map(camera) {
                 if let Some(outlet) = outlet.filter(|_| slack_m(&place).is_some()) {
@@ -326,14 +379,14 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
             }
             let Some(place) = recorded.entry.place else { continue };
             if let Some(signal) = mocked(&place) {
-                add(entry, signal, Some(at(place)));
+                add(entry, signal, at(place));
             }
             if slack_m(&place).is_none() {
                 continue;
             }
             let fix = Fix { entry, device, place, when, times: *times };
             if let Some((signal, evidence)) = fixes.last().and_then(|before| travel(before, &fix)) {
-                add(entry, signal, Some(evidence));
+                add(entry, signal, evidence);
             }
             if let Some(outlet) = outlet {
                 apart.push((away(&place, outlet), (entry, place)));
@@ -346,17 +399,17 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
         // More than half of the fixes, and of the cameras, which are further off, two of three at least.
         for (kind, apart, part) in [(Kind::Outside, apart, 2), (Kind::Camera, cameras, 3)] {
             if let Some((figure, (entry, place))) = away_of(apart, part) {
-                add(entry, Signal { kind, figure }, Some(at(place)));
+                add(entry, Signal { kind, figure }, at(place));
             }
         }
         let submitted = submitted(&visit, &held.document, person, &captures);
         if let Some((done, observations)) = &submitted
             && let [.., (last, same, _)] = done[..]
             && same == device
-            && let Some(signal) = short(*observations, &first.entry.when, &last.entry.when)
+            && let Some(signal) =
+                short(*observations, (&first.entry.when, &last.entry.when), known.observation_ms)
         {
-            let observations = Evidence::Observations(*observations as u64);
-            add(last.hash, signal, Some(observations));
+            add(last.hash, signal, Evidence::Observations(*observations as u64));
         }
         reading.found.append(&mut strongest);
         let length_ms = submitted.and_then(|_| length_ms(&visit, held, person, first, device));
@@ -387,8 +440,8 @@ fn away_of<T>(mut apart: Vec<(i64, T)>, part: usize) -> Option<(i64, T)> {
 /// A recording, its phone, and what is known of its time.
 type Capture<'a> = (&'a Recorded, DeviceId, &'a CaptureTime);
 
-/// Of somebody's captures those that the first submission covers, and how many observations they make; `None` if there
-/// is none.
+/// Of somebody's captures those that the first submission covers, and how many observations they make after the first,
+/// whose own nobody knows how long they took; `None` if there is no submission.
 fn submitted<'a>(
     visit: &Visit,
     document: &Document,
@@ -399,7 +452,8 @@ fn submitted<'a>(
     let past = document.past(&[*hash]);
     let done = captures.iter().copied().filter(|(recorded, ..)| past.contains(recorded.hash));
     let done: Vec<_> = done.collect();
-    let observed = done.iter().filter_map(|(recorded, ..)| recorded.entry.observed());
+    let after = done.iter().filter(|(recorded, ..)| recorded.hash != captures[0].0.hash);
+    let observed = after.filter_map(|(recorded, ..)| recorded.entry.observed());
     let observations = observed.map(|observed| observed.observations.0.len()).sum();
     Some((done, observations))
 }
@@ -437,7 +491,7 @@ pub fn after(before: &[(VisitId, Stay)], (visit, stay): (VisitId, &Stay)) -> Vec
             seen.map(|(signal, evidence)| (signal, evidence, a.entry, b.entry))
         });
         if let Some((signal, evidence, from, entry)) = seen.max_by_key(|(s, ..)| s.figure) {
-            let (evidence, other) = (Some(evidence), Some((*other, from)));
+            let other = Some((*other, from));
             found.push(Found { by, entry, signal, evidence, other });
         }
     }
@@ -450,7 +504,7 @@ pub fn after(before: &[(VisitId, Stay)], (visit, stay): (VisitId, &Stay)) -> Vec
     lengths.reverse();
     let each: Vec<i64> = lengths.iter().map(|length| length.ms).collect();
     if let Some(signal) = regular(&each) {
-        let (entry, evidence) = (stay.entry, Some(Evidence::Lengths(lengths)));
+        let (entry, evidence) = (stay.entry, Evidence::Lengths(lengths));
         found.push(Found { by, entry, signal, evidence, other: None });
     }
     found
@@ -548,13 +602,18 @@ mod tests {
 
     #[test]
     fn hundred_values_are_not_seen_in_a_minute() {
-        let seconds =
-            |n, took_ms: u64| short(n, &moment(1, 7), &moment(1, 7 + took_ms)).map(|s| s.figure);
-        assert_eq!(seconds(100, 60_000), Some(60));
-        assert_eq!(seconds(100, 100_000), None);
-        assert_eq!(seconds(9, 1), None, "a price in passing");
-        assert_eq!(short(100, &moment(1, 7), &moment(2, 8)), None, "rebooted: nobody knows");
-        assert_eq!(short(100, &moment(1, 8), &moment(1, 7)), None);
+        let within = |n, took_ms: u64, least_ms| {
+            short(n, (&moment(1, 7), &moment(1, 7 + took_ms)), least_ms).map(|s| s.figure)
+        };
+        assert_eq!(within(100, 60_000, 1_000), Some(60));
+        assert_eq!(within(100, 100_000, 1_000), None);
+        assert_eq!(within(9, 2_000, 1_000), Some(2));
+        assert_eq!(within(2, 1, 1_000), None, "a price in passing");
+        assert_eq!(within(9, 2_000, 200), None, "where the organisation says so");
+        assert_eq!(within(9, 2_000, 300), Some(2));
+        let short = |first: Moment, last: Moment| short(100, (&first, &last), 1_000);
+        assert_eq!(short(moment(1, 7), moment(2, 8)), None, "rebooted: nobody knows");
+        assert_eq!(short(moment(1, 8), moment(1, 7)), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::visits::{self, VisitRow};
 use super::{FIRST_SCHEMA, SCHEMA, StoreError, accounts, configure, field, witnesses};
 use crate::blobs::Shelved;
 use crate::files;
-use crate::signals::field::Reading;
+use crate::signals::field::{Reading, Settings};
 
 /// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
 pub struct Archive {
@@ -340,9 +340,9 @@ impl Archive {
         quarantine::kept(&self.connection, org, each)
     }
 
-    /// How far an outlet reaches around the position that is known of it, in metres.
-    pub fn radius_m(&self, org: Org) -> Result<u32, StoreError> {
-        field::radius_m(&self.connection, org)
+    /// What an organisation says of its field.
+    pub fn settings(&self, org: Org) -> Result<Settings, StoreError> {
+        field::settings(&self.connection, org)
     }
 
     /// Whether what is kept of a visit's place, way and time is what it says.

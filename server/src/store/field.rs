@@ -11,7 +11,7 @@ use super::StoreError;
 use super::log::Org;
 use crate::jobs::DAY_MS;
 use crate::signals::Kind;
-use crate::signals::field::{BEFORE_MAX, Fix, Found, Reading, Stay, after};
+use crate::signals::field::{BEFORE_MAX, Fix, Found, Reading, Settings, Stay, after};
 
 /// A visit whose place, way and time are to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,18 +79,23 @@ pub fn reconsider_of(
     Ok(())
 }
 
-/// How far an outlet reaches around the position that is known of it, in metres.
-pub fn radius_m(connection: &Connection, org: Org) -> Result<u32, StoreError> {
-    let mut query =
-        connection.prepare_cached("SELECT radius_m FROM organisation WHERE org = ?1")?;
-    Ok(query.query_row([org], |row| row.get(0))?)
+/// What an organisation says of its field.
+pub fn settings(connection: &Connection, org: Org) -> Result<Settings, StoreError> {
+    let mut query = connection
+        .prepare_cached("SELECT radius_m, observation_ms FROM organisation WHERE org = ?1")?;
+    let read = query.query_row([org], |row| {
+        Ok(Settings { radius_m: row.get(0)?, observation_ms: row.get(1)? })
+    });
+    Ok(read?)
 }
 
-/// Says how far an outlet reaches. All visits are to be looked at again.
-pub fn set_radius_m(tx: &Transaction<'_>, org: Org, radius_m: u32) -> Result<(), StoreError> {
+/// Says something else. All visits are to be looked at again.
+pub fn set(tx: &Transaction<'_>, org: Org, settings: Settings) -> Result<(), StoreError> {
+    let Settings { radius_m, observation_ms } = settings;
     let changed = tx.execute(
-        "UPDATE organisation SET radius_m = ?2 WHERE org = ?1 AND radius_m <> ?2",
-        params![org, radius_m],
+        "UPDATE organisation SET radius_m = ?2, observation_ms = ?3
+         WHERE org = ?1 AND (radius_m <> ?2 OR observation_ms <> ?3)",
+        params![org, radius_m, observation_ms],
     )?;
     if changed > 0 {
         tx.execute("UPDATE visit SET judged = 0 WHERE org = ?1 AND judged <> 0", [org])?;
@@ -264,7 +269,7 @@ impl Kept {
             other_document,
             entry: entry.0.to_vec(),
             figure: signal.figure,
-            evidence: evidence.as_ref().map(to_cbor).unwrap_or_default(),
+            evidence: to_cbor(evidence),
         }
     }
 

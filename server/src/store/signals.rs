@@ -318,7 +318,7 @@ pub fn unjudged(connection: &Connection, org: Org) -> Result<Option<Reference>, 
 pub struct Seen {
     /// How much it looks like a screen.
     pub screen: u32,
-    /// The references that are its like, or the same file, in other documents.
+    /// The references that are its like, or the same file in other documents.
     pub others: Vec<(Reference, Signal)>,
 }
 
@@ -339,14 +339,15 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
     }
     let mut query = connection.prepare_cached(&format!(
         "SELECT {REFERENCE} FROM photo
-         WHERE org = ?1 AND hash = ?2 AND document <> ?3 ORDER BY referenced_ms LIMIT ?4"
+         WHERE org = ?1 AND hash = ?2 AND (document <> ?3 OR hash <> ?5)
+         ORDER BY referenced_ms LIMIT ?4"
     ))?;
     let mut others = Vec::new();
     for like in alike {
         let kind = if like.hash == of.hash { Kind::SameFile } else { Kind::SamePicture };
         let signal = Signal { kind, figure: like.bits.into() };
-        let mut rows =
-            query.query(params![of.org, like.hash.0, of.document.to_bytes(), REFERENCES_MAX])?;
+        let own = of.document.to_bytes();
+        let mut rows = query.query(params![of.org, like.hash.0, own, REFERENCES_MAX, of.hash.0])?;
         while let Some(row) = rows.next()? {
             others.push((reference(row)?, signal));
         }
@@ -580,18 +581,40 @@ pub struct Waiting {
     pub signals: Vec<Shown>,
 }
 
-/// The visits with signals that nobody has looked at, heaviest first; those that weigh nothing are left out.
-pub fn queue(connection: &Connection, see: &Sight, limit: u32) -> Result<Vec<Waiting>, StoreError> {
+/// Which visits a queue has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those with signals that nobody has looked at.
+    Waiting,
+    /// Those with signals, whether somebody has looked at them or not, from this day on.
+    Since(Day),
+}
+
+/// The visits with signals, heaviest first; those that weigh nothing are left out.
+pub fn queue(
+    connection: &Connection,
+    see: &Sight,
+    which: Which,
+    limit: u32,
+) -> Result<Vec<Waiting>, StoreError> {
     let weigh: String = weights(connection, see.org)?
         .iter()
         .map(|(kind, weight)| format!(" WHEN {} THEN {weight}", *kind as u8))
         .collect();
     let seen = see.list(connection)?;
+    let signals = match which {
+        Which::Waiting => {
+            "signal INDEXED BY signal_open WHERE org = ?1 AND seen_ms IS NULL".to_owned()
+        }
+        Which::Since(Day(day)) => format!(
+            "signal WHERE org = ?1 AND visit IN
+                 (SELECT visit FROM visit WHERE org = ?1 AND day >= {day} AND audience IN ({seen}))"
+        ),
+    };
     let mut query = connection.prepare(&format!(
         "SELECT v.visit, v.outlet, v.day, v.people, w.weight FROM (
              SELECT visit, sum(CASE kind{weigh} ELSE 0 END) AS weight FROM (
-                 SELECT DISTINCT visit, kind, photo FROM signal INDEXED BY signal_open
-                 WHERE org = ?1 AND seen_ms IS NULL)
+                 SELECT DISTINCT visit, kind, photo FROM {signals})
              GROUP BY visit) w
          JOIN visit v ON v.org = ?1 AND v.visit = w.visit
          WHERE w.weight > 0 AND v.audience IN ({seen})
@@ -603,7 +626,7 @@ pub fn queue(connection: &Connection, see: &Sight, limit: u32) -> Result<Vec<Wai
         let visit = VisitId::from_bytes(row.get(0)?);
         let people: Vec<u8> = row.get(3)?;
         let mut signals = of_visit(connection, see, visit)?;
-        signals.retain(|shown| shown.seen.is_none());
+        signals.retain(|shown| shown.seen.is_none() || which != Which::Waiting);
         waiting.push(Waiting {
             visit,
             outlet: OutletId::from_bytes(row.get(1)?),

@@ -440,6 +440,41 @@ pub fn let_go(
     Ok(bytes)
 }
 
+/// A photo whose files are where they belong, and whose row is to be written.
+pub type Put = (BlobHash, Photo, Drawn);
+
+/// Why photos cannot be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unkept {
+    /// There is no room for them.
+    NoRoom,
+    /// The time of one of them is over.
+    Retired,
+    /// One of them was erased.
+    Erased,
+}
+
+/// Writes the rows of photos that come with what names them; or nothing of that is to be written.
+pub fn keep(
+    tx: &Transaction<'_>,
+    org: Org,
+    device: DeviceId,
+    photos: &[Put],
+) -> Result<Option<Unkept>, StoreError> {
+    let more = photos.iter().map(|(_, photo, _)| photo.bytes).sum();
+    if !photos.is_empty() && !has_room(tx, org, more)? {
+        return Ok(Some(Unkept::NoRoom));
+    }
+    for (hash, photo, drawn) in photos {
+        match arrived(tx, UploadId { org, device, hash: *hash }, photo, drawn)? {
+            Kept::Here(_) => {}
+            Kept::Retired(_) => return Ok(Some(Unkept::Retired)),
+            Kept::Erased(_) => return Ok(Some(Unkept::Erased)),
+        }
+    }
+    Ok(None)
+}
+
 /// Lets go of a few of the photos that came before this time, the oldest first; how many. Those of a visit of which a
 /// contest waits stay until that is over: they are what it is about.
 pub fn retire(

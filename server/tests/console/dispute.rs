@@ -3,19 +3,20 @@
 use axum::http::StatusCode;
 use rusqlite::{Connection, Transaction};
 use server::store::uploads::{self, UploadId};
-use server::store::{StoreError, field, log, signals};
+use server::store::{StoreError, log, signals};
 use server::{looks, now_ms, signals::Kind};
 use sync_core::document::Document;
 use sync_core::id::{BlobHash, CallId, ChangeHash, DeviceId, OrgId, UserId, VisitId};
 use sync_core::model::Geo;
+use sync_core::model::catalogue::{Outlet, Record};
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{PhotoOrigin, PhotoRef};
 use sync_core::visit::Visit;
 
 use crate::evidence::{Multipart, brings, posts, two_alike};
 use crate::{
-    ANNA, Bench, CALL, CLOSED_CALL, DORA, JOHAN, MARIA, NORTH, Phone, SARA, SHELF, audited, person,
-    photo, price,
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, JOHAN, MARIA, NORTH, PRICE, Phone, SARA, SHELF, audited,
+    person, photo, price,
 };
 
 const SAME: &str = "Byte for byte the same file";
@@ -158,7 +159,7 @@ async fn what_is_damaged_keeps_neither_other_visits_nor_other_organisations_from
     write(&bench, visit.clone()).await;
     brings(&bench, &used).await;
     brings(&bench, &again).await;
-    bench.get(MARIA, &second).await.shows(&["The camera wrote no time"]);
+    bench.get(MARIA, &second).await.shows(&["Nothing says when the photo was taken"]);
     for unread in ["SELECT count(*) FROM photo WHERE judged = 0", UNREAD] {
         assert_eq!(count(&bench, unread).await, 0, "{unread}");
     }
@@ -203,6 +204,41 @@ async fn a_claim_puts_no_signal_on_somebody_else_alone() {
         bench.close().await;
     }
 }
+
+#[tokio::test]
+async fn one_photo_does_not_pass_for_two_within_a_visit() {
+    let (used, again) = two_alike();
+    for (check, other, signals) in [(SHELF, PRICE, 1), (SHELF, SHELF, 0)] {
+        let bench = Bench::new().await;
+        let mut anna = bench.phone(ANNA, "Anna's phone").await;
+        let photos = vec![
+            PhotoRef { check: Some(check), ..of(&used) },
+            PhotoRef { check: Some(other), ..of(&again) },
+        ];
+        let path = goes_with(&bench, &mut anna, CALL, photos).await;
+        brings(&bench, &used).await;
+        brings(&bench, &again).await;
+        assert_eq!(count(&bench, ALIKE).await, signals, "{check} and {other}");
+        let page = bench.get(MARIA, &path).await;
+        assert_eq!(page.body.matches(LIKE).count() as u64, signals);
+        bench.close().await;
+    }
+    // What a contest shows of what was recorded is no other photo.
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let path = goes(&bench, &mut anna, CALL, of(&used)).await;
+    brings(&bench, &used).await;
+    let seen = bench.get(DORA, &format!("{path}/contest")).await.field("seen");
+    let body = Multipart::new(&bench.cookies[&DORA].1).field("seen", &seen);
+    let body = body.field("comment", "This corner").file("a.jpg", &again).end();
+    assert_eq!(posts(&bench, Some(DORA), &format!("{path}/contests"), body).await.0, 303);
+    looks::catch_up(&bench.app).await.unwrap();
+    assert_eq!(count(&bench, "SELECT count(*) FROM look").await, 2);
+    assert_eq!(count(&bench, ALIKE).await, 0);
+    bench.close().await;
+}
+
+const ALIKE: &str = "SELECT count(*) FROM signal WHERE kind = 1";
 
 #[tokio::test]
 async fn photos_of_a_contested_visit_stay_until_the_contest_is_over() {
@@ -375,15 +411,36 @@ async fn where_a_camera_was_is_shown_and_counts_as_a_claim() {
     page.hides(&["Captured away from the outlet"]);
 
     // How far an outlet reaches is the organisation's to say.
-    let reach =
-        async |user, metres| bench.post(user, "/look/radius", &[("metres", metres)]).await.status;
+    let set = async |user, metres: &str, seconds: &str| {
+        let fields = [("metres", metres), ("seconds", seconds)];
+        bench.post(user, "/look/settings", &fields).await.status
+    };
     bench.get(BOSS, "/look").await.shows(&["name=\"metres\"", "value=\"150\""]);
-    assert_eq!(reach(SARA, "1000").await, StatusCode::FORBIDDEN);
-    for bad in ["9", "5001"] {
-        assert_eq!(reach(BOSS, bad).await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(set(SARA, "1000", "1").await, StatusCode::FORBIDDEN);
+    for (metres, seconds) in
+        [("9", "1"), ("5001", "1"), ("150", "0.05"), ("150", "60.1"), ("150", "-1"), ("150", "NaN")]
+    {
+        let refused = set(BOSS, metres, seconds).await;
+        assert_eq!(refused, StatusCode::UNPROCESSABLE_ENTITY, "{metres} {seconds}");
     }
-    for (metres, told) in [("1000", false), ("941", true), ("942", false)] {
-        assert_eq!(reach(BOSS, metres).await, StatusCode::SEE_OTHER);
+    let mut its_own = None;
+    for (of, metres, told) in [
+        ("all", 1_000, false),
+        ("all", 941, true),
+        ("all", 942, false),
+        ("the outlet", 941, true),
+        ("the outlet", 943, false),
+        ("all", 10, false),
+    ] {
+        if of == "all" {
+            let status = set(BOSS, &metres.to_string(), "1").await;
+            assert_eq!(status, StatusCode::SEE_OTHER);
+        } else {
+            its_own = Some(metres);
+            let outlet = bench.tenant.world().outlets[&crate::OUTLET].clone();
+            let outlet = Record::Outlet(Outlet { radius_m: its_own, ..outlet });
+            bench.app.write_records(&bench.tenant, vec![outlet]).await.unwrap();
+        }
         looks::catch_up(&bench.app).await.unwrap();
         let page = bench.get(BOSS, &path).await;
         assert_eq!(page.body.contains(away), told, "{metres}");
@@ -394,10 +451,10 @@ async fn where_a_camera_was_is_shown_and_counts_as_a_claim() {
             Ok(c.query_row(query, rusqlite::params![org, kind], |row| row.get::<_, u64>(0))?)
         });
         assert_eq!(signals.await.unwrap(), u64::from(told));
-        let radius = bench.app.store.read(move |c| field::radius_m(c, org)).await.unwrap();
-        assert_eq!(radius.to_string(), metres);
     }
-    bench.get(MARIA, "/look").await.shows(&["<b>942</b>"]);
+    bench.get(MARIA, "/look").await.shows(&["<b>10</b>"]);
+    let page = bench.get(BOSS, &format!("/outlets/{}", crate::OUTLET)).await;
+    page.shows(&[&format!(", and {} m around it", its_own.unwrap())]);
     bench.close().await;
 }
 

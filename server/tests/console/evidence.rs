@@ -31,7 +31,7 @@ use tower::ServiceExt;
 
 use crate::erasing::{ADA, comes_ada};
 use crate::{
-    ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, OTHER, PRICE, Reply, SARA,
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, OTHER, PRICE, Phone, Reply, SARA,
     SCRIPT, SHELF, SOUTH, WORDS, audited, gtin, person, photo,
 };
 
@@ -150,6 +150,31 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
         bench.get(MARIA, &url).await.body.contains("<p class=\"figure-big\">100.0 %")
     };
     assert_eq!((card("").await, card("&contested=without").await), (true, false));
+
+    // Found wrong by the brand's own supervisor, it counts nowhere, and says so.
+    let read = Visit::read(&bench.document(visit).await);
+    let whole = format!("{contests}/{}", read.contests[1].hash);
+    let say = async |user, step| {
+        let status = bench.post(user, &whole, &[("step", step), ("comment", "so")]).await.status;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{step}");
+    };
+    bench.get(MARIA, &path).await.shows(&["Accepting takes the visit out of all figures."]);
+    let nowhere = "Counts in no figure";
+    bench.get(DORA, &path).await.hides(&["Found wrong as a whole", nowhere]);
+    say(MARIA, "accept").await;
+    for switch in ["", "&contested=without"] {
+        assert!(!card(switch).await, "{switch}");
+        assert_eq!(price_figure(&bench, MARIA, switch).await, "0 / 0");
+    }
+    for user in [MARIA, DORA] {
+        bench.get(user, &path).await.shows(&["Found wrong as a whole.", nowhere]);
+        bench.get(user, "/visits").await.shows(&[nowhere]);
+        bench.get(user, "/visits?kind=contested").await.hides(&["Matrummet"]);
+    }
+    say(DORA, "say").await;
+    assert_eq!((card("").await, card("&contested=without").await), (true, false));
+    assert_eq!(price_figure(&bench, MARIA, "").await, "1 / 1");
+    bench.get(DORA, &path).await.hides(&["Found wrong as a whole", nowhere]);
     bench.close().await;
 }
 
@@ -301,6 +326,19 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
     bench.close().await;
 }
 
+/// What a phone says of a file whose camera wrote the time at which it is recorded.
+fn taken_now(phone: &Phone) -> Option<PhotoOrigin> {
+    // What knows of the log is from after it began, which is now.
+    let now = if phone.anchor == 0 { phone.moment().wall_ms } else { now_ms() };
+    Some(PhotoOrigin {
+        file: BlobHash([3; 32]),
+        shown_ms: Some(now),
+        offset_min: Some(0),
+        place: None,
+        edited: None,
+    })
+}
+
 /// A photo's file reaches the server.
 pub(crate) async fn brings(bench: &Bench, jpeg: &[u8]) {
     let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
@@ -322,7 +360,8 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     let mut anna = bench.phone(ANNA, "Anna's phone").await;
     let mut north = Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CALL).into());
     anna.start(&mut north, CALL);
-    let hers = PhotoRef { hash: BlobHash::of(&used), ..photo("", SHELF) };
+    let origin = taken_now(&anna);
+    let hers = PhotoRef { hash: BlobHash::of(&used), origin, ..photo("", SHELF) };
     anna.observe(&mut north, Vec::new(), vec![hers], Vec::new());
     anna.push(&bench, &north, Vec::new()).await;
 
@@ -377,7 +416,7 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     bench.get(MARIA, "/look").await.shows(&["Nothing to look at"]);
     bench.get(SARA, "/").await.shows(&["href=\"/look\""]);
     bench.get(MARIA, "/").await.hides(&["href=\"/look\""]);
-    assert_eq!(bench.get(DORA, "/look").await.status, StatusCode::FORBIDDEN);
+    bench.get(DORA, "/look").await.shows(&["Nothing to look at"]).hides(&["name=\"metres\""]);
 
     let weight = [("kind", "1"), ("weight", "0")];
     let refused = bench.post(SARA, "/look/weights", &weight).await;
@@ -413,12 +452,20 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     phone.push(&bench, &third, Vec::new()).await;
     looks::catch_up(&bench.app).await.unwrap();
     let page = bench.get(SARA, "/look").await;
-    page.shows(&["Byte for byte the same file", like, "weighs 100", &earlier]);
+    // And nothing is said of where the file came from, which no phone of ours leaves out.
+    page.shows(&[
+        "Byte for byte the same file",
+        like,
+        "weighs 105",
+        &earlier,
+        "Nothing was said of",
+    ]);
+    bench.get(SARA, &format!("/visits/{visit}")).await.shows(&["Nothing is said of its file"]);
     for (kind, weight) in [("0", "0"), ("1", "7")] {
         let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
         assert_eq!(set.status, StatusCode::SEE_OTHER);
     }
-    bench.get(SARA, "/look").await.shows(&["weighs 7<"]);
+    bench.get(SARA, "/look").await.shows(&["weighs 12<"]);
     for (kind, weight) in [("99", "5"), ("1", "101")] {
         let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
         assert!(set.status.is_client_error());
@@ -464,7 +511,7 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
             let visit = VisitId::of_call(bench.tenant.id, call);
             let mut document = Document::new(bench.tenant.id, visit.into());
             anna.start(&mut document, call);
-            let photos = vec![PhotoRef { hash, ..photo("", SHELF) }];
+            let photos = vec![PhotoRef { hash, origin: taken_now(&anna), ..photo("", SHELF) }];
             anna.observe(&mut document, Vec::new(), photos, Vec::new());
             anna.push(&bench, &document, Vec::new()).await;
         }
@@ -726,7 +773,47 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
         }
         assert_eq!(bench.get(SARA, &url).await.status, StatusCode::NOT_FOUND);
     }
-    bench.get(MARIA, &path).await.hides(&["Objection on its way"]).shows(&["2 photos"]);
+    bench.get(MARIA, &path).await.hides(&["In a contest on its way"]).shows(&["2 photos"]);
+    // So are those of a step, on either side.
+    let step = |user: UserId, step| {
+        Multipart::new(&bench.cookies[&user].1).field("step", step).field("comment", "This one")
+    };
+    let answers = format!("{contests}/{}", contest.hash);
+    let page = bench.get(DORA, &path).await;
+    page.shows(&[&format!("action=\"{answers}\" enctype=\"multipart/form-data\"")]);
+    let gif = step(MARIA, "uphold").file("a.jpg", b"GIF89a\x01\0\x01\0").end();
+    let (answer, page) = posts(&bench, Some(MARIA), &answers, gif).await;
+    assert!(answer == 422 && page.contains("nothing was written"), "{answer} {page}");
+    assert_eq!(Visit::read(&bench.document(visit).await).contests[0].story.len(), 0);
+    for (n, (user, name)) in
+        [(MARIA, "ask"), (MARIA, "uphold"), (DORA, "say")].into_iter().enumerate()
+    {
+        let tint = image::RgbImage::from_fn(400, 300, |x, y| {
+            image::Rgb([(x * (n as u32 + 1)) as u8, y as u8, 40 * n as u8])
+        });
+        let mut file = std::io::Cursor::new(Vec::new());
+        tint.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        let body = step(user, name).file("b.png", &file.into_inner()).end();
+        let (answer, page) = posts(&bench, Some(user), &answers, body).await;
+        assert_eq!(answer, 303, "{name}: {page}");
+        let read = Visit::read(&bench.document(visit).await);
+        let (_, post, _) = &read.contests[0].story[n];
+        let [photo] = post.word.as_ref().unwrap().photos() else { panic!("{post:?}") };
+        assert_eq!(photo.check, contest.objection.about.as_ref().map(|about| about.check));
+        let url = format!("/photos/{}", photo.hash);
+        for user in [DORA, MARIA] {
+            assert_eq!(bench.get(user, &url).await.status, StatusCode::OK, "{name}");
+            bench.get(user, &path).await.shows(&[&format!("{url}?size=thumb"), "In a contest"]);
+        }
+        assert_eq!(bench.get(SARA, &url).await.status, StatusCode::NOT_FOUND);
+    }
+    let row = |c: &rusqlite::Connection| {
+        Ok(c.query_row("SELECT photos FROM visit", [], |row| row.get::<_, u64>(0))?)
+    };
+    let named = Visit::read(&bench.document(visit).await);
+    let named: std::collections::BTreeSet<_> = named.photos().map(|(.., p)| p.hash).collect();
+    assert_eq!(bench.app.store.read(row).await.unwrap(), named.len() as u64);
+    assert!(named.len() >= 5, "{named:?}");
     // It is on the first page of both sides, and of nobody else.
     for user in [DORA, MARIA] {
         bench.get(user, "/").await.shows(&["id=\"contested\"", "/visits?kind=contested"]);
@@ -744,7 +831,8 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
     anna.anchor = heard.await.unwrap();
     anna.start(&mut later, CLOSED_CALL);
     let hash = BlobHash::of(&again);
-    anna.observe(&mut later, Vec::new(), vec![PhotoRef { hash, ..photo("", SHELF) }], Vec::new());
+    let hers = PhotoRef { hash, origin: taken_now(&anna), ..photo("", SHELF) };
+    anna.observe(&mut later, Vec::new(), vec![hers], Vec::new());
     anna.push(&bench, &later, Vec::new()).await;
     brings(&bench, &again).await;
     assert_eq!(seen_of(&bench, hash).await, [1, 6, 1, 0]);

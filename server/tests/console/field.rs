@@ -10,12 +10,14 @@ use server::{looks, people};
 use sync_core::document::{Document, Entry};
 use sync_core::id::{OutletId, TerritoryId, UserId, VisitId};
 use sync_core::model::Geo;
+use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::Record;
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{Act, Observation, Recording, Versioned};
 
 use crate::{
-    Bench, GROSSIST, MARIA, NORTH, OTHER, OUTLET, PASSWORD, Phone, SARA, SOUTH, person, price,
+    ANNA, Bench, DORA, GROSSIST, MARIA, NORTH, OTHER, OUTLET, PASSWORD, Phone, SARA, SOUTH, person,
+    price,
 };
 
 const ROY: UserId = UserId::from_bytes([0x30; 16]);
@@ -159,6 +161,37 @@ async fn who_is_too_far_away_too_soon_is_shown_to_who_sees_both_places() {
 }
 
 #[tokio::test]
+async fn a_distributor_sees_what_stands_out_at_its_outlets_and_nothing_of_others() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    // The brand's rep, first where another distributor serves, then at an outlet of Dora's.
+    goes(&bench, &mut roy, (visit(0x71), SOUTHERN), (1, 8), place(0), 3).await;
+    goes(&bench, &mut roy, (visit(0x72), OUTLET), (18, 24), place(1_000), 3).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    let (first, second) = (format!("/visits/{}", visit(0x71)), format!("/visits/{}", visit(0x72)));
+    let seen = format!("/look/{}", visit(0x72));
+    for page in ["/look", &second] {
+        bench.get(BOSS, page).await.shows(&["10 min at most", &first, "I have looked"]);
+        let page = bench.get(DORA, page).await;
+        page.shows(&["At least 667 km/h", "The other visit is outside your part of the field."]);
+        page.shows(&["More than half of the captures are", "111.1 km from the outlet"]);
+        page.hides(&[&first, "10 min at most", "59.34400", "I have looked", "id=\"weights\""]);
+    }
+    bench.get(DORA, "/").await.shows(&["href=\"/look\""]);
+    let refused = bench.post(DORA, &seen, &[]).await;
+    assert_eq!(refused.status, axum::http::StatusCode::FORBIDDEN);
+    // That the brand has looked takes nothing from the other side.
+    assert_eq!(bench.post(BOSS, &seen, &[]).await.status, axum::http::StatusCode::SEE_OTHER);
+    bench.get(BOSS, "/look").await.shows(&["Nothing to look at"]);
+    for page in ["/look", &second] {
+        bench.get(DORA, page).await.shows(&["At least 667 km/h", "Looked at by Bo Boss"]);
+    }
+    write(&bench, "UPDATE visit SET day = day - 28").await;
+    bench.get(DORA, "/look").await.shows(&["Nothing to look at"]);
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn the_rows_are_the_same_in_whatever_order_work_comes_and_made_anew() {
     let mut orders = Vec::new();
     for order in [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [3, 6, 0, 5, 1, 4, 2]] {
@@ -217,10 +250,91 @@ async fn what_came_from_a_phone_since_it_was_lost_is_worth_a_look() {
     let revoked = bench.post(BOSS, &revoke, &[("lost", "2026-01-01T12:00")]).await;
     assert_eq!(revoked.status, axum::http::StatusCode::SEE_OTHER);
     looks::catch_up(&bench.app).await.unwrap();
-    let told = ["From a phone that was out of its person’s hands", "It came when"];
-    bench.get(BOSS, &page).await.shows(&told);
+    let document = bench.document(visit(0x70)).await;
+    let entry = document.changes().iter().find(|c| matches!(c.entry(), Ok(Entry::Recording(_))));
+    let line = format!("h-{}", &entry.unwrap().hash().to_string()[..16]);
+    let told = [
+        "From a phone that was out of its person’s hands",
+        "It came when",
+        // What shows it, and where the history tells of it.
+        "Out of its person’s hands since 1 Jan 2026 12:00:00",
+        "Here since",
+        "Nothing proves how early it was; not after",
+        &format!("href=\"{page}#{line}\">in the history"),
+    ];
+    bench.get(BOSS, &page).await.shows(&told).shows(&[&format!("id=\"{line}\"")]);
     bench.get(BOSS, "/look").await.shows(&told).shows(&["weighs 50<"]);
     bench.get(BOSS, &format!("/people/{ROY}")).await.shows(&["Lost since", "1 Jan"]);
+    assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_clock_in_doubt_is_shown_with_what_it_said_and_what_is_proved() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    for (n, wall_ms, skew_ms, said) in [
+        (0x70, 0, None, "Its wall clock said 1 Jan 1970 01:00:00"),
+        (0x71, 60_000, Some(60_000), "from this server: 1 Jan 1970 01:02:00"),
+        (0x72, i64::MAX, None, "Its wall clock said what is no date"),
+    ] {
+        let mut document = Document::new(bench.tenant.id, visit(n).into());
+        let template = Versioned { number: 1, version: 1 };
+        let (territory, distributor) = (NORTH, GROSSIST);
+        let act = Act::Start { outlet: OUTLET, call: None, territory, distributor, template };
+        let when = Moment { wall_ms, skew_ms, ..roy.moment() };
+        let recording = Recording { by: ROY, when, place: Some(place(0)), act };
+        roy.write(&mut document, Entry::Recording(recording));
+        roy.push(&bench, &document, Vec::new()).await;
+        looks::catch_up(&bench.app).await.unwrap();
+        let page = bench.get(BOSS, &format!("/visits/{}", visit(n))).await;
+        page.shows(&["The phone’s clock is in doubt", "away from its other clocks", said]);
+        page.shows(&["Claimed by the phone", "in the history"]);
+    }
+    assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn how_long_looking_takes_is_for_the_organisation_to_say() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    let (few, many, alone) = (visit(0x70), visit(0x71), visit(0x72));
+    goes(&bench, &mut roy, (few, OUTLET), (1, 2), place(0), 2).await;
+    goes(&bench, &mut roy, (many, OUTLET), (3, 4), place(0), 3).await;
+    // Of a single screen nobody knows how long it took: a colleague began the visit.
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let mut document = Document::new(bench.tenant.id, alone.into());
+    roy.record(
+        &mut document,
+        Act::Start {
+            outlet: OUTLET,
+            call: None,
+            territory: NORTH,
+            distributor: GROSSIST,
+            template: Versioned { number: 1, version: 1 },
+        },
+    );
+    roy.push(&bench, &document, Vec::new()).await;
+    anna.observe(&mut document, (1..=9).map(|n| price(n, 1_490)).collect(), vec![], vec![]);
+    anna.submit(&mut document);
+    anna.push(&bench, &document, Vec::new()).await;
+    let short = "Recorded faster than one can look";
+    for (seconds, told) in [("1", false), ("20", false), ("20.1", true), ("60", true)] {
+        let fields = [("metres", "150"), ("seconds", seconds)];
+        let set = bench.post(BOSS, "/look/settings", &fields).await;
+        assert_eq!(set.status, axum::http::StatusCode::SEE_OTHER, "{}", set.body);
+        looks::catch_up(&bench.app).await.unwrap();
+        let noticed =
+            async |id| bench.get(BOSS, &format!("/visits/{id}")).await.body.contains(short);
+        assert_eq!(noticed(many).await, told, "three in a minute, {seconds} s each");
+        assert!(!noticed(few).await && !noticed(alone).await, "{seconds}");
+        bench.get(BOSS, "/look").await.shows(&[&format!("value=\"{seconds}\"")]);
+    }
+    bench
+        .get(BOSS, &format!("/visits/{many}"))
+        .await
+        .shows(&["3 observations", "within 60 seconds"]);
     assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
     bench.close().await;
 }

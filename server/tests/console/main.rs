@@ -124,6 +124,7 @@ fn catalogue() -> Vec<Record> {
             planograms: vec![1],
             must_stock: vec![gtin(1), gtin(2)],
             active: true,
+            radius_m: None,
         })
     };
     let call = |id| {

@@ -1,6 +1,7 @@
 //! What the brand hands to the field: versioned records, authored by the server alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
@@ -813,7 +814,13 @@ pub struct Outlet {
     /// Still served.
     #[n(12)]
     pub active: bool,
+    /// How far it reaches around its place, in metres; `None`: as far as the organisation says.
+    #[n(13)]
+    pub radius_m: Option<u32>,
 }
+
+/// An outlet may be said to reach so far around its place, at least and at most, in metres.
+pub const RADIUS_M: RangeInclusive<u32> = 10..=5_000;
 
 impl Outlet {
     /// Who sees it and its visits.
@@ -828,6 +835,8 @@ impl Outlet {
         let own = !DocId::from(self.id).is_later_volume();
         Invalid::unless(own, "id", "cannot be a UUID of version 8")?;
         Invalid::unless(self.planograms.len() <= 50, "planograms", "can be 50 at most")?;
+        let reaches = self.radius_m.is_none_or(|metres| RADIUS_M.contains(&metres));
+        Invalid::unless(reaches, "radius_m", "needs 10 to 5,000 metres")?;
         Invalid::unless(self.must_stock.len() <= 1_000, "must_stock", "can be 1,000 at most")
     }
 }

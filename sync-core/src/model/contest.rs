@@ -18,9 +18,9 @@ pub enum Word {
     /// Contests a value or the whole visit.
     #[n(0)]
     Contest(#[n(0)] Objection),
-    /// Goes on in the contest whose first post this one answers.
+    /// Goes on in the contest whose first post this one answers, with what is to show it.
     #[n(1)]
-    Step(#[n(0)] Step),
+    Step(#[n(0)] Step, #[n(1)] Vec<PhotoRef>),
 }
 
 /// What is contested, and what speaks against it.
@@ -105,7 +105,7 @@ impl Word {
     pub fn photos(&self) -> &[PhotoRef] {
         match self {
             Self::Contest(objection) => &objection.photos,
-            Self::Step(_) => &[],
+            Self::Step(_, photos) => photos,
         }
     }
 
@@ -113,7 +113,10 @@ impl Word {
     pub fn validate(&self, answers: bool) -> Result<(), Invalid> {
         match self {
             Self::Contest(objection) => objection.validate(),
-            Self::Step(_) => Invalid::unless(answers, "answers", "needs the contest"),
+            Self::Step(_, photos) => {
+                Invalid::unless(answers, "answers", "needs the contest")?;
+                validate_photos(photos)
+            }
         }
     }
 }
@@ -139,13 +142,16 @@ impl<'b, C> Decode<'b, C> for Word {
     fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
         // The derived one would make a word that is not known an absent one, and so a remark, which anybody may make.
         let unknown = || decode::Error::message("not a word that is known");
-        let length = d.array()?.filter(|length| *length >= 2).ok_or_else(unknown)?;
-        let word = match d.u32()? {
-            0 => Self::Contest(Objection::decode(d, ctx)?),
-            1 => Self::Step(Step::decode(d, ctx).map_err(|_| unknown())?),
+        let length = d.array()?.ok_or_else(unknown)?;
+        let (word, known) = match (d.u32()?, length) {
+            (0, 2..) => (Self::Contest(Objection::decode(d, ctx)?), 2),
+            (1, 3..) => {
+                let step = Step::decode(d, ctx).map_err(|_| unknown())?;
+                (Self::Step(step, Vec::decode(d, ctx)?), 3)
+            }
             _ => return Err(unknown()),
         };
-        (2..length).try_for_each(|_| d.skip())?;
+        (known..length).try_for_each(|_| d.skip())?;
         Ok(word)
     }
 }
@@ -164,17 +170,23 @@ mod tests {
         let (by, text) = (UserId::from_bytes([1; 16]), BlobHash([2; 32]));
         let answers = Some(ChangeHash([3; 32]));
         for step in Step::ALL {
-            let word = Some(Word::Step(step));
+            let word = Some(Word::Step(step, Vec::new()));
             let post = Post { by, when, text, answers, volume: None, word };
             let bytes = to_cbor(&post);
             assert_eq!(from_cbor::<Post>(&bytes).unwrap(), post);
             // What a later version adds at the end is skipped; another kind or step is not read at all.
-            let (known, tail) = bytes.split_at(bytes.len() - 3);
-            assert_eq!(tail, [0x82, 1, step as u8]);
-            let longer = [known, &[0x83, 1, step as u8, 0xf6]].concat();
+            let (known, tail) = bytes.split_at(bytes.len() - 4);
+            assert_eq!(tail, [0x83, 1, step as u8, 0x80]);
+            let longer = [known, &[0x84, 1, step as u8, 0x80, 0xf6]].concat();
             assert_eq!(from_cbor::<Post>(&longer).unwrap(), post);
-            for unknown in [[0x82, 1, 5], [0x82, 2, 0], [0x82, 0, 0], [0x82, 1, 0xf6], [0x80, 1, 0]]
-            {
+            for unknown in [
+                [0x83, 1, 5, 0x80],
+                [0x83, 2, 0, 0x80],
+                [0x83, 0, 0, 0x80],
+                [0x83, 1, 0xf6, 0x80],
+                [0x83, 1, 0, 0xf6],
+                [0x80, 1, 0, 0x80],
+            ] {
                 assert!(from_cbor::<Post>(&[known, &unknown].concat()).is_err(), "{unknown:?}");
             }
         }

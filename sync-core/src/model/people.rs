@@ -63,6 +63,11 @@ impl Role {
         matches!(self, Self::Admin | Self::Supervisor)
     }
 
+    /// Is shown what is worth a look in the visits of the scope.
+    pub const fn oversees(self) -> bool {
+        self.reviews() || matches!(self, Self::DistributorManager)
+    }
+
     /// Works for a distributor rather than for the brand.
     pub const fn of_distributor(self) -> bool {
         matches!(self, Self::DistributorManager | Self::DistributorStaff)

@@ -190,7 +190,7 @@ impl<'a> Story<'a> {
             Some(Word::Contest(objection)) => {
                 format!("contested {}: {words}", self.contested(objection))
             }
-            Some(Word::Step(step)) => match step {
+            Some(Word::Step(step, _)) => match step {
                 Step::Say => format!("said more on the objection of {of}: {words}"),
                 Step::Ask => format!("asked about the objection of {of}: {words}"),
                 Step::Uphold => format!(

@@ -500,7 +500,7 @@ fn contests_that_are_not_theirs_or_about_nothing() {
     let group = forge.group(SAM, shared(), vec![parts]);
     let contest = group.changes[0].hash();
     forge.expect("accepted", SAM, group);
-    let step = |by, answers, step| post(by, answers, Word::Step(step));
+    let step = |by, answers, step| post(by, answers, Word::Step(step, Vec::new()));
     for found in [Step::Ask, Step::Uphold, Step::Accept] {
         forge.expect_entry("no_right", SAM, shared(), &step(brand::SAM, Some(contest), found));
     }

@@ -4,7 +4,7 @@ use sync_core::cbor::to_cbor;
 use sync_core::contest::{Contest, Standing};
 use sync_core::id::{BlobHash, ChangeHash, UserId};
 use sync_core::model::catalogue::CheckKind;
-use sync_core::model::contest::{About, Step};
+use sync_core::model::contest::{About, Step, Word};
 use sync_core::model::visit::{CheckId, Post, Subject, Value};
 
 use super::super::view::{self, Markup, Said};
@@ -22,8 +22,8 @@ pub(super) struct ContestBox {
     pub(super) claim: String,
     pub(super) story: Vec<Said>,
     pub(super) photos: Vec<Markup>,
-    /// Of a value: what becomes of it when the objection is accepted.
-    pub(super) puts_right: Option<String>,
+    /// What becomes of what is contested when the objection is accepted.
+    pub(super) accepting: Option<String>,
     pub(super) waits: bool,
 }
 
@@ -101,11 +101,15 @@ impl Reader<'_> {
             _ => String::new(),
         };
         let photos = objection.photos.iter();
-        let puts_right =
-            objection.about.as_ref().filter(|_| contest.holds).map(|_| match &objection.claim {
-                Some(Value::Withdrawn) | None => "No value stands in its place then.".to_owned(),
-                Some(_) => format!("What counts then: {claim}."),
-            });
+        let accepting = match (&objection.about, &objection.claim) {
+            (None, _) => "Accepting takes the visit out of all figures.".to_owned(),
+            (Some(_), Some(Value::Withdrawn) | None) => {
+                "Accepting puts the value right. No value stands in its place then.".to_owned()
+            }
+            (Some(_), Some(_)) => {
+                format!("Accepting puts the value right. What counts then: {claim}.")
+            }
+        };
         ContestBox {
             key: key_of(contest.hash),
             hash: contest.hash,
@@ -115,7 +119,7 @@ impl Reader<'_> {
             claim,
             story,
             photos: photos.map(|photo| self.thumb(photo, contest.by, contest.hash)).collect(),
-            puts_right,
+            accepting: Some(accepting).filter(|_| contest.holds),
             waits: contest.standing.waits(),
         }
     }
@@ -188,7 +192,9 @@ impl Reader<'_> {
     }
 
     fn word(&self, hash: ChangeHash, post: &Post, step: Step) -> Said {
-        self.said(hash, post.by, step_verb(step), post.text)
+        let photos = post.word.as_ref().map_or(&[][..], Word::photos).iter();
+        let photos = photos.map(|photo| self.thumb(photo, post.by, hash)).collect();
+        Said { photos, ..self.said(hash, post.by, step_verb(step), post.text) }
     }
 
     /// What somebody wrote, in a contest or the conversation.
@@ -208,6 +214,7 @@ impl Reader<'_> {
             at: self.at(hash),
             bounds: claim.map(|times| self.bounds(times)).unwrap_or_default(),
             text: self.note(text),
+            photos: Vec::new(),
             erase: self.erase_url("note", text),
             brand: self.of_brand(by),
         }

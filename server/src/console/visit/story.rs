@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, ChangeHash, UserId};
 use sync_core::model::Geo;
-use sync_core::model::contest::{Objection, Step, Word};
+use sync_core::model::contest::{Step, Word};
 use sync_core::model::visit::{
     Act, NotPossible, Observed, PhotoRef, Recording, Review, Subject, Verdict,
 };
@@ -43,7 +43,7 @@ pub(super) struct PhotoTile {
     pub(super) here: bool,
     /// What became of one that was here.
     pub(super) gone: Option<String>,
-    /// What its camera wrote: when and where.
+    /// What its camera wrote of when and where, as a sentence.
     pub(super) camera: String,
     pub(super) erase: String,
     pub(super) new: bool,
@@ -242,8 +242,8 @@ impl Reader<'_> {
             let recorded = self.recorded(hash);
             let title = match (recorded, about) {
                 (Some(_), about) => about.unwrap_or_else(|| "The outlet".to_owned()),
-                (None, Some(about)) => format!("Objection: {about}"),
-                (None, None) => "Objection".to_owned(),
+                (None, Some(about)) => format!("In a contest: {about}"),
+                (None, None) => "In a contest".to_owned(),
             };
             tiles.push(PhotoTile {
                 hash: photo.hash,
@@ -267,7 +267,7 @@ impl Reader<'_> {
 
     /// What a photo's camera says of when and where it was taken.
     fn camera(&self, photo: &PhotoRef) -> String {
-        let Some(origin) = &photo.origin else { return String::new() };
+        let Some(origin) = &photo.origin else { return "Nothing is said of its file".to_owned() };
         let clock = origin.shown_ms.map(|shown| {
             let zone = match origin.offset_min.map(i64::from) {
                 None => ", in no zone that it names".to_owned(),
@@ -281,7 +281,7 @@ impl Reader<'_> {
         });
         let place = origin.place.as_ref().map(|place| self.place(Some(place)));
         let clock = clock.unwrap_or_else(|| "no time".to_owned());
-        format!("{clock}; {}", place.unwrap_or_else(|| "no place".to_owned()))
+        format!("Its camera claims {clock}; {}", place.unwrap_or_else(|| "no place".to_owned()))
     }
 
     // ---- the conversation ----
@@ -324,7 +324,7 @@ impl Reader<'_> {
         let by = entry.by();
         let claim = self.times(hash).filter(|_| self.is_claim(hash));
         let mut row = HistoryRow {
-            key: format!("h-{}", &hash.to_string()[..16]),
+            key: history_key(hash),
             symbol: "edit",
             title: String::new(),
             more: Vec::new(),
@@ -385,15 +385,14 @@ impl Reader<'_> {
                     Some(Word::Contest(objection)) => {
                         format!("Contested {}", self.about_words(objection.about.as_ref()))
                     }
-                    Some(Word::Step(Step::Say)) => "Wrote in a contest".to_owned(),
-                    Some(Word::Step(Step::Ask)) => "Asked in a contest".to_owned(),
-                    Some(Word::Step(Step::Uphold)) => "Upheld what was contested".to_owned(),
-                    Some(Word::Step(Step::Accept)) => "Accepted an objection".to_owned(),
-                    Some(Word::Step(Step::Close)) => "Closed a contest".to_owned(),
+                    Some(Word::Step(Step::Say, _)) => "Wrote in a contest".to_owned(),
+                    Some(Word::Step(Step::Ask, _)) => "Asked in a contest".to_owned(),
+                    Some(Word::Step(Step::Uphold, _)) => "Upheld what was contested".to_owned(),
+                    Some(Word::Step(Step::Accept, _)) => "Accepted an objection".to_owned(),
+                    Some(Word::Step(Step::Close, _)) => "Closed a contest".to_owned(),
                 };
-                if let Some(Word::Contest(Objection { photos, .. })) = &post.word
-                    && !photos.is_empty()
-                {
+                let photos = entry.photos();
+                if !photos.is_empty() {
                     row.more.push(view::count(photos.len() as u64, "photo", "photos"));
                 }
                 row.more.push(format!("“{}”", self.note(post.text)));
@@ -533,6 +532,11 @@ impl Reader<'_> {
         }
         corrections
     }
+}
+
+/// The place of an entry in the history.
+pub(in super::super) fn history_key(entry: ChangeHash) -> String {
+    format!("h-{}", &entry.to_string()[..16])
 }
 
 fn reason_name(reason: NotPossible) -> &'static str {

@@ -230,6 +230,7 @@ pub(crate) async fn brand(
                     planograms: vec![1],
                     must_stock: (1..=8).map(gtin).collect(),
                     active: true,
+                    radius_m: None,
                 })
             })
             .collect();
