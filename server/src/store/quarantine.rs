@@ -77,7 +77,8 @@ impl Item {
 
 impl Ledger<'_> {
     /// What this group, or one that holds it, was refused for when it came before: it stays so until someone decides
-    /// otherwise. What came [early](Outcome::is_early) or badly sealed may be tried again.
+    /// otherwise. What came [early](Outcome::is_early) or badly sealed may be tried again. What was discarded does not
+    /// come in with what was written after it either.
     pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
         let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
         // What was made into a parcel before the rest of the group came is refused with the group.
@@ -92,7 +93,25 @@ impl Ledger<'_> {
         let found = query.query_row(params![self.org, device, document, head.0], |row| {
             Ok(Outcome::quarantined(&row.get::<_, String>(0)?, row.get(1)?))
         });
-        Ok(found.optional()?)
+        if let Some(found) = found.optional()? {
+            return Ok(Some(found));
+        }
+        let mut query = self.tx.prepare_cached(
+            "SELECT c.hash, q.code, q.detail FROM quarantine q JOIN quarantine_change c
+                 ON (c.org, c.device, c.document, c.item) = (q.org, q.device, q.document, q.item)
+             WHERE q.org = ?1 AND q.device = ?2 AND q.document = ?3 AND q.state = 'discarded'
+               AND q.code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')
+               AND c.hash NOT IN (
+                  SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
+        )?;
+        let mut rows = query.query(params![self.org, device, document])?;
+        while let Some(row) = rows.next()? {
+            let discarded = ChangeHash(row.get(0)?);
+            if group.hashes().any(|hash| hash == discarded) {
+                return Ok(Some(Outcome::quarantined(&row.get::<_, String>(1)?, row.get(2)?)));
+            }
+        }
+        Ok(None)
     }
 
     /// Who sees a document, if anybody has written to it.
