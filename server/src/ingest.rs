@@ -330,7 +330,10 @@ impl Ingest<'_, '_> {
                 return Ok(with_here(refused, &held.document, group));
             }
         }
-        let outcome = self.group(sender, pushed, group, notes)?;
+        let outcome = match self.ledger.discarded(sender, group)? {
+            Some(discarded) => discarded,
+            None => self.group(sender, pushed, group, notes)?,
+        };
         self.keep_apart(sender, courier, group, notes, outcome)
     }
 
@@ -530,7 +533,7 @@ impl Ingest<'_, '_> {
         {
             return Err(Refusal::NoRight("this was not refused for want of rights").into());
         }
-        if self.ledger.was_discarded(item)? {
+        if self.ledger.discarded(item.device, group)?.is_some() {
             return Err(Refusal::NoRight("some of this was discarded before").into());
         }
         let mut held = self.ledger.document(self.org, group.document)?;

@@ -77,8 +77,7 @@ impl Item {
 
 impl Ledger<'_> {
     /// What this group, or one that holds it, was refused for when it came before: it stays so until someone decides
-    /// otherwise. What came [early](Outcome::is_early) or badly sealed may be tried again. What was discarded does not
-    /// come in with what was written after it either.
+    /// otherwise. What came [early](Outcome::is_early) or badly sealed may be tried again.
     pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
         let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
         // What was made into a parcel before the rest of the group came is refused with the group.
@@ -93,9 +92,15 @@ impl Ledger<'_> {
         let found = query.query_row(params![self.org, device, document, head.0], |row| {
             Ok(Outcome::quarantined(&row.get::<_, String>(0)?, row.get(1)?))
         });
-        if let Some(found) = found.optional()? {
-            return Ok(Some(found));
-        }
+        Ok(found.optional()?)
+    }
+
+    /// What some of this group was refused for that was discarded when it came without the rest.
+    pub fn discarded(
+        &self,
+        device: DeviceId,
+        group: &Group,
+    ) -> Result<Option<Outcome>, StoreError> {
         let mut query = self.tx.prepare_cached(
             "SELECT c.hash, q.code, q.detail FROM quarantine q JOIN quarantine_change c
                  ON (c.org, c.device, c.document, c.item) = (q.org, q.device, q.document, q.item)
@@ -104,6 +109,7 @@ impl Ledger<'_> {
                AND c.hash NOT IN (
                   SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
         )?;
+        let (device, document) = (device.as_bytes(), group.document.to_bytes());
         let mut rows = query.query(params![self.org, device, document])?;
         while let Some(row) = rows.next()? {
             let discarded = ChangeHash(row.get(0)?);
@@ -128,22 +134,6 @@ impl Ledger<'_> {
         )?;
         let (device, document) = (device.as_bytes(), group.document.to_bytes());
         Ok(query.exists(params![self.org, device, document, head.hash().0])?)
-    }
-
-    /// Whether some of a group was discarded when it came without the rest.
-    pub fn was_discarded(&self, item: &Item) -> Result<bool, StoreError> {
-        let mut query = self.tx.prepare_cached(
-            "SELECT 1 FROM quarantine_change c JOIN quarantine q USING (org, item)
-             WHERE c.org = ?1 AND c.device = ?2 AND c.document = ?3 AND c.hash = ?4
-               AND q.state = 'discarded'",
-        )?;
-        let (device, document) = (item.device.as_bytes(), item.group.document.to_bytes());
-        for hash in item.group.hashes() {
-            if query.exists(params![self.org, device, document, hash.0])? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// What waits of a document and is in the log now, whoever brought it, has arrived.
