@@ -208,10 +208,10 @@ fn phone(world: &World, item: &Item) -> String {
 
 fn badge(item: &Item) -> Markup {
     match item.state.as_str() {
-        "accepted" => view::badge("is-approved", "check", "Approved"),
-        "discarded" => view::badge("is-not-possible", "cross", "Discarded"),
-        "proposed_again" => view::badge("is-new", "new", "Replaced by its author"),
-        _ => view::badge("is-submitted", "clock", "Waits"),
+        "accepted" => view::badge("approved", "check", "Approved"),
+        "discarded" => view::badge("not-possible", "cross", "Discarded"),
+        "proposed_again" => view::badge("new", "new", "Replaced by its author"),
+        _ => view::badge("submitted", "clock", "Waits"),
     }
 }
 
@@ -253,6 +253,13 @@ fn reason(code: &str) -> Option<&'static str> {
         "said_already" => "The record has this from the same person and moment already",
         _ => return None,
     })
+}
+
+/// Whether the words of the refusal say more than its code.
+fn says_more(code: &str) -> bool {
+    const MORE: [&str; 7] =
+        ["no_right", "unknown", "wrong_start", "malformed", "unreadable", "invalid", "bad_seal"];
+    MORE.contains(&code)
 }
 
 /// What can become of work that waits.

@@ -61,6 +61,8 @@ async fn refused_work_is_decided_on_once_by_who_may() {
     bench.get(MARIA, "/refused/1").await.shows(&[
         "Anna Lindqvist",
         "In Stockholm Norr, served by Kustlinjen; by the list in Stockholm Norr, served by Mälardal Grossist",
+        "<dt>The refusal</dt><dd>The outlet has moved to another ",
+        "badge is-submitted",
         "Planned call: not planned",
         "Chilled full audit, version 1",
         "Oat drink vanilla 1 L",
@@ -367,7 +369,7 @@ async fn work_of_several_people_says_whose_each_entry_is_and_what_builds_on_what
         "nothing of it is here",
         "Discard",
     ]);
-    page.hides(&["value=\"approve\"", "Stands here now"]);
+    page.hides(&["value=\"approve\"", "Stands here now", "The refusal", "this device"]);
     let page = bench.get(MARIA, "/refused/2").await;
     page.shows(&[
         "What it builds on has not come yet",

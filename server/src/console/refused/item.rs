@@ -20,7 +20,9 @@ use sync_core::model::visit::{Act, Observation, Observed, Recording, Value};
 use sync_core::visit::Visit;
 use sync_core::wire::Group;
 
-use super::{authors, badge, decided, entries, outlet_name, outlook, phone, says, why, written_by};
+use super::{
+    authors, badge, decided, entries, outlet_name, outlook, phone, says, says_more, why, written_by,
+};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::console::page::{Page, Section, html, sight};
@@ -278,7 +280,9 @@ impl Drawing<'_> {
         if let Some(decided) = decided(world, item, self.zone) {
             facts.push(("Decided", decided));
         }
-        facts.push(("The refusal", Markup(escape(&view::capitalised(&item.detail)))));
+        if says_more(&item.code) {
+            facts.push(("The refusal", Markup(escape(&view::capitalised(&item.detail)))));
+        }
         facts
     }
 
