@@ -5,11 +5,12 @@ use server::now_ms;
 use sync_core::cbor::from_cbor;
 use sync_core::document::{Change, Document, Entry};
 use sync_core::evidence::Leaf;
-use sync_core::id::{BlobHash, ChangeHash, DistributorId, DocId, LogHash, VisitId};
+use sync_core::id::{BlobHash, ChangeHash, DistributorId, DocId, LogHash, OutletId, VisitId};
 use sync_core::model::contest::{About, Objection, Word};
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
-    Act, NotPossible, Note, Observation, PhotoRef, Place, Post, Subject, Value, Versioned,
+    Act, NotPossible, Note, Observation, OutletReport, PhotoRef, Place, Post, Subject, Value,
+    Versioned,
 };
 use sync_core::wire::{Group, Outcome};
 
@@ -245,7 +246,8 @@ async fn whoever_decides_sees_each_value_and_what_it_would_replace() {
         "4 facings by Anna Lindqvist, which this replaces",
         "Standard milk 3 % 1 L<span class=\"sub\">Shelf prices</span>",
         "<b>13.90 SEK</b>",
-        "14.90 SEK by Anna Lindqvist, which this replaces; 15.90 SEK by Johan Berg, which stays beside this",
+        "14.90 SEK by Anna Lindqvist, which this replaces",
+        "15.90 SEK by Johan Berg, which stays beside this",
         "Oat bar, no code<span class=\"sub\">Stock</span>",
         "<b>on shelf, 7 units</b>",
         "What does the store say?",
@@ -288,14 +290,45 @@ async fn whoever_decides_sees_each_value_and_what_it_would_replace() {
     johan.anchor = u64::MAX;
     let contest = Entry::Post(said(JOHAN, &johan, &words, Some(Word::Contest(objection))));
     johan.write(&mut his, contest);
-    let outcome = johan.outcome(&bench, &his, vec![words]).await;
+    let mut group = johan.group(&his);
+    group.changes.drain(..group.changes.len() - 1);
+    let outcome = johan.bring(&bench, group, vec![words]).await;
     assert_eq!(code(&outcome), "out_of_scope");
     bench.get(MARIA, "/refused/2").await.shows(&[
+        // where the visit was begun, which this does not say
+        &format!("<dt>Outlet</dt><dd><a href=\"/outlets/{OUTLET}\">Matrummet"),
         "Contested Shelf prices: Standard milk 3 % 1 L",
         "There was instead: 12.90 SEK",
         "<blockquote>It was 12.90</blockquote>",
         // the other piece of the same visit
         "<dt>Of the same</dt><dd><a href=\"/refused/1\">work of Anna Lindqvist</a>, which waits too",
+    ]);
+
+    // An outlet that she has found where she does not work any more.
+    let found = OutletId::from_bytes([7; 16]);
+    let mut history = Document::new(bench.tenant.id, found.into());
+    let corner = note("By the corner", 6);
+    let report = OutletReport {
+        by: ANNA,
+        when: anna.moment(),
+        place: None,
+        name: "Kiosk".into(),
+        address: "Hamngatan 1".into(),
+        territory: NORTH,
+        distributor: GROSSIST,
+        note: Some(corner.digest()),
+        photos: Vec::new(),
+        volume: None,
+    };
+    anna.write(&mut history, Entry::Report(report));
+    let outcome = anna.outcome(&bench, &history, vec![corner]).await;
+    assert_eq!(code(&outcome), "out_of_scope");
+    bench.get(MARIA, "/refused/3").await.shows(&[
+        "An outlet that is not known here",
+        "Reported “Kiosk”",
+        "Hamngatan 1",
+        "In Stockholm Norr, served by Mälardal Grossist",
+        "<blockquote>By the corner</blockquote>",
     ]);
     bench.close().await;
 }
