@@ -24,6 +24,7 @@ mod signals;
 pub mod view;
 mod visit;
 mod visits;
+mod words;
 
 use std::sync::Arc;
 
@@ -74,7 +75,8 @@ pub fn router() -> Router<Arc<App>> {
         .route("/devices/{id}/confirm", post(log::confirm))
         .route("/phones/keep", post(people::keep))
         .route("/refused", get(refused::refused))
-        .route("/refused/{item}", post(refused::decide))
+        .route("/refused/{item}", get(refused::item).post(refused::decide))
+        .route("/refused/{item}/photos/{hash}", get(refused::photo))
         .route("/look", get(signals::queue))
         .route("/look/weights", post(signals::weigh))
         .route("/look/settings", post(signals::set))

@@ -16,7 +16,8 @@ use crate::auth::Viewer;
 use crate::error::Problem;
 use crate::store::StoreError;
 use crate::store::pages::{self, Sight};
-use crate::store::{quarantine, signals};
+use crate::store::quarantine::{self, Pile};
+use crate::store::signals;
 
 /// The part of the console that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +146,7 @@ async fn waiting(app: &App, viewer: &Viewer) -> Result<Waiting, StoreError> {
     let see = sight(viewer);
     let read = app.look(&viewer.tenant, move |c| {
         let visits = pages::count_status(c, &see, Status::Submitted)?;
-        let refused = quarantine::waiting(c, &see)?;
+        let refused = quarantine::count(c, &see, Pile::Waiting)?;
         Ok(Waiting { visits, refused, signals: signals::waiting(c, &see, pages::COUNT_MAX + 1)? })
     });
     read.await

@@ -33,7 +33,7 @@ pub(super) async fn photo(
     State(app): State<Arc<App>>,
     viewer: Viewer,
     Path(hash): Path<String>,
-    Query(Size { size }): Query<Size>,
+    Query(size): Query<Size>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let hash: BlobHash = hash.parse().map_err(|_| Problem::not_found())?;
@@ -43,13 +43,26 @@ pub(super) async fn photo(
         let sees = pages::sees_photo(c, &see, hash)?;
         Ok(if sees { uploads::kept(c, org, hash)? } else { None })
     });
-    let asked = match size.as_deref() {
+    let kept = read.await?;
+    answer(&app, &viewer, hash, kept, &size, &headers).await
+}
+
+/// A photo for somebody who may see it, or why it is not here.
+pub(super) async fn answer(
+    app: &Arc<App>,
+    viewer: &Viewer,
+    hash: BlobHash,
+    kept: Option<Kept>,
+    size: &Size,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let asked = match size.size.as_deref() {
         Some("thumb") => Rendition::Thumbnail,
         Some("preview") => Rendition::Preview,
         _ => Rendition::Original,
     };
-    match read.await? {
-        Some(Kept::Here(_)) => Ok(photo::serve(&app, &viewer.tenant, hash, asked, &headers).await),
+    match kept {
+        Some(Kept::Here(_)) => Ok(photo::serve(app, &viewer.tenant, hash, asked, headers).await),
         Some(Kept::Retired(stayed)) => {
             let zone = view::zone_of(&viewer.tenant.world(), &viewer.rights);
             Err(retired().detail(view::retired(&stayed, &zone)))

@@ -1,92 +1,133 @@
-//! Work that was refused: what it is, why, and what becomes of it.
+//! `/refused`: work that was refused, why, and what becomes of it.
 
+mod item;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::admit::about_rights;
 use sync_core::document::Entry;
-use sync_core::id::DocKind;
-use sync_core::model::capture::CaptureTime;
+use sync_core::id::{OutletId, UserId};
 use sync_core::model::contest::Word;
 use sync_core::model::people::Role;
 use sync_core::model::visit::{Act, Post};
+use sync_core::wire::Group;
 
-use super::page::{Page, Section, html, sight};
+pub(super) use self::item::{item, photo};
+use super::page::{Page, Section, capped, html, sight};
 use super::view::{self, Markup};
 use crate::app::App;
 use crate::auth::{Posted, Viewer};
 use crate::error::Problem;
 use crate::store::StoreError;
-use crate::store::log::Reader;
-use crate::store::quarantine::{self, Item};
+use crate::store::pages::PAGE_ROWS;
+use crate::store::quarantine::{self, Item, Pile};
 use crate::world::World;
 
-/// Pieces of refused work that the page shows.
-const ITEMS_MAX: u32 = 100;
+/// Nobody leafs farther.
+const PAGES_MAX: u64 = 1_000_000;
 
-struct Refused {
-    item: u64,
-    where_: String,
-    link: Option<String>,
-    by: String,
-    phone: String,
-    /// Who carried it here for the phone.
-    courier: Option<String>,
-    at: Markup,
-    why: String,
-    says: String,
-    doubt: Option<Markup>,
-    /// What is known of when it was made.
-    made: Option<Markup>,
-    /// Somebody may still decide.
-    open: bool,
-    /// It may be approved.
-    approvable: bool,
-    badge: Markup,
-    decided: Option<Markup>,
+/// What the address asks for. Anything that does not read is as if it were not there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    kind: String,
+    page: String,
 }
 
 #[derive(Template)]
 #[template(path = "refused.html")]
 struct RefusedPage {
     page: Page,
-    items: Vec<Refused>,
-    waiting: usize,
+    tabs: [Tab; 2],
+    decided: bool,
+    lines: Vec<Line>,
+    range: String,
+    previous: Option<String>,
+    next: Option<String>,
+}
+
+struct Tab {
+    url: &'static str,
+    name: &'static str,
+    count: String,
+    here: bool,
+}
+
+struct Line {
+    item: u64,
+    outlet: String,
+    why: String,
+    by: String,
+    /// Whose phone brought it, if that was somebody else's.
+    phone: Option<String>,
+    /// Who carried it here for the phone.
+    courier: Option<String>,
+    at: Markup,
+    says: String,
+    badge: Markup,
+    decided: Option<Markup>,
 }
 
 /// `GET /refused`
 pub(super) async fn refused(
     State(app): State<Arc<App>>,
     viewer: Viewer,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
     viewer.require(Role::reviews, "decide on refused work")?;
+    let pile = if asked.kind == "decided" { Pile::Decided } else { Pile::Waiting };
+    let number = asked.page.parse::<u64>().unwrap_or(1).clamp(1, PAGES_MAX) - 1;
     let (see, tenant) = (sight(&viewer), Arc::clone(&viewer.tenant));
-    let found = app.look(&viewer.tenant, move |c| {
-        let log = Reader::open(c, tenant.org)?;
-        let world = tenant.world_of(&log)?;
-        let items = quarantine::items(c, &see, tenant.id, ITEMS_MAX)?;
-        let told = items.iter().map(|item| {
-            Ok::<_, StoreError>((Withdrawal::of(&log, &world, item)?, made(&log, item)?))
+    let read = app.look(&viewer.tenant, move |c| {
+        let waiting = quarantine::count(c, &see, Pile::Waiting)?;
+        let decided = quarantine::count(c, &see, Pile::Decided)?;
+        let items = quarantine::items(c, &see, tenant.id, pile, number)?.into_iter().map(|item| {
+            let outlet = quarantine::outlet(c, tenant.org, &item.group)?;
+            Ok::<_, StoreError>((item, outlet))
         });
-        let told = told.collect::<Result<Vec<_>, _>>()?;
-        Ok(items.into_iter().zip(told).collect::<Vec<_>>())
+        Ok((waiting, decided, items.collect::<Result<Vec<_>, _>>()?))
     });
-    let found = found.await?;
+    let (waiting, decided, items) = read.await?;
     let page = Page::new(&app, &viewer, Section::Refused, "Refused work").await?;
     let world = viewer.tenant.world();
     let zone = view::zone_of(&world, &viewer.rights);
-    let mut items = Vec::new();
-    for (item, (withdrawal, made)) in &found {
-        let doubt = withdrawal.as_ref().map(|withdrawal| withdrawal.told(&zone));
-        let made = made.as_ref().map(|times| told(times, &zone));
-        items.push(Refused { doubt, made, ..shown(&world, item, &zone) });
-    }
-    let waiting = items.iter().filter(|item| item.open).count();
+    let lines = items.iter().map(|(item, outlet)| Line::new(&world, item, *outlet, &zone));
+    let lines: Vec<Line> = lines.collect();
     drop(world);
-    html(&RefusedPage { page, items, waiting })
+    let tab = |of, url, name, count| Tab { url, name, count: capped(count), here: of == pile };
+    let tabs = [
+        tab(Pile::Waiting, "/refused", "To decide", waiting),
+        tab(Pile::Decided, "/refused?kind=decided", "Decided", decided),
+    ];
+    let total = if pile == Pile::Waiting { waiting } else { decided };
+    let first = number * PAGE_ROWS;
+    let last = first + lines.len() as u64;
+    let turn = |to: u64| match pile {
+        Pile::Waiting => format!("/refused?page={to}"),
+        Pile::Decided => format!("/refused?kind=decided&page={to}"),
+    };
+    html(&RefusedPage {
+        page,
+        tabs,
+        decided: pile == Pile::Decided,
+        range: match lines.len() {
+            0 => String::new(),
+            _ => format!(
+                "{} to {} of {}",
+                view::number(first + 1),
+                view::number(last),
+                view::number(total)
+            ),
+        },
+        lines,
+        previous: (number > 0).then(|| turn(number)),
+        next: (last < total).then(|| turn(number + 2)),
+    })
 }
 
 #[derive(Deserialize)]
@@ -114,137 +155,77 @@ pub(super) async fn decide(
     Ok(Redirect::to("/refused"))
 }
 
-fn shown(world: &World, item: &Item, zone: &str) -> Refused {
-    let entries: Vec<Entry> = item.group.changes.iter().filter_map(|c| c.entry().ok()).collect();
-    let document = item.group.document;
-    let outlet = match document.kind {
-        DocKind::Outlet => item.group.outlet(),
-        DocKind::Visit => entries.iter().find_map(|entry| match entry {
-            Entry::Recording(recording) => match recording.act {
-                Act::Start { outlet, .. } => Some(outlet),
-                _ => None,
-            },
-            _ => None,
-        }),
-    };
-    let outlet = outlet.and_then(|id| world.outlets.get(&id));
-    let by = entries.first().map(|entry| world.name(entry.by()));
+impl Line {
+    fn new(world: &World, item: &Item, outlet: Option<OutletId>, zone: &str) -> Self {
+        let entries = entries(&item.group);
+        let by = written_by(world, &entries);
+        let carried = item.courier.and_then(|courier| world.devices.get(&courier));
+        Self {
+            item: item.item,
+            outlet: outlet_name(world, outlet),
+            why: why(item),
+            phone: Some(phone(world, item)).filter(|phone| *phone != by),
+            by,
+            courier: carried.map(|device| world.name(device.user)),
+            at: view::ago(item.received_ms, zone),
+            says: says(&entries),
+            badge: badge(item),
+            decided: decided(world, item, zone),
+        }
+    }
+}
+
+fn entries(group: &Group) -> Vec<Entry> {
+    group.changes.iter().filter_map(|change| change.entry().ok()).collect()
+}
+
+fn outlet_name(world: &World, outlet: Option<OutletId>) -> String {
+    let outlet = outlet.and_then(|outlet| world.outlets.get(&outlet));
+    outlet.map_or_else(|| "An outlet that is not known here".into(), |o| o.name.clone())
+}
+
+/// Who wrote these, each once.
+fn authors(entries: &[Entry]) -> Vec<UserId> {
+    let mut authors = Vec::new();
+    for entry in entries {
+        if !authors.contains(&entry.by()) {
+            authors.push(entry.by());
+        }
+    }
+    authors
+}
+
+fn written_by(world: &World, entries: &[Entry]) -> String {
+    let names: Vec<String> = authors(entries).into_iter().map(|by| world.name(by)).collect();
+    if names.is_empty() { "nobody that can be read".into() } else { view::and(&names) }
+}
+
+/// Whose phone handed it over.
+fn phone(world: &World, item: &Item) -> String {
     let device = world.devices.get(&item.device);
-    let open = item.state == "waiting";
-    let badge = match item.state.as_str() {
-        "accepted" => view::badge("is-approved", "check", "Approved"),
-        "discarded" => view::badge("is-not-possible", "cross", "Discarded"),
-        "proposed_again" => view::badge("is-new", "new", "Replaced by its author"),
-        _ => view::badge("is-submitted", "clock", "Waits"),
-    };
-    let decided = item.decided.map(|(by, at_ms)| {
-        Markup(format!("by {}, {}", view::escape(&world.name(by)), view::ago(at_ms, zone)))
-    });
-    Refused {
-        item: item.item,
-        where_: outlet
-            .map_or_else(|| "An outlet that is not known here".into(), |o| o.name.clone()),
-        link: outlet.map(|o| format!("/outlets/{}", o.id)),
-        by: by.unwrap_or_else(|| "Nobody that can be read".into()),
-        courier: item
-            .courier
-            .and_then(|courier| world.devices.get(&courier))
-            .map(|d| world.name(d.user)),
-        phone: device.map_or_else(|| "a phone that is not known".into(), |d| world.name(d.user)),
-        at: view::ago(item.received_ms, zone),
-        why: match reason(&item.code) {
-            Some(why) => why.into(),
-            None => item.detail.clone(),
-        },
-        says: says(&entries),
-        doubt: None,
-        made: None,
-        open,
-        approvable: open && about_rights(&item.code),
-        badge,
-        decided,
+    device.map_or_else(|| "a phone that is not known".into(), |device| world.name(device.user))
+}
+
+fn badge(item: &Item) -> Markup {
+    match item.state.as_str() {
+        "accepted" => view::badge("approved", "check", "Approved"),
+        "discarded" => view::badge("not-possible", "cross", "Discarded"),
+        "proposed_again" => view::badge("new", "new", "Replaced by its author"),
+        _ => view::badge("submitted", "clock", "Waits"),
     }
 }
 
-/// When the newest of it was made, as well as that is known; nothing is known of the clocks with which it was sent.
-fn made(log: &Reader<'_>, item: &Item) -> Result<Option<CaptureTime>, StoreError> {
-    let newest = item.group.changes.iter().rev().find_map(|change| change.entry().ok());
-    let Some(newest) = newest else { return Ok(None) };
-    log.captured(newest.when(), item.received_ms).map(Some)
+/// Who decided, and when.
+fn decided(world: &World, item: &Item, zone: &str) -> Option<Markup> {
+    let (by, at_ms) = item.decided?;
+    Some(Markup(format!("by {}, {}", view::escape(&world.name(by)), view::ago(at_ms, zone))))
 }
 
-/// The claim, with what is proved of it to be opened.
-fn told(times: &CaptureTime, zone: &str) -> Markup {
-    Markup(format!(
-        "<details class=\"claim\"><summary>made {}, as the phone claims</summary>{}</details>",
-        view::when(times.claimed_ms, zone),
-        view::escape(&view::bounds(times, zone))
-    ))
+fn why(item: &Item) -> String {
+    reason(&item.code).map_or_else(|| item.detail.clone(), str::to_owned)
 }
 
-/// What is known of when work of a phone was made whose access was withdrawn.
-struct Withdrawal {
-    withdrawn_ms: i64,
-    /// Its author's phone already knew of the withdrawal.
-    knew: bool,
-    /// When the newest of it was made, as well as that is known.
-    made: CaptureTime,
-    /// The bound below rests on something.
-    bounded: bool,
-}
-
-impl Withdrawal {
-    fn of(log: &Reader<'_>, world: &World, item: &Item) -> Result<Option<Self>, StoreError> {
-        let mut newest: Option<Self> = None;
-        for change in &item.group.changes {
-            let withdrawn = world.device_of(change.actor).and_then(|d| world.withdrawn(d.id));
-            let (Some(withdrawn), Ok(entry)) = (withdrawn, change.entry()) else { continue };
-            let Some(withdrawn_ms) = log.time_of(withdrawn)? else { continue };
-            let known = log.known_at(entry.when())?;
-            let made = log.captured(entry.when(), item.received_ms)?;
-            let knew = known > withdrawn || newest.as_ref().is_some_and(|newest| newest.knew);
-            if newest.as_ref().is_none_or(|newest| newest.made.claimed_ms <= made.claimed_ms) {
-                newest = Some(Self {
-                    withdrawn_ms,
-                    knew,
-                    made,
-                    bounded: made.proved_from_ms().is_some(),
-                });
-            } else if let Some(newest) = &mut newest {
-                newest.knew = knew;
-            }
-        }
-        Ok(newest)
-    }
-
-    /// Before or after, as well as it can be known.
-    fn told(&self, zone: &str) -> Markup {
-        let at = |ms| view::when(ms, zone);
-        let Self { withdrawn_ms, made, .. } = self;
-        let withdrawn = at(*withdrawn_ms);
-        if self.knew {
-            let after = "Made after the phone’s access was withdrawn on";
-            return Markup(format!("{after} {withdrawn}: the phone had heard of it."));
-        }
-        let claimed = at(made.claimed_ms);
-        if made.claimed_ms >= *withdrawn_ms {
-            let says = "By the phone’s own clock made on";
-            return Markup(format!(
-                "{says} {claimed}, after its access was withdrawn on {withdrawn}."
-            ));
-        }
-        let doubt = match self.bounded {
-            true => format!("it can be from any time since {}", at(made.earliest_ms)),
-            false => "it can be from any time".to_owned(),
-        };
-        Markup(format!(
-            "By the phone’s own clock made on {claimed}, before its access was withdrawn on {withdrawn}. \
-             Nothing proves that: {doubt}."
-        ))
-    }
-}
-
-/// Why, for supervisors; `None` where only the words of the refusal tell.
+/// Why, for supervisors; `None` for a code that no version of this server has given.
 fn reason(code: &str) -> Option<&'static str> {
     Some(match code {
         "late" => "Made before the rights changed, it says, but sent long after",
@@ -257,13 +238,52 @@ fn reason(code: &str) -> Option<&'static str> {
         "missing_parent" => "What it builds on has not come yet",
         "missing_note" => "Its words have not come yet",
         "bad_seal" => "Its signature is not right",
+        "foreign_actor" => {
+            "The phone that wrote it is not known here: it was enrolled after the backup from which \
+             this server was restored"
+        }
+        "foreign_person" => "It names somebody else than the person whom the phone is for",
+        "full" => "The visit, or the outlet’s history, has no room for more",
+        "malformed" => "It does not continue what is here as work of a phone does",
+        "unreadable" => {
+            "Something in it cannot be read here: the app may be newer than this server"
+        }
+        "invalid" => "A value in it breaks a rule",
+        "not_in_past" => "It names an entry that its author cannot have seen",
+        "said_already" => "The record has this from the same person and moment already",
         _ => return None,
     })
 }
 
+/// Whether the words of the refusal say more than its code.
+fn says_more(code: &str) -> bool {
+    const MORE: [&str; 7] =
+        ["no_right", "unknown", "wrong_start", "malformed", "unreadable", "invalid", "bad_seal"];
+    MORE.contains(&code)
+}
+
+/// What can become of work that waits.
+fn outlook(code: &str) -> &'static str {
+    match code {
+        code if about_rights(code) => {
+            "Approved, it enters the record as its author signed it, and the log says who approved \
+             it. Discarded, it stays on its phone, whose person may propose it again."
+        }
+        "foreign_actor" => {
+            "Its person needs a new code for that phone. Once it is enrolled, this comes in by itself."
+        }
+        "missing_parent" => {
+            "It comes in by itself when what it builds on does, and is judged then. If that is \
+             discarded, its person can propose it again on the phone."
+        }
+        "missing_note" => "It comes in by itself when its words do, and is judged then.",
+        _ => "Nobody can approve this. Its person can propose it again on the phone.",
+    }
+}
+
 /// What is in it, as a sentence.
 fn says(entries: &[Entry]) -> String {
-    let (mut observations, mut photos, mut says) = (0_u64, 0_u64, Vec::new());
+    let (mut observations, mut photos, mut says) = (0_u64, 0_u64, Vec::<String>::new());
     for entry in entries {
         photos += entry.photos().len() as u64;
         match entry {
@@ -282,6 +302,8 @@ fn says(entries: &[Entry]) -> String {
             Entry::Report(report) => says.push(format!("reports “{}”", report.name)),
         }
     }
+    let mut said = BTreeSet::new();
+    says.retain(|words| said.insert(words.clone()));
     if observations > 0 {
         says.push(format!("holds {}", view::count(observations, "observation", "observations")));
     }
@@ -292,4 +314,24 @@ fn says(entries: &[Entry]) -> String {
         return "Nothing that can be read.".into();
     }
     format!("It {}.", view::and(&says))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_protocol_has_words() {
+        let protocol = include_str!("../../../docs/protocol.md");
+        let (_, codes) = protocol.split_once("\nCodes of quarantine: ").unwrap();
+        let (codes, _) = codes.split_once("A device treats an unknown code").unwrap();
+        let codes = codes.split('`').skip(1).step_by(2);
+        // What is discarded was refused for something else before, and of what has no room nothing is here.
+        let kept: Vec<&str> =
+            codes.filter(|code| !["discarded", "quarantine_full"].contains(code)).collect();
+        assert_eq!(kept.len(), 18, "{kept:?}");
+        for code in kept {
+            assert!(reason(code).is_some(), "{code}");
+        }
+    }
 }

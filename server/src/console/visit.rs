@@ -138,7 +138,8 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
     }
     let captures = signals.iter().filter(|shown| shown.photo.is_none()).map(told).collect();
     let here = photos.iter().filter(|photo| photo.here).count();
-    let retired = photos.iter().filter(|p| reader.read.retired.contains_key(&p.hash)).count();
+    let retired =
+        photos.iter().filter(|p| reader.read.attached.retired.contains_key(&p.hash)).count();
     let gone = photos.iter().filter(|photo| photo.gone.is_some()).count();
     let awaited = photos.len() - here - gone;
     let mut badges = vec![
@@ -383,12 +384,12 @@ pub(super) fn contest_subject(
     let live = about.map_or(&[][..], |about| reader.live(about.check, &about.subject));
     let check = about.map_or(0, |about| about.check);
     let said = live.iter().map(|live| SaidValue {
-        value: reader.value(check, &live.value),
+        value: reader.words.value(check, &live.value),
         by: reader.name(live.by),
         at: reader.at(live.recording),
     });
     let subject = ContestSubject {
-        title: reader.about_words(about),
+        title: reader.words.about(about),
         said: said.collect(),
         claim: live.first().map_or(ClaimField::Nothing, |l| reader.claim_field(check, &l.value)),
     };

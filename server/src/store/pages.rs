@@ -21,7 +21,7 @@ use sync_core::visit::Status;
 
 use super::erasure;
 use super::log::{self, AudienceId, Held, Org};
-use super::uploads::{self, Kept, Photo, Stayed, photo_documents, photo_state};
+use super::uploads::{self, Kept, Photo, Stayed, photo_documents};
 use super::{StoreError, accounts};
 
 /// Counts go this far and say "more" after it.
@@ -609,13 +609,9 @@ pub fn sees_photo(
     Ok(false)
 }
 
-/// All that a visit's page shows.
-#[derive(Debug)]
-pub struct VisitRead {
-    /// The visit as lists have it.
-    pub line: VisitLine,
-    /// The document.
-    pub held: Held,
+/// The notes and photos that entries name, as far as they are here, and what became of the others.
+#[derive(Debug, Default)]
+pub struct Attached {
     /// The words of the notes that are here.
     pub notes: HashMap<BlobHash, String>,
     /// The photos that are here.
@@ -624,6 +620,48 @@ pub struct VisitRead {
     pub erased: HashMap<BlobHash, i64>,
     /// The photos whose time here is over.
     pub retired: HashMap<BlobHash, Stayed>,
+}
+
+impl Attached {
+    pub(super) fn of<'e>(
+        connection: &Connection,
+        org: Org,
+        entries: impl IntoIterator<Item = &'e Entry>,
+    ) -> Result<Self, StoreError> {
+        let mut attached = Self::default();
+        let Self { notes, photos, erased, retired } = &mut attached;
+        for entry in entries {
+            for digest in entry.notes() {
+                match log::note(connection, org, digest)? {
+                    Some(note) => drop(notes.insert(digest, note.text)),
+                    None => {
+                        let erased_ms = erasure::note_erased(connection, org, digest)?;
+                        erased.extend(erased_ms.map(|at_ms| (digest, at_ms)));
+                    }
+                }
+            }
+            for photo in entry.photos() {
+                match uploads::kept(connection, org, photo.hash)? {
+                    Some(Kept::Here(here)) => drop(photos.insert(photo.hash, here)),
+                    Some(Kept::Erased(at_ms)) => drop(erased.insert(photo.hash, at_ms)),
+                    Some(Kept::Retired(stayed)) => drop(retired.insert(photo.hash, stayed)),
+                    None => {}
+                }
+            }
+        }
+        Ok(attached)
+    }
+}
+
+/// All that a visit's page shows.
+#[derive(Debug)]
+pub struct VisitRead {
+    /// The visit as lists have it.
+    pub line: VisitLine,
+    /// The document.
+    pub held: Held,
+    /// The notes and photos that its entries name.
+    pub attached: Attached,
     /// What the devices are called that wrote in it.
     pub devices: HashMap<DeviceId, String>,
     /// Another visit that waits for a review, the one that waits longest.
@@ -648,12 +686,7 @@ pub fn visit(
     let held = log::document(&tx, org, id, visit.into())?;
     let entries: Vec<Entry> =
         held.document.changes().iter().filter_map(|change| change.entry().ok()).collect();
-    let mut notes = HashMap::new();
-    for digest in entries.iter().flat_map(Entry::notes) {
-        notes.extend(log::note(&tx, org, digest)?.map(|note| (digest, note.text)));
-    }
-    let hashes: Vec<BlobHash> =
-        entries.iter().flat_map(|entry| entry.photos().iter().map(|photo| photo.hash)).collect();
+    let attached = Attached::of(&tx, org, &entries)?;
     let mut devices = HashMap::new();
     for device in held.devices.values() {
         if !devices.contains_key(device) {
@@ -673,18 +706,6 @@ pub fn visit(
             |row| row.get(0),
         )
         .optional()?;
-    let photos = photo_state(&tx, org, &hashes)?;
-    let (mut erased, mut retired) = (HashMap::new(), HashMap::new());
-    for hash in hashes {
-        match uploads::kept(&tx, org, hash)? {
-            Some(Kept::Erased(at_ms)) => drop(erased.insert(hash, at_ms)),
-            Some(Kept::Retired(stayed)) => drop(retired.insert(hash, stayed)),
-            Some(Kept::Here(_)) | None => {}
-        }
-    }
-    for digest in entries.iter().flat_map(Entry::notes).filter(|d| !notes.contains_key(d)) {
-        erased.extend(erasure::note_erased(&tx, org, digest)?.map(|at_ms| (digest, at_ms)));
-    }
     let next = next.map(VisitId::from_bytes);
-    Ok(Some(VisitRead { line, held, notes, photos, erased, retired, devices, next }))
+    Ok(Some(VisitRead { line, held, attached, devices, next }))
 }

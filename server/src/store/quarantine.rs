@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use sync_core::document::Change;
+use sync_core::document::{Change, Entry};
 use sync_core::evidence::Leaf;
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, OrgId, UserId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, OrgId, OutletId, UserId};
 use sync_core::model::people::Audience;
-use sync_core::model::visit::Note;
+use sync_core::model::visit::{Act, Note, Recording};
 use sync_core::wire::{Decided, Group, Outcome, from_wire, to_wire};
 
 use super::StoreError;
-use super::log::{Ledger, Org};
-use super::pages::Sight;
+use super::log::{self, Held, Ledger, Org};
+use super::pages::{Attached, PAGE_ROWS, Sight};
 
 /// Most refused groups of one device that wait.
 const WAITING_MAX: u64 = 2_000;
@@ -27,6 +27,11 @@ const KEPT_BYTES_MAX: u64 = 64 << 20;
 /// What a row takes besides the group, and what finding one of its changes takes.
 const ITEM_BYTES: u64 = 512;
 const CHANGE_BYTES: u64 = 128;
+/// Entries of a group, and observations in them, that a page shows.
+const PART_ENTRIES: usize = 200;
+const PART_VALUES: usize = 2_000;
+/// Groups of the same document that are shown beside one.
+const BESIDE_MAX: usize = 10;
 
 /// A group that was refused.
 #[derive(Debug, Clone)]
@@ -423,19 +428,171 @@ fn read(id: OrgId, row: &Row<'_>) -> Result<Item, StoreError> {
     })
 }
 
-/// The groups that somebody sees, what waits first, then the newest.
+/// Refused work as the console lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pile {
+    /// Nobody has decided yet.
+    Waiting,
+    /// A supervisor has decided, or its author by proposing it again.
+    Decided,
+}
+
+impl Pile {
+    const fn states(self) -> &'static str {
+        match self {
+            Self::Waiting => "'waiting'",
+            Self::Decided => "'accepted', 'discarded', 'proposed_again'",
+        }
+    }
+}
+
+/// A page of the groups that somebody sees: what came last first, or what was decided last.
 pub fn items(
     connection: &Connection,
     see: &Sight,
     id: OrgId,
-    limit: u32,
+    pile: Pile,
+    page: u64,
 ) -> Result<Vec<Item>, StoreError> {
-    let seen = see.list(connection)?;
+    let (seen, states) = (see.list(connection)?, pile.states());
+    let newest = match pile {
+        Pile::Waiting => "received_ms DESC, item DESC",
+        Pile::Decided => "decided_ms DESC, item DESC",
+    };
+    // Sorted without the groups, which are long.
     let mut query = connection.prepare_cached(&format!(
-        "{ITEM} AND audience IN ({seen}) ORDER BY state <> 'waiting', received_ms DESC LIMIT ?2"
+        "{ITEM} AND item IN (
+             SELECT item FROM quarantine WHERE org = ?1 AND state IN ({states}) AND audience IN ({seen})
+             ORDER BY {newest} LIMIT ?2 OFFSET ?3)
+         ORDER BY {newest}"
     ))?;
-    let rows = query.query_map(params![see.org, limit], |row| Ok(read(id, row)))?;
+    let rows =
+        query.query_map(params![see.org, PAGE_ROWS, page * PAGE_ROWS], |row| Ok(read(id, row)))?;
     rows.map(|row| row?).collect()
+}
+
+/// How many groups of a pile somebody sees.
+pub fn count(connection: &Connection, see: &Sight, pile: Pile) -> Result<u64, StoreError> {
+    let (seen, states) = (see.list(connection)?, pile.states());
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT count(*) FROM quarantine WHERE org = ?1 AND state IN ({states}) AND audience IN ({seen})"
+    ))?;
+    Ok(query.query_row([see.org], |row| row.get(0))?)
+}
+
+/// The outlet that a group is about, as far as it says so, or the visit that it continues.
+pub fn outlet(
+    connection: &Connection,
+    org: Org,
+    group: &Group,
+) -> Result<Option<OutletId>, StoreError> {
+    let Some(visit) = group.document.visit() else { return Ok(group.outlet()) };
+    let mut entries = group.changes.iter().filter_map(|change| change.entry().ok());
+    let started = entries.find_map(|entry| match entry {
+        Entry::Recording(Recording { act: Act::Start { outlet, .. }, .. }) => Some(outlet),
+        _ => None,
+    });
+    if started.is_some() {
+        return Ok(started);
+    }
+    let mut query =
+        connection.prepare_cached("SELECT outlet FROM visit WHERE org = ?1 AND visit = ?2")?;
+    let outlet = query.query_row(params![org, visit.as_bytes()], |row| row.get(0)).optional()?;
+    Ok(outlet.map(OutletId::from_bytes))
+}
+
+/// All that the page of a group shows.
+#[derive(Debug)]
+pub struct ItemRead {
+    /// The group.
+    pub item: Item,
+    /// The outlet that it is about.
+    pub outlet: Option<OutletId>,
+    /// Its changes, in parts that each fit a page.
+    pub parts: Vec<Range<usize>>,
+    /// Which of these is read.
+    pub part: usize,
+    /// The document as the log has it; `None` if it is not here, or not seen.
+    pub held: Option<Held>,
+    /// The notes and photos that the part names, and the document.
+    pub attached: Attached,
+    /// What else waits of the document, [`BESIDE_MAX`] groups at most.
+    pub beside: Vec<Item>,
+}
+
+/// A group that somebody sees, with its part of this number or the last.
+pub fn item(
+    connection: &Connection,
+    see: &Sight,
+    id: OrgId,
+    item: u64,
+    part: usize,
+) -> Result<Option<ItemRead>, StoreError> {
+    let Some(item) = seen(connection, see, id, item)? else { return Ok(None) };
+    let (org, document) = (see.org, item.group.document);
+    let audience = super::pages::audience_of(connection, org, document)?;
+    let held = match audience.is_some_and(|audience| see.sees(&audience)) {
+        true => Some(log::document(connection, org, id, document)?),
+        false => None,
+    };
+    let parts = parts(&item.group.changes);
+    let part = part.min(parts.len().saturating_sub(1));
+    let own = parts.get(part).map_or(&[][..], |part| &item.group.changes[part.clone()]);
+    let there = held.iter().flat_map(|held| held.document.changes());
+    let entries: Vec<Entry> = own.iter().chain(there).filter_map(|c| c.entry().ok()).collect();
+    let attached = Attached::of(connection, org, &entries)?;
+    let list = see.list(connection)?;
+    let mut query = connection.prepare_cached(&format!(
+        "{ITEM} AND item IN (
+             SELECT item FROM quarantine INDEXED BY quarantine_state
+             WHERE org = ?1 AND state = 'waiting' AND audience IN ({list})
+               AND document = ?2 AND item <> ?3 LIMIT {BESIDE_MAX})"
+    ))?;
+    let of = params![org, document.to_bytes(), item.item];
+    let beside = query.query_map(of, |row| Ok(read(id, row)))?;
+    let beside = beside.map(|row| row?).collect::<Result<_, _>>()?;
+    let outlet = outlet(connection, org, &item.group)?;
+    Ok(Some(ItemRead { item, outlet, parts, part, held, attached, beside }))
+}
+
+/// Changes in parts that a page can show: nobody draws all that a hostile phone can send.
+fn parts(changes: &[Change]) -> Vec<Range<usize>> {
+    let (mut parts, mut from, mut values) = (Vec::new(), 0, 0);
+    for (place, change) in changes.iter().enumerate() {
+        let more = change.entry().map_or(0, |entry| entry.values());
+        if place - from >= PART_ENTRIES || (place > from && values + more > PART_VALUES) {
+            parts.push(from..place);
+            (from, values) = (place, 0);
+        }
+        values += more;
+    }
+    parts.push(from..changes.len());
+    parts
+}
+
+/// Whether a group that somebody sees names this photo.
+pub fn names_photo(
+    connection: &Connection,
+    see: &Sight,
+    id: OrgId,
+    item: u64,
+    photo: BlobHash,
+) -> Result<bool, StoreError> {
+    let Some(item) = seen(connection, see, id, item)? else { return Ok(false) };
+    let mut entries = item.group.changes.iter().filter_map(|change| change.entry().ok());
+    Ok(entries.any(|entry| entry.photos().iter().any(|named| named.hash == photo)))
+}
+
+fn seen(
+    connection: &Connection,
+    see: &Sight,
+    id: OrgId,
+    item: u64,
+) -> Result<Option<Item>, StoreError> {
+    let seen = see.list(connection)?;
+    let mut query =
+        connection.prepare_cached(&format!("{ITEM} AND item = ?2 AND audience IN ({seen})"))?;
+    query.query_row(params![see.org, item], |row| Ok(read(id, row))).optional()?.transpose()
 }
 
 /// Whether somebody sees a group.
@@ -445,15 +602,6 @@ pub fn sees(connection: &Connection, see: &Sight, item: u64) -> Result<bool, Sto
         "SELECT 1 FROM quarantine WHERE org = ?1 AND item = ?2 AND audience IN ({seen})"
     ))?;
     Ok(query.exists(params![see.org, item])?)
-}
-
-/// How many groups wait for a decision of somebody.
-pub fn waiting(connection: &Connection, see: &Sight) -> Result<u64, StoreError> {
-    let seen = see.list(connection)?;
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT count(*) FROM quarantine WHERE org = ?1 AND state = 'waiting' AND audience IN ({seen})"
-    ))?;
-    Ok(query.query_row([see.org], |row| row.get(0))?)
 }
 
 /// What became, within these sequences, of the refused work of a person's devices: whoever goes on with another one

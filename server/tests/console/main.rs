@@ -8,6 +8,7 @@ mod erasing;
 mod evidence;
 mod field;
 mod proof;
+mod refused;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,9 +26,8 @@ use server::ingest::Sender;
 use server::store::StoreError;
 use server::store::log::{self, Ledger};
 use server::{console, now_ms, people, random, serve};
-use sync_core::cbor::from_cbor;
 use sync_core::document::{Change, Document, Entry, VOLUME_CHANGES};
-use sync_core::evidence::{Cursor, Keypair, Leaf};
+use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{
     Actor, BlobHash, CallId, ChangeHash, DeviceId, DistributorId, DocId, Gtin, LogHash, OrgId,
     OutletId, TerritoryId, UserId, VisitId,
@@ -359,9 +359,13 @@ impl Bench {
     async fn phone(&self, user: UserId, label: &'static str) -> Phone {
         let mut seed = [0; 32];
         random(&mut seed);
-        let keypair = Keypair::from_seed(&seed);
-        let key = keypair.public();
-        let device = DeviceId::from_bytes(key[..16].try_into().unwrap());
+        let phone = Phone::of(user, &seed);
+        self.enrol(&phone, label).await;
+        phone
+    }
+
+    async fn enrol(&self, phone: &Phone, label: &'static str) {
+        let Sender { device, key, user } = phone.sender;
         let org = self.tenant.org;
         let insert = self.app.store.write(move |tx| -> Result<(), StoreError> {
             tx.execute(
@@ -383,7 +387,6 @@ impl Bench {
         let record =
             Record::Device(Device { id: device, user, key, revoked: false, lost_ms: None });
         self.app.write_records(&self.tenant, vec![record]).await.unwrap();
-        Phone { sender: Sender { device, key, user }, keypair, minutes: 0, anchor: 1 }
     }
 
     /// A copy of a visit as the server has it.
@@ -405,6 +408,13 @@ struct Phone {
 }
 
 impl Phone {
+    fn of(user: UserId, seed: &[u8; 32]) -> Self {
+        let keypair = Keypair::from_seed(seed);
+        let key = keypair.public();
+        let device = DeviceId::from_bytes(key[..16].try_into().unwrap());
+        Self { sender: Sender { device, key, user }, keypair, minutes: 0, anchor: 1 }
+    }
+
     fn moment(&self) -> Moment {
         let wall_ms = now_ms() - 3_600_000 + self.minutes as i64 * 60_000;
         Moment {
@@ -654,125 +664,6 @@ async fn out_of_scope_is_not_there() {
     bench.get(SARA, "/visits").await.shows(&["No visit yet"]).hides(&["Matrummet"]);
     bench.get(SARA, "/").await.hides(&["Matrummet", "Anna"]);
     bench.get(DORA, &format!("/visits/{visit}")).await.shows(&["Conversation"]);
-    bench.close().await;
-}
-
-#[tokio::test]
-async fn refused_work_is_decided_on_once_by_who_may() {
-    let bench = Bench::new().await;
-    let mut anna = bench.phone(ANNA, "Anna's phone").await;
-    let mut items = Vec::new();
-    for n in [1_u8, 2] {
-        // She says that the outlet is another distributor's.
-        let visit = VisitId::fresh(1, [n; 10]);
-        let mut document = Document::new(bench.tenant.id, visit.into());
-        let (call, template) = (None, Versioned { number: 1, version: 1 });
-        let (territory, distributor) = (NORTH, OTHER);
-        let start = Act::Start { outlet: OUTLET, call, territory, distributor, template };
-        anna.record(&mut document, start);
-        anna.observe(&mut document, vec![price(2, 2_490)], Vec::new(), Vec::new());
-        anna.submit(&mut document);
-        let outcome = anna.outcome(&bench, &document, Vec::new()).await;
-        assert!(matches!(outcome, Outcome::Quarantined { code, .. } if code == "wrong_start"));
-        items.push((visit, document));
-    }
-    let page = bench.get(MARIA, "/refused").await;
-    page.shows(&["Refused work", "2 to decide", "Anna Lindqvist", "1 observation", "Approve"]);
-    bench.get(MARIA, "/").await.shows(&["/refused"]);
-    // Neither a supervisor of elsewhere nor a distributor's manager has a say.
-    bench.get(SARA, "/refused").await.shows(&["Nothing waits"]).hides(&["Anna Lindqvist"]);
-    let approve = [("decision", "approve")];
-    assert_eq!(bench.post(SARA, "/refused/1", &approve).await.status, StatusCode::NOT_FOUND);
-    assert_eq!(bench.get(DORA, "/refused").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(bench.post(DORA, "/refused/1", &approve).await.status, StatusCode::FORBIDDEN);
-
-    assert_eq!(bench.post(MARIA, "/refused/1", &approve).await.status, StatusCode::SEE_OTHER);
-    assert_eq!(bench.document(items[0].0).await.heads(), items[0].1.heads());
-    bench.get(MARIA, &format!("/visits/{}", items[0].0)).await.shows(&["Anna Lindqvist"]);
-    let discard = [("decision", "discard")];
-    assert_eq!(bench.post(MARIA, "/refused/1", &discard).await.status, StatusCode::CONFLICT);
-    assert_eq!(bench.post(MARIA, "/refused/2", &discard).await.status, StatusCode::SEE_OTHER);
-    assert_eq!(bench.post(MARIA, "/refused/2", &approve).await.status, StatusCode::CONFLICT);
-    assert!(bench.document(items[1].0).await.changes().is_empty());
-    let page = bench.get(MARIA, "/refused").await;
-    page.shows(&["Nothing waits", "Approved", "Discarded", "by Maria Ståhl"]).hides(&["to decide"]);
-
-    // Each decision is the log's newest line after what it is about, and says who has decided what, and on what.
-    let org = bench.tenant.org;
-    let said = bench.app.store.read(move |connection| {
-        let mut query = connection.prepare(
-            "SELECT leaf, body FROM log WHERE org = ?1 AND document IS NULL AND audience = -1
-             AND length(body) > 17 ORDER BY sequence",
-        )?;
-        let lines = query.query_map([org], |row| Ok((LogHash(row.get(0)?), row.get(1)?)))?;
-        Ok(lines.collect::<Result<Vec<(LogHash, Vec<u8>)>, _>>()?)
-    });
-    let said = said.await.unwrap();
-    assert_eq!(said.len(), 2);
-    let decided = items.iter().zip([true, false]);
-    for ((line, body), ((visit, document), approve)) in said.iter().zip(decided) {
-        let leaf: Leaf = from_cbor(body).unwrap();
-        let Leaf::Decision { document: id, head, device, by, approved, at_ms } = leaf else {
-            panic!("{leaf:?}")
-        };
-        assert_eq!((id, [head].as_slice()), ((*visit).into(), document.heads()));
-        assert_eq!((device, by, approved), (anna.sender.device, MARIA, approve));
-        assert!((now_ms() - 60_000..=now_ms()).contains(&at_ms));
-        assert_eq!(leaf.hash(), *line);
-    }
-
-    // Anna is somewhere else by now. She is told what became of her work, and shown nothing of it.
-    let move_to = |scope| vec![person(ANNA, "Anna Lindqvist", Role::Rep, scope)];
-    bench.app.write_records(&bench.tenant, move_to(Scope::Territory(SOUTH))).await.unwrap();
-    let page = anna.pull(&bench, None).await;
-    assert!(page.groups.is_empty() && !page.more);
-    let discarded = |outcome: &Outcome| matches!(outcome, Outcome::Quarantined { code, .. } if code == Outcome::DISCARDED);
-    let told = page.decided.unwrap();
-    let about = |n: usize| (DocId::from(items[n].0), items[n].1.heads()[0]);
-    assert_eq!(told.iter().map(|d| (d.document, d.head)).collect::<Vec<_>>(), [about(0), about(1)]);
-    assert!(told[0].outcome == Outcome::Accepted {} && discarded(&told[1].outcome));
-    // Once; and nobody else is.
-    assert_eq!(anna.pull(&bench, Some(page.cursor)).await.decided, None);
-    let johan = bench.phone(JOHAN, "Johan's phone").await;
-    assert_eq!(johan.pull(&bench, None).await.decided, None);
-    // Whoever takes another phone holds what the one before was refused.
-    let next = bench.phone(ANNA, "Anna's next phone").await;
-    assert_eq!(next.pull(&bench, None).await.decided, Some(told));
-    bench.close().await;
-}
-
-#[tokio::test]
-async fn work_of_a_withdrawn_phone_says_how_sure_its_time_is() {
-    let bench = Bench::new().await;
-    let mut anna = bench.phone(ANNA, "Anna's lost phone").await;
-    let johan = bench.phone(JOHAN, "Johan's phone").await;
-    let path = format!("/devices/{}/revoke", anna.sender.device);
-    assert_eq!(bench.post(MARIA, &path, &[]).await.status, StatusCode::SEE_OTHER);
-    // An hour before, two hours after, and after by what the phone had heard, whatever its clock says.
-    for (n, minutes, anchor) in [(1, 0, 1), (2, 180, 1), (3, 0, u64::MAX)] {
-        (anna.minutes, anna.anchor) = (minutes, anchor);
-        let visit = VisitId::fresh(1, [n; 10]);
-        let mut document = Document::new(bench.tenant.id, visit.into());
-        let (call, template) = (None, Versioned { number: 1, version: 1 });
-        let (territory, distributor) = (NORTH, GROSSIST);
-        let start = Act::Start { outlet: OUTLET, call, territory, distributor, template };
-        anna.record(&mut document, start);
-        let outcome = johan.bring(&bench, anna.group(&document), Vec::new()).await;
-        assert!(matches!(outcome, Outcome::Quarantined { code, .. } if code == "revoked_device"));
-    }
-    let page = bench.get(MARIA, "/refused").await;
-    page.shows(&[
-        "3 to decide",
-        "brought by Johan",
-        "before its access was withdrawn",
-        "Nothing proves that: it can be from any time since",
-        "the phone had heard of it",
-        ", as the phone claims</summary>Proved: not before ",
-        "by its own clock alone",
-        "what it said lay outside what is proved and was moved to the nearer bound",
-    ]);
-    // A claim beyond the receipt is moved to it, and so lies after the withdrawal.
-    page.shows(&[", after its access was withdrawn on"]);
     bench.close().await;
 }
 

@@ -180,7 +180,7 @@ impl Reader<'_> {
         number: u32,
         found: &BTreeMap<u32, Finding<'_>>,
     ) -> Option<PlanogramPanel> {
-        let planogram = self.planogram(number)?;
+        let planogram = self.words.planogram(number)?;
         let catalogue = &self.world.catalogue;
         let mut seen = BTreeMap::new();
         for position in &planogram.positions {
@@ -236,7 +236,7 @@ impl Reader<'_> {
     }
 
     fn seen(&self, position: &Position, finding: Option<&Finding<'_>>) -> Seen {
-        let name = self.product(position.gtin);
+        let name = self.words.product(position.gtin);
         let planned = position.facings;
         let (mark, solid, label, said, draft) = match finding {
             None => (Mark::Unaudited, 0, "not audited".to_owned(), "not audited".to_owned(), false),
@@ -284,7 +284,7 @@ impl Reader<'_> {
     ) -> PositionRow {
         let row = PositionRow {
             key: format!("pos-{}-{}", planogram.number, position.number),
-            name: self.product(position.gtin),
+            name: self.words.product(position.gtin),
             place: format!("Shelf {}, position {}", position.shelf, position.number),
             finding: badge_of(mark),
             expected: position.facings.to_string(),
@@ -326,7 +326,7 @@ impl Reader<'_> {
             Finding::Conflict(conflict) => {
                 let said = conflict.said.iter().map(|said| {
                     let who = self.first_name(said.evidence.by);
-                    format!("{who}: {}", self.value(conflict.check, &said.value))
+                    format!("{who}: {}", self.words.value(conflict.check, &said.value))
                 });
                 let (by, at) = self.said_by(conflict.said.iter().map(|said| said.evidence));
                 PositionRow {
@@ -398,7 +398,7 @@ impl Reader<'_> {
             let side = |(value, by): (Value, Vec<Evidence>)| self.side(conflict, &value, &by);
             ConflictBox {
                 key: format!("conflict-{}", place + 1),
-                title: self.subject(&conflict.subject),
+                title: self.words.subject(&conflict.subject),
                 erase: self.erase_name(&conflict.subject),
                 sub: self.conflict_sub(conflict),
                 sides: sides.into_iter().map(side).collect(),
@@ -412,9 +412,9 @@ impl Reader<'_> {
     }
 
     fn conflict_sub(&self, conflict: &Conflict) -> String {
-        let title = self.check_title(conflict.check);
+        let title = self.words.check_title(conflict.check);
         let Subject::Position { planogram, position } = conflict.subject else { return title };
-        let planned = self.planogram(planogram).and_then(|p| p.position(position));
+        let planned = self.words.planogram(planogram).and_then(|p| p.position(position));
         let expected =
             planned.map(|p| format!(" · {} expected", view::count(p.facings, "facing", "facings")));
         format!("{title}{}", expected.unwrap_or_default())
@@ -437,7 +437,7 @@ impl Reader<'_> {
         let recording = evidence.first().map_or(ChangeHash([0; 32]), |e| e.recording);
         let submitted = |e: &Evidence| self.recorded(e.recording).is_some_and(|r| r.submitted);
         Side {
-            value: self.value(conflict.check, value),
+            value: self.words.value(conflict.check, value),
             erase: self.erase_value(value),
             recording,
             said: said.collect(),
@@ -456,8 +456,11 @@ impl Reader<'_> {
             if !conflict.said.iter().any(|said| which(&said.value)) {
                 return None;
             }
-            let mut values: Vec<String> =
-                conflict.said.iter().map(|said| self.value(conflict.check, &said.value)).collect();
+            let mut values: Vec<String> = conflict
+                .said
+                .iter()
+                .map(|said| self.words.value(conflict.check, &said.value))
+                .collect();
             values.dedup();
             let badge = view::badge("conflict", "conflict", &values.join(" or "));
             let link = Markup(format!("<a href=\"#conflict-{}\">{badge}</a>", place + 1));
@@ -477,7 +480,7 @@ impl Reader<'_> {
             let (by, at) = self.said_by(conflict.said.iter().map(|said| said.evidence));
             PriceRow {
                 key: format!("price-{}-{gtin}", conflict.check),
-                name: self.product(gtin),
+                name: self.words.product(gtin),
                 gtin: gtin.to_string(),
                 recommended: String::new(),
                 shelf: String::new(),
@@ -537,7 +540,7 @@ impl Reader<'_> {
             .map_or(0, |list| list.tolerance_permille);
         let row = PriceRow {
             key: format!("price-{}-{}", fact.check, fact.gtin),
-            name: self.product(fact.gtin),
+            name: self.words.product(fact.gtin),
             gtin: fact.gtin.to_string(),
             recommended: "none".to_owned(),
             shelf: view::amount(fact.shelf.minor, currency),
@@ -583,7 +586,7 @@ impl Reader<'_> {
             let order = u8::from(!fact.must_stock) * 2 + u8::from(fact.on_shelf);
             let row = StockRow {
                 key: format!("stock-{}-{}", fact.check, fact.gtin),
-                name: self.product(fact.gtin),
+                name: self.words.product(fact.gtin),
                 must: fact.must_stock,
                 finding,
                 units: fact.units.map(|units| units.to_string()).unwrap_or_default(),
@@ -598,7 +601,7 @@ impl Reader<'_> {
             let (by, at) = self.said_by(conflict.said.iter().map(|said| said.evidence));
             let row = StockRow {
                 key: format!("stock-{}-{gtin}", conflict.check),
-                name: self.product(gtin),
+                name: self.words.product(gtin),
                 must: must(gtin),
                 finding,
                 units: String::new(),
@@ -637,7 +640,7 @@ impl Reader<'_> {
             let display = self.world.displays.get(&fact.display);
             DisplayItem {
                 key: format!("display-{}-{}", fact.check, fact.display),
-                name: self.display(fact.display),
+                name: self.words.display(fact.display),
                 finding: match fact.met {
                     true => view::badge("ok", "check", "As agreed"),
                     false => view::badge("bad", "cross", "Not as agreed"),
@@ -656,7 +659,7 @@ impl Reader<'_> {
             let badge = view::badge("conflict", "conflict", "Conflict");
             Some(DisplayItem {
                 key: format!("display-{}-{number}", conflict.check),
-                name: self.display(number),
+                name: self.words.display(number),
                 finding: Markup(format!("<a href=\"#conflict-{}\">{badge}</a>", place + 1)),
                 description: String::new(),
                 by,
@@ -673,13 +676,13 @@ impl Reader<'_> {
             let (by, at) = self.said_by([answer.evidence]);
             let about = match answer.subject {
                 Subject::Outlet => String::new(),
-                _ => self.subject(&answer.subject),
+                _ => self.words.subject(&answer.subject),
             };
             AnswerItem {
                 key: format!("answer-{}", place + 1),
-                question: self.check_title(answer.check),
+                question: self.words.check_title(answer.check),
                 subject: about,
-                answer: self.value(answer.check, &answer.value),
+                answer: self.words.value(answer.check, &answer.value),
                 erase: self.erase_value(&answer.value),
                 erase_subject: self.erase_name(&answer.subject),
                 by,
@@ -699,7 +702,7 @@ impl Reader<'_> {
 
     /// Whether a check asks about every position of a shelf.
     pub(super) fn is_planogram(&self, check: CheckId) -> bool {
-        self.check(check).is_some_and(|check| check.kind == CheckKind::Planogram)
+        self.words.check(check).is_some_and(|check| check.kind == CheckKind::Planogram)
     }
 }
 

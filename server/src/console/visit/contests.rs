@@ -76,7 +76,7 @@ impl Reader<'_> {
             return Markup::default();
         }
         let url = contest_url(&self.read.line.visit.to_string(), Some((check, subject)));
-        let what = view::escape(&self.subject(subject));
+        let what = view::escape(&self.words.subject(subject));
         Markup(format!(
             " <a class=\"beside small no-print\" href=\"{}\">Contest<span class=\"vh\">: {what}</span></a>",
             view::escape(&url)
@@ -97,7 +97,7 @@ impl Reader<'_> {
             Some(about) => self.contested_value(contest, about),
         };
         let claim = match (&objection.about, &objection.claim) {
-            (Some(about), Some(claim)) => self.claim_words(about.check, claim),
+            (Some(about), Some(claim)) => self.words.claim(about.check, claim),
             _ => String::new(),
         };
         let photos = objection.photos.iter();
@@ -113,7 +113,7 @@ impl Reader<'_> {
         ContestBox {
             key: key_of(contest.hash),
             hash: contest.hash,
-            title: self.about_words(objection.about.as_ref()),
+            title: self.words.about(objection.about.as_ref()),
             badge: standing_badge(contest.standing),
             value,
             claim,
@@ -141,7 +141,7 @@ impl Reader<'_> {
             Value::Stock { .. } => yes("on shelf", "out of stock"),
             Value::Met(_) => yes("as agreed", "not as agreed"),
             Value::YesNo(_) => yes("yes", "no"),
-            Value::Choice(_) => match self.check(check).map(|check| &check.kind) {
+            Value::Choice(_) => match self.words.check(check).map(|check| &check.kind) {
                 Some(CheckKind::Question { options, .. }) => {
                     let options = options.iter().enumerate();
                     let options = options.map(|(n, name)| (n.to_string(), name.clone()));
@@ -153,29 +153,13 @@ impl Reader<'_> {
         }
     }
 
-    fn claim_words(&self, check: CheckId, claim: &Value) -> String {
-        match claim {
-            Value::Withdrawn => "nothing that counts".to_owned(),
-            claim => self.value(check, claim),
-        }
-    }
-
-    /// What is contested, as a heading.
-    pub(super) fn about_words(&self, about: Option<&About>) -> String {
-        let Some(About { check, subject }) = about else { return "The whole visit".to_owned() };
-        match subject {
-            Subject::Outlet => self.check_title(*check),
-            subject => format!("{}: {}", self.check_title(*check), self.subject(subject)),
-        }
-    }
-
     /// What the recordings said that the objection names, and what stands now if that is something else.
     fn contested_value(&self, contest: &Contest, About { check, subject }: &About) -> String {
         let mut said: Vec<String> = Vec::new();
         for recorded in contest.objection.seen.iter().filter_map(|hash| self.recorded(*hash)) {
             let facts = recorded.entry.observed().map_or(&[][..], |o| &o.observations.0);
             let fact = facts.iter().find(|f| f.check == *check && f.subject == *subject);
-            if let Some(value) = fact.map(|fact| self.value(*check, &fact.value))
+            if let Some(value) = fact.map(|fact| self.words.value(*check, &fact.value))
                 && !said.contains(&value)
             {
                 said.push(value);
@@ -185,7 +169,8 @@ impl Reader<'_> {
         if contest.holds {
             return said;
         }
-        let now = self.live(*check, subject).iter().map(|live| self.value(*check, &live.value));
+        let now =
+            self.live(*check, subject).iter().map(|live| self.words.value(*check, &live.value));
         let now: Vec<String> = now.collect();
         let now = if now.is_empty() { "nothing".to_owned() } else { now.join(" / ") };
         format!("{said}; now {now}")
@@ -213,7 +198,7 @@ impl Reader<'_> {
             verb,
             at: self.at(hash),
             bounds: claim.map(|times| self.bounds(times)).unwrap_or_default(),
-            text: self.note(text),
+            text: self.words.note(text),
             photos: Vec::new(),
             erase: self.erase_url("note", text),
             brand: self.of_brand(by),

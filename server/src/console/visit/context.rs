@@ -1,16 +1,16 @@
 //! What every part of the visit's page reads from: the visit, the catalogue, names and times.
 
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, Gtin, UserId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, UserId};
 use sync_core::model::Day;
 use sync_core::model::capture::CaptureTime;
-use sync_core::model::catalogue::{Check, CheckKind, Outlet, Planogram};
-use sync_core::model::visit::{CheckId, PhotoRef, Place, Subject, Value};
+use sync_core::model::catalogue::Outlet;
+use sync_core::model::visit::{CheckId, PhotoRef, Subject, Value};
 use sync_core::projection::{Facts, project};
 use sync_core::visit::{Live, Recorded, Status, Visit};
 
-use super::super::planogram::product_name;
 use super::super::view::{self, Markup};
+use super::super::words::{Source, Words};
 use super::day_of;
 use crate::app::Tenant;
 use crate::store::pages::VisitRead;
@@ -30,6 +30,7 @@ pub(super) struct Reader<'a> {
     pub(super) contests: bool,
     /// Whoever reads it is shown where words and photos are erased.
     pub(super) erases: bool,
+    pub(super) words: Words<'a>,
     server: DeviceId,
     brand: &'a str,
 }
@@ -70,6 +71,13 @@ impl<'a> Reader<'a> {
         all.values.values_mut().flatten().for_each(|live| live.submitted = true);
         let must_stock = outlet.map_or(&[][..], |o| &o.must_stock);
         let facts = project(&all, must_stock, read.line.day, &world.catalogue);
+        let source = Source {
+            photos: "/photos".to_owned(),
+            no_note: view::erased(None, zone),
+            no_photo: "Photo on its way",
+        };
+        let recordings = visit.recordings.iter().map(|recorded| &recorded.entry);
+        let words = Words::new(world, zone, &read.attached, source, recordings);
         Self {
             read,
             world,
@@ -80,6 +88,7 @@ impl<'a> Reader<'a> {
             facts,
             contests: false,
             erases: false,
+            words,
             server: tenant.console.device,
             brand: &tenant.name,
         }
@@ -152,28 +161,9 @@ impl<'a> Reader<'a> {
         matches!(self.read.line.status, Status::InProgress | Status::NotPossible)
     }
 
-    pub(super) fn note(&self, digest: BlobHash) -> String {
-        if let Some(words) = self.read.notes.get(&digest) {
-            return words.clone();
-        }
-        view::erased(self.read.erased.get(&digest).copied(), self.zone)
-    }
-
-    /// The day on which a note or photo was erased on request.
-    pub(super) fn erased_on(&self, digest: BlobHash) -> Option<String> {
-        let at_ms = self.read.erased.get(&digest)?;
-        Some(view::zoned(*at_ms, self.zone).strftime("%-d %B %Y").to_string())
-    }
-
-    /// What became of a photo that was here and is not any more.
-    pub(super) fn gone(&self, photo: BlobHash) -> Option<String> {
-        let retired = self.read.retired.get(&photo).map(|stayed| view::retired(stayed, self.zone));
-        retired.or_else(|| self.erased_on(photo).map(|day| format!("erased on {day}")))
-    }
-
     /// Where an admin erases a note or photo, while there is something to erase; empty for anybody else.
     pub(super) fn erase_url(&self, what: &str, digest: BlobHash) -> String {
-        match self.erases && !self.read.erased.contains_key(&digest) {
+        match self.erases && !self.read.attached.erased.contains_key(&digest) {
             true => format!("/erase?what={what}&name={digest}"),
             false => String::new(),
         }
@@ -252,33 +242,8 @@ impl<'a> Reader<'a> {
 
     /// A small picture of a photo, or that it is on its way.
     pub(super) fn thumb(&self, photo: &PhotoRef, by: UserId, recording: ChangeHash) -> Markup {
-        let about = photo.check.map_or_else(|| "The outlet".to_owned(), |id| self.check_title(id));
-        let text = view::escape(&format!("{about}, by {}", self.name(by)));
-        if self.read.photos.contains_key(&photo.hash) {
-            return Markup(format!(
-                "<a class=\"thumb\" data-photo=\"{text}\" href=\"/photos/{hash}\"><img \
-                 src=\"/photos/{hash}?size=thumb\" alt=\"{text}\" width=\"40\" height=\"40\" \
-                 loading=\"lazy\"></a>",
-                hash = photo.hash
-            ));
-        }
-        if let Some(gone) = self.gone(photo.hash) {
-            let text = view::escape(&format!("Photo {gone}"));
-            return Markup(format!(
-                "<span class=\"thumb thumb-wait\" title=\"{text}\">{}<span class=\"vh\">{text}</span></span>",
-                view::icon("cross")
-            ));
-        }
-        let since = self.times(recording).map_or_else(String::new, |times| {
-            view::zoned(times.claimed_ms, self.zone).strftime("%-d %b %H:%M").to_string()
-        });
-        let name = self.name(by);
-        let text = format!("Photo on its way, taken {since} by {name}, as the device claims");
-        let text = view::escape(&text);
-        Markup(format!(
-            "<span class=\"thumb thumb-wait\" title=\"{text}\">{}<span class=\"vh\">{text}</span></span>",
-            view::icon("camera")
-        ))
+        let taken_ms = self.times(recording).map(|times| times.claimed_ms);
+        self.words.thumb(photo, by, taken_ms)
     }
 
     /// The photo that a recording has as evidence for a check.
@@ -287,108 +252,5 @@ impl<'a> Reader<'a> {
         let photos = recorded.entry.photos();
         let photo = photos.iter().find(|photo| photo.check == Some(check));
         photo.map_or_else(Markup::default, |p| self.thumb(p, recorded.entry.by, recording))
-    }
-
-    // ---- words ----
-
-    pub(super) fn product(&self, gtin: Gtin) -> String {
-        product_name(&self.world.catalogue, gtin)
-    }
-
-    /// A check as the template asks it that the recordings used.
-    pub(super) fn check(&self, id: CheckId) -> Option<&Check> {
-        let observed = self.visit.recordings.iter().rev().filter_map(|r| r.entry.observed());
-        let named = observed
-            .map(|o| o.template)
-            .chain(self.visit.start.as_ref().map(|start| start.template));
-        let catalogue = &self.world.catalogue;
-        let mut templates = named.filter_map(|t| catalogue.template(t.number, t.version));
-        templates
-            .find_map(|template| template.check(id))
-            .or_else(|| catalogue.newest_templates().find_map(|template| template.check(id)))
-    }
-
-    pub(super) fn check_title(&self, id: CheckId) -> String {
-        self.check(id).map_or_else(|| format!("Check {id}"), |check| check.title.clone())
-    }
-
-    pub(super) fn display(&self, number: u32) -> String {
-        let display = self.world.displays.get(&number);
-        display.map_or_else(|| format!("Display {number}"), |display| display.name.clone())
-    }
-
-    /// The newest version of a planogram that the recordings used; without one the catalogue's.
-    pub(super) fn planogram(&self, number: u32) -> Option<&'a Planogram> {
-        let observed = self.visit.recordings.iter().filter_map(|r| r.entry.observed());
-        let named = observed.flat_map(|o| &o.planograms).filter(|p| p.number == number);
-        let catalogue = &self.world.catalogue;
-        named
-            .filter_map(|p| catalogue.planogram(number, p.version))
-            .max_by_key(|planogram| planogram.version)
-            .or_else(|| catalogue.newest_planogram(number))
-    }
-
-    pub(super) fn subject(&self, subject: &Subject) -> String {
-        match subject {
-            Subject::Position { planogram, position } => {
-                let planned = self.planogram(*planogram).and_then(|p| p.position(*position));
-                planned.map_or_else(
-                    || format!("Planogram {planogram}, position {position}"),
-                    |planned| format!("{}, shelf {}", self.product(planned.gtin), planned.shelf),
-                )
-            }
-            Subject::Product(gtin) => self.product(*gtin),
-            Subject::Unlisted(note) => self.note(*note),
-            Subject::Display(number) => self.display(*number),
-            Subject::Outlet => "The outlet".to_owned(),
-            Subject::Unknown(_) => "Something that this version does not know".to_owned(),
-        }
-    }
-
-    pub(super) fn value(&self, check: CheckId, value: &Value) -> String {
-        match value {
-            Value::Shelf { facings: 0, in_stock, .. } => match in_stock {
-                true => "missing, but in the back room".to_owned(),
-                false => "missing".to_owned(),
-            },
-            Value::Shelf { facings, place, .. } => {
-                let facings = view::count(*facings, "facing", "facings");
-                match place {
-                    Place::AsPlanned => facings,
-                    Place::MovedAlong => format!("{facings}, elsewhere on its shelf"),
-                    Place::OtherShelf(shelf) => format!("{facings}, on shelf {shelf}"),
-                }
-            }
-            Value::Price(money) => money.to_string(),
-            Value::Stock { on_shelf: true, units } => match units {
-                Some(units) => format!("on shelf, {}", view::count(*units, "unit", "units")),
-                None => "on shelf".to_owned(),
-            },
-            Value::Stock { on_shelf: false, units } => match units {
-                Some(units @ 1..) => {
-                    format!(
-                        "out of stock, {} in the back room",
-                        view::count(*units, "unit", "units")
-                    )
-                }
-                _ => "out of stock".to_owned(),
-            },
-            Value::Met(true) => "as agreed".to_owned(),
-            Value::Met(false) => "not as agreed".to_owned(),
-            Value::Choice(option) => {
-                let options = match self.check(check).map(|check| &check.kind) {
-                    Some(CheckKind::Question { options, .. }) => options.as_slice(),
-                    _ => &[],
-                };
-                let chosen = usize::try_from(*option).ok().and_then(|option| options.get(option));
-                chosen.cloned().unwrap_or_else(|| format!("option {}", u64::from(*option) + 1))
-            }
-            Value::YesNo(true) => "yes".to_owned(),
-            Value::YesNo(false) => "no".to_owned(),
-            Value::Number(number) => number.to_string(),
-            Value::Text(note) => self.note(*note),
-            Value::Withdrawn => "taken back".to_owned(),
-            Value::Unknown(_) => "something that this version does not know".to_owned(),
-        }
     }
 }

@@ -5,15 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, ChangeHash, UserId};
 use sync_core::model::Geo;
-use sync_core::model::contest::{Step, Word};
-use sync_core::model::visit::{
-    Act, NotPossible, Observed, PhotoRef, Recording, Review, Subject, Verdict,
-};
+use sync_core::model::visit::{Act, Observed, PhotoRef, Recording, Review, Subject, Verdict};
 use sync_core::visit::Recorded;
 
-use super::super::overview::recorded;
 use super::super::signals::Told;
 use super::super::view::{self, Markup, Said, escape};
+use super::super::words::why_not_possible;
 use super::context::Reader;
 
 /// Most corrections that one line of the history spells out.
@@ -129,27 +126,10 @@ impl Reader<'_> {
     pub(super) fn facts_row(&self) -> Vec<(&'static str, Markup)> {
         let mut facts = vec![("In the outlet", self.presence())];
         let line = &self.read.line;
-        let planned = line.call.and_then(|call| self.world.calls.get(&call));
-        facts.push((
-            "Planned call",
-            Markup(escape(&match (line.call, planned) {
-                (None, _) => "not planned".to_owned(),
-                (Some(_), None) => "planned".to_owned(),
-                (Some(_), Some(call)) => {
-                    let people: Vec<String> = call.people.iter().map(|p| self.name(*p)).collect();
-                    format!("{}, {}", view::day(call.day, self.today), view::and(&people))
-                }
-            })),
-        ));
+        facts.push(("Planned call", Markup(escape(&self.words.call(line.call, self.today)))));
         if let Some(start) = &self.visit.start {
-            let catalogue = &self.world.catalogue;
-            let template = catalogue.template(start.template.number, start.template.version);
-            let name = template.map_or_else(
-                || format!("Template {}", start.template.number),
-                |template| template.name.clone(),
-            );
-            let text = format!("{name}, version {}", start.template.version);
-            facts.push(("Visit template", Markup(escape(&text))));
+            let template = self.words.template(start.template);
+            facts.push(("Visit template", Markup(escape(&template))));
         }
         let last = view::when(line.changed_ms, self.zone);
         facts.push(("Last heard of", Markup(format!("{last}, by this server’s clock"))));
@@ -206,8 +186,8 @@ impl Reader<'_> {
         let (reason, recorded) = self.visit.not_possible()?;
         let Act::NotPossible { note, .. } = &recorded.entry.act else { return None };
         Some(NotPossibleBox {
-            reason: reason_name(reason),
-            words: note.map(|note| self.note(note)),
+            reason: why_not_possible(reason),
+            words: note.map(|note| self.words.note(note)),
             erase: note.map_or_else(String::new, |note| self.erase_url("note", note)),
             by: self.name(recorded.entry.by),
             place: self.place(recorded.entry.place.as_ref()),
@@ -238,7 +218,7 @@ impl Reader<'_> {
         let mut seen: HashSet<BlobHash> = HashSet::new();
         let mut tiles = Vec::new();
         for (hash, by, photo) in self.visit.photos().filter(|(.., p)| seen.insert(p.hash)) {
-            let about = photo.check.map(|check| self.check_title(check));
+            let about = photo.check.map(|check| self.words.check_title(check));
             let recorded = self.recorded(hash);
             let title = match (recorded, about) {
                 (Some(_), about) => about.unwrap_or_else(|| "The outlet".to_owned()),
@@ -254,8 +234,8 @@ impl Reader<'_> {
                 by: self.name(by),
                 first_name: self.first_name(by),
                 at: self.at(hash),
-                here: self.read.photos.contains_key(&photo.hash),
-                gone: self.gone(photo.hash),
+                here: self.read.attached.photos.contains_key(&photo.hash),
+                gone: self.words.gone(photo.hash),
                 camera: self.camera(photo),
                 erase: self.erase_url("photo", photo.hash),
                 new: recorded.is_some_and(|recorded| recorded.new),
@@ -323,10 +303,11 @@ impl Reader<'_> {
         let entry = self.entry(hash)?;
         let by = entry.by();
         let claim = self.times(hash).filter(|_| self.is_claim(hash));
+        let (symbol, title) = self.words.title(&entry);
         let mut row = HistoryRow {
             key: history_key(hash),
-            symbol: "edit",
-            title: String::new(),
+            symbol,
+            title,
             more: Vec::new(),
             erase: Vec::new(),
             badges: Vec::new(),
@@ -358,8 +339,6 @@ impl Reader<'_> {
                 row.erase = notes.map(|note| self.erase_url("note", note)).collect();
             }
             Entry::Submission(submission) => {
-                row.symbol = "submitted";
-                row.title = "Submitted".to_owned();
                 row.place = self.place(submission.place.as_ref());
                 let covered = self.read.held.document.past(&[hash]);
                 let own = self.visit.recordings.iter().filter(|r| r.entry.by == submission.by);
@@ -367,35 +346,18 @@ impl Reader<'_> {
                 row.more.push(format!("covers {}", view::count(own, "recording", "recordings")));
             }
             Entry::Review(review) => {
-                let (symbol, title) = match review.verdict {
-                    Verdict::Approved => ("check", "Approved"),
-                    Verdict::SentBack => ("back", "Sent back"),
-                };
-                (row.symbol, row.title) = (symbol, title.to_owned());
                 row.more.push(self.covered(review));
-                row.more.extend(review.comment.map(|note| format!("“{}”", self.note(note))));
+                row.more.extend(review.comment.map(|note| format!("“{}”", self.words.note(note))));
                 if !self.visit.standing.contains(&hash) {
                     row.badges.push(view::badge("not-possible", "info", "Followed by a later one"));
                 }
             }
             Entry::Post(post) => {
-                row.symbol = "comment";
-                row.title = match &post.word {
-                    None => "Wrote".to_owned(),
-                    Some(Word::Contest(objection)) => {
-                        format!("Contested {}", self.about_words(objection.about.as_ref()))
-                    }
-                    Some(Word::Step(Step::Say, _)) => "Wrote in a contest".to_owned(),
-                    Some(Word::Step(Step::Ask, _)) => "Asked in a contest".to_owned(),
-                    Some(Word::Step(Step::Uphold, _)) => "Upheld what was contested".to_owned(),
-                    Some(Word::Step(Step::Accept, _)) => "Accepted an objection".to_owned(),
-                    Some(Word::Step(Step::Close, _)) => "Closed a contest".to_owned(),
-                };
                 let photos = entry.photos();
                 if !photos.is_empty() {
                     row.more.push(view::count(photos.len() as u64, "photo", "photos"));
                 }
-                row.more.push(format!("“{}”", self.note(post.text)));
+                row.more.push(format!("“{}”", self.words.note(post.text)));
             }
             Entry::Report(_) => {}
         }
@@ -448,23 +410,19 @@ impl Reader<'_> {
     }
 
     fn recording_row(&self, row: &mut HistoryRow, recording: &Recording) {
-        row.title = view::capitalised(&recorded(recording));
         match &recording.act {
             Act::Start { call, .. } => {
-                row.symbol = "pin";
                 row.more.push(match call {
                     Some(_) => "a planned call".to_owned(),
                     None => "not planned".to_owned(),
                 });
             }
             Act::NotPossible { reason, note, .. } => {
-                row.symbol = "closed";
-                row.more.push(reason_name(*reason).to_owned());
-                row.more.extend(note.map(|note| format!("“{}”", self.note(note))));
+                row.more.push(why_not_possible(*reason).to_owned());
+                row.more.extend(note.map(|note| format!("“{}”", self.words.note(note))));
             }
-            Act::Withdraw { .. } | Act::Abandon {} => row.symbol = "cross",
+            Act::Withdraw { .. } | Act::Abandon {} => {}
             Act::Observe(observed) => {
-                row.symbol = if observed.supersedes.is_empty() { "plus" } else { "edit" };
                 let others = observed.supersedes.iter().filter_map(|h| self.recorded(*h));
                 let settles = others.into_iter().any(|r| r.entry.by != recording.by);
                 if settles {
@@ -476,7 +434,7 @@ impl Reader<'_> {
                     .into_iter()
                     .map(|check| match self.is_planogram(check) {
                         true => self.planogram_titles(check, observed),
-                        false => self.check_title(check),
+                        false => self.words.check_title(check),
                     })
                     .collect();
                 if !titles.is_empty() {
@@ -492,11 +450,11 @@ impl Reader<'_> {
         let mut shelves: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         for fact in observed.observations.0.iter().filter(|fact| fact.check == check) {
             if let Subject::Position { planogram, position } = fact.subject {
-                let planned = self.planogram(planogram).and_then(|p| p.position(position));
+                let planned = self.words.planogram(planogram).and_then(|p| p.position(position));
                 shelves.entry(planogram).or_default().extend(planned.map(|p| p.shelf));
             }
         }
-        let title = self.check_title(check);
+        let title = self.words.check_title(check);
         let shelves: BTreeSet<u32> = shelves.into_values().flatten().collect();
         if shelves.is_empty() {
             return title;
@@ -517,9 +475,11 @@ impl Reader<'_> {
                 facts.iter().find(|f| f.check == fact.check && f.subject == fact.subject)
             });
             let Some(before) = before else { continue };
-            let (from, to) =
-                (self.value(fact.check, &before.value), self.value(fact.check, &fact.value));
-            let subject = self.subject(&fact.subject);
+            let (from, to) = (
+                self.words.value(fact.check, &before.value),
+                self.words.value(fact.check, &fact.value),
+            );
+            let subject = self.words.subject(&fact.subject);
             corrections.push(match settles || from == to {
                 true => format!("{subject}: settled as {to}"),
                 false => format!("{subject}: {from} became {to}"),
@@ -537,14 +497,4 @@ impl Reader<'_> {
 /// The place of an entry in the history.
 pub(in super::super) fn history_key(entry: ChangeHash) -> String {
     format!("h-{}", &entry.to_string()[..16])
-}
-
-fn reason_name(reason: NotPossible) -> &'static str {
-    match reason {
-        NotPossible::Closed => "The outlet was closed",
-        NotPossible::Refused => "The outlet refused",
-        NotPossible::NoAccess => "The shelf could not be reached",
-        NotPossible::Moved => "The outlet is no longer there",
-        NotPossible::Other => "Another reason",
-    }
 }
