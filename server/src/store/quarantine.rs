@@ -87,7 +87,8 @@ impl Ledger<'_> {
         let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
         // What was made into a parcel before the rest of the group came is refused with the group.
         let mut query = self.tx.prepare_cached(
-            "SELECT q.code, q.detail FROM quarantine_change c JOIN quarantine q USING (org, item)
+            "SELECT iif(q.state = 'discarded', q.state, q.code), q.detail
+             FROM quarantine_change c JOIN quarantine q USING (org, item)
              WHERE c.org = ?1 AND c.device = ?2 AND c.document = ?3 AND c.hash = ?4
                AND q.state NOT IN ('accepted', 'arrived')
                AND q.code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')
