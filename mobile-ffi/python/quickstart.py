@@ -24,8 +24,8 @@ async def main(server, code, folder, photo):
     await sync(client, server, code)
 
     # From here on no network is needed. Each call has reached the disk when it returns.
-    call = next_call(client, who)
     image = client.add_photo(pathlib.Path(photo).read_bytes())
+    call = next_call(client, who)
     visit = client.start_call(call.id)
 
     # The template says what to look at. Here: the first place on the first shelf, and what it costs.
@@ -62,7 +62,10 @@ async def sync(client, server, code):
 def next_call(client, who):
     calls = client.calls()
     if not calls:
-        raise SystemExit(f"No calls are planned for {who.user_name} today: take a field rep's code and another folder.")
+        raise SystemExit(
+            f"No calls are planned for {who.user_name} today, as far as this folder knows: "
+            "take a field rep's code and another folder."
+        )
     for call in calls:
         if call.status is None:
             return call
