@@ -237,7 +237,7 @@ fn the_proof_of_a_disputed_visit_tells_the_dispute() {
         format!(": asked about the objection of line {value}: \"Since when?\""),
         format!(
             ": found that what was recorded stands, against the objection of line {value}: \"It was there\"\n  \
-             and shows the photo {found}"
+             with the photo {found}"
         ),
         format!(": found that the objection of line {all} is right: \"So it is\""),
         "WHAT IS CONTESTED".to_owned(),

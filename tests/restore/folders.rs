@@ -193,6 +193,11 @@ fn nothing_is_made_in_a_folder_that_is_another_ones() {
         let named = format!("cannot use the data folder {}: ", file.display());
         assert!(said.contains(&named), "{said}");
     }
+    // What a file system has at its root is nobody's.
+    let disk = folder.join("disk");
+    std::fs::create_dir_all(disk.join("lost+found")).expect("a folder is made");
+    let args = ["init".as_ref(), "--data".as_ref(), disk.as_os_str()];
+    well(endcap(args.into_iter().chain(of.map(|arg| arg.as_ref()))));
 }
 
 #[test]

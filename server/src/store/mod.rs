@@ -359,7 +359,8 @@ fn strange(folder: &Path) -> Result<Option<String>, StoreError> {
     if found.iter().any(|name| known.contains(&name.as_str())) {
         return Ok(None);
     }
-    let begun = ["lock", LOG_KEYS, "blobs", "uploads"];
+    // The last is on a disk that is mounted there.
+    let begun = ["lock", LOG_KEYS, "blobs", "uploads", "lost+found"];
     let strange = |name: &String| !name.starts_with(DATABASE) && !begun.contains(&name.as_str());
     Ok(found.into_iter().find(strange))
 }
