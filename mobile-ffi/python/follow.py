@@ -6,12 +6,15 @@ FOLDER is a folder that quickstart.py has made, with its key beside it.
 """
 
 import asyncio
-import pathlib
-import sys
 
-from endcap import Client, ClientError
+from endcap import ClientError
+from folder import open_folder, run
 
 LONGEST_S = 600
+
+
+async def main(folder):
+    await follow(open_folder(folder))
 
 
 async def follow(client, sleep=asyncio.sleep):
@@ -28,6 +31,8 @@ async def follow(client, sleep=asyncio.sleep):
                 print("another phone goes on with a copy of this folder, or it was put back from a backup")
             if report.log_alarm:
                 print(f"THE SERVER'S LOG IS NOT WHAT IT WAS, somebody has to look into it: {client.log_status().alarm}")
+            if report.delivered:
+                print(f"brought {report.delivered} parcels of colleagues", flush=True)
             if report.undeliverable:
                 print(f"{report.undeliverable} parcels of colleagues cannot go in: their own phones have to sync")
             pause_s = 1
@@ -40,5 +45,4 @@ async def follow(client, sleep=asyncio.sleep):
 
 
 if __name__ == "__main__":
-    [folder] = sys.argv[1:]
-    asyncio.run(follow(Client.open(folder, pathlib.Path(folder + ".key").read_bytes())))
+    run(main, __doc__, 1)

@@ -8,10 +8,9 @@ alone; in the field it is whatever two phones have between them. Nobody on the l
 """
 
 import asyncio
-import pathlib
 import sys
 
-from endcap import Client
+from folder import open_folder, run
 
 
 async def meet(client, reader, writer):
@@ -29,10 +28,14 @@ async def meet(client, reader, writer):
 
 
 async def main(folder, address=None):
-    client = Client.open(folder, pathlib.Path(folder + ".key").read_bytes())
+    client = open_folder(folder)
     if address:
-        host, port = address.rsplit(":", 1)
-        report = await meet(client, *await asyncio.open_connection(host, int(port)))
+        host, _, port = address.rpartition(":")
+        try:
+            line = await asyncio.open_connection(host, int(port))
+        except (OSError, ValueError, OverflowError):
+            sys.exit(f"nobody waits at {address}: give the HOST:PORT that a colleague's meet.py prints and waits at")
+        report = await meet(client, *line)
     else:
         came = asyncio.get_running_loop().create_future()
         server = await asyncio.start_server(lambda *line: came.done() or came.set_result(line), "127.0.0.1", 0)
@@ -43,4 +46,5 @@ async def main(folder, address=None):
     print(f"{report.colleague or 'nobody'}: gave {report.given}, took {report.taken}, {how}")
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    run(main, __doc__, 1, 2)

@@ -1,6 +1,9 @@
 //! Sync and photo uploads over HTTP. docs/protocol.md is the norm.
 
 use std::collections::BTreeSet;
+use std::error::Error;
+use std::io;
+use std::iter::successors;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -109,8 +112,24 @@ pub(crate) fn http() -> Result<&'static reqwest::Client, ClientError> {
 }
 
 pub(crate) fn unreachable(error: reqwest::Error) -> ClientError {
-    // Not the address: what goes into an app's log should not name customers' servers.
-    ClientError::Unreachable { detail: error.without_url().to_string() }
+    // Not the address: what goes into an app's log should not name customers' servers. Words on a certificate may.
+    let error = error.without_url();
+    let chain = || successors(Some(&error as &dyn Error), |error| within(*error));
+    let detail = match chain().find_map(<dyn Error>::downcast_ref) {
+        Some(rustls::Error::InvalidMessage(_)) => "what answers does not speak TLS".to_owned(),
+        Some(rustls::Error::InvalidCertificate(_)) => "the certificate is not accepted".to_owned(),
+        Some(_) => "TLS failed".to_owned(),
+        None => chain().last().map(ToString::to_string).unwrap_or_default(),
+    };
+    ClientError::Unreachable { detail }
+}
+
+/// What an error came of. One of input or output hides what it holds from [`Error::source`].
+fn within<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(held) => Some(held),
+        None => error.source(),
+    }
 }
 
 #[derive(Deserialize)]

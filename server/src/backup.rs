@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::blobs::{Album, Flaw};
 use crate::check::{self, Progress, Report, Stage};
-use crate::files::{Read, make_dir, sync_dir};
+use crate::files::{self, Read, make_dir, present, sync_dir};
 use crate::logkey::{LOG_KEYS, LogKeys};
 use crate::store::archive::{self, Archive};
 use crate::store::{self, BACKUP, DATABASE, RESTORING, StoreError};
@@ -92,7 +92,7 @@ pub fn backup(data: &Path, to: &Path, progress: Progress<'_>) -> Result<Report, 
     let _lock = store::lock(to).map_err(writing(to))?;
     let newer = to.join(NEWER);
     for name in &OF_A_BACKUP[3..] {
-        absent(fs::remove_file(to.join(name))).map_err(writing(to))?;
+        present(fs::remove_file(to.join(name))).map_err(writing(to))?;
     }
     let written = write(data, to, &newer, progress);
     if written.is_err() {
@@ -252,17 +252,8 @@ fn of_the_same(newer: &Path, folder: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// The names of what a folder holds; none if it is absent.
 fn entries(folder: &Path) -> Result<Vec<String>, BackupError> {
-    let failed = |error: io::Error| reading(folder)(error.into());
-    let found = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        found => found.map_err(failed)?,
-    };
-    let name = |entry: io::Result<fs::DirEntry>| {
-        Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())
-    };
-    found.map(name).collect()
+    files::entries(folder).map_err(|error| reading(folder)(error.into()))
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -273,15 +264,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 
 /// Nobody writes to a backup for as long as the file is open. A copy on other media may come without the file.
 fn not_while_written(folder: &Path) -> Result<Option<File>, StoreError> {
-    let Some(lock) = absent(File::open(folder.join(LOCK)))? else { return Ok(None) };
+    let Some(lock) = present(File::open(folder.join(LOCK)))? else { return Ok(None) };
     lock.try_lock_shared().map_err(|_| StoreError::InUse)?;
     Ok(Some(lock))
-}
-
-fn absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -14,6 +14,7 @@ use sync_core::witness::Submission;
 
 use crate::app::{App, Tenant};
 use crate::config::is_authority;
+use crate::network;
 use crate::now_ms;
 use crate::store::witnesses::{self, Cosignature};
 use crate::store::{StoreError, log};
@@ -196,8 +197,12 @@ impl Witness {
         let request = http.post(format!("{}/add-checkpoint", self.url)).body(asked.to_string());
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) if error.is_timeout() => return refused("it does not answer in time"),
-            Err(_) => return refused("it cannot be reached"),
+            Err(error) => {
+                return Answer::Refused(format!(
+                    "it cannot be reached: {}",
+                    network::cause(&error)
+                ));
+            }
         };
         let status = response.status();
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());

@@ -19,6 +19,12 @@ pub(crate) fn parent(path: &Path) -> &Path {
     if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
 }
 
+/// The names of what a folder holds; none if it is absent.
+pub(crate) fn entries(dir: &Path) -> io::Result<Vec<String>> {
+    let found = present(fs::read_dir(dir))?.into_iter().flatten();
+    found.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
 /// Brings to the disk which files a folder has.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()

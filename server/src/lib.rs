@@ -26,6 +26,7 @@ pub mod logkey;
 pub mod looks;
 pub mod metrics;
 pub mod mirror;
+mod network;
 pub mod people;
 pub mod photo;
 pub mod prove;

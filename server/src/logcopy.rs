@@ -20,10 +20,12 @@ use sync_core::tlog::{
 };
 use sync_core::zip;
 
-use crate::files::{Read, present, write};
+use crate::files::{self, Read, present, write};
 
 /// The keys that have signed the log, as vkeys.
 const KEY: &str = "key";
+/// The folder of what contradicted: a folder for each life and size.
+pub(crate) const REFUSED: &str = "refused";
 /// The newest checkpoint of a life.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Most lines that are named.
@@ -38,6 +40,12 @@ pub enum CopyError {
     /// There is no copy there.
     #[error("{} is no copy of a log", .0.display())]
     NoCopy(PathBuf),
+    /// Something else is where the copy is to be.
+    #[error(
+        "{} holds `{}`, which is of no copy of a log: choose an empty folder, or one with a copy",
+        .0.display(), .1
+    )]
+    Occupied(PathBuf, String),
     /// The file with the keys is gone, or is not what it was.
     #[error(
         "{} in this copy is damaged or gone; move it elsewhere, and run `endcap mirror` again with --key", .0.display()
@@ -94,6 +102,20 @@ impl LogCopy {
     /// The copy in this folder, which need not be there.
     pub fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
+    }
+
+    /// Whether the folder is absent, empty, or holds a copy and nothing else.
+    pub(crate) fn fits(&self) -> Result<(), CopyError> {
+        let found = files::entries(&self.folder).map_err(failed(&self.folder))?;
+        let own = |name: &str| {
+            name.trim_end_matches(".half") == KEY
+                || name == REFUSED
+                || name.parse::<LogOrigin>().is_ok()
+        };
+        match found.into_iter().find(|name| !own(name)) {
+            Some(strange) => Err(CopyError::Occupied(self.folder.clone(), strange)),
+            None => Ok(()),
+        }
     }
 
     /// Where a life is kept.

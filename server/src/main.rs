@@ -24,6 +24,7 @@ use server::serve::{allow_connections, answer, serve};
 use server::store::erasure::name_of;
 use server::store::{DATABASE, StoreError};
 use server::witness::{Witness, WitnessError};
+use sync_core::id::VisitId;
 use sync_core::proof::verify;
 use sync_core::tlog::NoteKey;
 use tokio::net::TcpListener;
@@ -98,7 +99,7 @@ struct CheckArgs {
 
 #[derive(Args)]
 struct ProveArgs {
-    /// The visit's id, as it stands in the address of its page
+    /// The visit's id, or the address of its page, which ends with it
     #[arg(value_name = "VISIT")]
     visit: String,
     /// The data folder
@@ -165,7 +166,7 @@ struct WitnessArgs {
     )]
     log: Vec<NoteKey>,
     /// Where to listen, in plain HTTP: all that is asked and answered is signed and open
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091", value_parser = listen)]
     listen: SocketAddr,
 }
 
@@ -249,7 +250,7 @@ struct ServeArgs {
     #[arg(long, env = "ENDCAP_DATA", value_name = "DIR")]
     data: PathBuf,
     /// Where to listen, in plain HTTP
-    #[arg(long, env = "ENDCAP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "ENDCAP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen)]
     listen: SocketAddr,
     /// How people and phones reach the server, such as `https://endcap.example`
     #[arg(long, env = "ENDCAP_PUBLIC_URL", value_name = "URL")]
@@ -274,8 +275,28 @@ struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "endcap-demo")]
     data: PathBuf,
     /// Where to listen, in plain HTTP
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen)]
     listen: SocketAddr,
+}
+
+/// Says a line. Who reads no further, such as `head`, misses the rest; what is done is done all the same.
+macro_rules! say {
+    ($($line:tt)*) => { say(&format!($($line)*)) };
+}
+
+/// Says a line of what is wrong.
+macro_rules! complain {
+    ($($line:tt)*) => { _ = writeln!(io::stderr(), $($line)*) };
+}
+
+fn say(line: &str) {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain!("error: the output cannot be written: {error}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
 /// Most damages that are listed.
@@ -311,7 +332,7 @@ async fn main() -> ExitCode {
         Err(Failure::Usage(message)) => (message, 2),
         Err(Failure::Failed(message)) => (message, 1),
     };
-    eprintln!("error: {message}");
+    complain!("error: {message}");
     ExitCode::from(code)
 }
 
@@ -330,14 +351,14 @@ async fn run_init(args: InitArgs) -> Result<(), Failure> {
         admin_name: args.admin_name,
         password,
     };
-    let made_up = init(&wanted).await.map_err(|problem| Failure::Failed(problem.sentence()))?;
-    println!("Made the organisation {} in {}.", wanted.organisation, wanted.data.display());
-    println!("  sign in as  {}", wanted.admin_email);
+    let made_up = init(&wanted).await.map_err(|error| Failure::Failed(error.to_string()))?;
+    say!("Made the organisation {} in {}.", wanted.organisation, wanted.data.display());
+    say!("  sign in as  {}", wanted.admin_email);
     if let Some(password) = made_up {
-        println!("  password    {password}    (shown this once; change it in the console)");
+        say!("  password    {password}    (shown this once; change it in the console)");
     }
-    println!("Next: endcap serve --data {}", wanted.data.display());
-    println!("      then open http://127.0.0.1:8080");
+    say!("Next: endcap serve --data {}", wanted.data.display());
+    say!("      then open http://127.0.0.1:8080");
     Ok(())
 }
 
@@ -374,9 +395,9 @@ async fn run_serve(args: ServeArgs) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::Failed(error.to_string());
     let shutdown = stop_signal().map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    println!("Endcap {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    say!("Endcap {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     if app.tenants().is_empty() {
-        println!("There is no organisation yet: stop this and run `endcap init`.");
+        say!("There is no organisation yet: stop this and run `endcap init`.");
     }
     serve(app, config, listener, shutdown).await.map_err(failed)
 }
@@ -403,9 +424,9 @@ async fn run_witness(args: WitnessArgs) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::Failed(error.to_string());
     let shutdown = stop_signal().map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    println!("Its key, for who verifies and for the server's list of witnesses:");
-    println!("  {} http://{address}", witness.key());
-    println!("It watches {logs} logs and listens on http://{address}");
+    say!("Its key, for who verifies and for the server's list of witnesses:");
+    say!("  {} http://{address}", witness.key());
+    say!("It watches {logs} logs and listens on http://{address}");
     answer(listener, &api::witness::router(Arc::new(witness)), shutdown, || ())
         .await
         .map_err(failed)
@@ -413,7 +434,7 @@ async fn run_witness(args: WitnessArgs) -> Result<(), Failure> {
 
 fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
     let report = backup::backup(&args.data, &args.to, &mut show_progress()).map_err(not_done)?;
-    println!("Backed up to {}, and read back:", args.to.display());
+    say!("Backed up to {}, and read back:", args.to.display());
     summarise(&report);
     if report.is_clean() {
         return Ok(());
@@ -427,21 +448,23 @@ fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
 
 fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
     let report = backup::restore(&args.from, &args.data, &mut show_progress()).map_err(not_done)?;
-    println!("Restored into {}, and read back:", args.data.display());
+    say!("Restored into {}, and read back:", args.data.display());
     summarise(&report);
     if !report.is_clean() {
-        println!("Photos that the backup has lost; they are awaited from phones again:");
+        say!("Photos that the backup has lost; they are awaited from phones again:");
         list(&report);
     }
-    println!(
+    say!(
         "Every log goes on as a new life of the old one. Phones notice at their next sync, and push back what\n\
          was written after the backup, also each other's work; photos are sent again."
     );
-    println!("Next: endcap serve --data {}", args.data.display());
-    println!(
+    say!("Next: endcap erase --again REPORT --data {}", args.data.display());
+    say!("      What was erased since the backup is here again: do this for every report of it.");
+    say!("Then: endcap serve --data {}", args.data.display());
+    say!(
         "      Before phones reach it, do again what was done in the console since the backup: phones that"
     );
-    println!(
+    say!(
         "      were revoked, people who left, passwords. Phones that were enrolled since need a new code."
     );
     Ok(())
@@ -451,15 +474,26 @@ fn run_check(args: &CheckArgs) -> Result<(), Failure> {
     let report = backup::check(&args.data, &mut show_progress()).map_err(not_done)?;
     summarise(&report);
     if report.is_clean() {
-        println!("All is as it was written.");
+        say!("All is as it was written.");
         return Ok(());
     }
     list(&report);
     Err(Failure::Failed(format!("{} is damaged", args.data.display())))
 }
 
+/// A visit by its id, or by the address of its page.
+fn visit_named(text: &str) -> Result<VisitId, Failure> {
+    let path = text.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let last = path.rsplit('/').next().unwrap_or_default();
+    last.parse().map_err(|_| {
+        Failure::Usage(format!(
+            "`{text}` names no visit: its id is the last part of the address of its page"
+        ))
+    })
+}
+
 fn run_prove(args: &ProveArgs) -> Result<(), Failure> {
-    let visit = args.visit.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
+    let visit = visit_named(&args.visit)?;
     let failed = |error: String| Failure::Failed(error);
     let bundle =
         prove(&args.data, visit, args.photos).map_err(|error| failed(error.to_string()))?;
@@ -475,9 +509,13 @@ fn run_prove(args: &ProveArgs) -> Result<(), Failure> {
         };
         failed(format!("cannot write {}: {error}{hint}", to.display()))
     })?;
-    println!("Proof of visit {visit}: {} ({})", to.display(), size(bundle.len() as u64));
-    println!("Anybody can check it: endcap verify {}", to.display());
+    say!("Proof of visit {visit}: {} ({})", to.display(), size(bundle.len() as u64));
+    say!("Anybody can check it: endcap verify {}", to.display());
     Ok(())
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it needs an IP address and a port, such as 127.0.0.1:8085".into())
 }
 
 /// Where a log's key comes from, for who has given another.
@@ -493,7 +531,7 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
     let differs = |differs: Differs| Failure::Failed(differs.to_string());
     let Some(file) = &args.file else {
         let kept = copy.map_or(Ok(Vec::new()), |copy| copy.verify(args.key.as_ref()));
-        kept.map_err(differs)?.iter().for_each(|kept| println!("{kept}"));
+        kept.map_err(differs)?.iter().for_each(|kept| say!("{kept}"));
         return Ok(());
     };
     let failed = |error: String| Failure::Failed(format!("{}: {error}", file.display()));
@@ -510,16 +548,16 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
     if let Some(absent) = args.witness.iter().find(|witness| !signed(witness)) {
         return Err(failed(format!("the witness {absent} has not signed its checkpoint")));
     }
-    println!("{}", proved.summary);
+    say!("{}", proved.summary);
     match args.key {
-        Some(_) => println!(
+        Some(_) => say!(
             "The bundle is whole. You gave the log's key, and it is this one: the first point of what is not proved \
              is settled."
         ),
-        None => println!("The bundle is whole. Compare the log's key, or give it with --key."),
+        None => say!("The bundle is whole. Compare the log's key, or give it with --key."),
     }
     if let Some(copy) = copy {
-        print!("{}", copy.compare(&bytes, &proved).map_err(differs)?);
+        say!("{}", copy.compare(&bytes, &proved).map_err(differs)?.to_string().trim_end());
     }
     Ok(())
 }
@@ -527,14 +565,14 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
 async fn run_mirror(args: MirrorArgs) -> Result<(), Failure> {
     let MirrorArgs { url, folder, token, key, witness } = args;
     let copied = mirror(&Mirror { url, folder, token, key, witnesses: witness }).await;
-    println!("{}", copied.map_err(|error| Failure::Failed(error.to_string()))?);
+    say!("{}", copied.map_err(|error| Failure::Failed(error.to_string()))?);
     Ok(())
 }
 
 fn run_log_key(args: &LogKeyArgs) -> Result<(), Failure> {
     let keys = log_keys(&args.data).map_err(|error| Failure::Failed(error.to_string()))?;
     for (name, key) in keys {
-        println!("{name}: {key}");
+        say!("{name}: {key}");
     }
     Ok(())
 }
@@ -555,12 +593,12 @@ async fn run_server_key(args: ServerKeyArgs) -> Result<(), Failure> {
     for tenant in tenants {
         let changed = app.change_server_key(&tenant).await;
         changed.map_err(|problem| Failure::Failed(problem.sentence()))?;
-        println!("The server signs for {} with another key from now on.", tenant.name);
+        say!("The server signs for {} with another key from now on.", tenant.name);
     }
-    println!(
+    say!(
         "Phones hear of it at their next sync. What the key before signs is refused; what was sealed to it still opens."
     );
-    println!("Next: make a backup, and destroy those that hold the key before.");
+    say!("Next: make a backup, and destroy those that hold the key before.");
     app.store.close();
     Ok(())
 }
@@ -601,7 +639,7 @@ async fn run_erase(args: EraseArgs) -> Result<(), Failure> {
             for tenant in &tenants {
                 done += erase::again(&app, tenant, &reports).await.map_err(refused)?;
             }
-            println!("Erased again: {done} of {} in the reports.", reports.len());
+            say!("Erased again: {done} of {} in the reports.", reports.len());
             match done == reports.len() {
                 true => Ok(()),
                 false => Err(Failure::Failed("some reports are of other organisations".into())),
@@ -613,11 +651,18 @@ async fn run_erase(args: EraseArgs) -> Result<(), Failure> {
             } else {
                 let why = args.why.as_deref().unwrap_or_default();
                 let erased = erase::erase(&app, tenant, target, None, why, false).await;
-                let erased = erased.map_err(refused)?;
+                let erased = erased.map_err(|problem| match problem.code() {
+                    "not_found" => {
+                        let by = if kind == "person" { "id" } else { "digest" };
+                        let data = args.data.display();
+                        Failure::Failed(format!("there is no {kind} of this {by} in {data}"))
+                    }
+                    _ => refused(problem),
+                })?;
                 let report = erase::report(&app, tenant, &erased).await.map_err(refused)?;
                 let text = serde_json::to_string_pretty(&report);
-                println!("{}", text.map_err(|error| Failure::Failed(error.to_string()))?);
-                eprintln!(
+                say!("{}", text.map_err(|error| Failure::Failed(error.to_string()))?);
+                complain!(
                     "Keep this report: after a restore from an older backup, `endcap erase --again` needs it."
                 );
                 Ok(())
@@ -647,7 +692,7 @@ fn not_done(error: BackupError) -> Failure {
 
 fn summarise(report: &Report) {
     for organisation in &report.organisations {
-        println!("  {}: {} lines of log", organisation.name, organisation.lines);
+        say!("  {}: {} lines of log", organisation.name, organisation.lines);
         let Checked { erasures, retired, unlinked, uploads, .. } = organisation;
         for (count, what) in [
             (retired, "photos are gone because their time was over"),
@@ -655,15 +700,15 @@ fn summarise(report: &Report) {
             (uploads, "uploads are not whole"),
         ] {
             if *count > 0 {
-                println!("    {count} {what}");
+                say!("    {count} {what}");
             }
         }
         for erasure in erasures {
             let at = jiff::Timestamp::from_millisecond(erasure.at_ms).unwrap_or_default();
-            println!("    erased at {at}: a {}, line {}", name_of(erasure.what), erasure.sequence);
+            say!("    erased at {at}: a {}, line {}", name_of(erasure.what), erasure.sequence);
         }
     }
-    println!("  {} photos, {}", report.photos, size(report.photo_bytes));
+    say!("  {} photos, {}", report.photos, size(report.photo_bytes));
 }
 
 fn size(bytes: u64) -> String {
@@ -678,10 +723,10 @@ fn size(bytes: u64) -> String {
 /// What is wrong, one a line, on standard error.
 fn list(report: &Report) {
     for damage in report.damage.iter().take(DAMAGE_SHOWN_MAX) {
-        eprintln!("  {damage}");
+        complain!("  {damage}");
     }
     if let Some(more @ 1..) = report.damage.len().checked_sub(DAMAGE_SHOWN_MAX) {
-        eprintln!("  and {more} more");
+        complain!("  and {more} more");
     }
 }
 

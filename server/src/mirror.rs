@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use reqwest::header::AUTHORIZATION;
 use sync_core::cbor::from_cbor;
 use sync_core::evidence::{Leaf, fingerprint_text};
@@ -18,16 +19,21 @@ use sync_core::id::{LogHash, LogOrigin};
 use sync_core::tlog::{Checkpoint, NOTE_BYTES_MAX, NoteKey, Piece, SignedNote, Tile};
 
 use crate::files::{Read, parent, present, write};
-use crate::logcopy::{CHECKPOINT, CopyError, Line, Lines, LogCopy, hashes};
+use crate::logcopy::{CHECKPOINT, CopyError, Line, Lines, LogCopy, REFUSED, hashes};
+use crate::network;
 use crate::now_ms;
 
 const WITNESSED: &str = "witnessed";
-/// The folder of what contradicted: a folder for each life and size.
-const REFUSED: &str = "refused";
 /// Longest bundle of entries: 256 of 65,535 bytes with their lengths.
 const BODY_BYTES_MAX: usize = 256 * (2 + 65_535);
 /// What a witness has signed longer ago than this says nothing of now: a server asks its witnesses every hour.
 const WITNESSED_S_MAX: i64 = 86_400;
+const NO_LOG: &str = ". There is no log at this address: it has the form https://…/log/ORGANISATION, and stands in \
+    the console under \"The log\"";
+const NOT_WITNESSED: &str =
+    ". No witness has signed this log yet, or there is no log at this address";
+const NO_TOKEN: &str = ". The token is not good, or not any more: a restore of the server ends all of them. The console gives \
+    out another under \"The log\"";
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is copied from where.
@@ -142,7 +148,7 @@ pub async fn mirror(wanted: &Mirror) -> Result<Copied, MirrorError> {
         .read_timeout(SILENCE_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .build()
-        .map_err(|error| MirrorError::Server(url.clone(), error.to_string()))?;
+        .map_err(|error| MirrorError::Server(url.clone(), network::cause(&error)))?;
     let run = Run { wanted, copy: LogCopy::at(&wanted.folder), url, http };
     run.run().await
 }
@@ -174,6 +180,7 @@ struct Told {
 impl Run<'_> {
     async fn run(&self) -> Result<Copied, MirrorError> {
         let folder = &self.wanted.folder;
+        self.copy.fits()?;
         fs::create_dir_all(folder).map_err(failed(folder))?;
         // What witnesses have signed is older than the newest checkpoint, so it is asked for first.
         let witnessed = match self.wanted.witnesses.is_empty() {
@@ -424,10 +431,18 @@ impl Run<'_> {
         if let Some(token) = self.wanted.token.as_ref().filter(|_| secret) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let plain = |error: reqwest::Error| failed(error.without_url().to_string());
+        let plain = |error: reqwest::Error| failed(network::cause(&error));
         let mut response = request.send().await.map_err(plain)?;
-        if !response.status().is_success() {
-            return Err(failed(format!("the server answers {}", response.status())));
+        let status = response.status();
+        if !status.is_success() {
+            let lost = status == StatusCode::NOT_FOUND || status.is_redirection();
+            let why = match path {
+                _ if secret && status == StatusCode::UNAUTHORIZED => NO_TOKEN,
+                WITNESSED if lost => NOT_WITNESSED,
+                CHECKPOINT if lost => NO_LOG,
+                _ => "",
+            };
+            return Err(failed(format!("the server answers {status}{why}")));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(plain)? {

@@ -1,7 +1,7 @@
 //! `endcap prove` and `endcap verify`: a visit's proof bundle, made from a data folder, and checked without one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, VisitId};
@@ -21,8 +21,11 @@ pub enum ProveError {
     /// The folder does not read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is nothing to prove from.
+    #[error("{} is no data folder: there is no endcap.db in it", .0.display())]
+    NotData(PathBuf),
     /// A backup has not got the log's key.
-    #[error("the log's key is not in a backup: prove from the data folder")]
+    #[error("the log's key is not in a backup: name the data folder")]
     Backup,
     /// The file with the key is gone, or is another one's.
     #[error(
@@ -39,10 +42,7 @@ pub enum ProveError {
 
 /// Makes the bundle of a visit from a data folder, whether a server works on it or not.
 pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, ProveError> {
-    if data.join(BACKUP).exists() {
-        return Err(ProveError::Backup);
-    }
-    let archive = Archive::open(&data.join(DATABASE))?;
+    let archive = archive(data)?;
     let (keys, album) = (LogKeys::at(data), Album::at(data.join("blobs")));
     for made in archive.organisations()? {
         let Some(key) = key_of(&archive, &keys, &made)? else {
@@ -68,6 +68,15 @@ pub fn pack(
     proof::build(proof, checkpoint, photos, pair).map_err(ProveError::Damaged)
 }
 
+fn archive(data: &Path) -> Result<Archive, ProveError> {
+    let database = data.join(DATABASE);
+    match database.is_file() {
+        true => Ok(Archive::open(&database)?),
+        false if data.join(BACKUP).is_file() => Err(ProveError::Backup),
+        false => Err(ProveError::NotData(data.to_owned())),
+    }
+}
+
 /// The key that signs an organisation's log, unless its newest life names another or the file is gone.
 fn key_of(
     archive: &Archive,
@@ -81,7 +90,7 @@ fn key_of(
 
 /// The organisations of a data folder, and the public key of each one's log.
 pub fn log_keys(data: &Path) -> Result<Vec<(String, NoteKey)>, ProveError> {
-    let archive = Archive::open(&data.join(DATABASE))?;
+    let archive = archive(data)?;
     let keys = LogKeys::at(data);
     let mut all = Vec::new();
     for made in archive.organisations()? {

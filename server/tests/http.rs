@@ -23,7 +23,7 @@ use server::app::{App, Tenant};
 use server::auth::{self, Client, Posted, Viewer};
 use server::config::ServeConfig;
 use server::error::Problem;
-use server::init::{Init, init};
+use server::init::{Init, InitError, init};
 use server::limits::{LINES_OF_DEVICE_MAX, REPAIRS_MAX};
 use server::people::{self, NewPerson};
 use server::store::StoreError;
@@ -1390,13 +1390,17 @@ async fn an_organisation_is_founded_once() {
         admin_name: "Ada".into(),
         password: None,
     };
+    let refused = async |wanted: Init| match init(&wanted).await {
+        Err(InitError::Refused(problem)) => problem.code().to_owned(),
+        other => panic!("{other:?}"),
+    };
     for (bad, code) in [
         (Init { password: Some("short".into()), ..wanted.clone() }, "invalid"),
         (Init { admin_email: "ada".into(), ..wanted.clone() }, "invalid"),
         (Init { admin_name: " ".into(), ..wanted.clone() }, "invalid"),
         (Init { organisation: String::new(), ..wanted.clone() }, "invalid"),
     ] {
-        assert_eq!(init(&bad).await.unwrap_err().code(), code);
+        assert_eq!(refused(bad).await, code);
     }
     let app = App::open(folder.clone()).await.unwrap();
     assert!(app.tenants().is_empty(), "what was refused made nothing");
@@ -1406,9 +1410,9 @@ async fn an_organisation_is_founded_once() {
     drop(app);
     let password = init(&wanted).await.unwrap().unwrap();
     let again = Init { admin_email: "other@oats.example".into(), ..wanted.clone() };
-    assert_eq!(init(&again).await.unwrap_err().code(), "organisation_exists");
+    assert_eq!(refused(again).await, "organisation_exists");
     let taken = Init { organisation: "Other".into(), ..wanted };
-    assert_eq!(init(&taken).await.unwrap_err().code(), "email_taken");
+    assert_eq!(refused(taken).await, "email_taken");
     let app = App::open(folder.clone()).await.unwrap();
     assert_eq!(app.tenants().len(), 1);
     assert_eq!(app.tenants()[0].id, cut_short);
@@ -1443,6 +1447,8 @@ fn the_binary_says_what_is_wrong_and_stops_when_asked() {
     let (code, said) = ended(&["--version"]);
     assert_eq!((code, said.trim()), (0, concat!("endcap ", env!("CARGO_PKG_VERSION"))));
     assert_eq!(ended(&["serve"]).0, 2);
+    let (code, said) = ended(&["demo", "--listen", "localhost:8085"]);
+    assert!(code == 2 && said.contains("such as 127.0.0.1:8085"), "{said}");
     let (code, said) = ended(&["serve", "--data", data, "--listen", "0.0.0.0:0"]);
     assert!(code == 2 && said.contains("--trust-proxy"), "{said}");
     let (code, said) = ended(&["serve", "--data", "/dev/null/x"]);

@@ -1,7 +1,13 @@
-"""Checks a proof bundle from docs/proof-bundle.md and docs/protocol.md alone.
+"""Checks a proof bundle from docs/proof-bundle.md and docs/protocol.md alone; Python's own library is all that it needs.
 
-`bundle.py FILE [VKEY]` says what is wrong, or nothing. `bundle.py --flips FILE` flips every byte, and behind the sums
-of the container every so-manieth, and says which of these bundles are taken all the same.
+    python3 tests/compat/bundle.py FILE [KEY]
+    python3 tests/compat/bundle.py --flips FILE
+
+The first says whether FILE holds, and what. KEY is the log's key, as `endcap log-key` prints it behind the name of the
+organisation: without it nothing says that the log is theirs. The second flips every byte, and behind the sums of the
+container every so-manieth, and says which of these bundles is taken all the same.
+
+It exits with 0 if the bundle holds, with 1 if it does not, with 2 if it could not be looked at.
 """
 
 import functools
@@ -18,6 +24,7 @@ SAME = struct.pack("<5H", 10, 0, 0, 0, 0x21)
 NAMES = ["summary.txt", "checkpoint.txt", "proof.cbor", "contents.txt"]
 # Behind the sums a flip costs milliseconds, and twenty where it makes for another signature to verify.
 STEP = 7
+WRONG = (Malformed, Forged, Misfit, ValueError, KeyError, TypeError, IndexError)
 
 
 def unzip(data):
@@ -29,7 +36,7 @@ def unzip(data):
         name = data[at + 30 : at + 30 + name_length]
         at += 30 + name_length
         body = data[at : at + length]
-        need(zlib.crc32(body) == crc, f"{name!r}: its bytes")
+        need(zlib.crc32(body) == crc, f"{name.decode(errors='replace')}: its bytes")
         files.append((name, body))
         at += length
     need(zip_again(files) == data, "the container")
@@ -78,7 +85,8 @@ def known_at(lives, size, moment):
     return known[-1] if known else 0
 
 
-def verify(data, expected=None):
+def verify(data):
+    """The visit's document, the log's key, and how many lines of the log the checkpoint is over."""
     files = unzip(data)
     names = [name.decode() for name, _ in files]
     need(names[:4] == NAMES, "the files")
@@ -86,7 +94,6 @@ def verify(data, expected=None):
     need(proof[0] == 4, "the version")
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
     name_of_log, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
-    need(expected in (None, vkey(name_of_log, 1, key)), "the log's key")
     changes, devices, last, lives, named = [], {}, -1, [], None
     for line in lines:
         sequence, leaf, body, salt, seal = line[0], line[1], line.get(3), line.get(4), line.get(5)
@@ -145,7 +152,7 @@ def verify(data, expected=None):
     here = [f"{sha256(body).hex()}  {name.decode()}" for name, body in files[:3] + files[4:]]
     listed = read_note(files[3][1], [(name_of_log, 1, key)], "the contents").split("\n")
     need(listed == [f"endcap.proof/{uuid(organisation)}/{uuid(visit)}"] + here + [""], "the contents")
-    return document
+    return document, vkey(name_of_log, 1, key), size
 
 
 def digests(value):
@@ -171,19 +178,51 @@ def flips(data):
             yield f"byte {at} of {name.decode()}", zip_again(flipped)
 
 
+def flip(data):
+    ed25519.verifies = functools.lru_cache(ed25519.verifies)
+    for what, bundle in flips(data):
+        try:
+            verify(bundle)
+        except WRONG:
+            continue
+        sys.exit(f"{what} is taken")
+    print("No bundle with another byte is taken.")
+
+
+def check(data, file, expected=None):
+    try:
+        document, key, size = verify(data)
+    except (Malformed, Forged, Misfit) as wrong:
+        sys.exit(f"{file} does not hold. What is wrong: {wrong}.")
+    except WRONG:
+        sys.exit(f"{file} does not hold: it is not in the form of a proof bundle.")
+    if expected not in (None, key):
+        sys.exit(f"{file} does not hold for the key that you gave: its log's key is {key}.")
+    whose = "the log's key is the one that you gave" if expected else f"compare the log's key with your own: {key}"
+    changes = len(document.changes)
+    print(f"{file} holds: visit {uuid(document.id)}, {changes} changes, in a log of {size} lines; {whose}.")
+
+
 def main():
-    if sys.argv[1] == "--flips":
-        ed25519.verifies = functools.lru_cache(ed25519.verifies)
-        for what, data in flips(open(sys.argv[2], "rb").read()):
-            try:
-                verify(data)
-            except (Malformed, Forged, Misfit, ValueError, KeyError, TypeError, IndexError):
-                continue
-            sys.exit(f"{what} is taken")
+    words = sys.argv[1:]
+    if words in (["-h"], ["--help"]):
+        print(__doc__.strip())
         return
-    data = open(sys.argv[1], "rb").read()
-    document = verify(data, *sys.argv[2:3])
-    print(len(document.changes))
+    flipping = words[:1] == ["--flips"]
+    files = words[1:] if flipping else words
+    if not 1 <= len(files) <= (1 if flipping else 2) or files[0].startswith("-"):
+        print(__doc__.strip(), file=sys.stderr)
+        sys.exit(2)
+    try:
+        with open(files[0], "rb") as file:
+            data = file.read()
+    except OSError as error:
+        print(f"{files[0]} cannot be read: {error.strerror}.", file=sys.stderr)
+        sys.exit(2)
+    if flipping:
+        flip(data)
+    else:
+        check(data, *files)
 
 
 main()

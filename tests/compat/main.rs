@@ -19,6 +19,7 @@ mod refused;
 mod relay;
 mod visits;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
@@ -533,9 +534,26 @@ fn a_proof_that_was_given_holds() {
     assert!(proved.summary.contains("\"Ask the manager\""), "{}", proved.summary);
     let Some(python) = tests::python::found() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/bundle.py");
+    let run = |words: &[&OsStr]| {
+        let run = Command::new(python).arg("-B").arg(&script).args(words).output().unwrap();
+        (run.status.code(), String::from_utf8([run.stdout, run.stderr].concat()).unwrap())
+    };
     let key = proved.key.to_string();
-    let run = Command::new(python).arg("-B").arg(script).arg(file).arg(key).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let (status, said) = run(&[file.as_ref(), key.as_ref()]);
+    assert!(status == Some(0) && said.contains(" holds: visit "), "{said}");
+
+    // What is wrong is a sentence too.
+    for (words, means, part) in [
+        (&[script.as_os_str()][..], 1, "does not hold. What is wrong: the container.\n"),
+        (&["none".as_ref()], 2, "none cannot be read: "),
+        (&[], 2, "bundle.py FILE [KEY]"),
+        (&["--help".as_ref()], 0, "bundle.py FILE [KEY]"),
+        (&["--flips".as_ref()], 2, "bundle.py FILE [KEY]"),
+    ] {
+        let (status, said) = run(words);
+        assert_eq!(status, Some(means), "{words:?}: {said}");
+        assert!(said.contains(part) && !said.contains("Traceback"), "{words:?}: {said}");
+    }
 }
 
 /// docs/protocol.md is enough to compute all of this: `check.py` was written from it and knows no Rust.

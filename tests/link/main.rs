@@ -35,7 +35,12 @@ fn a_phone_follows_a_server_that_has_moved() {
     let gone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     phone.server_moved(format!("http://{gone}")).expect("it is kept");
     let synced = host.runtime.block_on(Arc::clone(&phone).sync(None, None));
-    assert!(matches!(synced, Err(ClientError::Unreachable { .. })), "{synced:?}");
+    let Err(ClientError::Unreachable { detail }) = synced else { panic!("{synced:?}") };
+    assert!(detail.contains("refused") && !detail.contains(&gone.to_string()), "{detail}");
+    phone.server_moved(format!("https://{}", host.address())).expect("it is kept");
+    let synced = host.runtime.block_on(Arc::clone(&phone).sync(None, None));
+    let Err(ClientError::Unreachable { detail }) = synced else { panic!("{synced:?}") };
+    assert_eq!(detail, "what answers does not speak TLS");
     phone.server_moved(format!("http://{}/", host.address())).expect("it is kept");
     assert_eq!(host.sync(&phone).pushed, 1, "the visit that was begun meanwhile");
 }

@@ -144,6 +144,15 @@ fn a_person_leaves_no_name_behind() {
     let (folder, id) = (data.to_str().expect("UTF-8"), SVEN.to_string());
     let flags = ["erase", "--data", folder, "--person", &id, "--why", "request 18", "--yes"];
     assert!(badly(endcap(flags)).contains("works here"));
+    for (what, name, named) in [
+        ("--photo", "ab".repeat(32), "photo of this digest"),
+        ("--note", "ab".repeat(32), "note of this digest"),
+        ("--person", brand::ORG.to_string(), "person of this id"),
+    ] {
+        let flags = ["erase", "--data", folder, what, &name, "--why", "request 18", "--yes"];
+        let said = badly(endcap(flags));
+        assert!(said.contains(&format!("there is no {named} in {folder}")), "{said}");
+    }
     host.write(vec![brand::person_record(SVEN, scope, false)]);
     let report = erase(&data, "--person", &id);
     assert_eq!(report["name"], id.as_str());

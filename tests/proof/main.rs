@@ -10,7 +10,7 @@ mod witness;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use endcap_mobile::{ContestStep, Found, Observation, Subject, Value};
 use server::logkey::LogKeys;
@@ -21,7 +21,7 @@ use sync_core::model::visit::Note;
 use sync_core::proof::{Proof, build, verify};
 use sync_core::tlog::{NoteKey, SignedNote};
 use tests::brand::{ORG, RITA, SAM, SUE, SVEN, checks, product};
-use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
+use tests::host::{Host, SHARED, badly, begin, photo, record, run, start, well};
 
 const ENDCAP: &str = env!("CARGO_BIN_EXE_endcap");
 
@@ -71,8 +71,32 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
     let keys = well(endcap([OsStr::new("log-key"), OsStr::new("--data"), host.data().as_os_str()]));
     let key = keys.trim().split_once(": ").expect("name and key").1.to_owned();
     let whole = prove(&host, &visit, "whole.zip", true);
-    let bare = prove(&host, &visit, "bare.zip", false);
+    let page = format!("http://{}/visits/{visit}?from=visits#photos", host.address());
+    let bare = prove(&host, &page, "bare.zip", false);
+    let data = host.data();
+    let said = endcap([
+        OsStr::new("prove"),
+        OsStr::new("visits/x"),
+        OsStr::new("--data"),
+        data.as_os_str(),
+    ]);
+    assert_eq!(said.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("last part of the address of its page"));
     host.end("-TERM");
+    // Nobody reads on, as after `| head`.
+    for args in [
+        ["verify".as_ref(), whole.as_os_str()].as_slice(),
+        &["log-key".as_ref(), "--data".as_ref(), data.as_os_str()],
+    ] {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        drop(read);
+        let ended = start(Command::new(ENDCAP).args(args).stdout(write).stderr(Stdio::piped()));
+        let ended = ended.wait_with_output().expect("it ends");
+        assert_eq!(
+            (ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()),
+            (Some(0), "")
+        );
+    }
 
     let said = well(endcap(["verify", whole.to_str().expect("UTF-8"), "--key", &key]));
     for part in [
@@ -118,10 +142,15 @@ fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
     assert!(said.contains("summary.txt") || said.contains("container"), "{said}");
 
     let Some(output) = python(&[whole.as_os_str(), OsStr::new(&key)]) else { return };
-    assert_eq!(well(output).trim(), "6", "the changes");
-    well(python(&[bare.as_os_str()]).expect("Python"));
-    badly(python(&[tampered.as_os_str()]).expect("Python"));
-    badly(python(&[whole.as_os_str(), OsStr::new(&stranger)]).expect("Python"));
+    let said = well(output);
+    assert!(said.contains(&format!("holds: visit {visit}, 6 changes, ")), "{said}");
+    assert!(said.contains("the log's key is the one that you gave"), "{said}");
+    let said = well(python(&[bare.as_os_str()]).expect("Python"));
+    assert!(said.contains(&format!("compare the log's key with your own: {key}.")), "{said}");
+    let said = badly(python(&[tampered.as_os_str()]).expect("Python"));
+    assert!(said.contains("does not hold. What is wrong: the container."), "{said}");
+    let said = badly(python(&[whole.as_os_str(), OsStr::new(&stranger)]).expect("Python"));
+    assert!(said.contains(&format!("its log's key is {key}.")), "{said}");
 }
 
 #[test]
@@ -208,7 +237,7 @@ fn the_proof_of_a_disputed_visit_tells_the_dispute() {
         format!(": asked about the objection of line {value}: \"Since when?\""),
         format!(
             ": found that what was recorded stands, against the objection of line {value}: \"It was there\"\n  \
-             and shows the photo {found}"
+             with the photo {found}"
         ),
         format!(": found that the objection of line {all} is right: \"So it is\""),
         "WHAT IS CONTESTED".to_owned(),

@@ -1,5 +1,6 @@
 //! A copy of the log, and what it notices.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -187,6 +188,29 @@ fn named(said: &str, dir: &Path) -> Vec<String> {
 }
 
 #[test]
+fn an_address_or_a_token_that_is_not_good_is_named() {
+    let host = Host::new(crate::ENDCAP);
+    let dir = host.folder.join("copy");
+    let dir = dir.to_str().expect("UTF-8");
+    let server = host.address();
+    let gone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    for (url, why) in [
+        (format!("http://{server}"), "the form https://…/log/ORGANISATION"),
+        (format!("http://{server}/log"), "the form https://…/log/ORGANISATION"),
+        (format!("http://{server}/log/{RITA}"), "the form https://…/log/ORGANISATION"),
+        (format!("http://{gone}/log/{ORG}"), "Connection refused"),
+        (format!("https://{server}/log/{ORG}"), "does not speak TLS: is it http://?"),
+        (format!("{server}/log/{ORG}"), "no http:// or https:// address"),
+    ] {
+        let said = badly(endcap(["mirror", &url, dir]));
+        assert!(said.contains(&format!("{url}/checkpoint: ")) && said.contains(why), "{said}");
+    }
+    let said =
+        badly(endcap(["mirror", &format!("http://{server}/log/{ORG}"), dir, "--token", "bad"]));
+    assert!(said.contains("The token is not good") && said.contains("\"The log\""), "{said}");
+}
+
+#[test]
 fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     let (mut host, rita) = grown();
     let early = begin(&rita, SHARED);
@@ -257,7 +281,10 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     well(host.restore("backup", "data"));
     host.start();
     let said = badly(endcap(args(&host, &dir, true)));
-    assert!(said.contains("401"), "a restore ends what was given out: {said}");
+    assert!(
+        said.contains("a restore of the server ends all"),
+        "a restore ends what was given out: {said}"
+    );
     give_token(&host);
     // Sam's phone was enrolled after the backup, and enrols again with what it holds.
     host.end("-TERM");

@@ -99,7 +99,7 @@ fn a_witness_signs_what_grows_and_a_copy_and_a_proof_show_it() {
     let witness = Witness::start(&host.folder.join("witness"), &log);
     // Nobody has signed yet.
     let said = badly(mirror(&host, "early", &log, &witness.key));
-    assert!(said.contains("404"), "{said}");
+    assert!(said.contains("No witness has signed this log yet"), "{said}");
     host.end("-TERM");
 
     assert_eq!(ask(&host, &witness, 0), None, "it signs");
@@ -140,13 +140,17 @@ fn a_witness_signs_what_grows_and_a_copy_and_a_proof_show_it() {
 
     // A witness that is restarted goes on where it was; under another name it does not start.
     let folder = witness.folder.clone();
+    kill(&witness.process);
+    grow(&host, 1_040..1_050);
+    let refused = ask(&host, &witness, 0).expect("it is away");
+    assert!(refused.contains("it cannot be reached: Connection refused"), "{refused}");
     drop(witness);
     let renamed =
         endcap(["witness", folder.to_str().expect("UTF-8"), "--name", "w.example", "--log", &log]);
     assert!(badly(renamed).contains("witness.example/w1"));
     let witness = Witness::start(&folder, &log);
     grow(&host, 2_000..2_010);
-    assert_eq!(ask(&host, &witness, 0), None);
+    assert_eq!(ask(&host, &witness, 120_000), None);
     // Any byte of what is kept of it that rots is named.
     let db = Connection::open(database(&host)).expect("it opens");
     db.execute("UPDATE cosignature SET line = replace(line, substr(line, -9, 4), 'AAAA')", [])

@@ -13,6 +13,9 @@ from endcap import ClientError
 from world import *
 
 
+sys.path.insert(0, str(pathlib.Path(os.environ["ENDCAP_QUICKSTART"]).parent))
+
+
 class Busy(http.server.BaseHTTPRequestHandler):
     says = None
 
@@ -44,8 +47,36 @@ class AsksForTime(unittest.TestCase):
             self.assertEqual((busy.exception.code, busy.exception.retry_after_s), ("busy", seconds))
             self.assertEqual(str(busy.exception), "the server asks for time: The server is busy: try again")
 
+    def test_the_quickstart_goes_on_without_a_server(self):
+        from quickstart import sync
+
+        busy = ClientError.Busy(code="busy", detail="The server is busy", retry_after_s=7)
+        did = []
+
+        class Phone:
+            def __init__(self, *syncs):
+                self.syncs = iter(syncs)
+
+            async def sync(self):
+                did.append("sync")
+                if error := next(self.syncs):
+                    raise error
+
+            async def enrol(self, server, code, label):
+                did.append((server, code))
+
+        for later in [busy, ClientError.Unreachable(detail="no route")]:
+            for first in [[], [ClientError.Revoked()], [ClientError.Forgotten()]]:
+                did.clear()
+                said = io.StringIO()
+                with contextlib.redirect_stdout(said):
+                    asyncio.run(sync(Phone(*first, later), "there", "AAAAA-AAAAA"))
+                self.assertEqual(did, ["sync", ("there", "AAAAA-AAAAA"), "sync"] if first else ["sync"])
+                self.assertEqual(said.getvalue().splitlines(), [*map(str, first), f"{later}; the work goes on here"])
+        with self.assertRaises(ClientError.Inactive):
+            asyncio.run(sync(Phone(ClientError.Inactive()), "there", "AAAAA-AAAAA"))
+
     def test_the_example_waits_as_long_as_it_is_told(self):
-        sys.path.insert(0, str(pathlib.Path(os.environ["ENDCAP_QUICKSTART"]).parent))
         from follow import follow
 
         def busy(seconds):
@@ -61,7 +92,7 @@ class AsksForTime(unittest.TestCase):
                     raise error
                 return endcap.SyncReport(
                     pushed=1, refused=0, pulled=2, photos=3, photos_without_room=4, mended=0, unreadable=0,
-                    delivered=0, undeliverable=5, left=[], copied=False, cancelled=False, log_alarm=True,
+                    delivered=6, undeliverable=5, left=[], copied=False, cancelled=False, log_alarm=True,
                 )
 
             def log_status(self):
@@ -79,7 +110,7 @@ class AsksForTime(unittest.TestCase):
         with self.assertRaises(ClientError.Revoked), contextlib.redirect_stdout(said):
             asyncio.run(follow(Phone(), sleep))
         self.assertEqual(pauses, [7, 2, 4, 40, 16, 1, 2])
-        for part in ["4 photos wait", "5 parcels of colleagues", "look into it: what was kept and told"]:
+        for part in ["4 photos wait", "brought 6 parcels", "5 parcels of colleagues", "look into it: what was kept and told"]:
             self.assertIn(part, said.getvalue())
 
 

@@ -107,7 +107,7 @@ impl Host {
                 app.write_records(&tenant(app, org), brand::season(version)).await.unwrap();
                 Value::Null
             }),
-            "revoke" => self.office(async |app| revoke(app, &text("person")).await),
+            "revoke" => self.office(async |app| revoke(app, org, &text("person")).await),
             "calls" => {
                 let cancelled = said["cancelled"].as_bool().unwrap();
                 self.office(async |app| plan(app, cancelled).await)
@@ -286,8 +286,8 @@ async fn refused(app: &Arc<App>) -> Value {
     told.collect()
 }
 
-async fn revoke(app: &Arc<App>, name: &str) -> Value {
-    let tenant = tenant(app, 0);
+async fn revoke(app: &Arc<App>, org: u8, name: &str) -> Value {
+    let tenant = tenant(app, org);
     let person = brand::person(name);
     let held: Vec<Device> = {
         let world = tenant.world();

@@ -111,7 +111,7 @@ fn run(script: &str, brands: u8) {
 
 #[test]
 fn quickstart() {
-    run("quickstart_test.py", 1);
+    run("quickstart_test.py", 2);
 }
 
 #[test]

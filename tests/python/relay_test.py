@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,12 @@ from endcap import ClientError
 from world import *
 
 MEET = os.environ["ENDCAP_MEET"]
+FOLLOW = pathlib.Path(MEET).with_name("follow.py")
+
+
+def example(*words):
+    """Runs an example beside the suite."""
+    return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def audit(client, outlet):
@@ -60,6 +67,7 @@ class Relay(unittest.TestCase):
         del rita, sam, rob
         gc.collect()
         self.the_example_runs("Rita", "Sam")
+        self.the_examples_say_what_is_wrong("Rita")
 
     def work_reaches_the_server(self, rita, sam, rob):
         for client in (rita, sam):
@@ -139,14 +147,36 @@ class Relay(unittest.TestCase):
         folders = [SCRATCH / f"phone-0-{name}" for name in names]
         for folder, name in zip(folders, names):
             pathlib.Path(f"{folder}.key").write_bytes(key(name))
-        run = lambda *arguments: subprocess.Popen(
-            [sys.executable, MEET, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        waits = run(folders[0])
-        goes = run(folders[1], waits.stdout.readline().strip())
+        waits = example(MEET, f"{folders[0]}/")
+        goes = example(MEET, folders[1], waits.stdout.readline().strip())
         said = [process.communicate() for process in (waits, goes)]
         self.assertEqual([process.returncode for process in (waits, goes)], [0, 0], said)
         self.assertEqual([out for out, _ in said], ["Sam: gave 0, took 0, complete\n", "Rita: gave 0, took 0, complete\n"])
+
+    def the_examples_say_what_is_wrong(self, name):
+        folder, absent, file = SCRATCH / f"phone-0-{name}", SCRATCH / "absent", pathlib.Path(MEET)
+        for words, part in [
+            ([MEET], "python3 meet.py FOLDER HOST:PORT"),
+            ([FOLLOW], "python3 follow.py FOLDER"),
+            ([FOLLOW, "--help"], "python3 follow.py FOLDER"),
+            ([MEET, absent], "absent has no key"),
+            ([FOLLOW, absent], "absent has no key"),
+            ([FOLLOW, file], "meet.py is a file"),
+            ([MEET, folder, "127.0.0.1:9"], "nobody waits at 127.0.0.1:9"),
+            ([MEET, folder, "127.0.0.1:99999"], "nobody waits at 127.0.0.1:99999"),
+            ([MEET, folder, "somewhere"], "nobody waits at somewhere"),
+        ]:
+            process = example(*words)
+            said, wrong = process.communicate()
+            self.assertEqual((process.returncode, said), (1, ""), words)
+            self.assertIn(part, wrong)
+            self.assertNotIn("Traceback", wrong)
+        self.assertFalse(absent.exists() or pathlib.Path(f"{absent}.key").exists())
+        # Ctrl-C ends it, and says nothing.
+        process = example(FOLLOW, folder)
+        self.assertRegex(process.stdout.readline(), r"\Asent 0, came \d+, photos 0\n\Z")
+        process.send_signal(signal.SIGINT)
+        self.assertEqual((process.communicate()[1], process.returncode), ("", 130))
 
 
 main()

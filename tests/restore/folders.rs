@@ -92,6 +92,8 @@ fn a_photo_that_the_folder_has_lost_is_named_and_awaited_again() {
     let said = badly(host.backup("other"));
     assert!(said.contains(hash) && said.contains("the backup is made"), "{said}");
     let said = well(host.restore("other", "new"));
+    let again = format!("endcap erase --again REPORT --data {}", host.folder.join("new").display());
+    assert!(said.find(&again).expect("it is said") < said.find("endcap serve").expect("then"));
     assert!(said.contains("awaited from phones again"), "{said}");
     std::fs::rename(host.data(), host.folder.join("old")).expect("it goes");
     std::fs::rename(host.folder.join("new"), host.data()).expect("it takes its place");
@@ -142,6 +144,85 @@ fn a_folder_with_something_else_in_it_is_refused() {
     assert!(said.contains("is no data folder"), "{said}");
     assert_eq!(files(&host.folder.join("backup")), before);
     well(host.check("backup"));
+}
+
+#[test]
+fn nothing_is_made_in_a_folder_that_is_another_ones() {
+    let folder = Folder::new();
+    let docs = folder.join("docs");
+    std::fs::create_dir(&docs).expect("a folder is made");
+    std::fs::write(docs.join("letter.txt"), "dear").expect("a file is written");
+    let file = docs.join("letter.txt");
+    let of = ["--organisation", "Other", "--admin-email", "a@example.com"];
+    let init = |data: &Path| {
+        let args = ["init".as_ref(), "--data".as_ref(), data.as_os_str()];
+        badly(endcap(args.into_iter().chain(of.map(|arg| arg.as_ref()))))
+    };
+    let mirror = ["mirror".as_ref(), "http://127.0.0.1:1/log/x".as_ref(), docs.as_os_str()];
+    let said = [
+        init(&docs),
+        badly(endcap([
+            "serve".as_ref(),
+            "--listen=127.0.0.1:0".as_ref(),
+            "--data".as_ref(),
+            docs.as_os_str(),
+        ])),
+        badly(endcap([
+            "demo".as_ref(),
+            "--listen=127.0.0.1:0".as_ref(),
+            "--data".as_ref(),
+            docs.as_os_str(),
+        ])),
+        badly(endcap(mirror)),
+    ];
+    for said in said {
+        let named = format!("{}", docs.display());
+        assert!(said.contains(&named) && said.contains("holds `letter.txt`"), "{said}");
+    }
+    assert_eq!(files(&docs).len(), 1);
+    let said = [
+        init(&file),
+        badly(endcap([
+            "demo".as_ref(),
+            "--listen=127.0.0.1:0".as_ref(),
+            "--data".as_ref(),
+            file.as_os_str(),
+        ])),
+    ];
+    for said in said {
+        let named = format!("cannot use the data folder {}: ", file.display());
+        assert!(said.contains(&named), "{said}");
+    }
+    // What a file system has at its root is nobody's.
+    let disk = folder.join("disk");
+    std::fs::create_dir_all(disk.join("lost+found")).expect("a folder is made");
+    let args = ["init".as_ref(), "--data".as_ref(), disk.as_os_str()];
+    well(endcap(args.into_iter().chain(of.map(|arg| arg.as_ref()))));
+}
+
+#[test]
+fn a_folder_in_use_or_absent_is_named() {
+    let host = Host::new(ENDCAP);
+    let data = host.data();
+    let other = ["--organisation", "Other", "--admin-email", "a@example.com"];
+    let init = ["init".as_ref(), "--data".as_ref(), data.as_os_str()];
+    let said = badly(endcap(init.into_iter().chain(other.map(|arg| arg.as_ref()))));
+    let used = format!("cannot use the data folder {}: another endcap process", data.display());
+    assert!(said.contains(&used), "{said}");
+    let absent = host.folder.join("absent");
+    let visit = begin(&host.phone(RITA), SHARED);
+    for command in [vec!["log-key"], vec!["prove", &visit]] {
+        let ask = |data: &Path| {
+            let data = ["--data".as_ref(), data.as_os_str()];
+            badly(endcap(command.iter().map(|arg| arg.as_ref()).chain(data)))
+        };
+        let said = ask(&absent);
+        assert!(said.contains(&format!("{} is no data folder", absent.display())), "{said}");
+        well(host.backup("backup"));
+        let said = ask(&host.folder.join("backup"));
+        assert!(said.contains("is not in a backup"), "{said}");
+    }
+    assert!(!absent.exists());
 }
 
 #[test]

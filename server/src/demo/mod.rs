@@ -35,7 +35,10 @@ pub enum DemoError {
     /// The fixtures.
     #[error(transparent)]
     Fixture(#[from] BadFixture),
-    /// The folder.
+    /// The folder is not to be used, or cannot be.
+    #[error("cannot use the data folder {}: {}", .0.display(), .1)]
+    Folder(PathBuf, StoreError),
+    /// What is in it.
     #[error("{0}")]
     Store(#[from] StoreError),
     /// Everybody knows its password.
@@ -133,7 +136,8 @@ pub async fn open(
 ) -> Result<(), DemoError> {
     let address = listener.local_addr().map_err(StoreError::from)?;
     let config = ServeConfig { listen: address, ..ServeConfig::local(data.to_owned()) };
-    let app = App::open(data.to_owned()).await?;
+    let app = App::open(data.to_owned()).await;
+    let app = app.map_err(|error| DemoError::Folder(data.to_owned(), error))?;
     let tenant = load(&app, today()).await?;
     let (server, phones) = (format!("http://{address}"), data.join("phones"));
     let brand = Brand::read(today())?;

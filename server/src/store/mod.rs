@@ -32,6 +32,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::log::Org;
+use crate::logkey::LOG_KEYS;
 use crate::{clock, files};
 
 /// Why the store could not do what was asked.
@@ -75,6 +76,9 @@ pub enum StoreError {
     /// What is in the folder is not what may be served.
     #[error("{0}")]
     NotForServing(&'static str),
+    /// Something else is where a data folder is to be.
+    #[error("it holds `{0}`, and no {DATABASE}: choose a folder that is empty or absent")]
+    Occupied(String),
     /// What is stored does not read as what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
@@ -169,6 +173,9 @@ struct Inner {
 impl Store {
     /// Opens `endcap.db` in a folder, made if it is absent, and brings its schema up to date.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        if let Some(strange) = strange(folder)? {
+            return Err(StoreError::Occupied(strange));
+        }
         files::make_dir(folder, files::Read::Owner)?;
         let lock = lock(folder)?;
         may_be_served(folder)?;
@@ -343,6 +350,19 @@ pub fn lock(folder: &Path) -> Result<File, StoreError> {
     let lock = File::create(folder.join("lock"))?;
     lock.try_lock().map_err(|_| StoreError::InUse)?;
     Ok(lock)
+}
+
+/// What is in a folder that is not a data folder, and not one that is begun.
+fn strange(folder: &Path) -> Result<Option<String>, StoreError> {
+    let known = [DATABASE, RESTORING, BACKUP];
+    let found = files::entries(folder)?;
+    if found.iter().any(|name| known.contains(&name.as_str())) {
+        return Ok(None);
+    }
+    // The last is on a disk that is mounted there.
+    let begun = ["lock", LOG_KEYS, "blobs", "uploads", "lost+found"];
+    let strange = |name: &String| !name.starts_with(DATABASE) && !begun.contains(&name.as_str());
+    Ok(found.into_iter().find(strange))
 }
 
 fn may_be_served(folder: &Path) -> Result<(), StoreError> {
