@@ -447,17 +447,18 @@ impl Oracle {
             let untold = held.let_go && !kept.gone && !told.contains(&id);
             untold || (held.audience.is_some() && began_elsewhere(server, device, &kept, &held))
         });
-        self.may_repair.insert(asked, why || left_out);
+        // A page of many may hold what continues a history whose beginning has not come: SEED=70000029 at 400 steps.
+        self.may_repair.insert(asked, why || left_out || reply.more);
     }
 
     /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.
-    pub fn repaired(&mut self, device: usize, number: u64, user: UserId) {
+    pub fn repaired(&mut self, phone: &Device, device: usize, number: u64) {
         let mut pulls = self.may_repair.range((device, 0)..(device, number));
         let elsewhere = pulls.next_back().is_some_and(|(_, why)| *why);
         // A disk may also lose something while the last page is on its way, before the phone compares.
         let rotten = self.rotten.contains_key(&device);
-        let why = elsewhere || rotten || self.lost_log || self.copied.contains(&user);
-        assert!(why, "phone {device} repairs what should be whole");
+        let why = elsewhere || rotten || self.lost_log || self.copied.contains(&phone.user);
+        assert!(why, "phone {device} repairs what should be whole: {:?}", phone.complaint);
         self.repairs += 1;
     }
 
@@ -680,13 +681,11 @@ impl Oracle {
             let somewhere = logged == 1 || rotten || kept.contains(name);
             assert!(somewhere, "{name:?} was taken in, and is nowhere");
         }
-        for Apart { state, code, group, .. } in &apart {
-            let again = code == "bad_seal" || Outcome::is_early(code);
+        for Apart { state, group, .. } in &apart {
             let mut logged = group.hashes().map(|h| server.times_logged(group.document, h) == 1);
             match &state[..] {
                 "accepted" => assert!(logged.all(|here| here), "what was approved is not here"),
                 "waiting" => assert!(!logged.all(|here| here), "what is here waits"),
-                "discarded" => assert!(again || !logged.all(|here| here), "it was discarded"),
                 _ => {}
             }
         }

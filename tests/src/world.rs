@@ -1041,7 +1041,7 @@ impl World {
                 reply.map(|reply| Answer::Pulled(encode(&reply)))
             }
             Question::Repair(bytes) => {
-                self.oracle.repaired(device, number, self.devices[device].user);
+                self.oracle.repaired(&self.devices[device], device, number);
                 let reply = self.server.repair(id, bytes, now_ms);
                 self.tell(format!("the server answers a repair of phone {device}: {reply:?}"));
                 reply.map(|reply| Answer::Repaired(encode(&reply)))
