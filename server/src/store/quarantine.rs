@@ -517,7 +517,7 @@ pub struct ItemRead {
     pub held: Option<Held>,
     /// The notes and photos that the part names, and the document.
     pub attached: Attached,
-    /// What else waits of the document, [`BESIDE_MAX`] groups at most.
+    /// What else waits of the document, ten groups at most.
     pub beside: Vec<Item>,
 }
 
