@@ -1022,14 +1022,7 @@ mod tests {
             let (groups, notes) = (Vec::new(), Vec::new());
             let push = PushRequest { protocol: PROTOCOL, now, previous: None, groups, notes };
             let cargo = CargoRequest { protocol: PROTOCOL, parcels: Vec::new() };
-            let pull = PullRequest {
-                protocol: PROTOCOL,
-                cursor: None,
-                pushed: None,
-                filled: None,
-                known: None,
-                waits: None,
-            };
+            let pull = PullRequest::BEGINNING;
             let (parts, wanted) = (vec![Part::WHOLE], Vec::new());
             let repair = RepairRequest { protocol: PROTOCOL, parts, wanted };
             let turn = async || tenant.turn().await.unwrap();

@@ -477,14 +477,7 @@ impl Served {
     }
 
     async fn pull(&self, token: &str) -> Reply {
-        let pull = PullRequest {
-            protocol: PROTOCOL,
-            cursor: None,
-            pushed: None,
-            filled: None,
-            known: None,
-            waits: None,
-        };
+        let pull = PullRequest::BEGINNING;
         let request = Request::builder().method("POST").uri("/api/v1/pull");
         let request = request.header("content-type", MEDIA_TYPE);
         let request = request.header("authorization", format!("Bearer {token}"));

@@ -196,17 +196,7 @@ impl Served {
     }
 
     fn pull(&self) -> Vec<u8> {
-        to_wire(
-            self.tenant.id,
-            &PullRequest {
-                protocol: PROTOCOL,
-                cursor: None,
-                pushed: None,
-                filled: None,
-                known: None,
-                waits: None,
-            },
-        )
+        to_wire(self.tenant.id, &PullRequest::BEGINNING)
     }
 
     async fn sql(&self, statement: &'static str) {

@@ -202,6 +202,16 @@ pub struct PullRequest {
 }
 
 impl PullRequest {
+    /// From the beginning, by a device that has nothing.
+    pub const BEGINNING: Self = Self {
+        protocol: PROTOCOL,
+        cursor: None,
+        pushed: None,
+        filled: None,
+        known: None,
+        waits: None,
+    };
+
     /// How much of the log the device has known of everything that it will write or push from now on: that counts
     /// against what it claims to have known.
     pub fn acknowledged(&self) -> u64 {

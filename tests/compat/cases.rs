@@ -673,14 +673,7 @@ pub(crate) fn messages() -> Vec<Message> {
         groups: vec![documents()[2].group(|c| c.actor == actor(1))],
         notes: Vec::new(),
     };
-    let fresh = PullRequest {
-        protocol: PROTOCOL,
-        cursor: None,
-        pushed: None,
-        filled: None,
-        known: None,
-        waits: None,
-    };
+    let fresh = PullRequest::BEGINNING;
     let later =
         PullRequest { cursor: Some(cursor()), pushed: Some(LogHash([0x68; 32])), ..fresh.clone() };
     let watching =

@@ -210,14 +210,7 @@ async fn messages_of_another_version_or_from_nobody() {
     for protocol in [0, PROTOCOL + 1, u32::MAX] {
         let code = "protocol_unsupported";
         world.expect_push(400, code, &PushRequest { protocol, ..push.clone() }).await;
-        let pull = PullRequest {
-            protocol,
-            cursor: None,
-            pushed: None,
-            filled: None,
-            known: None,
-            waits: None,
-        };
+        let pull = PullRequest { protocol, ..PullRequest::BEGINNING };
         world.expect(400, code, "pull", &[], encode(&pull)).await;
     }
     for token in ["", "Bearer", "Bearer wrong", "Basic cml0YTpyaXRh"] {
@@ -231,14 +224,7 @@ async fn messages_of_another_version_or_from_nobody() {
         .write(move |tx| server::store::accounts::revoke(tx, org, id, server::now_ms()));
     assert!(revoke.await.expect("it is revoked"));
     world.expect_push(403, "revoked", &push).await;
-    let pull = PullRequest {
-        protocol: PROTOCOL,
-        cursor: None,
-        pushed: None,
-        filled: None,
-        known: None,
-        waits: None,
-    };
+    let pull = PullRequest::BEGINNING;
     world.expect(403, "revoked", "pull", &[], encode(&pull)).await;
     world.close().await;
 }

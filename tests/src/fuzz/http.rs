@@ -559,14 +559,7 @@ impl Served {
             self.lives[last].token = before.clone();
             self.lives.push(Life { key: next, device, token: token.clone() });
         }
-        let pull = PullRequest {
-            protocol: PROTOCOL,
-            cursor: None,
-            pushed: None,
-            filled: None,
-            known: None,
-            waits: None,
-        };
+        let pull = PullRequest::BEGINNING;
         let (void, good) = (format!("Bearer {before}"), format!("Bearer {token}"));
         for (token, is_good) in [(void, false), (good, true)] {
             let headers = [("authorization", token.as_str()), ("content-type", MEDIA_TYPE)];

@@ -8,8 +8,7 @@ use serde_json::json;
 use server::app::App;
 use sync_core::id::{LogHash, OrgId};
 use sync_core::wire::{
-    MEDIA_TYPE, Outcome, PROTOCOL, PullReply, PullRequest, PushReply, REPLY_BYTES_MAX, from_wire,
-    to_wire,
+    MEDIA_TYPE, Outcome, PullReply, PullRequest, PushReply, REPLY_BYTES_MAX, from_wire, to_wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -104,15 +103,6 @@ impl Device {
     }
 }
 
-const BEGINNING: PullRequest = PullRequest {
-    protocol: PROTOCOL,
-    cursor: None,
-    pushed: None,
-    filled: None,
-    known: None,
-    waits: None,
-};
-
 /// Pushes what it has, and again, until all is over.
 async fn push_hard(
     device: Device,
@@ -135,7 +125,7 @@ async fn push_hard(
 
 /// Syncs for the first time, again and again, until all is over; how many pages it got.
 async fn pull_hard(device: Device, over: Arc<AtomicBool>) -> Result<(), Failure> {
-    let mut at = BEGINNING;
+    let mut at = PullRequest::BEGINNING;
     while !over.load(Ordering::Relaxed) {
         if let Some(page) = device.pull(&at).await? {
             at.cursor = page.more.then_some(page.cursor);
@@ -173,7 +163,8 @@ async fn trickle(device: Arc<Device>, over: Arc<AtomicBool>) -> Result<(), Failu
 /// Asks for a first page and hangs up before it comes, again and again, until all is over.
 async fn hang_up(device: Device, over: Arc<AtomicBool>) -> Result<(), Failure> {
     while !over.load(Ordering::Relaxed) {
-        if let Ok(page) = tokio::time::timeout(PATIENCE, device.pull(&BEGINNING)).await {
+        if let Ok(page) = tokio::time::timeout(PATIENCE, device.pull(&PullRequest::BEGINNING)).await
+        {
             page?;
         }
     }
@@ -304,7 +295,7 @@ pub(crate) async fn measure(
 
     let mut places = Vec::new();
     for (n, device) in (0_u32..).zip(working) {
-        let mut at = BEGINNING;
+        let mut at = PullRequest::BEGINNING;
         while let Some(page) = device.pull(&at).await? {
             at.cursor = Some(page.cursor);
             if !page.more {
