@@ -557,7 +557,10 @@ impl Oracle {
                 let refused = kept.refused.as_ref().expect("it is neither accepted nor refused");
                 // What was refused with this may have been let in since by another way: it waits for a decision of its own.
                 let own = kept.document.changes().iter();
-                let own = own.filter(|change| device.disk.profile().owns(change.actor));
+                // Of what waits here others may have written what the rest builds on.
+                let own = own.filter(|change| {
+                    device.disk.profile().owns(change.actor) || kept.pending.contains(&change.hash())
+                });
                 let own: Vec<Change> = own.cloned().collect();
                 let of_person = |hash: &ChangeHash| {
                     let codes = quarantined.get(&(*document, *hash)).into_iter().flatten();
