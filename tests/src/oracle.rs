@@ -429,17 +429,23 @@ impl Oracle {
     ) {
         let Ok(documents) = device.disk.documents();
         let told: BTreeSet<&DocId> = reply.let_go.iter().flatten().collect();
-        // It compares after the last page; one before that may not fit.
-        let left_out = !reply.more
-            && server.moved().into_iter().any(|id| {
-                let (held, kept) = (server.held(id), device.document(id));
-                let given = reply.groups.iter().filter(|group| group.document == id);
-                let given: BTreeSet<ChangeHash> = given.flat_map(Group::hashes).collect();
-                let here = |hash| kept.as_ref().is_some_and(|kept| kept.document.contains(hash));
-                let mut names = held.document.changes().iter().map(Change::hash);
-                let lacks = names.any(|hash| !here(hash) && !given.contains(&hash));
-                lacks && !held.let_go && server.sees(device.user, &audience(&held))
-            });
+        // What came into sight and had no room in a page is missed by what goes on from it in a later one, and at the
+        // latest when the phone compares, after the last.
+        let left_out = server.moved().into_iter().any(|id| {
+            let (held, kept) = (server.held(id), device.document(id));
+            let given = || reply.groups.iter().filter(|group| group.document == id);
+            let come: BTreeSet<ChangeHash> = given().flat_map(Group::hashes).collect();
+            let here = |hash| kept.as_ref().is_some_and(|kept| kept.document.contains(hash));
+            let lacks = |hash: ChangeHash| !here(hash) && !come.contains(&hash);
+            let lacking = match reply.more {
+                true => {
+                    let mut before = given().flat_map(|g| &g.changes).flat_map(|c| &c.deps);
+                    before.any(|hash| held.document.contains(*hash) && lacks(*hash))
+                }
+                false => held.document.changes().iter().map(Change::hash).any(lacks),
+            };
+            lacking && !held.let_go && server.sees(device.user, &audience(&held))
+        });
         let why = documents.into_iter().any(|id| {
             let kept = device.document(id).expect("it is listed");
             let held = server.held(id);
@@ -447,8 +453,7 @@ impl Oracle {
             let untold = held.let_go && !kept.gone && !told.contains(&id);
             untold || (held.audience.is_some() && began_elsewhere(server, device, &kept, &held))
         });
-        // A page of many may hold what continues a history whose beginning has not come: SEED=70000029 at 400 steps.
-        self.may_repair.insert(asked, why || left_out || reply.more);
+        self.may_repair.insert(asked, why || left_out);
     }
 
     /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.
