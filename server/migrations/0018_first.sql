@@ -170,6 +170,8 @@ CREATE INDEX quarantine_state ON quarantine (org, state, audience, received_ms);
 CREATE INDEX quarantine_decided ON quarantine (org, device, decided)
     WHERE state IN ('accepted', 'arrived', 'discarded');
 CREATE INDEX quarantine_kept ON quarantine (org, device, state, bytes);
+-- What waits of a document, or was discarded, whenever something comes for it.
+CREATE INDEX quarantine_document ON quarantine (org, document, state);
 
 -- The changes of refused groups, to find what comes again.
 CREATE TABLE quarantine_change (

@@ -2,7 +2,7 @@
 //!
 //! [`verify`] needs no store and runs beside other requests; [`Ingest::push`] runs inside one transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
@@ -330,11 +330,32 @@ impl Ingest<'_, '_> {
                 return Ok(with_here(refused, &held.document, group));
             }
         }
-        let outcome = match self.ledger.discarded(sender, group)? {
-            Some(discarded) => discarded,
+        let outcome = match self.discarded(group)? {
+            Some(Item { code, detail, .. }) => Outcome::quarantined(&code, detail),
             None => self.group(sender, pushed, group, notes)?,
         };
         self.keep_apart(sender, courier, group, notes, outcome)
+    }
+
+    /// What was discarded that has some of what is new in a group, whichever way either came: refused work of the same
+    /// person, who wrote or sent all of it. Nobody's work is discarded with what somebody else has put it beside.
+    fn discarded(&self, group: &Group) -> Result<Option<Item>, StoreError> {
+        let mut items = self.ledger.discarded(self.org, group.document)?;
+        if items.is_empty() {
+            return Ok(None);
+        }
+        let held = self.ledger.document(self.org, group.document)?;
+        let person = |device: &Device| device.user;
+        let author = |change: &Change| self.world.device_of(change.actor).map(person);
+        let fresh = group.changes.iter().filter(|change| !held.document.contains(change.hash()));
+        let fresh: HashMap<ChangeHash, _> = fresh.map(|c| (c.hash(), author(c))).collect();
+        items.retain(|item| {
+            let sender = self.world.devices.get(&item.device).map(person);
+            let of_one = |by| item.group.changes.iter().all(|change| author(change) == by);
+            let by = item.group.hashes().filter_map(|hash| fresh.get(&hash));
+            by.copied().any(|by| by == sender || of_one(by))
+        });
+        Ok(items.pop())
     }
 
     fn keep_apart(
@@ -533,7 +554,7 @@ impl Ingest<'_, '_> {
         {
             return Err(Refusal::NoRight("this was not refused for want of rights").into());
         }
-        if self.ledger.discarded(item.device, group)?.is_some() {
+        if self.discarded(group)?.is_some() {
             return Err(Refusal::NoRight("some of this was discarded before").into());
         }
         let mut held = self.ledger.document(self.org, group.document)?;

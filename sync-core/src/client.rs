@@ -696,11 +696,13 @@ impl Kept {
         }
     }
 
+    fn offer_anew(&mut self) {
+        self.refused.take_if(|refused| refused.code != Outcome::FORKED);
+    }
+
     /// The server may have lost any of it, and judges all of it again together with what it has lost.
     pub(crate) fn unconfirm(&mut self) {
-        if self.refused.as_ref().is_some_and(|refused| refused.code != Outcome::FORKED) {
-            self.refused = None;
-        }
+        self.offer_anew();
         self.pending = self.document.changes().iter().map(Change::hash).collect();
         self.forget_passed();
     }
@@ -1241,18 +1243,18 @@ pub fn apply_pull<R: Replica>(
         }
     }
     for Decided { document, head, outcome } in reply.decided.iter().flatten() {
-        if let Some(kept) = documents.get(*document)?
-            && kept.pending.contains(head)
-        {
-            match outcome {
-                Outcome::Accepted {} | Outcome::LetGo {} => {
-                    kept.confirm(*head);
-                    kept.refused = None; // what was refused with it, or built on it, is offered anew
-                    narrowed = true; // what did not come with this page is out of sight, and may go
-                }
-                Outcome::Quarantined { code, detail, .. } => {
-                    kept.refused = Some(Refused { code: code.clone(), detail: detail.clone() });
-                }
+        let Some(kept) = documents.get(*document)? else { continue };
+        match outcome {
+            // Its newest is not here any more: what is left of it hears the same when it comes again.
+            _ if !kept.document.contains(*head) => kept.offer_anew(),
+            _ if !kept.pending.contains(head) => {}
+            Outcome::Accepted {} | Outcome::LetGo {} => {
+                kept.confirm(*head);
+                kept.refused = None; // what was refused with it, or built on it, is offered anew
+                narrowed = true; // what did not come with this page is out of sight, and may go
+            }
+            Outcome::Quarantined { code, detail, .. } => {
+                kept.refused = Some(Refused { code: code.clone(), detail: detail.clone() });
             }
         }
     }

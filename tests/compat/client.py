@@ -449,7 +449,10 @@ class Client(Photos):
                 self._take_group(group, keys)
             for (kind, id), head, outcome in page.get(9) or []:
                 document = self.documents.get(bytes([kind]) + id)
-                if document and head in document.pending:
+                if document and head not in document.changes:
+                    if document.refused and document.refused[0] != "forked":
+                        document.refused = None
+                elif document and head in document.pending:
                     if outcome[0] == 1:
                         document.refused = outcome[1:3]
                     else:

@@ -4,10 +4,11 @@
 use sync_core::cargo::pack;
 use sync_core::client::{Replica, Write};
 use sync_core::command::Command;
-use sync_core::id::DeviceId;
+use sync_core::id::{Actor, DeviceId};
 use sync_core::model::people::Scope;
 use sync_core::model::visit::Note;
-use tests::backend;
+use sync_core::wire::{Outcome, PushRequest, from_wire};
+use tests::backend::{self, encode};
 use tests::brand;
 use tests::device::{Crash, Question};
 
@@ -166,25 +167,83 @@ fn part_of_a_refused_push_is_in_the_log_and_is_not_said_twice() {
 
 #[test]
 fn what_was_discarded_is_not_let_in_with_what_came_after() {
+    for another_key in [false, true] {
+        let mut story = Story::new();
+        story.does(RITA, Command::StartCall(brand::call(1)));
+        story.records(RITA, 1, vec![facings(1, 2)]);
+        let now_ms = story.now_ms;
+        story.server.write(vec![brand::call_record(1, true)], now_ms);
+        story.says_it_knows(RITA);
+        story.oracle.late.insert(visit_of(1));
+        // It is refused and discarded; before she hears so she goes on, and all of it comes.
+        let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+        let id = story.devices[RITA].id;
+        let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
+        assert_eq!(taken, Err(backend::Refused::Crashed));
+        story.devices[RITA].give_up();
+        story.server.decide(false, now_ms).expect("it can be discarded");
+        if another_key {
+            story.withdrawn_and_enrolled_again(RITA);
+        }
+        story.records(RITA, 1, vec![facings(2, 2)]);
+        story.syncs(RITA);
+        assert_eq!(story.server.waiting().len(), 1);
+        assert!(story.server.decide(true, now_ms).is_err(), "some of it was discarded");
+        assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 0);
+        story.server.decide(false, now_ms).expect("it can be discarded");
+        story.come_to_rest();
+        story.check();
+        assert_eq!(refusal(&story).as_deref(), Some("discarded"));
+        assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 0);
+    }
+}
+
+#[test]
+fn what_somebody_else_has_put_beside_their_own_is_not_discarded_with_it() {
+    let mut story = Story::new();
+    let id = visit_of(1).into();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    let now_ms = story.now_ms;
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    story.devices[RITA].give_up();
+    // Whoever has her push puts their own beside it, which is refused with hers and discarded.
+    let Question::Push(bytes) = &question else { panic!("she pushes") };
+    let mut push: PushRequest = from_wire(brand::ORG, bytes).expect("it reads");
+    let mut beside = story.devices[RITA].document(id).expect("it is here").document;
+    let (sven, keypair) = (story.devices[SVEN].id, &story.devices[SVEN].keypair);
+    let actor = Actor::new(&keypair.public(), [5; 8]);
+    let change = beside.changes()[0].entry().expect("it reads");
+    let change = beside.next(actor, &change).expect("there is room");
+    push.groups[0].seals.push(keypair.seal(brand::ORG, id, change.hash()));
+    push.groups[0].changes.push(change.clone());
+    beside.insert(change).expect("it fits");
+    push.previous = story.devices[SVEN].disk.profile().pushed;
+    let refused = story.server.push(sven, &encode(&push), now_ms, backend::Crash::Never);
+    let refused = refused.expect("a reply").outcomes;
+    assert!(matches!(&refused[..], [Outcome::Quarantined { .. }]), "{refused:?}");
+    story.server.decide(false, now_ms).expect("it can be discarded");
+    story.come_to_rest();
+    story.check();
+    assert_eq!(refusal(&story), None);
+    assert_eq!(story.server.held(id).document.changes().len(), 1);
+}
+
+#[test]
+fn a_phone_that_was_put_back_hears_of_the_discard_of_what_it_had_written_since() {
     let mut story = Story::new();
     story.does(RITA, Command::StartCall(brand::call(1)));
+    let copy = story.devices[RITA].copy();
     story.records(RITA, 1, vec![facings(1, 2)]);
     let now_ms = story.now_ms;
     story.server.write(vec![brand::call_record(1, true)], now_ms);
     story.says_it_knows(RITA);
     story.oracle.late.insert(visit_of(1));
-    // It is refused and discarded; before she hears so she goes on, and all of it comes.
-    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
-    let id = story.devices[RITA].id;
-    let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
-    assert_eq!(taken, Err(backend::Refused::Crashed));
-    story.devices[RITA].give_up();
-    story.server.decide(false, now_ms).expect("it can be discarded");
-    story.records(RITA, 1, vec![facings(2, 2)]);
     story.syncs(RITA);
-    assert_eq!(story.server.waiting().len(), 1);
-    assert!(story.server.decide(true, now_ms).is_err(), "some of it was discarded");
-    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 0);
+    assert_eq!(refusal(&story).as_deref(), Some("late"));
+    story.devices[RITA].put_back(copy, now_ms);
+    story.0.oracle.put_back(&story.0.server, &story.0.devices, RITA);
+    story.syncs(RITA);
+    assert_eq!(refusal(&story).as_deref(), Some("late"), "it is part of what was refused");
     story.server.decide(false, now_ms).expect("it can be discarded");
     story.come_to_rest();
     story.check();

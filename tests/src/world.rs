@@ -996,13 +996,16 @@ impl World {
     ) -> Option<Answer> {
         let (id, now_ms) = (self.devices[device].id, self.server_ms());
         let before = self.tight.then(|| self.server.dump(&[]));
+        let taken_in = |refused: Option<&Refused>| match refused {
+            None => true,
+            Some(refused) => *refused == Refused::Crashed && crash != backend::Crash::BeforeCommit,
+        };
         let answer = match question {
             Question::Push(bytes) => {
                 let reply = self.server.push(id, bytes, now_ms, crash);
                 self.tell(format!("the server takes a push of phone {device} in: {reply:?}"));
                 if let Ok(push) = from_wire::<PushRequest>(ORG, bytes)
-                    && reply != Err(Refused::Full)
-                    && crash != backend::Crash::BeforeCommit
+                    && taken_in(reply.as_ref().err())
                 {
                     self.oracle.pushed(&self.server, id, &push, bytes, reply.as_ref().ok());
                 }
@@ -1012,8 +1015,7 @@ impl World {
                 let reply = self.server.cargo(id, bytes, now_ms, crash);
                 self.tell(format!("the server takes cargo of phone {device} in: {reply:?}"));
                 if let Ok(cargo) = from_wire::<CargoRequest>(ORG, bytes)
-                    && reply != Err(Refused::Full)
-                    && crash != backend::Crash::BeforeCommit
+                    && taken_in(reply.as_ref().err())
                 {
                     self.oracle.delivered(&self.server, id, &cargo, bytes, reply.as_ref().ok());
                 }

@@ -101,29 +101,15 @@ impl Ledger<'_> {
         Ok(found.optional()?)
     }
 
-    /// What some of this group was refused for that was discarded when it came without the rest.
-    pub fn discarded(
-        &self,
-        device: DeviceId,
-        group: &Group,
-    ) -> Result<Option<Outcome>, StoreError> {
-        let mut query = self.tx.prepare_cached(
-            "SELECT c.hash, q.code, q.detail FROM quarantine q JOIN quarantine_change c
-                 ON (c.org, c.device, c.document, c.item) = (q.org, q.device, q.document, q.item)
-             WHERE q.org = ?1 AND q.device = ?2 AND q.document = ?3 AND q.state = 'discarded'
-               AND q.code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')
-               AND c.hash NOT IN (
-                  SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?3)",
-        )?;
-        let (device, document) = (device.as_bytes(), group.document.to_bytes());
-        let mut rows = query.query(params![self.org, device, document])?;
-        while let Some(row) = rows.next()? {
-            let discarded = ChangeHash(row.get(0)?);
-            if group.hashes().any(|hash| hash == discarded) {
-                return Ok(Some(Outcome::quarantined(&row.get::<_, String>(1)?, row.get(2)?)));
-            }
-        }
-        Ok(None)
+    /// What was discarded of a document. What came [early](Outcome::is_early) or badly sealed may come again.
+    pub fn discarded(&self, id: OrgId, document: DocId) -> Result<Vec<Item>, StoreError> {
+        let mut query = self.tx.prepare_cached(&format!(
+            "{ITEM} AND document = ?2 AND state = 'discarded'
+             AND code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')"
+        ))?;
+        let of = params![self.org, document.to_bytes()];
+        let rows = query.query_map(of, |row| Ok(read(id, row)))?;
+        rows.map(|row| row?).collect()
     }
 
     /// Who sees a document, if anybody has written to it.
