@@ -549,7 +549,7 @@ impl Oracle {
                 let held = server.held(*document);
                 let seen = server.sees(device.user, &audience(&held)) && !held.let_go;
                 // A phone that was put back has gone its own way there, where what it had written since has no place.
-                let apart = |kept: Kept| kept.refused.is_some_and(|r| r.code == Outcome::FORKED);
+                let apart = |kept: Kept| kept.refused.is_some() && kept.passed.contains(change);
                 let apart = device.document(*document).is_some_and(apart);
                 assert!(
                     !seen || (apart && self.put_back.contains(&saved.device)),
