@@ -4,9 +4,11 @@
 use sync_core::cargo::pack;
 use sync_core::client::{Replica, Write};
 use sync_core::command::Command;
+use sync_core::document::{Change, Entry};
+use sync_core::evidence::Seal;
 use sync_core::id::{Actor, DeviceId};
 use sync_core::model::people::Scope;
-use sync_core::model::visit::Note;
+use sync_core::model::visit::{Note, Post};
 use sync_core::wire::{Outcome, PushRequest, from_wire};
 use tests::backend::{self, encode};
 use tests::brand;
@@ -248,6 +250,55 @@ fn a_phone_that_was_put_back_hears_of_the_discard_of_what_it_had_written_since()
     story.come_to_rest();
     story.check();
     assert_eq!(refusal(&story).as_deref(), Some("discarded"));
+}
+
+#[test]
+fn what_waits_has_arrived_only_when_all_of_it_is_in_the_log() {
+    let mut story = Story::new();
+    let id = visit_of(1).into();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    story.says_it_knows(RITA);
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    let Question::Push(bytes) = &question else { panic!("she pushes") };
+    let mut push: PushRequest = from_wire(brand::ORG, bytes).expect("it reads");
+    // Of two comments, written by two copies of her phone, none knows of the other.
+    let begun = story.devices[RITA].document(id).expect("it is here").document;
+    let (rita, keypair) = (story.devices[RITA].id, &story.devices[RITA].keypair);
+    let comments = [1, 2].map(|n: u8| {
+        let mut when = *begun.changes()[0].entry().expect("it reads").when();
+        when.wall_ms += i64::from(n);
+        let note = Note { salt: [n; 16], text: "door is broken".into() };
+        let (by, text, answers, volume) = (brand::RITA, note.digest(), None, None);
+        let entry = Entry::Post(Post { by, when, text, answers, volume, word: None });
+        let change = begun.next(Actor::new(&keypair.public(), [n; 8]), &entry);
+        let change = change.expect("there is room");
+        (note, keypair.seal(brand::ORG, id, change.hash()), change)
+    });
+    let begin = push.groups[0].clone();
+    let comes = |push: &mut PushRequest, comments: &[(Note, Seal, Change)]| {
+        let mut group = begin.clone();
+        for (note, seal, change) in comments {
+            push.notes.push(note.clone());
+            group.seals.push(seal.clone());
+            group.changes.push(change.clone());
+        }
+        push.groups = vec![group];
+        encode(push)
+    };
+    let late = comes(&mut push, &comments);
+    let late = story.server.push(rita, &late, now_ms, backend::Crash::Never).expect("a reply");
+    assert!(matches!(&late.outcomes[..], [Outcome::Quarantined { .. }]), "{late:?}");
+    // The call is planned again, and somebody else brings one of them.
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    push.previous = story.devices[SVEN].disk.profile().pushed;
+    let (sven, one) = (story.devices[SVEN].id, comes(&mut push, &comments[1..]));
+    let here = story.server.push(sven, &one, now_ms, backend::Crash::Never).expect("a reply");
+    assert_eq!(here.outcomes, [Outcome::Accepted {}]);
+    assert_eq!(story.server.waiting().len(), 1, "the other comment is nowhere else");
+    story.server.decide(true, now_ms).expect("it can be approved");
+    assert_eq!(story.server.held(id).document.changes().len(), 3);
 }
 
 #[test]

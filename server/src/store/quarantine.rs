@@ -134,10 +134,13 @@ impl Ledger<'_> {
         let arrived = self
             .tx
             .prepare_cached(
-                "UPDATE quarantine
+                "UPDATE quarantine AS q
                  SET state = 'arrived', body = x'', digest = NULL, bytes = ?5, decided = ?3, decided_ms = ?4
-                 WHERE org = ?1 AND document = ?2 AND state = 'waiting' AND head IN (
-                    SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2)",
+                 WHERE org = ?1 AND document = ?2 AND state = 'waiting' AND NOT EXISTS (
+                    SELECT 1 FROM quarantine_change c
+                    WHERE c.org = ?1 AND c.device = q.device AND c.document = ?2 AND c.item = q.item
+                      AND c.hash NOT IN (
+                        SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2))",
             )?
             .execute(params![
                 self.org,
