@@ -170,17 +170,17 @@ CREATE INDEX quarantine_state ON quarantine (org, state, audience, received_ms);
 CREATE INDEX quarantine_decided ON quarantine (org, device, decided)
     WHERE state IN ('accepted', 'arrived', 'discarded');
 CREATE INDEX quarantine_kept ON quarantine (org, device, state, bytes);
--- What waits of a document, or was discarded, whenever something comes for it.
-CREATE INDEX quarantine_document ON quarantine (org, document, state);
+-- What waits of a document, whenever something comes for it.
+CREATE INDEX quarantine_document ON quarantine (org, document, state, device, head);
 
 -- The changes of refused groups, to find what comes again.
 CREATE TABLE quarantine_change (
     org      INTEGER NOT NULL,
-    device   BLOB NOT NULL,
     document BLOB NOT NULL,
     hash     BLOB NOT NULL,
+    device   BLOB NOT NULL,
     item     INTEGER NOT NULL,
-    PRIMARY KEY (org, device, document, hash, item)
+    PRIMARY KEY (org, document, hash, device, item)
 ) STRICT, WITHOUT ROWID;
 
 -- Derived from log; can be rebuilt.

@@ -26,7 +26,7 @@ use crate::blobs::{Arrivals, Blobs, Rendition};
 use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{
-    ActError, Checked, Console, Ingest, Opened, Sender, open, verify, write_records,
+    ActError, Checked, Console, Ingest, Opened, Sender, open, parts_of_cargo, verify, write_records,
 };
 use crate::limits::{
     DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, LINES_OF_ONE_MAX, Limits, PAGES_OF_ONE_MAX,
@@ -540,8 +540,8 @@ impl App {
         run.await.map_err(|_| StoreError::Failed("verification panicked".into()).into())
     }
 
-    /// Takes in what a device brings for others. When this returns, what was taken is on the disk; when the device
-    /// was revoked in the meantime, nothing is. The photos among it, each with its place, are still to be taken in.
+    /// Takes in what a device brings for others. When this returns, what was taken is on the disk. It is written in parts
+    /// like a long push. The photos among it, each with its place, are still to be taken in.
     pub async fn cargo(
         &self,
         tenant: &Arc<Tenant>,
@@ -557,10 +557,11 @@ impl App {
             let open = |parcel| open(opening.id, console, &world, parcel);
             request.parcels.iter().map(open).collect::<Vec<_>>()
         });
-        let opened = opened.await.map_err(|_| Problem::internal())?;
-        let writing = Arc::clone(tenant);
-        let (outcomes, opened) = self
-            .write(tenant, move |tx| -> Result<_, Problem> {
+        let opened = Arc::new(opened.await.map_err(|_| Problem::internal())?);
+        let mut outcomes = Vec::with_capacity(opened.len());
+        for part in parts_of_cargo(&opened) {
+            let (writing, opened) = (Arc::clone(tenant), Arc::clone(&opened));
+            let write = move |tx: &rusqlite::Transaction<'_>| -> Result<_, Problem> {
                 if !accounts::trusts(tx, writing.org, courier.device)? {
                     return Err(Problem::revoked());
                 }
@@ -569,21 +570,22 @@ impl App {
                 let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                let outcomes = opened.iter().map(|opened| ingest.cargo(courier.device, opened));
+                let outcomes = opened[part].iter().map(|one| ingest.cargo(courier.device, one));
                 let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
                 ledger.close()?;
-                Ok((outcomes, opened))
-            })
-            .await?;
+                Ok(outcomes)
+            };
+            outcomes.extend(self.write(tenant, write).await?);
+        }
         let world = tenant.world();
-        let photo = |opened: Result<Opened, Delivery>| {
-            let Opened { origin, load: Load::Photo(file), .. } = opened.ok()? else { return None };
+        let photo = |opened: &Result<Opened, Delivery>| {
+            let Ok(Opened { origin, load: Load::Photo(file), .. }) = opened else { return None };
             let origin = origin.and_then(|origin| world.devices.get(&origin));
             let (device, user) = origin.map_or((courier.device, courier.user), |o| (o.id, o.user));
-            let id = UploadId { org: tenant.org, device, hash: BlobHash::of(&file) };
-            Some(Brought { id, user, forgotten: origin.is_none(), file })
+            let id = UploadId { org: tenant.org, device, hash: BlobHash::of(file) };
+            Some(Brought { id, user, forgotten: origin.is_none(), file: file.clone() })
         };
-        let photos = opened.into_iter().enumerate();
+        let photos = opened.iter().enumerate();
         let photos = photos.filter_map(|(place, opened)| Some((place, photo(opened)?)));
         Ok((CargoReply { protocol: PROTOCOL, server_ms: now, outcomes }, photos.collect()))
     }

@@ -2,7 +2,7 @@
 //!
 //! [`verify`] needs no store and runs beside other requests; [`Ingest::push`] runs inside one transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
@@ -66,18 +66,35 @@ impl Checked {
 
     /// The same with as many changes at most, or one document with more.
     pub fn parts_of(&self, changes: usize) -> Vec<Range<usize>> {
-        let (mut parts, mut from, mut to, mut taken) = (Vec::new(), 0, 0, 0);
-        for document in self.push.groups.chunk_by(|one, next| one.document == next.document) {
-            let more: usize = document.iter().map(|group| group.changes.len()).sum();
-            if to > from && taken + more > changes {
-                parts.push(from..to);
-                (from, taken) = (to, 0);
-            }
-            (to, taken) = (to + document.len(), taken + more);
-        }
-        parts.push(from..to);
-        parts
+        let documents = self.push.groups.chunk_by(|one, next| one.document == next.document);
+        let changes_of =
+            |groups: &[Group]| groups.iter().map(|group| group.changes.len()).sum::<usize>();
+        in_parts(documents.map(|groups| (groups.len(), changes_of(groups))), changes)
     }
+}
+
+/// Parcels in parts, each for a transaction of its own.
+pub fn parts_of_cargo(opened: &[Result<Opened, Delivery>]) -> Vec<Range<usize>> {
+    let changes = |opened: &Result<Opened, Delivery>| match opened {
+        Ok(Opened { load: Load::Work(group, _), .. }) => group.changes.len(),
+        _ => 0,
+    };
+    in_parts(opened.iter().map(|opened| (1, changes(opened))), CHANGES_AT_ONCE)
+}
+
+/// Ranges over things that come so many together with so many changes: as many changes in each at most, or what comes
+/// together with more.
+fn in_parts(together: impl Iterator<Item = (usize, usize)>, changes: usize) -> Vec<Range<usize>> {
+    let (mut parts, mut from, mut to, mut taken) = (Vec::new(), 0, 0, 0);
+    for (things, more) in together {
+        if to > from && taken + more > changes {
+            parts.push(from..to);
+            (from, taken) = (to, 0);
+        }
+        (to, taken) = (to + things, taken + more);
+    }
+    parts.push(from..to);
+    parts
 }
 
 fn unsealed(org: OrgId, keys: &Keys, group: &Group) -> Option<Outcome> {
@@ -163,6 +180,25 @@ pub enum ActError {
     Store(#[from] StoreError),
 }
 
+/// Which way a group has come.
+struct Way<'a> {
+    /// The device whose work it is.
+    sender: DeviceId,
+    /// Its clocks as it sent it; nothing is known of them if another device brought it.
+    pushed: Option<&'a Moment>,
+    /// The device that brought it, if that was another one.
+    courier: Option<DeviceId>,
+}
+
+/// A document that is written to.
+struct Open {
+    held: Held,
+    /// The volume before it, once somebody has asked for that.
+    before: Option<Held>,
+    /// Who sees what was written, if anything was.
+    appended: Option<(AudienceId, Audience)>,
+}
+
 /// A change that may be written.
 struct Fresh<'c> {
     change: &'c Change,
@@ -241,20 +277,19 @@ impl Ingest<'_, '_> {
         let mut outcomes = Vec::with_capacity(part.len());
         let (groups, mut bad) = (&push.groups[part.clone()], bad[part].iter());
         for groups in groups.chunk_by(|one, next| one.document == next.document) {
+            let [first, ..] = groups else { continue };
             let (size, before) = (self.ledger.size(), outcomes.len());
+            let mut open = self.open(first.document)?;
             for (group, bad) in groups.iter().zip(&mut bad) {
-                let pushed = Some(&push.now);
-                let outcome = self.take(sender.device, pushed, None, group, notes, bad.clone())?;
-                outcomes.push(outcome);
+                let from = Way { sender: sender.device, pushed: Some(&push.now), courier: None };
+                outcomes.push(self.take(&mut open, &from, group, notes, bad.clone())?);
                 self.ledger.rest()?;
             }
+            self.close(&open)?;
             let refused = |outcome: &Outcome| matches!(outcome, Outcome::Quarantined { .. });
             let whole = !outcomes[before..].iter().any(refused);
-            if let [group, ..] = groups
-                && whole
-                && self.ledger.size() > size
-            {
-                self.replace(sender.device, group.document)?;
+            if whole && self.ledger.size() > size {
+                self.replace(sender.device, &open.held.document)?;
             }
         }
         // Only where something was appended phones hear of it at the same line.
@@ -264,10 +299,18 @@ impl Ingest<'_, '_> {
         Ok(outcomes)
     }
 
-    /// Whether all of a group is in the log.
-    fn has(&self, group: &Group) -> Result<bool, StoreError> {
-        let held = self.ledger.document(self.org, group.document)?;
-        Ok(group.hashes().all(|hash| held.document.contains(hash)))
+    /// A document to write to, read once however many groups of it come.
+    fn open(&self, document: DocId) -> Result<Open, StoreError> {
+        let held = self.ledger.document(self.org, document)?;
+        Ok(Open { held, before: None, appended: None })
+    }
+
+    /// Brings what is derived from a document up to date with what was written to it.
+    fn close(&mut self, open: &Open) -> Result<(), StoreError> {
+        match (open.appended, open.held.document.id().kind) {
+            (Some(seen_by), DocKind::Visit) => self.project_visit(&open.held, seen_by),
+            _ => Ok(()),
+        }
     }
 
     /// Decides on a parcel that another device has brought, as if its origin had pushed what is in it, or, if that is
@@ -284,7 +327,10 @@ impl Ingest<'_, '_> {
         let Load::Work(group, notes) = load else { return Ok(Delivery::Later {}) };
         let (sender, notes) = (origin.unwrap_or(courier), by_digest(notes));
         let size = self.ledger.size();
-        let outcome = self.take(sender, None, Some(courier), group, &notes, bad.clone())?;
+        let mut open = self.open(group.document)?;
+        let from = Way { sender, pushed: None, courier: Some(courier) };
+        let outcome = self.take(&mut open, &from, group, &notes, bad.clone())?;
+        self.close(&open)?;
         self.ledger.rest()?;
         let later = match outcome {
             // What it lacks may come with somebody else: it is shown meanwhile, and brought again.
@@ -295,7 +341,7 @@ impl Ingest<'_, '_> {
             Outcome::Quarantined { code, .. } => code == Outcome::FULL,
             Outcome::Accepted {} | Outcome::LetGo {} => {
                 if self.ledger.size() > size {
-                    self.replace(sender, group.document)?;
+                    self.replace(sender, &open.held.document)?;
                 }
                 false
             }
@@ -306,62 +352,56 @@ impl Ingest<'_, '_> {
         }
     }
 
-    /// Takes a group in, or keeps it apart, as what is not sealed as it should be (`bad`) always is. Without `pushed`
-    /// nothing is known of its sender's clocks.
+    /// Takes a group in, or keeps it apart, as what is not sealed as it should be (`bad`) always is.
     fn take(
         &mut self,
-        sender: DeviceId,
-        pushed: Option<&Moment>,
-        courier: Option<DeviceId>,
+        open: &mut Open,
+        from: &Way<'_>,
         group: &Group,
         notes: &BTreeMap<BlobHash, Note>,
         bad: Option<Outcome>,
     ) -> Result<Outcome, StoreError> {
-        match bad {
+        let has = group.hashes().all(|hash| open.held.document.contains(hash));
+        let outcome = match bad {
             // What is here is named by what it is, however it comes.
-            Some(_) if self.has(group)? => return Ok(Outcome::Accepted {}),
-            Some(outcome) => return self.keep_apart(sender, courier, group, notes, outcome),
-            None => {}
-        }
-        if let Some(refused) = self.ledger.refused(sender, group)? {
+            Some(_) if has => return Ok(Outcome::Accepted {}),
+            Some(outcome) => outcome,
             // Of what a copy of a phone was refused with, some may be in the log: what is there is final.
-            if !self.has(group)? {
-                let held = self.ledger.document(self.org, group.document)?;
-                return Ok(with_here(refused, &held.document, group));
+            None if !has && let Some(refused) = self.ledger.refused(from.sender, group)? => {
+                return Ok(with_here(refused, &open.held.document, group));
             }
-        }
-        let outcome = match self.discarded(group)? {
-            Some(Item { code, detail, .. }) => Outcome::quarantined(&code, detail),
-            None => self.group(sender, pushed, group, notes)?,
+            None => match self.discarded(&open.held.document, group)? {
+                Some(Item { code, detail, .. }) => Outcome::quarantined(&code, detail),
+                None => self.group(open, from, group, notes)?,
+            },
         };
-        self.keep_apart(sender, courier, group, notes, outcome)
+        let outcome = self.keep_apart(from, group, notes, outcome)?;
+        Ok(with_here(outcome, &open.held.document, group))
     }
 
     /// What was discarded that has some of what is new in a group, whichever way either came: refused work of the same
     /// person, who wrote or sent all of it. Nobody's work is discarded with what somebody else has put it beside.
-    fn discarded(&self, group: &Group) -> Result<Option<Item>, StoreError> {
-        let mut items = self.ledger.discarded(self.org, group.document)?;
-        if items.is_empty() {
+    fn discarded(&self, document: &Document, group: &Group) -> Result<Option<Item>, StoreError> {
+        if !self.ledger.keeps_apart(group.document)? {
             return Ok(None);
         }
-        let held = self.ledger.document(self.org, group.document)?;
         let person = |device: &Device| device.user;
         let author = |change: &Change| self.world.device_of(change.actor).map(person);
-        let fresh = group.changes.iter().filter(|change| !held.document.contains(change.hash()));
-        let fresh: HashMap<ChangeHash, _> = fresh.map(|c| (c.hash(), author(c))).collect();
-        items.retain(|item| {
-            let sender = self.world.devices.get(&item.device).map(person);
-            let of_one = |by| item.group.changes.iter().all(|change| author(change) == by);
-            let by = item.group.hashes().filter_map(|hash| fresh.get(&hash));
-            by.copied().any(|by| by == sender || of_one(by))
-        });
-        Ok(items.pop())
+        for change in group.changes.iter().filter(|change| !document.contains(change.hash())) {
+            let by = author(change);
+            for item in self.ledger.discarded(self.org, group.document, change.hash())? {
+                let sender = self.world.devices.get(&item.device).map(person);
+                if by == sender || item.group.changes.iter().all(|change| author(change) == by) {
+                    return Ok(Some(item));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn keep_apart(
         &mut self,
-        sender: DeviceId,
-        courier: Option<DeviceId>,
+        from: &Way<'_>,
         group: &Group,
         notes: &BTreeMap<BlobHash, Note>,
         outcome: Outcome,
@@ -375,84 +415,100 @@ impl Ingest<'_, '_> {
             words.extend(named.filter_map(|digest| Some((digest, notes.get(&digest)?))));
         }
         let (audience, words) = (self.claimed_audience(group)?, words.into_values().collect());
-        let reason = Reason { code, detail, audience, courier, words };
-        let kept = self.ledger.quarantine(self.org, sender, group, &reason, self.now_ms)?;
-        let outcome = match kept {
-            true => outcome,
+        let reason = Reason { code, detail, audience, courier: from.courier, words };
+        match self.ledger.quarantine(self.org, from.sender, group, &reason, self.now_ms)? {
+            true => Ok(outcome),
             false => {
                 let why = format!("too much refused work of this device is kept already; {detail}");
-                Outcome::quarantined(Outcome::FULL, why)
+                Ok(Outcome::quarantined(Outcome::FULL, why))
             }
-        };
-        let held = self.ledger.document(self.org, group.document)?;
-        Ok(with_here(outcome, &held.document, group))
+        }
     }
 
+    /// Writes what is new in a group, all of it or nothing.
     fn group(
         &mut self,
-        sender: DeviceId,
-        pushed: Option<&Moment>,
+        open: &mut Open,
+        from: &Way<'_>,
         group: &Group,
         notes: &BTreeMap<BlobHash, Note>,
     ) -> Result<Outcome, StoreError> {
-        let mut held = self.ledger.document(self.org, group.document)?;
-        let (mut before, mut fresh, mut named) = (None, Vec::new(), BTreeSet::new());
-        for change in &group.changes {
-            if held.document.contains(change.hash()) {
-                continue;
+        let (here, audience) = (open.held.document.changes().len(), open.held.audience);
+        let fresh = match self.judged(open, from, group, notes)? {
+            Ok(fresh) => fresh,
+            Err(refused) => {
+                open.held.document.cut(here);
+                open.held.audience = audience;
+                return Ok(refused);
             }
-            let judged = match self.judge(sender, pushed, &mut held, &mut before, change)? {
-                Ok(judged) => judged,
-                Err(refusal) => return Ok(quarantined(&refusal)),
-            };
-            if self.is_said(&held.document, change, &judged.entry) {
-                let detail = "the document says this already, as it was sent first".to_owned();
-                return Ok(Outcome::quarantined(Outcome::SAID_ALREADY, detail));
-            }
-            for digest in judged.entry.notes() {
-                if named.insert(digest)
-                    && !notes.contains_key(&digest)
-                    && self.ledger.note(digest)?.is_none()
-                    && !self.ledger.note_erased(digest)?
-                {
-                    let detail = format!("the note {digest} did not come along");
-                    return Ok(Outcome::quarantined("missing_note", detail));
-                }
-            }
-            held.document.insert(change.clone()).map_err(damaged)?;
-            held.audience = Some(judged.audience);
-            fresh.push(judged);
-        }
+        };
+        let named: BTreeSet<BlobHash> = fresh.iter().flat_map(|f| f.entry.notes()).collect();
         self.ledger.put_notes(named.iter().filter_map(|digest| notes.get(digest)))?;
-        let outcome = match held.let_go && fresh.is_empty() {
+        let outcome = match open.held.let_go && fresh.is_empty() {
             true => Outcome::LetGo {},
             false => Outcome::Accepted {},
         };
-        self.append(held, &fresh, &group.seals)?;
+        self.append(open, &fresh, &group.seals)?;
         // Whose work did not come by their own push must be given it by a pull.
         let brought: BTreeSet<DeviceId> = fresh
             .iter()
             .map(|f| f.device)
-            .filter(|device| *device != sender || pushed.is_none())
+            .filter(|device| *device != from.sender || from.pushed.is_none())
             .collect();
         for device in brought {
             self.ledger.brought(device)?;
         }
-        self.ledger.arrive(group.document, self.now_ms)?;
+        self.ledger.arrive(&open.held.document, self.now_ms)?;
         Ok(outcome)
+    }
+
+    /// What is new in a group, once it is all in the document, or why none of it may be.
+    fn judged<'c>(
+        &self,
+        open: &mut Open,
+        from: &Way<'_>,
+        group: &'c Group,
+        notes: &BTreeMap<BlobHash, Note>,
+    ) -> Result<Result<Vec<Fresh<'c>>, Outcome>, StoreError> {
+        let mut fresh = Vec::new();
+        for change in &group.changes {
+            if open.held.document.contains(change.hash()) {
+                continue;
+            }
+            let judged = match self.judge(from, open, change)? {
+                Ok(judged) => judged,
+                Err(refusal) => return Ok(Err(quarantined(&refusal))),
+            };
+            if self.is_said(&open.held.document, change, &judged.entry) {
+                let detail = "the document says this already, as it was sent first".to_owned();
+                return Ok(Err(Outcome::quarantined(Outcome::SAID_ALREADY, detail)));
+            }
+            for digest in judged.entry.notes() {
+                if !notes.contains_key(&digest)
+                    && self.ledger.note(digest)?.is_none()
+                    && !self.ledger.note_erased(digest)?
+                {
+                    let detail = format!("the note {digest} did not come along");
+                    return Ok(Err(Outcome::quarantined("missing_note", detail)));
+                }
+            }
+            open.held.document.insert(change.clone()).map_err(damaged)?;
+            open.held.audience = Some(judged.audience);
+            fresh.push(judged);
+        }
+        Ok(Ok(fresh))
     }
 
     /// Something new in a document was accepted from this device: what waits of it there is proposed again by that, or
     /// was given up, but for what others have written and only this keeps.
-    fn replace(&mut self, sender: DeviceId, document: DocId) -> Result<(), StoreError> {
+    fn replace(&mut self, sender: DeviceId, document: &Document) -> Result<(), StoreError> {
         let person = |device: DeviceId| self.world.devices.get(&device).map(|device| device.user);
         let own = |change: &Change| {
             let device = self.world.device_of(change.actor);
             device.is_some_and(|device| Some(device.user) == person(sender))
         };
-        for (item, group) in self.ledger.waiting(self.org, sender, document)? {
-            let held = self.ledger.document(self.org, document)?;
-            let logged = |change: &Change| held.document.contains(change.hash());
+        for (item, group) in self.ledger.waiting(self.org, sender, document.id())? {
+            let logged = |change: &Change| document.contains(change.hash());
             if group.changes.iter().all(|change| own(change) || logged(change)) {
                 self.ledger.replaced(item, sender, self.now_ms)?;
             }
@@ -477,8 +533,7 @@ impl Ingest<'_, '_> {
     /// read once for all changes of a group.
     fn read(
         &self,
-        held: &mut Held,
-        before: &mut Option<Held>,
+        Open { held, before, .. }: &mut Open,
         change: &Change,
     ) -> Result<Result<Entry, Refusal>, StoreError> {
         // Nobody fills a document so that what is said of it in the console has no room.
@@ -554,16 +609,17 @@ impl Ingest<'_, '_> {
         {
             return Err(Refusal::NoRight("this was not refused for want of rights").into());
         }
-        if self.discarded(group)?.is_some() {
+        let mut open = self.open(group.document)?;
+        if self.discarded(&open.held.document, group)?.is_some() {
             return Err(Refusal::NoRight("some of this was discarded before").into());
         }
-        let mut held = self.ledger.document(self.org, group.document)?;
-        let (mut before, mut fresh) = (None, Vec::new());
+        let mut fresh = Vec::new();
         for change in &group.changes {
-            if held.document.contains(change.hash()) {
+            if open.held.document.contains(change.hash()) {
                 continue;
             }
-            let entry = self.read(&mut held, &mut before, change)??;
+            let entry = self.read(&mut open, change)??;
+            let held = &mut open.held;
             let device = self.world.device_of(change.actor).ok_or(Refusal::ForeignActor)?;
             let author = author_of(device, &entry);
             admit::holds(author, &device.key, &held.document, change, &entry)?;
@@ -571,7 +627,7 @@ impl Ingest<'_, '_> {
             if self.is_said(&held.document, change, &entry) {
                 return Err(Refusal::NoRight("its author has proposed this again").into());
             }
-            match self.rule(&held, change, &entry, device) {
+            match self.rule(held, change, &entry, device) {
                 Ok(audience) => {
                     let outlet = outlet_of(&held.document, &entry);
                     held.audience = self.outlet_audience(outlet).or(Some(audience));
@@ -591,29 +647,29 @@ impl Ingest<'_, '_> {
             held.document.insert(change.clone()).map_err(damaged)?;
             fresh.push(Fresh { change, entry, device, audience, age_ms });
         }
-        self.append(held, &fresh, &group.seals)?;
+        self.append(&mut open, &fresh, &group.seals)?;
         let authors: BTreeSet<DeviceId> = fresh.iter().map(|f| f.device).collect();
         for device in authors {
             self.ledger.brought(device)?;
         }
+        self.close(&open)?;
         self.ledger.decide(item.item, "accepted", by, self.now_ms)?;
-        self.ledger.arrive(group.document, self.now_ms)?;
+        self.ledger.arrive(&open.held.document, self.now_ms)?;
         Ok(())
     }
 
     /// Decides on one change by what its author may do, or could when it was made.
     fn judge<'c>(
         &self,
-        sender: DeviceId,
-        pushed: Option<&Moment>,
-        held: &mut Held,
-        before: &mut Option<Held>,
+        from: &Way<'_>,
+        open: &mut Open,
         change: &'c Change,
     ) -> Result<Result<Fresh<'c>, Refusal>, StoreError> {
-        let entry = match self.read(held, before, change)? {
+        let entry = match self.read(open, change)? {
             Ok(entry) => entry,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        let held = &open.held;
         let Some(device) = self.world.device_of(change.actor) else {
             return Ok(Err(Refusal::ForeignActor));
         };
@@ -642,7 +698,7 @@ impl Ingest<'_, '_> {
         let outlet = outlet_of(&held.document, &entry);
         audience = self.outlet_audience(outlet).unwrap_or(audience);
         // The clocks of a push say nothing of what another phone has written.
-        let pushed = pushed.filter(|_| device.id == sender);
+        let pushed = from.pushed.filter(|_| device.id == from.sender);
         let age_ms = pushed.and_then(|pushed| entry.when().age_ms(pushed));
         Ok(Ok(Fresh { change, entry, device: device.id, audience, age_ms }))
     }
@@ -672,16 +728,18 @@ impl Ingest<'_, '_> {
     ) -> Result<ChangeHash, ActError> {
         let rights = self.world.rights(entry.by()).ok_or(Refusal::NoRight("no such person"))?;
         let author = Author { rights, key: console.keypair.public() };
-        let mut held = self.ledger.document(self.org, document)?;
-        let change = held.document.next(console.actor, entry).map_err(Refusal::from)?;
-        let entry = self.read(&mut held, &mut None, &change)??;
+        let mut open = self.open(document)?;
+        let change = open.held.document.next(console.actor, entry).map_err(Refusal::from)?;
+        let entry = self.read(&mut open, &change)??;
+        let held = &mut open.held;
         let audience = admit(&author, self.world, &held.document, held.audience, &change, &entry)?;
         held.document.insert(change.clone()).map_err(Refusal::from)?;
         self.ledger.put_notes(note)?;
         let seal = console.keypair.seal(self.org, document, change.hash());
         let device = console.device;
         let fresh = Fresh { change: &change, entry, device, audience, age_ms: Some(0) };
-        self.append(held, &[fresh], &[seal])?;
+        self.append(&mut open, &[fresh], &[seal])?;
+        self.close(&open)?;
         Ok(change.hash())
     }
 
@@ -692,15 +750,17 @@ impl Ingest<'_, '_> {
         Moment { wall_ms, boot: 0, boot_ms: 0, anchor, skew_ms: Some(0), life }
     }
 
+    /// Writes changes that are in an open document to the log.
     fn append(
         &mut self,
-        mut held: Held,
+        open: &mut Open,
         fresh: &[Fresh<'_>],
         seals: &[Seal],
     ) -> Result<(), StoreError> {
         let Some(first) = fresh.first() else { return Ok(()) };
+        let held = &mut open.held;
         let (document, audience) = (held.document.id(), first.audience);
-        if held.let_go {
+        if std::mem::take(&mut held.let_go) {
             self.ledger.take_back(document)?;
         }
         let audience_id = self.ledger.audience(&audience)?;
@@ -724,9 +784,10 @@ impl Ingest<'_, '_> {
                 })?;
             }
         }
+        open.appended = Some((audience_id, audience));
         match document.kind {
-            DocKind::Visit => self.project_visit(&held, (audience_id, audience)),
-            DocKind::Outlet => self.project_report(&held, fresh, audience),
+            DocKind::Visit => Ok(()),
+            DocKind::Outlet => self.project_report(held, fresh, audience),
         }
     }
 

@@ -251,9 +251,6 @@ impl Parcel {
         }
         let cargo: Cargo = from_wire(org, &text).map_err(|error| unreadable(&error.to_string()))?;
         let Load::Work(group, notes) = &cargo.load else { return Ok(cargo) };
-        if group.changes.is_empty() {
-            return Err(unreadable("it holds no change"));
-        }
         if group.changes.len() > CHANGES_MAX || notes.len() > NOTES_MAX {
             return Err(unreadable("it holds too much"));
         }

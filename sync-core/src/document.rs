@@ -555,6 +555,28 @@ impl Document {
         Ok(())
     }
 
+    /// Takes out what was added after the first so many changes.
+    pub fn cut(&mut self, changes: usize) {
+        if self.changes.len() <= changes {
+            return;
+        }
+        for change in self.changes.split_off(changes) {
+            self.places.remove(&change.hash);
+        }
+        self.pasts.truncate(changes);
+        self.entries.truncate(changes);
+        self.size.take();
+        let (mut newest_of, mut parents) = (HashMap::new(), HashSet::<ChangeHash>::new());
+        for (place, change) in self.changes.iter().enumerate() {
+            newest_of.insert(change.actor, place);
+            parents.extend(&change.deps);
+        }
+        let all = [self.genesis].into_iter().chain(self.changes.iter().map(Change::hash));
+        self.heads = all.filter(|hash| !parents.contains(hash)).collect();
+        self.heads.sort_unstable();
+        self.newest_of = newest_of;
+    }
+
     /// The changes of the actors that `who` picks in which the author of an entry has done the same at the same moment.
     pub fn said_at<'a>(
         &'a self,
@@ -883,6 +905,30 @@ mod tests {
         tx.commit_with(automerge::transaction::CommitOptions::default().with_time(0));
         let theirs = file.get_last_local_change().unwrap();
         assert_eq!(ours.chunk(DocKind::Visit).unwrap(), theirs.raw_bytes());
+    }
+
+    #[test]
+    fn what_was_cut_off_leaves_no_trace() {
+        let mut document = Document::new(ORG, VISIT);
+        let mut wholes = vec![document.clone()];
+        for n in 0..40 {
+            // Each third change is by somebody who has seen nothing.
+            let parts = match n % 3 {
+                0 => parts(&Document::new(ORG, VISIT), 10 + n, &[n]),
+                by => parts(&document, by, &[n]),
+            };
+            document.insert(Change::new(DocKind::Visit, parts).unwrap()).unwrap();
+            document.size();
+            wholes.push(document.clone());
+        }
+        for (changes, whole) in wholes.iter().enumerate().rev() {
+            document.cut(changes);
+            assert_eq!(document.heads(), whole.heads());
+            assert_eq!((document.size(), &document.newest_of), (whole.size(), &whole.newest_of));
+            assert_eq!((&document.changes, &document.places), (&whole.changes, &whole.places));
+            let next = wholes.get(changes + 1).map(|next| next.changes[changes].clone());
+            assert_eq!(next.map_or(Ok(()), |next| document.check(&next)), Ok(()));
+        }
     }
 
     #[test]

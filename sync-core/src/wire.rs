@@ -584,7 +584,10 @@ impl<'b, C: Within> Decode<'b, C> for Group {
             return Err(error("the actors of a group ascend and differ"));
         }
         let count = length(d, CHANGES_MAX, "too many changes")?;
-        if !org.may_hold(count.max(1)) {
+        if count == 0 {
+            return Err(error("a group has a change"));
+        }
+        if !org.may_hold(count) {
             return Err(error("too many changes"));
         }
         let genesis = Document::new(org.org(), document).genesis();

@@ -243,6 +243,7 @@ def parse_group(organisation, group):
             need(isinstance(value, bytes) and change.section in SECTIONS[kind], "a section")
             changes[change_chunk(kind, change)[1]] = change
         need(len(changes) == len(packed) and len(seals) <= len(packed), "a change twice, or too many seals")
+        need(packed, "a group without a change")
         signed = {_of(list(changes), place): _bytes(signature, 64) for place, signature in seals}
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise Malformed("a group") from error

@@ -71,7 +71,9 @@ def parcel(relay):
         body = decode(cargo)
         if body[0] != 1:
             return "later"
-        if not parse_group(organisation, body[1])[2]:
+        try:
+            parse_group(organisation, body[1])
+        except Malformed:
             return "unreadable"
 
     return judge

@@ -384,6 +384,7 @@ const GROUP: &[(&str, Wrong)] = &[
         m.set(&[1, 0], Actor::from_bytes(*b"endcap and more!"));
         m.items(&[1]).sort_by_key(Item::write);
     }),
+    ("no change", |m| (1..4).for_each(|place| m.items(&[place]).clear())),
     ("an actor that is not there", |m| m.set(&[2, 0, 0], 2)),
     ("an actor below the first", |m| m.set(&[2, 0, 0], -1)),
     ("changes without a length", |m| m.endless(&[2])),
@@ -647,8 +648,9 @@ const MESSAGES: &[Said] = &[
         m.items(&[3]).insert(1, other);
     }),
     (PUSH, "2,001 groups", "too_large", |m| {
-        let empty = Item::value(((0, bytes(16)), [0; 0], [0; 0], [0; 0]));
-        *m.at(&[3]) = Item::List(vec![empty; 2_001]);
+        let short = m.at(&[3, 0]);
+        *short = Item::value(((0, bytes(16)), [bytes(16)], [(0, 1, 7, [0], 0, bytes(1))], [0; 0]));
+        *m.at(&[3]) = Item::List(vec![short.clone(); 2_001]);
     }),
     (PUSH, "a note of three", "malformed", |m| m.set(&[4], [(bytes(16), "x", 0)])),
     (PUSH, "a note of one", "malformed", |m| m.set(&[4], [[bytes(16)]])),

@@ -373,7 +373,8 @@ fn refused() -> Host {
         let kept = ledger.quarantine(ORG, device, &group, &reason, 0).expect("it is written");
         assert!(kept);
         if code == "late" {
-            ledger.arrive(document, 1).expect("it has arrived");
+            let here = ledger.document(ORG, document).expect("it reads").document;
+            ledger.arrive(&here, 1).expect("it has arrived");
         }
     }
     ledger.close().expect("it is written");

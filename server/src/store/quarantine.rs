@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use sync_core::document::{Change, Entry};
+use sync_core::document::{Change, Document, Entry};
 use sync_core::evidence::Leaf;
 use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, OrgId, OutletId, UserId};
 use sync_core::model::people::Audience;
@@ -21,6 +21,8 @@ use super::pages::{Attached, PAGE_ROWS, Sight};
 
 /// Most refused groups of one device that wait.
 const WAITING_MAX: u64 = 2_000;
+/// And of one document: honest work waits there once or twice.
+const WAITING_THERE_MAX: u64 = 100;
 /// Bytes of refused work that are kept of one device, whatever became of it unless it was accepted: weeks of honest
 /// work, and no way to fill the disk.
 const KEPT_BYTES_MAX: u64 = 64 << 20;
@@ -101,13 +103,27 @@ impl Ledger<'_> {
         Ok(found.optional()?)
     }
 
-    /// What was discarded of a document. What came [early](Outcome::is_early) or badly sealed may come again.
-    pub fn discarded(&self, id: OrgId, document: DocId) -> Result<Vec<Item>, StoreError> {
+    /// Whether anything that was refused is kept of a document.
+    pub fn keeps_apart(&self, document: DocId) -> Result<bool, StoreError> {
+        let mut query = self
+            .tx
+            .prepare_cached("SELECT 1 FROM quarantine_change WHERE org = ?1 AND document = ?2")?;
+        Ok(query.exists(params![self.org, document.to_bytes()])?)
+    }
+
+    /// What was discarded that has this change. What came [early](Outcome::is_early) or badly sealed may come again.
+    pub fn discarded(
+        &self,
+        id: OrgId,
+        document: DocId,
+        change: ChangeHash,
+    ) -> Result<Vec<Item>, StoreError> {
         let mut query = self.tx.prepare_cached(&format!(
-            "{ITEM} AND document = ?2 AND state = 'discarded'
+            "{ITEM} AND state = 'discarded' AND item IN (
+                 SELECT item FROM quarantine_change WHERE org = ?1 AND document = ?2 AND hash = ?3)
              AND code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')"
         ))?;
-        let of = params![self.org, document.to_bytes()];
+        let of = params![self.org, document.to_bytes(), change.0];
         let rows = query.query_map(of, |row| Ok(read(id, row)))?;
         rows.map(|row| row?).collect()
     }
@@ -128,34 +144,51 @@ impl Ledger<'_> {
         Ok(query.exists(params![self.org, device, document, head.hash().0])?)
     }
 
-    /// What waits of a document and is in the log now, whoever brought it, has arrived.
-    pub fn arrive(&mut self, document: DocId, now_ms: i64) -> Result<(), StoreError> {
-        let document = document.to_bytes();
-        let arrived = self
-            .tx
-            .prepare_cached(
-                "UPDATE quarantine AS q
-                 SET state = 'arrived', body = x'', digest = NULL, bytes = ?5, decided = ?3, decided_ms = ?4
-                 WHERE org = ?1 AND document = ?2 AND state = 'waiting' AND NOT EXISTS (
-                    SELECT 1 FROM quarantine_change c
-                    WHERE c.org = ?1 AND c.device = q.device AND c.document = ?2 AND c.item = q.item
-                      AND c.hash NOT IN (
-                        SELECT hash FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2))",
-            )?
-            .execute(params![
-                self.org,
-                document,
-                self.size().saturating_sub(1),
-                now_ms,
-                ITEM_BYTES
-            ])?;
-        if arrived > 0 {
-            self.tx.execute(
-                "DELETE FROM quarantine_change WHERE org = ?1 AND document = ?2 AND item IN (
-                    SELECT item FROM quarantine WHERE org = ?1 AND document = ?2 AND state = 'arrived')",
-                params![self.org, document],
-            )?;
-            self.apart.clear();
+    /// What waits of a document and is in the log now, whoever brought it, has arrived. So has what was discarded because
+    /// it came [early](Outcome::is_early), and has come again.
+    pub fn arrive(&mut self, document: &Document, now_ms: i64) -> Result<(), StoreError> {
+        let name = document.id().to_bytes();
+        let mut query = self.tx.prepare_cached(
+            "SELECT item, head FROM quarantine INDEXED BY quarantine_document
+             WHERE org = ?1 AND document = ?2 AND state IN ('waiting', 'discarded')",
+        )?;
+        let rows = query
+            .query_map(params![self.org, name], |row| Ok((row.get(0)?, ChangeHash(row.get(1)?))))?;
+        let rows = rows.collect::<Result<Vec<(u64, _)>, _>>()?;
+        for (item, _) in rows.into_iter().filter(|(_, head)| document.contains(*head)) {
+            let Some(item) = self.quarantined(document.org(), item)? else { continue };
+            let again = item.state == "waiting" || may_come_again(&item.code);
+            if !again || !item.group.hashes().all(|hash| document.contains(hash)) {
+                continue;
+            }
+            self.tx
+                .prepare_cached(
+                    "UPDATE quarantine
+                     SET state = 'arrived', body = x'', digest = NULL, bytes = ?3, decided = ?4, decided_ms = ?5
+                     WHERE org = ?1 AND item = ?2",
+                )?
+                .execute(params![
+                    self.org,
+                    item.item,
+                    ITEM_BYTES,
+                    self.size().saturating_sub(1),
+                    now_ms
+                ])?;
+            self.forget_changes(item.item, item.device, &item.group)?;
+            self.apart.remove(&item.device);
+        }
+        Ok(())
+    }
+
+    /// A refused group is not found by its changes any more.
+    fn forget_changes(&self, item: u64, device: DeviceId, group: &Group) -> Result<(), StoreError> {
+        let mut gone = self.tx.prepare_cached(
+            "DELETE FROM quarantine_change
+             WHERE org = ?1 AND document = ?2 AND hash = ?3 AND device = ?4 AND item = ?5",
+        )?;
+        let document = group.document.to_bytes();
+        for hash in group.hashes() {
+            gone.execute(params![self.org, document, hash.0, device.as_bytes(), item])?;
         }
         Ok(())
     }
@@ -168,8 +201,8 @@ impl Ledger<'_> {
         document: DocId,
     ) -> Result<Vec<(u64, Group)>, StoreError> {
         let mut query = self.tx.prepare_cached(
-            "SELECT item, body FROM quarantine
-             WHERE org = ?1 AND device = ?2 AND document = ?3 AND state = 'waiting'",
+            "SELECT item, body FROM quarantine INDEXED BY quarantine_document
+             WHERE org = ?1 AND document = ?3 AND state = 'waiting' AND device = ?2",
         )?;
         let of = params![self.org, device.as_bytes(), document.to_bytes()];
         let rows = query.query_map(of, |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
@@ -212,27 +245,29 @@ impl Ledger<'_> {
         bytes += reason.words.iter().map(|note| note.text.len() as u64).sum::<u64>();
         let before = self
             .tx
-            .prepare_cached(
-                "SELECT item, code, state, bytes, length(body) FROM quarantine
-                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4",
-            )?
-            .query_row(params![self.org, of, document, head.hash().0], |row| {
-                let state: String = row.get(2)?;
-                Ok((row.get(0)?, row.get::<_, String>(1)?, state, row.get(3)?, row.get(4)?))
-            })
-            .optional()?;
+            .prepare_cached(&format!("{ITEM} AND device = ?2 AND document = ?3 AND head = ?4"))?
+            .query_row(params![self.org, of, document, head.hash().0], |row| Ok(read(id, row)))
+            .optional()?
+            .transpose()?;
         let (mut waiting, mut kept) = self.apart(device)?;
-        let mut number: Option<u64> = None;
-        if let Some((item, code, state, old, length)) = before {
-            let (again, waits) = (state == "proposed_again", state == "waiting");
-            let more = code != reason.code || body.len() > length;
-            if !(code == "bad_seal" || Outcome::is_early(&code)) || !(again || (waits && more)) {
+        let mut there = self.waiting_there(device, group.document)?;
+        if let Some(before) = &before {
+            let waits = before.state == "waiting";
+            let comes_anew = match &before.state[..] {
+                "waiting" => {
+                    before.code != reason.code || body.len() > to_wire(id, &before.group).len()
+                }
+                // Nobody is asked the same twice.
+                "discarded" => before.code != reason.code,
+                state => state == "proposed_again",
+            };
+            if !may_come_again(&before.code) || !comes_anew {
                 return Ok(true);
             }
-            number = Some(item);
-            (waiting, kept) = (waiting - u64::from(waits), u64::saturating_sub(kept, old));
+            (waiting, there) = (waiting - u64::from(waits), there - u64::from(waits));
+            kept = kept.saturating_sub(self.bytes_of(before.item)?);
         }
-        if waiting >= WAITING_MAX || kept + bytes > KEPT_BYTES_MAX {
+        if waiting >= WAITING_MAX || there >= WAITING_THERE_MAX || kept + bytes > KEPT_BYTES_MAX {
             return Ok(false);
         }
         self.apart.insert(device, (waiting + 1, kept + bytes));
@@ -251,7 +286,8 @@ impl Ledger<'_> {
                      received_ms = excluded.received_ms, body = excluded.body,
                      digest = excluded.digest,
                      audience = excluded.audience, courier = excluded.courier,
-                     bytes = excluded.bytes, state = 'waiting', decided = NULL, decided_ms = NULL
+                     bytes = excluded.bytes, state = 'waiting', decided = NULL, decided_ms = NULL,
+                     decided_by = NULL
                  RETURNING item",
             )?
             .query_row(
@@ -267,19 +303,34 @@ impl Ledger<'_> {
                     audience,
                     reason.courier.as_ref().map(DeviceId::as_bytes),
                     bytes,
-                    number,
+                    before.as_ref().map(|before| before.item),
                     BlobHash::of(&body).0,
                 ],
                 |row| row.get(0),
             )?;
-        if number.is_some() {
-            let gone = "DELETE FROM quarantine_change
-                        WHERE org = ?1 AND device = ?2 AND document = ?3 AND item = ?4";
-            self.tx.execute(gone, params![self.org, of, document, item])?;
+        if let Some(before) = &before {
+            self.forget_changes(item, device, &before.group)?;
         }
         index(self.tx, self.org, item, device, group)?;
         self.put_notes(reason.words.iter().copied())?;
         Ok(true)
+    }
+
+    /// How many groups of a device wait in a document.
+    fn waiting_there(&self, device: DeviceId, document: DocId) -> Result<u64, StoreError> {
+        let mut query = self.tx.prepare_cached(
+            "SELECT count(*) FROM quarantine INDEXED BY quarantine_document
+             WHERE org = ?1 AND document = ?2 AND state = 'waiting' AND device = ?3",
+        )?;
+        let of = params![self.org, document.to_bytes(), device.as_bytes()];
+        Ok(query.query_row(of, |row| row.get(0))?)
+    }
+
+    /// What a refused group costs as long as it is kept.
+    fn bytes_of(&self, item: u64) -> Result<u64, StoreError> {
+        let mut query =
+            self.tx.prepare_cached("SELECT bytes FROM quarantine WHERE org = ?1 AND item = ?2")?;
+        Ok(query.query_row(params![self.org, item], |row| row.get(0))?)
     }
 
     /// How many groups of a device wait, and the bytes of what is kept of it.
@@ -328,6 +379,11 @@ impl Ledger<'_> {
     }
 }
 
+/// Whether what was refused for this may be tried again.
+fn may_come_again(code: &str) -> bool {
+    code == "bad_seal" || Outcome::is_early(code)
+}
+
 fn index(
     connection: &Connection,
     org: Org,
@@ -339,7 +395,7 @@ fn index(
         .prepare_cached("INSERT OR IGNORE INTO quarantine_change VALUES (?1, ?2, ?3, ?4, ?5)")?;
     let document = group.document.to_bytes();
     for hash in group.hashes() {
-        put.execute(params![org, device.as_bytes(), document, hash.0, item])?;
+        put.execute(params![org, document, hash.0, device.as_bytes(), item])?;
     }
     Ok(())
 }
@@ -603,7 +659,7 @@ pub fn decided(
     sequences: Range<u64>,
 ) -> Result<Vec<Decided>, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT document, head, state, detail FROM quarantine
+        "SELECT document, head, state, detail FROM quarantine INDEXED BY quarantine_decided
          WHERE org = ?1 AND device IN (SELECT device FROM device WHERE org = ?1 AND user = ?2)
            AND state IN ('accepted', 'arrived', 'discarded') AND decided >= ?3 AND decided < ?4
          ORDER BY decided, item",

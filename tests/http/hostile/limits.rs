@@ -2,6 +2,8 @@
 //! short, the disk is not filled, and what is said by honest people still has room.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sync_core::admit::{Author, admit, read};
 use sync_core::client::{Replica, next_pull};
@@ -105,7 +107,16 @@ fn sealed(world: &World, document: DocId, changes: Vec<Change>) -> Group {
 }
 
 fn send(world: &mut World, groups: Vec<Group>, notes: Vec<Note>) -> Vec<String> {
-    let (id, now_ms) = (world.devices[RITA].id, world.now_ms);
+    send_from(world, RITA, groups, notes)
+}
+
+fn send_from(
+    world: &mut World,
+    device: usize,
+    groups: Vec<Group>,
+    notes: Vec<Note>,
+) -> Vec<String> {
+    let (id, now_ms) = (world.devices[device].id, world.now_ms);
     let push = PushRequest { protocol: PROTOCOL, now: now(world), previous: None, groups, notes };
     let reply = world.server.push(id, &encode(&push), now_ms, Crash::Never).expect("a reply");
     reply.outcomes.iter().map(|outcome| code(outcome).to_owned()).collect()
@@ -480,4 +491,101 @@ fn however_often_entries_are_named_each_is_read_once() {
         write(&Entry::Post(Post { by, when, text, answers: None, volume: None, word }));
     }
     assert!(held < 64 << 20, "{held} bytes");
+}
+
+/// About how much SQLite does for something: tens of steps of its machine.
+fn steps<T>(world: &mut World, run: impl FnOnce(&mut World) -> T) -> (u64, T) {
+    let (count, counted) = (Arc::new(AtomicU64::new(0)), Ordering::Relaxed);
+    let counts = Arc::clone(&count);
+    let count_one = move || {
+        counts.fetch_add(1, counted);
+        false
+    };
+    world.server.db.progress_handler(10, Some(count_one)).expect("it is set");
+    let result = run(world);
+    world.server.db.progress_handler(0, None::<fn() -> bool>).expect("it is unset");
+    (count.load(counted), result)
+}
+
+/// A visit of Rita's with some answers, pushed.
+fn audit(world: &mut World, number: u32) {
+    let mut document = Document::new(ORG, visit(number));
+    let mut entries = vec![start(world, 1, brand::RITA)];
+    entries.extend((0..5).map(|n| answers(world, 100 * n, (0..30).map(|_| Value::Met(true)))));
+    let changes = write(world, &mut document, &entries, 0);
+    let group = sealed(world, visit(number), changes);
+    assert_eq!(send(world, vec![group], Vec::new()), ["accepted"]);
+}
+
+/// Sven brings what nobody has signed: one change each, of documents that nobody knows, or of this one.
+fn refused(world: &mut World, from: u32, groups: u32, of: Option<DocId>) {
+    let mut pushed = Vec::new();
+    for number in from..from + groups {
+        let id = of.unwrap_or_else(|| visit(number));
+        let mut document = Document::new(ORG, id);
+        let entry = answers(world, number, std::iter::once(Value::Met(true)));
+        let changes = write(world, &mut document, &[entry], 0);
+        pushed.push(Group { document: id, changes, seals: Vec::new() });
+    }
+    let codes = send_from(world, SVEN, pushed, Vec::new());
+    assert!(codes.iter().all(|code| code == "bad_seal"), "{codes:?}");
+}
+
+#[test]
+fn what_was_refused_before_costs_nobody_else_anything() {
+    let mut world = World::new(1);
+    let known = |world: &World| next_pull(&world.devices[SAM].disk).expect("a question");
+    let pull = |world: &mut World| {
+        let (id, question, now_ms) = (world.devices[SAM].id, encode(&known(world)), world.now_ms);
+        world.server.pull(id, &question, now_ms).expect("a page");
+    };
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    audit(&mut world, 1);
+    let (before, ()) = steps(&mut world, |world| audit(world, 2));
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    let (asked_before, ()) = steps(&mut world, pull);
+    for (round, state) in [(1, "discarded"), (2, "accepted"), (3, "waiting")] {
+        refused(&mut world, 10_000 * round, 1_800, None);
+        refused(&mut world, 500_000 + 10_000 * round, 90, Some(visit(3)));
+        let decide = "UPDATE quarantine SET state = ?1, decided = 1 WHERE state = 'waiting'";
+        world.server.db.execute(decide, [state]).expect("they are decided on");
+        if state == "accepted" {
+            let reset = "UPDATE quarantine SET bytes = 0";
+            world.server.db.execute(reset, []).expect("there is room");
+        }
+    }
+    let (after, ()) = steps(&mut world, |world| audit(world, 4));
+    let (beside, ()) = steps(&mut world, |world| audit(world, 3));
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    let (asked_after, ()) = steps(&mut world, pull);
+    assert!(after * 10 <= before * 12, "{after} instead of {before}");
+    // Of what is kept of the same document the names of the newest changes are looked at, and no more.
+    assert!(beside <= before * 4, "{beside} instead of {before}");
+    assert!(asked_after * 10 <= asked_before * 12, "{asked_after} instead of {asked_before}");
+}
+
+#[test]
+fn a_document_is_read_once_however_many_groups_of_it_come() {
+    let mut world = World::new(1);
+    let id = visit(1);
+    let mut document = Document::new(ORG, id);
+    let entries = |world: &World, first: u32, count: u32| {
+        let values = || std::iter::once(Value::Met(true));
+        (first..first + count).map(|n| answers(world, n, values())).collect::<Vec<_>>()
+    };
+    let mut all = vec![start(&world, 1, brand::RITA)];
+    all.extend(entries(&world, 1, 600));
+    let group = write(&world, &mut document, &all, 0);
+    let group = sealed(&world, id, group);
+    assert_eq!(send(&mut world, vec![group], Vec::new()), ["accepted"]);
+    let more = entries(&world, 2_000, 200);
+    let more = write(&world, &mut document, &more, 0);
+    let (one, two) = more.split_at(100);
+    let whole = vec![sealed(&world, id, one.to_vec())];
+    let (whole, outcomes) = steps(&mut world, |world| send(world, whole, Vec::new()));
+    assert_eq!(outcomes, ["accepted"]);
+    let single: Vec<Group> = two.iter().map(|c| sealed(&world, id, vec![c.clone()])).collect();
+    let (single, outcomes) = steps(&mut world, |world| send(world, single, Vec::new()));
+    assert_eq!(outcomes, ["accepted"; 100]);
+    assert!(single <= whole * 3, "{single} instead of {whole}");
 }
