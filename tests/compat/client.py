@@ -21,6 +21,7 @@ from photos import Photos
 from receipt import Watch
 from repair import WANTED_MAX, Inventory, record_digest
 from server import Problem, Server
+from view import Visit
 
 TERRITORY, DISTRIBUTOR, PERSON, DEVICE, PRODUCT, PLANOGRAM, PRICE_LIST = range(7)
 TEMPLATE, OUTLET, CALL, ERASED = 9, 10, 11, 12

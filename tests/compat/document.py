@@ -1,16 +1,14 @@
-"""Documents of docs/protocol.md and what a visit says: sections 6, 7 and 9."""
+"""Documents of docs/protocol.md: sections 6 and 7."""
 
 import contextlib
 from collections import namedtuple
 
-from entry import Unreadable, observed_pairs, read
+from entry import Unreadable, read
 from formats import *
 
 Named = namedtuple("Named", "notes photos observations")
-Recording = namedtuple("Recording", "hash by act observations supersedes photos")
 
 START, OBSERVE, NOT_POSSIBLE, WITHDRAW, ABANDON = range(5)
-NO_VALUE = 8
 
 
 # What of a document is limited, and what the server and a device leave free: changes, bytes, observations.
@@ -262,97 +260,3 @@ def named(change):
     elif change.section == "reports":
         notes, photos = [entry.get(7)], entry[8]
     return Named([note for note in notes if note is not None], [photo[0] for photo in photos], observations)
-
-
-def _recording(hash, entry):
-    act = entry[3]
-    observations, supersedes, photos = [], [], []
-    if act[0] == OBSERVE:
-        observations, photos, supersedes = observed_pairs(act[1]), act[1][4], act[1][5]
-    elif act[0] == NOT_POSSIBLE:
-        photos = act[3]
-    return Recording(hash, entry[0], act, observations, supersedes, photos)
-
-
-class Visit:
-    """What a visit says: section 9. A pair is a check and a subject's bytes."""
-
-    def __init__(self, document):
-        self.changes = document.changes
-        self.recordings, self.submissions, self.reviews = {}, {}, {}
-        for hash in sorted(self.changes, key=lambda hash: (self.changes[hash].start_op, hash)):
-            section, entry = self.changes[hash].section, entry_of(self.changes[hash])
-            if entry is None:
-                continue
-            if section == "recordings":
-                self.recordings[hash] = _recording(hash, entry)
-            elif section == "submissions":
-                self.submissions[hash] = entry[0]
-            elif section == "reviews":
-                self.reviews[hash] = (entry[2], entry[3])
-        self.start = next((r for r in self.recordings.values() if r.act[0] == START), None)
-        self.withdrawn = self._withdrawn()
-        self.submitted = self._submitted()
-        self.values = self._values()
-        self.status = self._status()
-
-    def _by(self, person, hashes):
-        return {hash for hash in hashes if hash in self.recordings and self.recordings[hash].by == person}
-
-    def started(self, person):
-        own = self._by(person, set(self.recordings) - self.withdrawn)
-        return any(self.recordings[hash].act[0] == START for hash in own)
-
-    def _withdrawn(self):
-        withdrawn = set()
-        for hash, recording in self.recordings.items():
-            if recording.act[0] == WITHDRAW:
-                withdrawn |= self._by(recording.by, recording.act[1])
-            if recording.act[0] == ABANDON:
-                withdrawn |= self._by(recording.by, past(self.changes, [hash]))
-        return withdrawn
-
-    def _submitted(self):
-        submitted = {hash for hash, r in self.recordings.items() if r.act[0] == NOT_POSSIBLE}
-        for hash, by in self.submissions.items():
-            submitted |= self._by(by, past(self.changes, [hash]))
-        for hash, recording in self.recordings.items():
-            older = [self.recordings[h] for h in recording.supersedes if h in self.recordings]
-            if any(r.by != recording.by or r.hash in submitted for r in older):
-                submitted.add(hash)
-        return submitted
-
-    def _values(self):
-        """The recordings and values that hold for each pair."""
-        live = [r for r in self.recordings.values() if r.hash not in self.withdrawn]
-        replaced = {(older, pair) for r in live for older in r.supersedes for pair, _ in r.observations}
-        values = {}
-        for recording in live:
-            for pair, value in recording.observations:
-                if (recording.hash, pair) not in replaced:
-                    values.setdefault(pair, []).append((recording, value))
-        return values
-
-    def conflicts(self):
-        differ = lambda held: len({value for _, value in held if decode(value)[0] != NO_VALUE}) > 1
-        return {pair: held for pair, held in self.values.items() if differ(held)}
-
-    def _status(self):
-        acts = {hash: r.act[0] for hash, r in self.recordings.items()}
-        live = [act for hash, act in acts.items() if hash not in self.withdrawn]
-        if acts and all(act in (WITHDRAW, ABANDON) for act in live):
-            return "abandoned"
-        earlier = {h for review in self.reviews for h in past(self.changes, self.changes[review].deps)}
-        standing = [review for hash, review in self.reviews.items() if hash not in earlier]
-        verdicts = {verdict for verdict, _ in standing}
-        reviewed = past(self.changes, [head for _, heads in standing for head in heads])
-        unreviewed = set(self.submissions) - reviewed
-        if len(verdicts) == 2:
-            return "disputed"
-        if verdicts and not unreviewed:
-            return "sent_back" if 1 in verdicts else "approved"
-        if unreviewed:
-            return "submitted"
-        if OBSERVE not in live and NOT_POSSIBLE in live:
-            return "not_possible"
-        return "in_progress"
