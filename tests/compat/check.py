@@ -5,10 +5,12 @@ import json
 import pathlib
 import sys
 
+import refused
+import rights
+import view
 from ed25519 import sign, verifies
 from formats import *
 from hpke import opened
-from refused import check
 from repair import Inventory, record_digest
 
 
@@ -191,7 +193,9 @@ def main(fixtures):
     same("cargo", decode(hexed(relay["request"])), {0: 1, 1: [hexed(relay["parcels"][0]["parcel"])]})
     same("the answer to it", decode(hexed(relay["reply"]))[2], [[0], [1, "bad_seal", "why"], [2]])
 
-    count["refused"] = check(load("wire/refused.json"), relay)
+    count["refused"] = refused.check(load("wire/refused.json"), relay)
+    count["views"] = view.check(load("wire/views.json"))
+    count["decisions"] = rights.check(load("wire/rights.json"))
     print("docs/protocol.md gives the same bytes:", ", ".join(f"{n} {what}" for what, n in count.items()))
 
 

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be read fails the test")]
 
+mod allowed;
 mod cases;
 mod device;
 mod elsewhere;
@@ -17,6 +18,9 @@ mod next;
 mod office;
 mod refused;
 mod relay;
+mod rights;
+mod story;
+mod views;
 mod visits;
 
 use std::ffi::OsStr;
@@ -79,6 +83,8 @@ fn bless() {
             ("wire/exchange.json", exchange::record()),
             ("wire/relay.json", relay::relay_now()),
             ("wire/refused.json", refused::refused_now()),
+            ("wire/views.json", views::views_now()),
+            ("wire/rights.json", rights::rights_now()),
         ] {
             let text = serde_json::to_string_pretty(&now).unwrap() + "\n";
             std::fs::write(fixtures().join(name), text).unwrap();

@@ -5,13 +5,15 @@ import uuid
 from document import ABANDON, NOT_POSSIBLE, OBSERVE, START, WITHDRAW, Document, Misfit, entry_of
 from entry import SUBJECTS, Invalid, Unreadable, keeps_rules, observed_pairs, read, said
 from formats import *
-from view import SAYS_MORE, CLOSES, Visit, change_of
+from view import CLOSES, SAYS_MORE, Visit, change_of
 
 TERRITORY, DISTRIBUTOR, PERSON, DEVICE, OUTLET, CALL = 0, 1, 2, 3, 10, 11
 ADMIN, SUPERVISOR, REP, MANAGER, STAFF = range(5)
 CAPTURES, REVIEWS, PARTNERS = (REP, STAFF), (ADMIN, SUPERVISOR), (MANAGER, STAFF)
 NOBODY = bytes(16)
 LONG = 500, 5 << 19
+# Changes, bytes, observations.
+MOST, SPARED = (4096, 4 << 20, 50_000), (32, 256 << 10, 500)
 
 
 class Refused(Exception):
@@ -26,14 +28,15 @@ def need_of(rule, condition, code):
 
 
 class World:
-    """The newest records of the first lines of the log."""
+    """What the records say to whoever knows so many lines of the log."""
 
-    def __init__(self, lines):
+    def __init__(self, log, known):
         self.records = {}
-        for line in lines:
+        for place, line in enumerate(log):
             if "record" in line:
                 kind, body = decode(bytes.fromhex(line["record"]))[:2]
-                self.records[kind, body[0]] = body
+                if place < known or (kind, body[0]) not in self.records:
+                    self.records[kind, body[0]] = body
 
     def get(self, kind, id):
         return self.records.get((kind, id))
@@ -47,7 +50,7 @@ class World:
         territory, distributor = audience
         if scope[0] == 1:
             return scope[1] == distributor
-        for _ in range(17):
+        for _ in range(16):
             if territory == scope[1]:
                 return True
             body = self.get(TERRITORY, territory)
@@ -60,6 +63,7 @@ class Judge:
 
     def __init__(self, organisation, log, document, change):
         self.organisation, self.log, self.change = organisation, log, change
+        self.now = World(log, len(log))
         self.documents = {}
         for line in log:
             if "change" in line:
@@ -75,24 +79,42 @@ class Judge:
     def decide(self, known):
         """Refused, if it is."""
         self.before = dict(self.document.changes)
+        device = self.now.device(self.change.actor)
+        # As whose it is sealed.
+        need_of(3, device, "foreign_actor")
         self._fits()
         self.entry = self._reads()
+        self._room(device)
         self._keeps_rules()
-        self._author()
-        anchor = min(self.entry[1][3], len(self.log))
-        last = min(max(anchor, known), len(self.log))
+        self._author(device)
+        anchor = self._anchor()
         try:
-            self._rights(World(self.log))
+            self._rights(self.now)
         except Refused as now:
-            if not self._kept(last):
+            if not self._kept(max(anchor, known)):
                 raise Refused("late", now.rule) if self._kept(anchor) else now
+
+    def _anchor(self):
+        """Section 18: the line that it stands for in this log."""
+        when, end = self.entry[1], len(self.log)
+        anchor, life = when[3], when[5] if len(when) > 5 else None
+        begins = [(place, bytes.fromhex(line["origin"])) for place, line in enumerate(self.log) if "origin" in line]
+        ends = [place for place, _ in begins[1:]] + [end]
+        lives = {int.from_bytes(origin[:4], "big"): end for (_, origin), end in zip(begins, ends)}
+        return min(anchor, end if life is None else lives.get(life, 0))
 
     def _kept(self, lines):
         try:
-            self._rights(World(self.log[:lines]))
+            self._rights(World(self.log, lines))
         except Refused:
             return False
         return True
+
+    def _room(self, device):
+        """Rule 1: some of it is the server's own alone."""
+        spared = (0, 0, 0) if device[1] == NOBODY else SPARED
+        size = self.document.size()
+        need_of(1, all(n <= most - left for n, most, left in zip(size, MOST, spared)), "full")
 
     def _fits(self):
         """Rule 1."""
@@ -150,15 +172,22 @@ class Judge:
             count, size, _ = seen.size()
             need_of(2, count >= LONG[0] or size >= LONG[1], "invalid")
 
-    def _author(self):
+    def _author(self, device):
         """Rules 3 and 4."""
-        device = World(self.log).device(self.change.actor)
-        need_of(3, device, "foreign_actor")
         need_of(3, not device[3], "revoked_device")
-        # The server's own device writes for whoever is at the console.
         self.person = self.entry[0]
         need_of(4, device[1] in (NOBODY, self.person), "foreign_person")
         need_of(4, set(self._named()) <= self.past - {self.hash}, "not_in_past")
+        word = self.entry.get(5) if self.change.section == "thread" else None
+        if word:
+            need_of(4, self.document.kind == "visit", "invalid")
+            view = self._view()
+            if word[0] == 1:
+                need_of(4, self.entry[3] in view.contests, "invalid")
+            elif word[1].get(0):
+                pair = word[1][0][0], said(word[1][0][1], SUBJECTS)
+                says = lambda hash: hash in view.recordings and pair in dict(view.recordings[hash].observations)
+                need_of(4, all(map(says, word[1][1])), "invalid")
 
     def _named(self):
         section, entry, act = self.change.section, self.entry, self._act()
@@ -175,57 +204,60 @@ class Judge:
         return []
 
     def _rights(self, world):
-        audience = self._visit(world) if self.document.kind == "visit" else self._outlet(world)
         person = world.get(PERSON, self.person)
-        own = [audience]
-        if self.document.kind == "visit":
-            changes = {hash: change for hash, change in self.document.changes.items() if hash in self.past}
-            starts = self._starts(changes).values()
-            own += [tuple(start[3][3:5]) for start in starts if start[0] == self.person]
-        need_of(7, person and any(world.holds(person[3], one) for one in own), "out_of_scope")
+        need_of(5, person and person[4], "no_right")
+        if self._act()[0] == START:
+            self._start(world)
+            seen_by = [tuple(self._act()[3:5])]
+        elif self.document.kind == "visit":
+            starts = [(hash, entry) for hash, entry in self._starts(self.before).items()]
+            own = [entry for hash, entry in starts if hash in self.past and entry[0] == self.person]
+            seen_by = [tuple(entry[3][3:5]) for entry in [starts[0][1], *own]]
+        else:
+            seen_by = [self._outlet(world)]
+        need_of(7, any(world.holds(person[3], one) for one in seen_by), "out_of_scope")
         self._entry(person[2])
 
-    def _visit(self, world):
-        """Rule 5, and the audience."""
+    def _start(self, world):
+        """Rule 5."""
+        _, id, call, *said = self._act()[:5]
         here = [entry[3] for entry in self._starts(self.before).values()]
-        act = self._act()
-        if act[0] == START:
-            outlet = world.get(OUTLET, act[1])
-            placed = outlet and tuple(outlet[at] for at in (3, 4))
-            if here:
-                allowed = [placed, *(tuple(one[3:5]) for one in here)]
-                need_of(5, tuple(act[3:5]) in allowed, "wrong_start")
-            else:
-                need_of(5, outlet and outlet[12], "unknown")
-                need_of(5, tuple(act[3:5]) == placed, "wrong_start")
-                if act[2] is not None:
-                    call = world.get(CALL, act[2])
-                    need_of(5, call and not call[5], "unknown")
-                    need_of(5, call[1] == act[1], "wrong_start")
-        return tuple((here or [act])[0][3:5])
+        if not here and call is not None:
+            planned = world.get(CALL, call)
+            need_of(5, planned and not planned[5], "unknown")
+            need_of(5, planned[1] == id, "wrong_start")
+        if said not in [act[3:5] for act in here]:
+            outlet = world.get(OUTLET, id)
+            need_of(5, outlet and outlet[12], "unknown")
+            need_of(5, said == [outlet[3], outlet[4]], "wrong_start")
 
     def _outlet(self, world):
         """Rule 6: the audience."""
         begun = self.entry.get({"thread": 4, "reports": 9}[self.change.section])
-        own = begun[0] if begun else self.document.volume()[0]
-        outlet = world.get(OUTLET, own)
-        if outlet:
-            audience = outlet[3], outlet[4]
-        else:
-            volumes = [self.documents.get(("outlet", volume(own, number))) for number in range(1001)]
-            reports = [
-                entry_of(change)
-                for one in volumes
-                if one
-                for change in one.changes.values()
-                if change.section == "reports"
-            ]
-            first = next(filter(None, reports), None)
-            need_of(6, first, "unknown")
-            audience = first[5], first[6]
-        exist = world.get(TERRITORY, audience[0]) and world.get(DISTRIBUTOR, audience[1])
-        need_of(6, exist, "unknown")
+        id = begun[0] if begun else self.document.volume()[0]
+        outlet = world.get(OUTLET, id)
+        if outlet and outlet[12]:
+            return outlet[3], outlet[4]
+        # The document is what it is now: with the change itself if nothing was there.
+        history = list(self._history(id))
+        listed = self.now.get(OUTLET, id)
+        if history and listed:
+            return listed[3], listed[4]
+        if history:
+            first = next(entry for section, entry in history if section == "reports")
+            return first[5], first[6]
+        need_of(6, self.change.section == "reports", "unknown")
+        audience = self.entry[5], self.entry[6]
+        need_of(6, world.get(TERRITORY, audience[0]) and world.get(DISTRIBUTOR, audience[1]), "unknown")
         return audience
+
+    def _history(self, outlet):
+        """What an outlet's volumes say without the change."""
+        for number in range(1001):
+            document = self.documents.get(("outlet", volume(outlet, number)))
+            for hash, change in document.changes.items() if document else ():
+                if hash != self.hash:
+                    yield change.section, entry_of(change)
 
     def _entry(self, role):
         """Rule 8."""
@@ -241,13 +273,12 @@ class Judge:
             own = {hash for hash, recording in view.recordings.items() if recording.by == self.person}
             right(set(act[1]) <= own - covered)
         elif act[0] == ABANDON:
-            view = self._view()
-            right(not any(view.recordings[hash].by == self.person for hash in view.submitted))
+            right(self.person not in self._view().submissions.values())
         elif section == "reviews":
             right(role in REVIEWS)
         elif section == "reports":
             right(role in CAPTURES or role in REVIEWS)
-        elif self.entry.get(5):
+        elif section == "thread" and self.entry.get(5):
             self._word(self.entry[5], role)
 
     def _view(self):
@@ -263,19 +294,9 @@ class Judge:
         return pairs and not body[4] and pairs <= held
 
     def _word(self, word, role):
-        kind, visit = word[0], self.document.kind == "visit"
-        if kind == 0:
-            need_of(8, role in PARTNERS, "no_right")
-            need_of(8, visit, "invalid")
-            about = word[1].get(0)
-            if about:
-                pair, recordings = (about[0], said(about[1], SUBJECTS)), self._view().recordings
-                says = lambda hash: hash in recordings and pair in dict(recordings[hash].observations)
-                need_of(8, all(map(says, word[1][1])), "invalid")
-        else:
-            both = word[1] in (SAYS_MORE, CLOSES)
-            need_of(8, role in REVIEWS or both and role in PARTNERS, "no_right")
-            need_of(8, visit and self.entry[3] in self._view().contests, "invalid")
+        both = word[0] == 1 and word[1] in (SAYS_MORE, CLOSES)
+        allowed = PARTNERS if word[0] == 0 else (*REVIEWS, *PARTNERS) if both else REVIEWS
+        need_of(8, role in allowed, "no_right")
 
 
 def lines(log):

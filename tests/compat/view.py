@@ -123,9 +123,7 @@ class Visit:
     def holds(self, contest):
         if contest.pair is None:
             return self.stands(contest) != "accepted"
-        seen = [self.recordings[hash] for hash in contest.seen if hash in self.recordings]
-        contested = {value for r in seen for pair, value in r.observations if pair == contest.pair}
-        return any(value in contested for _, value in self.values.get(contest.pair, []))
+        return any(recording.hash in contest.seen for recording, _ in self.values.get(contest.pair, []))
 
     def found_wrong(self):
         return any(c.pair is None and self.stands(c) == "accepted" for c in self.contests.values())
