@@ -594,6 +594,8 @@ fn contests() -> Vec<Json> {
     let (no_contest, _, done_here) = submitted("a step that answers no contest");
     let mut remark = submitted("a step that answers a remark").0;
     let said = remark.writes(MIAS, visit(), says);
+    let mut outside = Case::new("contests outside a visit");
+    let remark_there = outside.writes(SAMS, history(1), says);
     let mut outlet_step = Case::new("a step outside a visit");
     let post = outlet_step.writes(SAMS, history(1), says);
     vec![
@@ -604,8 +606,7 @@ fn contests() -> Vec<Json> {
         unsaid.ends("invalid", MIAS, visit(), |by| by.contests(Some(2), &[three])),
         partly.ends("invalid", MIAS, visit(), |by| by.contests(Some(1), &[three, other])),
         begins.ends("invalid", MIAS, visit(), |by| by.contests(Some(1), &[start])),
-        Case::new("contests outside a visit")
-            .ends("invalid", MIAS, history(1), |by| by.contests(None, &[ChangeHash([0x99; 32])])),
+        outside.ends("invalid", MIAS, history(1), |by| by.contests(None, &[remark_there])),
         step("accepted", "a supervisor asks", SUE_THERE, Ask),
         step("accepted", "a supervisor upholds", NOAS, Uphold),
         step("accepted", "a supervisor accepts", SUE_THERE, Accept),
