@@ -554,6 +554,11 @@ impl Ingest<'_, '_> {
             }
             held.audience = held.audience.or(before.audience);
         }
+        // Else anybody could begin the history of an outlet that is closed, by saying that it is theirs.
+        if let Ok(entry) = &read {
+            let outlet = self.outlet_audience(outlet_of(&held.document, entry));
+            held.audience = held.audience.or(outlet);
+        }
         Ok(read)
     }
 

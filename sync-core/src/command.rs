@@ -525,14 +525,17 @@ impl<R: Replica> Desk<'_, R> {
     }
 
     /// Takes what a later volume needs from those before it: what the actor's first entry says of the one before,
-    /// and, where nobody's list has the outlet, by whom the first is seen.
+    /// and, where nobody's list has the outlet, by whom the first is seen. A closed outlet is seen by whom it was.
     fn link(
         &self,
         page: &mut Page,
         outlet: OutletId,
         number: u32,
     ) -> Result<(), CommandError<R::Error>> {
-        if number > 0 && page.known.outlet(outlet).is_none() {
+        if page.known.outlet(outlet).is_none() {
+            page.standing = here(self.outlet(outlet))?.map(|outlet| outlet.audience());
+        }
+        if number > 0 && page.known.outlet(outlet).or(page.standing).is_none() {
             let first = self.replica.document(outlet.into()).map_err(store)?;
             page.standing = first.and_then(|first| first.audiences().first().copied());
         }

@@ -129,12 +129,14 @@ fn fits() -> Vec<Json> {
 
 /// The room that devices have is full of observations.
 fn full() -> Vec<Json> {
+    let many = |checks: u32| {
+        let facts: Vec<_> = (1..=checks).map(|check| fact(check, Value::YesNo(true))).collect();
+        move |by: By| by.observes(facts, Vec::new(), &[])
+    };
+    let (mut room, _) = begun("the last for which there is room");
+    room.repeats(RITAS, visit(), 49, many(1_000));
     let filled = |what| {
         let (mut case, _) = begun(what);
-        let many = |checks: u32| {
-            let facts: Vec<_> = (1..=checks).map(|check| fact(check, Value::YesNo(true))).collect();
-            move |by: By| by.observes(facts, Vec::new(), &[])
-        };
         case.repeats(RITAS, visit(), 49, many(1_000));
         let last = case.writes(RITAS, visit(), many(500));
         (case, last)
@@ -143,6 +145,7 @@ fn full() -> Vec<Json> {
     let (console, last) = filled("room is left for the server's own device");
     let (unread, _) = filled("room is asked of what reads");
     vec![
+        room.ends("accepted", RITAS, visit(), many(500)),
         phone.ends("full", RITAS, visit(), counts),
         console.ends("accepted", SUE_THERE, visit(), |by| {
             by.observes(vec![fact(1, Value::YesNo(false))], Vec::new(), &[last])
@@ -384,15 +387,29 @@ fn outlets() -> Vec<Json> {
     let mut shut = Case::new("the history of an outlet that is closed");
     shut.writes(RITAS, history(1), says);
     shut.records(vec![closed(1)]);
-    let mut fresh = Case::new("a closed outlet of which nothing was said yet");
-    fresh.records(vec![closed(1)]);
+    let unsaid = |what| {
+        let mut case = Case::new(what);
+        case.records(vec![closed(1)]);
+        case
+    };
     vec![
         Case::new("the history of an outlet").ends("accepted", RITAS, history(1), says),
         Case::new("the history of another's outlet").ends("out_of_scope", SVENS, history(1), says),
         listed.ends("accepted", SVENS, history(1), says),
         left.ends("out_of_scope", RITAS, history(1), says),
         shut.ends("accepted", RITAS, history(1), says),
-        fresh.ends("unknown", RITAS, history(1), says),
+        unsaid("a closed outlet of which nothing was said yet").ends(
+            "accepted",
+            RITAS,
+            history(1),
+            says,
+        ),
+        unsaid("a closed outlet is not whose a report says").ends(
+            "out_of_scope",
+            SVENS,
+            history(1),
+            |by| by.reports(2, 1),
+        ),
         Case::new("an outlet that is on no list is reported").ends(
             "accepted",
             RITAS,

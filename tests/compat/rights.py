@@ -236,15 +236,10 @@ class Judge:
         begun = self.entry.get({"thread": 4, "reports": 9}[self.change.section])
         id = begun[0] if begun else self.document.volume()[0]
         outlet = world.get(OUTLET, id)
-        if outlet and outlet[12]:
+        if outlet:
             return outlet[3], outlet[4]
-        # The document is what it is now: with the change itself if nothing was there.
-        history = list(self._history(id))
-        listed = self.now.get(OUTLET, id)
-        if history and listed:
-            return listed[3], listed[4]
-        if history:
-            first = next(entry for section, entry in history if section == "reports")
+        first = next((entry for section, entry in self._history(id) if section == "reports"), None)
+        if first:
             return first[5], first[6]
         need_of(6, self.change.section == "reports", "unknown")
         audience = self.entry[5], self.entry[6]

@@ -286,6 +286,9 @@ impl Case {
             }
             standing = standing.or(before.audience);
         }
+        let outlet = admit::outlet_of(&held.document, &entry);
+        let listed = outlet.and_then(|outlet| world.outlets.get(&outlet));
+        standing = standing.or(listed.map(|outlet| outlet.audience()));
         let Some(device) = device else { return "foreign_actor" };
         if device.revoked {
             return "revoked_device";
