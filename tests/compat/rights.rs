@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 use serde_json::{Value as Json, json};
 use sync_core::admit::{self, Author, about_rights, admit};
+use sync_core::command::Command;
 use sync_core::document::{Change, Document, Entry, Room};
 use sync_core::evidence::{Keypair, Seal};
 use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, DocKind, LogOrigin, UserId};
@@ -17,6 +18,7 @@ use tests::brand::{
     self, BEGIN_MS, ORG, RITA, SAM, SUE, SVEN, distributor, person_record, territory,
 };
 use tests::chance::Chance;
+use tests::device::{self, Device};
 
 use crate::story::{By, moment, words};
 use crate::{allowed, golden, hex, named, parts_json};
@@ -51,7 +53,7 @@ fn keypair(who: Who) -> Keypair {
     Keypair::from_seed(&[who.phone; 32])
 }
 
-fn device(who: Who) -> DeviceId {
+fn phone_of(who: Who) -> DeviceId {
     DeviceId::from_bytes([who.phone; 16])
 }
 
@@ -83,7 +85,7 @@ impl Case {
         ];
         server.write(more, BEGIN_MS);
         for who in PHONES {
-            server.enrol(device(who), who.user, keypair(who).public(), BEGIN_MS);
+            server.enrol(phone_of(who), who.user, keypair(who).public(), BEGIN_MS);
         }
         let from = server.head().sequence;
         Self { what, server, from, anchor: None, life: None, step: 0 }
@@ -115,7 +117,7 @@ impl Case {
 
     pub(crate) fn revokes(&mut self, who: Who) {
         let now_ms = self.now_ms();
-        self.server.withdraw(device(who), now_ms);
+        self.server.withdraw(phone_of(who), now_ms);
     }
 
     /// The server comes back from a backup that was made now.
@@ -129,7 +131,7 @@ impl Case {
         let pull = PullRequest { cursor, waits, ..PullRequest::BEGINNING };
         let now_ms = self.now_ms();
         // Who was let go hears that, which is as much.
-        let _ = self.server.pull(device(who), &encode(&pull), now_ms);
+        let _ = self.server.pull(phone_of(who), &encode(&pull), now_ms);
     }
 
     fn actor(&self, who: Who) -> Actor {
@@ -175,7 +177,7 @@ impl Case {
 
     /// Pushes somebody's changes, by their own phone if it may.
     fn push(&mut self, who: Who, id: DocId, changes: Vec<Change>) -> String {
-        let brings = [who].into_iter().chain(PHONES).map(device);
+        let brings = [who].into_iter().chain(PHONES).map(phone_of);
         let brings = brings.into_iter().find(|device| self.server.trusts(*device)).unwrap();
         let seals = vec![self.seal(who, id, changes.last().unwrap().hash())];
         let groups = vec![Group { document: id, changes, seals }];
@@ -264,7 +266,7 @@ impl Case {
     fn known(&self, who: Who) -> u64 {
         let mut query =
             self.server.db.prepare("SELECT acked FROM device WHERE device = ?1").unwrap();
-        let mut rows = query.query([device(who).as_bytes()]).unwrap();
+        let mut rows = query.query([phone_of(who).as_bytes()]).unwrap();
         rows.next().unwrap().map_or(0, |row| row.get(0).unwrap())
     }
 
@@ -395,6 +397,18 @@ pub(crate) fn rights_now() -> Json {
 #[test]
 fn who_may_write_what() {
     golden("wire/rights.json", &rights_now());
+}
+
+/// A closed outlet is whose it was on a phone too.
+#[test]
+fn a_phone_says_something_of_a_closed_outlet() {
+    let mut phone = Device::new(RITA, BEGIN_MS, &mut Chance::new(3));
+    for record in brand::records().iter().chain([&closed(1)]) {
+        phone.disk.put_record(record);
+    }
+    let says = Command::CommentOutlet { outlet: brand::outlet(1), text: words() };
+    let done = phone.act(BEGIN_MS, device::Crash::Never, says).unwrap();
+    assert_eq!(done.map(|(document, _)| document), Some(brand::outlet(1).into()));
 }
 
 pub(crate) fn let_go(id: UserId) -> Record {
