@@ -24,12 +24,19 @@ def _recording(hash, entry):
     return Recording(hash, entry[0], act, observations, supersedes, photos)
 
 
+def _contest(hash, word):
+    about = word.get(0)
+    pair = (about[0], said(about[1], SUBJECTS)) if about else None
+    return Contest(hash, pair, word[1], {})
+
+
 class Visit:
     """A pair is a check and a subject's bytes."""
 
     def __init__(self, document):
         self.changes = document.changes
         self.recordings, self.submissions, self.reviews, self.contests = {}, {}, {}, {}
+        steps = []
         for hash in sorted(self.changes, key=lambda hash: (self.changes[hash].start_op, hash)):
             section, entry = self.changes[hash].section, entry_of(self.changes[hash])
             if entry is None:
@@ -41,7 +48,14 @@ class Visit:
             elif section == "reviews":
                 self.reviews[hash] = (entry[2], entry[3])
             elif section == "thread" and entry.get(5):
-                self._contest(hash, entry)
+                kind, word = entry[5][:2]
+                if kind == 0:
+                    self.contests[hash] = _contest(hash, word)
+                else:
+                    steps.append((hash, entry[3], word))
+        for hash, contest, step in steps:
+            if contest in self.contests:
+                self.contests[contest].steps[hash] = step
         self.start = next((r for r in self.recordings.values() if r.act[0] == START), None)
         self.withdrawn = self._withdrawn()
         self.submitted = self._submitted()
@@ -53,15 +67,6 @@ class Visit:
         self.new = set(self.recordings) - self.reviewed if self.reviews else set()
         self.unreviewed = set(self.submissions) - self.reviewed
         self.status = self._status()
-
-    def _contest(self, hash, entry):
-        kind, word = entry[5][:2]
-        if kind == 0:
-            about = word.get(0)
-            pair = (about[0], said(about[1], SUBJECTS)) if about else None
-            self.contests[hash] = Contest(hash, pair, word[1], {})
-        elif entry.get(3) in self.contests:
-            self.contests[entry[3]].steps[hash] = word
 
     def _past(self, hashes):
         return past(self.changes, hashes)
