@@ -264,7 +264,7 @@ class Judge:
             right(role in CAPTURES or role in REVIEWS and self._settles(act[1]))
         elif act[0] == WITHDRAW:
             view = self._view()
-            covered = {h for done, by in view.submissions.items() if by == self.person for h in past(view.changes, [done])}
+            covered = past(view.changes, [done for done, by in view.submissions.items() if by == self.person])
             own = {hash for hash, recording in view.recordings.items() if recording.by == self.person}
             right(set(act[1]) <= own - covered)
         elif act[0] == ABANDON:
@@ -295,7 +295,7 @@ class Judge:
 
 
 def lines(log):
-    """Each line by itself. `again`: the same actor writes the same so many times more, each on top of the one before."""
+    """Each by itself. `again`: the same actor writes the same so many times more, each on top of the one before."""
     for line in log:
         yield line
         parts = line.get("change")
