@@ -135,7 +135,9 @@ pub async fn erase(
     // A person may come back under another name, and ask again.
     let (now, what, digest) = (now_ms(), target.kind(), target.digest());
     records.push(Record::Erased(Erased { id, what, digest, at_ms: now }));
+    let store = app.store.clone();
     let written = app.write_records_with(tenant, records, move |ledger, _| -> Result<_, Problem> {
+        store.erases();
         let (tx, sequence) = (ledger.tx, ledger.size().saturating_sub(1));
         let mut removed = match target {
             Target::Photo(hash) => erasure::photo(tx, org, hash, now)?,
@@ -157,7 +159,8 @@ pub async fn erase(
     Ok(erasure)
 }
 
-/// Removes files, and what the write-ahead log still has. What does not work now is done by [`jobs`].
+/// Removes files, and what the write-ahead log still has. What does not work now is tried again by each run of
+/// [`jobs`], and the log is folded in by each start too.
 async fn finish(app: &App, tenant: &Arc<Tenant>, target: Target) -> Result<(), Problem> {
     if let Target::Photo(hash) = target {
         for id in app.arrivals.list().await? {
@@ -167,9 +170,7 @@ async fn finish(app: &App, tenant: &Arc<Tenant>, target: Target) -> Result<(), P
         }
         jobs::unlink(app, tenant).await?;
     }
-    if let Err(error) = app.store.fold().await {
-        tracing::warn!(%error, "the write-ahead log could not be folded in after an erasure");
-    }
+    jobs::fold(app).await;
     Ok(())
 }
 
@@ -203,13 +204,20 @@ pub async fn report(app: &App, tenant: &Tenant, erasure: &Erasure) -> Result<Rep
              the erased versions of the record in the log"
         }
     };
-    let not_covered = [
+    let mut not_covered = vec![
         "backups that were made before: remove them, or keep them no longer than the law allows; a backup into \
          the same folder drops erased photos, an erased text goes with the older database",
         "phones that do not sync any more, or whose library is older than this version: they keep what they have",
         "what people have exported, printed, photographed or remember",
         "text in a document itself: the name and address of a reported outlet",
     ];
+    if app.store.is_unfolded() {
+        not_covered.push(
+            "the database's log of writes (endcap.db-wal), which may still have it: something, as a backup or a \
+             check, was reading the database when that log was to be cut. It is tried again every hour and at \
+             every start; this report no longer says so once it has worked",
+        );
+    }
     Ok(Report {
         organisation: tenant.name.clone(),
         what: name_of(erasure.what).to_owned(),
@@ -221,7 +229,7 @@ pub async fn report(app: &App, tenant: &Tenant, erasure: &Erasure) -> Result<Rep
         removed: erasure.removed.clone(),
         named_in: documents.iter().map(ToString::to_string).collect(),
         stays: vec![stays.to_owned()],
-        not_covered: not_covered.map(str::to_owned).to_vec(),
+        not_covered: not_covered.into_iter().map(str::to_owned).collect(),
     })
 }
 

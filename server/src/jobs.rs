@@ -42,6 +42,7 @@ pub struct Done {
 
 /// One run.
 pub async fn run(app: &App, now_ms: i64) -> Result<Done, StoreError> {
+    fold(app).await;
     let (finished, ended) = api::uploads::sweep(app, now_ms).await?;
     let mut done = Done { finished, ended, ..Done::default() };
     for tenant in app.tenants() {
@@ -56,6 +57,21 @@ pub async fn run(app: &App, now_ms: i64) -> Result<Done, StoreError> {
         tracing::info!(finished, ended, retired, forgotten, removed, drawn, "swept");
     }
     Ok(done)
+}
+
+/// Folds the write-ahead log in: what was erased is in it until that has worked.
+pub async fn fold(app: &App) {
+    let why = match app.store.fold().await {
+        Ok(true) => return,
+        Ok(false) => "something reads an older state of the database".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    if app.store.is_unfolded() {
+        tracing::warn!(
+            why,
+            "what was erased may still be in endcap.db-wal: tried again every hour"
+        );
+    }
 }
 
 /// Lets go of photos that came longer ago than the organisation keeps them.

@@ -23,6 +23,7 @@ pub mod witnesses;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -148,6 +149,11 @@ const BATCH_TIME: Duration = Duration::from_millis(50);
 /// Most jobs of one organisation that wait: half of the requests that are worked on, so that another one's are too.
 const WAITING_MAX: usize = 512;
 
+/// So long a connection waits for another one that holds a lock.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+/// So long a fold waits for who reads an older state. Nobody writes meanwhile.
+const FOLD_TIME: Duration = Duration::from_secs(1);
+
 /// Whose jobs belong to no organisation.
 const NOBODY: Org = 0;
 
@@ -166,12 +172,15 @@ struct Inner {
     readers: Mutex<Vec<Connection>>,
     free: Arc<Semaphore>,
     write_seconds: Histogram,
+    /// The write-ahead log may have what was erased.
+    unfolded: AtomicBool,
     path: PathBuf,
     _lock: File,
 }
 
 impl Store {
-    /// Opens `endcap.db` in a folder, made if it is absent, and brings its schema up to date.
+    /// Opens `endcap.db` in a folder, made if it is absent, and brings its schema up to date. The write-ahead log is
+    /// folded in first: a process that was killed may have left it with what was erased.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         if let Some(strange) = strange(folder)? {
             return Err(StoreError::Occupied(strange));
@@ -188,6 +197,7 @@ impl Store {
         // What is deleted is overwritten in the database's file.
         writer.pragma_update(None, "secure_delete", "ON")?;
         migrate(&mut writer)?;
+        let unfolded = !fold(&writer)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut readers = Vec::new();
         for _ in 0..READERS {
@@ -205,6 +215,7 @@ impl Store {
                 readers: Mutex::new(readers),
                 free: Arc::new(Semaphore::new(READERS)),
                 write_seconds: crate::metrics::seconds(),
+                unfolded: AtomicBool::new(unfolded),
                 path,
                 _lock: lock,
             }),
@@ -273,16 +284,34 @@ impl Store {
         self.inner.write_seconds.clone()
     }
 
-    /// Folds the write-ahead log into the database and cuts it: what was erased is in it until then. Who reads may
-    /// keep it from that for now.
-    pub async fn fold(&self) -> Result<(), StoreError> {
-        let path = self.inner.path.clone();
+    /// Folds the write-ahead log into the database and cuts it: what was erased is in it until then. Whether it could:
+    /// who reads an older state keeps it from that, a backup or a check for as long as it runs.
+    pub async fn fold(&self) -> Result<bool, StoreError> {
+        let inner = Arc::clone(&self.inner);
         let run = tokio::task::spawn_blocking(move || {
-            let connection = Connection::open(path)?;
-            configure(&connection)?;
-            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+            // Taken before, so that the mark of what is erased meanwhile stays.
+            let marked = inner.unfolded.swap(false, Ordering::SeqCst);
+            let folded = (|| {
+                let connection = Connection::open(&inner.path)?;
+                configure(&connection)?;
+                fold(&connection)
+            })();
+            if marked && !matches!(folded, Ok(true)) {
+                inner.unfolded.store(true, Ordering::SeqCst);
+            }
+            folded
         });
         run.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Marks that something is being erased, which the write-ahead log has until [`Store::fold`] has worked.
+    pub fn erases(&self) {
+        self.inner.unfolded.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the write-ahead log may have what was erased.
+    pub fn is_unfolded(&self) -> bool {
+        self.inner.unfolded.load(Ordering::SeqCst)
     }
 
     /// Whether the disk takes more: tries it.
@@ -378,13 +407,22 @@ fn may_be_served(folder: &Path) -> Result<(), StoreError> {
 }
 
 fn configure(connection: &Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIME)?;
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(128);
     // Without it a statement whose plan might depend on a bound value is prepared anew whenever that changes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
+}
+
+/// Folds the write-ahead log in and cuts it. Whether it could: SQLite says in a row, and not by an error, that somebody
+/// reads an older state.
+fn fold(connection: &Connection) -> Result<bool, StoreError> {
+    connection.busy_timeout(FOLD_TIME)?;
+    let kept: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
+    connection.busy_timeout(BUSY_TIME)?;
+    Ok(!kept)
 }
 
 /// Brings a database's schema up to date.
@@ -477,7 +515,7 @@ fn write_loop(mut connection: Connection, queue: &Queue) {
         run_batch(&mut connection, first, queue);
     }
     // The log would be folded in by the next start too; doing it now keeps a copied folder small.
-    let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
+    let _ = fold(&connection);
 }
 
 fn run_batch(connection: &mut Connection, first: Job, queue: &Queue) {
@@ -695,6 +733,50 @@ mod tests {
         assert_eq!((near(&tx, 1, asked), near(&tx, 2, asked)), (left, all));
         assert_eq!(rows(&tx).1, 6 * (600 + 700));
         tx.set_drop_behavior(rusqlite::DropBehavior::Commit);
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_leaves_the_log_of_writes_once_nobody_reads_it() {
+        const WORDS: &str = "Ms Quillfeather was ill";
+        let (folder, killed) = (tempfile(), tempfile());
+        let store = Store::open(&folder).unwrap();
+        let has = |folder: &Path| {
+            let files = [DATABASE, "endcap.db-wal"].map(|name| std::fs::read(folder.join(name)));
+            let all = files.map(Result::unwrap_or_default).concat();
+            all.windows(WORDS.len()).any(|part| part == WORDS.as_bytes())
+        };
+        let written = store.write(|tx| -> Result<(), StoreError> {
+            tx.execute("INSERT INTO note VALUES (1, x'01', x'02', ?1)", [WORDS])?;
+            Ok(())
+        });
+        written.await.unwrap();
+        let reader = Connection::open(folder.join(DATABASE)).unwrap();
+        let reading = reader.unchecked_transaction().unwrap();
+        let count = |c: &Connection| c.query_row("SELECT count(*) FROM note", [], |r| r.get(0));
+        assert_eq!(count(&reading), Ok(1));
+        store.erases();
+        let deleted = store.write(|tx| -> Result<(), StoreError> {
+            tx.execute("DELETE FROM note", [])?;
+            Ok(())
+        });
+        deleted.await.unwrap();
+        assert!(!store.fold().await.unwrap() && store.is_unfolded() && has(&folder));
+        // What a kill leaves: the next start has no mark, and folds.
+        std::fs::create_dir(&killed).unwrap();
+        for name in [DATABASE, "endcap.db-wal"] {
+            std::fs::copy(folder.join(name), killed.join(name)).unwrap();
+        }
+        assert!(has(&killed));
+        let next = Store::open(&killed).unwrap();
+        assert!(!next.is_unfolded() && !has(&killed));
+        assert_eq!(next.read(move |c| Ok(count(c)?)).await.unwrap(), 0);
+        next.close();
+        reading.commit().unwrap();
+        assert!(store.is_unfolded(), "nobody has tried again");
+        assert!(store.fold().await.unwrap() && !store.is_unfolded() && !has(&folder));
+        store.close();
+        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(killed).unwrap();
     }
 
     #[test]

@@ -177,3 +177,37 @@ async fn no_byte_of_an_address_is_left_of_who_was_erased() {
     assert!(!left());
     bench.close().await;
 }
+
+#[tokio::test]
+async fn a_report_says_that_the_log_of_writes_could_not_be_cut_until_it_was() {
+    const NOT_CUT: &str = "endcap.db-wal";
+    let mut bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    comes_ada(&mut bench).await;
+    let said = Visit::read(&bench.document(visit).await).values[&(WORDS, Subject::Outlet)].clone();
+    let Value::Text(digest) = said[0].value else { panic!("it is text") };
+    let left = |bench: &Bench| {
+        let log = std::fs::read(bench.folder.join(NOT_CUT)).unwrap();
+        log.windows(SCRIPT.len()).any(|part| part == SCRIPT.as_bytes())
+    };
+    // Somebody reads: a backup, a check.
+    let reader = rusqlite::Connection::open(bench.folder.join("endcap.db")).unwrap();
+    let reading = reader.unchecked_transaction().unwrap();
+    reading.query_row("SELECT count(*) FROM note", [], |row| row.get::<_, i64>(0)).unwrap();
+    let name = digest.to_string();
+    let form = [("what", "note"), ("name", &*name), ("why", "request 9"), ("sure", "yes")];
+    let erased = bench.post(ADA, "/erase", &form).await;
+    assert_eq!(erased.status, StatusCode::SEE_OTHER, "{}", erased.body);
+    let report = bench.get(ADA, "/data").await.body;
+    let at = report.find("/erasures/").unwrap();
+    let report = report[at..].split('"').next().unwrap().to_owned();
+    bench.get(ADA, &report).await.shows(&[NOT_CUT]);
+    server::jobs::run(&bench.app, server::now_ms()).await.unwrap();
+    bench.get(ADA, &report).await.shows(&[NOT_CUT]);
+    assert!(left(&bench));
+    reading.commit().unwrap();
+    server::jobs::run(&bench.app, server::now_ms()).await.unwrap();
+    bench.get(ADA, &report).await.shows(&["backups"]).hides(&[NOT_CUT]);
+    assert!(!left(&bench));
+    bench.close().await;
+}
