@@ -197,6 +197,11 @@ impl World {
         device
     }
 
+    /// Whether a device stands for the server, or did before the server had another key.
+    pub fn is_server(&self, device: DeviceId) -> bool {
+        self.devices.get(&device).is_some_and(Device::is_server)
+    }
+
     /// The keys of the devices that wrote these, those of revoked ones too.
     pub fn keys_of<'g>(&self, groups: impl IntoIterator<Item = &'g Group>) -> Keys {
         let mut keys = Keys::default();

@@ -636,10 +636,10 @@ pub(super) async fn outlet(
     };
     thread.truncate(SAID_MAX);
     let erases = viewer.rights.role == Role::Admin;
-    let server = tenant.console.device;
     let said = thread.into_iter().map(|said| {
         let zone = outlet.zone.as_str();
-        let claim = said.times.filter(|_| said.device != Some(server));
+        let claim =
+            said.times.filter(|_| said.device.is_none_or(|device| !world.is_server(device)));
         let (text, erase) = told(said.words, zone, erases);
         Said {
             key: format!("said-{}", &said.hash.to_string()[..16]),
@@ -708,7 +708,7 @@ fn facts(
     if let Some((report, times)) = report {
         let day = view::day_short(Day::at(times.claimed_ms, &outlet.zone), today);
         let name = world.name(report.by);
-        let sure = match times.proves_day(&outlet.zone) {
+        let sure = match times.bounds_day(&outlet.zone) {
             true => String::new(),
             false => format!(". {}", view::day_claimed(times, &outlet.zone)),
         };

@@ -1,4 +1,4 @@
-//! Times that a phone claims, told apart from what is proved of them.
+//! Times that a phone claims, told apart from their bounds.
 
 use axum::http::StatusCode;
 use jiff::civil::Date;
@@ -8,7 +8,7 @@ use sync_core::model::capture::Moment;
 use sync_core::model::visit::{Act, Note, OutletReport, Post, Recording, Submission, Versioned};
 
 use crate::dispute::write;
-use crate::{ANNA, Bench, CALL, GROSSIST, MARIA, NORTH, OUTLET, today};
+use crate::{ANNA, Bench, CALL, GROSSIST, MARIA, NORTH, OUTLET, audited, today};
 
 #[tokio::test]
 async fn a_capture_across_midnight_says_that_its_day_is_a_claim_wherever_its_time_stands() {
@@ -66,19 +66,18 @@ async fn a_capture_across_midnight_says_that_its_day_is_a_claim_wherever_its_tim
 
     let yesterday = date.yesterday().unwrap();
     let day = |date: Date| date.strftime("%-d %b").to_string();
-    let counts = format!("It counts on {0}; proved is {0} to {1}.", day(yesterday), day(date));
-    // Each time that the phone claims has what is proved in its tooltip.
+    let counts =
+        format!("It counts on {0}; these bounds allow {0} to {1}.", day(yesterday), day(date));
+    // Each time that the phone claims has its bounds in its tooltip.
     let told = |body: &str| {
         let claim = format!("<time datetime=\"{yesterday}T23:55:00");
         let tags = body.split(&claim).skip(1).map(|rest| rest.split('>').next().unwrap());
-        let bare = |tag: &&str| {
-            !tag.contains("title=\"Claimed. Proved: not before ") || !tag.contains(&counts)
-        };
+        let bare =
+            |tag: &&str| !tag.contains("title=\"Claimed. Not before ") || !tag.contains(&counts);
         assert_eq!(tags.clone().find(bare), None, "{body}");
         tags.count()
     };
-    let details =
-        format!("<summary>claimed by the device</summary>Proved: not before {}", day(yesterday));
+    let details = format!("<summary>claimed by the device</summary>Not before {}", day(yesterday));
     let item = |body: &str, text: &str| {
         let (_, rest) = body.split_once(&format!("<blockquote>{text}</blockquote>")).unwrap();
         rest.split("</li>").next().unwrap().to_owned()
@@ -115,5 +114,45 @@ async fn a_capture_across_midnight_says_that_its_day_is_a_claim_wherever_its_tim
     page.shows(&[&format!("Odengatan 1, Stockholm. {counts}")]);
     let reported = item(&page.body, "Ask for Ola");
     assert!(reported.contains(&details) && reported.contains(&counts), "{reported}");
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn what_was_written_here_under_a_former_key_is_still_no_claim() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let url = format!("/visits/{visit}");
+    let heads = bench.get(MARIA, &url).await.field("heads");
+    let said = "Thank you both";
+    let form = [("decision", "approve"), ("heads", &*heads), ("comment", said)];
+    let approved = bench.post(MARIA, &format!("{url}/review"), &form).await;
+    assert_eq!(approved.status, StatusCode::SEE_OTHER, "{}", approved.body);
+    let note = Note::new("Ring twice", [9; 16]).unwrap();
+    let text = note.digest();
+    let post = move |when| {
+        Entry::Post(Post { by: MARIA, when, text, answers: None, volume: None, word: None })
+    };
+    bench.app.act(&bench.tenant, OUTLET.into(), Some(note), post).await.unwrap();
+    let read = async |bench: &Bench| {
+        let (visit, outlet) = (bench.get(MARIA, &url).await, format!("/outlets/{OUTLET}"));
+        let outlet = bench.get(MARIA, &outlet).await;
+        for (page, text) in [(&visit.body, said), (&outlet.body, "Ring twice")] {
+            let (_, rest) = page.split_once(&format!("<blockquote>{text}</blockquote>")).unwrap();
+            let item = rest.split("</li>").next().unwrap();
+            assert!(!item.contains("claimed"), "{item}");
+        }
+        assert!(visit.body.matches("console").count() > 0);
+        // How many times are claims, and how often the page says that it was the console.
+        [&visit.body, &outlet.body].map(|body| {
+            (
+                body.matches("Claimed.").count(),
+                body.matches("· console").count(),
+                body.matches(">console<").count(),
+            )
+        })
+    };
+    let before = read(&bench).await;
+    let bench = bench.with_another_key().await;
+    assert_eq!(read(&bench).await, before);
     bench.close().await;
 }

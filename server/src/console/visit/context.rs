@@ -1,7 +1,7 @@
 //! What every part of the visit's page reads from: the visit, the catalogue, names and times.
 
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, UserId};
+use sync_core::id::{BlobHash, ChangeHash, UserId};
 use sync_core::model::Day;
 use sync_core::model::capture::CaptureTime;
 use sync_core::model::catalogue::Outlet;
@@ -31,7 +31,6 @@ pub(super) struct Reader<'a> {
     /// Whoever reads it is shown where words and photos are erased.
     pub(super) erases: bool,
     pub(super) words: Words<'a>,
-    server: DeviceId,
     brand: &'a str,
 }
 
@@ -89,7 +88,6 @@ impl<'a> Reader<'a> {
             contests: false,
             erases: false,
             words,
-            server: tenant.console.device,
             brand: &tenant.name,
         }
     }
@@ -193,7 +191,7 @@ impl<'a> Reader<'a> {
 
     /// Whether a device says when an entry was written; otherwise the server knows.
     pub(super) fn is_claim(&self, hash: ChangeHash) -> bool {
-        self.read.held.devices.get(&hash).is_none_or(|device| *device != self.server)
+        self.read.held.devices.get(&hash).is_none_or(|device| !self.world.is_server(*device))
     }
 
     /// When an entry was written, as well as that is known.
@@ -224,7 +222,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is proved of a claimed time, and what the claim rests on.
+    /// The bounds of a claimed time, and what the claim rests on.
     pub(super) fn bounds(&self, times: &CaptureTime) -> String {
         view::bounds(times, self.zone)
     }
@@ -232,7 +230,7 @@ impl<'a> Reader<'a> {
     /// Where an entry was pushed from.
     pub(super) fn device(&self, hash: ChangeHash) -> String {
         match self.read.held.devices.get(&hash) {
-            Some(device) if *device == self.server => "console".to_owned(),
+            Some(device) if self.world.is_server(*device) => "console".to_owned(),
             Some(device) => self.read.devices.get(device).cloned().unwrap_or_default(),
             None => String::new(),
         }
