@@ -60,6 +60,8 @@ const TAKEN: [Field; 2] = [(Directory::Taking, 0x9003), (Directory::Taking, 0x90
 const WRITTEN: [Field; 2] = [(Directory::File, 0x0132), (Directory::Taking, 0x9010)];
 const LATITUDE: [Field; 2] = [(Directory::Place, 2), (Directory::Place, 1)];
 const LONGITUDE: [Field; 2] = [(Directory::Place, 4), (Directory::Place, 3)];
+/// `A`: measured; `V`: void, the receiver had nothing.
+const STATUS: Field = (Directory::Place, 9);
 
 impl Camera {
     /// What EXIF says. What cannot be read is not there.
@@ -83,7 +85,11 @@ impl Camera {
         };
         let lat_e6 = degrees(LATITUDE, b'S', 90.0);
         let lon_e6 = degrees(LONGITUDE, b'W', 180.0);
-        let place = lon_e6.zip(lat_e6).map(|(lon_e6, lat_e6)| Place { lon_e6, lat_e6 });
+        // A receiver that had nothing leaves zeroes, or says so. Nobody is at 0, 0: that is the sea.
+        let void = exif.text(STATUS).is_some_and(|status| status.eq_ignore_ascii_case(b"V"));
+        let place =
+            lon_e6.zip(lat_e6).filter(|(lon_e6, lat_e6)| !void && (*lon_e6, *lat_e6) != (0, 0));
+        let place = place.map(|(lon_e6, lat_e6)| Place { lon_e6, lat_e6 });
         Self { taken, place, edited }
     }
 }
@@ -229,6 +235,26 @@ mod tests {
                 let camera = read(b"1.0\0", b"\0", &numbers(little, &wrong));
                 assert_eq!((camera.taken, camera.place), (Some(taken), None));
             }
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_had_nothing_was_nowhere() {
+        for little in [true, false] {
+            let none = numbers(little, &[0, 1, 0, 1, 0, 1]);
+            let some = numbers(little, &[6, 1, 0, 1, 0, 1]);
+            let read = |lat: &[u8], lon: &[u8], status: &[u8]| {
+                let place: [Written<'_>; 5] =
+                    [(1, 2, b"N\0"), (2, 5, lat), (3, 2, b"E\0"), (4, 5, lon), (9, 2, status)];
+                let bytes = exif(little, [&[(0x8825, 4, &[])], &[], &place]);
+                Camera::of(Exif::of(&bytes).unwrap()).place
+            };
+            let at = |lon_e6, lat_e6| Some(Place { lon_e6, lat_e6 });
+            assert_eq!(read(&none, &none, b"A\0"), None, "both are exactly nothing");
+            assert_eq!(read(&none, &some, b"A\0"), at(6_000_000, 0), "on the equator");
+            assert_eq!(read(&some, &none, b"\0"), at(0, 6_000_000), "in Greenwich");
+            assert_eq!(read(&some, &some, b"A\0"), at(6_000_000, 6_000_000));
+            assert_eq!([read(&some, &some, b"V\0"), read(&some, &some, b"v\0")], [None; 2]);
         }
     }
 }
