@@ -102,6 +102,8 @@ pub enum Place<'a> {
     Arriving(&'a Claim<'a>),
     /// Among those that are here.
     Kept,
+    /// In memory, as a form brought it: what a camera wrote, with whatever that puts behind the picture.
+    Form(Vec<u8>),
 }
 
 /// Decodes a photo's file, whose SHA-256 is `hash`, as soon as it has a turn. That it begins is written down before, and
@@ -111,7 +113,7 @@ async fn decoded<T: Send + 'static>(
     app: &App,
     tenant: &Tenant,
     hash: BlobHash,
-    place: Place<'_>,
+    mut place: Place<'_>,
     mut work: impl FnOnce(Vec<u8>) -> Result<T, Unfit> + Send + 'static,
 ) -> Result<Result<T, Unfit>, StoreError> {
     let org = tenant.org;
@@ -123,7 +125,9 @@ async fn decoded<T: Send + 'static>(
     let mut room = if deaths == 0 { DECODING_MEGAPIXELS_MIN } else { DECODING_MEGAPIXELS_MAX };
     loop {
         let turn = turn(app, tenant, room).await?;
-        let bytes = match place {
+        let whole = !matches!(place, Place::Form(_));
+        let bytes = match &mut place {
+            Place::Form(file) => std::mem::take(file),
             Place::Arriving(claim) => claim.bytes().await?,
             Place::Kept => {
                 let bytes = app.blobs.get(tenant.id, hash, Rendition::Original).await?;
@@ -136,8 +140,8 @@ async fn decoded<T: Send + 'static>(
             let _turn = turn;
             store.write_for(org, move |tx| rows::decoding(tx, org, hash, now_ms())).await?;
             let done = busy(move || {
-                let (bytes, needed) = measured(bytes, hash)?;
-                Ok(if needed > room { Err((needed, work)) } else { Ok(work(bytes)?) })
+                let needed = measured(&bytes, hash, whole)?;
+                Ok(if needed > room { Err((needed, work, bytes)) } else { Ok(work(bytes)?) })
             });
             let done = done.await;
             store.write_for(org, move |tx| rows::decoded(tx, org, hash)).await?;
@@ -145,21 +149,28 @@ async fn decoded<T: Send + 'static>(
         });
         match decoding.await.unwrap_or(Err(StoreError::Closed))? {
             Ok(Ok(made)) => return Ok(Ok(made)),
-            // It waits again with nothing in its hands.
-            Ok(Err((needed, again))) => (room, work) = (needed, again),
+            // It waits again, with nothing in its hands that can be read once more.
+            Ok(Err((needed, again, bytes))) => {
+                (room, work) = (needed, again);
+                if let Place::Form(file) = &mut place {
+                    *file = bytes;
+                }
+            }
             Err(unfit) => return Ok(Err(unfit)),
         }
     }
 }
 
-/// Checks a file against its hash, and says for how many million pixels it counts.
-fn measured(bytes: Vec<u8>, hash: BlobHash) -> Result<(Vec<u8>, u32), Unfit> {
-    if BlobHash::of(&bytes) != hash {
+/// Checks a file against its hash, and says for how many million pixels it counts. A `whole` one is a picture and nothing
+/// else.
+fn measured(bytes: &[u8], hash: BlobHash, whole: bool) -> Result<u32, Unfit> {
+    if BlobHash::of(bytes) != hash {
         return Err(Unfit::OtherContent);
     }
-    let pixels = picture::pixels(&bytes, PIXELS_MAX)?;
-    match picture::extent(&bytes) {
-        Some(end) if end == bytes.len() => Ok((bytes, megapixels(pixels))),
+    let pixels = picture::pixels(bytes, PIXELS_MAX)?;
+    match picture::extent(bytes) {
+        _ if !whole => Ok(megapixels(pixels)),
+        Some(end) if end == bytes.len() => Ok(megapixels(pixels)),
         Some(_) => Err(Unfit::NotAnImage("something else follows the picture".into())),
         None => Err(Flaw::CutShort.into()),
     }
@@ -204,13 +215,11 @@ pub async fn prepare(
     tenant: &Tenant,
     file: Vec<u8>,
 ) -> Result<Result<(Verified, PhotoRef), Unfit>, StoreError> {
-    let pixels = match picture::pixels(&file, PIXELS_MAX) {
-        Ok(pixels) => pixels,
-        Err(flaw) => return Ok(Err(flaw.into())),
+    let (hash, file) = match busy(move || Ok((BlobHash::of(&file), file))).await {
+        Ok(hashed) => hashed,
+        Err(unfit) => return Ok(Err(unfit)),
     };
-    let turn = turn(app, tenant, megapixels(pixels)).await?;
-    let made = busy(move || {
-        let _turn = turn; // also when nobody waits any more
+    let made = decoded(app, tenant, hash, Place::Form(file), |file| {
         let decoded = picture::decode(&file, PIXELS_MAX)?;
         let origin = origin_of(&file, &decoded.camera);
         let picture = decoded.upright(SENT_PIXELS_MAX);
@@ -224,7 +233,7 @@ pub async fn prepare(
         };
         Ok((drawn(jpeg)?, reference))
     });
-    Ok(made.await)
+    made.await
 }
 
 fn origin_of(file: &[u8], camera: &Camera) -> PhotoOrigin {
@@ -414,7 +423,8 @@ mod tests {
     }
 
     fn check(bytes: &[u8]) -> Result<Verified, Unfit> {
-        drawn(measured(bytes.to_vec(), BlobHash::of(bytes))?.0)
+        measured(bytes, BlobHash::of(bytes), true)?;
+        drawn(bytes.to_vec())
     }
 
     #[test]
@@ -541,10 +551,36 @@ mod tests {
         std::fs::remove_dir_all(folder).unwrap();
     }
 
+    #[tokio::test]
+    async fn what_a_form_brings_is_decoded_under_the_same_guard() {
+        let (app, [one, _], folder) = two_organisations().await;
+        // Cameras append films; a phone's photo may not have one.
+        let photo = encoded(RgbImage::new(90, 60), ImageFormat::Jpeg);
+        let filmed = [photo.clone(), b"a film".to_vec()].concat();
+        let (made, _) = prepare(&app, &one, filmed).await.unwrap().unwrap();
+        assert_eq!(made.width, 90);
+        // One that takes more than half of the room waits once more.
+        let large = encoded(DynamicImage::new_luma8(6_000, 6_000), ImageFormat::Png);
+        assert!(prepare(&app, &one, large).await.unwrap().is_ok());
+        // The process has died of it, whoever brings it and however.
+        let (org, hash) = (one.org, BlobHash::of(&photo));
+        for _ in 0..DEATHS_MAX {
+            app.store.write(move |tx| rows::decoding(tx, org, hash, now_ms())).await.unwrap();
+            app.store.write(|tx| rows::died(tx)).await.unwrap();
+        }
+        assert_eq!(prepare(&app, &one, photo).await.unwrap().unwrap_err(), Unfit::Deadly);
+        let left = app.store.read(move |connection| {
+            let sum = "SELECT count(*) FROM decoding WHERE running > 0";
+            Ok(connection.query_row(sum, [], |row| row.get::<_, i64>(0))?)
+        });
+        assert_eq!(left.await.unwrap(), 0);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
     #[test]
     fn other_content_and_other_files_are_unfit() {
         let jpeg = encoded(RgbImage::new(9, 9), ImageFormat::Jpeg);
-        let other = measured(jpeg.clone(), BlobHash::of(b"other"));
+        let other = measured(&jpeg, BlobHash::of(b"other"), true);
         assert_eq!(other.unwrap_err(), Unfit::OtherContent);
         let mut wide = jpeg.clone();
         let frame = wide.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();

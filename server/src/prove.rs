@@ -45,6 +45,10 @@ pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, 
     let archive = archive(data)?;
     let (keys, album) = (LogKeys::at(data), Album::at(data.join("blobs")));
     for made in archive.organisations()? {
+        // The others' keys may be missing: nothing is signed with them.
+        if !archive.has(made.org, visit.into())? {
+            continue;
+        }
         let Some(key) = key_of(&archive, &keys, &made)? else {
             return Err(ProveError::NoKey(made.name));
         };
@@ -101,4 +105,28 @@ pub fn log_keys(data: &Path) -> Result<Vec<(String, NoteKey)>, ProveError> {
         all.push((made.name, NoteKey::of_log(made.id, life, key.public())));
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_core::id::OrgId;
+
+    use super::*;
+    use crate::app::App;
+    use crate::logkey::LOG_KEYS;
+
+    #[tokio::test]
+    async fn a_key_that_is_missing_is_asked_for_where_the_visit_is_alone() {
+        let mut name = [0; 8];
+        crate::random(&mut name);
+        let name = format!("endcap-prove-{:016x}", u64::from_be_bytes(name));
+        let folder = std::env::temp_dir().join(name);
+        let app = App::open(folder.clone()).await.unwrap();
+        app.create(OrgId::from_bytes([1; 16]), "Nordic Oats").await.unwrap();
+        app.store.close();
+        std::fs::remove_dir_all(folder.join(LOG_KEYS)).unwrap();
+        let proved = prove(&folder, VisitId::from_bytes([7; 16]), false);
+        assert!(matches!(proved, Err(ProveError::NoVisit(_))), "{proved:?}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }
