@@ -11,8 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use sync_core::cbor::from_cbor;
+use sync_core::document::{Change, Parts};
 use sync_core::evidence::{Frontier, Leaf};
-use sync_core::id::{DocId, LogHash, LogOrigin};
+use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, LogOrigin};
+use sync_core::model::catalogue::{RecordKey, RecordKind};
 use sync_core::proof::{Proof, Proved};
 use sync_core::tlog::{
     Checkpoint, Hashes, NoteKey, Piece, SignedNote, TILE_WIDTH, Tile, Tree, fold, leaf_hash,
@@ -207,8 +209,8 @@ impl LogCopy {
         keys.into_iter().map(check).collect()
     }
 
-    /// Compares a proof bundle that holds with the log as it is here: whether it is of this log, and whether it has all
-    /// that the log has of its visit.
+    /// Compares a proof bundle that holds with the log as it is here: whether it is of this log, whether it has all that
+    /// the log has of its visit, and what else the log says that bears on it.
     pub fn compare(&self, bundle: &[u8], proved: &Proved) -> Result<Compared, Differs> {
         let Checkpoint { size, root, life, .. } = &proved.checkpoint;
         let files = zip::read(bundle).map_err(Differs::Bundle)?;
@@ -217,6 +219,7 @@ impl LogCopy {
         let visit = DocId::from(proof.visit);
         let told: BTreeMap<u64, LogHash> =
             proof.lines.iter().map(|line| (line.sequence, leaf_hash(&line.leaf.0))).collect();
+        let about = About::of(&proof);
 
         let keys = self.keys()?;
         if keys.is_empty() {
@@ -230,6 +233,7 @@ impl LogCopy {
         // Lines of a life that is not here are in those that continue it, unless they were lost in a restore.
         for (life, key) in if is_same { same } else { keys.into_iter().rev().collect() } {
             let (mut changes, mut otherwise) = (BTreeSet::new(), None);
+            let (mut silent, mut beside) = (Vec::new(), Vec::new());
             let mut look = |line: Line<'_>| {
                 if told.get(&line.place).is_some_and(|hash| hash != line.hash) {
                     otherwise.get_or_insert(line.place);
@@ -237,6 +241,12 @@ impl LogCopy {
                 let leaf = line.entry.and_then(|entry| from_cbor::<Leaf>(entry).ok());
                 if matches!(leaf, Some(Leaf::Change { document, .. }) if document == visit) {
                     changes.insert(line.place);
+                }
+                let says = leaf.filter(|_| !told.contains_key(&line.place));
+                match says.and_then(|leaf| about.says(&leaf)) {
+                    Some((says, true)) if line.place < *size => silent.push((line.place, says)),
+                    Some((says, _)) => beside.push((line.place, says)),
+                    None => {}
                 }
             };
             let (checkpoint, lines) = self.check(life, &key, &[*size], &mut look)?;
@@ -255,14 +265,77 @@ impl LogCopy {
             if !changes.is_empty() {
                 return Err(Differs::Cut(changes.into_iter().collect()));
             }
+            if !silent.is_empty() {
+                return Err(Differs::Silent(silent));
+            }
             return Ok(Compared {
                 bundle: *size,
                 copy: checkpoint.size,
                 entries: lines.entries,
                 later: later.len(),
+                beside,
             });
         }
         Err(Differs::Life(*life))
+    }
+}
+
+/// What a line must be about to bear on a bundle that does not show it.
+struct About {
+    visit: DocId,
+    devices: BTreeSet<DeviceId>,
+    /// What would say that something it names was erased, each with what that is called.
+    erased: BTreeMap<[u8; 16], String>,
+}
+
+impl About {
+    fn of(proof: &Proof) -> Self {
+        let visit = DocId::from(proof.visit);
+        let mut about = Self { visit, devices: BTreeSet::new(), erased: BTreeMap::new() };
+        for line in &proof.lines {
+            let (Ok(Leaf::Change { device, .. }), Some(body)) =
+                (from_cbor(&line.leaf.0), &line.body)
+            else {
+                continue;
+            };
+            about.devices.insert(device);
+            let parts = from_cbor::<Parts>(&body.0).ok();
+            let change = parts.and_then(|parts| Change::new(visit.kind, parts).ok());
+            let Some(entry) = change.and_then(|change| change.entry().ok()) else { continue };
+            let mut erased = |what: &str, digest: BlobHash| {
+                about.erased.insert(RecordKey::erased(digest).id, format!("the {what} {digest}"));
+            };
+            entry.photos().iter().for_each(|photo| erased("photo", photo.hash));
+            entry.notes().into_iter().for_each(|note| erased("words with the digest", note));
+            let person = format!("the name of person {}", entry.by());
+            about.erased.insert(RecordKey::erased_person(entry.by()).id, person);
+        }
+        about
+    }
+
+    /// What a line says about it, and whether a bundle that was made later has it always.
+    fn says(&self, leaf: &Leaf) -> Option<(String, bool)> {
+        match leaf {
+            Leaf::Record { kind, id, .. } => {
+                let erased = self.erased.get(id);
+                if let Some(what) = erased.filter(|_| *kind == RecordKind::Erased as u8) {
+                    return Some((format!("{what} was erased on request"), true));
+                }
+                let key = RecordKey { kind: *kind, id: *id };
+                let device =
+                    self.devices.iter().find(|device| RecordKey::device(**device) == key)?;
+                let says = "as when access is withdrawn; a copy has not got its words";
+                Some((format!("another record of device {device}, {says}"), true))
+            }
+            Leaf::Decision { document, device, by, approved, .. } if *document == self.visit => {
+                let what = if *approved { "approved" } else { "discarded" };
+                Some((format!("person {by} {what} refused work of device {device}"), false))
+            }
+            Leaf::Confirmation { device, by, .. } if self.devices.contains(device) => {
+                Some((format!("person {by} confirmed the key of device {device}"), false))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -431,11 +504,13 @@ pub struct Compared {
     pub entries: u64,
     /// Changes of the visit that the copy has from later than the bundle.
     pub later: usize,
+    /// Other lines that bear on it and are not in the bundle, with what they say.
+    pub beside: Vec<(u64, String)>,
 }
 
 impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bundle, copy, entries, later } = self;
+        let Self { bundle, copy, entries, later, beside } = self;
         if bundle <= copy {
             writeln!(f, "The copy has the {bundle} lines that the bundle's checkpoint is of.")?;
         } else {
@@ -463,16 +538,25 @@ impl fmt::Display for Compared {
             )?;
         }
         match later {
-            _ if entries <= bundle => Ok(()),
-            0 => writeln!(f, "No change of it came after, up to line {entries}."),
+            _ if entries <= bundle => {}
+            0 => writeln!(f, "No change of it came after, up to line {entries}.")?,
             1 => writeln!(
                 f,
                 "1 change of it came after, up to line {entries}: it is not in the bundle."
-            ),
+            )?,
             later => writeln!(
                 f,
                 "{later} changes of it came after, up to line {entries}: they are not in the bundle."
+            )?,
+        }
+        match beside.is_empty() {
+            true if *entries > 0 => writeln!(
+                f,
+                "Nothing else up to line {entries} says that what it names was erased, or bears on its devices or on \
+                 refused work for it."
             ),
+            true => Ok(()),
+            false => writeln!(f, "The copy also has what the bundle lacks:{}", said(beside)),
         }
     }
 }
@@ -514,6 +598,22 @@ pub enum Differs {
         numbered(.0)
     )]
     Cut(Vec<u64>),
+    /// The bundle lacks what the log said before about what it names, or about its devices.
+    #[error(
+        "THE BUNDLE IS SILENT ON WHAT THE LOG SAID BEFORE, although the log's key has signed it as whole:{}\nKeep both, they are \
+         evidence",
+        said(.0)
+    )]
+    Silent(Vec<(u64, String)>),
+}
+
+fn said(lines: &[(u64, String)]) -> String {
+    let shown = lines.iter().take(LINES_SHOWN_MAX);
+    let mut text: String = shown.map(|(line, says)| format!("\n  line {line}: {says}")).collect();
+    if let Some(more @ 1..) = lines.len().checked_sub(LINES_SHOWN_MAX) {
+        text.push_str(&format!("\n  and {more} more lines"));
+    }
+    text
 }
 
 fn numbered(lines: &[u64]) -> String {

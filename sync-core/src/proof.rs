@@ -24,7 +24,7 @@ use crate::zip;
 use summary::{Index, Story};
 
 /// The version of the format.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// The files of every bundle, in their order; photos come after them.
 const SUMMARY: &str = "summary.txt";
 const CHECKPOINT: &str = "checkpoint.txt";
@@ -225,12 +225,13 @@ fn photo_name(hash: BlobHash, bytes: &[u8]) -> String {
 }
 
 /// How many lines of the log a device knew at a moment, at a time when there were `size`. `lives` names the lives of the
-/// log and where each begins. Lines that were lost in a restore count as far as the log is still the same.
+/// log and where each begins, later ones than that too. Lines that were lost in a restore count as far as the log is
+/// still the same; lines that there were not yet never do.
 pub fn known_at(lives: &[(u32, u64)], size: u64, when: &Moment) -> u64 {
     let Some(life) = when.life else { return when.anchor.min(size) };
     let Some(place) = lives.iter().rposition(|(name, _)| *name == life) else { return 0 };
     let end = lives.get(place + 1).map_or(size, |(_, begins)| *begins);
-    when.anchor.min(end)
+    when.anchor.min(end).min(size)
 }
 
 /// A change of the visit, as a line of the log has it.
@@ -242,6 +243,8 @@ struct Written {
     received_ms: i64,
     /// When the line was written that its device says to have known.
     earliest_ms: Option<i64>,
+    /// It knew some lines of a life of which a restore has left none.
+    lost: bool,
 }
 
 /// What the lines say, each of them proved to be in the log.
@@ -473,11 +476,32 @@ fn replay(
             ),
         };
         let device = device.clone();
-        written.push(Written { sequence, change, entry, device, received_ms, earliest_ms });
+        let when = entry.as_ref().map(Entry::when);
+        let lost = known == 0 && when.is_some_and(|when| when.anchor > 0 && when.life.is_some());
+        written.push(Written { sequence, change, entry, device, received_ms, earliest_ms, lost });
     }
     let changes = written.iter().map(|w| w.change.clone()).collect();
     let group = Group { document, changes, seals };
     let sealed = group.check_seals(proof.org, &keys);
     sealed.map_err(|unsealed| Wrong(format!("{PROOF}: {unsealed}")))?;
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_knows_a_line_that_there_was_not_yet() {
+        // The third life begins later than the line that is looked at.
+        let lives = [(7, 0), (8, 10), (9, 40)];
+        let known = |life, anchor| {
+            let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor, life, skew_ms: None };
+            known_at(&lives, 20, &when)
+        };
+        assert_eq!([known(Some(7), 4), known(Some(7), 15)], [4, 10], "the rest of it was lost");
+        assert_eq!([known(Some(8), 15), known(Some(8), 30)], [15, 20]);
+        assert_eq!([known(Some(9), 45), known(Some(6), 5)], [20, 0]);
+        assert_eq!([known(None, 15), known(None, 30)], [15, 20]);
+    }
 }

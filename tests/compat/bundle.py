@@ -81,7 +81,7 @@ def known_at(lives, size, moment):
     if life is None:
         return min(anchor, size)
     ends = [begins for _, begins in lives[1:]] + [size]
-    known = [min(anchor, end) for (name, _), end in zip(lives, ends) if name == life]
+    known = [min(anchor, end, size) for (name, _), end in zip(lives, ends) if name == life]
     return known[-1] if known else 0
 
 
@@ -91,7 +91,7 @@ def verify(data):
     names = [name.decode() for name, _ in files]
     need(names[:4] == NAMES, "the files")
     proof = read(files[2][1])
-    need(proof[0] == 4, "the version")
+    need(proof[0] == 5, "the version")
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
     name_of_log, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
     changes, devices, last, lives, named = [], {}, -1, [], None
@@ -225,4 +225,5 @@ def main():
         check(data, *files)
 
 
-main()
+if __name__ == "__main__":
+    main()

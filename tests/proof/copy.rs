@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use endcap_mobile::Client;
 use rusqlite::Connection;
 use server::logkey::LogKeys;
 use sync_core::cbor::from_cbor;
 use sync_core::evidence::Leaf;
 use sync_core::id::LogHash;
+use sync_core::model::catalogue::RecordKind;
 use sync_core::proof::{Proof, build, verify};
 use sync_core::tlog::{NoteKey, SignedNote};
 use tests::brand::{ORG, RITA, SAM};
-use tests::host::{Host, SHARED, badly, begin, record, well};
+use tests::host::{Host, SHARED, badly, begin, photo, record, well};
 
 use crate::{endcap, prove};
 
@@ -59,6 +61,44 @@ fn cut(host: &Host, bundle: &Path) -> (PathBuf, [u64; 2]) {
     let to = host.folder.join("cut.zip");
     std::fs::write(&to, built).expect("written");
     (to, [gone[1], gone[0]])
+}
+
+/// A photo that Rita takes in the visit; its digest.
+fn record_photo(host: &mut Host, rita: &Client, visit: &str) -> String {
+    host.start();
+    let taken = photo(rita, 9);
+    let hash = taken.hash.clone();
+    record(rita, visit, true, vec![taken]);
+    host.sync(rita);
+    host.sync(rita);
+    hash
+}
+
+fn erase(host: &Host, photo: &str) {
+    let data = host.data();
+    let data = data.to_str().expect("UTF-8");
+    well(endcap(["erase", "--data", data, "--photo", photo, "--why", "request 17", "--yes"]));
+}
+
+/// The bundle without its line that says that something was erased, signed as whole by who has the log's key.
+fn silent(host: &Host, bundle: &Path) -> PathBuf {
+    let bytes = std::fs::read(bundle).expect("it reads");
+    let files = sync_core::zip::read(&bytes).expect("files");
+    let mut proof: Proof = from_cbor(files[2].1).expect("it reads");
+    let note: SignedNote =
+        std::str::from_utf8(files[1].1).expect("a text").parse().expect("a note");
+    let before = proof.lines.len();
+    let erased = RecordKind::Erased as u8;
+    proof.lines.retain(
+        |line| !matches!(from_cbor(&line.leaf.0), Ok(Leaf::Record { kind, .. }) if kind == erased),
+    );
+    assert_eq!(proof.lines.len() + 1, before);
+    let keys = LogKeys::at(&host.data());
+    let pair = keys.kept(ORG).expect("it reads").expect("a key");
+    let built = build(&proof, &note, &BTreeMap::new(), &pair).expect("what is left holds");
+    let to = host.folder.join("silent.zip");
+    std::fs::write(&to, built).expect("written");
+    to
 }
 
 #[test]
@@ -112,6 +152,25 @@ fn a_copy_shows_without_a_server_what_a_bundle_lacks() {
     let said = badly(beside(&short, &newer));
     assert!(said.contains("THE BUNDLE IS NOT ALL OF THE VISIT"), "{said}");
     assert!(said.contains(&format!("in lines {one}, {other}, which")), "{said}");
+
+    // What is erased and who is withdrawn after it, and a bundle that keeps silent on what was before it.
+    let photo = record_photo(&mut host, &rita, &visit);
+    let unsaid = prove(&host, &visit, "unsaid.zip", false);
+    host.end("-TERM");
+    erase(&host, &photo);
+    let told = prove(&host, &visit, "told.zip", false);
+    host.start();
+    let later = copy(&host, "later", None);
+    host.end("-TERM");
+    let erased = format!("the photo {photo} was erased on request");
+    let said = fits(&unsaid, &later);
+    assert!(said.contains("The copy also has what the bundle lacks:\n  line "), "{said}");
+    assert!(said.contains(&erased), "{said}");
+    let said = fits(&told, &later);
+    assert!(!said.contains(&erased) && said.contains("Nothing else up to line"), "{said}");
+    let hidden = silent(&host, &told);
+    let said = badly(beside(&hidden, &later));
+    assert!(said.contains("THE BUNDLE IS SILENT") && said.contains(&erased), "{said}");
 
     // Another log under the same key, as who runs the server can make it.
     let (database, then) = (host.data().join("endcap.db"), host.folder.join("then.db"));

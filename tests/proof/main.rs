@@ -17,8 +17,9 @@ use server::logkey::LogKeys;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::evidence::{Keypair, Leaf};
 use sync_core::id::{BlobHash, LogOrigin};
+use sync_core::model::capture::Moment;
 use sync_core::model::visit::Note;
-use sync_core::proof::{Proof, build, verify};
+use sync_core::proof::{Proof, build, known_at, verify};
 use sync_core::tlog::{NoteKey, SignedNote};
 use tests::brand::{ORG, RITA, SAM, SUE, SVEN, checks, product};
 use tests::host::{Host, SHARED, badly, begin, photo, record, run, start, well};
@@ -251,6 +252,34 @@ fn the_proof_of_a_disputed_visit_tells_the_dispute() {
     host.end("-TERM");
     if let Some(output) = python(&[disputed.as_os_str()]) {
         well(output);
+    }
+}
+
+/// What a device knew, as both verifiers count it: of lives that begin at 0, 10 and 40, on line 20.
+#[test]
+fn nobody_knows_a_line_that_there_was_not_yet() {
+    let lives = [(7, 0), (8, 10), (9, 40)];
+    let cases = [
+        (Some(7), 4, 4),
+        (Some(7), 15, 10),
+        (Some(8), 15, 15),
+        (Some(8), 30, 20),
+        (Some(9), 45, 20),
+        (Some(6), 5, 0),
+        (None, 15, 15),
+        (None, 30, 20),
+    ];
+    for (life, anchor, known) in cases {
+        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor, skew_ms: None, life };
+        assert_eq!(known_at(&lives, 20, &when), known, "{life:?} {anchor}");
+        let Some(python) = tests::python::found() else { continue };
+        let life = life.map_or("None".to_owned(), |life| life.to_string());
+        let asks = format!(
+            "import bundle; print(bundle.known_at([(7, 0), (8, 10), (9, 40)], 20, [0, 0, 0, {anchor}, None, {life}]))"
+        );
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/compat");
+        let said = well(run(Command::new(python).current_dir(folder).args(["-B", "-c", &asks])));
+        assert_eq!(said.trim(), known.to_string(), "{life} {anchor}");
     }
 }
 

@@ -235,7 +235,7 @@ async fn facts_and_photos_stand_where_they_were_recorded() {
     let kept =
         format!("{hash}, 9 bytes ({}, Anna Lindqvist): by its digest alone\n", line(corrected));
     assert!(under(&summary, "PHOTOS").contains(&kept), "{summary}");
-    says(&summary, &["No line says that it was erased."]);
+    says(&summary, &["No line in this bundle says that it was erased"]);
     bench.close().await;
 }
 

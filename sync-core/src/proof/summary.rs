@@ -273,7 +273,7 @@ impl<'a> Story<'a> {
 
     /// Who has signed an entry, and when and where that was.
     fn signed(&self, out: &mut String, written: &Written) {
-        let Written { entry, device, received_ms, earliest_ms, change, .. } = written;
+        let Written { entry, device, received_ms, earliest_ms, lost, change, .. } = written;
         let by = self.person(entry.as_ref().map_or(device.user, Entry::by));
         match device.is_server() {
             true => say!(
@@ -306,7 +306,13 @@ impl<'a> Story<'a> {
                     utc(*ms)
                 );
             }
-            None => say!(out, "  its device had not synced before"),
+            None if *lost => {
+                say!(
+                    out,
+                    "  its device says that it knew lines that are not in this log, as after a restore"
+                );
+            }
+            None => say!(out, "  its device says that it had not synced before"),
         }
         let Some(entry) = entry else { return };
         let when = entry.when();
@@ -464,7 +470,7 @@ impl<'a> Story<'a> {
         if absent {
             say!(
                 out,
-                "By its digest alone: it was left out, never came, or was not kept any longer. No line says that it was erased."
+                "By its digest alone: it was left out, never came, or was not kept any longer. No line in this bundle says that it was erased; whether the log has one, a copy of the log can tell."
             );
         }
         out.push('\n');
