@@ -259,14 +259,12 @@ pub fn clock(at_ms: i64, zone: &str) -> Markup {
     time(at_ms, zone, "%H:%M", "")
 }
 
-/// What is proved of a capture's time, told from what its device claims.
+/// The bounds of a capture's time, each with what it rests on, told from what its device claims.
 pub fn bounds(times: &CaptureTime, zone: &str) -> String {
     let at = |ms: i64| zoned(ms, zone).strftime("%-d %b %H:%M:%S").to_string();
-    let proved = match times.proved_from_ms() {
-        Some(from) => {
-            format!("Proved: not before {}, when what the phone knew was written", at(from))
-        }
-        None => "Nothing proves how early it was".to_owned(),
+    let from = match times.not_before_ms() {
+        Some(from) => format!("Not before {}, by what its phone knew", at(from)),
+        None => "Nothing says how early it was".to_owned(),
     };
     let basis = match times.basis {
         ClaimBasis::BootClock => "by the clock that counts since its start, also asleep",
@@ -274,15 +272,15 @@ pub fn bounds(times: &CaptureTime, zone: &str) -> String {
         ClaimBasis::WallClock => "by its own clock alone",
     };
     let moved = match times.clamped {
-        true => "; what it said lay outside what is proved and was moved to the nearer bound",
+        true => "; what it said lay outside these bounds and was moved to the nearer one",
         false => "",
     };
-    let day = match times.proves_day(zone) {
+    let day = match times.bounds_day(zone) {
         true => String::new(),
         false => format!(" {}", day_claimed(times, zone)),
     };
     format!(
-        "{proved}; not after {}, when this server had it. Claimed by the phone: {}, {basis}{moved}.{day}",
+        "{from}; proved: not after {}, when this server had it. Claimed by the phone: {}, {basis}{moved}.{day}",
         at(times.latest_ms),
         at(times.claimed_ms),
     )
@@ -294,9 +292,11 @@ pub fn day_claimed(times: &CaptureTime, zone: &str) -> String {
     let claimed = day(Day::at(times.claimed_ms, zone));
     match times.days(zone) {
         (Some(first), last) => {
-            format!("It counts on {claimed}; proved is {} to {}.", day(first), day(last))
+            format!("It counts on {claimed}; these bounds allow {} to {}.", day(first), day(last))
         }
-        (None, last) => format!("It counts on {claimed}; proved is {} or before.", day(last)),
+        (None, last) => {
+            format!("It counts on {claimed}; these bounds allow {} or before.", day(last))
+        }
     }
 }
 

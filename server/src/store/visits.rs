@@ -168,7 +168,7 @@ impl Ledger<'_> {
                 photo.by.as_bytes(),
                 photo.times.claimed_ms,
                 photo.bytes,
-                photo.times.proved_from_ms(),
+                photo.times.not_before_ms(),
                 photo.times.latest_ms,
             ])?;
         Ok(())

@@ -155,10 +155,10 @@ async fn work_of_a_withdrawn_phone_says_how_sure_its_time_is() {
         assert_eq!(code(&outcome), "revoked_device");
     }
     bench.get(MARIA, "/refused").await.shows(&[&to_decide(3), "brought by Johan"]);
-    let claim = ", as the phone claims</summary>Proved: not before ";
+    let claim = ", as the phone claims</summary>Not before ";
     bench.get(MARIA, "/refused/1").await.shows(&[
         "before its access was withdrawn",
-        "Nothing proves that: it can be from any time since",
+        "That is a claim: it can be from any time since",
         "by its own clock alone",
         "on a phone whose access was withdrawn",
         claim,
@@ -166,7 +166,7 @@ async fn work_of_a_withdrawn_phone_says_how_sure_its_time_is() {
     // A claim beyond the receipt is moved to it, and so lies after the withdrawal.
     bench.get(MARIA, "/refused/2").await.shows(&[
         ", after its access was withdrawn on",
-        "what it said lay outside what is proved and was moved to the nearer bound",
+        "what it said lay outside these bounds and was moved to the nearer one",
         claim,
     ]);
     bench.get(MARIA, "/refused/3").await.shows(&["the phone had heard of it", claim]);

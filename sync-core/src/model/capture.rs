@@ -62,7 +62,7 @@ pub enum ClaimBasis {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(array)]
 pub struct CaptureTime {
-    /// Not before: when the anchor was written to the log.
+    /// Not before: when the anchor was written to the log. It is the device that names the anchor.
     #[n(0)]
     pub earliest_ms: i64,
     /// Not after: the server's receipt.
@@ -100,20 +100,21 @@ impl CaptureTime {
         Self { earliest_ms, latest_ms: receipt_ms, claimed_ms, basis, clamped: claimed_ms != claim }
     }
 
-    /// Not before, as the log proves it: the device knew a line of it that was written then. `None` if it knew none, so
-    /// that nothing is proved but the receipt.
-    pub fn proved_from_ms(&self) -> Option<i64> {
+    /// Not before this, if the device says what it knew: when the newest line was written that it names. When that was, the
+    /// log proves; that the device knew no later one is how unaltered software behaves, and altered software can only name a
+    /// later one than it knew. `None` if it names none.
+    pub fn not_before_ms(&self) -> Option<i64> {
         Some(self.earliest_ms).filter(|earliest| *earliest > i64::MIN)
     }
 
     /// The first and the last day in a zone that are not ruled out; the first is `None` where nothing rules out any.
     pub fn days(&self, zone: &str) -> (Option<Day>, Day) {
-        let first = self.proved_from_ms().map(|earliest| Day::at(earliest, zone));
+        let first = self.not_before_ms().map(|earliest| Day::at(earliest, zone));
         (first, Day::at(self.latest_ms, zone))
     }
 
-    /// Whether the day that it counts on is proved: the bounds lie in one day. Otherwise it is the claim's.
-    pub fn proves_day(&self, zone: &str) -> bool {
+    /// Whether the bounds leave one day alone for it to count on. Otherwise the day is the claim's.
+    pub fn bounds_day(&self, zone: &str) -> bool {
         let (first, last) = self.days(zone);
         first == Some(last)
     }
@@ -173,22 +174,22 @@ mod tests {
         let before = estimate(300_000, Some(EVENING - HOUR));
         assert_eq!(Day::at(before.claimed_ms, zone), day);
         assert_eq!(before.days(zone), (Some(day), day.plus(1)));
-        assert!(!before.proves_day(zone));
+        assert!(!before.bounds_day(zone));
         // Captured after midnight; what the phone had heard is from before.
         let after = estimate(900_000, Some(EVENING));
         assert_eq!(Day::at(after.claimed_ms, zone), day.plus(1));
-        assert!(!after.proves_day(zone));
-        // What the phone had heard is from after midnight too: that proves the day, whatever it claims.
-        let proved = estimate(0, Some(EVENING + HOUR / 2));
-        assert_eq!((proved.claimed_ms, proved.clamped), (EVENING + HOUR / 2, true));
-        assert_eq!(proved.days(zone), (Some(day.plus(1)), day.plus(1)));
-        assert!(proved.proves_day(zone));
+        assert!(!after.bounds_day(zone));
+        // What the phone had heard is from after midnight too: that leaves one day, whatever it claims.
+        let late = estimate(0, Some(EVENING + HOUR / 2));
+        assert_eq!((late.claimed_ms, late.clamped), (EVENING + HOUR / 2, true));
+        assert_eq!(late.days(zone), (Some(day.plus(1)), day.plus(1)));
+        assert!(late.bounds_day(zone));
         // In another zone nothing of it is across midnight.
-        assert!(before.proves_day("UTC") && Day::at(before.claimed_ms, "UTC") == day);
+        assert!(before.bounds_day("UTC") && Day::at(before.claimed_ms, "UTC") == day);
         // Before its first sync a phone has heard of nothing.
         let unheard = estimate(300_000, None);
-        assert_eq!((unheard.proved_from_ms(), unheard.days(zone)), (None, (None, day.plus(1))));
-        assert!(!unheard.proves_day(zone));
+        assert_eq!((unheard.not_before_ms(), unheard.days(zone)), (None, (None, day.plus(1))));
+        assert!(!unheard.bounds_day(zone));
     }
 
     #[test]
@@ -212,7 +213,7 @@ mod tests {
             assert_eq!(time.claimed_ms, EVENING - HOUR);
             assert_eq!((time.basis, time.clamped), (ClaimBasis::ServerSkew, false));
         }
-        // Nor had the server told it anything: its wall clock, kept within what is proved.
+        // Nor had the server told it anything: its wall clock, kept within the bounds.
         let alone = Moment { skew_ms: None, ..captured };
         for (wall_ms, claimed_ms) in [
             (0, EVENING - HOUR),

@@ -510,7 +510,7 @@ impl Edges {
     }
 }
 
-/// When it was made by claim, with what is proved of that to be opened; nothing is known of the clocks with which it was
+/// When it was made by claim, with the bounds of that to be opened; nothing is known of the clocks with which it was
 /// sent.
 fn made(times: &CaptureTime, zone: &str) -> Markup {
     Markup(format!(
@@ -546,7 +546,7 @@ impl Withdrawal {
                     withdrawn_ms,
                     knew,
                     made,
-                    bounded: made.proved_from_ms().is_some(),
+                    bounded: made.not_before_ms().is_some(),
                 });
             } else if let Some(newest) = &mut newest {
                 newest.knew = knew;
@@ -572,12 +572,15 @@ impl Withdrawal {
             ));
         }
         let doubt = match self.bounded {
-            true => format!("it can be from any time since {}", at(made.earliest_ms)),
+            true => format!(
+                "it can be from any time since {}, by what the phone knew",
+                at(made.earliest_ms)
+            ),
             false => "it can be from any time".to_owned(),
         };
         Markup(format!(
             "By the phone’s own clock made on {claimed}, before its access was withdrawn on {withdrawn}. \
-             Nothing proves that: {doubt}."
+             That is a claim: {doubt}."
         ))
     }
 }

@@ -164,7 +164,7 @@ impl Reader<'_> {
         Markup(lines.join("<br>"))
     }
 
-    /// That times are claims, and what is known for certain of the first.
+    /// That times are claims, and the bounds of the first.
     fn claim(&self) -> String {
         let start = self.visit.start.as_ref().map(|start| start.hash);
         let Some(times) = start.and_then(|hash| self.times(hash)) else { return String::new() };
@@ -172,7 +172,7 @@ impl Reader<'_> {
             "<details class=\"claim\" id=\"claim\"><summary>claimed by the device</summary>\
              {}</details>{}",
             escape(&self.bounds(times)),
-            match times.proves_day(self.zone) {
+            match times.bounds_day(self.zone) {
                 true => String::new(),
                 false => format!(
                     "<span class=\"small muted\">{}</span>",
