@@ -591,7 +591,8 @@ impl Inspection<'_> {
     fn field(&mut self, world: &World, held: &Held, visit: VisitId) -> Result<(), StoreError> {
         let Some(start) = Start::of(&held.document) else { return Ok(()) };
         let settings = self.archive.settings(self.made.org)?;
-        let reading = of_visit(held, &Known::of(world, start.outlet, settings));
+        let grounds = self.archive.grounds(self.made.org, start.outlet, settings)?;
+        let reading = of_visit(held, &Known::of(world, grounds, settings));
         if !self.archive.field(self.made.org, visit, &reading)? {
             let place = Place::Document(visit.into());
             self.found(place, "what is kept of its place, way and time is not what it says");

@@ -388,9 +388,9 @@ fn noticed(
         .unwrap()
         .execute(params![made.id.as_bytes(), outlet.id.as_bytes()])
         .unwrap();
-        let ground = Some(Ground { place: outlet.known, radius_m: 150 });
+        let grounds = vec![(0, Ground { place: outlet.known, radius_m: 150 })];
         let of = Unjudged { org: 1, visit: made.id, outlet: outlet.id, changed: 5 };
-        let known = Known { ground, lost: BTreeMap::new(), observation_ms: 1_000 };
+        let known = Known { grounds, lost: BTreeMap::new(), observation_ms: 1_000 };
         judged(&tx, &of, &of_visit(&made.held, &known), 9).unwrap();
     }
     let mut kinds: BTreeMap<VisitId, BTreeSet<Kind>> = BTreeMap::new();

@@ -561,7 +561,8 @@ impl Server {
         let settings = field::settings(&tx, self.org)?;
         for of in &waiting {
             let held = log::document(&tx, self.org, ORG, of.visit.into())?;
-            let known = Known::of(&self.world, of.outlet, settings);
+            let grounds = field::grounds(&tx, self.org, of.outlet, settings)?;
+            let known = Known::of(&self.world, grounds, settings);
             field::judged(&tx, of, &of_visit(&held, &known), now_ms)?;
         }
         tx.commit()?;

@@ -82,10 +82,14 @@ pub(super) fn told(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> 
     let mut shows = Vec::new();
     match &shown.evidence {
         None => {}
-        Some(Evidence::Place { place, metres }) => {
+        Some(Evidence::Place { place, metres, moved_ms }) => {
             shows.extend(metres.map(|metres| format!("{} from the outlet", distance(metres))));
             let whose = if kind == Kind::Camera { "By its camera" } else { "The fix was" };
             shows.push(format!("{whose} at {}", at(place)));
+            shows.extend(moved_ms.map(|ms| {
+                let when = dated(ms, zone);
+                format!("The outlet’s position was changed later, on {when}: the nearest that it had counts")
+            }));
         }
         Some(Evidence::Way { from, to, metres, ms }) => {
             shows.push(format!("{} within {} at most", distance(*metres), view::span(*ms)));
@@ -95,7 +99,7 @@ pub(super) fn told(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> 
             shows.push(view::count(*count, "observation", "observations"));
         }
         Some(Evidence::Unproved { claims_first }) => shows.push(format!(
-            "Which of the two was recorded first is not proved. By what the phones say it was {}, which is a claim.",
+            "Nothing settles which of the two was recorded first. By what the phones say it was {}, which is a claim.",
             if *claims_first { "this one" } else { "the other" }
         )),
         Some(Evidence::Clock { wall_ms, skew_ms, times }) => {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use minicbor::{Decode, Encode};
 use sync_core::document::Document;
-use sync_core::id::{ChangeHash, DeviceId, OutletId, UserId, VisitId};
+use sync_core::id::{ChangeHash, DeviceId, UserId, VisitId};
 use sync_core::model::Geo;
 use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
 use sync_core::model::visit::{Act, PhotoRef};
@@ -62,8 +62,9 @@ pub struct Ground {
 /// What is known besides a visit, and may be known otherwise later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Where its outlet is.
-    pub ground: Option<Ground>,
+    /// Where its outlet's record has had it, the oldest first, each with when that was written, in milliseconds since 1970
+    /// UTC; empty if the newest says nothing.
+    pub grounds: Vec<(i64, Ground)>,
     /// Since when phones were out of their people's hands, in milliseconds since 1970 UTC.
     pub lost: BTreeMap<DeviceId, i64>,
     /// An observation takes so long at least, in milliseconds, as the organisation says.
@@ -71,16 +72,32 @@ pub struct Known {
 }
 
 impl Known {
-    /// What the world and the organisation say now of an outlet and of phones.
-    pub fn of(world: &World, outlet: OutletId, settings: Settings) -> Self {
-        let Settings { radius_m, observation_ms } = settings;
-        let outlet = world.outlets.get(&outlet);
-        let ground = outlet.and_then(|outlet| {
-            let radius_m = outlet.radius_m.unwrap_or(radius_m);
-            outlet.place.map(|place| Ground { place, radius_m })
-        });
-        Self { ground, lost: world.lost_phones(), observation_ms }
+    /// What the world and the organisation say now of phones, and of an outlet that is or was there.
+    pub fn of(world: &World, grounds: Vec<(i64, Ground)>, settings: Settings) -> Self {
+        Self { grounds, lost: world.lost_phones(), observation_ms: settings.observation_ms }
     }
+}
+
+/// Where an outlet may be for who was there at a time: where its record had it then, or had it put since. An outlet that
+/// moves accuses nobody of before, and one that is put right clears who was there.
+fn since(grounds: &[(i64, Ground)], at_ms: i64) -> &[(i64, Ground)] {
+    let then = grounds.iter().rposition(|(from_ms, _)| *from_ms <= at_ms);
+    &grounds[then.unwrap_or(0)..]
+}
+
+/// How far a capture was outside wherever the outlet may be; 0 if it may have been within.
+fn away(place: &Geo, grounds: &[(i64, Ground)]) -> i64 {
+    let figures = grounds.iter().map(|(_, ground)| outside(place, ground).map_or(0, |s| s.figure));
+    figures.min().unwrap_or(0)
+}
+
+/// A capture's place as evidence.
+fn shown(place: Geo, grounds: &[(i64, Ground)]) -> Evidence {
+    let metres = grounds.iter().map(|(_, ground)| whole(place.distance_m(&ground.place))).min();
+    let (then, later) = (grounds.first(), grounds.get(1..).unwrap_or_default());
+    let elsewhere =
+        later.iter().find(|(_, ground)| then.is_none_or(|(_, t)| t.place != ground.place));
+    Evidence::Place { place, metres, moved_ms: elsewhere.map(|(at_ms, _)| *at_ms) }
 }
 
 /// Where and when something was captured.
@@ -129,9 +146,12 @@ pub enum Evidence {
         /// As the phone said.
         #[n(0)]
         place: Geo,
-        /// Metres from the outlet, if it is known where that is.
+        /// Metres from the outlet, if it is known where that is: from the nearest place that its record had then or since.
         #[n(1)]
         metres: Option<i64>,
+        /// When its record was first given another place since, if it was.
+        #[n(2)]
+        moved_ms: Option<i64>,
     },
     /// Two places, and at most so much time between.
     #[n(1)]
@@ -155,7 +175,7 @@ pub enum Evidence {
     /// The visits, the one with the signal last.
     #[n(3)]
     Lengths(#[n(0)] Vec<Length>),
-    /// Which of two photos was recorded first is not proved.
+    /// Nothing settles which of two photos was recorded first.
     #[n(4)]
     Unproved {
         /// By claim the one with the signal was.
@@ -171,7 +191,7 @@ pub enum Evidence {
         /// How far the server's time was ahead of it, if the phone had heard that.
         #[n(1)]
         skew_ms: Option<i64>,
-        /// What is proved, and the claim.
+        /// The bounds, and the claim.
         #[n(2)]
         times: CaptureTime,
     },
@@ -181,7 +201,7 @@ pub enum Evidence {
         /// Since then, in milliseconds since 1970 UTC.
         #[n(0)]
         since_ms: i64,
-        /// What is proved, and the claim.
+        /// The bounds, and the claim.
         #[n(1)]
         times: CaptureTime,
     },
@@ -248,14 +268,14 @@ pub fn mocked(place: &Geo) -> Option<Signal> {
 }
 
 /// At most so many milliseconds lie between two captures of one person: by the clock that counts since a phone's start
-/// where both are of one boot, then the earlier comes first; otherwise by what is proved, whichever comes first.
+/// where both are of one boot, then the earlier comes first; otherwise by the bounds, whichever comes first.
 fn between_ms(earlier: &Fix, later: &Fix) -> Option<i64> {
     if same_boot(earlier, later) {
         let between = later.when.boot_ms.checked_sub(earlier.when.boot_ms)?;
         return i64::try_from(between).ok();
     }
-    let forth = later.times.latest_ms.saturating_sub(earlier.times.proved_from_ms()?);
-    let back = earlier.times.latest_ms.saturating_sub(later.times.proved_from_ms()?);
+    let forth = later.times.latest_ms.saturating_sub(earlier.times.not_before_ms()?);
+    let back = earlier.times.latest_ms.saturating_sub(later.times.not_before_ms()?);
     Some(forth.max(back).max(0))
 }
 
@@ -325,21 +345,16 @@ fn whole(figure: f64) -> i64 {
 
 /// Whether the server had something when its phone was out of its person's hands.
 pub fn lost(since_ms: i64, times: &CaptureTime) -> Option<Signal> {
-    let after = times.proved_from_ms().map_or(0, |from| from.saturating_sub(since_ms).max(0));
+    let after = times.not_before_ms().map_or(0, |from| from.saturating_sub(since_ms).max(0));
     (times.latest_ms >= since_ms).then_some(Signal { kind: Kind::Lost, figure: after / 60_000 })
 }
 
 /// What a visit gives reason to look at by itself, and what it says for what is seen over several. What was written in the
 /// console has neither place nor way.
 pub fn of_visit(held: &Held, known: &Known) -> Reading {
-    let outlet = known.ground.as_ref();
     let visit = Visit::read(&held.document);
     let consoles: Vec<DeviceId> = DeviceId::of_servers(held.document.org()).collect();
     let mut reading = Reading::default();
-    let at = |place: Geo| {
-        let metres = outlet.map(|outlet| whole(place.distance_m(&outlet.place)));
-        Evidence::Place { place, metres }
-    };
     for person in visit.people() {
         let own = visit.recordings.iter().filter(|r| r.entry.by == person && !r.withdrawn);
         let captures = own.filter_map(|recorded| {
@@ -360,9 +375,9 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
             }
         };
         let (mut fixes, mut apart, mut cameras) = (Vec::new(), Vec::new(), Vec::new());
-        let away = |place: &Geo, outlet| outside(place, outlet).map_or(0, |signal| signal.figure);
         for (recorded, device, times) in captures.iter().copied() {
             let (entry, when) = (recorded.hash, recorded.entry.when);
+            let grounds = since(&known.grounds, times.claimed_ms);
             if let Some(signal) = clock(&when, times) {
                 let (Moment { wall_ms, skew_ms, .. }, times) = (when, *times);
                 add(entry, signal, Evidence::Clock { wall_ms, skew_ms, times });
@@ -373,13 +388,13 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
                 add(entry, signal, Evidence::Lost { since_ms, times: *times });
             }
             for place in recorded.entry.photos().iter().filter_map(camera) {
-                if let Some(outlet) = outlet.filter(|_| slack_m(&place).is_some()) {
-                    cameras.push((away(&place, outlet), (entry, place)));
+                if !grounds.is_empty() && slack_m(&place).is_some() {
+                    cameras.push((away(&place, grounds), (entry, shown(place, grounds))));
                 }
             }
             let Some(place) = recorded.entry.place else { continue };
             if let Some(signal) = mocked(&place) {
-                add(entry, signal, at(place));
+                add(entry, signal, shown(place, grounds));
             }
             if slack_m(&place).is_none() {
                 continue;
@@ -388,8 +403,8 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
             if let Some((signal, evidence)) = fixes.last().and_then(|before| travel(before, &fix)) {
                 add(entry, signal, evidence);
             }
-            if let Some(outlet) = outlet {
-                apart.push((away(&place, outlet), (entry, place)));
+            if !grounds.is_empty() {
+                apart.push((away(&place, grounds), (entry, shown(place, grounds))));
             }
             fixes.push(fix);
         }
@@ -398,8 +413,8 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
         }
         // More than half of the fixes, and of the cameras, which are further off, two of three at least.
         for (kind, apart, part) in [(Kind::Outside, apart, 2), (Kind::Camera, cameras, 3)] {
-            if let Some((figure, (entry, place))) = away_of(apart, part) {
-                add(entry, Signal { kind, figure }, at(place));
+            if let Some((figure, (entry, shown))) = away_of(apart, part) {
+                add(entry, Signal { kind, figure }, shown);
             }
         }
         let submitted = submitted(&visit, &held.document, person, &captures);
@@ -559,6 +574,27 @@ mod tests {
     }
 
     #[test]
+    fn an_outlet_that_moves_accuses_nobody_of_before() {
+        let at = |lat| Ground { place: geo(18.0565, lat, None), radius_m: 150 };
+        let wide = Ground { radius_m: 300, ..at(59.344) };
+        let grounds = [(0, at(59.344)), (10, wide), (20, at(60.344))];
+        let (old, new, nowhere) =
+            (geo(18.0565, 59.344, None), geo(18.0565, 60.344, None), geo(18.0565, 61.344, None));
+        let away = |place, at_ms| away(place, since(&grounds, at_ms)) > 0;
+        assert_eq!([5, 15, 19].map(|at_ms| away(&old, at_ms)), [false; 3], "where it was then");
+        assert_eq!([5, 15, 19].map(|at_ms| away(&new, at_ms)), [false; 3], "put right since");
+        assert_eq!([20, 25].map(|at_ms| away(&old, at_ms)), [true; 2]);
+        assert_eq!([-5, 5, 25].map(|at_ms| away(&nowhere, at_ms)), [true; 3]);
+        let moved = |at_ms| match shown(nowhere, since(&grounds, at_ms)) {
+            Evidence::Place { metres, moved_ms, .. } => (metres, moved_ms),
+            evidence => panic!("{evidence:?}"),
+        };
+        assert_eq!([5, 15].map(|at_ms| moved(at_ms).1), [Some(20); 2], "a radius is no place");
+        assert_eq!(moved(25), (Some(whole(nowhere.distance_m(&new))), None));
+        assert!(since(&[], 5).is_empty() && super::away(&old, &[]) == 0);
+    }
+
+    #[test]
     fn a_position_that_is_made_up_is_one_only_if_the_phone_says_so() {
         let place = |mock| Geo { mock, ..geo(1.0, 1.0, None) };
         assert!(mocked(&place(Some(true))).is_some());
@@ -568,7 +604,7 @@ mod tests {
     #[test]
     fn nobody_is_in_two_towns_within_minutes() {
         let (north, south) = (geo(18.0, 59.0, Some(20)), geo(18.0, 58.0, Some(20))); // 111 km
-        let proved = times(NOON - 3_600_000, NOON);
+        let bounded = times(NOON - 3_600_000, NOON);
         let fix = |(place, when): (&Geo, Moment), known: &CaptureTime| {
             let (entry, device) = (ChangeHash([1; 32]), DeviceId::from_bytes([1; 16]));
             Fix { entry, device, place: *place, when, times: *known }
@@ -578,26 +614,26 @@ mod tests {
         };
         let minutes = |n: u64| n * 60_000;
         let by_boot =
-            |n| speed((&north, moment(1, 5)), (&south, moment(1, 5 + minutes(n))), &proved);
+            |n| speed((&north, moment(1, 5)), (&south, moment(1, 5 + minutes(n))), &bounded);
         assert_eq!(by_boot(10), Some(667));
         assert_eq!(by_boot(27), None, "at 247 km/h: there are such trains");
         assert_eq!(by_boot(0), Some(400_057), "in no time at all");
-        // Rebooted between: only what is proved counts, here that it was within the hour.
+        // Rebooted between: only the bounds count, here that it was within the hour.
         let rebooted =
             |known: &CaptureTime| speed((&north, moment(1, 5)), (&south, moment(2, 1)), known);
-        assert_eq!(rebooted(&proved), None);
+        assert_eq!(rebooted(&bounded), None);
         assert_eq!(rebooted(&times(NOON - 1_200_000, NOON)), Some(333));
-        assert_eq!(rebooted(&times(i64::MIN, NOON)), None, "nothing is proved");
-        // A clock that runs back proves nothing, and a jump of a fix is no travel.
-        assert_eq!(speed((&north, moment(1, 9)), (&south, moment(1, 5)), &proved), None);
+        assert_eq!(rebooted(&times(i64::MIN, NOON)), None, "nothing bounds it");
+        // A clock that runs back says nothing, and a jump of a fix is no travel.
+        assert_eq!(speed((&north, moment(1, 9)), (&south, moment(1, 5)), &bounded), None);
         let near = geo(18.0, 59.01, Some(20));
-        assert_eq!(speed((&north, moment(1, 5)), (&near, moment(1, 6)), &proved), None);
+        assert_eq!(speed((&north, moment(1, 5)), (&near, moment(1, 6)), &bounded), None);
         // Another phone's boot of the same number is another one.
-        let mut other = fix((&south, moment(1, 6)), &proved);
+        let mut other = fix((&south, moment(1, 6)), &bounded);
         other.device = DeviceId::from_bytes([2; 16]);
-        assert_eq!(travel(&fix((&north, moment(1, 5)), &proved), &other), None);
+        assert_eq!(travel(&fix((&north, moment(1, 5)), &bounded), &other), None);
         let vague = Geo { accuracy_m: Some(5_000), ..south };
-        assert_eq!(speed((&north, moment(1, 5)), (&vague, moment(1, 6)), &proved), None);
+        assert_eq!(speed((&north, moment(1, 5)), (&vague, moment(1, 6)), &bounded), None);
     }
 
     #[test]

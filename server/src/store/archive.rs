@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use sync_core::evidence::Keypair;
-use sync_core::id::{BlobHash, LogOrigin, OrgId, VisitId};
+use sync_core::id::{BlobHash, DocId, LogOrigin, OrgId, OutletId, VisitId};
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{ErasedKind, Record};
 use sync_core::model::people::Audience;
@@ -21,7 +21,7 @@ use super::visits::{self, VisitRow};
 use super::{FIRST_SCHEMA, SCHEMA, StoreError, accounts, configure, field, witnesses};
 use crate::blobs::Shelved;
 use crate::files;
-use crate::signals::field::{Reading, Settings};
+use crate::signals::field::{Ground, Reading, Settings};
 
 /// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
 pub struct Archive {
@@ -284,6 +284,14 @@ impl Archive {
         Ok(names.collect::<Result<_, _>>()?)
     }
 
+    /// Whether an organisation has anything of a document.
+    pub fn has(&self, org: Org, document: DocId) -> Result<bool, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT 1 FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2",
+        )?;
+        Ok(query.exists(params![org, document.to_bytes()])?)
+    }
+
     /// A document's changes in the order of the log.
     pub fn changes(&self, org: Org, document: &[u8]) -> Result<Vec<ChangeRow>, StoreError> {
         let mut query = self.connection.prepare_cached(
@@ -338,6 +346,16 @@ impl Archive {
     /// Passes all refused work to `each`.
     pub fn refused(&self, org: Org, each: impl FnMut(Kept)) -> Result<(), StoreError> {
         quarantine::kept(&self.connection, org, each)
+    }
+
+    /// Where an outlet's record has had it, the oldest first.
+    pub fn grounds(
+        &self,
+        org: Org,
+        outlet: OutletId,
+        settings: Settings,
+    ) -> Result<Vec<(i64, Ground)>, StoreError> {
+        field::grounds(&self.connection, org, outlet, settings)
     }
 
     /// What an organisation says of its field.

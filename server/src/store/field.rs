@@ -1,17 +1,18 @@
 //! What the field's signals are made of, and the rows of those. Both are functions of the visits' documents and of where
-//! the outlets are now: in whatever order work comes, and made anew, they are the same.
+//! the outlets are and were: in whatever order work comes, and made anew, they are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::id::{ChangeHash, DeviceId, DocId, OutletId, UserId, VisitId};
+use sync_core::model::catalogue::{Record, RecordKey};
 
 use super::StoreError;
 use super::log::Org;
 use crate::jobs::DAY_MS;
 use crate::signals::Kind;
-use crate::signals::field::{BEFORE_MAX, Fix, Found, Reading, Settings, Stay, after};
+use crate::signals::field::{BEFORE_MAX, Fix, Found, Ground, Reading, Settings, Stay, after};
 
 /// A visit whose place, way and time are to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,35 @@ pub fn unjudged(
         Ok(Unjudged { org: row.get(0)?, visit, outlet, changed: row.get(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Where an outlet's record has had it, the oldest first, each with when that was written; empty if the newest does not
+/// say.
+pub fn grounds(
+    connection: &Connection,
+    org: Org,
+    outlet: OutletId,
+    settings: Settings,
+) -> Result<Vec<(i64, Ground)>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT log.at_ms, record.body FROM record JOIN log USING (org, sequence)
+         WHERE org = ?1 AND key = ?2 ORDER BY sequence",
+    )?;
+    let mut rows = query.query(params![org, RecordKey::outlet(outlet).to_bytes()])?;
+    let (mut grounds, mut known) = (Vec::new(), false);
+    while let Some(row) = rows.next()? {
+        let Record::Outlet(outlet) =
+            from_cbor::<Record>(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?
+        else {
+            return Err(StoreError::Damaged("the record of an outlet".into()));
+        };
+        known = outlet.place.is_some();
+        let radius_m = outlet.radius_m.unwrap_or(settings.radius_m);
+        grounds.extend(outlet.place.map(|place| (row.get(0), Ground { place, radius_m })));
+    }
+    grounds.dedup_by(|(_, later), (_, earlier)| later == earlier);
+    grounds.retain(|_| known);
+    grounds.into_iter().map(|(at_ms, ground)| Ok((at_ms?, ground))).collect()
 }
 
 /// The visits of an outlet are to be looked at again: it is known to be elsewhere.

@@ -259,7 +259,7 @@ async fn what_came_from_a_phone_since_it_was_lost_is_worth_a_look() {
         // What shows it, and where the history tells of it.
         "Out of its person’s hands since 1 Jan 2026 12:00:00",
         "Here since",
-        "Nothing proves how early it was; not after",
+        "Nothing says how early it was; proved: not after",
         &format!("href=\"{page}#{line}\">in the history"),
     ];
     bench.get(BOSS, &page).await.shows(&told).shows(&[&format!("id=\"{line}\"")]);
@@ -270,7 +270,7 @@ async fn what_came_from_a_phone_since_it_was_lost_is_worth_a_look() {
 }
 
 #[tokio::test]
-async fn a_clock_in_doubt_is_shown_with_what_it_said_and_what_is_proved() {
+async fn a_clock_in_doubt_is_shown_with_what_it_said_and_its_bounds() {
     let mut bench = Bench::new().await;
     let mut roy = both_parts(&mut bench).await;
     for (n, wall_ms, skew_ms, said) in [
@@ -340,6 +340,24 @@ async fn how_long_looking_takes_is_for_the_organisation_to_say() {
 }
 
 #[tokio::test]
+async fn an_outlet_that_moves_accuses_nobody_of_before_and_says_that_it_moved() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    goes(&bench, &mut roy, (visit(0x70), OUTLET), (1, 8), place(0), 3).await;
+    goes(&bench, &mut roy, (visit(0x71), OUTLET), (300, 308), place(2_000), 3).await;
+    let outlet = bench.tenant.world().outlets[&OUTLET].clone();
+    let moved = sync_core::model::catalogue::Outlet { place: Some(place(1_000)), ..outlet };
+    bench.app.write_records(&bench.tenant, vec![Record::Outlet(moved)]).await.unwrap();
+    looks::catch_up(&bench.app).await.unwrap();
+    bench.get(BOSS, &format!("/visits/{}", visit(0x70))).await.hides(&["Worth a look"]);
+    // This one was at neither, and the nearer of both is what counts.
+    let page = bench.get(BOSS, &format!("/visits/{}", visit(0x71))).await;
+    page.shows(&["111.1 km from the outlet", "The outlet’s position was changed later, on "]);
+    assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn work_that_came_before_a_restart_is_read_after_it_and_again_when_the_outlet_was_elsewhere()
 {
     let mut bench = Bench::new().await;
@@ -360,6 +378,12 @@ async fn work_that_came_before_a_restart_is_read_after_it_and_again_when_the_out
     let tenant = app.tenants().into_iter().next().unwrap();
     let outlet = tenant.world().outlets[&OUTLET].clone();
     let moved = sync_core::model::catalogue::Outlet { place: Some(place(5)), ..outlet };
+    app.write_records(&tenant, vec![Record::Outlet(moved)]).await.unwrap();
+    looks::catch_up(&app).await.unwrap();
+    assert_eq!(noticed(rows(&app).await), []);
+    // It moves to other premises, in the next town: who was at either before is accused of nothing.
+    let outlet = tenant.world().outlets[&OUTLET].clone();
+    let moved = sync_core::model::catalogue::Outlet { place: Some(place(500)), ..outlet };
     app.write_records(&tenant, vec![Record::Outlet(moved)]).await.unwrap();
     looks::catch_up(&app).await.unwrap();
     assert_eq!(noticed(rows(&app).await), []);
