@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, DocId};
+use sync_core::model::people::Audience;
 use sync_core::model::visit::{Act, CheckId, PhotoRef, Recording};
 use sync_core::visit::Visit;
 use tokio::sync::broadcast::error::RecvError;
@@ -105,9 +106,13 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
         });
         let by_itself = held.map(|held| by_itself(tenant, &held, &reference, seen.screen));
         let (by_itself, now) = (by_itself.unwrap_or_default(), now_ms());
-        let write = app
-            .store
-            .write_for(org, move |tx| rows::judged(tx, &reference, &by_itself, &seen.others, now));
+        let world = tenant.world();
+        let sees = move |user, audience: &Audience| {
+            world.rights(user).is_some_and(|rights| rights.sees(&world.tree, audience))
+        };
+        let write = app.store.write_for(org, move |tx| {
+            rows::judged(tx, &reference, &by_itself, &seen.others, sees, now)
+        });
         write.await?;
     }
     Ok(())
@@ -155,7 +160,8 @@ async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> 
         let (waiting, settings) =
             (field::unjudged(connection, org, VISITS)?, field::settings(connection, org)?);
         let read = waiting.into_iter().map(|waiting| {
-            let known = Known::of(&reading.world(), waiting.outlet, settings);
+            let grounds = field::grounds(connection, org, waiting.outlet, settings)?;
+            let known = Known::of(&reading.world(), grounds, settings);
             let document = waiting.visit.into();
             let held = log::document(connection, org, reading.id, document);
             let held = readable(document, held)?;
@@ -173,7 +179,8 @@ async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> 
         let (world, settings) = (tenant.world_in_writing(), field::settings(tx, org)?);
         for (waiting, known, read) in &read {
             // The outlet may be known to be elsewhere by now, or its phone to be lost; then the visit waits on.
-            if Known::of(&world, waiting.outlet, settings) == *known {
+            let grounds = field::grounds(tx, org, waiting.outlet, settings)?;
+            if Known::of(&world, grounds, settings) == *known {
                 field::judged(tx, waiting, read, now)?;
             }
         }

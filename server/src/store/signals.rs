@@ -7,13 +7,14 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::id::{BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::Day;
+use sync_core::model::people::Audience;
 
 use super::StoreError;
 use super::log::Org;
 use super::pages::{self, Sight};
 use super::uploads::{self, Kept};
 use crate::signals::field::Evidence;
-use crate::signals::{Kind, Signal};
+use crate::signals::{Kind, Signal, UNSEEN};
 
 /// Photos whose hashes are near that are compared with a new one, nearest first.
 const COMPARED_MAX: usize = 32;
@@ -254,23 +255,24 @@ pub struct Reference {
     pub by: UserId,
     /// When, by claim.
     pub at_ms: i64,
-    /// Not before this, as the log proves it; `None`: nothing is proved.
+    /// Not before this, by what its device knew; `None`: it says nothing of that.
     pub earliest_ms: Option<i64>,
     /// Not after this: when the server had the entry; `None`: its log did not read.
     pub received_ms: Option<i64>,
 }
 
 impl Reference {
-    /// Whether it is from before another as the log proves it: the server had it before the other can have been made.
-    fn proved_before(&self, other: &Self) -> bool {
+    /// Whether it is from before another as the bounds have it: the server had it before the other
+    /// says to have been made. Who names a later line than they knew has theirs count as the later one.
+    fn bounded_before(&self, other: &Self) -> bool {
         let known = self.received_ms.zip(other.earliest_ms);
         known.is_some_and(|(received, earliest)| received <= earliest)
     }
 
-    /// Whether it is from before another: as the log proves it, and where it does not by claim.
+    /// Whether it is from before another: as the bounds have it, and where they do not say by claim.
     fn is_before(&self, other: &Self) -> bool {
         let claim = |r: &Self| (r.at_ms, r.received_ms, r.document.to_bytes(), r.hash.0);
-        match (self.proved_before(other), other.proved_before(self)) {
+        match (self.bounded_before(other), other.bounded_before(self)) {
             (true, false) => true,
             (false, true) => false,
             _ => claim(self) < claim(other),
@@ -279,7 +281,7 @@ impl Reference {
 
     /// Whether their order is but two people's words: a claim of one of them must not put a signal on the other alone.
     fn is_in_doubt(&self, other: &Self) -> bool {
-        self.by != other.by && !self.proved_before(other) && !other.proved_before(self)
+        self.by != other.by && !self.bounded_before(other) && !other.bounded_before(self)
     }
 }
 
@@ -357,12 +359,13 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
 
 /// Writes down what a reference gives reason to look at, and that it was judged. Of two photos that are alike the
 /// later one has the signal, whichever came to the server first; where two people's claims alone say which that is, both
-/// have, and it is said.
+/// have, and it is said. So it is where the one who names a file here `sees` nothing else that has it.
 pub fn judged(
     tx: &Transaction<'_>,
     of: &Reference,
     by_itself: &[Signal],
     others: &[(Reference, Signal)],
+    sees: impl Fn(UserId, &Audience) -> bool,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let erased = |hash| -> Result<bool, StoreError> {
@@ -379,7 +382,7 @@ pub fn judged(
         "INSERT INTO signal (org, visit, kind, photo, other, other_document, by, entry,
              figure, evidence, found_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, x'', x'', ?7, ?8, ?9)
-         ON CONFLICT DO UPDATE SET evidence = excluded.evidence",
+         ON CONFLICT DO UPDATE SET figure = excluded.figure, evidence = excluded.evidence",
     )?;
     let empty: &[u8] = &[];
     if of.document.kind == DocKind::Visit {
@@ -413,6 +416,10 @@ pub fn judged(
             if has == of && own > EVIDENCE_MAX {
                 continue;
             }
+            let figure = match *kind == Kind::SameFile && !saw(tx, has, &sees)? {
+                true => UNSEEN,
+                false => *figure,
+            };
             let evidence = doubt.then(|| to_cbor(&Evidence::Unproved { claims_first: !later }));
             insert.execute(params![
                 of.org,
@@ -428,6 +435,31 @@ pub fn judged(
         }
     }
     Ok(())
+}
+
+/// Whether whoever names a photo was the first to, or sees a document in which somebody else does. What they named
+/// themselves before gives them nothing that they had not got.
+fn saw(
+    connection: &Connection,
+    of: &Reference,
+    sees: impl Fn(UserId, &Audience) -> bool,
+) -> Result<bool, StoreError> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {REFERENCE} FROM photo WHERE org = ?1 AND hash = ?2 AND document <> ?3"
+    ))?;
+    let mut rows = query.query(params![of.org, of.hash.0, of.document.to_bytes()])?;
+    let mut first = *of;
+    while let Some(row) = rows.next()? {
+        let other = reference(row)?;
+        let audience = pages::audience_of(connection, of.org, other.document)?;
+        if other.by != of.by && audience.is_some_and(|audience| sees(of.by, &audience)) {
+            return Ok(true);
+        }
+        if other.received_ms.is_some_and(|at| first.received_ms.is_none_or(|first| at < first)) {
+            first = other;
+        }
+    }
+    Ok(first.by == of.by)
 }
 
 /// What the organisation thinks of each kind, 0 to 100.

@@ -21,7 +21,7 @@ use crate::{
 
 const SAME: &str = "Byte for byte the same file";
 const LIKE: &str = "of 64 bits of its outline differ";
-const DOUBT: &str = "Which of the two was recorded first is not proved.";
+const DOUBT: &str = "Nothing settles which of the two was recorded first.";
 const DAY_MS: i64 = 86_400_000;
 
 /// A visit for a call, with one photo.
@@ -114,7 +114,7 @@ async fn the_very_file_is_noticed_when_it_is_used_again_after_its_time() {
         let second = goes(&bench, &mut anna, CLOSED_CALL, of(&used)).await;
         looks::catch_up(&bench.app).await.unwrap();
         let page = bench.get(MARIA, &second).await;
-        page.shows(&[SAME, "that photo is no longer kept"]);
+        page.shows(&[SAME, "that photo is no longer kept"]).hides(&["saw nothing else"]);
         bench.get(MARIA, &first).await.hides(&[SAME]);
         // Of an erased one nothing is said, and nothing is judged again and again.
         let target = server::erase::Target::Photo(BlobHash::of(&used));

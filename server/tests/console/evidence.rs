@@ -455,6 +455,8 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     // And nothing is said of where the file came from, which no phone of ours leaves out.
     page.shows(&[
         "Byte for byte the same file",
+        // Olle works in the south, and the photo is from the north.
+        "whoever named it here saw nothing else that has it",
         like,
         "weighs 105",
         &earlier,
