@@ -56,21 +56,28 @@ pub fn grounds(
         "SELECT log.at_ms, record.body FROM record JOIN log USING (org, sequence)
          WHERE org = ?1 AND key = ?2 ORDER BY sequence",
     )?;
-    let mut rows = query.query(params![org, RecordKey::outlet(outlet).to_bytes()])?;
-    let (mut grounds, mut known) = (Vec::new(), false);
-    while let Some(row) = rows.next()? {
-        let Record::Outlet(outlet) =
-            from_cbor::<Record>(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?
-        else {
+    let rows = query.query_map(params![org, RecordKey::outlet(outlet).to_bytes()], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    let versions: Vec<(i64, Vec<u8>)> = rows.collect::<Result<_, _>>()?;
+    let (mut grounds, mut known): (Vec<(i64, Ground)>, bool) = (Vec::new(), false);
+    for (at_ms, body) in &versions {
+        let Record::Outlet(outlet) = from_cbor::<Record>(body)? else {
             return Err(StoreError::Damaged("the record of an outlet".into()));
         };
         known = outlet.place.is_some();
+        let Some(place) = outlet.place else { continue };
         let radius_m = outlet.radius_m.unwrap_or(settings.radius_m);
-        grounds.extend(outlet.place.map(|place| (row.get(0), Ground { place, radius_m })));
+        match grounds.last_mut() {
+            // How far it reaches there is for the newest version to say.
+            Some((_, last)) if last.place == place => last.radius_m = radius_m,
+            _ => grounds.push((*at_ms, Ground { place, radius_m })),
+        }
     }
-    grounds.dedup_by(|(_, later), (_, earlier)| later == earlier);
-    grounds.retain(|_| known);
-    grounds.into_iter().map(|(at_ms, ground)| Ok((at_ms?, ground))).collect()
+    if !known {
+        grounds.clear();
+    }
+    Ok(grounds)
 }
 
 /// The visits of an outlet are to be looked at again: it is known to be elsewhere.
