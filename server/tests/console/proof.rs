@@ -3,12 +3,14 @@
 use axum::http::StatusCode;
 use server::erase::{Target, erase};
 use server::store::{bundle, log};
-use sync_core::document::Document;
+use sync_core::document::{Document, Entry};
 use sync_core::id::{BlobHash, UserId, VisitId};
 use sync_core::model::Geo;
+use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{CheckKind, Record, Template};
 use sync_core::model::visit::{
-    Act, NotPossible, Note, Observation, PhotoOrigin, PhotoRef, Place, Subject, Value, Versioned,
+    Act, NotPossible, Note, Observation, PhotoOrigin, PhotoRef, Place, Recording, Subject, Value,
+    Versioned,
 };
 use sync_core::proof::verify;
 use sync_core::visit::Visit;
@@ -18,8 +20,8 @@ use sync_core::zip;
 use crate::erasing::{ADA, comes_ada};
 use crate::evidence::{brings, fetch, two_alike};
 use crate::{
-    ANNA, Bench, CALL, CLOSED_CALL, DORA, JOHAN, MARIA, NORTH, OTHER, OUTLET, SCRIPT, SHELF, TOWER,
-    audited, check, gtin, photo, shelf,
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, NORTH, OTHER, OUTLET, SCRIPT,
+    SHELF, TOWER, audited, check, gtin, photo, shelf,
 };
 
 async fn bundle_of(bench: &Bench, user: UserId, visit: VisitId) -> Vec<u8> {
@@ -261,6 +263,32 @@ async fn a_call_that_was_not_possible_says_why() {
         ": could not make the call, the shelf could not be reached: \"Stocktaking\"\n  with the photo {hash}, of Shelf\n"
     );
     says(&summary(&bench, visit).await, &[&said, "\nStatus not possible\n"]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn what_was_known_of_a_part_of_the_log_that_was_lost_is_not_told_as_no_sync() {
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let (lost, new) = (
+        "  its device says that it knew lines that are not in this log, as after a restore\n",
+        "  its device says that it had not synced before\n",
+    );
+    for (n, anchor, life, said) in
+        [(0x70, 9, Some(7), lost), (0x71, 0, Some(7), new), (0x72, 0, None, new)]
+    {
+        let visit = VisitId::from_bytes([n; 16]);
+        let mut document = Document::new(bench.tenant.id, visit.into());
+        let template = Versioned { number: 1, version: 1 };
+        let (territory, distributor) = (NORTH, GROSSIST);
+        let act = Act::Start { outlet: OUTLET, call: None, territory, distributor, template };
+        let when = Moment { anchor, life, ..anna.moment() };
+        let recording = Recording { by: ANNA, when, place: None, act };
+        anna.write(&mut document, Entry::Recording(recording));
+        anna.push(&bench, &document, Vec::new()).await;
+        let told = summary(&bench, visit).await;
+        assert_eq!((told.contains(said), told.contains(lost)), (true, said == lost), "{told}");
+    }
     bench.close().await;
 }
 
