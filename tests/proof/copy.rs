@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 
 use endcap_mobile::Client;
 use rusqlite::Connection;
@@ -64,7 +65,7 @@ fn cut(host: &Host, bundle: &Path) -> (PathBuf, [u64; 2]) {
 }
 
 /// A photo that Rita takes in the visit; its digest.
-fn record_photo(host: &mut Host, rita: &Client, visit: &str) -> String {
+fn record_photo(host: &mut Host, rita: &Arc<Client>, visit: &str) -> String {
     host.start();
     let taken = photo(rita, 9);
     let hash = taken.hash.clone();
