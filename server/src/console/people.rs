@@ -160,7 +160,7 @@ async fn list(
     });
     let keep = std::iter::once(for_ever).chain(limited);
     let keep = keep.map(|(name, value, chosen)| Choice { name, value, chosen }).collect();
-    let page = Page::new(app, viewer, Section::People, "People and devices").await?;
+    let page = Page::new(app, viewer, Section::People, "People").await?;
     let admin = viewer.rights.role == Role::Admin;
     let world = viewer.tenant.world();
     let zone = view::zone_of(&world, &viewer.rights);
