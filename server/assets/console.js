@@ -125,7 +125,7 @@
     const photos = photosOf();
     if (!photos.length) return box.close();
     at = (i + photos.length) % photos.length;
-    const img = box.querySelector('img'), text = photos[at].dataset.photo || photos[at].closest('figure')?.querySelector('figcaption')?.innerText || '';
+    const img = box.querySelector('img'), told = all('figcaption :is(b, span)', photos[at].closest('figure') || box).map((e) => e.innerText).join('\n'), text = photos[at].dataset.photo || told;
     img.src = photos[at].href; img.alt = photos[at].querySelector('img')?.alt || '';
     box.querySelector('figcaption').textContent = `${text.replace(/\s*\n\s*/g, ' · ')} (${at + 1} of ${photos.length})`;
     if (!box.open) box.showModal();
