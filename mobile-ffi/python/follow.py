@@ -24,7 +24,7 @@ async def follow(client, sleep=asyncio.sleep):
             report = await client.sync()
             print(f"sent {report.pushed}, came {report.pulled}, photos {report.photos}", flush=True)
             if report.photos_without_room:
-                print(f"{report.photos_without_room} photos wait: the organisation's room for them is used up")
+                print(f"photos that wait: {report.photos_without_room}; the organisation's room for them is used up")
             for outlet in report.left:
                 print(f"{outlet.name} is not yours any more: {outlet.why.name.lower()}")
             if report.copied:
@@ -32,9 +32,9 @@ async def follow(client, sleep=asyncio.sleep):
             if report.log_alarm:
                 print(f"THE SERVER'S LOG IS NOT WHAT IT WAS, somebody has to look into it: {client.log_status().alarm}")
             if report.delivered:
-                print(f"brought {report.delivered} parcels of colleagues", flush=True)
+                print(f"brought {parcels(report.delivered)} of colleagues", flush=True)
             if report.undeliverable:
-                print(f"{report.undeliverable} parcels of colleagues cannot go in: their own phones have to sync")
+                print(f"{parcels(report.undeliverable)} of colleagues cannot go in: their own phones have to sync")
             pause_s = 1
             await client.wait_for_news()
         except (ClientError.Busy, ClientError.Unreachable) as later:
@@ -42,6 +42,10 @@ async def follow(client, sleep=asyncio.sleep):
             # As long as the server asks for; where nobody knows, longer each time. All work is safe meanwhile.
             await sleep(getattr(later, "retry_after_s", None) or pause_s)
             pause_s = min(2 * pause_s, LONGEST_S)
+
+
+def parcels(count):
+    return "1 parcel" if count == 1 else f"{count} parcels"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ async def main(server, code, folder, photo):
     # With a network, once: who am I? Then fetch what I may see: outlets, planned calls, planograms, prices.
     who = client.enrolment() or await client.enrol(server, code, label="Quickstart")
     print(f"{who.user_name}, {who.organisation_name}, {who.server}", flush=True)
-    await sync(client, server, code)
+    said = await sync(client, server, code)
 
     # From here on no network is needed. Each call has reached the disk when it returns.
     image = client.add_photo(pathlib.Path(photo).read_bytes())
@@ -43,20 +43,23 @@ async def main(server, code, folder, photo):
     client.submit(visit)
 
     # The network may be back: hand everything over, the photo last.
-    await sync(client, server, code)
+    await sync(client, server, code, said)
     print(f"{call.outlet.name}: {client.visit(visit).status}; {waiting(client)}")
 
 
-async def sync(client, server, code):
+async def sync(client, server, code, said=None):
+    """Says why it cannot be now, unless that was `said` already, and returns it."""
     try:
         await client.sync()
     except (ClientError.Unreachable, ClientError.Busy) as later:
-        print(f"{later}; the work goes on here")
+        if str(later) != said:
+            print(f"{later}; the work goes on here")
+        return str(later)
     except (ClientError.Revoked, ClientError.Forgotten) as withdrawn:
         # Nothing of this person's is lost: with a new code the same folder goes on.
         print(withdrawn, flush=True)
         await client.enrol(server, code, label="Quickstart")
-        await sync(client, server, code)
+        return await sync(client, server, code)
 
 
 def next_call(client, who):

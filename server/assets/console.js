@@ -1,4 +1,4 @@
-// Endcap console. Every page works without this file; it only keeps an open page fresh.
+// Endcap console. Every page works without this file; it keeps an open page fresh and shows what is cut off.
 // Contract with the pages: <body data-live="/live"> on pages that follow along, one <main id="main">, ids on rows and
 // controls that must survive a swap, autocomplete="off" on forms inside main, #live and #fresh-bar in the layout.
 (() => {
@@ -82,17 +82,41 @@
   };
   const poke = () => { clearTimeout(waiting); waiting = setTimeout(refresh, 400); };
   bar?.querySelector('button').addEventListener('click', () => refresh(true));
-  document.addEventListener('visibilitychange', () => { if (stale && !document.hidden) poke(); });
 
-  // ---- live line
+  // ---- live line: only pages in sight hold one. A browser opens six connections to a host, and a page that waits in its
+  // back/forward cache or in another tab would keep one of them.
   const tell = (ok) => { const e = $('live'); e.hidden = false; e.className = `live ${ok ? 'is-live' : 'is-lost'}`; e.textContent = ok ? 'Live' : 'Connection lost'; };
-  const listen = (url, again = false) => {
-    const source = new EventSource(url);
+  let line = null, later = null;
+  const hush = () => { clearTimeout(later); line?.close(); line = null; };
+  const listen = (again = false) => {
+    hush();
+    if (document.hidden) return;
+    const source = line = new EventSource(document.body.dataset.live);
     source.onopen = () => { tell(true); if (again) poke(); again = true; }; // pokes may have been missed
     source.onmessage = poke;
-    source.onerror = () => { tell(false); if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000, url, true); };
+    source.onerror = () => { tell(false); if (source.readyState === EventSource.CLOSED) later = setTimeout(listen, 5000, true); };
   };
-  if (main && bar && document.body.dataset.live) listen(document.body.dataset.live);
+  if (main && bar && document.body.dataset.live) {
+    listen();
+    addEventListener('pagehide', hush);
+    addEventListener('pageshow', (e) => { if (e.persisted) listen(true); });
+    document.addEventListener('visibilitychange', () => { if (document.hidden) hush(); else listen(true); });
+    document.addEventListener('resume', () => listen(true)); // frozen while it was hidden
+  }
+
+  // ---- where the navigation is cut: the page one is on comes into sight, and each edge that hides some fades
+  const nav = document.querySelector('.nav');
+  const edges = () => {
+    nav.classList.toggle('more-before', nav.scrollLeft > 4);
+    nav.classList.toggle('more-after', nav.scrollLeft + nav.clientWidth < nav.scrollWidth - 4);
+  };
+  if (nav) {
+    const here = nav.querySelector('[aria-current]');
+    if (here) nav.scrollLeft = here.offsetLeft - nav.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
+    nav.addEventListener('scroll', edges, { passive: true });
+    addEventListener('resize', edges);
+    edges();
+  }
 
   // ---- photos: <a class="photo-frame" data-photo href="full.jpg"> opens in the dialog, the arrow keys leaf through
   const box = $('lightbox');
@@ -101,7 +125,7 @@
     const photos = photosOf();
     if (!photos.length) return box.close();
     at = (i + photos.length) % photos.length;
-    const img = box.querySelector('img'), text = photos[at].dataset.photo || photos[at].closest('figure')?.querySelector('figcaption')?.innerText || '';
+    const img = box.querySelector('img'), told = all('figcaption :is(b, span)', photos[at].closest('figure') || box).map((e) => e.innerText).join('\n'), text = photos[at].dataset.photo || told;
     img.src = photos[at].href; img.alt = photos[at].querySelector('img')?.alt || '';
     box.querySelector('figcaption').textContent = `${text.replace(/\s*\n\s*/g, ' · ')} (${at + 1} of ${photos.length})`;
     if (!box.open) box.showModal();

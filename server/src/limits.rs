@@ -56,8 +56,9 @@ pub const LINES_MAX: usize = CONNECTIONS_MAX / 2;
 pub const LINES_OF_ONE_MAX: usize = LINES_MAX / 2;
 /// Those of one phone; one more ends the oldest.
 pub const LINES_OF_DEVICE_MAX: usize = 2;
-/// Those of one session's pages; the same.
-pub const LINES_OF_SESSION_MAX: usize = 16;
+/// Those of one session's pages; the same. A browser opens six connections to one host over HTTP/1.1: some are left for
+/// requests.
+pub const LINES_OF_SESSION_MAX: usize = 4;
 /// Passwords that are hashed at the same time: each takes 19 MiB and a core.
 pub const HASHING_MAX: usize = 2;
 /// Repairs that are worked on at the same time: each may read all that a person sees.

@@ -426,7 +426,8 @@ async fn run_witness(args: WitnessArgs) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(failed)?;
     say!("Its key, for who verifies and for the server's list of witnesses:");
     say!("  {} http://{address}", witness.key());
-    say!("It watches {logs} logs and listens on http://{address}");
+    let logs = if logs == 1 { "1 log".to_owned() } else { format!("{logs} logs") };
+    say!("It watches {logs} and listens on http://{address}");
     answer(listener, &api::witness::router(Arc::new(witness)), shutdown, || ())
         .await
         .map_err(failed)

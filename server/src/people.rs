@@ -16,6 +16,7 @@ use crate::app::{App, Tenant};
 use crate::auth::{
     Viewer, check_password, gives_out_copies, hash_password, normal_email, secret_hash, signs_in,
 };
+use crate::console::view::by_name;
 use crate::error::Problem;
 use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow, Enrolment};
@@ -117,7 +118,7 @@ pub async fn list(app: &App, viewer: &Viewer) -> Result<Vec<Member>, Problem> {
             person: person.clone(),
         })
         .collect();
-    members.sort_by_cached_key(|m| (!m.person.active, m.person.name.to_lowercase(), m.person.id));
+    members.sort_by_cached_key(|m| (!m.person.active, by_name(&m.person.name), m.person.id));
     Ok(members)
 }
 

@@ -400,11 +400,14 @@ impl Visit {
         own.into_iter().any(|r| !r.submitted && !r.withdrawn && !r.ends())
     }
 
-    /// The photos that it refers to, each with the entry that does and its author: what was recorded and not taken back,
-    /// and what is shown in contests of that.
+    /// The photos that were recorded and not taken back, each with the entry that refers to it and its author.
     pub fn photos(&self) -> impl Iterator<Item = (ChangeHash, UserId, &PhotoRef)> {
         let recorded = self.recordings.iter().filter(|r| !r.withdrawn);
-        let recorded = recorded.map(|r| (r.hash, r.entry.by, r.entry.photos()));
+        recorded.flat_map(|r| r.entry.photos().iter().map(move |photo| (r.hash, r.entry.by, photo)))
+    }
+
+    /// The photos that are shown in contests of it, each with the word that refers to it and its author.
+    pub fn contest_photos(&self) -> impl Iterator<Item = (ChangeHash, UserId, &PhotoRef)> {
         let words = self.contests.iter().flat_map(|contest| {
             let steps = contest.story.iter().filter_map(|(hash, post, _)| {
                 post.word.as_ref().map(|word| (*hash, post.by, word.photos()))
@@ -412,8 +415,7 @@ impl Visit {
             let objection = (contest.hash, contest.by, contest.objection.photos.as_slice());
             std::iter::once(objection).chain(steps)
         });
-        let all = recorded.chain(words);
-        all.flat_map(|(hash, by, photos)| photos.iter().map(move |photo| (hash, by, photo)))
+        words.flat_map(|(hash, by, photos)| photos.iter().map(move |photo| (hash, by, photo)))
     }
 
     /// A recording by its name.

@@ -141,9 +141,20 @@ impl Browser {
         tokio::time::timeout(patience, arrival).await.expect("it leads to another page");
     }
 
+    /// Waits, by asking again, until a script returns true on whatever page there is by then.
+    pub(crate) async fn until_soon(&self, script: &str) {
+        let holds = async { while !self.holds(script).await {} };
+        let patience = Duration::from_millis(PATIENCE_MS);
+        tokio::time::timeout(patience, holds).await.expect("it comes true");
+    }
+
     /// Whether the marked page is gone and another is there; between the two the driver knows no page at all.
     async fn arrived(&self) -> bool {
-        let script = "return !window.old && document.readyState === 'complete'";
+        self.holds("return !window.old && document.readyState === 'complete'").await
+    }
+
+    /// Whether a script returns true; not while there is no page.
+    async fn holds(&self, script: &str) -> bool {
         let body = json!({ "script": script, "args": [] });
         let request = self.http.post(format!("{}/execute/sync", self.session));
         let reply =

@@ -74,7 +74,7 @@ class Quickstart(unittest.TestCase):
         folder = f"{SCRATCH / 'offline'}/"
         self.goes_well(quickstart(server, code, folder, photo(5)), whose)
         stop()
-        self.goes_well(quickstart(server, "", folder, photo(6)), whose, before=2 * AWAY, visits=1, photos=1)
+        self.goes_well(quickstart(server, "", folder, photo(6)), whose, before=AWAY, visits=1, photos=1)
         self.assertEqual(list(pathlib.Path(folder).rglob("*.key")), [])
 
         # The office withdraws the phone meanwhile. What it says first is what its person is to do.

@@ -125,7 +125,7 @@ async fn draw(
             })
         })
         .collect();
-    keys.sort_by(|a, b| (&a.person, &a.device).cmp(&(&b.person, &b.device)));
+    keys.sort_by_cached_key(|key| (view::by_name(&key.person), key.device.clone()));
     let watcher = |said: Cosignature| {
         let signed = said.signed.filter(|_| said.life == at.origin).map(|(_, seconds)| {
             let ms = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000);

@@ -78,7 +78,6 @@ pub fn router() -> Router<Arc<App>> {
         .route("/refused/{item}", get(refused::item).post(refused::decide))
         .route("/refused/{item}/photos/{hash}", get(refused::photo))
         .route("/look", get(signals::queue))
-        .route("/look/weights", post(signals::weigh))
         .route("/look/settings", post(signals::set))
         .route("/look/{visit}", post(signals::seen))
         .route("/photos/{hash}", get(photos::photo))

@@ -155,9 +155,12 @@ pub(super) async fn outlets(
         };
         let mut found: Vec<_> = match asked.show.as_str() {
             "reported" => Vec::new(),
-            _ => {
-                world.outlets.values().filter(fits).map(|o| (o.name.to_lowercase(), o.id)).collect()
-            }
+            _ => world
+                .outlets
+                .values()
+                .filter(fits)
+                .map(|o| (view::by_name(&o.name), o.id))
+                .collect(),
         };
         found.sort();
         let zone = view::zone_of(&world, &viewer.rights);
@@ -263,7 +266,7 @@ fn places(world: &World, scope: Scope, asked: &Asked) -> (Vec<Choice>, Vec<Choic
             choice(&distributor.id.to_string(), &distributor.name, &asked.distributor)
         })
         .collect();
-    distributors.sort_by_key(|choice| choice.name.to_lowercase());
+    distributors.sort_by_key(|choice| view::by_name(&choice.name));
     (territories.collect(), distributors)
 }
 

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sync_core::id::UserId;
+use sync_core::model::people::Role;
 use sync_core::model::shown;
 use sync_core::visit::Status;
 
@@ -41,7 +42,7 @@ impl Section {
         (Self::Outlets, "/outlets", "Outlets"),
         (Self::Scorecard, "/scorecard", "Scorecard"),
         (Self::People, "/people", "People"),
-        (Self::Signals, "/look", "To look at"),
+        (Self::Signals, "/look", "Worth a look"),
         (Self::Refused, "/refused", "Refused"),
         (Self::Data, "/data", "Data"),
     ];
@@ -57,6 +58,19 @@ pub struct Link {
     pub here: bool,
     /// How much waits there, in words.
     pub waiting: Option<String>,
+}
+
+/// So many things wait: `3 visits`, and whether it is one.
+pub struct Waits {
+    /// How many of what.
+    pub what: String,
+    /// Whether the verb is in the singular.
+    pub one: bool,
+}
+
+fn waits(n: u64, one: &str, many: &str) -> Option<Waits> {
+    let noun = if n == 1 { one } else { many };
+    (n > 0).then(|| Waits { what: format!("{} {noun}", capped(n)), one: n == 1 })
 }
 
 /// What `base.html` needs; a page's template has it as `page`.
@@ -75,6 +89,10 @@ pub struct Page {
     pub csrf: String,
     /// The navigation.
     pub nav: Vec<Link>,
+    /// How much refused work waits for this person's decision.
+    pub refused: Option<Waits>,
+    /// How many visits are worth a look of this person.
+    pub signals: Option<Waits>,
     /// Follows along while the page is open.
     pub live: bool,
 }
@@ -102,10 +120,12 @@ impl Page {
         };
         // Refused work and signals are rare, and a page about nothing only takes room.
         let rare = |link: &Link| ["/refused", "/look", "/data"].contains(&link.url);
-        // Signals are not a distributor's to put away, so its manager always finds them.
-        let oversees = !reviews && viewer.rights.role.oversees();
+        // Signals are not a distributor's to put away, so its manager always finds them; what they weigh is for an
+        // admin to set, also while nothing waits.
+        let role = viewer.rights.role;
+        let finds = (!reviews && role.oversees()) || role == Role::Admin;
         let shown = |link: &Link| {
-            !rare(link) || link.here || link.waiting.is_some() || (oversees && link.url == "/look")
+            !rare(link) || link.here || link.waiting.is_some() || (finds && link.url == "/look")
         };
         let scope = view::scope_name(&viewer.tenant.world(), viewer.rights.scope);
         Ok(Self {
@@ -115,6 +135,8 @@ impl Page {
             name: viewer.name.clone(),
             role: format!("{}, {scope}", view::role_name(viewer.rights.role)),
             csrf: viewer.csrf.clone(),
+            refused: waits(refused, "refused piece of work", "refused pieces of work"),
+            signals: waits(signals, "visit", "visits"),
             nav: Section::NAV.into_iter().map(link).filter(shown).collect(),
             live: true,
         })

@@ -160,7 +160,7 @@ async fn list(
     });
     let keep = std::iter::once(for_ever).chain(limited);
     let keep = keep.map(|(name, value, chosen)| Choice { name, value, chosen }).collect();
-    let page = Page::new(app, viewer, Section::People, "People and devices").await?;
+    let page = Page::new(app, viewer, Section::People, "People").await?;
     let admin = viewer.rights.role == Role::Admin;
     let world = viewer.tenant.world();
     let zone = view::zone_of(&world, &viewer.rights);
@@ -358,7 +358,7 @@ fn scope_choices(world: &World, chosen: &str) -> (Vec<Choice>, Vec<Choice>) {
             Choice { chosen: value == chosen, value, name: distributor.name.clone() }
         })
         .collect();
-    distributors.sort_by_key(|choice| choice.name.to_lowercase());
+    distributors.sort_by_key(|choice| view::by_name(&choice.name));
     (territories.collect(), distributors)
 }
 
@@ -367,6 +367,8 @@ fn scope_choices(world: &World, chosen: &str) -> (Vec<Choice>, Vec<Choice>) {
 /// A one-time code that can still be used, as this browser has been given it.
 struct Waiting {
     code: String,
+    /// Where the app finds this server.
+    server: String,
     qr: Markup,
     until: Markup,
 }
@@ -489,7 +491,8 @@ async fn one(
             None => {
                 let qr = Markup(enrol_qr_svg(&client.base_url, &code));
                 let until = view::when(enrolment.expires_ms, &zone);
-                waiting = Some(Waiting { code, qr, until });
+                let server = client.base_url.clone();
+                waiting = Some(Waiting { code, server, qr, until });
             }
             Some(device) => {
                 used = devices.iter().find(|d| d.device == device).map(|d| d.label.clone());

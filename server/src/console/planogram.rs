@@ -21,8 +21,9 @@ const WIDTH_MAX: f64 = 2_400.0;
 /// Height of a shelf, and of the rail below it with its labels.
 const ZONE: f64 = 104.0;
 const RAIL: f64 = 23.0;
-/// Width of a letter of a name, about.
-const LETTER: f64 = 5.9;
+/// Width of a letter of a name, about, and of one that is set small.
+const LETTER: f64 = 6.4;
+const LETTER_SMALL: f64 = 5.5;
 /// Most packs drawn for one position.
 const PACKS_MAX: u32 = 40;
 
@@ -292,11 +293,16 @@ impl Place {
             let _ = write!(g, "<path class=\"pg-ghost\" d=\"{ghosts}\"/>");
         }
         let middle = tenth(x + width / 2.0);
-        for (line, text) in name_lines(product, position, width).into_iter().enumerate() {
-            let below = y + 16.0 + 13.0 * line as f64;
+        let (lines, small) = name_lines(product, position, width);
+        let (class, first, step) = match small {
+            true => ("pg-name pg-small", 13.0, 11.5),
+            false => ("pg-name", 16.0, 13.0),
+        };
+        for (line, text) in lines.into_iter().enumerate() {
+            let below = tenth(y + first + step * line as f64);
             let _ = write!(
                 g,
-                "<text class=\"pg-name\" x=\"{middle}\" y=\"{below}\">{}</text>",
+                "<text class=\"{class}\" x=\"{middle}\" y=\"{below}\">{}</text>",
                 escape(&text)
             );
         }
@@ -324,14 +330,14 @@ impl Place {
         let base = self.y + ZONE;
         let middle = self.x + self.width / 2.0;
         let planned = seen.mark == Mark::Planned;
-        let room = self.width - 20.0 - if planned { 0.0 } else { 14.0 };
+        let room = self.width - 20.0 - if planned { 0.0 } else { 15.0 };
         let fits = letters(&seen.label) <= room;
         let text = match (fits, planned) {
             (true, _) => seen.label.clone(),
             (false, true) => position.facings.to_string(),
             (false, false) => String::new(),
         };
-        let symbol = if planned { 0.0 } else { 14.0 };
+        let symbol = if planned { 0.0 } else { 15.0 };
         let length = letters(&text) + symbol;
         let wide = (self.width - 6.0).min(length + 12.0).max(2.0);
         let _ = write!(
@@ -366,9 +372,9 @@ impl Place {
 /// Width of a label's text, which is bold, about.
 fn letters(text: &str) -> f64 {
     let width = |letter| match letter {
-        'm' | 'w' | 'M' | 'W' => 9.8,
-        'i' | 'l' | 'j' | 't' | 'f' | 'r' | ' ' => 4.2,
-        _ => 6.6,
+        'm' | 'w' | 'M' | 'W' => 10.4,
+        'i' | 'l' | 'j' | 't' | 'f' | 'r' | ' ' => 4.4,
+        _ => 7.2,
     };
     text.chars().map(width).sum()
 }
@@ -425,35 +431,61 @@ fn stripe(kind: Pack, x: f64, w: f64, base: f64, h: f64) -> String {
     }
 }
 
-/// A product's name as it fits: without its brand where there is no room for both.
-fn name_lines(product: Option<&Product>, position: &Position, width: f64) -> Vec<String> {
-    let Some(product) = product else { return wrap(&position.gtin.to_string(), width) };
-    let whole = wrap(&product.name, width);
-    let rest = product.name.strip_prefix(product.brand.as_str()).map(str::trim_start);
-    match rest.filter(|rest| !rest.is_empty()) {
-        Some(rest) if whole.iter().any(|line| line.ends_with('…')) => wrap(rest, width),
-        _ => whole,
+/// A product's name as it fits, and whether it is set small: on two lines, or on three small ones; each first with its
+/// brand, then without.
+fn name_lines(product: Option<&Product>, position: &Position, width: f64) -> (Vec<String>, bool) {
+    let gtin = position.gtin.to_string();
+    let whole = product.map_or(gtin.as_str(), |product| product.name.as_str());
+    let rest = product.and_then(|product| whole.strip_prefix(product.brand.as_str()));
+    let rest = rest.map(str::trim_start).filter(|rest| !rest.is_empty());
+    for (small, lines) in [(false, 2), (true, 3)] {
+        for name in [Some(whole), rest].into_iter().flatten() {
+            if let Some(lines) = wrap(name, room(width, small), lines) {
+                return (lines, small);
+            }
+        }
     }
+    (cut(rest.unwrap_or(whole), room(width, true), 3), true)
 }
 
-/// A name on two lines at most, of about one length; cut where even that is too wide.
-fn wrap(text: &str, width: f64) -> Vec<String> {
-    let room = ((width - 4.0) / LETTER).max(3.0) as usize;
-    let length = |line: &str| line.chars().count();
-    let cut = |line: &str| match length(line) > room {
+/// How many letters of a name a place has room for.
+fn room(width: f64, small: bool) -> usize {
+    let letter = if small { LETTER_SMALL } else { LETTER };
+    ((width - 6.0) / letter).max(3.0) as usize
+}
+
+/// A name on so many lines at most, the longest of them as short as can be; `None` if one is too long even then.
+fn wrap(text: &str, room: usize, most: usize) -> Option<Vec<String>> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let found = (1..=most).map(|lines| balanced(&words, lines));
+    found.into_iter().find(|lines| lines.iter().all(|line| length(line) <= room))
+}
+
+/// The same with each line cut that is too long.
+fn cut(text: &str, room: usize, most: usize) -> Vec<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let cut = |line: String| match length(&line) > room {
         true => {
             let kept: String = line.chars().take(room - 1).collect();
             format!("{}…", kept.trim_end())
         }
-        false => line.to_owned(),
+        false => line,
     };
-    let words: Vec<&str> = text.split_whitespace().collect();
-    if length(text) <= room || words.len() < 2 {
-        return vec![cut(&words.join(" "))];
-    }
-    let splits = (1..words.len()).map(|at| (words[..at].join(" "), words[at..].join(" ")));
-    let best = splits.min_by_key(|(first, second)| length(first).max(length(second)));
-    best.map(|(first, second)| vec![cut(&first), cut(&second)]).unwrap_or_default()
+    balanced(&words, most).into_iter().map(cut).collect()
+}
+
+fn balanced(words: &[&str], lines: usize) -> Vec<String> {
+    let longest = |lines: &Vec<String>| lines.iter().map(|line| length(line)).max();
+    let splits = (1..words.len()).filter(|_| lines > 1).map(|at| {
+        let mut split = vec![words[..at].join(" ")];
+        split.extend(balanced(&words[at..], lines - 1));
+        split
+    });
+    splits.chain([vec![words.join(" ")]]).min_by_key(longest).unwrap_or_default()
+}
+
+fn length(line: &str) -> usize {
+    line.chars().count()
 }
 
 #[cfg(test)]
@@ -462,9 +494,14 @@ mod tests {
 
     #[test]
     fn names_wrap_and_are_cut() {
-        assert_eq!(wrap("Milk", 100.0), ["Milk"]);
-        assert_eq!(wrap("Standard milk 3 % 1 L", 100.0), ["Standard", "milk 3 % 1 L"]);
-        assert_eq!(wrap("Strawberry", 30.0), ["Str…"]);
-        assert_eq!(wrap("", 10.0), [""]);
+        let wrapped = |text, room, most| wrap(text, room, most).unwrap();
+        assert_eq!(wrapped("Milk", 16, 2), ["Milk"]);
+        assert_eq!(wrapped("Standard milk 3 % 1 L", 16, 2), ["Standard", "milk 3 % 1 L"]);
+        assert_eq!(wrapped("Iced Latte 330 ml", 8, 3), ["Iced", "Latte", "330 ml"]);
+        assert_eq!(wrap("Iced Latte 330 ml", 8, 2), None);
+        assert_eq!(wrap("Strawberry", 4, 3), None);
+        assert_eq!(cut("Strawberry", 4, 3), ["Str…"]);
+        assert_eq!(cut("Strawberry milk", 5, 2), ["Stra…", "milk"]);
+        assert_eq!(wrapped("", 10, 2), [""]);
     }
 }

@@ -254,7 +254,7 @@ pub(super) fn tree(world: &World, shown: &HashSet<TerritoryId>) -> Vec<(Territor
         children.entry(parent).or_default().push(territory);
     }
     for siblings in children.values_mut() {
-        siblings.sort_by_key(|t| std::cmp::Reverse((t.name.to_lowercase(), t.id)));
+        siblings.sort_by_key(|t| std::cmp::Reverse((view::by_name(&t.name), t.id)));
     }
     let top = children.get(&None).into_iter().flatten();
     let mut open: Vec<(TerritoryId, usize)> = top.map(|t| (t.id, 1)).collect();
@@ -676,7 +676,7 @@ fn by_distributors(
             sum.row(view::distributor_name(world, id), 1, &format!("{query}&distributor={id}"))
         })
         .collect();
-    rows.sort_by_key(|row| row.name.to_lowercase());
+    rows.sort_by_key(|row| view::by_name(&row.name));
     rows
 }
 

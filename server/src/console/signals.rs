@@ -1,26 +1,27 @@
 //! What is worth a look: the queue, and what each kind of signal weighs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
-use sync_core::id::{DocKind, VisitId};
-use sync_core::model::Geo;
+use sync_core::id::{DocId, DocKind, VisitId};
 use sync_core::model::catalogue::RADIUS_M;
 use sync_core::model::people::Role;
+use sync_core::model::{Day, Geo};
 
 use super::page::{Page, Section, html, sight};
 use super::view::{self, Markup};
-use super::visit::history_key;
+use super::visit::{history_key, photo_key};
 use crate::app::App;
 use crate::auth::{Posted, Viewer};
 use crate::error::Problem;
 use crate::now_ms;
 use crate::signals::field::{Evidence, OBSERVATION_MS, Settings};
 use crate::signals::{Kind, Signal, WEIGHT_MAX};
-use crate::store::signals::{self as rows, Other, Shown, Which};
+use crate::store::signals::{self as rows, InSight, Other, Shown, Which};
 use crate::store::{StoreError, field, pages};
 use crate::world::World;
 
@@ -53,8 +54,59 @@ pub(super) struct OtherPage {
     pub(super) said: Markup,
 }
 
-/// Puts a signal of a visit into words.
-pub(super) fn told(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> Told {
+/// Puts signals of one photo, or of the captures of a visit, into words. Those that differ only in what is like it are
+/// told as one.
+pub(super) fn told(shown: &[&Shown], visit: VisitId, world: &World, zone: &str) -> Vec<Told> {
+    let mut all: Vec<Told> = Vec::new();
+    for shown in shown {
+        let told = one(shown, visit, world, zone);
+        let same = all.iter_mut().find(|before| {
+            let alike = before.title == told.title && before.why == told.why;
+            alike && shown.photo.is_some() && before.shows == told.shows && before.seen == told.seen
+        });
+        match same {
+            Some(before) if before.hidden.is_empty() && told.hidden.is_empty() => {
+                before.others.extend(told.others);
+            }
+            _ => all.push(told),
+        }
+    }
+    all
+}
+
+/// Where, by whom and when another photo was recorded, or another visit begun.
+fn said_of(other: &InSight, visit: VisitId, of_photo: bool, world: &World) -> Markup {
+    let InSight { document, at_ms, place, by, .. } = other;
+    let outlet = place.and_then(|(outlet, _)| world.outlets.get(&outlet));
+    let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
+    let when = view::when(*at_ms, zone);
+    let verb = match of_photo {
+        true if other.contest => "shown in a contest",
+        true => "recorded",
+        false => "begun",
+    };
+    let by = by.map(|by| format!(" by {}", view::escape(&world.name(by)))).unwrap_or_default();
+    let own = *document == DocId::from(visit);
+    let name = match (own, outlet) {
+        (true, _) => "In this visit".to_owned(),
+        (false, Some(outlet)) => outlet.name.clone(),
+        (false, None) if place.is_some() => "An outlet that is not known".to_owned(),
+        (false, None) => "A reported outlet".to_owned(),
+    };
+    // A visit counts on the day of its start at its outlet, which need not be the day of the photo.
+    let day = place.map(|(_, day)| day).filter(|day| of_photo && *day != Day::at(*at_ms, zone));
+    let day = day
+        .map(|day| view::day_short(day, day))
+        .map(|day| format!(", visit of {day}"))
+        .unwrap_or_default();
+    let kept = match of_photo && other.photo.is_none() {
+        true => "; that photo is no longer kept",
+        false => "",
+    };
+    Markup(format!("<b>{}</b>{day}: {verb}{by}, {when}{kept}", view::escape(&name)))
+}
+
+fn one(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> Told {
     let (mut others, mut hidden) = (Vec::new(), String::new());
     let Signal { kind, figure } = shown.signal;
     let of_photo = shown.photo.is_some();
@@ -64,19 +116,18 @@ pub(super) fn told(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> 
             let what = if of_photo { "photo" } else { "visit" };
             hidden = format!("The other {what} is outside your part of the field.");
         }
-        Some(Other::InSight { photo, document, at_ms }) => {
-            let url = match document.kind {
-                DocKind::Visit => format!("/visits/{}", VisitId::from_bytes(document.id)),
+        Some(Other::InSight(other)) => {
+            let url = match other.document.kind {
+                DocKind::Visit => {
+                    let photo = other.photo.map(|photo| format!("#{}", photo_key(photo)));
+                    let visit = VisitId::from_bytes(other.document.id);
+                    format!("/visits/{visit}{}", photo.unwrap_or_default())
+                }
                 DocKind::Outlet => "/outlets".to_owned(),
             };
-            let photo = photo.map(|photo| format!("/photos/{photo}"));
-            let when = view::when(at_ms, zone);
-            let said = match (of_photo, &photo) {
-                (true, Some(_)) => format!("recorded {when}"),
-                (true, None) => format!("recorded {when}; that photo is no longer kept"),
-                (false, _) => format!("The other visit, begun {when}"),
-            };
-            others.push(OtherPage { url, photo, said: Markup(said) });
+            let photo = other.photo.map(|photo| format!("/photos/{photo}"));
+            let said = said_of(&other, visit, of_photo, world);
+            others.push(OtherPage { url, photo, said });
         }
     }
     let mut shows = Vec::new();
@@ -163,7 +214,7 @@ fn distance(metres: i64) -> String {
 /// Latitude, longitude and how accurate a fix says that it is.
 fn at(place: &Geo) -> String {
     let (lon, lat) = place.degrees();
-    let accuracy = place.accuracy_m.map(|m| format!(" (±{m} m)")).unwrap_or_default();
+    let accuracy = place.accuracy_m.map(|m| format!(" (±{m}\u{a0}m)")).unwrap_or_default();
     format!("{lat:.5}, {lon:.5}{accuracy}")
 }
 
@@ -173,12 +224,16 @@ struct Item {
     day: String,
     people: String,
     weight: u32,
+    /// What the signals of photos weigh that others have shown in a contest.
+    contests: u32,
     photos: Vec<Photo>,
 }
 
 /// The signals of one photo, or of the captures.
 struct Photo {
     url: Option<String>,
+    /// Who showed it in a contest, of one that is no part of the visit's work.
+    contested: Option<String>,
     signals: Vec<Told>,
 }
 
@@ -194,6 +249,7 @@ struct SignalsPage {
     page: Page,
     items: Vec<Item>,
     weights: Vec<Weight>,
+    weight_max: u32,
     /// What the organisation says of its field, and what it may say.
     metres: u32,
     metres_min: u32,
@@ -216,7 +272,7 @@ pub(super) async fn queue(
     viewer.require(Role::oversees, "look at signals")?;
     let see = sight(&viewer);
     let zone = view::zone_of(&viewer.tenant.world(), &viewer.rights);
-    let today = sync_core::model::Day::at(now_ms(), &zone);
+    let today = Day::at(now_ms(), &zone);
     let reviews = viewer.rights.role.reviews();
     let which = if reviews { Which::Waiting } else { Which::Since(today.plus(1 - DAYS)) };
     let read = app.look(&viewer.tenant, move |c| {
@@ -225,29 +281,32 @@ pub(super) async fn queue(
         Ok((waiting, weights, field::settings(c, see.org)?))
     });
     let (waiting, weights, settings) = read.await?;
-    let page = Page::new(&app, &viewer, Section::Signals, "To look at").await?;
+    let page = Page::new(&app, &viewer, Section::Signals, "Worth a look").await?;
     let world = viewer.tenant.world();
     let items = waiting.into_iter().map(|waiting| {
         let outlet = world.outlets.get(&waiting.outlet);
         let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
-        let mut photos: Vec<(Option<_>, Photo)> = Vec::new();
+        let mut photos: Vec<(Option<_>, Vec<&Shown>)> = Vec::new();
         for shown in &waiting.signals {
-            let told = told(shown, waiting.visit, &world, zone);
             match photos.iter_mut().find(|(photo, _)| *photo == shown.photo) {
-                Some((_, photo)) => photo.signals.push(told),
-                None => {
-                    let url = shown.photo.map(|photo| format!("/photos/{photo}"));
-                    photos.push((shown.photo, Photo { url, signals: vec![told] }));
-                }
+                Some((_, signals)) => signals.push(shown),
+                None => photos.push((shown.photo, vec![shown])),
             }
         }
+        let photos = photos.into_iter().map(|(photo, shown)| Photo {
+            url: photo.map(|photo| format!("/photos/{photo}")),
+            contested: shown.iter().find_map(|shown| shown.contested).map(|by| world.name(by)),
+            signals: told(&shown, waiting.visit, &world, zone),
+        });
+        let photos = photos.collect();
         Item {
             visit: waiting.visit.to_string(),
             outlet: outlet.map_or_else(|| "An outlet that is not known".into(), |o| o.name.clone()),
             day: view::day_short(waiting.day, today),
             people: view::and(&view::worker_names(&world, &waiting.people)),
             weight: waiting.weight,
-            photos: photos.into_iter().map(|(_, photo)| photo).collect(),
+            contests: waiting.contests,
+            photos,
         }
     });
     let items = items.collect();
@@ -263,6 +322,7 @@ pub(super) async fn queue(
         page,
         items,
         weights: weights.collect(),
+        weight_max: WEIGHT_MAX,
         metres: settings.radius_m,
         metres_min: *RADIUS_M.start(),
         metres_max: *RADIUS_M.end(),
@@ -304,16 +364,20 @@ pub(super) async fn seen(
 pub(super) struct Set {
     metres: u32,
     seconds: f64,
+    /// `weight-N`, of the kind of that number.
+    #[serde(flatten)]
+    others: BTreeMap<String, String>,
 }
 
-/// `POST /look/settings`: how far outlets reach, and how long looking takes, from now on. Every visit is read again.
+/// `POST /look/settings`: what each kind weighs, how far outlets reach and how long looking takes, from now on. Every
+/// visit is read again if one of the last two is another one.
 pub(super) async fn set(
     State(app): State<Arc<App>>,
     Posted(viewer, form): Posted<Set>,
 ) -> Result<Redirect, Problem> {
     viewer.require(
         |role| role == Role::Admin,
-        "say how far outlets reach and how long looking takes",
+        "say what signals weigh, how far outlets reach and how long looking takes",
     )?;
     let observation_ms = (form.seconds * 1_000.0).round() as u32;
     if !RADIUS_M.contains(&form.metres) {
@@ -323,34 +387,27 @@ pub(super) async fn set(
     if !OBSERVATION_MS.contains(&observation_ms) {
         return Err(Problem::invalid("an observation takes 0.1 to 60 seconds"));
     }
+    let weights = weights_of(&form.others)?;
     let (org, settings) = (viewer.tenant.org, Settings { radius_m: form.metres, observation_ms });
-    let write = app.store.write_for(org, move |tx| field::set(tx, org, settings));
+    let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
+        rows::set_weights(tx, org, &weights)?;
+        field::set(tx, org, settings)
+    });
     write.await?;
     app.poke(&viewer.tenant);
     Ok(Redirect::to("/look#weights"))
 }
 
-#[derive(Deserialize)]
-pub(super) struct Weighed {
-    kind: u8,
-    weight: u32,
-}
-
-/// `POST /look/weights`: what one kind of signal weighs from now on.
-pub(super) async fn weigh(
-    State(app): State<Arc<App>>,
-    Posted(viewer, form): Posted<Weighed>,
-) -> Result<Redirect, Problem> {
-    viewer.require(|role| role == Role::Admin, "set what signals weigh")?;
-    let kind =
-        Kind::of(form.kind).ok_or_else(|| Problem::invalid("there is no such kind of signal"))?;
-    if form.weight > WEIGHT_MAX {
-        return Err(Problem::invalid("a weight is from 0 to 100"));
-    }
-    let (org, weight) = (viewer.tenant.org, [(kind, form.weight)].into());
-    let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
-        rows::set_weights(tx, org, &weight)
+/// The weights of a form.
+fn weights_of(fields: &BTreeMap<String, String>) -> Result<rows::Weights, Problem> {
+    let named =
+        fields.iter().filter_map(|(name, said)| Some((name.strip_prefix("weight-")?, said)));
+    let read = named.map(|(number, said)| {
+        let kind = number.parse().ok().and_then(Kind::of);
+        let kind = kind.ok_or_else(|| Problem::invalid("there is no such kind of signal"))?;
+        let weight = said.trim().parse().ok().filter(|weight| *weight <= WEIGHT_MAX);
+        let weight = weight.ok_or_else(|| Problem::invalid("a weight is from 0 to 100"))?;
+        Ok((kind, weight))
     });
-    write.await?;
-    Ok(Redirect::to("/look#weights"))
+    read.collect()
 }

@@ -225,6 +225,42 @@ pub fn deviation(ppm: i64) -> String {
     format!("{sign}{}.{} %", tenths / 10, tenths % 10)
 }
 
+/// By what names are sorted: without case and accents, as people look them up.
+pub fn by_name(name: &str) -> String {
+    let mut key = String::with_capacity(name.len());
+    for letter in name.chars().flat_map(char::to_lowercase) {
+        match letter {
+            'à'..='å' | 'ā' | 'ă' | 'ą' => key.push('a'),
+            'æ' => key.push_str("ae"),
+            'ç' | 'ć' | 'ĉ' | 'ċ' | 'č' => key.push('c'),
+            'ď' | 'đ' | 'ð' => key.push('d'),
+            'è'..='ë' | 'ē' | 'ĕ' | 'ė' | 'ę' | 'ě' => key.push('e'),
+            'ĝ' | 'ğ' | 'ġ' | 'ģ' => key.push('g'),
+            'ĥ' | 'ħ' => key.push('h'),
+            'ì'..='ï' | 'ĩ' | 'ī' | 'ĭ' | 'į' | 'ı' => key.push('i'),
+            'ĵ' => key.push('j'),
+            'ķ' => key.push('k'),
+            'ĺ' | 'ļ' | 'ľ' | 'ł' => key.push('l'),
+            'ñ' | 'ń' | 'ņ' | 'ň' => key.push('n'),
+            'ò'..='ö' | 'ø' | 'ō' | 'ŏ' | 'ő' => key.push('o'),
+            'œ' => key.push_str("oe"),
+            'ŕ' | 'ŗ' | 'ř' => key.push('r'),
+            'ś' | 'ŝ' | 'ş' | 'š' | 'ș' => key.push('s'),
+            'ß' => key.push_str("ss"),
+            'ţ' | 'ť' | 'ŧ' | 'ț' => key.push('t'),
+            'þ' => key.push_str("th"),
+            'ù'..='ü' | 'ũ' | 'ū' | 'ŭ' | 'ů' | 'ű' | 'ų' => key.push('u'),
+            'ŵ' => key.push('w'),
+            'ý' | 'ÿ' | 'ŷ' => key.push('y'),
+            'ź' | 'ż' | 'ž' => key.push('z'),
+            // Accents that stand for themselves.
+            '\u{300}'..='\u{36f}' => {}
+            other => key.push(other),
+        }
+    }
+    key
+}
+
 // ---- times ----------------------------------------------------------------------------------------
 
 /// An instant in a zone; UTC for a zone that is not known.
@@ -408,7 +444,7 @@ pub fn retired(stayed: &Stayed, zone: &str) -> String {
 /// Where something was recorded, seen from its outlet.
 pub fn whereabouts(place: Option<&Geo>, outlet: Option<&Geo>) -> String {
     let Some(place) = place else { return "no position".to_owned() };
-    let accuracy = place.accuracy_m.map(|m| format!(" (±{m} m)")).unwrap_or_default();
+    let accuracy = place.accuracy_m.map(|m| format!(" (±{m}\u{a0}m)")).unwrap_or_default();
     match outlet.map(|outlet| place.distance_m(outlet)) {
         Some(metres) if metres < 1_000.0 => format!("{metres:.0} m from the outlet{accuracy}"),
         Some(metres) => format!("{:.1} km from the outlet{accuracy}", metres / 1_000.0),
@@ -507,6 +543,9 @@ mod tests {
         assert_eq!(percent(ratio(0, 0)), "none");
         assert_eq!(number(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(count(1_u64, "photo", "photos"), "1 photo");
+        let mut names = ["Priya", "Zoe", "Pádraic", "padma", "Søren"];
+        names.sort_by_key(|name| by_name(name));
+        assert_eq!(names, ["padma", "Pádraic", "Priya", "Søren", "Zoe"]);
         assert_eq!(and(&["A".into(), "B".into(), "C".into()]), "A, B and C");
     }
 
@@ -531,7 +570,7 @@ mod tests {
         let metres = at(18.0, 59.0).distance_m(&at(18.0, 59.001));
         assert!((metres - 111.2).abs() < 0.5, "{metres}");
         let text = whereabouts(Some(&at(18.0, 59.001)), Some(&at(18.0, 59.0)));
-        assert_eq!(text, "111 m from the outlet (±8 m)");
+        assert_eq!(text, "111 m from the outlet (±8\u{a0}m)");
         assert_eq!(whereabouts(None, None), "no position");
     }
 }

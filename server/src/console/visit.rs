@@ -19,8 +19,8 @@ use sync_core::visit::Status;
 use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTable, StockTable};
 use self::contests::{ContestBox, contest_url};
 use self::context::Reader;
-pub(super) use self::story::history_key;
 use self::story::{HistoryRow, NotPossibleBox, PhotoTile};
+pub(super) use self::story::{history_key, photo_key};
 use super::page::{Page, Section, html, sight};
 use super::signals::{Told, told};
 use super::view::{self, Markup, Said};
@@ -130,27 +130,34 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
     let day = view::day_short(line.day, reader.today);
     let outlet = reader.outlet_name();
     let settles = viewer.rights.role.reviews();
-    let told = |shown: &Shown| told(shown, line.visit, reader.world, reader.zone);
+    let told = |shown: Vec<&Shown>| told(&shown, line.visit, reader.world, reader.zone);
     let mut photos = reader.photo_tiles();
     for photo in &mut photos {
         let of_it = signals.iter().filter(|shown| shown.photo == Some(photo.hash));
-        photo.signals = of_it.map(told).collect();
+        photo.signals = told(of_it.collect());
     }
-    let captures = signals.iter().filter(|shown| shown.photo.is_none()).map(told).collect();
-    let here = photos.iter().filter(|photo| photo.here).count();
-    let retired =
-        photos.iter().filter(|p| reader.read.attached.retired.contains_key(&p.hash)).count();
-    let gone = photos.iter().filter(|photo| photo.gone.is_some()).count();
-    let awaited = photos.len() - here - gone;
+    let captures = told(signals.iter().filter(|shown| shown.photo.is_none()).collect());
+    // What a contest shows is not the visit's own work.
+    let own = || photos.iter().filter(|photo| !photo.contest);
+    let here = own().filter(|photo| photo.here).count();
+    let retired = own().filter(|p| reader.read.attached.retired.contains_key(&p.hash)).count();
+    let gone = own().filter(|photo| photo.gone.is_some()).count();
+    let all = own().count();
+    let (awaited, in_contests) = (all - here - gone, photos.len() - all);
     let mut badges = vec![
         view::status_badge(line.status),
-        view::contest_badge(line.contest),
-        view::conflict_badge(line.conflicts),
+        leads_to("#contests", view::contest_badge(line.contest)),
+        leads_to("#conflicts", view::conflict_badge(line.conflicts)),
         view::uncounted_badge(line.status, line.counted),
     ];
     if line.news > 0 {
         let news = view::count(line.news, "recording", "recordings");
         badges.push(view::badge("new", "new", &format!("{news} new since review")));
+    }
+    if signals.iter().any(|shown| !settles || shown.seen.is_none()) {
+        // Without signals of captures there is a section of them as long as somebody has yet to look.
+        let place = if settles || !captures.is_empty() { "#captures" } else { "#photos" };
+        badges.push(leads_to(place, view::badge("short", "info", "Worth a look")));
     }
     badges.retain(|badge| !badge.is_empty());
     VisitPage {
@@ -162,7 +169,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         stand: reader.stand(),
         next: read_next(reader, viewer),
         facts: reader.facts_row(),
-        tiles: tiles(reader, photos.len() - gone, here),
+        tiles: tiles(reader, all - gone, here),
         notice: notice(reader),
         not_possible: reader.not_possible(),
         planograms: reader.planograms(),
@@ -179,6 +186,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
             (awaited, " on their way"),
             (retired, " whose time is over"),
             (gone - retired, " erased"),
+            (in_contests, " shown in contests"),
         ]
         .into_iter()
         .filter(|(count, what)| *count > 0 || *what == " here")
@@ -197,6 +205,14 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         all_draft: reader.all_draft(),
         outlet,
         day,
+    }
+}
+
+/// A badge that leads to what it is about.
+fn leads_to(place: &str, badge: Markup) -> Markup {
+    match badge.is_empty() {
+        true => badge,
+        false => Markup(format!("<a class=\"beside\" href=\"{place}\">{badge}</a>")),
     }
 }
 
@@ -389,7 +405,7 @@ pub(super) fn contest_subject(
         at: reader.at(live.recording),
     });
     let subject = ContestSubject {
-        title: reader.words.about(about),
+        title: reader.words.contested(about),
         said: said.collect(),
         claim: live.first().map_or(ClaimField::Nothing, |l| reader.claim_field(check, &l.value)),
     };

@@ -275,7 +275,7 @@ fn territories(world: &World, rights: &Rights, chosen: Option<TerritoryId>) -> V
         if depth < sync_core::model::people::Territories::DEPTH_MAX {
             let mut below: Vec<_> =
                 world.territories.values().filter(|t| t.parent == Some(id)).collect();
-            below.sort_by(|a, b| b.name.cmp(&a.name));
+            below.sort_by_key(|t| std::cmp::Reverse(view::by_name(&t.name)));
             open.extend(below.into_iter().map(|t| (t.id, depth + 1)));
         }
     }
@@ -291,7 +291,7 @@ fn distributors(world: &World, rights: &Rights, chosen: Option<DistributorId>) -
             Scope::Distributor(own) => d.id == own,
         })
         .collect();
-    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.sort_by_key(|d| view::by_name(&d.name));
     let choice = |d: &sync_core::model::catalogue::Distributor| Choice {
         value: d.id.to_string(),
         name: d.name.clone(),

@@ -244,6 +244,14 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// What is contested, as the end of a sentence.
+    pub(super) fn contested(&self, about: Option<&About>) -> String {
+        match about {
+            None => "the whole visit".to_owned(),
+            about => format!("“{}”", self.about(about)),
+        }
+    }
+
     /// What an objection puts in a value's place.
     pub(super) fn claim(&self, check: CheckId, claim: &Value) -> String {
         match claim {
@@ -274,12 +282,14 @@ impl<'a> Words<'a> {
             Entry::Post(post) => match &post.word {
                 None => ("comment", "Wrote"),
                 Some(Word::Contest(objection)) => {
-                    let about = self.about(objection.about.as_ref());
+                    let about = self.contested(objection.about.as_ref());
                     return ("comment", format!("Contested {about}"));
                 }
                 Some(Word::Step(Step::Say, _)) => ("comment", "Wrote in a contest"),
-                Some(Word::Step(Step::Ask, _)) => ("comment", "Asked in a contest"),
-                Some(Word::Step(Step::Uphold, _)) => ("comment", "Upheld what was contested"),
+                Some(Word::Step(Step::Ask, _)) => ("comment", "Asked back in a contest"),
+                Some(Word::Step(Step::Uphold, _)) => {
+                    ("comment", "Turned an objection down: the record stands")
+                }
                 Some(Word::Step(Step::Accept, _)) => ("comment", "Accepted an objection"),
                 Some(Word::Step(Step::Close, _)) => ("comment", "Closed a contest"),
             },

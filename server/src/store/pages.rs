@@ -88,7 +88,7 @@ pub struct VisitLine {
     pub conflicts: u64,
     /// Recordings that no review covers although there is one.
     pub news: u64,
-    /// Photos that it refers to.
+    /// Photos that were recorded in it.
     pub photos: u64,
     /// Of them those whose bytes are not here.
     pub awaited: u64,
@@ -149,19 +149,22 @@ fn lines(
     while let Some(row) = rows.next()? {
         let mut line = line(row)?;
         if line.photos > 0 {
-            line.awaited = awaited(connection, org, line.visit.into())?.min(line.photos);
+            line.awaited = awaited(connection, org, &line)?.min(line.photos);
         }
         lines.push(line);
     }
     Ok(lines)
 }
 
-/// How many photos of a document are not here.
-fn awaited(connection: &Connection, org: Org, document: DocId) -> Result<u64, StoreError> {
+/// How many photos of those who worked on a visit are not here.
+fn awaited(connection: &Connection, org: Org, line: &VisitLine) -> Result<u64, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT count(*) FROM photo WHERE org = ?1 AND document = ?2 AND here = 0",
+        "SELECT count(*) FROM photo
+         WHERE org = ?1 AND document = ?2 AND here = 0 AND instr(?3, by) > 0",
     )?;
-    Ok(query.query_row(params![org, document.to_bytes()], |row| row.get(0))?)
+    let document = DocId::from(line.visit).to_bytes();
+    let people: Vec<u8> = line.people.iter().flat_map(|person| *person.as_bytes()).collect();
+    Ok(query.query_row(params![org, document, people], |row| row.get(0))?)
 }
 
 fn count(

@@ -495,6 +495,8 @@ pub struct Shown {
     pub signal: Signal,
     /// Of which photo of the visit; `None` of a capture.
     pub photo: Option<BlobHash>,
+    /// Who has shown the photo, if that is nobody who worked on the visit: in a contest.
+    pub contested: Option<UserId>,
     /// Whose capture, and which.
     pub capture: Option<(UserId, ChangeHash)>,
     /// The other photo or capture, and what it is in.
@@ -511,16 +513,26 @@ pub struct Shown {
 #[derive(Debug, Clone, Copy)]
 pub enum Other {
     /// In a document that this person sees.
-    InSight {
-        /// Which photo, unless it is of a capture or the photo is gone.
-        photo: Option<BlobHash>,
-        /// Of which document.
-        document: DocId,
-        /// Recorded when, by claim.
-        at_ms: i64,
-    },
+    InSight(InSight),
     /// In a document that this person does not see.
     OutOfSight,
+}
+
+/// Another photo or capture that is seen.
+#[derive(Debug, Clone, Copy)]
+pub struct InSight {
+    /// Which photo, unless it is of a capture or the photo is gone.
+    pub photo: Option<BlobHash>,
+    /// Of which document.
+    pub document: DocId,
+    /// The outlet and the day of a visit.
+    pub place: Option<(OutletId, Day)>,
+    /// By whom it was recorded, or shown.
+    pub by: Option<UserId>,
+    /// It was shown in a contest.
+    pub contest: bool,
+    /// Recorded when, by claim.
+    pub at_ms: i64,
 }
 
 /// The signals of a visit that weigh anything, by kind and photo, with no more of their evidence than `see` shows. That
@@ -538,10 +550,18 @@ pub fn of_visit(
              (SELECT began_ms FROM stay t
               WHERE t.org = s.org AND t.visit = substr(s.other_document, 2) AND t.person = s.by),
              EXISTS (SELECT 1 FROM blob b
-              WHERE b.org = s.org AND b.hash = s.other AND b.gone_ms IS NULL)
+              WHERE b.org = s.org AND b.hash = s.other AND b.gone_ms IS NULL),
+             (SELECT by FROM photo p
+              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document),
+             (SELECT p.by FROM photo p JOIN visit v ON v.org = p.org AND v.visit = s.visit
+              WHERE p.org = s.org AND p.hash = s.photo AND p.document = ?3
+                  AND instr(v.people, p.by) = 0)
          FROM signal s WHERE org = ?1 AND visit = ?2 ORDER BY kind, photo, found_ms",
     )?;
-    let mut rows = query.query(params![see.org, visit.as_bytes()])?;
+    let mut place = connection
+        .prepare_cached("SELECT outlet, day, people FROM visit WHERE org = ?1 AND visit = ?2")?;
+    let own = DocId::from(visit).to_bytes();
+    let mut rows = query.query(params![see.org, visit.as_bytes(), own])?;
     let mut shown = Vec::new();
     while let Some(row) = rows.next()? {
         let kind = Kind::of(row.get(0)?).filter(|kind| weights.get(kind) != Some(&0));
@@ -564,7 +584,30 @@ pub fn of_visit(
                 let at_ms = row.get::<_, Option<i64>>(if kind.of_field() { 11 } else { 10 })?;
                 let here: bool = row.get(12)?;
                 let photo = hash(2)?.filter(|_| here && !kind.of_field()).map(BlobHash);
-                Some(Other::InSight { photo, document, at_ms: at_ms.unwrap_or_default() })
+                let by: Option<[u8; 16]> = match kind.of_field() {
+                    true => row.get::<_, Vec<u8>>(7)?.try_into().ok(),
+                    false => row.get(13)?,
+                };
+                let found = match document.kind {
+                    DocKind::Visit => place
+                        .query_row(params![see.org, document.id], |row| {
+                            let place = (OutletId::from_bytes(row.get(0)?), Day(row.get(1)?));
+                            Ok((place, row.get::<_, Vec<u8>>(2)?))
+                        })
+                        .optional()?,
+                    DocKind::Outlet => None,
+                };
+                let (place, people) = found.unzip();
+                let contest =
+                    people.zip(by).is_some_and(|(people, by)| !people.as_chunks().0.contains(&by));
+                Some(Other::InSight(InSight {
+                    photo,
+                    document,
+                    place,
+                    by: by.map(UserId::from_bytes),
+                    contest,
+                    at_ms: at_ms.unwrap_or_default(),
+                }))
             }
             Some(_) => {
                 evidence = evidence.filter(|shows| matches!(shows, Evidence::Unproved { .. }));
@@ -586,6 +629,7 @@ pub fn of_visit(
         shown.push(Shown {
             signal: Signal { kind, figure: row.get(4)? },
             photo: hash(1)?.map(BlobHash),
+            contested: row.get::<_, Option<[u8; 16]>>(14)?.map(UserId::from_bytes),
             capture: by.map(UserId::from_bytes).zip(hash(8)?.map(ChangeHash)),
             other,
             evidence,
@@ -607,8 +651,10 @@ pub struct Waiting {
     pub day: Day,
     /// Who worked on it.
     pub people: Vec<UserId>,
-    /// What its signals weigh together.
+    /// What the signals of what was recorded weigh together.
     pub weight: u32,
+    /// What those of photos weigh that others have shown in a contest.
+    pub contests: u32,
     /// Its signals.
     pub signals: Vec<Shown>,
 }
@@ -622,7 +668,8 @@ pub enum Which {
     Since(Day),
 }
 
-/// The visits with signals, heaviest first; those that weigh nothing are left out.
+/// The visits with signals, heaviest first; those that weigh nothing are left out. What others have shown in a contest
+/// weighs nothing for those whose work is contested.
 pub fn queue(
     connection: &Connection,
     see: &Sight,
@@ -644,13 +691,19 @@ pub fn queue(
         ),
     };
     let mut query = connection.prepare(&format!(
-        "SELECT v.visit, v.outlet, v.day, v.people, w.weight FROM (
-             SELECT visit, sum(CASE kind{weigh} ELSE 0 END) AS weight FROM (
-                 SELECT DISTINCT visit, kind, photo FROM {signals})
-             GROUP BY visit) w
-         JOIN visit v ON v.org = ?1 AND v.visit = w.visit
-         WHERE w.weight > 0 AND v.audience IN ({seen})
-         ORDER BY w.weight DESC, v.changed DESC LIMIT ?2"
+        "SELECT w.visit, outlet, day, people,
+             sum(iif(contested, 0, weight)) AS own, sum(iif(contested, weight, 0)) AS others
+         FROM (
+             SELECT v.visit, v.outlet, v.day, v.people, v.changed,
+                 CASE kind{weigh} ELSE 0 END AS weight,
+                 EXISTS (SELECT 1 FROM photo p
+                     WHERE p.org = ?1 AND p.hash = s.photo AND substr(p.document, 2) = v.visit
+                         AND instr(v.people, p.by) = 0) AS contested
+             FROM (SELECT DISTINCT visit, kind, photo FROM {signals}) s
+             JOIN visit v ON v.org = ?1 AND v.visit = s.visit
+             WHERE v.audience IN ({seen})) w
+         GROUP BY w.visit HAVING own + others > 0
+         ORDER BY own DESC, others DESC, changed DESC LIMIT ?2"
     ))?;
     let mut rows = query.query(params![see.org, limit])?;
     let mut waiting = Vec::new();
@@ -665,6 +718,7 @@ pub fn queue(
             day: Day(row.get(2)?),
             people: people.as_chunks().0.iter().map(|id| UserId::from_bytes(*id)).collect(),
             weight: row.get(4)?,
+            contests: row.get(5)?,
             signals,
         });
     }

@@ -30,6 +30,7 @@ use sync_core::wire::Outcome;
 use tower::ServiceExt;
 
 use crate::erasing::{ADA, comes_ada};
+use crate::field::weighs;
 use crate::{
     ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, OTHER, PRICE, Phone, Reply, SARA,
     SCRIPT, SHELF, SOUTH, WORDS, audited, gtin, person, photo,
@@ -102,7 +103,7 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     for user in [MARIA, DORA] {
         let page = bench.get(user, &path).await;
         page.shows(&["id=\"contests\"", "27.90 SEK", "Our label says &#60;b&#62;27.90"]);
-        page.shows(&["Contested Shelf prices: Oat drink vanilla 1 L", "#contest-"]);
+        page.shows(&["Contested “Shelf prices: Oat drink vanilla 1 L”", "#contest-"]);
         let queue = bench.get(user, "/visits?kind=contested").await;
         queue.shows(&["Matrummet", "Contested"]);
     }
@@ -119,7 +120,11 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     assert_eq!(say(MARIA, "shrug", "who knows").await, StatusCode::BAD_REQUEST);
     assert_eq!(say(MARIA, "ask", "").await, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(say(MARIA, "ask", "Whose label?").await, StatusCode::SEE_OTHER);
-    bench.get(DORA, &path).await.shows(&["Whose label?", "Contested, asked back", "Take it back"]);
+    bench.get(DORA, &path).await.shows(&[
+        "Whose label?",
+        "Contested, asked back",
+        "Take the objection back",
+    ]);
     assert_eq!(say(DORA, "say", "The store's").await, StatusCode::SEE_OTHER);
     bench.get(MARIA, &path).await.shows(&["Accept the objection", "What counts then: 27.90 SEK."]);
     assert_eq!(say(MARIA, "accept", "I see").await, StatusCode::SEE_OTHER);
@@ -418,9 +423,7 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     bench.get(MARIA, "/").await.hides(&["href=\"/look\""]);
     bench.get(DORA, "/look").await.shows(&["Nothing to look at"]).hides(&["name=\"metres\""]);
 
-    let weight = [("kind", "1"), ("weight", "0")];
-    let refused = bench.post(SARA, "/look/weights", &weight).await;
-    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert_eq!(weighs(&bench, SARA, &[("weight-1", "0")]).await, StatusCode::FORBIDDEN);
     let look = format!("/look/{visit}");
     assert_eq!(bench.post(MARIA, &look, &[]).await.status, StatusCode::NOT_FOUND);
     assert_eq!(bench.post(SARA, &look, &[]).await.status, StatusCode::SEE_OTHER);
@@ -463,15 +466,13 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
         "Nothing was said of",
     ]);
     bench.get(SARA, &format!("/visits/{visit}")).await.shows(&["Nothing is said of its file"]);
-    for (kind, weight) in [("0", "0"), ("1", "7")] {
-        let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
-        assert_eq!(set.status, StatusCode::SEE_OTHER);
+    let little = [("weight-0", "0"), ("weight-1", "7")];
+    assert_eq!(weighs(&bench, SARA, &little).await, StatusCode::SEE_OTHER);
+    bench.get(SARA, "/look").await.shows(&["weighs 12<"]);
+    for wrong in [("weight-99", "5"), ("weight-1", "101"), ("weight-x", "5"), ("weight-1", "")] {
+        assert!(weighs(&bench, SARA, &[wrong]).await.is_client_error(), "{wrong:?}");
     }
     bench.get(SARA, "/look").await.shows(&["weighs 12<"]);
-    for (kind, weight) in [("99", "5"), ("1", "101")] {
-        let set = bench.post(SARA, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
-        assert!(set.status.is_client_error());
-    }
     bench.close().await;
 }
 
@@ -813,9 +814,13 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
         Ok(c.query_row("SELECT photos FROM visit", [], |row| row.get::<_, u64>(0))?)
     };
     let named = Visit::read(&bench.document(visit).await);
-    let named: std::collections::BTreeSet<_> = named.photos().map(|(.., p)| p.hash).collect();
-    assert_eq!(bench.app.store.read(row).await.unwrap(), named.len() as u64);
-    assert!(named.len() >= 5, "{named:?}");
+    let own: std::collections::BTreeSet<_> = named.photos().map(|(.., p)| p.hash).collect();
+    assert_eq!(bench.app.store.read(row).await.unwrap(), own.len() as u64);
+    // What is shown in a contest is none of the work, and counts as no photo of it.
+    let shown: std::collections::BTreeSet<_> =
+        named.contest_photos().map(|(.., p)| p.hash).collect();
+    assert!(shown.len() >= 5 && shown.is_disjoint(&own), "{shown:?}");
+    bench.get(MARIA, &path).await.shows(&[&format!("{} shown in contests", shown.len())]);
     // It is on the first page of both sides, and of nobody else.
     for user in [DORA, MARIA] {
         bench.get(user, "/").await.shows(&["id=\"contested\"", "/visits?kind=contested"]);
@@ -838,6 +843,16 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
     anna.push(&bench, &later, Vec::new()).await;
     brings(&bench, &again).await;
     assert_eq!(seen_of(&bench, hash).await, [1, 6, 1, 0]);
+    // Whose it is, is said of the photo and of the one that it is like, and it weighs nothing for whoever is contested.
+    let said = step(DORA, "say").file("c.jpg", &again).end();
+    assert_eq!(posts(&bench, Some(DORA), &answers, said).await.0, 303);
+    looks::catch_up(&bench.app).await.unwrap();
+    let page = bench.get(MARIA, "/look").await;
+    page.shows(&[
+        "has shown this photo in a contest",
+        "contest photos weigh 160<",
+        "shown in a contest by Dora Lund",
+    ]);
     // One that was erased is not taken again, and what it was to show is not contested by it.
     erase(&bench.app, &bench.tenant, Target::Photo(second.hash), None, "asked", false)
         .await

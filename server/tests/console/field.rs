@@ -1,5 +1,6 @@
 //! Place, way and time: what is noticed, who sees it, and that it is the same in whatever order work comes.
 
+use axum::http::StatusCode;
 use rusqlite::Connection;
 use server::app::App;
 use server::blobs::Album;
@@ -23,6 +24,12 @@ use crate::{
 const ROY: UserId = UserId::from_bytes([0x30; 16]);
 const BOSS: UserId = UserId::from_bytes([0x31; 16]);
 const SOUTHERN: OutletId = OutletId::from_bytes([2; 16]);
+
+/// Sets what signals weigh, and leaves what else the form has.
+pub(crate) async fn weighs(bench: &Bench, user: UserId, weights: &[(&str, &str)]) -> StatusCode {
+    let others = [("metres", "150"), ("seconds", "1")];
+    bench.post(user, "/look/settings", &[&others, weights].concat()).await.status
+}
 
 /// Someone who works in the north and in the south, and an admin who sees both.
 async fn both_parts(bench: &mut Bench) -> Phone {
@@ -128,10 +135,10 @@ async fn who_is_too_far_away_too_soon_is_shown_to_who_sees_both_places() {
     bench.get(BOSS, &second).await.shows(&both).shows(&[
         "More than half of the captures are",
         "111.1 km from the outlet",
-        "60.34400, 18.05650 (±10 m)",
+        "60.34400, 18.05650 (±10\u{a0}m)",
         "I have looked",
     ]);
-    bench.get(BOSS, &first).await.hides(&["Worth a look"]);
+    bench.get(BOSS, &first).await.hides(&["#captures"]);
     bench.get(BOSS, "/look").await.shows(&both).shows(&["weighs 70<", "1 visit<"]);
     // Sara sees the second alone, and nothing of the first.
     for page in ["/look", &second] {
@@ -142,17 +149,15 @@ async fn who_is_too_far_away_too_soon_is_shown_to_who_sees_both_places() {
     bench.get(MARIA, "/look").await.shows(&["Nothing to look at"]);
 
     // An organisation thinks what it thinks of it.
-    for (kind, weight) in [("8", "3"), ("6", "0")] {
-        let set = bench.post(BOSS, "/look/weights", &[("kind", kind), ("weight", weight)]).await;
-        assert_eq!(set.status, axum::http::StatusCode::SEE_OTHER);
-    }
+    let set = weighs(&bench, BOSS, &[("weight-8", "3"), ("weight-6", "0")]).await;
+    assert_eq!(set, StatusCode::SEE_OTHER);
     for page in ["/look", &second] {
         bench.get(SARA, page).await.shows(&["km/h"]).hides(&["More than half"]);
     }
     bench.get(SARA, "/look").await.shows(&["weighs 3<"]);
     // Looked at once, it is not asked for again when somebody writes in the visit; when more is captured, it may be.
     let looked = bench.post(SARA, &format!("/look/{}", visit(0x72)), &[]).await;
-    assert_eq!(looked.status, axum::http::StatusCode::SEE_OTHER);
+    assert_eq!(looked.status, StatusCode::SEE_OTHER);
     bench.post(SARA, &format!("{second}/comments"), &[("comment", "why?")]).await;
     looks::catch_up(&bench.app).await.unwrap();
     bench.get(SARA, &second).await.shows(&["Looked at by Sara Ekdahl"]).hides(&["I have looked"]);
@@ -179,9 +184,9 @@ async fn a_distributor_sees_what_stands_out_at_its_outlets_and_nothing_of_others
     }
     bench.get(DORA, "/").await.shows(&["href=\"/look\""]);
     let refused = bench.post(DORA, &seen, &[]).await;
-    assert_eq!(refused.status, axum::http::StatusCode::FORBIDDEN);
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
     // That the brand has looked takes nothing from the other side.
-    assert_eq!(bench.post(BOSS, &seen, &[]).await.status, axum::http::StatusCode::SEE_OTHER);
+    assert_eq!(bench.post(BOSS, &seen, &[]).await.status, StatusCode::SEE_OTHER);
     bench.get(BOSS, "/look").await.shows(&["Nothing to look at"]);
     for page in ["/look", &second] {
         bench.get(DORA, page).await.shows(&["At least 667 km/h", "Looked at by Bo Boss"]);
@@ -214,7 +219,7 @@ async fn the_rows_are_the_same_in_whatever_order_work_comes_and_made_anew() {
         let last = bench.get(BOSS, &format!("/visits/{}", visit(0x76))).await;
         last.shows(&["km/h", &format!("/visits/{}", visit(0x75)), "by 0.0 % of their mean"]);
         last.hides(&[&format!("signal-other\" href=\"/visits/{}", visit(0x70))]);
-        bench.get(BOSS, &format!("/visits/{}", visit(0x74))).await.hides(&["Worth a look"]);
+        bench.get(BOSS, &format!("/visits/{}", visit(0x74))).await.hides(&["#captures"]);
 
         let kept = rows(&bench.app).await;
         assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
@@ -241,14 +246,14 @@ async fn what_came_from_a_phone_since_it_was_lost_is_worth_a_look() {
     let page = format!("/visits/{}", visit(0x70));
     goes(&bench, &mut roy, (visit(0x70), OUTLET), (1, 8), place(0), 3).await;
     looks::catch_up(&bench.app).await.unwrap();
-    bench.get(BOSS, &page).await.hides(&["Worth a look"]);
+    bench.get(BOSS, &page).await.hides(&["#captures"]);
     let revoke = format!("/devices/{}/revoke", roy.sender.device);
     for wrong in ["yesterday", "2999-01-01T00:00"] {
         let refused = bench.post(BOSS, &revoke, &[("lost", wrong)]).await;
         assert!(refused.status.is_client_error(), "{wrong}: {}", refused.status);
     }
     let revoked = bench.post(BOSS, &revoke, &[("lost", "2026-01-01T12:00")]).await;
-    assert_eq!(revoked.status, axum::http::StatusCode::SEE_OTHER);
+    assert_eq!(revoked.status, StatusCode::SEE_OTHER);
     looks::catch_up(&bench.app).await.unwrap();
     let document = bench.document(visit(0x70)).await;
     let entry = document.changes().iter().find(|c| matches!(c.entry(), Ok(Entry::Recording(_))));
@@ -323,7 +328,7 @@ async fn how_long_looking_takes_is_for_the_organisation_to_say() {
     for (seconds, told) in [("1", false), ("20", false), ("20.1", true), ("60", true)] {
         let fields = [("metres", "150"), ("seconds", seconds)];
         let set = bench.post(BOSS, "/look/settings", &fields).await;
-        assert_eq!(set.status, axum::http::StatusCode::SEE_OTHER, "{}", set.body);
+        assert_eq!(set.status, StatusCode::SEE_OTHER, "{}", set.body);
         looks::catch_up(&bench.app).await.unwrap();
         let noticed =
             async |id| bench.get(BOSS, &format!("/visits/{id}")).await.body.contains(short);

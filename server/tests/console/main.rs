@@ -647,7 +647,7 @@ async fn a_visit_shows_what_was_seen_and_where_people_disagree() {
         ", by what its phone knew; proved: not after ",
         "Claimed by the phone: ",
         ", by the clock that counts since its start, also asleep",
-        "6 m from the outlet (±6 m)",
+        "6 m from the outlet (±6\u{a0}m)",
     ]);
     page.hides(&[SCRIPT, "<b>&</b>"]);
     assert_eq!(page.header(header::CONTENT_TYPE), "text/html; charset=utf-8");

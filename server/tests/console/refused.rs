@@ -262,7 +262,7 @@ async fn whoever_decides_sees_each_value_and_what_it_would_replace() {
         "2 photos, 1 here. The phone sends the others after those of all other work.",
         &thumb,
         "Photo not here, taken ",
-        "6 m from the outlet (±6 m)",
+        "6 m from the outlet (±6\u{a0}m)",
     ]);
     page.hides(&[SCRIPT]);
     assert_eq!(page.body.matches("In the record already").count(), 2);
@@ -297,7 +297,7 @@ async fn whoever_decides_sees_each_value_and_what_it_would_replace() {
     bench.get(MARIA, "/refused/2").await.shows(&[
         // where the visit was begun, which this does not say
         &format!("<dt>Outlet</dt><dd><a href=\"/outlets/{OUTLET}\">Matrummet"),
-        "Contested Shelf prices: Standard milk 3 % 1 L",
+        "Contested “Shelf prices: Standard milk 3 % 1 L”",
         "There was instead: 12.90 SEK",
         "<blockquote>It was 12.90</blockquote>",
         // the other piece of the same visit

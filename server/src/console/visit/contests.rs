@@ -17,24 +17,25 @@ pub(super) struct ContestBox {
     pub(super) hash: ChangeHash,
     pub(super) title: String,
     pub(super) badge: Markup,
-    /// What was recorded, and what stands now.
+    /// What was recorded, and what stands now; empty if the whole visit is contested.
     pub(super) value: String,
+    /// What the objection puts in its place; empty if it only says so in words.
     pub(super) claim: String,
     pub(super) story: Vec<Said>,
-    pub(super) photos: Vec<Markup>,
     /// What becomes of what is contested when the objection is accepted.
     pub(super) accepting: Option<String>,
     pub(super) waits: bool,
 }
 
-/// A step of a contest as others read it.
-pub(super) const fn step_verb(step: Step) -> &'static str {
+/// A step of a contest as others read it, by the brand's people or by those who contest.
+const fn step_verb(step: Step, brand: bool) -> &'static str {
     match step {
         Step::Say => "wrote",
         Step::Ask => "asked",
-        Step::Uphold => "found that what was recorded stands",
-        Step::Accept => "found that the objection is right",
-        Step::Close => "closed it",
+        Step::Uphold => "turned it down: the record stands",
+        Step::Accept => "accepted the objection",
+        Step::Close if brand => "closed it without a finding",
+        Step::Close => "took it back",
     }
 }
 
@@ -89,18 +90,20 @@ impl Reader<'_> {
 
     fn contest_box(&self, contest: &Contest) -> ContestBox {
         let objection = &contest.objection;
-        let mut story = vec![self.said(contest.hash, contest.by, "contested it", contest.text)];
+        let photos = objection.photos.iter();
+        let photos = photos.map(|photo| self.thumb(photo, contest.by, contest.hash)).collect();
+        let said = self.said(contest.hash, contest.by, "contested it", contest.text);
+        let mut story = vec![Said { photos, ..said }];
         let words = contest.story.iter();
         story.extend(words.map(|(hash, post, step)| self.word(*hash, post, *step)));
         let value = match &objection.about {
-            None => "all that was recorded".to_owned(),
+            None => String::new(),
             Some(about) => self.contested_value(contest, about),
         };
         let claim = match (&objection.about, &objection.claim) {
             (Some(about), Some(claim)) => self.words.claim(about.check, claim),
             _ => String::new(),
         };
-        let photos = objection.photos.iter();
         let accepting = match (&objection.about, &objection.claim) {
             (None, _) => "Accepting takes the visit out of all figures.".to_owned(),
             (Some(_), Some(Value::Withdrawn) | None) => {
@@ -118,7 +121,6 @@ impl Reader<'_> {
             value,
             claim,
             story,
-            photos: photos.map(|photo| self.thumb(photo, contest.by, contest.hash)).collect(),
             accepting: Some(accepting).filter(|_| contest.holds),
             waits: contest.standing.waits(),
         }
@@ -179,7 +181,8 @@ impl Reader<'_> {
     fn word(&self, hash: ChangeHash, post: &Post, step: Step) -> Said {
         let photos = post.word.as_ref().map_or(&[][..], Word::photos).iter();
         let photos = photos.map(|photo| self.thumb(photo, post.by, hash)).collect();
-        Said { photos, ..self.said(hash, post.by, step_verb(step), post.text) }
+        let verb = step_verb(step, self.of_brand(post.by));
+        Said { photos, ..self.said(hash, post.by, verb, post.text) }
     }
 
     /// What somebody wrote, in a contest or the conversation.
@@ -211,7 +214,7 @@ fn standing_badge(standing: Standing) -> Markup {
         Standing::Open => ("conflict", "comment", "Contested"),
         Standing::Asked => ("sent-back", "comment", "Contested, asked back"),
         Standing::Accepted => ("approved", "check", "Objection accepted"),
-        Standing::Upheld => ("not-possible", "check", "Contested and upheld"),
+        Standing::Upheld => ("not-possible", "check", "Turned down: the record stands"),
         Standing::Closed => ("not-possible", "cross", "Contest closed"),
     };
     view::badge(kind, symbol, text)

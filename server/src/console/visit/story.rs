@@ -45,6 +45,8 @@ pub(super) struct PhotoTile {
     pub(super) erase: String,
     pub(super) new: bool,
     pub(super) draft: bool,
+    /// Shown in a contest, and no part of the work.
+    pub(super) contest: bool,
 }
 
 pub(super) struct HistoryRow {
@@ -217,7 +219,8 @@ impl Reader<'_> {
     pub(super) fn photo_tiles(&self) -> Vec<PhotoTile> {
         let mut seen: HashSet<BlobHash> = HashSet::new();
         let mut tiles = Vec::new();
-        for (hash, by, photo) in self.visit.photos().filter(|(.., p)| seen.insert(p.hash)) {
+        let all = self.visit.photos().chain(self.visit.contest_photos());
+        for (hash, by, photo) in all.filter(|(.., p)| seen.insert(p.hash)) {
             let about = photo.check.map(|check| self.words.check_title(check));
             let recorded = self.recorded(hash);
             let title = match (recorded, about) {
@@ -228,7 +231,7 @@ impl Reader<'_> {
             tiles.push(PhotoTile {
                 hash: photo.hash,
                 signals: Vec::new(),
-                key: format!("photo-{}", &photo.hash.to_string()[..16]),
+                key: photo_key(photo.hash),
                 url: format!("/photos/{}", photo.hash),
                 title,
                 by: self.name(by),
@@ -240,6 +243,7 @@ impl Reader<'_> {
                 erase: self.erase_url("photo", photo.hash),
                 new: recorded.is_some_and(|recorded| recorded.new),
                 draft: recorded.is_some_and(|recorded| !recorded.submitted),
+                contest: recorded.is_none(),
             });
         }
         tiles
@@ -492,6 +496,11 @@ impl Reader<'_> {
         }
         corrections
     }
+}
+
+/// The place of a photo on the page.
+pub(in super::super) fn photo_key(photo: BlobHash) -> String {
+    format!("photo-{}", &photo.to_string()[..16])
 }
 
 /// The place of an entry in the history.
