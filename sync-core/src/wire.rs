@@ -774,10 +774,11 @@ mod tests {
 
     #[test]
     fn what_costs_work_is_counted_before_the_work() {
-        let empty = Group { changes: Vec::new(), seals: Vec::new(), ..group() };
+        let changes = vec![group().changes[0].clone()];
+        let short = Group { changes, seals: Vec::new(), ..group() };
         let groups = |count: usize| {
             let head = [&[0x9a][..], &(count as u32).to_be_bytes()].concat();
-            from_wire::<Vec<Group>>(ORG, &[head, to_wire(ORG, &empty).repeat(count)].concat())
+            from_wire::<Vec<Group>>(ORG, &[head, to_wire(ORG, &short).repeat(count)].concat())
         };
         assert_eq!(groups(2 * CHANGES_MAX).unwrap().len(), 2 * CHANGES_MAX);
         assert!(groups(2 * CHANGES_MAX + 1).is_err());
