@@ -380,8 +380,7 @@ impl Ingest<'_, '_> {
     }
 
     /// What was discarded that has some of what is new in a group, whichever way either came: refused work of the same
-    /// person, who sent it, or wrote all of it and was judged. Nobody's work is discarded with what somebody else has put
-    /// it beside, or without what it builds on.
+    /// person, who wrote or sent all of it. Nobody's work is discarded with what somebody else has put it beside.
     fn discarded(&self, document: &Document, group: &Group) -> Result<Option<Item>, StoreError> {
         if !self.ledger.keeps_apart(group.document)? {
             return Ok(None);
@@ -392,9 +391,7 @@ impl Ingest<'_, '_> {
             let by = author(change);
             for item in self.ledger.discarded(self.org, group.document, change.hash())? {
                 let sender = self.world.devices.get(&item.device).map(person);
-                let judged = !Outcome::is_early(&item.code);
-                let of_one = || item.group.changes.iter().all(|change| author(change) == by);
-                if by == sender || (judged && of_one()) {
+                if by == sender || item.group.changes.iter().all(|change| author(change) == by) {
                     return Ok(Some(item));
                 }
             }

@@ -1212,10 +1212,6 @@ impl World {
                 .server
                 .push(id, &bytes, self.server_ms(), backend::Crash::Never)
                 .expect("a push that was taken before is taken again");
-            if self.server.head().sequence > size {
-                let documents: Vec<_> = push.documents().collect();
-                self.tell(format!("an old push of {id} of {documents:?}: {:?}", reply.outcomes));
-            }
             for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
                 let logged =
                     group.hashes().all(|h| self.server.times_logged(group.document, h) == 1);

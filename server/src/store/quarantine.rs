@@ -84,7 +84,7 @@ impl Item {
 
 impl Ledger<'_> {
     /// What this group, or one that holds it, was refused for when it came before: it stays so until someone decides
-    /// otherwise. What came [early](Outcome::is_early) may be tried again until somebody has, what is badly sealed always.
+    /// otherwise. What came [early](Outcome::is_early) or badly sealed may be tried again.
     pub fn refused(&self, device: DeviceId, group: &Group) -> Result<Option<Outcome>, StoreError> {
         let Some(head) = group.changes.last().map(Change::hash) else { return Ok(None) };
         // What was made into a parcel before the rest of the group came is refused with the group.
@@ -93,8 +93,7 @@ impl Ledger<'_> {
              FROM quarantine_change c JOIN quarantine q USING (org, item)
              WHERE c.org = ?1 AND c.device = ?2 AND c.document = ?3 AND c.hash = ?4
                AND q.state NOT IN ('accepted', 'arrived')
-               AND q.code <> 'bad_seal' AND (q.state = 'discarded'
-                   OR q.code NOT IN ('foreign_actor', 'missing_parent', 'missing_note'))
+               AND q.code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')
              ORDER BY c.item LIMIT 1",
         )?;
         let (device, document) = (device.as_bytes(), group.document.to_bytes());
@@ -112,7 +111,7 @@ impl Ledger<'_> {
         Ok(query.exists(params![self.org, document.to_bytes()])?)
     }
 
-    /// What was discarded that has this change. What is badly sealed is nobody's work, and may come again.
+    /// What was discarded that has this change. What came [early](Outcome::is_early) or badly sealed may come again.
     pub fn discarded(
         &self,
         id: OrgId,
@@ -122,7 +121,7 @@ impl Ledger<'_> {
         let mut query = self.tx.prepare_cached(&format!(
             "{ITEM} AND state = 'discarded' AND item IN (
                  SELECT item FROM quarantine_change WHERE org = ?1 AND document = ?2 AND hash = ?3)
-             AND code <> 'bad_seal'"
+             AND code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')"
         ))?;
         let of = params![self.org, document.to_bytes(), change.0];
         let rows = query.query_map(of, |row| Ok(read(id, row)))?;
@@ -146,7 +145,7 @@ impl Ledger<'_> {
     }
 
     /// What waits of a document and is in the log now, whoever brought it, has arrived. So has what was discarded because
-    /// somebody else had brought it [early](Outcome::is_early).
+    /// it came [early](Outcome::is_early), and has come again.
     pub fn arrive(&mut self, document: &Document, now_ms: i64) -> Result<(), StoreError> {
         let name = document.id().to_bytes();
         let mut query = self.tx.prepare_cached(
