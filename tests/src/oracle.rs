@@ -69,6 +69,9 @@ pub struct Oracle {
     withdrawn: BTreeSet<DeviceId>,
     /// What was written by who knew otherwise than they say: it may be refused as from before they knew.
     ahead: BTreeSet<(DocId, ChangeHash)>,
+    /// Whose work in which documents was refused before: while that waits for somebody, its phone goes on to hear what is
+    /// new, and when it is offered anew it may look late.
+    refused: BTreeSet<(DocId, UserId)>,
     /// The server's clock has jumped: what times say is worth less.
     pub clock_jumped: bool,
     /// Whose phone's store was copied: their work may be refused as forked.
@@ -213,6 +216,8 @@ impl Oracle {
                             code,
                         );
                         assert!(logged == 1 || !self.acknowledged.contains(&name));
+                        let by = server.world.devices.get(&from).map(|device| device.user);
+                        self.refused.extend(by.map(|by| (group.document, by)));
                     }
                 }
             }
@@ -389,7 +394,10 @@ impl Oracle {
             // One of two copies has heard of what the other has not. Work may rest on rights that were lost with a log.
             // A repair of a page that did not fit brings records that are newer than the cursor. Who was let go has
             // been told so by the server, and has gone on.
-            "late" => late || copied || self.lost_rights || rotten || dismissed || ahead,
+            "late" => {
+                let anew = any(&|user| self.refused.contains(&(document, *user)));
+                late || copied || self.lost_rights || rotten || dismissed || ahead || anew
+            }
             "out_of_scope" | "wrong_start" => self.lost_rights || rotten || ahead,
             "no_right" => self.lost_rights || dismissed || ahead,
             "unknown" => ahead,

@@ -1203,6 +1203,10 @@ impl World {
         };
         let before = self.server.dump(but);
         let size = self.server.head().sequence;
+        let discarded_early = |apart: &backend::Apart| {
+            apart.state == Outcome::DISCARDED && Outcome::is_early(&apart.code)
+        };
+        let early = self.server.apart().iter().any(discarded_early);
         for (id, bytes) in self.oracle.pushes.clone() {
             if !self.server.trusts(id) {
                 continue; // it has another key by now
@@ -1212,6 +1216,10 @@ impl World {
                 .server
                 .push(id, &bytes, self.server_ms(), backend::Crash::Never)
                 .expect("a push that was taken before is taken again");
+            if self.server.head().sequence > size {
+                let documents: Vec<_> = push.documents().collect();
+                self.tell(format!("an old push of {id} of {documents:?}: {:?}", reply.outcomes));
+            }
             for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
                 let logged =
                     group.hashes().all(|h| self.server.times_logged(group.document, h) == 1);
@@ -1228,8 +1236,8 @@ impl World {
             let refused = |outcome: &Delivery| matches!(outcome, Delivery::Refused { .. });
             assert!(!outcomes.iter().any(refused), "{outcomes:?}");
         }
-        // What came before what it builds on, and was lost on its phone or given up meanwhile, fits now.
-        let given_up = self.oracle.lost_log && !self.oracle.dropped.is_empty();
+        // What came before what it builds on, and was lost on its phone, given up or discarded meanwhile, fits now.
+        let given_up = self.oracle.lost_log && (!self.oracle.dropped.is_empty() || early);
         if (rotten || given_up) && self.server.head().sequence > size {
             self.come_to_rest();
             return;

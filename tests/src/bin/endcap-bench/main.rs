@@ -87,6 +87,7 @@ enum Command {
     },
     /// A photo made ready to be sent, beside libvips
     Photo {
+        /// A picture, or a folder of them for how many there are in a second
         #[arg(long)]
         file: std::path::PathBuf,
     },
@@ -123,6 +124,7 @@ async fn main() -> Result<(), Failure> {
         Command::Repair { documents, differences } => {
             repair::repair(documents, differences).await?
         }
+        Command::Photo { file } if file.is_dir() => photo::prepare_all(&file)?,
         Command::Photo { file } => photo::prepare(&file)?,
         Command::Likeness { photos } => photo::look_up(photos).await?,
         Command::Log { lines } => log::measure(lines).await?,

@@ -1,6 +1,7 @@
 //! What a photo costs: on a phone before it is sent, and in the index of all photos that there ever were.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use endcap_mobile::Client;
@@ -51,6 +52,41 @@ pub(crate) fn prepare(file: &Path) -> Result<serde_json::Value, Failure> {
     }))
 }
 
+/// Prepares all pictures of a folder one after the other in the same way, and with one vipsthumbnail for all of them: how
+/// many in a second, the middle of seven rounds.
+pub(crate) fn prepare_all(pictures: &Path) -> Result<serde_json::Value, Failure> {
+    let files = std::fs::read_dir(pictures)?.map(|entry| Ok(entry?.path()));
+    let mut files: Vec<PathBuf> = files.collect::<Result<_, Failure>>()?;
+    files.retain(|file| file.is_file());
+    files.sort();
+    let all: Vec<Vec<u8>> = files.iter().map(std::fs::read).collect::<Result<_, _>>()?;
+    let folder = Folder::new()?;
+    let name = folder.0.join("phone").to_string_lossy().into_owned();
+    let client = Client::open(name, vec![7; 32])?;
+    let mut taken = Vec::new();
+    for _ in 0..RUNS {
+        let images = all.clone();
+        let began = now();
+        for image in images {
+            client.add_photo(image, None)?;
+        }
+        taken.push(began.elapsed().as_secs_f64());
+    }
+    let out = folder.0.join("%s-out.jpg[Q=80,strip]");
+    let mut arguments: Vec<&OsStr> = files.iter().map(|file| file.as_os_str()).collect();
+    arguments.extend(["-s".as_ref(), "1600".as_ref(), "-o".as_ref(), out.as_os_str()]);
+    let vips = vips_takes(&arguments).map(|ms| ms / 1_000.0);
+    taken.sort_by(f64::total_cmp);
+    let per_second = |seconds: f64| (files.len() as f64 / seconds * 10.0).round() / 10.0;
+    Ok(json!({
+        "photos": files.len(),
+        "bytes": all.iter().map(Vec::len).sum::<usize>(),
+        "photos_per_s": per_second(taken[taken.len() / 2]),
+        "peak_mb": resident_kb("VmHWM")? / 1_024,
+        "vips_photos_per_s": vips.map(per_second),
+    }))
+}
+
 fn middle(taken: &mut [f64]) -> f64 {
     taken.sort_by(f64::total_cmp);
     (taken[taken.len() / 2] * 10.0).round() / 10.0
@@ -59,24 +95,26 @@ fn middle(taken: &mut [f64]) -> f64 {
 /// The same by libvips, on one core: a process for each, whose start is told apart.
 fn vips(file: &Path, folder: &Path) -> serde_json::Value {
     let out = folder.join("out.jpg[Q=80,strip]");
-    let run = |arguments: &[&std::ffi::OsStr]| {
-        let mut taken = Vec::new();
-        for _ in 0..RUNS {
-            let began = now();
-            let done =
-                Command::new("vipsthumbnail").env("VIPS_CONCURRENCY", "1").args(arguments).output();
-            if !done.is_ok_and(|done| done.status.success()) {
-                return None;
-            }
-            taken.push(began.elapsed().as_secs_f64() * 1_000.0);
-        }
-        Some(middle(&mut taken))
-    };
     let shrunk = [file.as_os_str(), "-s".as_ref(), "1600".as_ref(), "-o".as_ref(), out.as_os_str()];
-    let all = run(&shrunk);
-    let start = run(&["--version".as_ref()]);
+    let all = vips_takes(&shrunk);
+    let start = vips_takes(&["--version".as_ref()]);
     let peak = peak_kb(Command::new("vipsthumbnail").env("VIPS_CONCURRENCY", "1").args(shrunk));
     json!({ "ms_with_start": all, "start_ms": start, "peak_mb": peak.map(|kb| kb / 1_024) })
+}
+
+/// Milliseconds of a vipsthumbnail on one core, the middle of seven; `None` if it is not here or fails.
+fn vips_takes(arguments: &[&OsStr]) -> Option<f64> {
+    let mut taken = Vec::new();
+    for _ in 0..RUNS {
+        let began = now();
+        let done =
+            Command::new("vipsthumbnail").env("VIPS_CONCURRENCY", "1").args(arguments).output();
+        if !done.is_ok_and(|done| done.status.success()) {
+            return None;
+        }
+        taken.push(began.elapsed().as_secs_f64() * 1_000.0);
+    }
+    Some(middle(&mut taken))
 }
 
 /// The most memory that a process has at once, asked for as long as it runs.
