@@ -209,17 +209,16 @@ async fn only_what_is_in_sight_holds_a_line(browser: &Browser, site: &str) {
 async fn lines_are(site: &str, lines: u64) {
     let told = format!("\nendcap_poke_sessions {lines}\n");
     let address = format!("{site}/metrics");
-    let mut metrics = String::new();
-    for _ in 0..100 {
+    let metrics = async || {
         let reply = reqwest::get(&address).await.expect("a reply");
-        metrics = reply.text().await.expect("text");
-        if metrics.contains(&told) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        reply.text().await.expect("text")
+    };
+    let come = async { while !metrics().await.contains(&told) {} };
+    if tokio::time::timeout(Duration::from_secs(15), come).await.is_err() {
+        let metrics = metrics().await;
+        let open = metrics.lines().find(|line| line.starts_with("endcap_poke_sessions"));
+        panic!("{open:?}, and it should be {lines}");
     }
-    let open = metrics.lines().find(|line| line.starts_with("endcap_poke_sessions"));
-    panic!("{open:?}, and it should be {lines}");
 }
 
 /// Opens a page at every width and light, and keeps what was seen.

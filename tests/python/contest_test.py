@@ -36,7 +36,8 @@ class Contest(unittest.TestCase):
         whole = sam.contest(visit, "Nobody was there that day")
         sync(sam)
         row = office("visit", visit=visit)
-        self.assertEqual((row["contest"], row["photos"], row["blobs"]), ("open", 1, 1))
+        # What a contest shows is no photo of the visit.
+        self.assertEqual((row["contest"], row["photos"], row["blobs"]), ("open", 0, 1))
         sync(sue), sync(rita)
 
         # Each finds it without being told which visit it is, and what they may do about it.
@@ -75,7 +76,7 @@ class Contest(unittest.TestCase):
         answer(sam, asked, ContestStep.SAY, "At ten", photos=[shown])
         sync(sam), sync(sue)
         row = office("visit", visit=visit)
-        self.assertEqual((row["photos"], row["blobs"]), (2, 2))
+        self.assertEqual((row["photos"], row["blobs"]), (0, 2))
         again = about_a_value(sue)
         self.assertEqual((again.contest.standing, again.waits_for_own), ("open", True))
         answer(sue, about_the_whole(sue), ContestStep.UPHOLD, "Rita's phone was there")

@@ -354,7 +354,7 @@ async fn an_outlet_that_moves_accuses_nobody_of_before_and_says_that_it_moved() 
     let moved = sync_core::model::catalogue::Outlet { place: Some(place(1_000)), ..outlet };
     bench.app.write_records(&bench.tenant, vec![Record::Outlet(moved)]).await.unwrap();
     looks::catch_up(&bench.app).await.unwrap();
-    bench.get(BOSS, &format!("/visits/{}", visit(0x70))).await.hides(&["Worth a look"]);
+    bench.get(BOSS, &format!("/visits/{}", visit(0x70))).await.hides(&["#captures"]);
     // This one was at neither, and the nearer of both is what counts.
     let page = bench.get(BOSS, &format!("/visits/{}", visit(0x71))).await;
     page.shows(&["111.1 km from the outlet", "The outlet’s position was changed later, on "]);
