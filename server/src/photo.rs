@@ -566,7 +566,7 @@ mod tests {
         let (org, hash) = (one.org, BlobHash::of(&photo));
         for _ in 0..DEATHS_MAX {
             app.store.write(move |tx| rows::decoding(tx, org, hash, now_ms())).await.unwrap();
-            app.store.write(|tx| rows::died(tx)).await.unwrap();
+            app.store.write(rows::died).await.unwrap();
         }
         assert_eq!(prepare(&app, &one, photo).await.unwrap().unwrap_err(), Unfit::Deadly);
         let left = app.store.read(move |connection| {

@@ -569,9 +569,10 @@ fn what_was_refused_waits_a_hundred_times_in_one_document_at_most() {
     let mut world = World::new(1);
     refused(&mut world, 1, 100, Some(visit(3)));
     let entry = answers(&world, 7, std::iter::once(Value::Met(true)));
-    let changes = write(&world, &mut Document::new(ORG, visit(3)), &[entry.clone()], 0);
+    let entry = [entry];
+    let changes = write(&world, &mut Document::new(ORG, visit(3)), &entry, 0);
     let one_more = Group { document: visit(3), changes, seals: Vec::new() };
-    let changes = write(&world, &mut Document::new(ORG, visit(4)), &[entry], 0);
+    let changes = write(&world, &mut Document::new(ORG, visit(4)), &entry, 0);
     let elsewhere = Group { document: visit(4), changes, seals: Vec::new() };
     let codes = send_from(&mut world, SVEN, vec![one_more, elsewhere], Vec::new());
     assert_eq!(codes, ["quarantine_full", "bad_seal"]);
