@@ -568,8 +568,7 @@ fn what_was_refused_before_costs_nobody_else_anything() {
 fn what_was_refused_waits_a_hundred_times_in_one_document_at_most() {
     let mut world = World::new(1);
     refused(&mut world, 1, 100, Some(visit(3)));
-    let entry = answers(&world, 7, std::iter::once(Value::Met(true)));
-    let entry = [entry];
+    let entry = [answers(&world, 7_000, std::iter::once(Value::Met(true)))];
     let changes = write(&world, &mut Document::new(ORG, visit(3)), &entry, 0);
     let one_more = Group { document: visit(3), changes, seals: Vec::new() };
     let changes = write(&world, &mut Document::new(ORG, visit(4)), &entry, 0);
