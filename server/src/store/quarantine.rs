@@ -391,8 +391,10 @@ fn index(
     device: DeviceId,
     group: &Group,
 ) -> Result<(), StoreError> {
-    let mut put = connection
-        .prepare_cached("INSERT OR IGNORE INTO quarantine_change VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut put = connection.prepare_cached(
+        "INSERT OR IGNORE INTO quarantine_change (org, document, hash, device, item)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
     let document = group.document.to_bytes();
     for hash in group.hashes() {
         put.execute(params![org, document, hash.0, device.as_bytes(), item])?;
