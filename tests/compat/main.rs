@@ -214,14 +214,7 @@ fn shipped_entries_are_read_and_written_as_they_were() {
     for document in read("documents/documents.json").as_array().unwrap() {
         for change in document["changes"].as_array().unwrap() {
             let parts = &change["parts"];
-            let sections = [
-                Section::Recordings,
-                Section::Submissions,
-                Section::Reviews,
-                Section::Thread,
-                Section::Reports,
-            ];
-            let section = sections.into_iter().find(|s| parts["section"] == s.as_str()).unwrap();
+            let section = story::section(&parts["section"]);
             let value = unhex(&parts["value"]);
             let entry = Entry::decode(section, &value).unwrap();
             entry.validate().unwrap();
