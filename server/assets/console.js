@@ -55,6 +55,7 @@
     document.title = page.title;
     bar.hidden = true;
     tellTimes();
+    all('.tabs', main).forEach(edges);
   };
 
   // ---- fetch the page again; a burst of pokes costs one fetch, a hidden tab none until it is looked at
@@ -104,19 +105,18 @@
     document.addEventListener('resume', () => listen(true)); // frozen while it was hidden
   }
 
-  // ---- where the navigation is cut: the page one is on comes into sight, and each edge that hides some fades
-  const nav = document.querySelector('.nav');
-  const edges = () => {
-    nav.classList.toggle('more-before', nav.scrollLeft > 4);
-    nav.classList.toggle('more-after', nav.scrollLeft + nav.clientWidth < nav.scrollWidth - 4);
+  // ---- where the navigation and tabs are cut: what one is on comes into sight, and each edge that hides some fades
+  const edges = (row) => {
+    row.classList.toggle('more-before', row.scrollLeft > 4);
+    row.classList.toggle('more-after', row.scrollLeft + row.clientWidth < row.scrollWidth - 4);
   };
-  if (nav) {
-    const here = nav.querySelector('[aria-current]');
-    if (here) nav.scrollLeft = here.offsetLeft - nav.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
-    nav.addEventListener('scroll', edges, { passive: true });
-    addEventListener('resize', edges);
-    edges();
-  }
+  all('.nav, .tabs').forEach((row) => {
+    const here = row.querySelector('[aria-current]');
+    if (here) row.scrollLeft = here.offsetLeft - row.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
+    edges(row);
+  });
+  document.addEventListener('scroll', (e) => { if (e.target.matches?.('.nav, .tabs')) edges(e.target); }, { passive: true, capture: true });
+  addEventListener('resize', () => all('.nav, .tabs').forEach(edges));
 
   // ---- photos: <a class="photo-frame" data-photo href="full.jpg"> opens in the dialog, the arrow keys leaf through
   const box = $('lightbox');

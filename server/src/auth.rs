@@ -280,7 +280,7 @@ impl Viewer {
             return Ok(());
         }
         let role = self.rights.role.as_str().replace('_', " ");
-        Err(Problem::forbidden(format!("the role {role} cannot {what}")))
+        Err(Problem::forbidden(format!("your role is {role}, which may not {what}")))
     }
 
     async fn find(app: &App, headers: &HeaderMap) -> Result<Option<Self>, Problem> {

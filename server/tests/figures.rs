@@ -967,7 +967,7 @@ async fn a_code_enrols_a_phone_and_a_lost_phone_is_out() {
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert!(refused.body.contains("urn:endcap:problem:revoked"), "{}", refused.body);
     let page = served.page(&sam, &url).await;
-    page.shows(&["0 active, 1 revoked", "Revoked"]).hides(&["Phone lost: revoke"]);
+    page.shows(&["0 active, 1 withdrawn", "Access withdrawn"]).hides(&["Phone lost:"]);
     served.page(&sam, "/people").await.shows(&["Phone revoked"]);
     served.close().await;
 }

@@ -186,14 +186,10 @@ impl Browser {
         self.post("/goog/cdp/execute", json!({ "cmd": command, "params": params })).await
     }
 
-    /// Writes a picture of the whole page.
-    pub(crate) async fn picture(&self, path: &Path) {
-        let shot = self
-            .cdp(
-                "Page.captureScreenshot",
-                json!({ "captureBeyondViewport": true, "format": "png" }),
-            )
-            .await;
+    /// Writes a picture of the page: the whole of it, or what the window shows.
+    pub(crate) async fn picture(&self, path: &Path, whole: bool) {
+        let how = json!({ "captureBeyondViewport": whole, "format": "png" });
+        let shot = self.cdp("Page.captureScreenshot", how).await;
         let png = base64::engine::general_purpose::STANDARD
             .decode(shot["data"].as_str().expect("a picture"))
             .expect("base64");

@@ -1,6 +1,7 @@
 //! The console in a real browser: Chromium, driven over the WebDriver protocol, on the demo at work.
 //!
-//! `ENDCAP_PICTURES=DIR cargo test -p tests --test browser` also writes the pictures of the docs.
+//! `ENDCAP_PICTURES=DIR cargo test -p tests --test browser` also writes pictures of whole pages, with
+//! `ENDCAP_PICTURES_HEIGHT=PIXELS` of as much as such a window shows.
 
 mod driver;
 
@@ -41,7 +42,7 @@ async fn console() {
     });
 
     let browser = Browser::start().await;
-    let pictures = std::env::var_os("ENDCAP_PICTURES").map(PathBuf::from);
+    let pictures = Pictures::wanted();
     browser.look(Look { width: 1280, height: 900, dark: false }).await;
 
     // A stranger is asked to sign in, and a wrong word does not let anybody in.
@@ -81,11 +82,13 @@ async fn console() {
     ];
     let narrow = [("tablet", 768), ("between", 880), ("small", 320)];
     let narrow = narrow.map(|(name, width)| (name, Look { width, height: 844, dark: false }));
+    let tall = |usual| pictures.as_ref().and_then(|pictures| pictures.height).unwrap_or(usual);
+    let (desk, phone) = (tall(900), tall(844));
     let looks = [
-        ("desk-light", Look { width: 1280, height: 900, dark: false }),
-        ("desk-dark", Look { width: 1280, height: 900, dark: true }),
-        ("phone-light", Look { width: 390, height: 844, dark: false }),
-        ("phone-dark", Look { width: 390, height: 844, dark: true }),
+        ("desk-light", Look { width: 1280, height: desk, dark: false }),
+        ("desk-dark", Look { width: 1280, height: desk, dark: true }),
+        ("phone-light", Look { width: 390, height: phone, dark: false }),
+        ("phone-dark", Look { width: 390, height: phone, dark: true }),
     ];
     // What can be told without eyes is the same in the dark.
     let mut looks = Vec::from(looks);
@@ -112,7 +115,7 @@ async fn console() {
                     .await;
             }
             sound(&browser, &path, look.width).await;
-            if let Some(folder) = &pictures {
+            if let Some(pictures) = &pictures {
                 let page = match path.as_str() {
                     "/" => "overview".to_owned(),
                     p if p == here => "visit".to_owned(),
@@ -121,7 +124,7 @@ async fn console() {
                     p if p.starts_with("/erase") => "erase".to_owned(),
                     p => p.trim_start_matches('/').replace(['?', '='], "-"),
                 };
-                browser.picture(&folder.join(format!("{page}-{name}.png"))).await;
+                pictures.take(&browser, &page, name).await;
             }
         }
     }
@@ -226,14 +229,14 @@ async fn each_look(
     browser: &Browser,
     looks: &[(&str, Look)],
     url: &str,
-    (page, pictures): (&str, Option<PathBuf>),
+    (page, pictures): (&str, Option<Pictures>),
 ) {
     for (name, look) in looks {
         browser.look(*look).await;
         browser.open(url).await;
         sound(browser, page, look.width).await;
-        if let Some(folder) = &pictures {
-            browser.picture(&folder.join(format!("{page}-{name}.png"))).await;
+        if let Some(pictures) = &pictures {
+            pictures.take(browser, page, name).await;
         }
     }
     browser.look(looks[0].1).await;
@@ -272,6 +275,27 @@ async fn sound(browser: &Browser, path: &str, width: u32) {
     assert_eq!(seen["broken"].as_u64(), Some(0), "{at}: a broken picture");
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{at}: the browser complains: {complaints:?}");
+}
+
+/// Where pictures go, if anybody wants them.
+#[derive(Clone)]
+struct Pictures {
+    folder: PathBuf,
+    /// Of the window, in CSS pixels, where not the whole page is wanted.
+    height: Option<u32>,
+}
+
+impl Pictures {
+    fn wanted() -> Option<Self> {
+        let folder = std::env::var_os("ENDCAP_PICTURES")?.into();
+        let height = std::env::var("ENDCAP_PICTURES_HEIGHT").ok();
+        Some(Self { folder, height: height.map(|pixels| pixels.parse().expect("pixels")) })
+    }
+
+    async fn take(&self, browser: &Browser, page: &str, look: &str) {
+        let path = self.folder.join(format!("{page}-{look}.png"));
+        browser.picture(&path, self.height.is_none()).await;
+    }
 }
 
 struct Scratch(PathBuf);

@@ -44,7 +44,7 @@ impl Section {
         (Self::People, "/people", "People"),
         (Self::Signals, "/look", "Worth a look"),
         (Self::Refused, "/refused", "Refused"),
-        (Self::Data, "/data", "Data"),
+        (Self::Data, "/data", "Photos and erasure"),
     ];
 }
 
@@ -85,6 +85,8 @@ pub struct Page {
     pub name: String,
     /// As what and where.
     pub role: String,
+    /// Says what is kept here.
+    pub admin: bool,
     /// For forms.
     pub csrf: String,
     /// The navigation.
@@ -134,6 +136,7 @@ impl Page {
             user: viewer.rights.user,
             name: viewer.name.clone(),
             role: format!("{}, {scope}", view::role_name(viewer.rights.role)),
+            admin: role == Role::Admin,
             csrf: viewer.csrf.clone(),
             refused: waits(refused, "refused piece of work", "refused pieces of work"),
             signals: waits(signals, "visit", "visits"),

@@ -300,7 +300,7 @@ fn person_row(
         badges.push(view::badge("conflict", "conflict", "Copied store"));
     }
     if trusted.is_empty() && !member.devices.is_empty() {
-        badges.push(view::badge("bad", "cross", "Phone revoked"));
+        badges.push(view::badge("bad", "cross", "Phone withdrawn"));
     } else if trusted.iter().any(|device| is_quiet(device, now)) {
         badges.push(view::badge("short", "clock", "Quiet"));
     }
@@ -416,6 +416,8 @@ struct PersonPage {
     devices: Vec<DeviceView>,
     /// As a form's field for day and time says it.
     now: String,
+    /// Of that field.
+    zone: String,
     devices_note: String,
     calls: Vec<CallView>,
     calls_note: String,
@@ -514,7 +516,7 @@ async fn one(
     let trusted = devices.iter().filter(|d| d.revoked_ms.is_none()).count();
     let devices_note = match devices.len() - trusted {
         0 => format!("{trusted} active"),
-        revoked => format!("{trusted} active, {revoked} revoked"),
+        revoked => format!("{trusted} active, {revoked} withdrawn"),
     };
     let roles = Role::ALL.into_iter().map(|role| Choice {
         value: role.as_str().to_owned(),
@@ -548,6 +550,7 @@ async fn one(
             })
             .collect(),
         now: view::zoned(now, &zone).strftime("%Y-%m-%dT%H:%M").to_string(),
+        zone,
         devices_note,
         calls,
         calls_note,
@@ -587,7 +590,7 @@ fn call_view(
 
 fn device_view(device: &DeviceRow, lost_ms: Option<i64>, zone: &str, now: i64) -> DeviceView {
     let badge = match (device.revoked_ms, device.synced_ms) {
-        (Some(_), _) => view::badge("not-possible", "closed", "Revoked"),
+        (Some(_), _) => view::badge("not-possible", "closed", "Access withdrawn"),
         _ if device.forked > 0 => view::badge("conflict", "conflict", "Copied store"),
         _ if is_quiet(device, now) => view::badge("short", "clock", "Quiet"),
         (None, None) => view::badge("submitted", "clock", "Not synced yet"),

@@ -526,7 +526,8 @@ impl Reader<'_> {
             .map(|r| r.deviation_ppm)
             .collect();
         said.extend(
-            median_deviation(&deviations).map(|ppm| format!("median {}", view::deviation(ppm))),
+            median_deviation(&deviations)
+                .map(|ppm| format!("median deviation {}", view::deviation(ppm))),
         );
         said.join(" · ")
     }
