@@ -3,7 +3,7 @@
 # docs are about, and small enough for whoever clones the repository.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-ENDCAP_PICTURES="$PWD/target/pictures" ENDCAP_PICTURES_HEIGHT=1600 ENDCAP_REQUIRE_SERVICES=1 \
+ENDCAP_PICTURES="$PWD/target/pictures" ENDCAP_PICTURES_HEIGHT=1500 ENDCAP_REQUIRE_SERVICES=1 \
   cargo test -p tests --test browser
 for page in overview visit scorecard; do
   for look in desk-light desk-dark phone-light; do

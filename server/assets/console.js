@@ -86,7 +86,7 @@
 
   // ---- live line: only pages in sight hold one. A browser opens six connections to a host, and a page that waits in its
   // back/forward cache or in another tab would keep one of them.
-  const tell = (ok) => { const e = $('live'); e.hidden = false; e.className = `live ${ok ? 'is-live' : 'is-lost'}`; e.textContent = ok ? 'Live' : 'Connection lost'; };
+  const tell = (ok) => { const e = $('live'); e.hidden = false; e.className = `live ${ok ? 'is-live' : 'is-lost'}`; e.textContent = ok ? 'Live' : 'Offline'; };
   let line = null, later = null;
   const hush = () => { clearTimeout(later); line?.close(); line = null; };
   const listen = (again = false) => {

@@ -953,7 +953,7 @@ async fn a_code_enrols_a_phone_and_a_lost_phone_is_out() {
     page.hides(&[code, "<svg xmlns=", "<b>phone"]);
     assert_eq!(served.pull(token).await.status, StatusCode::OK);
     let page = served.page(&sam, &url).await;
-    page.shows(&["In step", "Phone lost: revoke", "Yes, revoke this phone"]);
+    page.shows(&["In step", "Phone lost: withdraw its access", "Yes, withdraw its access"]);
 
     let revoke = format!("/devices/{device}/revoke");
     let mut mia = served.browser("mia@frost.example").await;
@@ -968,7 +968,7 @@ async fn a_code_enrols_a_phone_and_a_lost_phone_is_out() {
     assert!(refused.body.contains("urn:endcap:problem:revoked"), "{}", refused.body);
     let page = served.page(&sam, &url).await;
     page.shows(&["0 active, 1 withdrawn", "Access withdrawn"]).hides(&["Phone lost:"]);
-    served.page(&sam, "/people").await.shows(&["Phone revoked"]);
+    served.page(&sam, "/people").await.shows(&["Phone withdrawn"]);
     served.close().await;
 }
 

@@ -270,7 +270,12 @@ async fn an_admin_erases_a_photo_an_answer_and_who_has_left() {
     assert_eq!(gone.status, StatusCode::GONE);
     let data = bench.get(ADA, "/data").await;
     data.shows(&["request 7", "Ada Palm", "Comment, answer or other words", &shelf.to_string()]);
-    assert_eq!(bench.get(MARIA, "/data").await.status, StatusCode::FORBIDDEN);
+    let refused = bench.get(MARIA, "/data").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(refused.body.contains("Your role is supervisor, which may not "), "{}", refused.body);
+    // Whom it is for finds the way there from every page.
+    bench.get(ADA, "/visits").await.shows(&["href=\"/data\""]);
+    bench.get(MARIA, "/visits").await.hides(&["href=\"/data\""]);
 
     let id = UserId::from_bytes(shelf.0[..16].try_into().unwrap());
     let report = bench.get(ADA, &format!("/erasures/{id}")).await;
