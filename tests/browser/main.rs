@@ -69,8 +69,8 @@ async fn console() {
     let title = browser.run("return document.querySelector('h1').innerText").await;
     assert!(!title.as_str().expect("a title").is_empty());
 
+    // The overview comes last, when there is more to see of the day.
     let pages = [
-        "/",
         "/visits",
         "/look",
         "/outlets",
@@ -79,6 +79,7 @@ async fn console() {
         "/scorecard?by=distributor",
         "/people",
         "/data",
+        "/",
     ];
     let narrow = [("tablet", 768), ("between", 880), ("small", 320)];
     let narrow = narrow.map(|(name, width)| (name, Look { width, height: 844, dark: false }));
@@ -288,8 +289,11 @@ struct Pictures {
 impl Pictures {
     fn wanted() -> Option<Self> {
         let folder = std::env::var_os("ENDCAP_PICTURES")?.into();
-        let height = std::env::var("ENDCAP_PICTURES_HEIGHT").ok();
-        Some(Self { folder, height: height.map(|pixels| pixels.parse().expect("pixels")) })
+        let height = std::env::var_os("ENDCAP_PICTURES_HEIGHT").map(|pixels| {
+            let pixels = pixels.to_str().and_then(|pixels| pixels.parse().ok());
+            pixels.expect("a number of pixels")
+        });
+        Some(Self { folder, height })
     }
 
     async fn take(&self, browser: &Browser, page: &str, look: &str) {
