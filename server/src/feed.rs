@@ -18,7 +18,7 @@ use crate::ingest::Sender;
 use crate::store::StoreError;
 use crate::store::accounts::NewestPush;
 use crate::store::log::{AudienceId, Page, Range, Reader, Whole};
-use crate::world::World;
+use crate::world::{Then, World};
 
 /// A page for a device, its checkpoint signed with the log's key; `None` if the log was never where the device
 /// stands.
@@ -59,15 +59,26 @@ pub fn pull(
     if let Some(cursor) = pull.cursor.filter(|cursor| cursor.sequence <= changed) {
         let filled = pull.filled.filter(|filled| filled.since == changed);
         let next = filled.map_or(0, |filled| filled.next);
-        let then = world.at(cursor.sequence);
-        let before = then.rights(sender.user);
-        let came = |audience: &Audience| {
-            sees(audience) && !before.is_some_and(|r| r.sees(then.territories(), audience))
+        // A device on its way through the log has been given what was in sight when it asked, not at its cursor.
+        let seen_since = match pull.filled {
+            Some(_) => world.scopes_from(sender.user, cursor.sequence),
+            None => vec![cursor.sequence],
         };
+        let before: Vec<_> = seen_since.into_iter().map(|known| world.at(known)).collect();
+        let had = |then: &Then<'_>, audience: &Audience| {
+            then.rights(sender.user).is_some_and(|r| r.sees(then.territories(), audience))
+        };
+        let came =
+            |audience: &Audience| sees(audience) && !before.iter().all(|then| had(then, audience));
         let audiences = log.audiences(came)?;
         if next < since && !audiences.is_empty() {
-            let range =
-                Range { since: next, until: Some(cursor), audiences: &audiences, own: None };
+            let range = Range {
+                since: next,
+                until: Some(cursor),
+                audiences: &audiences,
+                device: sender.device,
+                own: None,
+            };
             let page = log.page(&range)?;
             let filled = Filled { next: page.cursor.sequence, since: changed };
             let page = Page { cursor, more: true, ..page };
@@ -76,9 +87,9 @@ pub fn pull(
     }
 
     let knows = pull.cursor.is_some() && newest.name == pull.pushed;
-    let own = knows.then_some((sender.device, newest.since));
+    let own = knows.then_some(newest.since);
     let audiences = log.audiences(sees)?;
-    let range = Range { since, until: None, audiences: &audiences, own };
+    let range = Range { since, until: None, audiences: &audiences, device: sender.device, own };
     let page = log.page(&range)?;
     let next = page.cursor.sequence;
     let filled = (changed >= next).then_some(Filled { next, since: changed });

@@ -238,6 +238,18 @@ impl World {
         let own = self.before.rights.ended(&user);
         self.before.parents.0.keys().map(|t| self.before.parents.ended(t)).fold(own, u64::max)
     }
+
+    /// How many lines were known at `known`, and after each record since that has changed what this person sees of
+    /// the field.
+    pub fn scopes_from(&self, user: UserId, known: u64) -> Vec<u64> {
+        let own = self.before.rights.0.get(&user).into_iter().flatten().map(|(ended, _)| ended);
+        let tree = self.before.parents.0.values().flatten().map(|(ended, _)| ended);
+        let since = own.chain(tree).filter(|ended| **ended >= known).map(|ended| ended + 1);
+        let mut scopes: Vec<u64> = since.chain([known]).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes
+    }
 }
 
 fn seen_by(outlet: &Outlet) -> Option<Audience> {
@@ -345,6 +357,8 @@ mod tests {
         assert!(!world.at(21).territories().within(of(2), of(1)));
         assert!(world.at(21).territories().within(of(2), of(3)));
         assert_eq!(world.scope_changed(user), 30);
+        assert_eq!(world.scopes_from(user, 10), [10, 11, 21, 31]);
+        assert_eq!(world.scopes_from(user, 25), [25, 31]);
         assert_eq!(world.scope_changed(UserId::from_bytes([8; 16])), 20);
     }
 }

@@ -954,7 +954,13 @@ fn proven(story: &Story) -> Vec<usize> {
     let (everyone, everything) = (|_: &_| true, u64::MAX);
     let reader = Reader::open(&server.db, server.org).expect("the log opens");
     let audiences = reader.audiences(everyone).expect("audiences");
-    let range = Range { since: 0, until: None, audiences: &audiences, own: None };
+    let range = Range {
+        since: 0,
+        until: None,
+        audiences: &audiences,
+        device: story.devices[0].id,
+        own: None,
+    };
     let mut groups = Vec::new();
     let mut since = 0;
     while since < everything {

@@ -461,8 +461,7 @@ impl Oracle {
             let untold = held.let_go && !kept.gone && !told.contains(&id);
             untold || (held.audience.is_some() && began_elsewhere(server, device, &kept, &held))
         });
-        // Why a page of what came into sight may go on from what is not here is not known: SEED=76000082 at 400 steps.
-        self.may_repair.insert(asked, why || left_out || reply.filled.is_some());
+        self.may_repair.insert(asked, why || left_out);
     }
 
     /// A phone repairs what it holds: never without a reason, for sync alone keeps both sides the same.

@@ -1016,8 +1016,10 @@ pub struct Range<'a> {
     pub until: Option<Cursor>,
     /// Who asks.
     pub audiences: &'a [AudienceId],
-    /// Whose pushes from which sequence on are left out.
-    pub own: Option<(DeviceId, u64)>,
+    /// With which device.
+    pub device: DeviceId,
+    /// From which sequence on what it pushed is left out.
+    pub own: Option<u64>,
 }
 
 /// Documents that have gone from one audience to another since: where a line of one has come, those before it must
@@ -1071,7 +1073,7 @@ fn page(
     range: &Range<'_>,
     size: PageSize,
 ) -> Result<Page, StoreError> {
-    let Range { since, until, audiences, own } = *range;
+    let Range { since, until, audiences, device, own } = *range;
     let wanted = list(audiences);
     let mut upto = match until {
         Some(until) => until,
@@ -1101,10 +1103,10 @@ fn page(
     }
     if since > 0 && until.is_none() {
         gone = records_that_went(connection, org, since, upto.sequence, &wanted)?;
-        let_go = visits_that_went(connection, org, since, upto.sequence, &wanted)?;
+        let_go = visits_that_went(connection, org, device, (since, upto.sequence), &wanted)?;
     }
-    let own_since = own.map_or(0, |(_, since)| since);
-    let own = own.map_or(Value::Null, |(device, _)| Value::Blob(device.as_bytes().to_vec()));
+    let own_since = own.unwrap_or(0);
+    let own = own.map_or(Value::Null, |_| Value::Blob(device.as_bytes().to_vec()));
     let mut query = connection.prepare(&format!(
         "SELECT sequence, document, hash, seal, body, device, notes FROM log
          WHERE org = ?1 AND sequence IN (
@@ -1150,7 +1152,7 @@ fn whole(
          WHERE org = ?1 AND document = ?2 AND audience IN ({seen}) ORDER BY sequence"
     ))?;
     let mut record = connection.prepare(&format!(
-        "SELECT r.body FROM record r JOIN log l USING (org, sequence)
+        "SELECT r.body FROM record r CROSS JOIN log l USING (org, sequence)
          WHERE r.org = ?1 AND r.key = ?2 AND l.audience IN ({seen})
          ORDER BY r.sequence DESC LIMIT 1"
     ))?;
@@ -1251,7 +1253,7 @@ impl<'a> Draft<'a> {
             "SELECT document, 1 FROM log WHERE org = ?1 AND sequence IN (
                  SELECT sequence FROM log INDEXED BY log_audience
                  WHERE org = ?1 AND audience IN ({wanted}) AND sequence >= ?2 AND sequence < ?3)
-             AND document IN ({CAME})
+             AND +document IN ({CAME})
              UNION
              SELECT item, 0 FROM moved
              WHERE org = ?1 AND sequence >= ?2 AND sequence < ?3 AND document = 1
@@ -1333,8 +1335,8 @@ fn name_of(document: &[u8]) -> Result<DocId, StoreError> {
 fn visits_that_went(
     connection: &Connection,
     org: Org,
-    since: u64,
-    upto: u64,
+    device: DeviceId,
+    (since, upto): (u64, u64),
     wanted: &str,
 ) -> Result<Vec<DocId>, StoreError> {
     let kind = DocKind::Visit as u8;
@@ -1342,9 +1344,12 @@ fn visits_that_went(
         "SELECT DISTINCT m.item FROM moved m WHERE m.org = ?1 AND m.sequence >= ?2 AND m.sequence < ?3
          AND m.document = 1 AND substr(m.item, 1, 1) = x'{kind:02x}' AND m.left IN ({wanted})
          AND NOT EXISTS (SELECT 1 FROM log l INDEXED BY log_document
-             WHERE l.org = ?1 AND l.document = m.item AND l.audience IN ({wanted}))"
+             WHERE l.org = ?1 AND l.document = m.item AND l.audience IN ({wanted}))
+         AND EXISTS (SELECT 1 FROM log l INDEXED BY log_document
+             WHERE l.org = ?1 AND l.document = m.item AND (l.sequence < ?2 OR l.device = ?4))"
     ))?;
-    let items = query.query_map(params![org, since, upto], |row| row.get::<_, Vec<u8>>(0))?;
+    let items = query
+        .query_map(params![org, since, upto, device.as_bytes()], |row| row.get::<_, Vec<u8>>(0))?;
     let damaged = || StoreError::Damaged("a document's name".into());
     items.map(|item| DocId::from_bytes(&item?).ok_or_else(damaged)).collect()
 }

@@ -436,7 +436,7 @@ pub fn kept(
              state = 'waiting' AND NOT EXISTS (
                 SELECT 1 FROM quarantine_change c
                 WHERE c.org = q.org AND c.device = q.device AND c.document = q.document AND c.item = q.item
-                  AND NOT EXISTS (SELECT 1 FROM log l
+                  AND NOT EXISTS (SELECT 1 FROM log l INDEXED BY log_document
                       WHERE l.org = c.org AND l.document = c.document AND l.hash = c.hash))
          FROM quarantine q WHERE org = ?1 ORDER BY item",
     )?;

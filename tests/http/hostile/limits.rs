@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use server::store::log::Reader;
+use server::store::quarantine;
 use sync_core::admit::{Author, admit, read};
 use sync_core::client::{Replica, next_pull};
 use sync_core::command::{Command, CommandError};
@@ -13,12 +15,14 @@ use sync_core::document::{
 };
 use sync_core::id::{ChangeHash, DistributorId, DocId, TerritoryId, UserId, VisitId};
 use sync_core::model::capture::Moment;
+use sync_core::model::catalogue::RecordKey;
 use sync_core::model::contest::{About, Objection, Word};
 use sync_core::model::people::{Rights, Role, Scope};
 use sync_core::model::visit::{
     Act, Note, Observation, Observations, Observed, OutletReport, Post, Recording, Subject, Value,
     Versioned, Volume,
 };
+use sync_core::print::Item;
 use sync_core::session::Step;
 use sync_core::wire::{Group, Outcome, PROTOCOL, PullReply, PushRequest};
 use tests::backend::{Crash, code, encode};
@@ -562,6 +566,52 @@ fn what_was_refused_before_costs_nobody_else_anything() {
     // Of what is kept of the same document the names of the newest changes are looked at, and no more.
     assert!(beside <= before * 4, "{beside} instead of {before}");
     assert!(asked_after * 10 <= asked_before * 12, "{asked_after} instead of {asked_before}");
+}
+
+#[test]
+fn what_was_let_go_of_is_counted_once_for_a_page_and_named_to_who_had_it() {
+    let mut world = World::new(1);
+    assert_eq!(world.sync_now(SAM), Step::Done);
+    let question = encode(&next_pull(&world.devices[SAM].disk).expect("a question"));
+    let pull = |world: &mut World| {
+        let (id, now_ms) = (world.devices[SAM].id, world.now_ms);
+        world.server.pull(id, &question, now_ms).expect("a page")
+    };
+    (1..=40).for_each(|number| audit(&mut world, number));
+    let (before, _) = steps(&mut world, pull);
+    let let_go = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+         INSERT INTO moved SELECT l.org, l.sequence, CAST(substr(l.document, 1, 1) || randomblob(16) AS BLOB), 1,
+             l.audience, 0
+         FROM n, (SELECT * FROM log WHERE document = ?1 ORDER BY sequence DESC LIMIT 1) l";
+    let visits = world.server.db.execute(let_go, [visit(40).to_bytes()]).expect("they are let go");
+    let (after, reply) = steps(&mut world, pull);
+    assert_eq!((visits, reply.let_go), (4_000, None), "Sam had none of them");
+    assert!(after <= before + 10 * visits as u64, "{after} instead of {before}");
+}
+
+#[test]
+fn what_one_record_or_refused_piece_costs_is_not_the_length_of_the_log() {
+    let mut world = World::new(1);
+    refused(&mut world, 10_000, 90, None);
+    let whole = |world: &mut World| {
+        let reader = Reader::open(&world.server.db, world.server.org).expect("the log opens");
+        let audiences = reader.audiences(|_| true).expect("audiences");
+        let wanted = [Item::Record(RecordKey::person(brand::RITA))];
+        reader.whole(&audiences, &wanted).expect("a record").records.len()
+    };
+    let kept = |world: &mut World| {
+        let mut count = 0;
+        quarantine::kept(&world.server.db, world.server.org, |_| count += 1).expect("it reads");
+        count
+    };
+    (1..=3).for_each(|number| audit(&mut world, number));
+    let before = [steps(&mut world, whole), steps(&mut world, kept)];
+    (4..=90).for_each(|number| audit(&mut world, number));
+    let after = [steps(&mut world, whole), steps(&mut world, kept)];
+    for ((before, count), (after, still)) in before.into_iter().zip(after) {
+        assert_eq!(count, still);
+        assert!(after * 10 <= before * 15 + 100, "{after} instead of {before}");
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ use sync_core::model::catalogue::Display;
 
 use super::*;
 
+const DEVICE: DeviceId = DeviceId::from_bytes([5; 16]);
+
 fn database() -> Connection {
     let mut db = Connection::open_in_memory().unwrap();
     super::super::migrate(&mut db).unwrap();
@@ -34,7 +36,8 @@ fn pages(db: &Connection, audiences: &[AudienceId]) -> Vec<Vec<u64>> {
     let log = Reader::open(db, 1).unwrap();
     let (mut since, mut pages) = (0, Vec::new());
     loop {
-        let page = log.page(&Range { since, until: None, audiences, own: None }).unwrap();
+        let page =
+            log.page(&Range { since, until: None, audiences, device: DEVICE, own: None }).unwrap();
         assert!(page.cursor.sequence > since || pages.is_empty());
         since = page.cursor.sequence;
         let numbers = page.records.iter().map(|bytes| match from_cbor(&bytes.0).unwrap() {
@@ -83,7 +86,7 @@ fn pages_are_cut_the_same_however_far_apart_their_lines_are() {
 }
 
 fn say(ledger: &mut Ledger<'_>, outlet: OutletId, n: usize, audience: AudienceId) {
-    let (document, device) = (DocId::volume(outlet, 0), DeviceId::from_bytes([5; 16]));
+    let (document, device) = (DocId::volume(outlet, 0), DEVICE);
     let (basis, clamped) = (ClaimBasis::WallClock, false);
     let times = CaptureTime { earliest_ms: 0, latest_ms: 0, claimed_ms: 0, basis, clamped };
     let (actor, section) = (Actor::new(&[5; 32], [6; 8]), Section::Thread);
@@ -111,7 +114,9 @@ fn of_long_histories_that_came_a_page_brings_whole_ones_and_no_more_than_it_hold
     tx.commit().unwrap();
 
     let log = Reader::open(&db, 1).unwrap();
-    let page = log.page(&Range { since, until: None, audiences: &[entered], own: None }).unwrap();
+    let page = log
+        .page(&Range { since, until: None, audiences: &[entered], device: DEVICE, own: None })
+        .unwrap();
     let lengths: Vec<usize> = page.groups.iter().map(|group| group.changes.len()).collect();
     assert_eq!((page.records.len(), page.more, lengths), (1, false, vec![1_500; 3]));
 }
@@ -141,7 +146,8 @@ fn what_came_is_in_the_page_in_which_it_came_or_goes_on_and_in_no_other() {
     let log = Reader::open(&db, 1).unwrap();
     let (mut at, mut sent) = (since, Vec::new());
     loop {
-        let range = Range { since: at, until: None, audiences: &[entered], own: None };
+        let range =
+            Range { since: at, until: None, audiences: &[entered], device: DEVICE, own: None };
         let page = log.page(&range).unwrap();
         sent.push(page.groups.iter().map(|group| group.changes.len()).collect::<Vec<_>>());
         at = page.cursor.sequence;
