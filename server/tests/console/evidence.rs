@@ -554,8 +554,8 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
                 let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
                     signals::looked(tx, org, first, Some((&sketch, 90)))?;
                     let (his, hers) = (reference(second, CLOSED_CALL), reference(first, CALL));
-                    signals::judged(tx, &his, &[], &[(hers, late)], |_, _| true, 5)?;
-                    signals::judged(tx, &hers, &[late], &[(his, late)], |_, _| true, 5)
+                    signals::judged(tx, &his, &[], &[(hers, late)], 5)?;
+                    signals::judged(tx, &hers, &[late], &[(his, late)], 5)
                 };
                 bench.app.store.write(write).await.unwrap();
                 assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");
