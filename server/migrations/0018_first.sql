@@ -271,7 +271,7 @@ CREATE TABLE photo (
     by            BLOB NOT NULL,
     referenced_ms INTEGER NOT NULL,
     bytes         INTEGER NOT NULL,
-    here          INTEGER NOT NULL DEFAULT 0, -- 0: awaited; 1: here; 2: gone
+    here          INTEGER NOT NULL DEFAULT 0, -- for who sees the document. 0: awaited; 1: here; 2: gone
     judged        INTEGER NOT NULL DEFAULT 0, -- 0: what it is like has yet to be looked at
     earliest_ms   INTEGER,               -- not recorded before this, as the log proves it; NULL: nothing does
     received_ms   INTEGER,               -- when the server had it; NULL: its line did not read
@@ -279,6 +279,15 @@ CREATE TABLE photo (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX photo_awaited ON photo (org, document, by) WHERE here = 0;
 CREATE INDEX photo_unjudged ON photo (org, hash) WHERE judged = 0 AND here <> 0;
+
+-- Whose references give sight of a photo: a device of theirs has brought it, somebody has who may for a document in which
+-- they name it, or they saw it. Of others it is awaited, whatever is here.
+CREATE TABLE bearer (
+    org  INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    user BLOB NOT NULL,
+    PRIMARY KEY (org, hash, user)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE blob (
     org        INTEGER NOT NULL,

@@ -780,13 +780,9 @@ impl Ingest<'_, '_> {
             held.times.insert(hash, *times);
             held.devices.insert(hash, device);
             for photo in entry.photos() {
-                self.ledger.put_photo(&PhotoRow {
-                    hash: photo.hash,
-                    document,
-                    by: entry.by(),
-                    times: *times,
-                    bytes: photo.bytes,
-                })?;
+                let (by, hash, bytes) = (entry.by(), photo.hash, photo.bytes);
+                let row = PhotoRow { hash, document, by, times: *times, bytes };
+                self.ledger.put_photo(&row, |audience| self.world.sees(by, audience))?;
             }
         }
         open.appended = Some((audience_id, audience));

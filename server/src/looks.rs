@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, DocId};
-use sync_core::model::people::Audience;
 use sync_core::model::visit::{Act, CheckId, PhotoRef, Recording};
 use sync_core::visit::Visit;
 use tokio::sync::broadcast::error::RecvError;
@@ -106,13 +105,9 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
         });
         let by_itself = held.map(|held| by_itself(tenant, &held, &reference, seen.screen));
         let (by_itself, now) = (by_itself.unwrap_or_default(), now_ms());
-        let world = tenant.world();
-        let sees = move |user, audience: &Audience| {
-            world.rights(user).is_some_and(|rights| rights.sees(&world.tree, audience))
-        };
-        let write = app.store.write_for(org, move |tx| {
-            rows::judged(tx, &reference, &by_itself, &seen.others, sees, now)
-        });
+        let write = app
+            .store
+            .write_for(org, move |tx| rows::judged(tx, &reference, &by_itself, &seen.others, now));
         write.await?;
     }
     Ok(())

@@ -44,8 +44,6 @@ pub enum Kind {
 const APART_MS_MAX: i64 = 30 * 60_000;
 /// The figure of [`Kind::NoTime`] where not even the file was named.
 const UNSAID: i64 = 1;
-/// The figure of [`Kind::SameFile`] where whoever names it sees nothing else that has it.
-pub const UNSEEN: i64 = 1;
 /// Greatest weight.
 pub const WEIGHT_MAX: u32 = 100;
 
@@ -116,13 +114,9 @@ impl Kind {
     /// What was seen, what can be said against it.
     pub fn explanation(self, figure: i64) -> String {
         match self {
-            Self::SameFile if figure == UNSEEN => {
-                "Byte for byte the same file, and whoever named it here saw nothing else that has it, as far as this server \
-                 knows. Who knows a photo’s digest can name it without having it. A file can also come another way, as in a \
-                 message."
-                    .into()
+            Self::SameFile => {
+                "Byte for byte the same file. A photo can be attached twice by mistake, and come in a message.".into()
             }
-            Self::SameFile => "Byte for byte the same file. A photo can be attached twice by mistake.".into(),
             Self::SamePicture => format!(
                 "{figure} of 64 bits of its outline differ; a photo that is cropped, turned or saved again keeps most of them. \
                  Two photos that somebody takes from one spot, or a camera that stands fixed, can be as near."

@@ -162,6 +162,11 @@ impl World {
         self.people.get(&user)?.rights()
     }
 
+    /// Whether a person sees what has this audience, now.
+    pub fn sees(&self, user: UserId, audience: &Audience) -> bool {
+        self.rights(user).is_some_and(|rights| rights.sees(&self.tree, audience))
+    }
+
     /// What a person is called, or that the name is gone.
     pub fn name(&self, user: UserId) -> String {
         match self.people.get(&user) {

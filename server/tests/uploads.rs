@@ -28,10 +28,12 @@ use server::photo;
 use server::store::StoreError;
 use server::store::erasure::Erasure;
 use server::store::uploads::{self, Kept, LIFETIME_MS, OPEN_MAX, UploadId};
+use server::store::visits::PhotoRow;
 use server::{now_ms, random};
 use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
+use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Device, Record};
 use sync_core::wire::{
     CargoReply, CargoRequest, Delivery, MEDIA_TYPE, PROTOCOL, ParcelBytes, from_wire, to_wire,
@@ -171,13 +173,11 @@ impl World {
     async fn name(&self, hash: BlobHash, by: [u8; 16]) {
         let (org, document) = (self.tenant.org, DocId::from(VisitId::from_bytes([9; 16])));
         let insert = self.app.store.write(move |tx| -> Result<(), StoreError> {
-            tx.execute(
-                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here)
-                 VALUES (?1, ?2, ?3, ?4, 0, 9, coalesce((SELECT iif(gone_ms IS NULL, 1, 2)
-                     FROM blob WHERE org = ?1 AND hash = ?2), 0))",
-                params![org, hash.0, document.to_bytes(), by],
-            )?;
-            Ok(())
+            let moment =
+                Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+            let times = CaptureTime::estimate(&moment, None, None, 0);
+            let row = PhotoRow { hash, document, by: UserId::from_bytes(by), times, bytes: 9 };
+            uploads::refer(tx, org, &row, |_| false)
         });
         insert.await.unwrap();
     }
@@ -1061,11 +1061,11 @@ async fn a_photo_is_served_as_what_it_is() {
 
         let (org, hash) = (world.tenant.org, BlobHash::of(&jpeg));
         let read = world.app.store.read(move |c| {
-            let of_none = uploads::photo_documents(c, org, BlobHash::of(b"x"))?;
-            Ok((uploads::photo_documents(c, org, hash)?, of_none))
+            let document = DocId::from(VisitId::from_bytes([9; 16]));
+            let of_none = uploads::gives_sight(c, org, BlobHash::of(b"x"), document)?;
+            Ok((uploads::gives_sight(c, org, hash, document)?, of_none))
         });
-        let documents = vec![DocId::from(VisitId::from_bytes([9; 16]))];
-        assert_eq!(read.await.unwrap(), (documents, Vec::new()));
+        assert_eq!(read.await.unwrap(), (true, false));
 
         world.app.blobs.remove(world.tenant.id, hash).await.unwrap();
         assert!(!world.app.blobs.exists(world.tenant.id, hash).await.unwrap());
@@ -1457,7 +1457,7 @@ async fn a_verification_that_ends_after_the_erasure_brings_nothing_back() {
         let arrived = world.app.store.write(move |tx| -> Result<_, StoreError> {
             let photo = uploads::Photo { bytes: 9, width: 1, height: 1, arrived_ms: seen };
             let drawn = uploads::Drawn { thumbnail: made, preview: made };
-            let kept = uploads::arrived(tx, id, &photo, &drawn)?;
+            let kept = uploads::arrived(tx, id, None, |_| false, &photo, &drawn)?;
             Ok((kept, uploads::to_unlink(tx, org)?))
         });
         let (kept, unlink) = arrived.await.unwrap();

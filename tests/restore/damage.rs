@@ -134,6 +134,7 @@ fn what_else_is_not_as_it_was_is_named() {
         ("UPDATE kpi_day SET numerator = numerator + 1", "the daily figures"),
         ("UPDATE photo SET here = 0", "photos are noted"),
         ("DELETE FROM blob", "photos are noted"),
+        ("DELETE FROM bearer", "photos are noted"),
     ] {
         let other = host.folder.join("other");
         std::fs::create_dir(&other).expect("a folder is made");

@@ -2,14 +2,15 @@
 //!
 //! An upload is named by what it will be: `/api/v1/uploads/<SHA-256 in hex>`, within the device that sends
 //! it. So there is one for each photo however often a device begins, a device that has forgotten its uploads
-//! finds them again, and nobody sees another's. A photo that is here, by whichever device, is an upload
-//! whose offset is its length.
+//! finds them again, and nobody sees another's. A photo that is here, and that the device's person has brought
+//! by whichever device or sees, is an upload whose offset is its length. For anybody else it is as if it were not
+//! here: nobody learns anything of a photo by its digest.
 //!
 //! Where tus leaves a choice:
 //! - A device may bring what an entry names that its person wrote or sees; what was erased nobody brings again.
 //! - `POST` needs `Upload-Metadata: sha256 <base64 of the 64 hex digits>`; other keys are skipped. It answers
 //!   201 with `Location` and always `Upload-Offset`: what is there already counts, also of the bytes that come
-//!   with the request. It answers 200, and reads no bytes, when the photo is here.
+//!   with the request. It answers 200, and reads no bytes, when the photo is here, and brought or seen.
 //! - A request for an upload ends an earlier one that still sends to it. What that one brought counts.
 //! - Bytes that came before a connection was cut count, also when they belong to a `PATCH` with an
 //!   `Upload-Checksum` that could not be checked any more: the whole is checked by its name in the end.
@@ -49,8 +50,8 @@ use crate::jobs;
 use crate::limits::{BODY_TIMEOUT, REQUEST_TIMEOUT, UPLOAD_WAIT, UPLOAD_WAIT_BYTES_MIN};
 use crate::now_ms;
 use crate::photo::{self, Place, Unfit};
-use crate::store::StoreError;
 use crate::store::uploads::{self as rows, Kept, Named, Opened, Photo, Stayed, Upload, UploadId};
+use crate::store::{StoreError, accounts};
 
 /// The version of tus that is spoken.
 pub const TUS: &str = "1.0.0";
@@ -96,7 +97,9 @@ pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
             Standing::Open(upload) if claim.length().await? < upload.length => continue,
             Standing::Open(_) => {
                 if let Some(tenant) = app.tenant(id.org) {
-                    let why = match finish(app, &tenant, &claim).await {
+                    let device = app.store.read(move |c| accounts::device(c, id.org, id.device));
+                    let user = device.await?.map(|device| device.user);
+                    let why = match finish(app, &tenant, &claim, user).await {
                         Ok(Ok(_)) => {
                             finished += 1;
                             continue;
@@ -130,13 +133,13 @@ struct Answer {
     missing: Vec<String>,
 }
 
-/// `POST /api/v1/photos/missing`: of `{"hashes": [...]}`, those that are not here, in the order asked.
+/// `POST /api/v1/photos/missing`: of `{"hashes": [...]}`, those that the person has not brought, in the order asked.
 async fn missing(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (tenant, _) = sender(&app, &headers).await?;
+    let (tenant, sender) = sender(&app, &headers).await?;
     let _room = tenant.room()?;
     let too_large = || Problem::too_large("ask for 1,000 photos at most");
     let body = axum::body::to_bytes(body, QUESTION_BYTES_MAX).await.map_err(|_| too_large())?;
@@ -155,8 +158,11 @@ async fn missing(
     let missing = app.store.read(move |connection| {
         let mut missing = Vec::new();
         for hash in hashes {
-            if rows::kept(connection, org, hash)?.is_none() {
-                missing.push(hash.to_string());
+            let id = UploadId { org, device: sender.device, hash };
+            match rows::kept(connection, org, hash)? {
+                Some(Kept::Erased(_)) => {}
+                Some(_) if rows::bears(connection, id)? => {}
+                _ => missing.push(hash.to_string()),
             }
         }
         Ok(missing)
@@ -254,7 +260,7 @@ fn capabilities() -> Response {
 
 /// Where an upload stands.
 enum Standing {
-    /// All of it came, once.
+    /// All of it came, once, and its device's person has brought it or seen it.
     Here(Photo),
     Open(Upload),
     Erased,
@@ -266,12 +272,16 @@ enum Standing {
 async fn standing(app: &App, id: UploadId, now_ms: i64) -> Result<Standing, StoreError> {
     let read = app.store.read(move |connection| {
         Ok(match rows::kept(connection, id.org, id.hash)? {
-            Some(Kept::Here(photo) | Kept::Retired(Stayed { photo, .. })) => Standing::Here(photo),
+            Some(Kept::Here(photo) | Kept::Retired(Stayed { photo, .. }))
+                if rows::bears(connection, id)? =>
+            {
+                Standing::Here(photo)
+            }
             Some(Kept::Erased(_)) => Standing::Erased,
-            None if rows::deaths(connection, id.org, id.hash, now_ms)? >= rows::DEATHS_MAX => {
+            _ if rows::deaths(connection, id.org, id.hash, now_ms)? >= rows::DEATHS_MAX => {
                 Standing::Deadly
             }
-            None => rows::upload(connection, id, now_ms)?.map_or(Standing::Absent, Standing::Open),
+            _ => rows::upload(connection, id, now_ms)?.map_or(Standing::Absent, Standing::Open),
         })
     });
     read.await
@@ -456,7 +466,7 @@ impl Exchange {
         if have < upload.length {
             set(&mut response, UPLOAD_EXPIRES, http_date(upload.expires_ms));
         } else {
-            match finish(&self.app, &self.tenant, claim).await? {
+            match finish(&self.app, &self.tenant, claim, Some(self.sender.user)).await? {
                 Ok(Kept::Here(_) | Kept::Retired(_)) => {}
                 Ok(Kept::Erased(_)) => return Err(erased()),
                 Err(unfit) => return Err(refused(&unfit)),
@@ -522,14 +532,16 @@ pub(super) async fn bring(
     // All are on the disk before one of them waits for its turn at decoding: memory is for those that have one.
     let mut arrived = Vec::with_capacity(brought.len());
     for photo in brought {
-        let id = photo.id;
-        arrived.push((id, later_if_busy(arrive(app, tenant, photo).await)?));
+        let (id, user) = (photo.id, (!photo.forgotten).then_some(photo.user));
+        arrived.push((id, user, later_if_busy(arrive(app, tenant, photo).await)?));
     }
     let mut outcomes = Vec::with_capacity(arrived.len());
-    for (id, outcome) in arrived {
+    for (id, user, outcome) in arrived {
         outcomes.push(match outcome {
             Some(outcome) => outcome,
-            None => later_if_busy(settle(app, tenant, id).await)?.unwrap_or(Delivery::Later {}),
+            None => {
+                later_if_busy(settle(app, tenant, id, user).await)?.unwrap_or(Delivery::Later {})
+            }
         });
     }
     Ok(outcomes)
@@ -556,6 +568,14 @@ async fn arrive(
         Named::Refused => return Ok(Some(Delivery::Later {})),
         Named::Nowhere => return Ok(Some(not_taken(&not_referenced()))),
     }
+    if forgotten {
+        // Nobody can say whose it was, so it is the photo of all who name it, and not its courier's.
+        let write = app.store.write_for(id.org, move |tx| {
+            let people = rows::naming(tx, id.org, None, id.hash, |_| true)?;
+            rows::bear_out(tx, id.org, id.hash, &people)
+        });
+        write.await?;
+    }
     let claim = app.arrivals.claim(id).await;
     Ok(match begin(app, &claim, file.len() as u64).await? {
         Begun::Open(_) => {
@@ -570,12 +590,17 @@ async fn arrive(
 }
 
 /// Finishes the upload of a photo that was brought. `None`: somebody has ended it meanwhile, or begun it anew.
-async fn settle(app: &App, tenant: &Tenant, id: UploadId) -> Result<Option<Delivery>, StoreError> {
+async fn settle(
+    app: &App,
+    tenant: &Tenant,
+    id: UploadId,
+    user: Option<UserId>,
+) -> Result<Option<Delivery>, StoreError> {
     let claim = app.arrivals.claim(id).await;
     Ok(match standing(app, id, now_ms()).await? {
         Standing::Here(_) | Standing::Erased => Some(Delivery::Taken {}),
         Standing::Open(upload) if claim.length().await? == upload.length => {
-            match finish(app, tenant, &claim).await? {
+            match finish(app, tenant, &claim, user).await? {
                 Ok(_) => Some(Delivery::Taken {}),
                 Err(unfit) => Some(not_taken(&refused(&unfit))),
             }
@@ -588,7 +613,8 @@ fn not_taken(why: &Problem) -> Delivery {
     Delivery::Refused { code: why.code().to_owned(), detail: why.sentence() }
 }
 
-/// What that is here and that a person has to do with names a photo; or anybody has to do with.
+/// What that is here and that a person has to do with names a photo; or anybody has to do with. A person who sees it
+/// already need not bring it.
 async fn named(
     app: &App,
     tenant: &Arc<Tenant>,
@@ -597,22 +623,24 @@ async fn named(
     by_anybody: bool,
 ) -> Result<Named, StoreError> {
     // Refused work has no index: others find a reader while it is searched.
-    let (turn, tenant) = (tenant.turn().await?, Arc::clone(tenant));
+    let (turn, tenant, org) = (tenant.turn().await?, Arc::clone(tenant), tenant.org);
     let read = app.store.read(move |connection| {
         let _turn = turn;
         let world = tenant.world();
-        let rights = world.rights(user);
-        let sees = |audience: &Audience| {
-            by_anybody || rights.is_some_and(|rights| rights.sees(&world.tree, audience))
-        };
-        rows::named(connection, tenant.org, user, hash, sees)
+        let sees = |audience: &Audience| by_anybody || world.sees(user, audience);
+        let named = rows::named(connection, tenant.org, user, hash, sees)?;
+        Ok((named, !by_anybody && rows::is_in_sight(connection, tenant.org, hash, sees)?))
     });
-    read.await
+    let (named, seen) = read.await?;
+    if seen {
+        app.store.write_for(org, move |tx| rows::bear_out(tx, org, hash, &[user])).await?;
+    }
+    Ok(named)
 }
 
 /// What becomes of an upload that is announced.
 enum Begun {
-    /// Its photo is here.
+    /// Its photo is here, and need not come.
     Here(Photo),
     Open(Upload),
     Erased,
@@ -643,11 +671,12 @@ async fn begin(app: &App, claim: &Claim<'_>, length: u64) -> Result<Begun, Store
     })
 }
 
-/// Makes a photo of a whole upload, or ends it when it is none.
+/// Makes a photo of a whole upload of this person's, or ends it when it is none.
 async fn finish(
     app: &App,
     tenant: &Tenant,
     claim: &Claim<'_>,
+    user: Option<UserId>,
 ) -> Result<Result<Kept, Unfit>, StoreError> {
     let (org, id) = (tenant.id, claim.id());
     let verified = match photo::verify(app, tenant, id.hash, Place::Arriving(claim)).await? {
@@ -659,7 +688,12 @@ async fn finish(
         }
     };
     let (photo, drawn) = verified.put(&app.blobs, org, id.hash).await?;
-    let kept = app.store.write_for(id.org, move |tx| rows::arrived(tx, id, &photo, &drawn)).await?;
+    let world = tenant.world();
+    let write = app.store.write_for(id.org, move |tx| {
+        let sees = |audience: &Audience| user.is_some_and(|user| world.sees(user, audience));
+        rows::arrived(tx, id, user, sees, &photo, &drawn)
+    });
+    let kept = write.await?;
     claim.remove().await?;
     if !matches!(kept, Kept::Here(_)) {
         jobs::unlink(app, tenant).await?;

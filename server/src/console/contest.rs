@@ -11,7 +11,7 @@ use sync_core::document::Entry;
 use sync_core::id::{ChangeHash, VisitId};
 use sync_core::model::Money;
 use sync_core::model::contest::{About, Objection, Step, Word};
-use sync_core::model::people::Role;
+use sync_core::model::people::{Audience, Role};
 use sync_core::model::visit::{Act, PhotoRef, Place, Post, Recording, Value};
 use sync_core::visit::Visit;
 
@@ -137,10 +137,12 @@ pub(super) async fn contest(
         let word = Some(Word::Contest(objection));
         (None, Entry::Post(Post { by, when, text, answers: None, volume: None, word }))
     };
-    let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
+    let (org, device, world) =
+        (viewer.tenant.org, viewer.tenant.console.device, viewer.tenant.world());
     // The photos are here as soon as something names them.
     let hash = app.act_with(&viewer.tenant, visit.into(), Some(note), entry, move |tx| {
-        kept(uploads::keep(tx, org, device, &rows)?)
+        let sees = |audience: &Audience| world.sees(by, audience);
+        kept(uploads::keep(tx, org, (device, by), sees, &rows)?)
     });
     Ok(back_to(visit, hash.await?))
 }
@@ -284,9 +286,11 @@ pub(super) async fn answer(
         let word = Some(Word::Step(step, photos));
         (right, Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word }))
     };
-    let (org, device) = (viewer.tenant.org, viewer.tenant.console.device);
+    let (org, device, world) =
+        (viewer.tenant.org, viewer.tenant.console.device, viewer.tenant.world());
     let written = app.act_with(&viewer.tenant, visit.into(), Some(note), entries, move |tx| {
-        kept(uploads::keep(tx, org, device, &rows)?)
+        let sees = |audience: &Audience| world.sees(by, audience);
+        kept(uploads::keep(tx, org, (device, by), sees, &rows)?)
     });
     written.await?;
     Ok(back_to(visit, contest))

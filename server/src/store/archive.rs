@@ -17,6 +17,7 @@ use super::erasure::{self, Erasure};
 use super::log::{self, AudienceId, Org, Organisation, Prints};
 use super::quarantine::{self, Kept};
 use super::tree::{self, Line};
+use super::uploads::{self, HERE};
 use super::visits::{self, VisitRow};
 use super::{FIRST_SCHEMA, SCHEMA, StoreError, accounts, configure, field, witnesses};
 use crate::blobs::Shelved;
@@ -78,7 +79,7 @@ pub struct Standing {
     pub records: u64,
     /// How many visits have a row.
     pub visits: u64,
-    /// How many photos are here and not noted so where they are referred to, or the other way round.
+    /// How many references say something else of their photo than that and who has borne it out do.
     pub photos_astray: u64,
     /// The bytes of its photos are counted right.
     pub bytes_right: bool,
@@ -125,7 +126,7 @@ pub fn bring_back(
     accounts::close_everything(&tx)?;
     for (org, hash) in lost {
         tx.execute("DELETE FROM blob WHERE org = ?1 AND hash = ?2", params![org, hash.0])?;
-        tx.execute("UPDATE photo SET here = 0 WHERE org = ?1 AND hash = ?2", params![org, hash.0])?;
+        uploads::refresh(&tx, *org, *hash)?;
     }
     tx.execute_batch(
         "UPDATE organisation SET photo_bytes = (SELECT coalesce(sum(bytes), 0) FROM blob b
@@ -186,18 +187,18 @@ impl Archive {
     /// What an organisation's row says of its log.
     pub fn standing(&self, org: Org) -> Result<Standing, StoreError> {
         let standing = self.connection.query_row(
-            "SELECT origin, frontier, (SELECT count(*) FROM record r WHERE r.org = o.org),
+            &format!(
+                "SELECT origin, frontier, (SELECT count(*) FROM record r WHERE r.org = o.org),
                  (SELECT count(*) FROM visit v WHERE v.org = o.org),
-                 (SELECT count(*) FROM photo p WHERE p.org = o.org AND p.here <>
-                     coalesce((SELECT iif(gone_ms IS NULL, 1, 2) FROM blob b
-                               WHERE b.org = p.org AND b.hash = p.hash), 0)),
+                 (SELECT count(*) FROM photo p WHERE p.org = o.org AND p.here <> {HERE}),
                  photo_bytes = (SELECT coalesce(sum(bytes), 0) FROM blob b
                                 WHERE b.org = o.org AND gone_ms IS NULL),
                  (SELECT count(*) FROM blob b
                   WHERE b.org = o.org AND gone_ms IS NOT NULL AND erased = 0),
                  (SELECT count(*) FROM unlink u WHERE u.org = o.org),
                  (SELECT count(*) FROM upload u WHERE u.org = o.org)
-             FROM organisation o WHERE org = ?1",
+             FROM organisation o WHERE org = ?1"
+            ),
             [org],
             |row| {
                 Ok(Standing {

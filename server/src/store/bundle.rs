@@ -16,6 +16,7 @@ use sync_core::tlog::{NoteKey, SignedNote, Tree};
 use super::StoreError;
 use super::log::{Held, Org, document, note};
 use super::tree::{Nodes, leaves, lives};
+use super::uploads::gives_sight;
 use super::witnesses::{Signed, witnessed};
 
 /// What a bundle holds, but for the photos.
@@ -25,7 +26,7 @@ pub struct Collected {
     pub proof: Proof,
     /// The checkpoint that they are proved against.
     pub checkpoint: SignedNote,
-    /// The photos that the visit refers to, but for those that were erased.
+    /// The photos that the visit gives sight of, but for those that were erased.
     pub photos: BTreeSet<BlobHash>,
 }
 
@@ -79,6 +80,12 @@ pub fn collect(
     for erased in about.pick(connection, org, began.copied().unwrap_or(0), &mut picked)? {
         photos.remove(&erased);
     }
+    let mut packed = BTreeSet::new();
+    for hash in photos {
+        if gives_sight(connection, org, hash, name)? {
+            packed.insert(hash);
+        }
+    }
 
     // What is proved is as old as its newest line, or a little older than the log if somebody else has signed that.
     let needed = picked.keys().next_back().map_or(0, |last| last + 1);
@@ -103,7 +110,7 @@ pub fn collect(
         notes: notes.into_values().collect(),
         witnesses: signed.witnesses.iter().map(NoteKey::to_string).collect(),
     };
-    Ok(Some(Collected { proof, checkpoint: signed.note, photos }))
+    Ok(Some(Collected { proof, checkpoint: signed.note, photos: packed }))
 }
 
 /// The records that say who and what a visit is about.

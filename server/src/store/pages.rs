@@ -21,7 +21,7 @@ use sync_core::visit::Status;
 
 use super::erasure;
 use super::log::{self, AudienceId, Held, Org};
-use super::uploads::{self, Kept, Photo, Stayed, photo_documents};
+use super::uploads::{self, Kept, Photo, Stayed};
 use super::{StoreError, accounts};
 
 /// Counts go this far and say "more" after it.
@@ -598,21 +598,16 @@ pub fn audience_of(
     }
 }
 
-/// Whether a document that is seen refers to a photo.
+/// Whether a document that is seen gives sight of a photo.
 pub fn sees_photo(
     connection: &Connection,
     see: &Sight,
     hash: BlobHash,
 ) -> Result<bool, StoreError> {
-    for document in photo_documents(connection, see.org, hash)? {
-        if audience_of(connection, see.org, document)?.is_some_and(|a| see.sees(&a)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    uploads::is_in_sight(connection, see.org, hash, |audience| see.sees(audience))
 }
 
-/// The notes and photos that entries name, as far as they are here, and what became of the others.
+/// The notes and photos that entries name, as far as they are here and in sight, and what became of the others.
 #[derive(Debug, Default)]
 pub struct Attached {
     /// The words of the notes that are here.
@@ -630,6 +625,7 @@ impl Attached {
         connection: &Connection,
         org: Org,
         entries: impl IntoIterator<Item = &'e Entry>,
+        in_sight: impl Fn(BlobHash) -> Result<bool, StoreError>,
     ) -> Result<Self, StoreError> {
         let mut attached = Self::default();
         let Self { notes, photos, erased, retired } = &mut attached;
@@ -644,6 +640,9 @@ impl Attached {
                 }
             }
             for photo in entry.photos() {
+                if !in_sight(photo.hash)? {
+                    continue;
+                }
                 match uploads::kept(connection, org, photo.hash)? {
                     Some(Kept::Here(here)) => drop(photos.insert(photo.hash, here)),
                     Some(Kept::Erased(at_ms)) => drop(erased.insert(photo.hash, at_ms)),
@@ -689,7 +688,8 @@ pub fn visit(
     let held = log::document(&tx, org, id, visit.into())?;
     let entries: Vec<Entry> =
         held.document.changes().iter().filter_map(|change| change.entry().ok()).collect();
-    let attached = Attached::of(&tx, org, &entries)?;
+    let in_sight = |hash| uploads::gives_sight(&tx, org, hash, visit.into());
+    let attached = Attached::of(&tx, org, &entries, in_sight)?;
     let mut devices = HashMap::new();
     for device in held.devices.values() {
         if !devices.contains_key(device) {

@@ -18,6 +18,7 @@ use sync_core::wire::{Decided, Group, Outcome, from_wire, to_wire};
 use super::StoreError;
 use super::log::{self, Held, Ledger, Org};
 use super::pages::{Attached, PAGE_ROWS, Sight};
+use super::uploads::{self, UploadId};
 
 /// Most refused groups of one device that wait.
 const WAITING_MAX: u64 = 2_000;
@@ -588,7 +589,8 @@ pub fn item(
     let own = parts.get(part).map_or(&[][..], |part| &item.group.changes[part.clone()]);
     let there = held.iter().flat_map(|held| held.document.changes());
     let entries: Vec<Entry> = own.iter().chain(there).filter_map(|c| c.entry().ok()).collect();
-    let attached = Attached::of(connection, org, &entries)?;
+    let in_sight = |hash| shows(connection, see, &item, hash);
+    let attached = Attached::of(connection, org, &entries, in_sight)?;
     let list = see.list(connection)?;
     let mut query = connection.prepare_cached(&format!(
         "{ITEM} AND item IN (
@@ -618,7 +620,7 @@ fn parts(changes: &[Change]) -> Vec<Range<usize>> {
     parts
 }
 
-/// Whether a group that somebody sees names this photo.
+/// Whether a group that somebody sees names this photo and gives sight of it.
 pub fn names_photo(
     connection: &Connection,
     see: &Sight,
@@ -628,7 +630,19 @@ pub fn names_photo(
 ) -> Result<bool, StoreError> {
     let Some(item) = seen(connection, see, id, item)? else { return Ok(false) };
     let mut entries = item.group.changes.iter().filter_map(|change| change.entry().ok());
-    Ok(entries.any(|entry| entry.photos().iter().any(|named| named.hash == photo)))
+    let named = entries.any(|entry| entry.photos().iter().any(|named| named.hash == photo));
+    Ok(named && shows(connection, see, &item, photo)?)
+}
+
+/// Whether a photo that a group names is in sight: its device's person has brought it, or it is seen elsewhere.
+fn shows(
+    connection: &Connection,
+    see: &Sight,
+    item: &Item,
+    hash: BlobHash,
+) -> Result<bool, StoreError> {
+    let id = UploadId { org: see.org, device: item.device, hash };
+    Ok(uploads::bears(connection, id)? || super::pages::sees_photo(connection, see, hash)?)
 }
 
 fn seen(

@@ -7,14 +7,13 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::id::{BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::Day;
-use sync_core::model::people::Audience;
 
 use super::StoreError;
 use super::log::Org;
 use super::pages::{self, Sight};
 use super::uploads::{self, Kept};
 use crate::signals::field::Evidence;
-use crate::signals::{Kind, Signal, UNSEEN};
+use crate::signals::{Kind, Signal};
 
 /// Photos whose hashes are near that are compared with a new one, nearest first.
 const COMPARED_MAX: usize = 32;
@@ -320,7 +319,7 @@ pub fn unjudged(connection: &Connection, org: Org) -> Result<Option<Reference>, 
 pub struct Seen {
     /// How much it looks like a screen.
     pub screen: u32,
-    /// The references that are its like, or the same file in other documents.
+    /// The references that are its like, or the same file in other documents, and borne out.
     pub others: Vec<(Reference, Signal)>,
 }
 
@@ -340,8 +339,9 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
         screen = seen;
     }
     let mut query = connection.prepare_cached(&format!(
-        "SELECT {REFERENCE} FROM photo
-         WHERE org = ?1 AND hash = ?2 AND (document <> ?3 OR hash <> ?5)
+        "SELECT {REFERENCE} FROM photo p
+         WHERE org = ?1 AND hash = ?2 AND (document <> ?3 OR hash <> ?5) AND EXISTS
+             (SELECT 1 FROM bearer e WHERE e.org = p.org AND e.hash = p.hash AND e.user = p.by)
          ORDER BY referenced_ms LIMIT ?4"
     ))?;
     let mut others = Vec::new();
@@ -359,13 +359,12 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
 
 /// Writes down what a reference gives reason to look at, and that it was judged. Of two photos that are alike the
 /// later one has the signal, whichever came to the server first; where two people's claims alone say which that is, both
-/// have, and it is said. So it is where the one who names a file here `sees` nothing else that has it.
+/// have, and it is said.
 pub fn judged(
     tx: &Transaction<'_>,
     of: &Reference,
     by_itself: &[Signal],
     others: &[(Reference, Signal)],
-    sees: impl Fn(UserId, &Audience) -> bool,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let erased = |hash| -> Result<bool, StoreError> {
@@ -416,10 +415,6 @@ pub fn judged(
             if has == of && own > EVIDENCE_MAX {
                 continue;
             }
-            let figure = match *kind == Kind::SameFile && !saw(tx, has, &sees)? {
-                true => UNSEEN,
-                false => *figure,
-            };
             let evidence = doubt.then(|| to_cbor(&Evidence::Unproved { claims_first: !later }));
             insert.execute(params![
                 of.org,
@@ -435,31 +430,6 @@ pub fn judged(
         }
     }
     Ok(())
-}
-
-/// Whether whoever names a photo was the first to, or sees a document in which somebody else does. What they named
-/// themselves before gives them nothing that they had not got.
-fn saw(
-    connection: &Connection,
-    of: &Reference,
-    sees: impl Fn(UserId, &Audience) -> bool,
-) -> Result<bool, StoreError> {
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT {REFERENCE} FROM photo WHERE org = ?1 AND hash = ?2 AND document <> ?3"
-    ))?;
-    let mut rows = query.query(params![of.org, of.hash.0, of.document.to_bytes()])?;
-    let mut first = *of;
-    while let Some(row) = rows.next()? {
-        let other = reference(row)?;
-        let audience = pages::audience_of(connection, of.org, other.document)?;
-        if other.by != of.by && audience.is_some_and(|audience| sees(of.by, &audience)) {
-            return Ok(true);
-        }
-        if other.received_ms.is_some_and(|at| first.received_ms.is_none_or(|first| at < first)) {
-            first = other;
-        }
-    }
-    Ok(first.by == of.by)
 }
 
 /// What the organisation thinks of each kind, 0 to 100.

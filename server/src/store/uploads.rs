@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use sync_core::id::{BlobHash, DeviceId, DocId, UserId};
 use sync_core::model::people::Audience;
 
 use super::log::Org;
-use super::{StoreError, signals};
+use super::visits::PhotoRow;
+use super::{StoreError, pages, signals};
 
 /// Most uploads that one device can have open.
 pub const OPEN_MAX: u64 = 64;
@@ -192,18 +193,8 @@ pub fn named(
     hash: BlobHash,
     sees: impl Fn(&Audience) -> bool,
 ) -> Result<Named, StoreError> {
-    let mut named =
-        connection.prepare_cached("SELECT document, by FROM photo WHERE org = ?1 AND hash = ?2")?;
-    let mut rows = named.query(params![org, hash.0])?;
-    while let Some(row) = rows.next()? {
-        if UserId::from_bytes(row.get(1)?) == user {
-            return Ok(Named::Entry);
-        }
-        let document = DocId::from_bytes(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)
-            .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
-        if super::pages::audience_of(connection, org, document)?.is_some_and(|seen| sees(&seen)) {
-            return Ok(Named::Entry);
-        }
+    if !naming(connection, org, Some(user), hash, sees)?.is_empty() {
+        return Ok(Named::Entry);
     }
     let mut waiting = connection.prepare_cached(
         "SELECT 1 FROM quarantine WHERE org = ?1 AND state = 'waiting' AND instr(body, ?3) > 0
@@ -213,6 +204,124 @@ pub fn named(
         true => Named::Refused,
         false => Named::Nowhere,
     })
+}
+
+/// Who names a photo in what this person wrote, or in a document that is seen.
+pub fn naming(
+    connection: &Connection,
+    org: Org,
+    user: Option<UserId>,
+    hash: BlobHash,
+    sees: impl Fn(&Audience) -> bool,
+) -> Result<Vec<UserId>, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT document, by FROM photo WHERE org = ?1 AND hash = ?2")?;
+    let mut rows = query.query(params![org, hash.0])?;
+    let mut people = Vec::new();
+    while let Some(row) = rows.next()? {
+        let by = UserId::from_bytes(row.get(1)?);
+        if user == Some(by) || is_seen(connection, org, document_of(row)?, &sees)? {
+            people.push(by);
+        }
+    }
+    Ok(people)
+}
+
+fn document_of(row: &Row<'_>) -> Result<DocId, StoreError> {
+    let name = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    DocId::from_bytes(name).ok_or_else(|| StoreError::Damaged("a document's name".into()))
+}
+
+fn is_seen(
+    connection: &Connection,
+    org: Org,
+    document: DocId,
+    sees: impl Fn(&Audience) -> bool,
+) -> Result<bool, StoreError> {
+    Ok(pages::audience_of(connection, org, document)?.is_some_and(|audience| sees(&audience)))
+}
+
+/// What a reference `p` says of its photo: it is here, or gone, for whoever sees the document if its person has borne it
+/// out. What was erased is gone for all.
+pub(super) const HERE: &str = "coalesce(
+    (SELECT CASE WHEN b.erased THEN 2
+         WHEN NOT EXISTS (SELECT 1 FROM bearer e
+                          WHERE e.org = p.org AND e.hash = p.hash AND e.user = p.by) THEN 0
+         WHEN b.gone_ms IS NULL THEN 1 ELSE 2 END
+     FROM blob b WHERE b.org = p.org AND b.hash = p.hash), 0)";
+
+/// Brings the references to a photo up to date with what became of it.
+pub(super) fn refresh(tx: &Transaction<'_>, org: Org, hash: BlobHash) -> Result<(), StoreError> {
+    tx.prepare_cached(&format!(
+        "UPDATE photo AS p SET here = {HERE} WHERE org = ?1 AND hash = ?2"
+    ))?
+    .execute(params![org, hash.0])?;
+    Ok(())
+}
+
+/// Whether the person of a device has borne a photo out.
+pub fn bears(connection: &Connection, id: UploadId) -> Result<bool, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT 1 FROM bearer b JOIN device d ON d.org = b.org AND d.user = b.user
+         WHERE b.org = ?1 AND b.hash = ?2 AND d.device = ?3",
+    )?;
+    Ok(query.exists(params![id.org, id.hash.0, id.device.as_bytes()])?)
+}
+
+/// From now on these people's references give sight of a photo.
+pub fn bear_out(
+    tx: &Transaction<'_>,
+    org: Org,
+    hash: BlobHash,
+    people: &[UserId],
+) -> Result<(), StoreError> {
+    let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO bearer VALUES (?1, ?2, ?3)")?;
+    let mut more = 0;
+    for user in people {
+        more += insert.execute(params![org, hash.0, user.as_bytes()])?;
+    }
+    if more > 0 { refresh(tx, org, hash) } else { Ok(()) }
+}
+
+/// Takes a reference in. It is borne out if its person has brought the photo, or sees it in another document; so then is
+/// that of whoever named it in this one before.
+pub fn refer(
+    tx: &Transaction<'_>,
+    org: Org,
+    photo: &PhotoRow,
+    sees: impl Fn(&Audience) -> bool,
+) -> Result<(), StoreError> {
+    let PhotoRow { hash, document, by, times, bytes } = *photo;
+    let document = document.to_bytes();
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO photo
+             (org, hash, document, by, referenced_ms, bytes, earliest_ms, received_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        org,
+        hash.0,
+        document,
+        by.as_bytes(),
+        times.claimed_ms,
+        bytes,
+        times.not_before_ms(),
+        times.latest_ms,
+    ])?;
+    let mut known =
+        tx.prepare_cached("SELECT 1 FROM bearer WHERE org = ?1 AND hash = ?2 AND user = ?3")?;
+    if known.exists(params![org, hash.0, by.as_bytes()])? || is_in_sight(tx, org, hash, sees)? {
+        let mut first = tx.prepare_cached(
+            "SELECT by FROM photo WHERE org = ?1 AND hash = ?2 AND document = ?3",
+        )?;
+        let first = first.query_row(params![org, hash.0, document], |row| row.get(0))?;
+        bear_out(tx, org, hash, &[by, UserId::from_bytes(first)])?;
+    }
+    tx.prepare_cached(&format!(
+        "UPDATE photo AS p SET here = {HERE} WHERE org = ?1 AND hash = ?2 AND document = ?3"
+    ))?
+    .execute(params![org, hash.0, document])?;
+    Ok(())
 }
 
 /// Opens an upload of this length, or prolongs it.
@@ -333,18 +442,28 @@ pub fn died(tx: &Transaction<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes that a photo is here, which ends its upload. What was erased or retired meanwhile stays so; then its files
-/// are to be removed.
+/// Notes that a photo is here, which ends its upload. This person's device has brought it, `None` if nobody knows whose
+/// it was, and so bears out what names it there, or in documents that it `sees`. What was erased or retired meanwhile
+/// stays so; then its files are to be removed.
 pub fn arrived(
     tx: &Transaction<'_>,
     id: UploadId,
+    user: Option<UserId>,
+    sees: impl Fn(&Audience) -> bool,
     photo: &Photo,
-    drawn: &Drawn,
+    small: &Drawn,
 ) -> Result<Kept, StoreError> {
     close(tx, id)?;
+    if let Some(user) = user {
+        let mut people = naming(tx, id.org, Some(user), id.hash, sees)?;
+        people.push(user);
+        bear_out(tx, id.org, id.hash, &people)?;
+    }
     if let Some(kept) = kept(tx, id.org, id.hash)? {
-        if !matches!(kept, Kept::Here(_)) {
-            unlink(tx, id.org, id.hash)?;
+        match kept {
+            // Its files were written anew.
+            Kept::Here(_) => drop(drawn(tx, id.org, id.hash, Some(small))?),
+            Kept::Retired(_) | Kept::Erased(_) => unlink(tx, id.org, id.hash)?,
         }
         return Ok(kept);
     }
@@ -359,23 +478,17 @@ pub fn arrived(
         photo.width,
         photo.height,
         photo.arrived_ms,
-        drawn.thumbnail.0,
-        drawn.preview.0,
+        small.thumbnail.0,
+        small.preview.0,
     ])?;
     count_bytes(tx, id.org, i64::try_from(photo.bytes).unwrap_or(i64::MAX))?;
-    set_here(tx, id.org, id.hash, 1)?;
+    refresh(tx, id.org, id.hash)?;
     Ok(Kept::Here(*photo))
 }
 
 fn count_bytes(tx: &Transaction<'_>, org: Org, more: i64) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE organisation SET photo_bytes = photo_bytes + ?2 WHERE org = ?1")?
         .execute(params![org, more])?;
-    Ok(())
-}
-
-fn set_here(tx: &Transaction<'_>, org: Org, hash: BlobHash, here: u8) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE photo SET here = ?3 WHERE org = ?1 AND hash = ?2")?
-        .execute(params![org, hash.0, here])?;
     Ok(())
 }
 
@@ -435,7 +548,7 @@ pub fn let_go(
         decoded(tx, org, hash)?;
     }
     count_bytes(tx, org, -i64::try_from(bytes).unwrap_or(i64::MAX))?;
-    set_here(tx, org, hash, 2)?;
+    refresh(tx, org, hash)?;
     unlink(tx, org, hash)?;
     Ok(bytes)
 }
@@ -454,11 +567,12 @@ pub enum Unkept {
     Erased,
 }
 
-/// Writes the rows of photos that come with what names them; or nothing of that is to be written.
+/// Writes the rows of photos that come with what this person names them in; or nothing of that is to be written.
 pub fn keep(
     tx: &Transaction<'_>,
     org: Org,
-    device: DeviceId,
+    (device, by): (DeviceId, UserId),
+    sees: impl Fn(&Audience) -> bool,
     photos: &[Put],
 ) -> Result<Option<Unkept>, StoreError> {
     let more = photos.iter().map(|(_, photo, _)| photo.bytes).sum();
@@ -466,7 +580,8 @@ pub fn keep(
         return Ok(Some(Unkept::NoRoom));
     }
     for (hash, photo, drawn) in photos {
-        match arrived(tx, UploadId { org, device, hash: *hash }, photo, drawn)? {
+        let id = UploadId { org, device, hash: *hash };
+        match arrived(tx, id, Some(by), &sees, photo, drawn)? {
             Kept::Here(_) => {}
             Kept::Retired(_) => return Ok(Some(Unkept::Retired)),
             Kept::Erased(_) => return Ok(Some(Unkept::Erased)),
@@ -534,6 +649,8 @@ pub fn forget_unnamed(
             gone.query_row(params![org, before_ms, hash.0], |row| row.get(0)).optional()?;
         let Some(bytes) = bytes else { continue };
         signals::forget(tx, org, *hash)?;
+        tx.prepare_cached("DELETE FROM bearer WHERE org = ?1 AND hash = ?2")?
+            .execute(params![org, hash.0])?;
         count_bytes(tx, org, -bytes)?;
         forgotten += 1;
     }
@@ -598,12 +715,14 @@ pub fn of_photo(
     Ok(devices.collect::<Result<_, _>>()?)
 }
 
-/// Uploads that nobody will finish: their time is over, or the photo came another way.
+/// Uploads that nobody will finish: their time is over, or their person has borne out what came another way.
 pub fn stale(connection: &Connection, now_ms: i64) -> Result<Vec<UploadId>, StoreError> {
     let mut query = connection.prepare(
         "SELECT org, device, hash FROM upload u
          WHERE expires_ms <= ?1
-            OR EXISTS (SELECT 1 FROM blob b WHERE b.org = u.org AND b.hash = u.hash)",
+            OR EXISTS (SELECT 1 FROM blob b WHERE b.org = u.org AND b.hash = u.hash AND
+                 (b.erased OR EXISTS (SELECT 1 FROM bearer e JOIN device d USING (org, user)
+                  WHERE e.org = u.org AND e.hash = u.hash AND d.device = u.device)))",
     )?;
     let found = query.query_map([now_ms], |row| {
         let device = DeviceId::from_bytes(row.get(1)?);
@@ -628,23 +747,35 @@ pub fn photo_state(
     Ok(here)
 }
 
-/// The documents that refer to a photo: who sees one of them may see it.
-pub fn photo_documents(
+/// Whether one of the documents that give sight of a photo is seen: who sees one of them may see it.
+pub fn is_in_sight(
     connection: &Connection,
     org: Org,
     hash: BlobHash,
-) -> Result<Vec<DocId>, StoreError> {
-    let mut query =
-        connection.prepare_cached("SELECT document FROM photo WHERE org = ?1 AND hash = ?2")?;
+    sees: impl Fn(&Audience) -> bool,
+) -> Result<bool, StoreError> {
+    let mut query = connection
+        .prepare_cached("SELECT document FROM photo WHERE org = ?1 AND hash = ?2 AND here <> 0")?;
     let mut rows = query.query(params![org, hash.0])?;
-    let mut documents = Vec::new();
     while let Some(row) = rows.next()? {
-        let name = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        let document = DocId::from_bytes(name)
-            .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
-        documents.push(document);
+        if is_seen(connection, org, document_of(row)?, &sees)? {
+            return Ok(true);
+        }
     }
-    Ok(documents)
+    Ok(false)
+}
+
+/// Whether a document gives sight of a photo to whoever sees it.
+pub fn gives_sight(
+    connection: &Connection,
+    org: Org,
+    hash: BlobHash,
+    document: DocId,
+) -> Result<bool, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT 1 FROM photo WHERE org = ?1 AND hash = ?2 AND document = ?3 AND here <> 0",
+    )?;
+    Ok(query.exists(params![org, hash.0, document.to_bytes()])?)
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use sync_core::id::{
 use sync_core::kpi::{Counts, Kpi, Ratio, per_visit};
 use sync_core::model::Day;
 use sync_core::model::capture::CaptureTime;
+use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
 
 use super::log::{self, AudienceId, Held, Ledger, Org};
-use super::{StoreError, erasure, field};
+use super::{StoreError, erasure, field, uploads};
 
 /// A visit as lists and figures need it.
 #[derive(Debug, Clone)]
@@ -151,27 +152,13 @@ impl Ledger<'_> {
         Ok(erasure::note_erased(self.tx, self.org, digest)?.is_some())
     }
 
-    /// Notes that a document refers to a photo.
-    pub fn put_photo(&self, photo: &PhotoRow) -> Result<(), StoreError> {
-        self.tx
-            .prepare_cached(
-                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes,
-                     earliest_ms, received_ms, here)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-                     coalesce((SELECT iif(gone_ms IS NULL, 1, 2) FROM blob
-                               WHERE org = ?1 AND hash = ?2), 0))",
-            )?
-            .execute(params![
-                self.org,
-                photo.hash.0,
-                photo.document.to_bytes(),
-                photo.by.as_bytes(),
-                photo.times.claimed_ms,
-                photo.bytes,
-                photo.times.not_before_ms(),
-                photo.times.latest_ms,
-            ])?;
-        Ok(())
+    /// Notes that a document refers to a photo, by somebody who `sees` so much.
+    pub fn put_photo(
+        &self,
+        photo: &PhotoRow,
+        sees: impl Fn(&Audience) -> bool,
+    ) -> Result<(), StoreError> {
+        uploads::refer(self.tx, self.org, photo, sees)
     }
 
     /// The visits of an outlet are to be looked at again: it is known to be elsewhere.

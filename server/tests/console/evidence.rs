@@ -349,8 +349,17 @@ fn taken_now(phone: &Phone) -> Option<PhotoOrigin> {
     })
 }
 
-/// A photo's file reaches the server.
+/// A photo's file reaches the server, from each who names it.
 pub(crate) async fn brings(bench: &Bench, jpeg: &[u8]) {
+    let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
+    let naming = move |c: &rusqlite::Connection| uploads::naming(c, org, None, hash, |_| true);
+    for user in bench.app.store.read(naming).await.unwrap() {
+        brings_of(bench, user, jpeg).await;
+    }
+}
+
+/// A photo's file reaches the server, from a phone of this person.
+pub(crate) async fn brings_of(bench: &Bench, user: UserId, jpeg: &[u8]) {
     let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
     for rendition in Rendition::ALL {
         bench.app.blobs.put(bench.tenant.id, hash, rendition, jpeg.to_vec()).await.unwrap();
@@ -358,7 +367,10 @@ pub(crate) async fn brings(bench: &Bench, jpeg: &[u8]) {
     let id = UploadId { org, device: DeviceId::from_bytes([1; 16]), hash };
     let photo = uploads::Photo { bytes: 9, width: 348, height: 348, arrived_ms: now_ms() };
     let drawn = uploads::Drawn { thumbnail: hash, preview: hash };
-    bench.app.store.write(move |tx| uploads::arrived(tx, id, &photo, &drawn)).await.unwrap();
+    let arrive = move |tx: &rusqlite::Transaction<'_>| {
+        uploads::arrived(tx, id, Some(user), |_| false, &photo, &drawn)
+    };
+    bench.app.store.write(arrive).await.unwrap();
     looks::catch_up(&bench.app).await.unwrap();
 }
 
@@ -459,12 +471,12 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     phone.observe(&mut third, Vec::new(), vec![same], Vec::new());
     phone.push(&bench, &third, Vec::new()).await;
     looks::catch_up(&bench.app).await.unwrap();
+    bench.get(SARA, "/look").await.hides(&["Byte for byte the same file"]);
+    brings(&bench, &used).await;
     let page = bench.get(SARA, "/look").await;
     // And nothing is said of where the file came from, which no phone of ours leaves out.
     page.shows(&[
         "Byte for byte the same file",
-        // Olle works in the south, and the photo is from the north.
-        "whoever named it here saw nothing else that has it",
         like,
         "weighs 105",
         &earlier,
@@ -547,8 +559,8 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
                 let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
                     signals::looked(tx, org, first, Some((&sketch, 90)))?;
                     let (his, hers) = (reference(second, CLOSED_CALL), reference(first, CALL));
-                    signals::judged(tx, &his, &[], &[(hers, late)], |_, _| true, 5)?;
-                    signals::judged(tx, &hers, &[late], &[(his, late)], |_, _| true, 5)
+                    signals::judged(tx, &his, &[], &[(hers, late)], 5)?;
+                    signals::judged(tx, &hers, &[late], &[(his, late)], 5)
                 };
                 bench.app.store.write(write).await.unwrap();
                 assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");

@@ -9,6 +9,7 @@ mod evidence;
 mod field;
 mod proof;
 mod refused;
+mod sight;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

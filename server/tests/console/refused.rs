@@ -14,7 +14,7 @@ use sync_core::model::visit::{
 };
 use sync_core::wire::{Group, Outcome};
 
-use crate::evidence::{brings, two_alike};
+use crate::evidence::{brings_of, two_alike};
 use crate::{
     ANNA, Bench, CALL, DORA, GROSSIST, JOHAN, MARIA, NORTH, OTHER, OUTLET, PRICE, Phone, SARA,
     SCRIPT, SHELF, SOUTH, STOCK, WORDS, gtin, person, photo, price, shelf,
@@ -229,7 +229,7 @@ async fn whoever_decides_sees_each_value_and_what_it_would_replace() {
     anna.write(&mut hers, post);
     let outcome = anna.outcome(&bench, &hers, vec![bar, answer, remark]).await;
     assert_eq!(code(&outcome), "out_of_scope");
-    brings(&bench, &jpeg).await;
+    brings_of(&bench, ANNA, &jpeg).await;
 
     let thumb = format!("/refused/1/photos/{}", here.hash);
     let page = bench.get(MARIA, "/refused/1").await;

@@ -21,12 +21,16 @@ use serde_json::{Value as Json, json};
 use server::app::App;
 use server::config::ServeConfig;
 use server::serve::router;
+use server::store::uploads;
+use server::store::visits::PhotoRow;
 use server::store::{StoreError, accounts, log};
 use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::document::Document;
 use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, OrgId, UserId};
-use sync_core::model::capture::Moment;
+use sync_core::id::{
+    BlobHash, ChangeHash, DeviceId, DocId, DocKind, LogHash, OrgId, UserId, VisitId,
+};
+use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::RecordKey;
 use sync_core::model::visit::Note;
 use sync_core::print::{Content, Item, Part, Print, PrintName};
@@ -772,13 +776,11 @@ impl Served {
     /// As if an entry of this person named a photo.
     async fn name_photo(&self, hash: BlobHash, by: UserId) {
         let named = self.app.store.write(move |tx| -> Result<(), StoreError> {
-            tx.execute(
-                "INSERT OR IGNORE INTO photo (org, hash, document, by, referenced_ms, bytes, here)
-                 SELECT 1, ?1, CAST(x'00' || ?2 AS BLOB), ?2, 0, 9,
-                     EXISTS (SELECT 1 FROM blob WHERE org = 1 AND hash = ?1)",
-                (hash.0, by.as_bytes()),
-            )?;
-            Ok(())
+            let moment =
+                Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+            let times = CaptureTime::estimate(&moment, None, None, 0);
+            let document = VisitId::from_bytes(*by.as_bytes()).into();
+            uploads::refer(tx, 1, &PhotoRow { hash, document, by, times, bytes: 9 }, |_| false)
         });
         named.await.expect("a row");
     }
