@@ -169,6 +169,7 @@ pub(crate) async fn problem(response: Response) -> (StatusCode, String, ClientEr
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::INSUFFICIENT_STORAGE,
         ) => ClientError::Busy { code: code.clone(), detail, retry_after_s },
+        (INTERNAL, _) => ClientError::Busy { code: code.clone(), detail, retry_after_s },
         (_, StatusCode::REQUEST_TIMEOUT) => ClientError::Unreachable { detail },
         (_, s) if s.is_server_error() => ClientError::Unreachable { detail },
         _ => ClientError::BadAnswer { detail },
@@ -182,10 +183,11 @@ fn retry_after_s(headers: &HeaderMap) -> Option<u32> {
     u32::try_from(seconds.min(RETRY_AFTER_S_MAX)).ok()
 }
 
-/// Whether a server that takes no work now tells all the same what it has: its disk is full, or it has had from this
-/// phone as much as it takes in this time.
+/// Whether a server that takes no work now tells all the same what it has: its disk is full, it has had from this phone
+/// as much as it takes in this time, or something that it cannot read is in the way of this work.
 fn takes_none(error: &ClientError) -> bool {
-    matches!(error, ClientError::Busy { code, .. } if code == DISK_FULL || code == RATE_LIMITED)
+    let still = [DISK_FULL, RATE_LIMITED, INTERNAL];
+    matches!(error, ClientError::Busy { code, .. } if still.contains(&code.as_str()))
 }
 
 pub(crate) async fn limited(mut response: Response, max: usize) -> Result<Vec<u8>, ClientError> {
@@ -841,6 +843,7 @@ const NOT_REFERENCED: &str = "not_referenced";
 const QUOTA_FULL: &str = "quota_full";
 const DISK_FULL: &str = "disk_full";
 const RATE_LIMITED: &str = "rate_limited";
+const INTERNAL: &str = "internal";
 const CURSOR_UNKNOWN: &str = "cursor_unknown";
 const TOO_LARGE: &str = "too_large";
 

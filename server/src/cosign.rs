@@ -167,7 +167,8 @@ impl Witness {
                         .write_for(org, move |tx| witnesses::put(tx, org, &said))
                         .await;
                 }
-                Answer::Has(size) if again && size < at.sequence && size != old => {
+                // It has as many lines when its answer was lost, or when somebody else has asked it first.
+                Answer::Has(size) if again && size <= at.sequence && size != old => {
                     (old, again) = (size, false);
                 }
                 Answer::Has(size) if size >= at.sequence => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sync_core::id::{BlobHash, DocId, UserId};
-use sync_core::model::catalogue::{Erased, ErasedKind, Record};
+use sync_core::model::catalogue::{Erased, ErasedKind, Person, Record};
 use sync_core::model::people::Audience;
 
 use crate::app::{App, Tenant};
@@ -117,11 +117,16 @@ pub async fn erase(
     if let Target::Person(user) = target {
         let person = tenant.world().people.get(&user).cloned();
         match person {
-            Some(person) if person.active => {
+            Some(person) if person.active && !unknown => {
                 let why = "this person works here: end the access first";
                 return Err(Problem::invalid(why));
             }
-            Some(person) => records.push(Record::Person(nameless(&person))),
+            // In a folder from before they left, they leave again.
+            // In a folder from before they left, they leave again.
+            Some(person) => {
+                let left = Person { active: false, ..nameless(&person) };
+                records.push(Record::Person(left));
+            }
             None if unknown => {}
             None => return Err(Problem::not_found()),
         }
@@ -195,7 +200,12 @@ pub async fn report(app: &App, tenant: &Tenant, erasure: &Erasure) -> Result<Rep
     let target = Target::read(name_of(erasure.what), &name).ok_or_else(Problem::internal)?;
     let (documents, _) = named_in(app, tenant, target, |_| true).await?;
     let stays = match target {
-        Target::Photo(_) | Target::Note(_) => {
+        Target::Photo(_) => {
+            "its digest, its length, the 64 bits of its outline, and what the camera had written into it of its \
+             place, its time and the digest of its original, in the changes that name it, with their signatures \
+             and their lines of the log; the picture cannot be computed back from them"
+        }
+        Target::Note(_) => {
             "its digest in the changes that name it, with their signatures and their lines of the log; nothing \
              can be computed back from it"
         }
@@ -208,6 +218,8 @@ pub async fn report(app: &App, tenant: &Tenant, erasure: &Erasure) -> Result<Rep
         "backups that were made before: remove them, or keep them no longer than the law allows; a backup into \
          the same folder drops erased photos, an erased text goes with the older database",
         "phones that do not sync any more, or whose library is older than this version: they keep what they have",
+        "unused parts of the pages of a database of more than 256 MiB, which are overwritten as they are needed; a \
+         backup that is made now, and a folder restored from it, have none",
         "what people have exported, printed, photographed or remember",
         "text in a document itself: the name and address of a reported outlet",
     ];
@@ -233,18 +245,29 @@ pub async fn report(app: &App, tenant: &Tenant, erasure: &Erasure) -> Result<Rep
     })
 }
 
-/// Does the erasures of earlier reports again, in a folder that was restored from a backup made before them. How many
-/// are of this organisation.
+/// Does the erasures of earlier reports again, in a folder that was restored from a backup made before them: all
+/// that can be, whatever becomes of the others. How many are of this organisation.
 pub async fn again(app: &App, tenant: &Arc<Tenant>, reports: &[Report]) -> Result<usize, Problem> {
-    let mut done = 0;
+    let (mut done, mut failed) = (0, Vec::new());
     for report in reports.iter().filter(|report| report.organisation == tenant.name) {
-        let target = Target::read(&report.what, &report.name)
-            .ok_or_else(|| Problem::malformed("a report names nothing that can be erased"))?;
         let by = report.by.as_deref().and_then(|by| by.parse().ok());
-        erase(app, tenant, target, by, &report.why, true).await?;
-        done += 1;
+        let erased = match Target::read(&report.what, &report.name) {
+            Some(target) => erase(app, tenant, target, by, &report.why, true).await,
+            None => Err(Problem::malformed("this names nothing that can be erased")),
+        };
+        match erased {
+            Ok(_) => done += 1,
+            Err(problem) => {
+                failed.push(format!("{} {}: {}", report.what, report.name, problem.sentence()));
+            }
+        }
     }
-    Ok(done)
+    match failed.is_empty() {
+        true => Ok(done),
+        false => {
+            Err(Problem::invalid(format!("{done} were erased, and not: {}", failed.join("; "))))
+        }
+    }
 }
 
 /// A reader of reports: one, or a list of them.

@@ -636,9 +636,15 @@ async fn run_erase(args: EraseArgs) -> Result<(), Failure> {
     }
     let done = match (tenants.as_slice(), target) {
         (_, None) => {
-            let mut done = 0;
+            let (mut done, mut failed) = (0, Vec::new());
             for tenant in &tenants {
-                done += erase::again(&app, tenant, &reports).await.map_err(refused)?;
+                match erase::again(&app, tenant, &reports).await {
+                    Ok(more) => done += more,
+                    Err(problem) => failed.push(format!("{}: {}", tenant.name, problem.sentence())),
+                }
+            }
+            if !failed.is_empty() {
+                return Err(Failure::Failed(failed.join("\n")));
             }
             say!("Erased again: {done} of {} in the reports.", reports.len());
             match done == reports.len() {

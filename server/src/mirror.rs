@@ -243,6 +243,10 @@ impl Run<'_> {
         if let Some((_, key)) = pinned.filter(|_| same_life) {
             self.signed(note, key.key())?;
         }
+        // Nothing is fetched for whoever has not the key that was given.
+        if let Some(key) = self.wanted.key.as_ref().filter(|key| key.name() == claimed.log_name()) {
+            self.signed(note, key.key())?;
+        }
         let had = older.map_or(0, |older| older.size);
         let home = self.copy.home(claimed.life);
         let unproved = self.fetch_missing(&home, claimed, had).await?;

@@ -153,11 +153,24 @@ fn a_person_leaves_no_name_behind() {
         let said = badly(endcap(flags));
         assert!(said.contains(&format!("there is no {named} in {folder}")), "{said}");
     }
+    well(host.backup("before"));
     host.write(vec![brand::person_record(SVEN, scope, false)]);
     let report = erase(&data, "--person", &id);
     assert_eq!(report["name"], id.as_str());
     assert_eq!(named("Sven"), Vec::<PathBuf>::new());
     well(host.check("data"));
+    // In a folder from before they left they leave again, whatever becomes of another report.
+    well(host.restore("before", "again"));
+    let again = host.folder.join("again");
+    let mut unread = report.clone();
+    (unread["what"], unread["name"]) = ("photo".into(), "no digest".into());
+    let list = host.folder.join("reports.json");
+    std::fs::write(&list, Json::from(vec![unread, report]).to_string()).expect("a file");
+    let flags = [list.to_str(), again.to_str()].map(|path| path.expect("UTF-8"));
+    let said = badly(endcap(["erase", "--again", flags[0], "--data", flags[1]]));
+    assert!(said.contains("1 were erased, and not: photo no digest"), "{said}");
+    assert_eq!(anywhere(&again, b"Sven"), Vec::<PathBuf>::new());
+    well(host.check("again"));
     // What the log says of the person is still what it was: another name in its place is noticed.
     let db = Connection::open(data.join("endcap.db")).expect("it opens");
     let forged = "UPDATE record SET body = CAST(replace(CAST(body AS TEXT), 'Erased person', 'Forged person') AS BLOB)

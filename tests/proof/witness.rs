@@ -123,6 +123,12 @@ fn a_witness_signs_what_grows_and_a_copy_and_a_proof_show_it() {
     let proved = verify(&bytes).expect("sound");
     assert_eq!((proved.checkpoint.size, proved.witnesses.len()), (before, 1));
     host.start();
+    // Whoever has not the key that was given brings nothing onto the disk.
+    let known: NoteKey = log.parse().expect("a key");
+    let other = NoteKey::new(known.name(), known.signs(), [9; 32]).expect("a key").to_string();
+    badly(mirror(&host, "liar", &other, &witness.key));
+    let brought = std::fs::read_dir(host.folder.join("liar")).into_iter().flatten().flatten();
+    assert_eq!(brought.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["refused"]);
     let said = well(mirror(&host, "copy", &log, &witness.key));
     assert!(
         said.contains(&format!("has signed its first {before} lines, as they are here")),
@@ -137,6 +143,11 @@ fn a_witness_signs_what_grows_and_a_copy_and_a_proof_show_it() {
     assert_eq!(ask(&host, &witness, 0), None);
     let bytes = std::fs::read(prove(&host, &visit, "newest.zip", false)).expect("it reads");
     assert_eq!(verify(&bytes).expect("sound").witnesses.len(), 1);
+    // An answer that was lost, or a stranger who has asked first, is no server that went back.
+    let db = Connection::open(database(&host)).expect("it opens");
+    db.execute("DELETE FROM cosignature", []).expect("the answer is lost");
+    drop(db);
+    assert_eq!(ask(&host, &witness, 0), None, "it signs once more");
 
     // A witness that is restarted goes on where it was; under another name it does not start.
     let folder = witness.folder.clone();

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use endcap_mobile::ClientError;
 use rusqlite::{Connection, Row, params};
 use server::check::Report;
 use server::store::log::Ledger;
@@ -72,6 +74,31 @@ fn some_flips(
         then(at);
     }
     assert_eq!(db.execute(&update, [&bytes]), Ok(1));
+}
+
+#[test]
+fn what_cannot_be_read_keeps_no_phone_from_what_is_new() {
+    let mut host = Host::new(ENDCAP);
+    let rita = host.phone(RITA);
+    let visit = begin(&rita, SHARED);
+    record(&rita, &visit, true, Vec::new());
+    host.sync(&rita);
+    host.end("-TERM");
+    let Record::Outlet(outlet) = brand::outlet_record(99, 1, 1) else { unreachable!() };
+    host.write(vec![Record::Outlet(Outlet { name: "Newcomer".into(), ..outlet })]);
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    let document = DocId::from(visit.parse::<VisitId>().expect("its id")).to_bytes();
+    let rot = "UPDATE log SET body = x'00' WHERE document = ?1";
+    assert!(db.execute(rot, [document]).expect("it rots") > 0);
+    drop(db);
+    host.start();
+    record(&rita, &visit, false, Vec::new());
+    let met = host.runtime.block_on(Arc::clone(&rita).sync(None, None));
+    let met = met.expect_err("its visit does not read");
+    assert!(matches!(&met, ClientError::Busy { code, .. } if code == "internal"), "{met}");
+    let found = rita.find_outlets("Newcomer".into(), 1).expect("they read");
+    assert_eq!(found.len(), 1, "it has come all the same");
+    assert_eq!(rita.outstanding().expect("it is known").documents.len(), 1, "it waits");
 }
 
 #[test]

@@ -151,6 +151,8 @@ const WAITING_MAX: usize = 512;
 
 /// So long a connection waits for another one that holds a lock.
 const BUSY_TIME: Duration = Duration::from_secs(5);
+/// Up to this long the database is written anew after an erasure: that takes a second or two, in which nobody writes.
+const REBUILT_BYTES_MAX: u64 = 256 << 20;
 /// So long a fold waits for who reads an older state. Nobody writes meanwhile.
 const FOLD_TIME: Duration = Duration::from_secs(1);
 
@@ -294,6 +296,9 @@ impl Store {
             let folded = (|| {
                 let connection = Connection::open(&inner.path)?;
                 configure(&connection)?;
+                if marked {
+                    rebuild(&connection)?;
+                }
                 fold(&connection)
             })();
             if marked && !matches!(folded, Ok(true)) {
@@ -413,6 +418,17 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.set_prepared_statement_cache_capacity(128);
     // Without it a statement whose plan might depend on a bound value is prepared anew whenever that changes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
+/// Writes the database anew, unless it is large. A page that was split keeps copies of rows in its unused part, and what
+/// is erased later is erased from where it went.
+fn rebuild(connection: &Connection) -> Result<(), StoreError> {
+    let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+    if connection.query_row(size, [], |row| row.get::<_, u64>(0))? <= REBUILT_BYTES_MAX {
+        connection.busy_timeout(FOLD_TIME)?;
+        connection.execute_batch("VACUUM")?;
+    }
     Ok(())
 }
 

@@ -400,6 +400,10 @@ pub fn judged(
             ])?;
         }
     }
+    // Whoever names another's photo in ever more visits gives that other no more to explain.
+    let mut said = tx.prepare_cached(
+        "SELECT count(*) FROM signal WHERE org = ?1 AND visit = ?2 AND kind = ?3 AND photo = ?4",
+    )?;
     let mut own = 0;
     for (other, Signal { kind, figure }) in others {
         if erased(other.hash)? {
@@ -412,7 +416,14 @@ pub fn judged(
                 continue;
             }
             own += usize::from(has == of);
-            if has == of && own > EVIDENCE_MAX {
+            let before = match has == of {
+                true => own - 1,
+                false => said.query_row(
+                    params![of.org, has.document.id, *kind as u8, has.hash.0],
+                    |row| row.get(0),
+                )?,
+            };
+            if before >= EVIDENCE_MAX {
                 continue;
             }
             let evidence = doubt.then(|| to_cbor(&Evidence::Unproved { claims_first: !later }));
