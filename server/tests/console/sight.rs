@@ -183,7 +183,7 @@ async fn who_knows_a_digest_alone_learns_and_sees_nothing() {
     assert_eq!(stands(&bench, &anna, hash).await, (200, whole));
     assert_eq!(reads(&bench, &anna, hash).await, 200);
     assert_eq!(shows(&bench, MARIA, hash).await, StatusCode::OK);
-    assert_eq!(packed(&bench, MARIA, &hers).await, [used.clone()]);
+    assert_eq!(packed(&bench, MARIA, &hers).await, std::slice::from_ref(&used));
     looks::catch_up(&bench.app).await.unwrap();
     let bytes = room(&bench).await.bytes;
 
