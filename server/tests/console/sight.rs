@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::Connection;
+use server::blobs::Rendition;
 use server::erase::{Target, erase};
 use server::store::StoreError;
 use server::store::uploads::{self, Room};
@@ -213,7 +214,8 @@ async fn who_knows_a_digest_alone_learns_and_sees_nothing() {
     assert_eq!(goes_on(&bench, &olle, hash, 0, &other).await, 460);
     nothing().await;
 
-    // Who has the bytes has nothing to learn. There is one photo as before.
+    // Who has the bytes has nothing to learn. There is one photo as before, with small pictures as they are drawn now.
+    write(&bench, "UPDATE blob SET preview = zeroblob(32)".into()).await;
     assert_eq!(begins(&bench, &olle, &used, 100).await, (201, Some(100)));
     assert_eq!(goes_on(&bench, &olle, hash, 100, &used[100..]).await, 204);
     assert_eq!(stands(&bench, &olle, hash).await, (200, whole));
@@ -223,6 +225,10 @@ async fn who_knows_a_digest_alone_learns_and_sees_nothing() {
     bench.get(SARA, &his).await.hides(&[ON_ITS_WAY]).shows(&[&format!("/photos/{hash}")]);
     assert_eq!(packed(&bench, SARA, &his).await, [used]);
     assert_eq!(room(&bench).await.bytes, bytes);
+    let drawn = |c: &Connection| Ok(c.query_row("SELECT preview FROM blob", [], |row| row.get(0))?);
+    let drawn = bench.app.store.read(drawn).await.unwrap();
+    let preview = bench.app.blobs.get(bench.tenant.id, hash, Rendition::Preview).await.unwrap();
+    assert_eq!(BlobHash::of(&preview.unwrap()), BlobHash(drawn));
     looks::catch_up(&bench.app).await.unwrap();
     let both = [bench.get(SARA, &his).await.body, bench.get(MARIA, &hers).await.body];
     assert!(both.iter().any(|page| page.contains(SAME)));
@@ -270,6 +276,10 @@ async fn who_comes_to_see_a_photo_that_they_named_need_not_bring_it_any_more() {
     goes_south(&bench, &mut olle, OTHER, &used).await;
     begins(&bench, &anna, &used, used.len()).await;
     assert_eq!(shows(&bench, SARA, hash).await, StatusCode::NOT_FOUND);
+    // That somebody names her photo says nothing of hers.
+    looks::catch_up(&bench.app).await.unwrap();
+    let hers = format!("/visits/{}", VisitId::of_call(bench.tenant.id, CALL));
+    bench.get(MARIA, &hers).await.hides(&[SAME]);
     let all = sync_core::id::TerritoryId::from_bytes([1; 16]);
     let moved = person(OLLE, "Olle Ek", Role::Rep, Scope::Territory(all));
     bench.app.write_records(&bench.tenant, vec![moved]).await.unwrap();
