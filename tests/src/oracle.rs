@@ -197,6 +197,8 @@ impl Oracle {
         let names = |group: &Group| group.hashes().map(|h| (group.document, h)).collect::<Vec<_>>();
         self.sent.extend(push.groups.iter().flat_map(names));
         let Some(reply) = reply else { return };
+        let copied = server.world.devices.get(&from).is_some_and(|d| self.copied.contains(&d.user));
+        assert!(copied || reply.copied.is_none(), "nobody has copied {from}");
         assert_eq!(reply.outcomes.len(), push.groups.len());
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             for hash in group.hashes() {

@@ -548,6 +548,9 @@ pub fn device_by_token(
     Ok(found.optional()?)
 }
 
+/// In the place of a push's name where there is none.
+const NO_PUSH: [u8; 32] = [0; 32];
+
 /// A device's newest push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NewestPush {
@@ -599,8 +602,8 @@ pub fn synced(
 }
 
 /// Notes a push; whether it follows. Each names the one before it; one that follows neither the newest nor, as a retry
-/// whose reply was lost does, the one before that, comes from a copied store. `None`, and nothing is noted, when the
-/// device is revoked.
+/// whose reply was lost does, the one before that, comes from a copied store. One that names none begins anew, as after a
+/// rewind, and after a restore no newest is known. `None`, and nothing is noted, when the device is revoked.
 pub fn pushed(
     tx: &Transaction<'_>,
     org: Org,
@@ -609,7 +612,7 @@ pub fn pushed(
     name: LogHash,
     now_ms: i64,
 ) -> Result<Option<bool>, StoreError> {
-    let previous = previous.map_or([0; 32], |p| p.0);
+    let previous = previous.map_or(NO_PUSH, |p| p.0);
     let found = tx
         .prepare_cached(
             "SELECT last_push FROM device WHERE org = ?1 AND device = ?2 AND revoked_ms IS NULL",
@@ -622,10 +625,11 @@ pub fn pushed(
         synced(tx, org, device, 0, now_ms)?; // the network has brought it twice
         return Ok(Some(true));
     }
-    let follows = pushes.is_empty() || known(previous);
+    let newest = pushes.get(32..64).filter(|newest| *newest != NO_PUSH);
+    let follows = newest.is_none() || previous == NO_PUSH || known(previous);
     // A retry whose reply was lost and a copy of the store look alike. Whoever it is may not have what was
     // written under this device's name before.
-    let expected = pushes.is_empty() || pushes.get(32..64) == Some(&previous[..]);
+    let expected = newest.is_none_or(|newest| newest == previous);
     let since = match expected {
         true => since(&pushes),
         false => tx
