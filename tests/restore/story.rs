@@ -115,6 +115,41 @@ fn what_a_restored_server_has_lost_comes_back_from_phones() {
     assert_eq!(count("SELECT sum(forked) FROM device"), 0, "nobody is taken for a copy");
 }
 
+/// Whether her own push is the first that the restored server hears of, or a colleague brings her lost work before it.
+#[test]
+fn a_phone_with_unsent_work_is_not_taken_for_a_copy_after_a_restore() {
+    for colleague_first in [false, true] {
+        let mut host = Host::new(ENDCAP);
+        let (rita, sam) = (host.phone(RITA), host.phone(SAM));
+        let visit = begin(&rita, SHARED);
+        host.sync(&rita);
+        well(host.backup("backup"));
+        record(&rita, &visit, true, Vec::new());
+        host.sync(&rita);
+        host.sync(&sam);
+        record(&rita, &visit, false, Vec::new());
+        host.end("-KILL");
+        std::fs::remove_dir_all(host.data()).expect("the folder is lost");
+        well(host.restore("backup", "data"));
+        host.start();
+        if colleague_first {
+            assert!(host.sync(&sam).pushed > 0, "he brings what is hers");
+        }
+        for _ in 0..2 {
+            let report = host.sync(&rita);
+            assert!(!report.copied, "{colleague_first} {report:?}");
+            record(&rita, &visit, true, Vec::new());
+        }
+        assert!(!host.sync(&rita).copied);
+        assert!(rita.outstanding().expect("it reads").documents.is_empty(), "all of it is back");
+        host.end("-TERM");
+        let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+        let forked = db.query_row("SELECT sum(forked) FROM device", [], |row| row.get::<_, u64>(0));
+        assert_eq!(forked, Ok(0), "{colleague_first}");
+        well(host.check("data"));
+    }
+}
+
 #[test]
 fn a_phone_that_was_enrolled_after_the_backup_is_not_known() {
     let mut host = Host::new(ENDCAP);
