@@ -244,7 +244,12 @@ impl Run<'_> {
             self.signed(note, key.key())?;
         }
         // Nothing is fetched for whoever has not the key that was given.
-        if let Some(key) = self.wanted.key.as_ref().filter(|key| pinned.is_none() || key.name() == claimed.log_name()) {
+        if let Some(key) = self
+            .wanted
+            .key
+            .as_ref()
+            .filter(|key| pinned.is_none() || key.name() == claimed.log_name())
+        {
             self.signed(note, key.key())?;
         }
         let had = older.map_or(0, |older| older.size);

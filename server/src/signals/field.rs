@@ -81,7 +81,7 @@ impl Known {
 /// Where an outlet may be for who was there at a time: where its record had it then, or had it put since. An outlet that
 /// moves accuses nobody of before, and one that is put right clears who was there.
 fn since(grounds: &[(i64, Ground)], at_ms: i64) -> &[(i64, Ground)] {
-    let then = grounds.iter().rposition(|(from_ms, _)| *from_ms <= at_ms);
+    let then = grounds.iter().rposition(|(from_ms, _)| *from_ms < at_ms);
     &grounds[then.unwrap_or(0)..]
 }
 
@@ -583,7 +583,8 @@ mod tests {
         let away = |place, at_ms| away(place, since(&grounds, at_ms)) > 0;
         assert_eq!([5, 15, 19].map(|at_ms| away(&old, at_ms)), [false; 3], "where it was then");
         assert_eq!([5, 15, 19].map(|at_ms| away(&new, at_ms)), [false; 3], "put right since");
-        assert_eq!([20, 25].map(|at_ms| away(&old, at_ms)), [true; 2]);
+        assert_eq!([21, 25].map(|at_ms| away(&old, at_ms)), [true; 2]);
+        assert!(!away(&old, 20), "in that very millisecond it may have been before");
         assert_eq!([-5, 5, 25].map(|at_ms| away(&nowhere, at_ms)), [true; 3]);
         let moved = |at_ms| match shown(nowhere, since(&grounds, at_ms)) {
             Evidence::Place { metres, moved_ms, .. } => (metres, moved_ms),
