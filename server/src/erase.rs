@@ -122,7 +122,6 @@ pub async fn erase(
                 return Err(Problem::invalid(why));
             }
             // In a folder from before they left, they leave again.
-            // In a folder from before they left, they leave again.
             Some(person) => {
                 let left = Person { active: false, ..nameless(&person) };
                 records.push(Record::Person(left));
