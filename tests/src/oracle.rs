@@ -356,7 +356,10 @@ impl Oracle {
         let before = self.saved.clone();
         self.lost(server, devices);
         for (name, saved) in before.iter().filter(|(name, _)| !self.saved.contains_key(name)) {
-            let its = saved.device == number || devices[saved.device].lost;
+            // What its author's disk has lost this phone may have carried last.
+            let its = saved.device == number
+                || devices[saved.device].lost
+                || self.rotten.contains_key(&saved.device);
             assert!(its, "{name:?} was on another phone");
             self.maybe_gone.insert(*name);
         }
