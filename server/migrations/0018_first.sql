@@ -139,6 +139,7 @@ CREATE TABLE erasure (
     why      TEXT NOT NULL,
     sequence INTEGER NOT NULL,           -- the record's line
     removed  TEXT NOT NULL,              -- JSON: what was removed
+    settled  INTEGER NOT NULL DEFAULT 0, -- 1: the database's files had nothing of it any more
     PRIMARY KEY (org, id)
 ) STRICT, WITHOUT ROWID;
 

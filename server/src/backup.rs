@@ -3,6 +3,7 @@
 //! A backup is `backup.db` and `blobs`. Photos only come to it; the database takes its name last, when all that it
 //! speaks of is on the disk. So the older backup is whole until the newer one is.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,11 +110,19 @@ fn write(
 ) -> Result<Report, BackupError> {
     let (from, mut album) = (Album::at(data.join(BLOBS)), Album::at(to.join(BLOBS)));
     album.tidy().map_err(writing(to))?;
-    // The database first: a photo's file is there before the database says so, and stays.
-    copy(&data.join(DATABASE), newer, progress)?;
-    of_the_same(newer, to)?;
-    let archive = Archive::open(newer).map_err(reading(to))?;
-    copy_photos(&archive, &from, &mut album, progress).map_err(writing(to))?;
+    let archive = loop {
+        // The database first: a photo's file is there before the database says so.
+        copy(&data.join(DATABASE), newer, progress)?;
+        of_the_same(newer, to)?;
+        let archive = Archive::open(newer).map_err(reading(to))?;
+        copy_photos(&archive, &from, &mut album, progress).map_err(writing(to))?;
+        // What was erased, or whose time was over, meanwhile: the next copy knows of it.
+        if !has_let_go(data, &archive).map_err(reading(data))? {
+            break archive;
+        }
+        drop(archive);
+        fs::remove_file(newer).map_err(writing(to))?;
+    };
     let mut report = check_kept(&archive, &album, progress).map_err(reading(to))?;
     if report.torn() {
         return Err(BackupError::Damaged(data.to_owned(), Box::new(report)));
@@ -133,6 +142,18 @@ fn write(
     // The older backup, which spoke of them, is no more.
     drop_gone(&archive, &mut album).map_err(writing(to))?;
     Ok(report)
+}
+
+/// Whether the data folder has let go of a photo that a copy of its database says is here.
+fn has_let_go(data: &Path, copied: &Archive) -> Result<bool, StoreError> {
+    let live = Archive::open(&data.join(DATABASE))?;
+    for made in copied.organisations()? {
+        let gone: HashSet<_> = live.gone(made.org)?.into_iter().map(|(hash, _)| hash).collect();
+        if copied.photos(made.org)?.iter().any(|photo| gone.contains(&photo.hash)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Checks a database and its photos, but for files of what was erased: they are copied nowhere, and those of an older

@@ -7,9 +7,10 @@ use sync_core::admit::begun;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Entry, Parts};
 use sync_core::evidence::{Frontier, Keypair, Seal};
-use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, VisitId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, VisitId};
 use sync_core::kpi::{Counts, Ratio, per_visit};
 use sync_core::model::catalogue::Record;
+use sync_core::print::Print;
 use sync_core::tlog::{TILE_WIDTH, fold};
 use sync_core::visit::{Start, Visit};
 use sync_core::wire::{Group, Keys, from_wire};
@@ -24,6 +25,7 @@ use crate::store::erasure::{Erasure, NAMELESS};
 use crate::store::log::{Held, Org, Organisation};
 use crate::store::quarantine::Kept;
 use crate::store::tree::Says;
+use crate::store::visits::PhotoRow;
 use crate::world::World;
 
 /// What was looked at, and what is wrong.
@@ -380,6 +382,10 @@ impl Inspection<'_> {
         if !standing.bytes_right {
             self.found(Place::Whole, "the bytes of its photos are not the sum of them");
         }
+        if !self.archive.is_index_right(org)? {
+            let what = "the index of what photos look like is not made of their sketches";
+            self.found(Place::Whole, what);
+        }
         Ok(frontier.size())
     }
 
@@ -457,7 +463,7 @@ impl Inspection<'_> {
         let org = self.made.org;
         let lives = self.archive.lives(org)?;
         let mut figures: BTreeMap<FigurePlace, [Counts; 2]> = BTreeMap::new();
-        let mut visits = 0;
+        let (mut visits, mut photos) = (0, Some(Print::default()));
         // The world as it was when the newest line of a document was written, and how many lines it has.
         let (mut then, mut known) = (World::default(), 0);
         for (name, newest) in self.archive.documents(org)? {
@@ -467,13 +473,21 @@ impl Inspection<'_> {
             self.archive.records_between(org, lines, |record, at| then.insert(record, at))?;
             known = newest;
             let Some(id) = DocId::from_bytes(&name) else { continue }; // its lines were named
-            let Some(held) = self.document(id, &rows, &lives, keys)? else { continue };
+            let Some(held) = self.document(id, &rows, &lives, keys)? else {
+                photos = None; // which it names cannot be said
+                continue;
+            };
+            photos = photos.map(|before| before + photos_of(&held, &rows));
             let Some(visit) = id.visit() else { continue };
             visits += u64::from(self.visit(&held, &rows, &then, &mut figures)?);
             self.field(world, &held, visit)?;
         }
         if self.archive.standing(org)?.visits != visits {
             self.found(Place::Whole, "there are rows of visits that have no document");
+        }
+        let kept = self.archive.photo_prints(org)?;
+        if photos.is_some_and(|named| named != kept) {
+            self.found(Place::Whole, "the rows of photos are not those that its documents name");
         }
         let mut expected = Vec::new();
         for (place, [all, contested]) in figures {
@@ -650,6 +664,28 @@ impl Inspection<'_> {
         }
         Ok(())
     }
+}
+
+/// The prints of the rows that say which photos a document names: each by its first entry that does.
+fn photos_of(held: &Held, rows: &[ChangeRow]) -> Print {
+    let changes = held.document.changes().iter().map(|change| (change.hash(), change));
+    let changes: HashMap<_, _> = changes.collect();
+    let (document, mut named, mut sum) = (held.document.id(), HashSet::new(), Print::default());
+    for row in rows {
+        let Ok(name) = <[u8; 32]>::try_from(&row.hash[..]) else { continue };
+        let hash = ChangeHash(name);
+        let (Some(change), Some(times)) = (changes.get(&hash), held.times.get(&hash)) else {
+            continue;
+        };
+        let Ok(entry) = change.entry() else { continue };
+        for photo in entry.photos() {
+            if named.insert(photo.hash) {
+                let (hash, by, bytes) = (photo.hash, entry.by(), photo.bytes);
+                sum += PhotoRow { hash, document, by, times: *times, bytes }.print();
+            }
+        }
+    }
+    sum
 }
 
 /// The change of a row, or why it is none.

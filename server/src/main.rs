@@ -643,13 +643,13 @@ async fn run_erase(args: EraseArgs) -> Result<(), Failure> {
                     Err(problem) => failed.push(format!("{}: {}", tenant.name, problem.sentence())),
                 }
             }
-            if !failed.is_empty() {
-                return Err(Failure::Failed(failed.join("\n")));
-            }
             say!("Erased again: {done} of {} in the reports.", reports.len());
-            match done == reports.len() {
-                true => Ok(()),
-                false => Err(Failure::Failed("some reports are of other organisations".into())),
+            match (failed.is_empty(), done == reports.len()) {
+                (false, _) => Err(Failure::Failed(failed.join("\n"))),
+                (true, true) => Ok(()),
+                (true, false) => {
+                    Err(Failure::Failed("some reports are of other organisations".into()))
+                }
             }
         }
         ([tenant], Some(target)) => {

@@ -46,7 +46,8 @@ impl Print {
         Self::of_digest(&digest.chain_update(body).finalize().into())
     }
 
-    fn of_digest(digest: &[u8; 32]) -> Self {
+    /// Of what has this digest.
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
         let (chunks, _) = digest.as_chunks::<8>();
         Self { count: 1, lanes: std::array::from_fn(|lane| u64::from_be_bytes(chunks[lane])) }
     }

@@ -81,6 +81,13 @@ fn erase(host: &Host, photo: &str) {
     well(endcap(["erase", "--data", data, "--photo", photo, "--why", "request 17", "--yes"]));
 }
 
+/// What people read of a bundle.
+fn summary(bundle: &Path) -> String {
+    let bytes = std::fs::read(bundle).expect("it reads");
+    let files = sync_core::zip::read(&bytes).expect("files");
+    String::from_utf8(files[0].1.to_vec()).expect("a text")
+}
+
 /// The bundle without its line that says that something was erased, signed as whole by who has the log's key.
 fn silent(host: &Host, bundle: &Path) -> PathBuf {
     let bytes = std::fs::read(bundle).expect("it reads");
@@ -160,6 +167,9 @@ fn a_copy_shows_without_a_server_what_a_bundle_lacks() {
     host.end("-TERM");
     erase(&host, &photo);
     let told = prove(&host, &visit, "told.zip", false);
+    // What its device and its camera wrote of it is told of no photo that was erased.
+    let from = "its device made it from the file";
+    assert!(summary(&unsaid).contains(from) && !summary(&told).contains(from));
     host.start();
     let later = copy(&host, "later", None);
     host.end("-TERM");

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use endcap_mobile::{Client, LogWrong};
 use rusqlite::Connection;
 use sync_core::evidence::Frontier;
-use sync_core::id::LogHash;
+use sync_core::id::{LogHash, LogOrigin};
 use sync_core::model::catalogue::{Display, Record};
+use sync_core::tlog::NoteKey;
 use tests::brand::{ORG, RITA, SAM};
 use tests::host::{Host, SHARED, badly, begin, record, well};
 
@@ -208,6 +209,28 @@ fn an_address_or_a_token_that_is_not_good_is_named() {
     let said =
         badly(endcap(["mirror", &format!("http://{server}/log/{ORG}"), dir, "--token", "bad"]));
     assert!(said.contains("The token is not good") && said.contains("\"The log\""), "{said}");
+}
+
+#[test]
+fn an_empty_folder_takes_nothing_of_who_has_not_the_key() {
+    let (host, _) = grown();
+    let lives = [LogOrigin::from_bytes([9; 16]), life_of(&host)];
+    for (dir, life) in ["other", "same"].into_iter().zip(lives) {
+        let dir = host.folder.join(dir);
+        let key = NoteKey::of_log(ORG, life, [9; 32]).to_string();
+        let mut args = args(&host, &dir, true);
+        args.extend(["--key".to_owned(), key]);
+        let said = badly(endcap(args));
+        assert!(said.contains("THE LOG CONTRADICTS its key"), "{said}");
+        let taken = files(&dir).into_iter().filter(|file| !file.ends_with("checkpoint"));
+        assert_eq!(taken.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "the evidence alone");
+    }
+}
+
+fn life_of(host: &Host) -> LogOrigin {
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    let query = "SELECT origin FROM organisation";
+    LogOrigin::from_bytes(db.query_row(query, [], |row| row.get(0)).expect("a life"))
 }
 
 #[test]

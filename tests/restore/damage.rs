@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use endcap_mobile::ClientError;
 use rusqlite::{Connection, Row, params};
+use server::app::App;
 use server::check::Report;
+use server::looks;
 use server::store::log::Ledger;
 use server::store::quarantine::Reason;
 use server::store::tree;
 use sync_core::evidence::Seal;
 use sync_core::id::{BlobHash, DeviceId, DocId, VisitId};
-use sync_core::model::catalogue::{Display, Outlet, Record};
-use sync_core::model::people::Audience;
+use sync_core::model::catalogue::{Display, Outlet, Record, RecordKey};
+use sync_core::model::people::{Audience, Scope};
 use sync_core::wire::Group;
-use tests::brand::{self, ORG, RITA, SAM};
+use tests::brand::{self, ORG, RITA, SAM, SVEN};
 use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
 
 use crate::ENDCAP;
@@ -258,6 +260,100 @@ fn a_file_of_what_was_erased_is_named() {
         well(host.backup("backup"));
         well(host.check("backup"));
         std::fs::remove_file(&left).expect("it goes");
+    }
+}
+
+#[test]
+fn what_is_left_of_an_erased_person_is_named() {
+    let mut host = Host::new(ENDCAP);
+    let sven = host.phone(SVEN);
+    host.sync(&sven);
+    host.end("-TERM");
+    let data = host.data();
+    let scope = Scope::Territory(brand::territory(2));
+    host.write(vec![brand::person_record(SVEN, scope, false)]);
+    let db = Connection::open(data.join("endcap.db")).expect("it opens");
+    let (key, person) = (RecordKey::person(SVEN).to_bytes(), SVEN.to_string());
+    let version = "SELECT sequence, salt, body FROM record WHERE key = ?1 ORDER BY sequence";
+    let named: (u64, [u8; 16], Vec<u8>) = db
+        .query_row(version, [&key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .expect("a version");
+    let folder = data.to_str().expect("UTF-8");
+    let flags = ["erase", "--data", folder, "--person", &person, "--why", "request 17", "--yes"];
+    well(run(Command::new(ENDCAP).args(flags)));
+    well(host.check("data"));
+    let user = SVEN.as_bytes();
+    for (left, again) in [
+        (
+            "UPDATE device SET label = 'Phone' WHERE user = ?1",
+            "UPDATE device SET label = 'Erased' WHERE user = ?1",
+        ),
+        (
+            "INSERT INTO account (org, user, email) VALUES (1, ?1, 'a@a.example')",
+            "DELETE FROM account WHERE user = ?1",
+        ),
+        (
+            "INSERT INTO session VALUES (x'00', 1, ?1, '', 0, 0)",
+            "DELETE FROM session WHERE user = ?1",
+        ),
+        (
+            "INSERT INTO enrolment VALUES (x'00', 1, ?1, 0, NULL)",
+            "DELETE FROM enrolment WHERE user = ?1",
+        ),
+    ] {
+        assert!(db.execute(left, [user]).expect("it is written") > 0);
+        names(&data, "what it says was erased is here");
+        db.execute(again, [user]).expect("it goes");
+        assert!(check(&data).is_clean(), "{left}");
+    }
+    // A version as it was: its leaf says nothing against it.
+    let (sequence, salt, body) = named;
+    let back = "UPDATE record SET salt = ?2, body = ?3, digest = NULL WHERE sequence = ?1";
+    assert_eq!(db.execute(back, params![sequence, salt, body]), Ok(1));
+    let damage = check(&data).damage;
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    names(&data, "what it says was erased is here");
+}
+
+#[test]
+fn what_is_kept_of_a_photo_is_held_against_what_it_is_made_of() {
+    let host = worked();
+    let data = host.data();
+    host.runtime.block_on(async {
+        let app = App::open(data.clone()).await.expect("the folder opens");
+        looks::catch_up(&app).await.expect("it is looked at");
+        app.store.close();
+    });
+    let db = Connection::open(data.join("endcap.db")).expect("it opens");
+    assert!(check(&data).is_clean());
+    for column in ["hash", "document", "by"] {
+        some_flips(&db, "photo", column, "org = 1", 5, |_| {
+            names(&data, "the rows of photos are not those that its documents name");
+        });
+    }
+    for column in ["referenced_ms", "bytes", "earliest_ms", "received_ms"] {
+        let count = |by: i64| format!("UPDATE photo SET {column} = coalesce({column}, 0) + {by}");
+        let before: Option<i64> = db
+            .query_row(&format!("SELECT {column} FROM photo"), [], |row| row.get(0))
+            .expect("a number");
+        db.execute(&count(1), []).expect("it is changed");
+        names(&data, "the rows of photos are not those that its documents name");
+        db.execute(&format!("UPDATE photo SET {column} = ?1"), [before]).expect("as it was");
+    }
+    let index = "the index of what photos look like is not made of their sketches";
+    let band = "place = (SELECT min(place) FROM likeness)";
+    flips(&db, "likeness", "entries", band, |_| names(&data, index));
+    let sketch: Vec<u8> =
+        db.query_row("SELECT sketch FROM look", [], |row| row.get(0)).expect("a sketch");
+    let turned: Vec<u8> = sketch.iter().rev().copied().collect();
+    for other in [turned, Vec::new()] {
+        db.execute("UPDATE look SET sketch = ?1", [other]).expect("it rots");
+        names(&data, index);
+    }
+    db.execute("UPDATE look SET sketch = ?1", [sketch]).expect("as it was");
+    for gone in ["DELETE FROM likeness", "DELETE FROM look"] {
+        assert!(db.execute(gone, []).expect("it goes") > 0);
+        names(&data, index);
     }
 }
 

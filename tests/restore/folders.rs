@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use endcap_mobile::Client;
 use rusqlite::Connection;
+use server::check::Stage;
 use tests::brand::{RITA, SAM};
 use tests::host::{Folder, Host, SHARED, badly, begin, photo, record, run, well, work};
 
@@ -102,6 +103,32 @@ fn a_photo_that_the_folder_has_lost_is_named_and_awaited_again() {
     host.end("-TERM");
     assert_eq!(work(&host.data()).photos, before);
     well(host.check("data"));
+}
+
+#[test]
+fn a_photo_that_is_erased_while_a_backup_is_written_is_no_damage() {
+    let (mut host, _) = backed_up();
+    host.end("-TERM");
+    let blobs = files(&host.data().join("blobs"));
+    let (erased, _) = blobs.iter().find(|(name, _)| !name.ends_with("jpg")).expect("an original");
+    let hash = Path::new(erased).file_name().expect("a name").to_str().expect("UTF-8");
+    let data = host.data();
+    let folder = data.to_str().expect("UTF-8");
+    let flags = ["erase", "--data", folder, "--photo", hash, "--why", "request 17", "--yes"];
+    let mut copies = 0;
+    let mut meanwhile = |stage, done, _| {
+        if (stage, done) == (Stage::Copying, 1) {
+            copies += 1;
+            if copies == 1 {
+                well(endcap(flags));
+            }
+        }
+    };
+    let to = host.folder.join("other");
+    let report = server::backup::backup(&data, &to, &mut meanwhile).expect("it is written");
+    assert!(report.is_clean(), "{:?}", report.damage);
+    well(host.check("other"));
+    assert_eq!(copies, 2);
 }
 
 #[test]

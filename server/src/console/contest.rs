@@ -8,7 +8,7 @@ use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::cbor::from_cbor;
 use sync_core::document::Entry;
-use sync_core::id::{ChangeHash, VisitId};
+use sync_core::id::{BlobHash, ChangeHash, VisitId};
 use sync_core::model::Money;
 use sync_core::model::contest::{About, Objection, Step, Word};
 use sync_core::model::people::{Audience, Role};
@@ -131,6 +131,7 @@ pub(super) async fn contest(
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why you contest it"))?;
     let (by, text) = (viewer.rights.user, note.digest());
     let (photos, rows) = shown(&app, &viewer, form.check, files, "nothing was contested").await?;
+    let put = hashes_of(&rows);
     let objection = Objection { about, seen, claim, photos };
     let visit = read.line.visit;
     let entry = move |when| {
@@ -144,7 +145,8 @@ pub(super) async fn contest(
         let sees = |audience: &Audience| world.sees(by, audience);
         kept(uploads::keep(tx, org, (device, by), sees, &rows)?)
     });
-    Ok(back_to(visit, hash.await?))
+    let hash = kept_or_removed(&app, &viewer, &put, hash.await).await?;
+    Ok(back_to(visit, hash))
 }
 
 /// What somebody is told whose photos could not be kept.
@@ -155,6 +157,30 @@ fn kept(unkept: Option<Unkept>) -> Result<(), Problem> {
         Some(Unkept::Retired) => Err(retired()),
         Some(Unkept::Erased) => Err(erased()),
     }
+}
+
+fn hashes_of(rows: &[Put]) -> Vec<BlobHash> {
+    rows.iter().map(|(hash, ..)| *hash).collect()
+}
+
+/// What a write gave. If that is a refusal, files of what was erased or retired since they were put go at once: what the
+/// write had noted of them it has not.
+async fn kept_or_removed<T>(
+    app: &App,
+    viewer: &Viewer,
+    put: &[BlobHash],
+    written: Result<T, Problem>,
+) -> Result<T, Problem> {
+    if written.is_err() {
+        let org = viewer.tenant.org;
+        for hash in put.iter().copied() {
+            let kept = app.store.read(move |connection| uploads::kept(connection, org, hash));
+            if let Some(Kept::Retired(_) | Kept::Erased(_)) = kept.await? {
+                app.blobs.remove(viewer.tenant.id, hash).await?;
+            }
+        }
+    }
+    written
 }
 
 /// Takes files as photos of a word, prepared and checked as those of phones are. If one is refused, `nothing` was done.
@@ -276,6 +302,7 @@ pub(super) async fn answer(
     let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
     let check = found.objection.about.as_ref().map(|about| about.check);
     let (photos, rows) = shown(&app, &viewer, check, files, "nothing was written").await?;
+    let put = hashes_of(&rows);
     let right = (step == Step::Accept).then(|| found.put_right(&view)).flatten();
     // What puts the value right and the finding are written together, or neither is.
     let entries = move |when| {
@@ -292,7 +319,7 @@ pub(super) async fn answer(
         let sees = |audience: &Audience| world.sees(by, audience);
         kept(uploads::keep(tx, org, (device, by), sees, &rows)?)
     });
-    written.await?;
+    kept_or_removed(&app, &viewer, &put, written.await).await?;
     Ok(back_to(visit, contest))
 }
 

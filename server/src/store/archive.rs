@@ -10,6 +10,7 @@ use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{ErasedKind, Record};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
+use sync_core::print::Print;
 use sync_core::projection::Facts;
 
 use super::bundle::{self, Collected};
@@ -19,7 +20,7 @@ use super::quarantine::{self, Kept};
 use super::tree::{self, Line};
 use super::uploads::{self, HERE};
 use super::visits::{self, VisitRow};
-use super::{FIRST_SCHEMA, SCHEMA, StoreError, accounts, configure, field, witnesses};
+use super::{FIRST_SCHEMA, SCHEMA, StoreError, accounts, configure, field, signals, witnesses};
 use crate::blobs::Shelved;
 use crate::files;
 use crate::signals::field::{Ground, Reading, Settings};
@@ -432,6 +433,16 @@ impl Archive {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// The sum of the prints of the rows that say which document names which photo.
+    pub fn photo_prints(&self, org: Org) -> Result<Print, StoreError> {
+        visits::photo_prints(&self.connection, org)
+    }
+
+    /// Whether photos that are like another are found by what was seen in them.
+    pub fn is_index_right(&self, org: Org) -> Result<bool, StoreError> {
+        signals::is_index_right(&self.connection, org)
+    }
+
     /// What was erased on request, the newest first.
     pub fn erasures(&self, org: Org) -> Result<Vec<Erasure>, StoreError> {
         erasure::list(&self.connection, org)
@@ -452,9 +463,7 @@ impl Archive {
                  OR EXISTS (SELECT 1 FROM signal WHERE org = ?1 AND ?2 IN (photo, other))"
             }
             ErasedKind::Note => "SELECT EXISTS (SELECT 1 FROM note WHERE org = ?1 AND digest = ?2)",
-            ErasedKind::Person => {
-                "SELECT EXISTS (SELECT 1 FROM account WHERE org = ?1 AND user = ?2)"
-            }
+            ErasedKind::Person => return erasure::is_named(&self.connection, org, erasure),
         };
         let name = erasure.digest.map_or(erasure.id.to_vec(), |digest| digest.0.to_vec());
         Ok(self.connection.query_row(query, params![org, name], |row| row.get(0))?)

@@ -128,6 +128,27 @@ pub fn put(tx: &Transaction<'_>, org: Org, erasure: &Erasure) -> Result<(), Stor
     Ok(())
 }
 
+/// The erasures of which the database's files may still have something: organisation, id of the record and its line.
+pub fn unsettled(connection: &Connection) -> Result<Vec<(Org, [u8; 16], u64)>, StoreError> {
+    let mut query =
+        connection.prepare("SELECT org, id, sequence FROM erasure WHERE settled = 0")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Nothing is left of these in the database's files.
+pub fn settle(
+    connection: &Connection,
+    erasures: &[(Org, [u8; 16], u64)],
+) -> Result<(), StoreError> {
+    let settled = "UPDATE erasure SET settled = 1 WHERE org = ?1 AND id = ?2 AND sequence = ?3";
+    let mut query = connection.prepare(settled)?;
+    for (org, id, sequence) in erasures {
+        query.execute(params![org, id, sequence])?;
+    }
+    Ok(())
+}
+
 /// Forgets the row of an erasure that another one takes the place of.
 pub fn forget(tx: &Transaction<'_>, org: Org, id: &[u8; 16]) -> Result<(), StoreError> {
     tx.execute("DELETE FROM erasure WHERE org = ?1 AND id = ?2", params![org, id])?;
@@ -217,6 +238,34 @@ pub fn person(
         removed.push(format!("what {phones} phones were called"));
     }
     Ok(removed)
+}
+
+/// Whether there is still a name or a sign-in of a person who was erased. Who has come back since has new ones.
+pub fn is_named(connection: &Connection, org: Org, erased: &Erasure) -> Result<bool, StoreError> {
+    let key = RecordKey::person(UserId::from_bytes(erased.id)).to_bytes();
+    let mut query = connection
+        .prepare("SELECT body FROM record WHERE org = ?1 AND key = ?2 AND sequence < ?3")?;
+    let bodies = query.query_map(params![org, key, erased.sequence], |row| row.get(0))?;
+    for body in bodies.collect::<Result<Vec<Vec<u8>>, _>>()? {
+        if !matches!(from_cbor(&body), Ok(Record::Person(person)) if person.name == NAMELESS) {
+            return Ok(true);
+        }
+    }
+    let mut since =
+        connection.prepare("SELECT 1 FROM record WHERE org = ?1 AND key = ?2 AND sequence > ?3")?;
+    let query = match since.exists(params![org, key, erased.sequence])? {
+        true => {
+            "SELECT 1 FROM device WHERE org = ?1 AND user = ?2 AND label <> 'Erased' AND enrolled_ms <= ?3
+             UNION ALL SELECT 1 FROM session WHERE org = ?1 AND user = ?2 AND created_ms <= ?3"
+        }
+        false => {
+            "SELECT 1 FROM device WHERE org = ?1 AND user = ?2 AND label <> 'Erased' AND ?3 IS NOT NULL
+             UNION ALL SELECT 1 FROM account WHERE org = ?1 AND user = ?2
+             UNION ALL SELECT 1 FROM session WHERE org = ?1 AND user = ?2
+             UNION ALL SELECT 1 FROM enrolment WHERE org = ?1 AND user = ?2"
+        }
+    };
+    Ok(connection.prepare(query)?.exists(params![org, erased.id, erased.at_ms])?)
 }
 
 /// Whether anything here is or was this.

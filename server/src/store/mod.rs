@@ -182,7 +182,8 @@ struct Inner {
 
 impl Store {
     /// Opens `endcap.db` in a folder, made if it is absent, and brings its schema up to date. The write-ahead log is
-    /// folded in first: a process that was killed may have left it with what was erased.
+    /// folded in first: a process that was killed may have left it with what was erased. If it was killed before the
+    /// database was written anew after an erasure, the first [`Store::fold`] does that.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         if let Some(strange) = strange(folder)? {
             return Err(StoreError::Occupied(strange));
@@ -199,7 +200,7 @@ impl Store {
         // What is deleted is overwritten in the database's file.
         writer.pragma_update(None, "secure_delete", "ON")?;
         migrate(&mut writer)?;
-        let unfolded = !fold(&writer)?;
+        let unfolded = !fold(&writer)? || !erasure::unsettled(&writer)?.is_empty();
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut readers = Vec::new();
         for _ in 0..READERS {
@@ -296,10 +297,16 @@ impl Store {
             let folded = (|| {
                 let connection = Connection::open(&inner.path)?;
                 configure(&connection)?;
-                if marked {
-                    rebuild(&connection)?;
+                if !marked {
+                    return fold(&connection);
                 }
-                fold(&connection)
+                let erasures = erasure::unsettled(&connection)?;
+                rebuild(&connection)?;
+                let folded = fold(&connection)?;
+                if folded {
+                    erasure::settle(&connection, &erasures)?;
+                }
+                Ok(folded)
             })();
             if marked && !matches!(folded, Ok(true)) {
                 inner.unfolded.store(true, Ordering::SeqCst);
@@ -786,6 +793,21 @@ mod tests {
         let next = Store::open(&killed).unwrap();
         assert!(!next.is_unfolded() && !has(&killed));
         assert_eq!(next.read(move |c| Ok(count(c)?)).await.unwrap(), 0);
+        // One that was killed before the database was written anew.
+        let erased = next.write(|tx| -> Result<(), StoreError> {
+            let row = "INSERT INTO erasure VALUES (1, zeroblob(16), 'note', NULL, 0, NULL, 'w', 1, '[]', 0)";
+            tx.execute(row, [])?;
+            Ok(())
+        });
+        erased.await.unwrap();
+        next.close();
+        drop(next);
+        let next = Store::open(&killed).unwrap();
+        assert!(next.is_unfolded() && next.fold().await.unwrap() && !next.is_unfolded());
+        next.close();
+        drop(next);
+        let next = Store::open(&killed).unwrap();
+        assert!(!next.is_unfolded(), "it was written anew");
         next.close();
         reading.commit().unwrap();
         assert!(store.is_unfolded(), "nobody has tried again");

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::id::{BlobHash, ChangeHash, DocId, DocKind, OutletId, UserId, VisitId};
 use sync_core::model::Day;
+use sync_core::print::Print;
 
 use super::StoreError;
 use super::log::Org;
@@ -139,6 +140,41 @@ fn take_from_index(tx: &Connection, org: Org, number: i64, hash: Hash) -> Result
         }
     }
     Ok(())
+}
+
+/// Whether the index has the photos that were looked at, each with the hash of its sketch, and no others; and whether each
+/// that was looked at has a sketch.
+pub fn is_index_right(connection: &Connection, org: Org) -> Result<bool, StoreError> {
+    let print = |first: i64, entry: &[u8; ENTRY_BYTES]| {
+        Print::of_digest(&BlobHash::of(&[&first.to_be_bytes()[..], entry].concat()).0)
+    };
+    let (mut expected, mut kept) = (Print::default(), Print::default());
+    let mut query = connection.prepare("SELECT photo, sketch FROM look WHERE org = ?1")?;
+    let mut rows = query.query([org])?;
+    while let Some(row) = rows.next()? {
+        let sketch = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let Some(sketch) = Sketch::from_bytes(sketch) else { return Ok(false) };
+        let (number, hash) = (row.get(0)?, sketch.hash());
+        for band in 0..BANDS {
+            expected += print(places(org, band, hash.band(band)).0, &entry(number, hash)?);
+        }
+    }
+    let mut query =
+        connection.prepare("SELECT place, entries FROM likeness WHERE place BETWEEN ?1 AND ?2")?;
+    let mut rows = query.query([places(org, 0, 0).0, places(org + 1, 0, 0).0 - 1])?;
+    while let Some(row) = rows.next()? {
+        let first = row.get::<_, i64>(0)? >> ROW_BITS << ROW_BITS;
+        let entries = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
+        if !rest.is_empty() {
+            return Ok(false);
+        }
+        entries.iter().for_each(|entry| kept += print(first, entry));
+    }
+    let unseen = "SELECT EXISTS (SELECT 1 FROM blob b WHERE org = ?1 AND looked = 1 AND NOT EXISTS
+         (SELECT 1 FROM look l WHERE l.org = b.org AND l.hash = b.hash))";
+    let unseen: bool = connection.query_row(unseen, [org], |row| row.get(0))?;
+    Ok(expected == kept && !unseen)
 }
 
 /// Removes what was seen in a photo, and every signal that it is in: nothing shows any more that there was one like it.

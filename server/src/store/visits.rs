@@ -11,6 +11,7 @@ use sync_core::model::Day;
 use sync_core::model::capture::CaptureTime;
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
+use sync_core::print::Print;
 use sync_core::projection::Facts;
 use sync_core::visit::Status;
 
@@ -71,6 +72,45 @@ pub struct PhotoRow {
     pub times: CaptureTime,
     /// Its size.
     pub bytes: u32,
+}
+
+impl PhotoRow {
+    /// The print of its row, for one sum over all of them.
+    pub fn print(&self) -> Print {
+        print_of_photo(&(
+            self.document.to_bytes().to_vec(),
+            self.hash.0,
+            *self.by.as_bytes(),
+            (self.times.claimed_ms, i64::from(self.bytes)),
+            (self.times.not_before_ms(), Some(self.times.latest_ms)),
+        ))
+    }
+}
+
+/// Document, hash and person; when it was named and how many bytes it has; not before and not after when.
+type PhotoColumns = (Vec<u8>, [u8; 32], [u8; 16], (i64, i64), (Option<i64>, Option<i64>));
+
+fn print_of_photo(columns: &PhotoColumns) -> Print {
+    let (document, hash, by, (referenced_ms, bytes), (earliest_ms, received_ms)) = columns;
+    let mut all = [&document[..], hash, by].concat();
+    for number in [Some(*referenced_ms), Some(*bytes), *earliest_ms, *received_ms] {
+        all.push(number.is_some().into());
+        all.extend(number.unwrap_or_default().to_be_bytes());
+    }
+    Print::of_digest(&BlobHash::of(&all).0)
+}
+
+/// The sum of the prints of all rows of photos.
+pub fn photo_prints(connection: &Connection, org: Org) -> Result<Print, StoreError> {
+    let mut query = connection.prepare(
+        "SELECT document, hash, by, referenced_ms, bytes, earliest_ms, received_ms FROM photo
+         WHERE org = ?1",
+    )?;
+    let rows = query.query_map([org], |row| {
+        let (named, bounds) = ((row.get(3)?, row.get(4)?), (row.get(5)?, row.get(6)?));
+        Ok(print_of_photo(&(row.get(0)?, row.get(1)?, row.get(2)?, named, bounds)))
+    })?;
+    Ok(rows.sum::<Result<Print, _>>()?)
 }
 
 /// An outlet that the field reports.

@@ -335,6 +335,33 @@ async fn prepared(bench: &Bench) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_photo_that_is_erased_while_it_comes_with_a_contest_leaves_no_file() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    let (first, second) = two_alike();
+    let prepared = server::photo::prepare(&bench.app, &bench.tenant, first.clone()).await.unwrap();
+    let hash = prepared.unwrap().1.hash;
+    let seen = bench.get(DORA, &format!("{path}/contest")).await.field("seen");
+    let body = Multipart::new(&bench.cookies[&DORA].1).field("seen", &seen);
+    let body = body.field("comment", "Look").file("a.jpg", &first).file("b.jpg", &second).end();
+    // The first has its files when the second is decoded, and no row yet.
+    let org = bench.tenant.org;
+    let erased = format!(
+        "CREATE TRIGGER meanwhile AFTER INSERT ON decoding WHEN NEW.hash = x'{}' BEGIN
+         INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, erased, looked)
+         VALUES ({org}, x'{hash}', 0, 0, 0, 1, 1, 1, 2); END",
+        BlobHash::of(&second)
+    );
+    write(&bench, erased).await;
+    let (status, page) = posts(&bench, Some(DORA), &format!("{path}/contests"), body).await;
+    assert_eq!(status, 410, "{page}");
+    assert_eq!(count(&bench, "SELECT count(*) FROM blob WHERE erased = 1").await, 1);
+    assert!(!bench.app.blobs.exists(bench.tenant.id, hash).await.unwrap());
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn accepting_an_objection_is_written_whole_or_not_at_all() {
     let bench = Bench::new().await;
     let visit = audited(&bench).await;

@@ -253,6 +253,10 @@ impl<'a> Story<'a> {
         let of = photo.check.map(|check| format!(", of {}", self.check(check))).unwrap_or_default();
         say!(out, "  with the photo {}{of}", photo.hash);
         let Some(origin) = &photo.origin else { return };
+        // Its entry says still what its camera had written. Who reads this need not be told.
+        if self.erased(photo.hash).is_some() {
+            return;
+        }
         if let Some(shown_ms) = origin.shown_ms {
             let set = origin.offset_min.map(|min| {
                 let (sign, min) = (if min < 0 { '-' } else { '+' }, min.unsigned_abs());
