@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use sync_core::id::DeviceId;
+use sync_core::id::{DeviceId, UserId};
 use tokio::sync::Semaphore;
 
 use crate::error::Problem;
@@ -88,6 +88,8 @@ pub struct Limits {
     pub sign_in_account: Rate<SecretHash>,
     /// Enrolments by address.
     pub enrol: Rate<IpAddr>,
+    /// Changes of a phone's key by person: everybody's phones hear of each.
+    pub keys: Rate<UserId>,
     /// Pushes, pulls, repairs and pokes by device.
     pub sync: Rate<DeviceId>,
     /// What devices push or hand over as cargo, by device, in KiB once inflated.
@@ -118,6 +120,7 @@ impl Default for Limits {
             sign_in_ip: Rate::new(6_000_000, 10),
             sign_in_account: Rate::new(6_000_000, 10),
             enrol: Rate::new(6_000_000, 10),
+            keys: Rate::new(3_600_000_000, 10),
             sync: Rate::new(50_000, 60),
             // 128 MiB at once, a year of audits, and 4 KiB a second: a third of a gigabyte a day.
             work: Rate::new(250_000, 128 << 10),
@@ -130,6 +133,15 @@ impl Default for Limits {
             forms_with_files: Arc::new(Semaphore::new(FORMS_WITH_FILES_MAX)),
             decoding: Arc::new(Semaphore::new(DECODING_MEGAPIXELS_MAX as usize)),
             proofs: Semaphore::new(PROOFS_MAX),
+        }
+    }
+}
+
+impl Limits {
+    /// A device goes on as another one, which has no more than this one has left.
+    pub fn goes_on(&self, before: DeviceId, next: DeviceId) {
+        for rate in [&self.sync, &self.work, &self.upload] {
+            rate.goes_on(before, next);
         }
     }
 }
@@ -183,6 +195,14 @@ impl<K: Eq + Hash> Rate<K> {
         }
         *free = next;
         Ok(())
+    }
+
+    /// What one key has used another one has used too.
+    fn goes_on(&self, before: K, next: K) {
+        let mut free_us = self.free_us.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(free) = free_us.remove(&before) {
+            free_us.insert(next, free);
+        }
     }
 
     /// Begins anew for every key.
@@ -243,6 +263,15 @@ mod tests {
         assert!(rate.check_of("a", 200, 49_999).is_err());
         assert!(rate.check_of("a", 200, 50_000).is_ok());
         assert!(rate.check_of("b", usize::MAX, 0).is_ok(), "no message is too long for ever");
+    }
+
+    #[test]
+    fn who_goes_on_under_another_name_has_what_is_left() {
+        let rate = Rate::new(6_000_000, 2);
+        assert!(rate.check("a", 0).is_ok());
+        rate.goes_on("a", "b");
+        assert!(rate.check("b", 0).is_ok());
+        assert!(rate.check("b", 0).is_err());
     }
 
     #[test]

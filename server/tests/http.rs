@@ -793,7 +793,7 @@ async fn a_phone_goes_on_with_another_key() {
     let (device, token) = served.phone(REP, 1).await;
     let (_, others) = served.phone(STAFF, 2).await;
     let (org, before) = (served.tenant.id, Keypair::from_seed(&[1; 32]));
-    let asked = |next: &Keypair| {
+    let asks = |before: &Keypair, next: &Keypair| {
         let (old, new) = (before.public(), next.public());
         json!({
             "key": BASE64_URL_SAFE_NO_PAD.encode(new),
@@ -801,6 +801,7 @@ async fn a_phone_goes_on_with_another_key() {
             "handover": BASE64_URL_SAFE_NO_PAD.encode(before.agree(org, &old, &new)),
         })
     };
+    let asked = |next: &Keypair| asks(&before, next);
     let ask = |token: &str, body: &Value| {
         let request = served.http.post(format!("{}/api/v1/key", served.url));
         request.bearer_auth(token).body(body.to_string()).send()
@@ -847,6 +848,16 @@ async fn a_phone_goes_on_with_another_key() {
     let ada = served.browser("ada@oats.example").await;
     ada.post("/revoke", &[("id", &next_device.to_string())]).await;
     assert_problem!(ask(&token, &fine).await.unwrap(), 403, "revoked");
+    // Changing keys is no way round the limits: those of the key before go on, and one changes so often.
+    let (mut token, mut key) = (others, Keypair::from_seed(&[2; 32]));
+    for seed in 10..20 {
+        let next = Keypair::from_seed(&[seed; 32]);
+        token = text(&json_of(ask(&token, &asks(&key, &next)).await.unwrap()).await, "token");
+        key = next;
+    }
+    let eleventh = ask(&token, &asks(&key, &Keypair::from_seed(&[20; 32]))).await.unwrap();
+    assert!(eleventh.headers().contains_key("retry-after"));
+    assert_problem!(eleventh, 429, "rate_limited");
     served.close().await;
 }
 

@@ -267,6 +267,7 @@ pub async fn key(
         Some(_) => return Err(key_taken()),
         None if revoked => return Err(Problem::revoked()),
         None => {
+            app.limits.keys.check(person.id, now)?;
             let next = new_device(&tenant, person.id, key, before.label.clone(), now)?;
             let device = next.device;
             let records = vec![record_of(&next, false), record_of(&before, true)];
@@ -281,6 +282,7 @@ pub async fn key(
                 }
             });
             written.await?;
+            app.limits.goes_on(sender.device, device);
             device
         }
     };
