@@ -84,13 +84,17 @@ pub(crate) struct PhotoState {
     /// A colleague carries it to the server.
     #[n(7)]
     pub(crate) given: Option<bool>,
+    /// When the server refused it, as no picture that it takes, in milliseconds since 1970 UTC by its clock, and why.
+    #[n(8)]
+    pub(crate) refused: Option<(i64, String)>,
 }
 
 impl PhotoState {
     /// One that nothing names yet.
     pub(crate) fn new(bytes: u32, phash: u64, origin: Option<PhotoOrigin>) -> Self {
-        let (upload, sent, attached, idle_ms, given) = (None, false, false, None, None);
-        Self { bytes, upload, sent, phash, attached, origin, idle_ms, given }
+        let (upload, sent, attached, idle_ms) = (None, false, false, None);
+        let (given, refused) = (None, None);
+        Self { bytes, upload, sent, phash, attached, origin, idle_ms, given, refused }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sync and photo uploads over HTTP. docs/protocol.md is the norm.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::error::Error;
 use std::io;
 use std::iter::successors;
@@ -20,7 +20,7 @@ use sync_core::cbor::to_cbor;
 use sync_core::client::{
     BadAnswer, Batch, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push,
 };
-use sync_core::id::{BlobHash, OrgId, ParcelHash};
+use sync_core::id::{BlobHash, ChangeHash, DocId, OrgId, ParcelHash};
 use sync_core::model::catalogue::Record;
 use sync_core::print::PrintName;
 use sync_core::repair::{Repair, begin, compare};
@@ -35,7 +35,7 @@ use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own};
 use crate::store::{StoreError, random};
-use crate::types::{ClientError, LeftOutlet, Phase, PhotoSize, SyncReport, WhyLeft};
+use crate::types::{ClientError, LeftOutlet, Phase, PhotoSize, RefusedPhoto, SyncReport, WhyLeft};
 
 /// A cut connection loses at most this much of a photo.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -200,6 +200,9 @@ pub(crate) async fn limited(mut response: Response, max: usize) -> Result<Vec<u8
     }
     Ok(body)
 }
+
+/// So long a photo that the server has refused is not sent again. A newer server may take it.
+const REFUSED_MS: i64 = 7 * 86_400_000;
 
 /// What one sync carries from step to step.
 struct Run {
@@ -669,15 +672,15 @@ impl Run {
     }
 
     async fn photos(&mut self) -> Result<(), ClientError> {
-        let waiting = self.blocking(|client| {
-            client.forget_unattached()?;
-            client.view(|view| Ok(view.waiting_photos()?))
-        });
-        let waiting = waiting.await?;
-        let (total, mut refused) = (waiting.len(), Ok(()));
+        self.blocking(|client| client.forget_unattached()).await?;
+        let (mut waiting, mut known) = self.waiting().await?;
+        let (mut tried, mut refused) = (BTreeSet::new(), Ok(()));
         // The smallest that found no room: a smaller one may.
         let mut too_large_bytes = u32::MAX;
-        for (done, (hash, state, _)) in waiting.into_iter().enumerate() {
+        while let Some((hash, state)) = waiting.pop_front() {
+            if !tried.insert(hash) {
+                continue;
+            }
             if self.cancelled() {
                 return Ok(());
             }
@@ -686,7 +689,7 @@ impl Run {
                 self.report.photos_without_room += 1;
                 continue;
             }
-            self.tell(Phase::Photos, u32::try_from(total - done).unwrap_or(u32::MAX));
+            self.tell(Phase::Photos, u32::try_from(waiting.len() + 1).unwrap_or(u32::MAX));
             match self.photo(hash, state).await {
                 Ok(true) => self.report.photos += 1,
                 Ok(false) => {}
@@ -698,12 +701,65 @@ impl Run {
                 Err(error @ ClientError::BadAnswer { .. }) => refused = Err(error),
                 Err(error) => return Err(error),
             }
+            // What was captured meanwhile does not wait for the other photos.
+            let now = self.blocking(|client| client.view(unsent)).await?;
+            if !now.is_empty() && now != known {
+                self.documents().await?;
+                (waiting, known) = self.waiting().await?;
+            }
         }
         refused
     }
 
+    /// The photos that wait, and the work that does.
+    async fn waiting(
+        &self,
+    ) -> Result<(VecDeque<(BlobHash, PhotoState)>, Vec<Unsent>), ClientError> {
+        let read = |view: &View<'_>| {
+            let photos = view.waiting_photos()?.into_iter();
+            Ok((photos.map(|(hash, state, _)| (hash, state)).collect(), unsent(view)?))
+        };
+        self.blocking(move |client| client.view(read)).await
+    }
+
+    /// What a photo that is not taken means to this phone: whether it is an error.
+    async fn not_taken(
+        &mut self,
+        hash: BlobHash,
+        state: PhotoState,
+        now_ms: i64,
+        response: Response,
+    ) -> Result<bool, ClientError> {
+        let (_, code, error) = problem(response).await;
+        match code.as_str() {
+            ERASED => self.blocking(move |client| client.erase_photo(hash)).await?,
+            // The entry that names it waits for a decision elsewhere, or here.
+            NOT_REFERENCED => {}
+            NOT_AN_IMAGE => {
+                let why = error.to_string();
+                let refused = RefusedPhoto { hash: hash.to_string(), why: why.clone() };
+                self.report.refused_photos.push(refused);
+                let refused = Some((now_ms, why));
+                self.remember(hash, PhotoState { refused, ..state }).await?;
+            }
+            _ => return Err(error),
+        }
+        Ok(false)
+    }
+
     /// Sends a photo from where the server has it (tus 1.0); whether all of it is there now.
     async fn photo(&mut self, hash: BlobHash, mut state: PhotoState) -> Result<bool, ClientError> {
+        let now = self.blocking(|client| {
+            let clocks = client.clock.read();
+            client.view(|view| Ok(view.profile.server_ms(&clocks)))
+        });
+        let now_ms = now.await?;
+        if let Some((at_ms, why)) = state.refused.take()
+            && now_ms.saturating_sub(at_ms) < REFUSED_MS
+        {
+            self.report.refused_photos.push(RefusedPhoto { hash: hash.to_string(), why });
+            return Ok(false);
+        }
         let file = self.blocking(move |client| client.photo_to_send(hash)).await?;
         let Some(file) = file else {
             // The folder lost it; there is nothing that another try could send.
@@ -721,15 +777,7 @@ impl Run {
                 .header("Upload-Metadata", format!("sha256 {digest}"));
             let response = request.send().await.map_err(unreachable)?;
             if !response.status().is_success() {
-                return match problem(response).await {
-                    (_, code, _) if code == ERASED => {
-                        self.blocking(move |client| client.erase_photo(hash)).await?;
-                        Ok(false)
-                    }
-                    // The entry that names it waits for a decision elsewhere, or here.
-                    (_, code, _) if code == NOT_REFERENCED => Ok(false),
-                    (_, _, error) => Err(error),
-                };
+                return self.not_taken(hash, state, now_ms, response).await;
             }
             let header = |name: &str| {
                 let value = response.headers().get(name)?.to_str().ok()?;
@@ -769,8 +817,8 @@ impl Run {
             }
             if !response.status().is_success() {
                 state.upload = None;
-                self.remember(hash, state).await?;
-                return Err(problem(response).await.2);
+                self.remember(hash, state.clone()).await?;
+                return self.not_taken(hash, state, now_ms, response).await;
             }
             offset += length;
         }
@@ -786,7 +834,8 @@ impl Run {
         let offset = offset.and_then(|o| o.to_str().ok()?.parse().ok());
         match response.status() {
             status if status.is_success() => Ok(offset),
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+            // An answer to HEAD has no words: why it is refused is told when it is begun anew.
+            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNPROCESSABLE_ENTITY => Ok(None),
             _ => Err(problem(response).await.2),
         }
     }
@@ -838,7 +887,22 @@ fn out_of_sight(
     Ok(left)
 }
 
+/// The work of a document that the server has not confirmed.
+type Unsent = (DocId, Vec<ChangeHash>);
+
+fn unsent(view: &View<'_>) -> Result<Vec<Unsent>, ClientError> {
+    let mut all = Vec::new();
+    for id in view.outbox()? {
+        // What cannot be read is told elsewhere.
+        if let Ok(Some(kept)) = view.document(id) {
+            all.push((id, kept.pending));
+        }
+    }
+    Ok(all)
+}
+
 const ERASED: &str = "erased";
+const NOT_AN_IMAGE: &str = "not_an_image";
 const NOT_REFERENCED: &str = "not_referenced";
 const QUOTA_FULL: &str = "quota_full";
 const DISK_FULL: &str = "disk_full";

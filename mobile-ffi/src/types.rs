@@ -940,6 +940,15 @@ pub struct Declined {
     pub parcels: u32,
 }
 
+/// A photo that the server does not take.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct RefusedPhoto {
+    /// SHA-256 of its file, as the recording names it.
+    pub hash: String,
+    /// Why, in words.
+    pub why: String,
+}
+
 /// How a sync went.
 #[derive(Debug, Clone, PartialEq, Eq, Default, uniffi::Record)]
 pub struct SyncReport {
@@ -954,6 +963,9 @@ pub struct SyncReport {
     /// Photos that wait here because the organisation's room for them on the server is used up, for a person to be told:
     /// an admin can make room. Everything else goes on.
     pub photos_without_room: u32,
+    /// Photos that the server does not take, each with its reason, for a person to be told. They are tried again a week
+    /// after that.
+    pub refused_photos: Vec<RefusedPhoto>,
     /// Records and documents that this device had lost or had otherwise than the server, and that were mended.
     /// Zero unless its storage was damaged or a program has a bug.
     pub mended: u32,

@@ -129,6 +129,26 @@ pub fn extent(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// What else than a picture the bytes are to a reader that looks for it anywhere: a ZIP archive, which is read from its
+/// end (APPNOTE 4.3.16), in a comment or a chunk that picture readers skip, or a PDF, whose readers take a header within the
+/// first 1,024 bytes (ISO 32000-1, annex H.3.4.1).
+pub fn also(bytes: &[u8]) -> Option<&'static str> {
+    let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let is_end_of_zip = |at: usize| {
+        let directory = u32_at(at + 12)?;
+        let first = at.checked_sub(usize::try_from(directory).ok()?);
+        // Of an archive of the long format the length is elsewhere.
+        let holds = first.is_some_and(|first| bytes[first..].starts_with(b"PK\x01\x02"));
+        (holds || directory == u32::MAX).then_some(())
+    };
+    let mut records = bytes.windows(4).enumerate().filter(|(_, four)| *four == b"PK\x05\x06");
+    if records.any(|(at, _)| is_end_of_zip(at).is_some()) {
+        return Some("a ZIP archive");
+    }
+    let head = &bytes[..bytes.len().min(1_024)];
+    head.windows(5).any(|five| five == b"%PDF-").then_some("a PDF")
+}
+
 fn jpeg_extent(jpeg: &[u8]) -> Option<usize> {
     let mut at = 2;
     loop {

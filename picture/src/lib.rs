@@ -9,7 +9,7 @@ mod look;
 mod screen;
 
 pub use camera::{Camera, Place, Taken};
-pub use file::{Flaw, Format, PIXELS_MAX, Picture, Upright, decode, extent, format, pixels};
+pub use file::{Flaw, Format, PIXELS_MAX, Picture, Upright, also, decode, extent, format, pixels};
 pub use likeness::{AGREEMENT_MIN, BANDS, Hash, NEAR_BITS, Sketch, TURNS, difference_hash};
 pub use look::{Doubt, Look};
 pub use screen::{SCREEN_MIN, screen};

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use jpeg_encoder::{ColorType, Encoder};
-use picture::{Camera, Flaw, PIXELS_MAX, Picture, decode, extent, pixels};
+use picture::{Camera, Flaw, PIXELS_MAX, Picture, also, decode, extent, pixels};
 
 fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -297,6 +297,52 @@ fn rare_pictures_are_read() {
             "{name}"
         );
     }
+}
+
+/// A ZIP archive of one stored file, `a`, with these bytes.
+fn zip(content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap().to_le_bytes();
+    let of_both = [&[0; 8][..], &[0; 4], &length, &length, &[1, 0, 0, 0]].concat();
+    let file = [b"PK\x03\x04\x0a\0", &of_both[..], b"a", content].concat();
+    let entry = [b"PK\x01\x02\x0a\0\x0a\0", &of_both[..], &[0; 14], b"a"].concat();
+    let counts = [0, 0, 0, 0, 1, 0, 1, 0];
+    let lengths = [entry.len(), file.len()].map(|n| u32::try_from(n).unwrap().to_le_bytes());
+    [&file[..], &entry, b"PK\x05\x06", &counts, &lengths.concat(), &[0, 0]].concat()
+}
+
+#[test]
+fn what_hides_in_a_picture_is_known() {
+    let [jpeg, png, webp] = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP]
+        .map(|format| encoded(drawn(), format));
+    let in_each = |hidden: &[u8]| {
+        let length = u32::try_from(hidden.len()).unwrap();
+        let short = u16::try_from(hidden.len() + 2).unwrap().to_be_bytes();
+        let comment = [b"\xff\xfe", &short[..], hidden].concat();
+        // Readers of pictures skip an own chunk in lower case, whatever its checksum.
+        let chunk = [&length.to_be_bytes()[..], b"noTe", hidden, &[0; 4]].concat();
+        let odd = &[0][..hidden.len() % 2];
+        let riff = [b"noTe", &length.to_le_bytes()[..], hidden, odd].concat();
+        let mut webp = [&webp[..], &riff].concat();
+        let size = u32::try_from(webp.len() - 8).unwrap().to_le_bytes();
+        webp[4..8].copy_from_slice(&size);
+        [
+            [&jpeg[..2], &comment, &jpeg[2..]].concat(),
+            [&png[..33], &chunk, &png[33..]].concat(),
+            webp,
+        ]
+    };
+    for (hidden, what) in [
+        (zip(b"run me"), Some("a ZIP archive")),
+        (b"PK\x05\x06 and no archive".to_vec(), None),
+        (b"a comment".to_vec(), None),
+    ] {
+        for bytes in in_each(&hidden) {
+            assert_eq!(extent(&bytes), Some(bytes.len()), "it is one picture");
+            assert_eq!(also(&bytes), what);
+        }
+    }
+    let [with_pdf, ..] = in_each(b"%PDF-1.7");
+    assert_eq!(also(&with_pdf), Some("a PDF"));
 }
 
 #[test]

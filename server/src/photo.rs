@@ -170,7 +170,10 @@ fn measured(bytes: &[u8], hash: BlobHash, whole: bool) -> Result<u32, Unfit> {
     let pixels = picture::pixels(bytes, PIXELS_MAX)?;
     match picture::extent(bytes) {
         _ if !whole => Ok(megapixels(pixels)),
-        Some(end) if end == bytes.len() => Ok(megapixels(pixels)),
+        Some(end) if end == bytes.len() => match picture::also(bytes) {
+            None => Ok(megapixels(pixels)),
+            Some(what) => Err(Unfit::NotAnImage(format!("it is {what} too"))),
+        },
         Some(_) => Err(Unfit::NotAnImage("something else follows the picture".into())),
         None => Err(Flaw::CutShort.into()),
     }
@@ -591,6 +594,9 @@ mod tests {
         for bytes in [&b""[..], b"GIF89a\x01\0\x01\0\0\0\0", b"<svg/>", &jpeg[..9], &png[..60]] {
             assert!(matches!(check(bytes), Err(Unfit::NotAnImage(_))), "{}", bytes.len());
         }
+        let both = [&jpeg[..2], b"\xff\xfe\0\x0a%PDF-1.7", &jpeg[2..]].concat();
+        let hash = BlobHash::of(&both);
+        assert_eq!(measured(&both, hash, true).unwrap_err().to_string(), "it is a PDF too");
         for (bytes, why) in [(wide, "too large"), (bomb, "too large"), (deep, "too large")] {
             let unfit = check(&bytes).unwrap_err();
             assert!(unfit.to_string().contains(why), "{unfit}");

@@ -1,19 +1,22 @@
 //! A server that asks for time or has no room: what the library makes of that, and that all the rest goes on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::http::{HeaderValue, header};
-use endcap_mobile::{Client, ClientError, PhotoLook, WhyLeft};
+use endcap_mobile::{Client, ClientError, PhotoLook, SyncReport, WhyLeft};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::json;
 use server::now_ms;
 use server::store::{StoreError, accounts, uploads};
+use sync_core::id::BlobHash;
 use sync_core::model::people::Scope;
 use tests::brand::{self, RITA, SAM};
 use tests::chance::Chance;
 
 use crate::office::{Folder, Office, RUNTIME, begin, copy, enrol, phone, sync};
+
+const UPLOADS: &str = "/api/v1/uploads";
 
 /// A picture of this side that looks like no other.
 fn noise(side: u32, chance: &mut Chance) -> Vec<u8> {
@@ -163,7 +166,7 @@ fn photos_without_room_wait_and_nothing_else_does() {
     let announced = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&announced);
     gate.edit(move |passing| {
-        let begins = passing.request && passing.path == "/api/v1/uploads";
+        let begins = passing.request && passing.path == UPLOADS;
         count.fetch_add(u32::from(begins), Ordering::Relaxed);
     });
     let report = sync(&rita).unwrap();
@@ -293,6 +296,86 @@ fn a_copied_folder_is_told_so() {
     assert!(sync(&rita).unwrap().copied);
     say(&other, &another);
     assert!(sync(&other).unwrap().copied);
+    office.close();
+}
+
+#[test]
+fn what_is_captured_while_photos_go_does_not_wait_for_them() {
+    let (_folder, office, gate, [rita]) = begin("photos-go", [RITA]);
+    let mut chance = Chance::new(13);
+    let visit = start(&rita, 0);
+    for side in [40, 50, 60] {
+        show(&rita, &visit, noise(side, &mut chance));
+    }
+    let asked = Arc::new(Mutex::new(Vec::<String>::new()));
+    let (phone, paths, more) = (Arc::clone(&rita), Arc::clone(&asked), noise(70, &mut chance));
+    gate.edit(move |passing| {
+        if !passing.request {
+            return;
+        }
+        let mut paths = paths.lock().unwrap();
+        // The person goes on as the first photo goes: says something, and shows one more.
+        if passing.path == UPLOADS && !paths.iter().any(|path| path == UPLOADS) {
+            say(&phone, &visit);
+            show(&phone, &visit, more.clone());
+        }
+        paths.push(passing.path.to_string());
+    });
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.pushed, report.photos), (6, 4), "all of it in one sync");
+    assert!(rita.outstanding().unwrap().documents.is_empty());
+    let asked = asked.lock().unwrap();
+    let kinds = asked.iter().filter_map(|path| match &path[..] {
+        "/api/v1/push" => Some("push"),
+        UPLOADS => Some("photo"),
+        _ => None,
+    });
+    let order = ["push", "photo", "push", "photo", "photo", "photo"];
+    assert_eq!(kinds.collect::<Vec<_>>(), order);
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn a_photo_that_is_refused_is_told_and_not_sent_again() {
+    let (_folder, office, gate, [rita]) = begin("refused-photo", [RITA]);
+    let mut chance = Chance::new(14);
+    let visit = start(&rita, 0);
+    let photo = rita.add_photo(noise(40, &mut chance), None).unwrap();
+    let hash: BlobHash = photo.hash.parse().unwrap();
+    rita.record(visit.clone(), Vec::new(), vec![photo]).unwrap();
+    show(&rita, &visit, noise(50, &mut chance));
+    // The server has died of it twice.
+    let org = office.tenant.org;
+    for _ in 0..uploads::DEATHS_MAX {
+        let store = &office.app.store;
+        RUNTIME
+            .block_on(store.write(move |tx| uploads::decoding(tx, org, hash, now_ms())))
+            .unwrap();
+        RUNTIME.block_on(store.write(uploads::died)).unwrap();
+    }
+    let begun = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&begun);
+    gate.edit(move |passing| {
+        let begins = passing.request && passing.path == UPLOADS;
+        count.fetch_add(u32::from(begins), Ordering::Relaxed);
+    });
+    let report = sync(&rita).unwrap();
+    assert_eq!(report.photos, 1, "the other one is sent");
+    let told = |report: &SyncReport| {
+        let [refused] = &report.refused_photos[..] else { panic!("{report:?}") };
+        assert_eq!(refused.hash, hash.to_string());
+        assert!(refused.why.contains("the server stopped twice"), "{}", refused.why);
+    };
+    told(&report);
+    assert_eq!(begun.swap(0, Ordering::Relaxed), 2);
+    say(&rita, &visit);
+    let report = sync(&rita).unwrap();
+    assert_eq!(report.pushed, 1, "everything else goes on");
+    told(&report);
+    assert_eq!(begun.load(Ordering::Relaxed), 0, "it is not sent again");
+    assert_eq!(rita.outstanding().unwrap().photos, 1);
+    drop(gate);
     office.close();
 }
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use picture::{Look, PIXELS_MAX, Sketch, Upright, decode, difference_hash, extent, pixels, screen};
+use picture::{
+    Look, PIXELS_MAX, Sketch, Upright, also, decode, difference_hash, extent, pixels, screen,
+};
 use server::prove::pack;
 use server::store::bundle;
 use sync_core::cbor::{from_cbor, to_cbor};
@@ -84,7 +86,7 @@ fn submission(bytes: &[u8]) {
 }
 
 fn picture(bytes: &[u8]) {
-    let _ = extent(bytes);
+    let _ = (extent(bytes), also(bytes));
     let promised = pixels(bytes, FUZZED_PIXELS_MAX);
     let Ok(read) = decode(bytes, FUZZED_PIXELS_MAX) else { return };
     let (width, height) = read.size();
