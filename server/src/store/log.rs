@@ -657,6 +657,26 @@ impl<'a> Ledger<'a> {
         Ok(id)
     }
 
+    /// The number of an audience that refused work is kept under. Who decides on it has a territory, whichever the
+    /// distributor: of a territory that has an audience none is made, or whoever is refused could make as many as every
+    /// pull has to look at.
+    pub fn audience_apart(&mut self, audience: &Audience) -> Result<AudienceId, StoreError> {
+        let Audience::Outlet { territory, distributor } = audience else { return Ok(EVERYONE) };
+        let known = self
+            .tx
+            .prepare_cached(
+                "SELECT audience FROM audience WHERE org = ?1 AND territory = ?2
+                 ORDER BY distributor <> ?3, audience LIMIT 1",
+            )?
+            .query_row(params![self.org, territory.as_bytes(), distributor.as_bytes()], |row| {
+                row.get(0)
+            });
+        match known.optional()? {
+            Some(id) => Ok(id),
+            None => self.audience(audience),
+        }
+    }
+
     /// When the change was captured that is the next line, if that is written at `now_ms`.
     pub fn captured(
         &self,
