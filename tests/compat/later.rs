@@ -13,6 +13,7 @@ use sync_core::model::people::Scope;
 use tests::brand::{self, RITA, SAM};
 use tests::chance::Chance;
 
+use crate::keeping::problem;
 use crate::office::{Folder, Office, RUNTIME, begin, copy, enrol, phone, sync};
 
 /// A picture of this side that looks like no other.
@@ -245,6 +246,24 @@ fn a_phone_that_has_pushed_enough_for_now_hears_what_others_wrote() {
     assert_eq!(rita.visit(visit.clone()).unwrap().thread.len(), 41, "his words came");
     office.app.limits.work.forget();
     assert_eq!(sync(&rita).unwrap().pushed, 41);
+    assert!(rita.outstanding().unwrap().documents.is_empty());
+
+    // Nor when too much of others' waits to be written.
+    say(&sam, &visit);
+    sync(&sam).unwrap();
+    say(&rita, &visit);
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == ("/api/v1/push", false) {
+            problem(passing, 503, "busy");
+        }
+    });
+    match sync(&rita) {
+        Err(ClientError::Busy { code, .. }) => assert_eq!(code, "busy"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rita.visit(visit.clone()).unwrap().thread.len(), 43, "his words came");
+    gate.leave();
+    sync(&rita).unwrap();
     assert!(rita.outstanding().unwrap().documents.is_empty());
     drop(gate);
     office.close();
