@@ -45,6 +45,8 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const COMPRESS_LEVEL: i32 = 9;
 /// The longest photo that a server takes.
 const PHOTO_BYTES_MAX: usize = 20 << 20;
+/// A server that fails at so many documents of one sync fails at more than them.
+const FAILED_MAX: usize = 8;
 /// Longest pause that a server is believed to need: whoever asks for years must not silence a phone.
 const RETRY_AFTER_S_MAX: u64 = 3_600;
 
@@ -183,11 +185,15 @@ fn retry_after_s(headers: &HeaderMap) -> Option<u32> {
     u32::try_from(seconds.min(RETRY_AFTER_S_MAX)).ok()
 }
 
-/// Whether a server that takes no work now tells all the same what it has: its disk is full, it has had from this phone
-/// as much as it takes in this time, or something that it cannot read is in the way of this work.
+/// Whether a server that takes no work now tells all the same what it has: its disk is full, too much waits to be written,
+/// it has had from this phone as much as it takes in this time, or something that it cannot read is in the way of this
+/// work.
 fn takes_none(error: &ClientError) -> bool {
-    let still = [DISK_FULL, RATE_LIMITED, INTERNAL];
-    matches!(error, ClientError::Busy { code, .. } if still.contains(&code.as_str()))
+    [DISK_FULL, BUSY, RATE_LIMITED, INTERNAL].into_iter().any(|code| is(error, code))
+}
+
+fn is(error: &ClientError, problem: &str) -> bool {
+    matches!(error, ClientError::Busy { code, .. } if code == problem)
 }
 
 pub(crate) async fn limited(mut response: Response, max: usize) -> Result<Vec<u8>, ClientError> {
@@ -437,10 +443,20 @@ impl Run {
             match self.post("push", to_wire(self.org, &push)).await {
                 Ok(bytes) => break (push, left, bytes),
                 Err(ClientError::BadAnswer { detail }) if detail == TOO_LARGE => {
-                    self.batch.too_large(&push);
+                    self.batch.failed(&push);
                     if !self.batch.without.is_empty() {
                         let detail = "the server takes no message as long as one visit's work";
                         self.unpushed = Some(ClientError::BadAnswer { detail: detail.into() });
+                    }
+                }
+                // It cannot read what one document needs: the others go without that.
+                Err(error @ ClientError::Busy { .. })
+                    if is(&error, INTERNAL) && self.batch.without.len() < FAILED_MAX =>
+                {
+                    self.batch.failed(&push);
+                    if push.documents().count() == 1 {
+                        self.batch.bytes_aim = Batch::default().bytes_aim;
+                        self.unpushed = Some(error);
                     }
                 }
                 // It is kept here; what others have written is fetched all the same.
@@ -906,6 +922,7 @@ const NOT_AN_IMAGE: &str = "not_an_image";
 const NOT_REFERENCED: &str = "not_referenced";
 const QUOTA_FULL: &str = "quota_full";
 const DISK_FULL: &str = "disk_full";
+const BUSY: &str = "busy";
 const RATE_LIMITED: &str = "rate_limited";
 const INTERNAL: &str = "internal";
 const CURSOR_UNKNOWN: &str = "cursor_unknown";

@@ -424,9 +424,10 @@ CREATE TABLE device (
     enrolled_ms INTEGER NOT NULL,
     synced_ms   INTEGER,
     revoked_ms  INTEGER,
-    last_push   BLOB,                    -- name of the newest push
+    pushes      BLOB,                    -- names of its pushes, each with the one that it names, the newest first
+    own_since   INTEGER NOT NULL DEFAULT 0, -- whoever sent the newest has all from here on that the device's name is on
     acked       INTEGER NOT NULL DEFAULT 0, -- lines of the log that it is known to know, noted when rights change
-    forked      INTEGER NOT NULL DEFAULT 0, -- pushes that did not follow the newest: a copied store
+    forked      INTEGER NOT NULL DEFAULT 0, -- pushes of a copied store
     PRIMARY KEY (org, device),
     UNIQUE (org, fingerprint)
 ) STRICT, WITHOUT ROWID;

@@ -26,7 +26,8 @@ use crate::blobs::{Arrivals, Blobs, Rendition};
 use crate::error::Problem;
 use crate::feed;
 use crate::ingest::{
-    ActError, Checked, Console, Ingest, Opened, Sender, open, parts_of_cargo, verify, write_records,
+    ActError, CHANGES_AT_ONCE, Checked, Console, Ingest, Opened, Sender, open, verify,
+    write_records,
 };
 use crate::limits::{
     DECODING_OF_ONE_MAX, FORMS_WITH_FILES_OF_ONE_MAX, LINES_OF_ONE_MAX, Limits, PAGES_OF_ONE_MAX,
@@ -495,11 +496,13 @@ impl App {
         name: LogHash,
     ) -> Result<PushReply, Problem> {
         let (now, checked) = (now_ms(), Arc::new(checked));
-        let (mut outcomes, mut copied) = (Vec::with_capacity(checked.push.groups.len()), None);
-        for part in checked.parts() {
+        let groups = checked.push.groups.len();
+        let (mut outcomes, mut copied) = (Vec::with_capacity(groups), None);
+        loop {
             let (writing, checked) = (Arc::clone(tenant), Arc::clone(&checked));
+            let first = outcomes.len();
             let write = move |tx: &rusqlite::Transaction<'_>| -> Result<_, Problem> {
-                let follows = match part.start {
+                let follows = match first {
                     0 => {
                         let previous = checked.push.previous;
                         accounts::pushed(tx, writing.org, sender.device, previous, name, now)?
@@ -511,13 +514,16 @@ impl App {
                 let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                let outcomes = ingest.push(&sender, &checked, part)?;
+                let outcomes = ingest.push(&sender, &checked, first, CHANGES_AT_ONCE)?;
                 ledger.close()?;
                 Ok((outcomes, follows))
             };
             let (decided, follows) = self.write(tenant, write).await?;
             outcomes.extend(decided);
             copied = copied.or((!follows).then_some(true));
+            if outcomes.len() == groups {
+                break;
+            }
         }
         let sizes = checked.push.groups.iter().map(|group| group.changes.len());
         self.metrics.push(sizes.zip(&outcomes));
@@ -559,8 +565,9 @@ impl App {
         });
         let opened = Arc::new(opened.await.map_err(|_| Problem::internal())?);
         let mut outcomes = Vec::with_capacity(opened.len());
-        for part in parts_of_cargo(&opened) {
+        while outcomes.len() < opened.len() {
             let (writing, opened) = (Arc::clone(tenant), Arc::clone(&opened));
+            let first = outcomes.len();
             let write = move |tx: &rusqlite::Transaction<'_>| -> Result<_, Problem> {
                 if !accounts::trusts(tx, writing.org, courier.device)? {
                     return Err(Problem::revoked());
@@ -570,8 +577,7 @@ impl App {
                 let world = writing.world_in_writing();
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                let outcomes = opened[part].iter().map(|one| ingest.cargo(courier.device, one));
-                let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
+                let outcomes = ingest.cargo(courier.device, &opened[first..], CHANGES_AT_ONCE)?;
                 ledger.close()?;
                 Ok(outcomes)
             };

@@ -3,7 +3,6 @@
 //! [`verify`] needs no store and runs beside other requests; [`Ingest::push`] runs inside one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Range;
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
 use sync_core::cargo::{Load, Parcel, Unopened};
@@ -38,8 +37,29 @@ pub struct Sender {
     pub user: UserId,
 }
 
-/// Changes that one transaction takes of a long push: others' writes come between.
-const CHANGES_AT_ONCE: usize = 1_000;
+/// Changes that one transaction reads and takes of a long message: others' writes come between.
+pub const CHANGES_AT_ONCE: usize = 1_000;
+
+/// What one transaction has done of a long message, and may.
+struct Share {
+    most: usize,
+    done: usize,
+}
+
+impl Share {
+    fn of(most: usize) -> Self {
+        Self { most, done: 0 }
+    }
+
+    /// Whether there is room for so many changes, or nothing was done yet.
+    fn takes(&self, changes: usize) -> bool {
+        self.done == 0 || self.done + changes <= self.most
+    }
+
+    fn did(&mut self, changes: usize, open: &Open) {
+        self.done += changes + open.read;
+    }
+}
 
 /// A push whose signatures were checked.
 #[derive(Debug)]
@@ -56,45 +76,6 @@ pub struct Checked {
 pub fn verify(org: OrgId, keys: &Keys, push: PushRequest) -> Checked {
     let bad = push.groups.iter().map(|group| unsealed(org, keys, group)).collect();
     Checked { notes: by_digest(&push.notes), bad, push }
-}
-
-impl Checked {
-    /// Its groups in parts, each for a transaction of its own.
-    pub fn parts(&self) -> Vec<Range<usize>> {
-        self.parts_of(CHANGES_AT_ONCE)
-    }
-
-    /// The same with as many changes at most, or one document with more.
-    pub fn parts_of(&self, changes: usize) -> Vec<Range<usize>> {
-        let documents = self.push.groups.chunk_by(|one, next| one.document == next.document);
-        let changes_of =
-            |groups: &[Group]| groups.iter().map(|group| group.changes.len()).sum::<usize>();
-        in_parts(documents.map(|groups| (groups.len(), changes_of(groups))), changes)
-    }
-}
-
-/// Parcels in parts, each for a transaction of its own.
-pub fn parts_of_cargo(opened: &[Result<Opened, Delivery>]) -> Vec<Range<usize>> {
-    let changes = |opened: &Result<Opened, Delivery>| match opened {
-        Ok(Opened { load: Load::Work(group, _), .. }) => group.changes.len(),
-        _ => 0,
-    };
-    in_parts(opened.iter().map(|opened| (1, changes(opened))), CHANGES_AT_ONCE)
-}
-
-/// Ranges over things that come so many together with so many changes: as many changes in each at most, or what comes
-/// together with more.
-fn in_parts(together: impl Iterator<Item = (usize, usize)>, changes: usize) -> Vec<Range<usize>> {
-    let (mut parts, mut from, mut to, mut taken) = (Vec::new(), 0, 0, 0);
-    for (things, more) in together {
-        if to > from && taken + more > changes {
-            parts.push(from..to);
-            (from, taken) = (to, 0);
-        }
-        (to, taken) = (to + things, taken + more);
-    }
-    parts.push(from..to);
-    parts
 }
 
 fn unsealed(org: OrgId, keys: &Keys, group: &Group) -> Option<Outcome> {
@@ -193,6 +174,8 @@ struct Way<'a> {
 /// A document that is written to.
 struct Open {
     held: Held,
+    /// How many changes were read for it.
+    read: usize,
     /// The volume before it, once somebody has asked for that.
     before: Option<Held>,
     /// Who sees what was written, if anything was.
@@ -265,19 +248,25 @@ pub struct Ingest<'a, 'tx> {
 }
 
 impl Ingest<'_, '_> {
-    /// Decides on these groups of a push and writes what is accepted, and apart from it what is not.
+    /// Decides on the groups of a push from this one on and writes what is accepted, and apart from it what is not. Ends
+    /// before a document with which more than so many changes would be read and taken: the rest is for another transaction.
     pub fn push(
         &mut self,
         sender: &Sender,
         checked: &Checked,
-        part: Range<usize>,
+        first: usize,
+        at_once: usize,
     ) -> Result<Vec<Outcome>, StoreError> {
         let Checked { push, notes, bad } = checked;
-        let size = self.ledger.size();
-        let mut outcomes = Vec::with_capacity(part.len());
-        let (groups, mut bad) = (&push.groups[part.clone()], bad[part].iter());
+        let (size, mut share) = (self.ledger.size(), Share::of(at_once));
+        let mut outcomes = Vec::new();
+        let (groups, mut bad) = (&push.groups[first..], bad[first..].iter());
         for groups in groups.chunk_by(|one, next| one.document == next.document) {
             let [first, ..] = groups else { continue };
+            let changes = groups.iter().map(|group| group.changes.len()).sum();
+            if !share.takes(changes) {
+                break;
+            }
             let (size, before) = (self.ledger.size(), outcomes.len());
             let mut open = self.open(first.document)?;
             for (group, bad) in groups.iter().zip(&mut bad) {
@@ -286,6 +275,7 @@ impl Ingest<'_, '_> {
                 self.ledger.rest()?;
             }
             self.close(&open)?;
+            share.did(changes, &open);
             let refused = |outcome: &Outcome| matches!(outcome, Outcome::Quarantined { .. });
             let whole = !outcomes[before..].iter().any(refused);
             if whole && self.ledger.size() > size {
@@ -302,7 +292,8 @@ impl Ingest<'_, '_> {
     /// A document to write to, read once however many groups of it come.
     fn open(&self, document: DocId) -> Result<Open, StoreError> {
         let held = self.ledger.document(self.org, document)?;
-        Ok(Open { held, before: None, appended: None })
+        let read = held.document.changes().len();
+        Ok(Open { held, read, before: None, appended: None })
     }
 
     /// Brings what is derived from a document up to date with what was written to it.
@@ -313,24 +304,50 @@ impl Ingest<'_, '_> {
         }
     }
 
-    /// Decides on a parcel that another device has brought, as if its origin had pushed what is in it, or, if that is
-    /// not here, its courier. Nobody's chain of pushes is touched. A photo is for later: its file is not the log's.
+    /// Decides on parcels that another device has brought, as if their origins had pushed what is in them, or, of one that
+    /// is not here, its courier. Nobody's chain of pushes is touched. Ends like [`Ingest::push`].
     pub fn cargo(
         &mut self,
         courier: DeviceId,
-        opened: &Result<Opened, Delivery>,
+        parcels: &[Result<Opened, Delivery>],
+        at_once: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let (mut share, mut deliveries) = (Share::of(at_once), Vec::new());
+        for opened in parcels {
+            let delivery = match opened {
+                Ok(Opened { load: Load::Work(group, _), .. })
+                    if !share.takes(group.changes.len()) =>
+                {
+                    break;
+                }
+                Ok(Opened { origin, load: Load::Work(group, notes), bad }) => {
+                    let sender = origin.unwrap_or(courier);
+                    let mut open = self.open(group.document)?;
+                    let delivery = self.work(&mut open, (sender, courier), group, notes, bad)?;
+                    share.did(group.changes.len(), &open);
+                    delivery
+                }
+                // Its file is not the log's.
+                Ok(Opened { load: Load::Photo(_), .. }) => Delivery::Later {},
+                Err(outcome) => outcome.clone(),
+            };
+            deliveries.push(delivery);
+        }
+        Ok(deliveries)
+    }
+
+    fn work(
+        &mut self,
+        open: &mut Open,
+        (sender, courier): (DeviceId, DeviceId),
+        group: &Group,
+        notes: &[Note],
+        bad: &Option<Outcome>,
     ) -> Result<Delivery, StoreError> {
-        let Opened { origin, load, bad } = match opened {
-            Ok(opened) => opened,
-            Err(outcome) => return Ok(outcome.clone()),
-        };
-        let Load::Work(group, notes) = load else { return Ok(Delivery::Later {}) };
-        let (sender, notes) = (origin.unwrap_or(courier), by_digest(notes));
         let size = self.ledger.size();
-        let mut open = self.open(group.document)?;
         let from = Way { sender, pushed: None, courier: Some(courier) };
-        let outcome = self.take(&mut open, &from, group, &notes, bad.clone())?;
-        self.close(&open)?;
+        let outcome = self.take(open, &from, group, &by_digest(notes), bad.clone())?;
+        self.close(open)?;
         self.ledger.rest()?;
         let later = match outcome {
             // What it lacks may come with somebody else: it is shown meanwhile, and brought again.

@@ -994,7 +994,7 @@ impl Work {
 pub struct Batch {
     /// Bytes that it aims at. One document is taken whatever it needs.
     pub bytes_aim: usize,
-    /// The documents that the server would not take even alone.
+    /// The documents at which the server failed even alone.
     pub without: BTreeSet<DocId>,
 }
 
@@ -1005,8 +1005,8 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// A push was longer than the server takes: what is to be sent less.
-    pub fn too_large(&mut self, push: &PushRequest) {
+    /// The server failed at a push, or it is longer than that takes: what is to be sent less.
+    pub fn failed(&mut self, push: &PushRequest) {
         match push.documents().collect::<Vec<_>>()[..] {
             [alone] => drop(self.without.insert(alone)),
             _ => self.bytes_aim = 0,

@@ -590,8 +590,9 @@ impl Document {
         };
         let what = move |entry: &Entry| (entry.by(), *entry.when(), act(entry));
         let said = self.entries(entry.section());
+        // Whose an actor is costs more to ask than what a change says, and honest changes say different things.
         let said =
-            said.filter(move |(change, other)| who(change.actor) && what(other) == what(entry));
+            said.filter(move |(change, other)| what(other) == what(entry) && who(change.actor));
         said.map(|(change, _)| change.hash())
     }
 
@@ -986,6 +987,33 @@ mod tests {
         assert!(document.past(&[document.genesis()]).is_empty());
         let full = Change::new(DocKind::Visit, parts(&document, 0, b"x")).unwrap();
         assert_eq!(document.check(&full), Err(Misfit::Full));
+    }
+
+    #[test]
+    fn whose_an_actor_is_is_asked_of_those_alone_that_say_the_same() {
+        let mut document = Document::new(ORG, VISIT);
+        let said = |n: u8| {
+            let (by, text) = (UserId::from_bytes([9; 16]), BlobHash([n; 32]));
+            let wall_ms = i64::from(n);
+            let when =
+                Moment { wall_ms, boot: 1, boot_ms: 1, anchor: 0, skew_ms: None, life: None };
+            Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+        };
+        let hashes: Vec<ChangeHash> = (0..100)
+            .map(|n| {
+                let change = document.next(actor(n), &said(n)).unwrap();
+                document.insert(change.clone()).unwrap();
+                change.hash()
+            })
+            .collect();
+        let asked = std::cell::RefCell::new(Vec::new());
+        let who = |actor| {
+            asked.borrow_mut().push(actor);
+            true
+        };
+        let entry = said(70);
+        assert_eq!(document.said_at(&entry, who).collect::<Vec<_>>(), [hashes[70]]);
+        assert_eq!(asked.into_inner(), [actor(70)]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ from view import Visit
 
 TERRITORY, DISTRIBUTOR, PERSON, DEVICE, PRODUCT, PLANOGRAM, PRICE_LIST = range(7)
 TEMPLATE, OUTLET, CALL, ERASED = 9, 10, 11, 12
-PUSH_BYTES, GROUPS_MAX = 512 << 10, 2000
+PUSH_BYTES, GROUPS_MAX, FAILED_MAX = 512 << 10, 2000, 8
 
 
 class Refused(Exception):
@@ -324,7 +324,8 @@ class Client(Photos):
                     raise
                 undone.append(problem)
 
-        tries(self.push, "disk_full", "rate_limited")
+        unpushed = "disk_full", "busy", "rate_limited", "internal"
+        tries(self.push, *unpushed)
         more = True
         while more:
             try:
@@ -341,7 +342,7 @@ class Client(Photos):
         self.sweep()
         if self.said is not None and not report["repairs"] and self.said != self.inventory().whole():
             tries(self.repair, "busy")
-        tries(self.push, "disk_full", "rate_limited")
+        tries(self.push, *unpushed)
         if report["repairs"]:
             self.sweep()
         self.send_photos(uploading)
@@ -350,24 +351,31 @@ class Client(Photos):
         return report
 
     def push(self, report):
-        aim = PUSH_BYTES
+        aim, without, unpushed = PUSH_BYTES, set(), None
         while True:
-            message, sent = self._next_push(aim)
+            message, sent = self._next_push(aim, without)
             if not sent:
-                return
+                break
             try:
                 self.send_push(message, sent, report)
             except Problem as problem:
-                if problem.code != "too_large" or len({document.id for document, _ in sent}) == 1:
+                tried = {document.id for document, _ in sent}
+                if problem.code not in ("too_large", "internal") or len(without) == FAILED_MAX:
                     raise
-                aim = 0
+                if len(tried) == 1:
+                    without |= tried
+                    unpushed = problem
+                else:
+                    aim = 0
+        if unpushed:
+            raise unpushed
 
-    def _next_push(self, aim):
+    def _next_push(self, aim, without):
         groups, notes, sent, size = [], {}, [], 0
         # A volume follows those before it.
         for document in sorted(self.documents.values(), key=lambda document: document.volume()[1]):
             waiting = document.waiting()
-            if not waiting or document.refused:
+            if not waiting or document.refused or document.id in without:
                 continue
             parts = document.parts(self._own())
             if sent and (size > aim or len(groups) + len(parts) > GROUPS_MAX):

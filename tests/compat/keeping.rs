@@ -469,7 +469,7 @@ fn a_phone_that_is_enrolled_again_keeps_what_it_holds() {
     office.close();
 }
 
-fn problem(passing: &mut office::Passing<'_>, status: u16, code: &str) {
+pub(crate) fn problem(passing: &mut office::Passing<'_>, status: u16, code: &str) {
     passing.status = status;
     passing.body = json!({ "type": format!("urn:endcap:problem:{code}") }).to_string().into_bytes();
 }
@@ -512,7 +512,13 @@ fn a_server_that_does_not_do_it_loses_a_phone_nothing() {
     assert_eq!(pulls.load(Ordering::Relaxed), 2);
     // Its disk is full, or it has had enough from Rita for now: what Sam has written comes all the same.
     works(&mut sam, 4, 229, "");
-    for (minor, status, code) in [(233, 507, "disk_full"), (236, 429, "rate_limited")] {
+    // Or it is busy with others', or fails at what she has written.
+    for (minor, status, code) in [
+        (233, 507, "disk_full"),
+        (236, 429, "rate_limited"),
+        (239, 503, "busy"),
+        (242, 500, "internal"),
+    ] {
         says(&mut sam, 4, minor);
         quietly(&mut sam);
         says(&mut rita, 0, minor + 1);

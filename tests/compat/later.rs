@@ -14,6 +14,7 @@ use sync_core::model::people::Scope;
 use tests::brand::{self, RITA, SAM};
 use tests::chance::Chance;
 
+use crate::keeping::problem;
 use crate::office::{Folder, Office, RUNTIME, begin, copy, enrol, phone, sync};
 
 const UPLOADS: &str = "/api/v1/uploads";
@@ -249,6 +250,24 @@ fn a_phone_that_has_pushed_enough_for_now_hears_what_others_wrote() {
     office.app.limits.work.forget();
     assert_eq!(sync(&rita).unwrap().pushed, 41);
     assert!(rita.outstanding().unwrap().documents.is_empty());
+
+    // Nor when too much of others' waits to be written.
+    say(&sam, &visit);
+    sync(&sam).unwrap();
+    say(&rita, &visit);
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == ("/api/v1/push", false) {
+            problem(passing, 503, "busy");
+        }
+    });
+    match sync(&rita) {
+        Err(ClientError::Busy { code, .. }) => assert_eq!(code, "busy"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rita.visit(visit.clone()).unwrap().thread.len(), 43, "his words came");
+    gate.leave();
+    sync(&rita).unwrap();
+    assert!(rita.outstanding().unwrap().documents.is_empty());
     drop(gate);
     office.close();
 }
@@ -293,9 +312,12 @@ fn a_copied_folder_is_told_so() {
     // The first push of a copy looks like one whose reply was lost.
     assert!(!sync(&other).unwrap().copied);
     say(&rita, &visit);
-    assert!(sync(&rita).unwrap().copied);
-    say(&other, &another);
-    assert!(sync(&other).unwrap().copied);
+    assert!(!sync(&rita).unwrap().copied);
+    // That of both which pushes again after the other is told, and then each.
+    for (client, visit) in [(&other, &another), (&rita, &visit), (&other, &another)] {
+        say(client, visit);
+        assert!(sync(client).unwrap().copied);
+    }
     office.close();
 }
 

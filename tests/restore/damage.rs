@@ -94,13 +94,18 @@ fn what_cannot_be_read_keeps_no_phone_from_what_is_new() {
     assert!(db.execute(rot, [document]).expect("it rots") > 0);
     drop(db);
     host.start();
+    let [first, last] = [4, 8].map(|call| begin(&rita, call));
+    record(&rita, &first, true, Vec::new());
     record(&rita, &visit, false, Vec::new());
+    record(&rita, &last, true, Vec::new());
     let met = host.runtime.block_on(Arc::clone(&rita).sync(None, None));
     let met = met.expect_err("its visit does not read");
     assert!(matches!(&met, ClientError::Busy { code, .. } if code == "internal"), "{met}");
     let found = rita.find_outlets("Newcomer".into(), 1).expect("they read");
     assert_eq!(found.len(), 1, "it has come all the same");
-    assert_eq!(rita.outstanding().expect("it is known").documents.len(), 1, "it waits");
+    let waits = rita.outstanding().expect("it is known").documents;
+    assert_eq!(waits.len(), 1, "it alone waits");
+    assert_eq!(waits[0].document, format!("visit/{visit}"));
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub enum Crash {
 }
 
 /// So few that most pushes are written in parts, of which a crash may lose the last.
-const CHANGES_AT_ONCE: usize = 3;
+const CHANGES_AT_ONCE: usize = 8;
 
 /// So small that most pulls, and many repairs, have several pages, between which anything may happen.
 const PAGES: PageSize = PageSize { rows: 20, bytes: 6 << 10 };
@@ -363,27 +363,30 @@ impl Server {
         let (previous, name) = (push.previous, LogHash::of(bytes));
         let keys = self.world.keys_of(&push.groups);
         let checked = verify(ORG, &keys, push);
-        let (parts, mut outcomes) = (checked.parts_of(CHANGES_AT_ONCE), Vec::new());
+        let (groups, mut outcomes) = (checked.push.groups.len(), Vec::new());
         let mut copied = None;
         self.taken = 0;
-        for (place, part) in parts.iter().enumerate() {
-            let last = place + 1 == parts.len();
+        loop {
             let tx = self.db.transaction()?;
-            let follows = match place {
+            let follows = match self.taken {
                 0 => accounts::pushed(&tx, self.org, from, previous, name, now_ms)?,
                 _ => accounts::trusts(&tx, self.org, from)?.then_some(true),
             };
             copied = copied.or((!follows.ok_or(Refused::Revoked)?).then_some(true));
             let mut ledger = Ledger::open(&tx, self.org)?;
             let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
-            outcomes.extend(ingest.push(&sender, &checked, part.clone())?);
+            outcomes.extend(ingest.push(&sender, &checked, outcomes.len(), CHANGES_AT_ONCE)?);
             ledger.close()?;
+            let last = outcomes.len() == groups;
             if crash == Crash::BeforeCommit && last {
                 drop(tx);
                 return Err(Refused::Crashed);
             }
             tx.commit()?;
-            self.taken = place + 1;
+            self.taken += 1;
+            if last {
+                break;
+            }
         }
         if crash == Crash::BeforeReply {
             return Err(Refused::Crashed);
@@ -407,8 +410,10 @@ impl Server {
         accounts::synced(&tx, self.org, from, 0, now_ms)?;
         let mut ledger = Ledger::open(&tx, self.org)?;
         let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
-        let outcomes = opened.iter().map(|opened| ingest.cargo(from, opened));
-        let mut outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
+        let mut outcomes = Vec::new();
+        while outcomes.len() < opened.len() {
+            outcomes.extend(ingest.cargo(from, &opened[outcomes.len()..], CHANGES_AT_ONCE)?);
+        }
         ledger.close()?;
         if crash == Crash::BeforeCommit {
             drop(tx);

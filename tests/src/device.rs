@@ -685,6 +685,11 @@ impl Device {
         self.waiting.is_some()
     }
 
+    /// Waits for the answer to this question.
+    pub fn waits_for(&self, number: u64) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.number == number)
+    }
+
     /// Begins a sync, if none is under way.
     pub fn sync(&mut self, now_ms: i64) -> Option<(u64, Question)> {
         if self.waiting.is_some() {

@@ -197,9 +197,6 @@ impl Oracle {
         let names = |group: &Group| group.hashes().map(|h| (group.document, h)).collect::<Vec<_>>();
         self.sent.extend(push.groups.iter().flat_map(names));
         let Some(reply) = reply else { return };
-        // One that the network brings late may take the place of what its phone goes on from.
-        let begins = push.previous.is_none();
-        assert!(!begins || reply.copied.is_none(), "{from} begins anew, and is no copy");
         assert_eq!(reply.outcomes.len(), push.groups.len());
         for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
             for hash in group.hashes() {
@@ -225,6 +222,14 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// A phone hears the answer to a push: no phone is a copy whose store was never copied, whatever the network has lost
+    /// or brought late.
+    pub fn told(&self, phone: &Device, reply: &[u8]) {
+        let Ok(reply) = from_wire::<PushReply>(ORG, reply) else { return };
+        let copied = reply.copied.is_none() || self.copied.contains(&phone.user);
+        assert!(copied, "{} is no copy, and is told so", phone.id);
     }
 
     /// The server has taken cargo in, and maybe says so: what was in it is there now, once.

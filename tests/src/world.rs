@@ -1064,6 +1064,10 @@ impl World {
     fn hear(&mut self, device: usize, number: u64, answer: &Answer, crash: Crash) -> Option<Turn> {
         let before = self.devices[device].disk.profile().cursor;
         let waits = self.devices[device].syncing();
+        let hears = self.devices[device].waits_for(number);
+        if let (true, Answer::Pushed(reply)) = (hears, answer) {
+            self.oracle.told(&self.devices[device], reply);
+        }
         let heard = self.devices[device].hear(number, answer, self.now_ms, crash);
         if let Some(asked_ms) = self.asked_ms.get(&(device, number)) {
             self.oracle.slowest_ms = self.oracle.slowest_ms.max(self.now_ms - asked_ms);
@@ -1099,6 +1103,9 @@ impl World {
             self.asked_ms.insert((device, number), self.now_ms);
             let answer = self.answer(device, number, &question, backend::Crash::Never);
             let answer = answer.expect("the server does not crash");
+            if let Answer::Pushed(reply) = &answer {
+                self.oracle.told(&self.devices[device], reply);
+            }
             let heard = self.devices[device].hear(number, &answer, self.now_ms, Crash::Never);
             match heard.expect("the phone waits for it") {
                 (Turn::Over(step), _) => return step,

@@ -268,7 +268,7 @@ pub struct DeviceRow {
     pub synced_ms: Option<i64>,
     /// Since when it is not trusted any more.
     pub revoked_ms: Option<i64>,
-    /// Pushes that did not follow the newest: signs of a copied store.
+    /// Pushes of a copied store.
     pub forked: u64,
 }
 
@@ -548,8 +548,36 @@ pub fn device_by_token(
     Ok(found.optional()?)
 }
 
+/// Pushes of a device that are remembered: as long as the network brings an older one late.
+const PUSHES_KEPT: usize = 16;
+/// All that a device's name is on comes along, whatever it says that it has.
+const ALL: u64 = i64::MAX as u64;
+
+/// A push that is remembered.
+struct Push {
+    name: LogHash,
+    /// The one that it names before it.
+    previous: Option<LogHash>,
+}
+
 /// In the place of a push's name where there is none.
 const NO_PUSH: [u8; 32] = [0; 32];
+
+impl Push {
+    /// Those that are stored, the newest first.
+    fn kept(bytes: &[u8]) -> Vec<Self> {
+        let names: Vec<[u8; 32]> = bytes.as_chunks().0.to_vec();
+        let push = |[name, previous]: &[[u8; 32]; 2]| {
+            let previous = Some(*previous).filter(|previous| *previous != NO_PUSH);
+            Self { name: LogHash(*name), previous: previous.map(LogHash) }
+        };
+        names.as_chunks().0.iter().map(push).collect()
+    }
+
+    fn to_bytes(&self) -> [[u8; 32]; 2] {
+        [self.name.0, self.previous.map_or(NO_PUSH, |previous| previous.0)]
+    }
+}
 
 /// A device's newest push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -571,19 +599,15 @@ pub fn newest_push(
     device: DeviceId,
 ) -> Result<NewestPush, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT last_push, synced_ms, acked FROM device WHERE org = ?1 AND device = ?2",
+        "SELECT pushes, own_since, synced_ms, acked FROM device WHERE org = ?1 AND device = ?2",
     )?;
     let found = query.query_row(params![org, device.as_bytes()], |row| {
-        Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?, row.get(2)?))
+        let pushes: Option<Vec<u8>> = row.get(0)?;
+        let newest = pushes.and_then(|pushes| Push::kept(&pushes).into_iter().next());
+        let name = newest.map(|push| push.name);
+        Ok(NewestPush { name, since: row.get(1)?, synced_ms: row.get(2)?, acked: row.get(3)? })
     });
-    let (pushes, synced_ms, acked) = found.optional()?.unwrap_or_default();
-    let pushes = pushes.unwrap_or_default();
-    let name = pushes.get(32..64).and_then(|name| name.try_into().ok()).map(LogHash);
-    Ok(NewestPush { name, since: since(&pushes), synced_ms, acked })
-}
-
-fn since(pushes: &[u8]) -> u64 {
-    pushes.get(64..72).and_then(|n| n.try_into().ok()).map_or(0, u64::from_be_bytes)
+    Ok(found.optional()?.unwrap_or_default())
 }
 
 /// Notes that a device was heard of, and that it knows so many lines of the log.
@@ -601,9 +625,25 @@ pub fn synced(
     Ok(())
 }
 
-/// Notes a push; whether it follows. Each names the one before it; one that follows neither the newest nor, as a retry
-/// whose reply was lost does, the one before that, comes from a copied store. One that names none begins anew, as after a
-/// rewind, and after a restore no newest is known. `None`, and nothing is noted, when the device is revoked.
+/// What another device has brought is this one's: of what was written up to here it may not have all that its name is on.
+pub fn brought(
+    tx: &Transaction<'_>,
+    org: Org,
+    device: DeviceId,
+    size: u64,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE device SET own_since = max(own_since, ?3) WHERE org = ?1 AND device = ?2",
+    )?
+    .execute(params![org, device.as_bytes(), size])?;
+    Ok(())
+}
+
+/// Notes a push; whether it follows. Each names the one before it: the newest, or, as a retry whose reply was lost does,
+/// the one before that, or one that such a retry was a retry of. One that names none begins anew, as after a rewind; until
+/// one has, as after a restore, none is remembered. Any other comes from a copied store, or late over the network: it is
+/// noted beside the others, for only a copy hears what it is answered and goes on from there, and then it is one. `None`,
+/// and nothing is noted, when the device is revoked.
 pub fn pushed(
     tx: &Transaction<'_>,
     org: Org,
@@ -612,40 +652,135 @@ pub fn pushed(
     name: LogHash,
     now_ms: i64,
 ) -> Result<Option<bool>, StoreError> {
-    let previous = previous.map_or(NO_PUSH, |p| p.0);
     let found = tx
         .prepare_cached(
-            "SELECT last_push FROM device WHERE org = ?1 AND device = ?2 AND revoked_ms IS NULL",
+            "SELECT pushes, own_since FROM device WHERE org = ?1 AND device = ?2 AND revoked_ms IS NULL",
         )?
-        .query_row(params![org, device.as_bytes()], |row| row.get::<_, Option<Vec<u8>>>(0));
-    let Some(pushes) = found.optional()? else { return Ok(None) };
-    let pushes = pushes.unwrap_or_default();
-    let known = |name: [u8; 32]| pushes.chunks_exact(32).any(|known| known == name);
-    if known(name.0) {
-        synced(tx, org, device, 0, now_ms)?; // the network has brought it twice
+        .query_row(params![org, device.as_bytes()], |row| {
+            Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?))
+        });
+    let Some((pushes, own_since)) = found.optional()? else { return Ok(None) };
+    let mut pushes = Push::kept(&pushes.unwrap_or_default());
+    let again = pushes.iter().any(|push| push.name == name);
+    // The network has brought it twice, or what it names was forgotten.
+    if again || (pushes.is_empty() && previous.is_some()) {
+        synced(tx, org, device, 0, now_ms)?;
         return Ok(Some(true));
     }
-    let newest = pushes.get(32..64).filter(|newest| *newest != NO_PUSH);
-    let follows = newest.is_none() || previous == NO_PUSH || known(previous);
+    let newest = pushes.first().map(|newest| newest.name);
+    // The newest, and the tries of the same push that came right before it. What names none may be an old beginning: those
+    // before it then too.
+    let mut tries = pushes.chunk_by(|push, older| push.previous == older.previous);
+    let first = tries.next().unwrap_or_default();
+    let begins = first.iter().all(|newest| newest.previous.is_none());
+    let second = tries.next().filter(|_| begins).unwrap_or_default();
+    let tips = first.len() + second.len();
+    let is = |push: &Push| Some(push.name) == previous;
+    let follows_try = |push: &Push| is(push) || push.previous == previous;
+    let follows = previous.is_none() || pushes[..tips].iter().any(follows_try);
+    let named = pushes.iter().any(|push| push.previous == previous);
+    let copy = !follows && !named && pushes.iter().any(is);
     // A retry whose reply was lost and a copy of the store look alike. Whoever it is may not have what was
     // written under this device's name before.
-    let expected = newest.is_none_or(|newest| newest == previous);
-    let since = match expected {
-        true => since(&pushes),
-        false => tx
+    let expected = newest.is_none_or(|newest| Some(newest) == previous) && own_since != ALL;
+    let since = match (follows || copy, expected) {
+        (false, _) => ALL,
+        (true, true) => own_since,
+        (true, false) => tx
             .prepare_cached("SELECT coalesce(max(sequence) + 1, 0) FROM log WHERE org = ?1")?
             .query_row([org], |row| row.get(0))?,
     };
+    pushes.insert(if follows || copy { 0 } else { tips }, Push { name, previous });
+    pushes.truncate(PUSHES_KEPT);
     tx.prepare_cached(
-        "UPDATE device SET last_push = ?3, synced_ms = ?4, forked = forked + ?5
+        "UPDATE device SET pushes = ?3, own_since = ?4, synced_ms = ?5, forked = forked + ?6
          WHERE org = ?1 AND device = ?2",
     )?
     .execute(params![
         org,
         device.as_bytes(),
-        [&previous[..], &name.0, &since.to_be_bytes()].concat(),
+        pushes.iter().flat_map(Push::to_bytes).collect::<Vec<_>>().as_flattened(),
+        since,
         now_ms,
-        i64::from(!follows),
+        i64::from(copy),
     ])?;
     Ok(Some(follows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICE: DeviceId = DeviceId::from_bytes([5; 16]);
+
+    fn name(n: u8) -> LogHash {
+        LogHash([n; 32])
+    }
+
+    /// Pushes in the order in which they come, each with the one that it names before it; which of them follow, and how
+    /// often the phone is counted as copied.
+    fn come(pushes: &[(u8, u8)]) -> (Vec<bool>, u64) {
+        let mut db = Connection::open_in_memory().unwrap();
+        super::super::migrate(&mut db).unwrap();
+        let tx = db.transaction().unwrap();
+        let (user, label) = (UserId::from_bytes([6; 16]), "phone".into());
+        let row = DeviceRow {
+            device: DEVICE,
+            user,
+            key: [7; 32],
+            label,
+            enrolled_ms: 0,
+            synced_ms: None,
+            revoked_ms: None,
+            forked: 0,
+        };
+        assert!(put_device(&tx, 1, &row, [8; 32]).unwrap());
+        let follows = pushes.iter().map(|(this, before)| {
+            let before = Some(*before).filter(|before| *before > 0).map(name);
+            pushed(&tx, 1, DEVICE, before, name(*this), 0).unwrap().unwrap()
+        });
+        let follows = follows.collect();
+        (follows, device(&tx, 1, DEVICE).unwrap().unwrap().forked)
+    }
+
+    #[test]
+    fn what_the_network_brings_late_makes_no_phone_a_copy() {
+        // 3 is a retry of 2, which comes late: beside it, after the next, and after many.
+        assert_eq!(come(&[(1, 0), (3, 1), (2, 1), (4, 3), (5, 4)]), (vec![true; 5], 0));
+        let late = vec![true, true, true, false, true, true];
+        assert_eq!(come(&[(1, 0), (3, 1), (4, 3), (2, 1), (5, 4), (6, 5)]), (late, 0));
+        let mut many = vec![(1, 0), (3, 1), (4, 3)];
+        many.extend((5..16).map(|n| (n, n - 1)));
+        many.extend([(2, 1), (16, 15), (17, 16)]);
+        let (follows, forked) = come(&many);
+        assert_eq!(follows.iter().filter(|follows| !**follows).count(), 1);
+        assert!(!follows[many.len() - 3] && forked == 0);
+        // The same once more, however old; and a beginning.
+        assert_eq!(come(&[(1, 0), (2, 1), (3, 2), (4, 3), (1, 0), (5, 4)]), (vec![true; 6], 0));
+        assert_eq!(come(&[(2, 0), (3, 2), (1, 0), (4, 3)]), (vec![true; 4], 0));
+        // After a restore none is known: a phone names one until it hears of that, and then what is older comes.
+        let restored = [(2, 1), (9, 8), (3, 0), (7, 6), (4, 3)];
+        assert_eq!(come(&restored), (vec![true, true, true, false, true], 0));
+        // And a phone that begins anew, and again, is none.
+        let anew = [(1, 0), (2, 1), (3, 0), (4, 3), (5, 0), (6, 5)];
+        assert_eq!(come(&anew), (vec![true; 6], 0));
+    }
+
+    #[test]
+    fn a_copy_is_told_so() {
+        // Its first push looks like a retry; whichever of both comes second after that is told.
+        let both = vec![true, true, true, true, false, false, false];
+        let turns = [(1, 0), (2, 1), (12, 1), (3, 2), (13, 12), (4, 3), (14, 13)];
+        assert_eq!(come(&turns), (both, 3));
+        // One that goes on from what was long ago.
+        let old = vec![true, true, true, true, false, false, false];
+        let copy = [(1, 0), (2, 1), (3, 2), (4, 3), (12, 1), (13, 12), (5, 4)];
+        assert_eq!(come(&copy), (old, 2));
+        // One from before the first.
+        let begins = [(1, 0), (2, 1), (11, 0), (3, 2), (12, 11), (4, 3)];
+        assert_eq!(come(&begins), (vec![true, true, true, true, false, false], 2));
+        let unknown = vec![true, true, false, true, false, false];
+        let copy = [(1, 0), (2, 1), (12, 99), (3, 2), (13, 12), (4, 3)];
+        assert_eq!(come(&copy), (unknown, 2));
+    }
 }

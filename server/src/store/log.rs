@@ -21,7 +21,7 @@ use sync_core::receipt::{Known, Receipt};
 use sync_core::wire::{Decided, Group, RecordBytes};
 
 use super::StoreError;
-use super::accounts::{NewestPush, newest_push};
+use super::accounts::{self, NewestPush, newest_push};
 use super::erasure::note_erased;
 use super::quarantine::decided;
 use super::tree;
@@ -202,7 +202,7 @@ pub fn go_on_after_restore(
     begin_life(tx, org, origin, Some((sequence, root)), key, at_ms)?;
     tx.execute("UPDATE organisation SET instance = ?2 WHERE org = ?1", params![org, instance])?;
     // The pushes that devices would name next are not known here.
-    tx.execute("UPDATE device SET last_push = NULL WHERE org = ?1", [org])?;
+    tx.execute("UPDATE device SET pushes = NULL, own_since = 0 WHERE org = ?1", [org])?;
     Ok(())
 }
 
@@ -396,14 +396,7 @@ impl<'a> Ledger<'a> {
 
     /// Another device has brought what is this one's: it may not have all that its name is on up to here.
     pub fn brought(&self, device: DeviceId) -> Result<(), StoreError> {
-        self.tx
-            .prepare_cached(
-                "UPDATE device SET last_push =
-                     CAST(substr(coalesce(last_push, zeroblob(64)), 1, 64) || ?3 AS BLOB)
-                 WHERE org = ?1 AND device = ?2",
-            )?
-            .execute(params![self.org, device.as_bytes(), self.size().to_be_bytes()])?;
-        Ok(())
+        accounts::brought(self.tx, self.org, device, self.size())
     }
 
     /// The newest life of the log.
@@ -655,6 +648,26 @@ impl<'a> Ledger<'a> {
         };
         self.audiences.insert(*audience, id);
         Ok(id)
+    }
+
+    /// The number of an audience that refused work is kept under. Who decides on it has a territory, whichever the
+    /// distributor: of a territory that has an audience none is made, or whoever is refused could make as many as every
+    /// pull has to look at.
+    pub fn audience_apart(&mut self, audience: &Audience) -> Result<AudienceId, StoreError> {
+        let Audience::Outlet { territory, distributor } = audience else { return Ok(EVERYONE) };
+        let known = self
+            .tx
+            .prepare_cached(
+                "SELECT audience FROM audience WHERE org = ?1 AND territory = ?2
+                 ORDER BY distributor <> ?3, audience LIMIT 1",
+            )?
+            .query_row(params![self.org, territory.as_bytes(), distributor.as_bytes()], |row| {
+                row.get(0)
+            });
+        match known.optional()? {
+            Some(id) => Ok(id),
+            None => self.audience(audience),
+        }
     }
 
     /// When the change was captured that is the next line, if that is written at `now_ms`.

@@ -272,7 +272,7 @@ impl Ledger<'_> {
             return Ok(false);
         }
         self.apart.insert(device, (waiting + 1, kept + bytes));
-        let audience = self.audience(&reason.audience)?;
+        let audience = self.audience_apart(&reason.audience)?;
         let item: u64 = self
             .tx
             .prepare_cached(

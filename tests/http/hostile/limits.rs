@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use server::store::log::Reader;
+use server::ingest::{Ingest, open};
+use server::store::log::{Ledger, Reader};
 use server::store::quarantine;
 use sync_core::admit::{Author, admit, read};
+use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::client::{Replica, next_pull};
 use sync_core::command::{Command, CommandError};
 use sync_core::document::{
     Change, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX, Document, Entry, Parts, Room, VALUE_BYTES_MAX,
 };
-use sync_core::id::{ChangeHash, DistributorId, DocId, TerritoryId, UserId, VisitId};
+use sync_core::id::{ChangeHash, DistributorId, DocId, OutletId, TerritoryId, UserId, VisitId};
 use sync_core::model::capture::Moment;
-use sync_core::model::catalogue::RecordKey;
+use sync_core::model::catalogue::{Distributor, Record, RecordKey};
 use sync_core::model::contest::{About, Objection, Word};
 use sync_core::model::people::{Rights, Role, Scope};
 use sync_core::model::visit::{
@@ -24,7 +26,7 @@ use sync_core::model::visit::{
 };
 use sync_core::print::Item;
 use sync_core::session::Step;
-use sync_core::wire::{Group, Outcome, PROTOCOL, PullReply, PushRequest};
+use sync_core::wire::{Delivery, Group, Outcome, PROTOCOL, ParcelBytes, PullReply, PushRequest};
 use tests::backend::{Crash, code, encode};
 use tests::brand::{self, ORG};
 use tests::device::Crash as PhoneCrash;
@@ -394,13 +396,62 @@ fn what_was_proposed_again_is_kept_and_counts() {
     assert!((32 << 20..64 << 20).contains(&bodies), "{bodies}");
 }
 
+fn audiences(world: &World) -> u64 {
+    let sql = "SELECT count(*) FROM audience";
+    world.server.db.query_row(sql, [], |row| row.get(0)).expect("a count")
+}
+
+/// Rita reports an outlet that nobody has listed.
+fn report(
+    world: &mut World,
+    outlet: u8,
+    territory: TerritoryId,
+    distributor: DistributorId,
+) -> Vec<String> {
+    let report = Entry::Report(OutletReport {
+        by: brand::RITA,
+        when: now(world),
+        place: None,
+        name: "Kiosk".into(),
+        address: "Harbour 1".into(),
+        territory,
+        distributor,
+        note: None,
+        photos: Vec::new(),
+        volume: None,
+    });
+    let id = DocId::from(OutletId::from_bytes([0x90 + outlet; 16]));
+    let changes = write(world, &mut Document::new(ORG, id), &[report], 0);
+    let group = sealed(world, id, changes);
+    send(world, vec![group], Vec::new())
+}
+
+#[test]
+fn refused_work_of_a_pair_that_is_nowhere_is_kept_under_its_territory() {
+    let mut world = World::new(7);
+    let (before, now_ms) = (audiences(&world), world.now_ms);
+    let distributors = (10..30_u8).map(|n| {
+        let (id, name) = (brand::distributor(n), format!("Distributor {n}"));
+        Record::Distributor(Distributor { id, name, gln: None })
+    });
+    world.server.write(distributors.collect(), now_ms);
+    for n in 10..30 {
+        let code = report(&mut world, n, brand::territory(2), brand::distributor(n));
+        assert_eq!(code, ["out_of_scope"]);
+    }
+    assert_eq!(audiences(&world), before, "no pull looks at more than before");
+    let sql = "SELECT count(*) FROM quarantine JOIN audience USING (org, audience)
+         WHERE territory = ?1 AND state = 'waiting'";
+    let there = [*brand::territory(2).as_bytes()];
+    assert_eq!(world.server.db.query_row(sql, there, |row| row.get(0)), Ok(20));
+    // What may be makes its own.
+    assert_eq!(report(&mut world, 30, brand::territory(1), brand::distributor(10)), ["accepted"]);
+    assert_eq!(audiences(&world), before + 1);
+}
+
 #[test]
 fn what_names_a_distributor_that_is_not_there_makes_nothing() {
     let mut world = World::new(7);
-    let audiences = |world: &World| -> u64 {
-        let sql = "SELECT count(*) FROM audience";
-        world.server.db.query_row(sql, [], |row| row.get(0)).expect("a count")
-    };
     let before = audiences(&world);
     for number in 0..20_u8 {
         let (none, nowhere) =
@@ -408,22 +459,7 @@ fn what_names_a_distributor_that_is_not_there_makes_nothing() {
         for (territory, distributor) in
             [(brand::territory(1), none), (nowhere, brand::distributor(1)), (nowhere, none)]
         {
-            let report = Entry::Report(OutletReport {
-                by: brand::RITA,
-                when: now(&world),
-                place: None,
-                name: "Kiosk".into(),
-                address: "Harbour 1".into(),
-                territory,
-                distributor,
-                note: None,
-                photos: Vec::new(),
-                volume: None,
-            });
-            let id = DocId::from(sync_core::id::OutletId::from_bytes([0x90 + number; 16]));
-            let changes = write(&world, &mut Document::new(ORG, id), &[report], 0);
-            let group = sealed(&world, id, changes);
-            assert_eq!(send(&mut world, vec![group], Vec::new()), ["unknown"]);
+            assert_eq!(report(&mut world, number, territory, distributor), ["unknown"]);
         }
     }
     assert_eq!(audiences(&world), before);
@@ -651,4 +687,40 @@ fn a_document_is_read_once_however_many_groups_of_it_come() {
     let (single, outcomes) = steps(&mut world, |world| send(world, single, Vec::new()));
     assert_eq!(outcomes, ["accepted"; 100]);
     assert!(single <= whole * 3, "{single} instead of {whole}");
+}
+
+#[test]
+fn what_must_be_read_for_work_counts_in_a_transaction() {
+    let mut world = World::new(1);
+    (1..=12).for_each(|number| audit(&mut world, number));
+    let groups: Vec<Group> = (1..=12)
+        .map(|number| {
+            let mut document = world.server.held(visit(number)).document;
+            let more = answers(&world, 2_000, std::iter::once(Value::Met(true)));
+            let changes = write(&world, &mut document, &[more], 0);
+            sealed(&world, visit(number), changes)
+        })
+        .collect();
+    // Six changes are read for each of one change, of which eight are taken at once when nothing is read.
+    assert_eq!(send(&mut world, groups.clone(), Vec::new()), ["accepted"; 12]);
+    assert_eq!(world.server.taken, 6);
+    // So also for what is there, and for what a courier brings.
+    assert_eq!(send(&mut world, groups.clone(), Vec::new()), ["accepted"; 12]);
+    assert_eq!(world.server.taken, 12);
+    let (rita, to) = (&world.devices[RITA], world.server.console.keypair.public());
+    let parcels = groups.into_iter().map(|group| {
+        let cargo = Cargo { protocol: PROTOCOL, load: Load::Work(group, Vec::new()) };
+        let parcel = Parcel::seal(ORG, rita.id, &rita.keypair, &to, &cargo).expect("it is short");
+        let parcel = ParcelBytes(parcel.as_bytes().to_vec());
+        open(ORG, &world.server.console, &world.server.world, &parcel)
+    });
+    let (parcels, courier) = (parcels.collect::<Vec<_>>(), world.devices[SAM].id);
+    let (field, now_ms) = (world.server.world.clone(), world.now_ms);
+    let tx = world.server.db.transaction().expect("a transaction");
+    let mut ledger = Ledger::open(&tx, world.server.org).expect("the ledger opens");
+    let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &field, now_ms };
+    let taken = ingest.cargo(courier, &parcels, 16).expect("it is taken");
+    assert_eq!(taken, [Delivery::Taken {}, Delivery::Taken {}]);
+    let taken = ingest.cargo(courier, &parcels[2..], usize::MAX).expect("it is taken");
+    assert_eq!(taken.len(), 10);
 }
