@@ -2,21 +2,21 @@
 //! worth a look is written down. What is still to do is marked in the store, so it goes on where it was after a restart,
 //! and what came before is looked at too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, DocId};
-use sync_core::model::visit::{Act, CheckId, PhotoRef, Recording};
-use sync_core::visit::Visit;
+use sync_core::id::{BlobHash, DocId, UserId};
+use sync_core::model::visit::{CheckId, PhotoRef};
+use sync_core::visit::{Start, Visit};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
 use crate::signals::field::{Known, of_visit};
-use crate::signals::{PhotoFacts, Signal, of_photo};
+use crate::signals::{Kind, PhotoFacts, Signal, of_photo};
 use crate::store::log::Held;
 use crate::store::signals::{self as rows, Reference};
 use crate::store::{StoreError, field, log};
@@ -101,7 +101,7 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
         let (mut seen, visit) = (seen.unwrap_or_default(), held.as_ref().map(visit_of));
         seen.others.retain(|(other, _)| {
             other.document != reference.document
-                || visit.as_ref().is_some_and(|v| are_of_two_checks(v, reference.hash, other.hash))
+                || visit.as_ref().is_some_and(|v| are_of_two_checks(v, &reference, other))
         });
         let by_itself = held.map(|held| by_itself(tenant, &held, &reference, seen.screen));
         let (by_itself, now) = (by_itself.unwrap_or_default(), now_ms());
@@ -120,15 +120,17 @@ fn visit_of(held: &Held) -> Visit {
 /// Whether two photos that were recorded in a visit are evidence for different checks. One that was taken again for the
 /// same check is none, nor is what a contest shows of what was recorded; and one photo that is named for two checks
 /// passes for no other.
-fn are_of_two_checks(visit: &Visit, one: BlobHash, other: BlobHash) -> bool {
-    let recorded = visit.recordings.iter().filter(|recorded| !recorded.withdrawn);
-    let photos: Vec<&PhotoRef> = recorded.flat_map(|recorded| recorded.entry.photos()).collect();
+fn are_of_two_checks(visit: &Visit, one: &Reference, other: &Reference) -> bool {
+    let recorded: Vec<(UserId, &PhotoRef)> =
+        visit.photos().map(|(_, by, photo)| (by, photo)).collect();
+    let are_recorded = [one, other]
+        .iter()
+        .all(|of| recorded.iter().any(|(by, photo)| (*by, photo.hash) == (of.by, of.hash)));
     let checks = |hash| {
-        let named = photos.iter().filter(move |photo| photo.hash == hash);
-        named.map(|photo| photo.check).collect::<BTreeSet<Option<CheckId>>>()
+        let named = recorded.iter().filter(move |(_, photo)| photo.hash == hash);
+        named.map(|(_, photo)| photo.check).collect::<BTreeSet<Option<CheckId>>>()
     };
-    let (one, other) = (checks(one), checks(other));
-    !one.is_empty() && !other.is_empty() && one.is_disjoint(&other)
+    are_recorded && checks(one.hash).is_disjoint(&checks(other.hash))
 }
 
 /// What was read, or `None` of what is damaged: that is named by a check, and the others go on.
@@ -185,34 +187,38 @@ async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> 
     Ok(true)
 }
 
-/// What a photo of a document by itself gives reason to look at.
+/// What a photo of a document by itself gives reason to look at: of each kind the most that an entry of the reference's
+/// person gives, however often they name it.
 fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -> Vec<Signal> {
+    let world = tenant.world();
+    let outlet = Start::of(&held.document).and_then(|start| world.outlets.get(&start.outlet));
+    let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let mut most: BTreeMap<Kind, i64> = BTreeMap::new();
     for change in held.document.changes() {
         let Ok(entry) = change.entry() else { continue };
-        let Some(named) = entry.photos().iter().find(|photo| photo.hash == reference.hash) else {
-            continue;
-        };
         let Some(times) = held.times.get(&change.hash()) else { continue };
-        let world = tenant.world();
-        let outlet = held.document.changes().iter().find_map(|change| match change.entry() {
-            Ok(Entry::Recording(Recording { act: Act::Start { outlet, .. }, .. })) => Some(outlet),
-            _ => None,
-        });
-        let outlet = outlet.and_then(|outlet| world.outlets.get(&outlet));
-        let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
-        let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
         let at = Timestamp::from_millisecond(times.claimed_ms).unwrap_or_default();
         // Whoever contests shows what was there before.
         let recorded_ms = match entry {
             Entry::Recording(_) => (times.claimed_ms, times.claimed_ms),
             _ => (i64::MIN, times.claimed_ms),
         };
-        return of_photo(&PhotoFacts {
-            recorded_ms,
-            offset_min: i64::from(zone.to_offset(at).seconds()) / 60,
-            origin: named.origin.as_ref(),
-            screen,
-        });
+        let named = entry.photos().iter().filter(|photo| photo.hash == reference.hash);
+        for named in named.filter(|_| entry.by() == reference.by) {
+            let signals = of_photo(&PhotoFacts {
+                recorded_ms,
+                offset_min: i64::from(zone.to_offset(at).seconds()) / 60,
+                origin: named.origin.as_ref(),
+                screen,
+            });
+            for Signal { kind, figure } in signals {
+                let most = most.entry(kind).or_insert(figure);
+                if (figure.unsigned_abs(), figure) > (most.unsigned_abs(), *most) {
+                    *most = figure;
+                }
+            }
+        }
     }
-    Vec::new()
+    most.into_iter().map(|(kind, figure)| Signal { kind, figure }).collect()
 }

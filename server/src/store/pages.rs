@@ -159,7 +159,7 @@ fn lines(
 /// How many photos of those who worked on a visit are not here.
 fn awaited(connection: &Connection, org: Org, line: &VisitLine) -> Result<u64, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT count(*) FROM photo
+        "SELECT count(DISTINCT hash) FROM photo
          WHERE org = ?1 AND document = ?2 AND here = 0 AND instr(?3, by) > 0",
     )?;
     let document = DocId::from(line.visit).to_bytes();

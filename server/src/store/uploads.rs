@@ -283,8 +283,9 @@ pub fn bear_out(
     if more > 0 { refresh(tx, org, hash) } else { Ok(()) }
 }
 
-/// Takes a reference in. It is borne out if its person has brought the photo, or sees it in another document; so then is
-/// that of whoever named it in this one before.
+/// Takes a reference in, or notes that its person names the photo again: that is to be judged too, and the first time is
+/// the one that counts. It is borne out if its person has brought the photo, or sees it in another document; so then is
+/// that of whoever else names it in this one.
 pub fn refer(
     tx: &Transaction<'_>,
     org: Org,
@@ -294,9 +295,13 @@ pub fn refer(
     let PhotoRow { hash, document, by, times, bytes } = *photo;
     let document = document.to_bytes();
     tx.prepare_cached(
-        "INSERT OR IGNORE INTO photo
+        "INSERT INTO photo
              (org, hash, document, by, referenced_ms, bytes, earliest_ms, received_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT DO UPDATE SET judged = 0,
+             referenced_ms = min(referenced_ms, excluded.referenced_ms),
+             earliest_ms = min(earliest_ms, excluded.earliest_ms),
+             received_ms = min(received_ms, excluded.received_ms)",
     )?
     .execute(params![
         org,
@@ -311,11 +316,12 @@ pub fn refer(
     let mut known =
         tx.prepare_cached("SELECT 1 FROM bearer WHERE org = ?1 AND hash = ?2 AND user = ?3")?;
     if known.exists(params![org, hash.0, by.as_bytes()])? || is_in_sight(tx, org, hash, sees)? {
-        let mut first = tx.prepare_cached(
+        let mut naming = tx.prepare_cached(
             "SELECT by FROM photo WHERE org = ?1 AND hash = ?2 AND document = ?3",
         )?;
-        let first = first.query_row(params![org, hash.0, document], |row| row.get(0))?;
-        bear_out(tx, org, hash, &[by, UserId::from_bytes(first)])?;
+        let people = naming
+            .query_map(params![org, hash.0, document], |row| Ok(UserId::from_bytes(row.get(0)?)))?;
+        bear_out(tx, org, hash, &people.collect::<Result<Vec<_>, _>>()?)?;
     }
     tx.prepare_cached(&format!(
         "UPDATE photo AS p SET here = {HERE} WHERE org = ?1 AND hash = ?2 AND document = ?3"

@@ -12,6 +12,7 @@ use sync_core::model::catalogue::{Outlet, Record};
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{PhotoOrigin, PhotoRef};
 use sync_core::visit::Visit;
+use sync_core::wire::Outcome;
 
 use crate::evidence::{Multipart, brings, posts, two_alike};
 use crate::{
@@ -470,5 +471,115 @@ async fn what_people_write_turns_nothing_around_on_a_page() {
     let page = bench.get(MARIA, &path).await;
     page.shows(&["at 14:00 Approved \u{fffd}yesterday\u{fffd}"]);
     page.hides(&["\u{2028}", "\u{202e}", "\u{2066}"]);
+    bench.close().await;
+}
+
+/// Signals of photos in a visit, as far as no clock is in them.
+async fn photo_signals(bench: &Bench, visit: &str) -> Vec<Vec<rusqlite::types::Value>> {
+    let visit: VisitId = visit["/visits/".len()..].parse().unwrap();
+    let read = move |connection: &Connection| -> Result<Vec<Vec<_>>, StoreError> {
+        let mut query = connection.prepare(
+            "SELECT kind, photo, by, other, other_document, other_by, evidence FROM signal
+             WHERE visit = ?1 AND photo <> x''",
+        )?;
+        let rows = query.query_map([visit.as_bytes()], |row| (0..7).map(|n| row.get(n)).collect());
+        Ok(rows?.collect::<Result<_, _>>()?)
+    };
+    bench.app.store.read(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_names_a_photo_in_a_contest_takes_no_weight_from_who_records_with_it() {
+    let (jpeg, _) = two_alike();
+    let mut seen = Vec::new();
+    for contest_first in [true, false] {
+        let bench = Bench::new().await;
+        // What the console makes of the file is what Anna has used in one visit, and uses in the next.
+        let made = server::photo::prepare(&bench.app, &bench.tenant, jpeg.clone()).await;
+        let (file, used) = made.unwrap().unwrap();
+        let used = PhotoRef { origin: None, check: Some(SHELF), ..used };
+        let mut anna = bench.phone(ANNA, "Anna's phone").await;
+        anna.anchor = 0; // what it did, it did before the log began
+        goes(&bench, &mut anna, CALL, used.clone()).await;
+        brings(&bench, &file.bytes).await;
+        let path = goes_with(&bench, &mut anna, CLOSED_CALL, Vec::new()).await;
+        let visit = VisitId::of_call(bench.tenant.id, CLOSED_CALL);
+        let contest = async || {
+            let form = bench.get(DORA, &format!("{path}/contest")).await.field("seen");
+            let body = Multipart::new(&bench.cookies[&DORA].1).field("seen", &form);
+            let body = body.field("comment", "Look here").file("a.jpg", &jpeg).end();
+            assert_eq!(posts(&bench, Some(DORA), &format!("{path}/contests"), body).await.0, 303);
+            looks::catch_up(&bench.app).await.unwrap();
+        };
+        if contest_first {
+            contest().await;
+            let page = bench.get(MARIA, "/look").await;
+            page.shows(&["contest photos weigh 65<", "shown this photo in a contest"]);
+        }
+        let mut document = bench.document(visit).await;
+        anna.observe(&mut document, Vec::new(), vec![used.clone()], Vec::new());
+        let mut group = anna.group(&document);
+        group.changes.drain(..group.changes.len() - 1);
+        assert_eq!(anna.bring(&bench, group, Vec::new()).await, Outcome::Accepted {});
+        looks::catch_up(&bench.app).await.unwrap();
+        if !contest_first {
+            contest().await;
+        }
+        let page = bench.get(MARIA, "/look").await;
+        page.shows(&["weighs 65<", "contest photos weigh 65<", "shown this photo in a contest"]);
+        bench.get(MARIA, &path).await.shows(&[SAME]);
+        seen.push(photo_signals(&bench, &path).await);
+        bench.close().await;
+    }
+    assert_eq!(seen[0].len(), 4, "{seen:?}");
+    assert_eq!(seen[0], seen[1], "whichever came first");
+}
+
+#[tokio::test]
+async fn a_photo_that_is_named_again_is_judged_again() {
+    const ASIDE: &str = "SELECT count(*) FROM signal WHERE kind = 5";
+    let (used, again) = two_alike();
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    anna.anchor = 0;
+    let origin = PhotoOrigin {
+        file: BlobHash([3; 32]),
+        shown_ms: Some(anna.moment().wall_ms),
+        offset_min: Some(0),
+        place: None,
+        edited: None,
+    };
+    let taken = PhotoRef { origin: Some(origin), ..of(&used) };
+    let path = goes(&bench, &mut anna, CALL, taken.clone()).await;
+    brings(&bench, &used).await;
+    anna.minutes = 20;
+    goes(&bench, &mut anna, CLOSED_CALL, of(&again)).await;
+    brings(&bench, &again).await;
+    assert_eq!(count(&bench, ASIDE).await, 0);
+    assert_eq!(count(&bench, ALIKE).await, 1);
+    let (look, item) = (path.replace("visits", "look"), path.replace("/visits/", "id=\"look-"));
+    bench.get(MARIA, "/look").await.hides(&[&item]);
+    // For another check, when it is old.
+    let mut document = bench.document(VisitId::of_call(bench.tenant.id, CALL)).await;
+    anna.minutes = 50;
+    let named = PhotoRef { check: Some(PRICE), ..taken.clone() };
+    anna.observe(&mut document, Vec::new(), vec![named], Vec::new());
+    anna.push(&bench, &document, Vec::new()).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    assert_eq!(count(&bench, ASIDE).await, 1);
+    bench.get(MARIA, "/look").await.shows(&[&item, "By the camera’s clock it was taken"]);
+    // It was here first all the same.
+    assert_eq!(count(&bench, ALIKE).await, 1);
+    bench.get(MARIA, &path).await.hides(&[LIKE]);
+    // What somebody has looked at they have looked at as long as it says the same, and no longer.
+    assert_eq!(bench.post(MARIA, &look, &[]).await.status, StatusCode::SEE_OTHER);
+    for (minutes, waits) in [(40, false), (58, true)] {
+        anna.minutes = minutes;
+        anna.observe(&mut document, Vec::new(), vec![taken.clone()], Vec::new());
+        anna.push(&bench, &document, Vec::new()).await;
+        looks::catch_up(&bench.app).await.unwrap();
+        let page = bench.get(MARIA, "/look").await;
+        assert_eq!(page.body.contains(&item), waits, "{minutes}");
+    }
     bench.close().await;
 }
