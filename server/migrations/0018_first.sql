@@ -270,6 +270,7 @@ CREATE TABLE photo (
     hash          BLOB NOT NULL,
     document      BLOB NOT NULL,
     by            BLOB NOT NULL,
+    audience      INTEGER NOT NULL,      -- who sees the document, as its lines in the log have it
     referenced_ms INTEGER NOT NULL,      -- first, by claim
     bytes         INTEGER NOT NULL,
     here          INTEGER NOT NULL DEFAULT 0, -- for who sees the document. 0: awaited; 1: here; 2: gone
@@ -279,6 +280,11 @@ CREATE TABLE photo (
     PRIMARY KEY (org, hash, document, by)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX photo_awaited ON photo (org, document, by) WHERE here = 0;
+CREATE INDEX photo_document ON photo (org, document);
+-- One file may be named in ever so many documents: who sees it, and which of them were the first, is read without reading
+-- them all.
+CREATE INDEX photo_sight ON photo (org, hash, audience, by, here);
+CREATE INDEX photo_first ON photo (org, hash, referenced_ms) WHERE here <> 0;
 CREATE INDEX photo_unjudged ON photo (org, hash) WHERE judged = 0 AND here <> 0;
 
 -- Whose references give sight of a photo: a device of theirs has brought it, somebody has who may for a document in which

@@ -374,7 +374,7 @@ impl Inspection<'_> {
         if standing.photos_astray > 0 {
             self.found(
                 Place::Whole,
-                "photos are noted as here that are not, or as not here that are",
+                "photos are noted as here that are not, as not here that are, or for others than see them",
             );
         }
         if !standing.bytes_right {

@@ -2,7 +2,7 @@
 //! worth a look is written down. What is still to do is marked in the store, so it goes on where it was after a restart,
 //! and what came before is looked at too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +15,20 @@ use sync_core::visit::{Start, Visit};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
+use crate::photo::Unfit;
 use crate::signals::field::{Known, of_visit};
 use crate::signals::{Kind, PhotoFacts, Signal, of_photo};
-use crate::store::log::Held;
+use crate::store::log::{Held, Org};
 use crate::store::signals::{self as rows, Reference};
 use crate::store::{StoreError, field, log};
 use crate::{now_ms, photo};
 
 /// What was not to be done is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(300);
-/// Visits that are read at once.
+/// Photos of an organisation that are looked at before it is the others' turn, references that are judged, and visits
+/// that are read, at once.
+const PHOTOS: usize = 4;
+const REFERENCES: usize = 16;
 const VISITS: u32 = 16;
 
 /// Works until the server stops.
@@ -47,51 +51,105 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
-/// Does all that is to be done now. It may be dropped at any time. What fails for one organisation is told, and keeps
-/// neither the rest of its work nor another one's from being done.
+/// Does all that is to be done now, a little of each organisation's by turns. It may be dropped at any time. What fails for
+/// one organisation is told, and keeps neither the rest of its work nor another one's from being done.
 ///
 /// # Errors
 /// The first failure.
 pub async fn catch_up(app: &App) -> Result<(), StoreError> {
-    let mut all = Ok(());
-    for tenant in app.tenants() {
-        let photos = look(app, &tenant).await;
-        let references = judge(app, &tenant).await;
-        for done in [photos, references, read_visits(app, &tenant).await] {
-            if let Err(error) = done {
-                let organisation = tenant.id;
-                tracing::error!(%organisation, %error, "what is worth a look could not be found out");
-                all = all.and(Err(error));
+    let (mut work, mut all): (HashMap<Org, Work>, _) = (HashMap::new(), Ok(()));
+    loop {
+        let mut more = false;
+        for tenant in app.tenants() {
+            let turn = turn(app, &tenant, work.entry(tenant.org).or_default()).await;
+            for done in turn {
+                more |= done.unwrap_or_else(|error| {
+                    let organisation = tenant.id;
+                    tracing::error!(%organisation, %error, "what is worth a look could not be found out");
+                    if all.is_ok() {
+                        all = Err(error);
+                    }
+                    false
+                });
             }
         }
+        if !more {
+            return all;
+        }
     }
-    all
 }
 
-/// Looks at the photos that nobody has looked at. One whose file cannot be read now waits for the next time.
-async fn look(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
-    let (org, mut after, mut all) = (tenant.org, BlobHash([0; 32]), Ok(()));
-    while let Some(hash) = app.store.read(move |c| rows::unlooked(c, org, after)).await? {
-        after = hash;
-        let seen = match photo::look(app, tenant, hash).await {
-            Ok(seen) => seen,
-            Err(error) => {
-                all = all.and(Err(error));
-                continue;
-            }
+/// How far an organisation's work is.
+struct Work {
+    /// Photos up to this one were looked at, or could not be.
+    after: BlobHash,
+    /// Some could not be: they wait for the next time.
+    passed_over: bool,
+    /// Judging, and reading visits, has failed, and waits for the next time.
+    judging_failed: bool,
+    reading_failed: bool,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        let after = BlobHash([0; 32]);
+        Self { after, passed_over: false, judging_failed: false, reading_failed: false }
+    }
+}
+
+/// Does a little of an organisation's work: whether there may be more of each kind, or why it failed.
+async fn turn(app: &App, tenant: &Arc<Tenant>, work: &mut Work) -> Vec<Result<bool, StoreError>> {
+    let before = work.after;
+    let looked = look(app, tenant, &mut work.after).await;
+    // One that could not be looked at keeps no other from being.
+    let more = work.after != before;
+    work.passed_over |= looked.is_err();
+    if !more && !work.passed_over {
+        // What comes meanwhile may be before the last one.
+        work.after = BlobHash([0; 32]);
+    }
+    let mut done = vec![looked, Ok(work.after != before)];
+    // What a photo is like is known when all are looked at.
+    if !more && !work.judging_failed {
+        let judged = judge(app, tenant).await;
+        work.judging_failed = judged.is_err();
+        done.push(judged);
+    }
+    if !work.reading_failed {
+        let read = read_visits(app, tenant).await;
+        work.reading_failed = read.is_err();
+        done.push(read);
+    }
+    done
+}
+
+/// Looks at a few of the photos that nobody has looked at, after this one; whether there may be more. One whose file cannot
+/// be read now waits for the next time, and so does one of which the process has died.
+async fn look(app: &App, tenant: &Tenant, after: &mut BlobHash) -> Result<bool, StoreError> {
+    let org = tenant.org;
+    for _ in 0..PHOTOS {
+        let last = *after;
+        let next = app.store.read(move |c| rows::unlooked(c, org, last, now_ms())).await?;
+        let Some(hash) = next else { return Ok(false) };
+        *after = hash;
+        let seen = match photo::look(app, tenant, hash).await? {
+            Err(Unfit::Deadly) => continue,
+            seen => seen.ok(),
         };
         let write = app.store.write_for(org, move |tx| {
             rows::looked(tx, org, hash, seen.as_ref().map(|(sketch, screen)| (sketch, *screen)))
         });
         write.await?;
     }
-    all
+    Ok(true)
 }
 
-/// Judges the references to photos that are looked at.
-async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
+/// Judges a few of the references to photos that are looked at; whether there may be more.
+async fn judge(app: &App, tenant: &Tenant) -> Result<bool, StoreError> {
     let (org, id) = (tenant.org, tenant.id);
-    while let Some(reference) = app.store.read(move |c| rows::unjudged(c, org)).await? {
+    for _ in 0..REFERENCES {
+        let next = app.store.read(move |c| rows::unjudged(c, org, now_ms())).await?;
+        let Some(reference) = next else { return Ok(false) };
         let read = app.store.read(move |connection| {
             let seen = rows::seen_in(connection, &reference);
             let held = log::document(connection, org, id, reference.document);
@@ -110,7 +168,7 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
             .write_for(org, move |tx| rows::judged(tx, &reference, &by_itself, &seen.others, now));
         write.await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn visit_of(held: &Held) -> Visit {
@@ -144,14 +202,8 @@ fn readable<T>(document: DocId, read: Result<T, StoreError>) -> Result<Option<T>
     }
 }
 
-/// Reads visits for what place, way and time give reason to look at, a few at once.
-async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<(), StoreError> {
-    while read_some(app, tenant).await? {}
-    Ok(())
-}
-
-/// Reads a few visits; whether there may be more.
-async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> {
+/// Reads a few visits for what place, way and time give reason to look at; whether there may be more.
+async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> {
     let (org, reading) = (tenant.org, Arc::clone(tenant));
     let read = app.store.read(move |connection| {
         let (waiting, settings) =

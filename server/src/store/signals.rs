@@ -11,7 +11,7 @@ use sync_core::model::Day;
 use super::StoreError;
 use super::log::Org;
 use super::pages::{self, Sight};
-use super::uploads::{self, Kept};
+use super::uploads::{self, Kept, TRIED_MS};
 use crate::signals::field::Evidence;
 use crate::signals::{Kind, Signal};
 
@@ -19,20 +19,26 @@ use crate::signals::{Kind, Signal};
 const COMPARED_MAX: usize = 32;
 /// Earlier photos that a signal is given for.
 const EVIDENCE_MAX: usize = 5;
-/// Documents of one photo that are read: somebody may attach one file everywhere.
+/// References to one photo that are read, the first of them: somebody may attach one file everywhere.
 const REFERENCES_MAX: u32 = 50;
+/// Signals of photos that are told of a visit, and of captures.
+const TOLD_MAX: u32 = 200;
 
-/// The next photo after this one at which nobody has looked, if there is one.
+/// The next photo after this one at which nobody has looked, if there is one. What the process has died of is left out
+/// for as long as nobody decodes it.
 pub fn unlooked(
     connection: &Connection,
     org: Org,
     after: BlobHash,
+    now_ms: i64,
 ) -> Result<Option<BlobHash>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT hash FROM blob INDEXED BY blob_unlooked
-         WHERE looked = 0 AND org = ?1 AND hash > ?2 ORDER BY hash LIMIT 1",
-    )?;
-    let found = query.query_row(params![org, after.0], |row| Ok(BlobHash(row.get(0)?)));
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT hash FROM blob b INDEXED BY blob_unlooked
+         WHERE looked = 0 AND org = ?1 AND hash > ?3 AND NOT {} ORDER BY hash LIMIT 1",
+        uploads::deadly()
+    ))?;
+    let since = now_ms.saturating_sub(TRIED_MS);
+    let found = query.query_row(params![org, since, after.0], |row| Ok(BlobHash(row.get(0)?)));
     Ok(found.optional()?)
 }
 
@@ -49,6 +55,9 @@ pub fn looked(
         .execute(params![org, hash.0, how])?;
     // It may have gone while it was looked at.
     let Some((sketch, screen)) = seen.filter(|_| noted > 0) else { return Ok(()) };
+    // What the process had died of, or a restore had lost, may have been judged without it.
+    tx.prepare_cached("UPDATE photo SET judged = 0 WHERE org = ?1 AND hash = ?2 AND judged <> 0")?
+        .execute(params![org, hash.0])?;
     add(tx, org, hash, sketch, screen)
 }
 
@@ -302,16 +311,22 @@ fn reference(row: &rusqlite::Row<'_>) -> Result<Reference, StoreError> {
     })
 }
 
-/// A reference to a photo that the server has looked at, or that it does not keep any more, and that was not judged yet,
-/// if there is one.
-pub fn unjudged(connection: &Connection, org: Org) -> Result<Option<Reference>, StoreError> {
+/// A reference to a photo that the server has looked at, does not look at, or does not keep any more, and that was not
+/// judged yet, if there is one.
+pub fn unjudged(
+    connection: &Connection,
+    org: Org,
+    now_ms: i64,
+) -> Result<Option<Reference>, StoreError> {
     let mut query = connection.prepare_cached(&format!(
         "SELECT {REFERENCE} FROM photo p INDEXED BY photo_unjudged
          WHERE judged = 0 AND here <> 0 AND org = ?1 AND EXISTS
-             (SELECT 1 FROM blob b WHERE b.org = p.org AND b.hash = p.hash AND b.looked <> 0)
-         LIMIT 1"
+             (SELECT 1 FROM blob b WHERE b.org = p.org AND b.hash = p.hash
+                  AND (b.looked <> 0 OR {}))
+         LIMIT 1",
+        uploads::deadly()
     ))?;
-    let mut rows = query.query([org])?;
+    let mut rows = query.query([org, now_ms.saturating_sub(TRIED_MS)])?;
     rows.next()?.map(reference).transpose()
 }
 
@@ -340,9 +355,8 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
         screen = seen;
     }
     let mut query = connection.prepare_cached(&format!(
-        "SELECT {REFERENCE} FROM photo p
-         WHERE org = ?1 AND hash = ?2 AND (document <> ?3 OR hash <> ?5) AND EXISTS
-             (SELECT 1 FROM bearer e WHERE e.org = p.org AND e.hash = p.hash AND e.user = p.by)
+        "SELECT {REFERENCE} FROM photo INDEXED BY photo_first
+         WHERE org = ?1 AND hash = ?2 AND here <> 0 AND (document <> ?3 OR hash <> ?5)
          ORDER BY referenced_ms LIMIT ?4"
     ))?;
     let mut others = Vec::new();
@@ -544,12 +558,14 @@ pub struct InSight {
     pub at_ms: i64,
 }
 
-/// The signals of a visit that weigh anything, by kind and photo, with no more of their evidence than `see` shows. That
-/// the visit is seen is for the caller to know.
+/// The signals of a visit that weigh anything, by kind and photo, as many as anybody reads, with no more of their evidence
+/// than `see` shows; those that are `waiting` alone, or those too that somebody has looked at. That the visit is seen is for
+/// the caller to know.
 pub fn of_visit(
     connection: &Connection,
     see: &Sight,
     visit: VisitId,
+    waiting: bool,
 ) -> Result<Vec<Shown>, StoreError> {
     let weights = weights(connection, see.org)?;
     let mut query = connection.prepare_cached(
@@ -564,83 +580,92 @@ pub fn of_visit(
              other_by,
              photo <> x'' AND EXISTS (SELECT 1 FROM visit v
               WHERE v.org = s.org AND v.visit = s.visit AND instr(v.people, s.by) = 0)
-         FROM signal s WHERE org = ?1 AND visit = ?2 ORDER BY kind, photo, found_ms",
+         FROM signal s WHERE org = ?1 AND visit = ?2 AND kind BETWEEN ?3 AND ?4
+             AND (seen_ms IS NULL OR NOT ?6)
+         ORDER BY kind, photo LIMIT ?5",
     )?;
     let mut place = connection
         .prepare_cached("SELECT outlet, day, people FROM visit WHERE org = ?1 AND visit = ?2")?;
-    let mut rows = query.query(params![see.org, visit.as_bytes()])?;
-    let mut shown = Vec::new();
-    while let Some(row) = rows.next()? {
-        let kind = Kind::of(row.get(0)?).filter(|kind| weights.get(kind) != Some(&0));
-        let Some(kind) = kind else { continue };
-        let hash = |at: usize| -> Result<Option<[u8; 32]>, StoreError> {
-            Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok())
-        };
-        let evidence: Vec<u8> = row.get(9)?;
-        let mut evidence: Option<Evidence> = match evidence.as_slice() {
-            [] => None,
-            packed => Some(from_cbor(packed)?),
-        };
-        let mut hidden = 0;
-        let sees = |document| -> Result<bool, StoreError> {
-            let audience = pages::audience_of(connection, see.org, document)?;
-            Ok(audience.is_some_and(|audience| see.sees(&audience)))
-        };
-        let other = match DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?) {
-            Some(document) if sees(document)? => {
-                let at_ms = row.get::<_, Option<i64>>(if kind.of_field() { 11 } else { 10 })?;
-                let here: bool = row.get(12)?;
-                let photo = hash(2)?.filter(|_| here && !kind.of_field()).map(BlobHash);
-                let by = row.get::<_, Vec<u8>>(if kind.of_field() { 7 } else { 13 })?;
-                let by: Option<[u8; 16]> = by.try_into().ok();
-                let found = match document.kind {
-                    DocKind::Visit => place
-                        .query_row(params![see.org, document.id], |row| {
-                            let place = (OutletId::from_bytes(row.get(0)?), Day(row.get(1)?));
-                            Ok((place, row.get::<_, Vec<u8>>(2)?))
-                        })
-                        .optional()?,
-                    DocKind::Outlet => None,
-                };
-                let (place, people) = found.unzip();
-                let contest =
-                    people.zip(by).is_some_and(|(people, by)| !people.as_chunks().0.contains(&by));
-                Some(Other::InSight(InSight {
-                    photo,
-                    document,
-                    place,
-                    by: by.map(UserId::from_bytes),
-                    contest,
-                    at_ms: at_ms.unwrap_or_default(),
-                }))
-            }
-            Some(_) => {
-                evidence = evidence.filter(|shows| matches!(shows, Evidence::Unproved { .. }));
-                Some(Other::OutOfSight)
-            }
-            None => None,
-        };
-        if let Some(Evidence::Lengths(lengths)) = &mut evidence {
-            let all = std::mem::take(lengths);
-            for length in all {
-                match sees(length.visit.into())? {
-                    true => lengths.push(length),
-                    false => hidden += 1,
+    let (of_field, mut shown) = (Kind::Outside as u8, Vec::new());
+    for (first, last) in [(0, of_field - 1), (of_field, u8::MAX)] {
+        let mut rows =
+            query.query(params![see.org, visit.as_bytes(), first, last, TOLD_MAX, waiting])?;
+        while let Some(row) = rows.next()? {
+            let kind = Kind::of(row.get(0)?).filter(|kind| weights.get(kind) != Some(&0));
+            let Some(kind) = kind else { continue };
+            let hash = |at: usize| -> Result<Option<[u8; 32]>, StoreError> {
+                Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok())
+            };
+            let evidence: Vec<u8> = row.get(9)?;
+            let mut evidence: Option<Evidence> = match evidence.as_slice() {
+                [] => None,
+                packed => Some(from_cbor(packed)?),
+            };
+            let mut hidden = 0;
+            let sees = |document| -> Result<bool, StoreError> {
+                let audience = pages::audience_of(connection, see.org, document)?;
+                Ok(audience.is_some_and(|audience| see.sees(&audience)))
+            };
+            let other = match DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?) {
+                Some(document) if sees(document)? => {
+                    let at_ms = row.get::<_, Option<i64>>(if kind.of_field() { 11 } else { 10 })?;
+                    let here: bool = row.get(12)?;
+                    let photo = hash(2)?.filter(|_| here && !kind.of_field()).map(BlobHash);
+                    let by = row.get::<_, Vec<u8>>(if kind.of_field() { 7 } else { 13 })?;
+                    let by: Option<[u8; 16]> = by.try_into().ok();
+                    let found = match document.kind {
+                        DocKind::Visit => place
+                            .query_row(params![see.org, document.id], |row| {
+                                let place = (OutletId::from_bytes(row.get(0)?), Day(row.get(1)?));
+                                Ok((place, row.get::<_, Vec<u8>>(2)?))
+                            })
+                            .optional()?,
+                        DocKind::Outlet => None,
+                    };
+                    let (place, people) = found.unzip();
+                    let contest = people
+                        .zip(by)
+                        .is_some_and(|(people, by)| !people.as_chunks().0.contains(&by));
+                    Some(Other::InSight(InSight {
+                        photo,
+                        document,
+                        place,
+                        by: by.map(UserId::from_bytes),
+                        contest,
+                        at_ms: at_ms.unwrap_or_default(),
+                    }))
+                }
+                Some(_) => {
+                    let own = |shows: &Evidence| {
+                        matches!(shows, Evidence::Unproved { .. } | Evidence::Clock { .. })
+                    };
+                    evidence = evidence.filter(own);
+                    Some(Other::OutOfSight)
+                }
+                None => None,
+            };
+            if let Some(Evidence::Lengths(lengths)) = &mut evidence {
+                let all = std::mem::take(lengths);
+                for length in all {
+                    match sees(length.visit.into())? {
+                        true => lengths.push(length),
+                        false => hidden += 1,
+                    }
                 }
             }
+            let by = UserId::from_bytes(row.get(7)?);
+            let (seen, contested): (Option<[u8; 16]>, bool) = (row.get(5)?, row.get(14)?);
+            shown.push(Shown {
+                signal: Signal { kind, figure: row.get(4)? },
+                photo: hash(1)?.map(BlobHash),
+                contested: Some(by).filter(|_| contested),
+                capture: hash(8)?.map(|entry| (by, ChangeHash(entry))),
+                other,
+                evidence,
+                hidden,
+                seen: seen.map(UserId::from_bytes).zip(row.get(6)?),
+            });
         }
-        let by = UserId::from_bytes(row.get(7)?);
-        let (seen, contested): (Option<[u8; 16]>, bool) = (row.get(5)?, row.get(14)?);
-        shown.push(Shown {
-            signal: Signal { kind, figure: row.get(4)? },
-            photo: hash(1)?.map(BlobHash),
-            contested: Some(by).filter(|_| contested),
-            capture: hash(8)?.map(|entry| (by, ChangeHash(entry))),
-            other,
-            evidence,
-            hidden,
-            seen: seen.map(UserId::from_bytes).zip(row.get(6)?),
-        });
     }
     Ok(shown)
 }
@@ -714,8 +739,7 @@ pub fn queue(
     while let Some(row) = rows.next()? {
         let visit = VisitId::from_bytes(row.get(0)?);
         let people: Vec<u8> = row.get(3)?;
-        let mut signals = of_visit(connection, see, visit)?;
-        signals.retain(|shown| shown.seen.is_none() || which != Which::Waiting);
+        let signals = of_visit(connection, see, visit, which == Which::Waiting)?;
         waiting.push(Waiting {
             visit,
             outlet: OutletId::from_bytes(row.get(1)?),
