@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use sync_core::id::{BlobHash, DeviceId, DocId, UserId};
 use sync_core::model::people::Audience;
 
@@ -240,20 +240,22 @@ fn each_sight(
     sees: impl Fn(&Audience) -> bool,
     mut each: impl FnMut(Sight),
 ) -> Result<(), StoreError> {
-    let mut next = connection.prepare_cached(
-        "SELECT audience, by, here <> 0 FROM photo INDEXED BY photo_sight
-         WHERE org = ?1 AND hash = ?2 AND (audience, by) > (?3, ?4)
-         ORDER BY audience, by LIMIT 1",
-    )?;
+    // Two questions: of a pair of columns SQLite would look up the first alone, and read through the rest.
+    let of = "SELECT audience, by, here <> 0 FROM photo INDEXED BY photo_sight
+         WHERE org = ?1 AND hash = ?2";
+    let mut next_person = connection
+        .prepare_cached(&format!("{of} AND audience = ?3 AND by > ?4 ORDER BY by LIMIT 1"))?;
+    let mut next_audience = connection
+        .prepare_cached(&format!("{of} AND audience > ?3 ORDER BY audience, by LIMIT 1"))?;
     let (mut after, mut known): ((AudienceId, Vec<u8>), _) = ((AudienceId::MIN, Vec::new()), None);
     loop {
-        let row = next.query_row(params![org, hash.0, after.0, after.1], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        });
-        let Some((audience, by, here)): Option<(AudienceId, [u8; 16], bool)> = row.optional()?
-        else {
-            return Ok(());
-        };
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let mut row: Option<(AudienceId, [u8; 16], bool)> =
+            next_person.query_row(params![org, hash.0, after.0, after.1], read).optional()?;
+        if row.is_none() {
+            row = next_audience.query_row(params![org, hash.0, after.0], read).optional()?;
+        }
+        let Some((audience, by, here)) = row else { return Ok(()) };
         let seen = match known {
             Some((same, seen)) if same == audience => seen,
             _ => log::audience_of(connection, org, audience)?.is_some_and(|a| sees(&a)),
