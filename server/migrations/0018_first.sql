@@ -264,21 +264,28 @@ CREATE TABLE report (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX report_changed ON report (org, changed);
 
--- Photos that a recording refers to, here or not yet.
+-- Who names which photo in which document, here or not yet. Each person has their own row, so that nobody's word takes the
+-- place of another's.
 CREATE TABLE photo (
     org           INTEGER NOT NULL,
     hash          BLOB NOT NULL,
     document      BLOB NOT NULL,
     by            BLOB NOT NULL,
-    referenced_ms INTEGER NOT NULL,
+    audience      INTEGER NOT NULL,      -- who sees the document, as its lines in the log have it
+    referenced_ms INTEGER NOT NULL,      -- first, by claim
     bytes         INTEGER NOT NULL,
     here          INTEGER NOT NULL DEFAULT 0, -- for who sees the document. 0: awaited; 1: here; 2: gone
-    judged        INTEGER NOT NULL DEFAULT 0, -- 0: what it is like has yet to be looked at
+    judged        INTEGER NOT NULL DEFAULT 0, -- 0: it was named again since what it is like was looked at, or never was
     earliest_ms   INTEGER,               -- not recorded before this, as the log proves it; NULL: nothing does
-    received_ms   INTEGER,               -- when the server had it; NULL: its line did not read
-    PRIMARY KEY (org, hash, document)
+    received_ms   INTEGER,               -- when the server had it first
+    PRIMARY KEY (org, hash, document, by)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX photo_awaited ON photo (org, document, by) WHERE here = 0;
+CREATE INDEX photo_document ON photo (org, document);
+-- One file may be named in ever so many documents: who sees it, and which of them were the first, is read without reading
+-- them all.
+CREATE INDEX photo_sight ON photo (org, hash, audience, by, here);
+CREATE INDEX photo_first ON photo (org, hash, referenced_ms) WHERE here <> 0;
 CREATE INDEX photo_unjudged ON photo (org, hash) WHERE judged = 0 AND here <> 0;
 
 -- Whose references give sight of a photo: a device of theirs has brought it, somebody has who may for a document in which
@@ -353,16 +360,17 @@ CREATE TABLE signal (
     photo          BLOB NOT NULL,        -- empty: of a capture
     other          BLOB NOT NULL,        -- the photo that it is like, or the other capture; empty: none
     other_document BLOB NOT NULL,        -- what has that; empty: none, or the visit itself
-    by             BLOB NOT NULL,        -- whose capture; empty: of a photo
+    by             BLOB NOT NULL,        -- whose capture, or who names the photo
+    other_by       BLOB NOT NULL,        -- who names the other photo; empty: none
     entry          BLOB NOT NULL,        -- the capture; empty: of a photo
     figure         INTEGER NOT NULL,     -- by kind: bits, minutes, strength, metres, km/h
     evidence       BLOB NOT NULL,        -- packed; empty: none but the figure
     found_ms       INTEGER NOT NULL,
     seen_by        BLOB,
     seen_ms        INTEGER,
-    PRIMARY KEY (org, visit, kind, photo, other, other_document, by)
+    PRIMARY KEY (org, visit, kind, photo, other, other_document, by, other_by)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX signal_open ON signal (org, visit, kind, photo) WHERE seen_ms IS NULL;
+CREATE INDEX signal_open ON signal (org, visit, kind, photo, by) WHERE seen_ms IS NULL;
 -- What is like a photo is found by it when that is erased.
 CREATE INDEX signal_other ON signal (org, other) WHERE other <> x'';
 CREATE INDEX signal_photo ON signal (org, photo) WHERE photo <> x'';

@@ -7,7 +7,7 @@ use sync_core::admit::begun;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Entry, Parts};
 use sync_core::evidence::{Frontier, Keypair, Seal};
-use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, VisitId};
+use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
 use sync_core::kpi::{Counts, Ratio, per_visit};
 use sync_core::model::catalogue::Record;
 use sync_core::print::Print;
@@ -25,7 +25,7 @@ use crate::store::erasure::{Erasure, NAMELESS};
 use crate::store::log::{Held, Org, Organisation};
 use crate::store::quarantine::Kept;
 use crate::store::tree::Says;
-use crate::store::visits::PhotoRow;
+use crate::store::visits::{Named, PhotoRow};
 use crate::world::World;
 
 /// What was looked at, and what is wrong.
@@ -376,7 +376,7 @@ impl Inspection<'_> {
         if standing.photos_astray > 0 {
             self.found(
                 Place::Whole,
-                "photos are noted as here that are not, or as not here that are",
+                "photos are noted as here that are not, as not here that are, or for others than see them",
             );
         }
         if !standing.bytes_right {
@@ -666,11 +666,11 @@ impl Inspection<'_> {
     }
 }
 
-/// The prints of the rows that say which photos a document names: each by its first entry that does.
+/// The prints of the rows that say who names which photos in a document.
 fn photos_of(held: &Held, rows: &[ChangeRow]) -> Print {
     let changes = held.document.changes().iter().map(|change| (change.hash(), change));
     let changes: HashMap<_, _> = changes.collect();
-    let (document, mut named, mut sum) = (held.document.id(), HashSet::new(), Print::default());
+    let mut all: BTreeMap<(BlobHash, UserId), Named> = BTreeMap::new();
     for row in rows {
         let Ok(name) = <[u8; 32]>::try_from(&row.hash[..]) else { continue };
         let hash = ChangeHash(name);
@@ -679,13 +679,13 @@ fn photos_of(held: &Held, rows: &[ChangeRow]) -> Print {
         };
         let Ok(entry) = change.entry() else { continue };
         for photo in entry.photos() {
-            if named.insert(photo.hash) {
-                let (hash, by, bytes) = (photo.hash, entry.by(), photo.bytes);
-                sum += PhotoRow { hash, document, by, times: *times, bytes }.print();
-            }
+            let (document, by, times) = (held.document.id(), entry.by(), *times);
+            let photo = PhotoRow { hash: photo.hash, document, by, times, bytes: photo.bytes };
+            let named = all.entry((photo.hash, by)).or_insert_with(|| Named::first(&photo));
+            named.again(&photo);
         }
     }
-    sum
+    all.values().fold(Print::default(), |sum, named| sum + named.print())
 }
 
 /// The change of a row, or why it is none.

@@ -2,29 +2,33 @@
 //! worth a look is written down. What is still to do is marked in the store, so it goes on where it was after a restart,
 //! and what came before is looked at too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, DocId};
-use sync_core::model::visit::{Act, CheckId, PhotoRef, Recording};
-use sync_core::visit::Visit;
+use sync_core::id::{BlobHash, DocId, UserId};
+use sync_core::model::visit::{CheckId, PhotoRef};
+use sync_core::visit::{Start, Visit};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
+use crate::photo::Unfit;
 use crate::signals::field::{Known, of_visit};
-use crate::signals::{PhotoFacts, Signal, of_photo};
-use crate::store::log::Held;
+use crate::signals::{Kind, PhotoFacts, Signal, of_photo};
+use crate::store::log::{Held, Org};
 use crate::store::signals::{self as rows, Reference};
 use crate::store::{StoreError, field, log};
 use crate::{now_ms, photo};
 
 /// What was not to be done is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(300);
-/// Visits that are read at once.
+/// Photos of an organisation that are looked at before it is the others' turn, references that are judged, and visits
+/// that are read, at once.
+const PHOTOS: usize = 4;
+const REFERENCES: usize = 16;
 const VISITS: u32 = 16;
 
 /// Works until the server stops.
@@ -47,51 +51,105 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
-/// Does all that is to be done now. It may be dropped at any time. What fails for one organisation is told, and keeps
-/// neither the rest of its work nor another one's from being done.
+/// Does all that is to be done now, a little of each organisation's by turns. It may be dropped at any time. What fails for
+/// one organisation is told, and keeps neither the rest of its work nor another one's from being done.
 ///
 /// # Errors
 /// The first failure.
 pub async fn catch_up(app: &App) -> Result<(), StoreError> {
-    let mut all = Ok(());
-    for tenant in app.tenants() {
-        let photos = look(app, &tenant).await;
-        let references = judge(app, &tenant).await;
-        for done in [photos, references, read_visits(app, &tenant).await] {
-            if let Err(error) = done {
-                let organisation = tenant.id;
-                tracing::error!(%organisation, %error, "what is worth a look could not be found out");
-                all = all.and(Err(error));
+    let (mut work, mut all): (HashMap<Org, Work>, _) = (HashMap::new(), Ok(()));
+    loop {
+        let mut more = false;
+        for tenant in app.tenants() {
+            let turn = turn(app, &tenant, work.entry(tenant.org).or_default()).await;
+            for done in turn {
+                more |= done.unwrap_or_else(|error| {
+                    let organisation = tenant.id;
+                    tracing::error!(%organisation, %error, "what is worth a look could not be found out");
+                    if all.is_ok() {
+                        all = Err(error);
+                    }
+                    false
+                });
             }
         }
+        if !more {
+            return all;
+        }
     }
-    all
 }
 
-/// Looks at the photos that nobody has looked at. One whose file cannot be read now waits for the next time.
-async fn look(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
-    let (org, mut after, mut all) = (tenant.org, BlobHash([0; 32]), Ok(()));
-    while let Some(hash) = app.store.read(move |c| rows::unlooked(c, org, after)).await? {
-        after = hash;
-        let seen = match photo::look(app, tenant, hash).await {
-            Ok(seen) => seen,
-            Err(error) => {
-                all = all.and(Err(error));
-                continue;
-            }
+/// How far an organisation's work is.
+struct Work {
+    /// Photos up to this one were looked at, or could not be.
+    after: BlobHash,
+    /// Some could not be: they wait for the next time.
+    passed_over: bool,
+    /// Judging, and reading visits, has failed, and waits for the next time.
+    judging_failed: bool,
+    reading_failed: bool,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        let after = BlobHash([0; 32]);
+        Self { after, passed_over: false, judging_failed: false, reading_failed: false }
+    }
+}
+
+/// Does a little of an organisation's work: whether there may be more of each kind, or why it failed.
+async fn turn(app: &App, tenant: &Arc<Tenant>, work: &mut Work) -> Vec<Result<bool, StoreError>> {
+    let before = work.after;
+    let looked = look(app, tenant, &mut work.after).await;
+    // One that could not be looked at keeps no other from being.
+    let more = work.after != before;
+    work.passed_over |= looked.is_err();
+    if !more && !work.passed_over {
+        // What comes meanwhile may be before the last one.
+        work.after = BlobHash([0; 32]);
+    }
+    let mut done = vec![looked, Ok(work.after != before)];
+    // What a photo is like is known when all are looked at.
+    if !more && !work.judging_failed {
+        let judged = judge(app, tenant).await;
+        work.judging_failed = judged.is_err();
+        done.push(judged);
+    }
+    if !work.reading_failed {
+        let read = read_visits(app, tenant).await;
+        work.reading_failed = read.is_err();
+        done.push(read);
+    }
+    done
+}
+
+/// Looks at a few of the photos that nobody has looked at, after this one; whether there may be more. One whose file cannot
+/// be read now waits for the next time, and so does one of which the process has died.
+async fn look(app: &App, tenant: &Tenant, after: &mut BlobHash) -> Result<bool, StoreError> {
+    let org = tenant.org;
+    for _ in 0..PHOTOS {
+        let last = *after;
+        let next = app.store.read(move |c| rows::unlooked(c, org, last, now_ms())).await?;
+        let Some(hash) = next else { return Ok(false) };
+        *after = hash;
+        let seen = match photo::look(app, tenant, hash).await? {
+            Err(Unfit::Deadly) => continue,
+            seen => seen.ok(),
         };
         let write = app.store.write_for(org, move |tx| {
             rows::looked(tx, org, hash, seen.as_ref().map(|(sketch, screen)| (sketch, *screen)))
         });
         write.await?;
     }
-    all
+    Ok(true)
 }
 
-/// Judges the references to photos that are looked at.
-async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
+/// Judges a few of the references to photos that are looked at; whether there may be more.
+async fn judge(app: &App, tenant: &Tenant) -> Result<bool, StoreError> {
     let (org, id) = (tenant.org, tenant.id);
-    while let Some(reference) = app.store.read(move |c| rows::unjudged(c, org)).await? {
+    for _ in 0..REFERENCES {
+        let next = app.store.read(move |c| rows::unjudged(c, org, now_ms())).await?;
+        let Some(reference) = next else { return Ok(false) };
         let read = app.store.read(move |connection| {
             let seen = rows::seen_in(connection, &reference);
             let held = log::document(connection, org, id, reference.document);
@@ -101,7 +159,7 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
         let (mut seen, visit) = (seen.unwrap_or_default(), held.as_ref().map(visit_of));
         seen.others.retain(|(other, _)| {
             other.document != reference.document
-                || visit.as_ref().is_some_and(|v| are_of_two_checks(v, reference.hash, other.hash))
+                || visit.as_ref().is_some_and(|v| are_of_two_checks(v, &reference, other))
         });
         let by_itself = held.map(|held| by_itself(tenant, &held, &reference, seen.screen));
         let (by_itself, now) = (by_itself.unwrap_or_default(), now_ms());
@@ -110,7 +168,7 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<(), StoreError> {
             .write_for(org, move |tx| rows::judged(tx, &reference, &by_itself, &seen.others, now));
         write.await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn visit_of(held: &Held) -> Visit {
@@ -120,15 +178,17 @@ fn visit_of(held: &Held) -> Visit {
 /// Whether two photos that were recorded in a visit are evidence for different checks. One that was taken again for the
 /// same check is none, nor is what a contest shows of what was recorded; and one photo that is named for two checks
 /// passes for no other.
-fn are_of_two_checks(visit: &Visit, one: BlobHash, other: BlobHash) -> bool {
-    let recorded = visit.recordings.iter().filter(|recorded| !recorded.withdrawn);
-    let photos: Vec<&PhotoRef> = recorded.flat_map(|recorded| recorded.entry.photos()).collect();
+fn are_of_two_checks(visit: &Visit, one: &Reference, other: &Reference) -> bool {
+    let recorded: Vec<(UserId, &PhotoRef)> =
+        visit.photos().map(|(_, by, photo)| (by, photo)).collect();
+    let are_recorded = [one, other]
+        .iter()
+        .all(|of| recorded.iter().any(|(by, photo)| (*by, photo.hash) == (of.by, of.hash)));
     let checks = |hash| {
-        let named = photos.iter().filter(move |photo| photo.hash == hash);
-        named.map(|photo| photo.check).collect::<BTreeSet<Option<CheckId>>>()
+        let named = recorded.iter().filter(move |(_, photo)| photo.hash == hash);
+        named.map(|(_, photo)| photo.check).collect::<BTreeSet<Option<CheckId>>>()
     };
-    let (one, other) = (checks(one), checks(other));
-    !one.is_empty() && !other.is_empty() && one.is_disjoint(&other)
+    are_recorded && checks(one.hash).is_disjoint(&checks(other.hash))
 }
 
 /// What was read, or `None` of what is damaged: that is named by a check, and the others go on.
@@ -142,14 +202,8 @@ fn readable<T>(document: DocId, read: Result<T, StoreError>) -> Result<Option<T>
     }
 }
 
-/// Reads visits for what place, way and time give reason to look at, a few at once.
-async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<(), StoreError> {
-    while read_some(app, tenant).await? {}
-    Ok(())
-}
-
-/// Reads a few visits; whether there may be more.
-async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> {
+/// Reads a few visits for what place, way and time give reason to look at; whether there may be more.
+async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> {
     let (org, reading) = (tenant.org, Arc::clone(tenant));
     let read = app.store.read(move |connection| {
         let (waiting, settings) =
@@ -185,34 +239,38 @@ async fn read_some(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError> 
     Ok(true)
 }
 
-/// What a photo of a document by itself gives reason to look at.
+/// What a photo of a document by itself gives reason to look at: of each kind the most that an entry of the reference's
+/// person gives, however often they name it.
 fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -> Vec<Signal> {
+    let world = tenant.world();
+    let outlet = Start::of(&held.document).and_then(|start| world.outlets.get(&start.outlet));
+    let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let mut most: BTreeMap<Kind, i64> = BTreeMap::new();
     for change in held.document.changes() {
         let Ok(entry) = change.entry() else { continue };
-        let Some(named) = entry.photos().iter().find(|photo| photo.hash == reference.hash) else {
-            continue;
-        };
         let Some(times) = held.times.get(&change.hash()) else { continue };
-        let world = tenant.world();
-        let outlet = held.document.changes().iter().find_map(|change| match change.entry() {
-            Ok(Entry::Recording(Recording { act: Act::Start { outlet, .. }, .. })) => Some(outlet),
-            _ => None,
-        });
-        let outlet = outlet.and_then(|outlet| world.outlets.get(&outlet));
-        let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
-        let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
         let at = Timestamp::from_millisecond(times.claimed_ms).unwrap_or_default();
         // Whoever contests shows what was there before.
         let recorded_ms = match entry {
             Entry::Recording(_) => (times.claimed_ms, times.claimed_ms),
             _ => (i64::MIN, times.claimed_ms),
         };
-        return of_photo(&PhotoFacts {
-            recorded_ms,
-            offset_min: i64::from(zone.to_offset(at).seconds()) / 60,
-            origin: named.origin.as_ref(),
-            screen,
-        });
+        let named = entry.photos().iter().filter(|photo| photo.hash == reference.hash);
+        for named in named.filter(|_| entry.by() == reference.by) {
+            let signals = of_photo(&PhotoFacts {
+                recorded_ms,
+                offset_min: i64::from(zone.to_offset(at).seconds()) / 60,
+                origin: named.origin.as_ref(),
+                screen,
+            });
+            for Signal { kind, figure } in signals {
+                let most = most.entry(kind).or_insert(figure);
+                if (figure.unsigned_abs(), figure) > (most.unsigned_abs(), *most) {
+                    *most = figure;
+                }
+            }
+        }
     }
-    Vec::new()
+    most.into_iter().map(|(kind, figure)| Signal { kind, figure }).collect()
 }

@@ -199,17 +199,17 @@ fn drawn(bytes: Vec<u8>) -> Result<Verified, Unfit> {
 }
 
 /// What [`rows`](crate::store::signals) keep of a photo that is here: its sketch, and how much it looks like a screen.
-/// `None` if it cannot be read, although it was taken once.
+/// It may not be read, although it was taken once.
 pub async fn look(
     app: &App,
     tenant: &Tenant,
     hash: BlobHash,
-) -> Result<Option<(Sketch, u32)>, StoreError> {
+) -> Result<Result<(Sketch, u32), Unfit>, StoreError> {
     let looked = decoded(app, tenant, hash, Place::Kept, |bytes| {
         let picture = picture::decode(&bytes, PIXELS_MAX)?.upright(LOOKED_PIXELS_MAX);
         Ok((Sketch::of(&picture), picture::screen(&picture)))
     });
-    Ok(looked.await?.ok())
+    looked.await
 }
 
 /// Makes of a file that a camera wrote what a phone would have sent, without metadata, and the reference to it.

@@ -36,8 +36,8 @@ use crate::cosign;
 use crate::error::Problem;
 use crate::jobs;
 use crate::limits::{
-    BODY_TIMEOUT, CONNECTIONS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT, REQUEST_TIMEOUT,
-    SHUTDOWN_TIMEOUT,
+    BODY_TIMEOUT, CONNECTIONS_MAX, DECODING_MEGAPIXELS_MAX, FORM_BYTES_MAX, HEADER_TIMEOUT,
+    REQUEST_TIMEOUT, SHUTDOWN_TIMEOUT,
 };
 use crate::looks;
 use crate::{clock, now_ms, random};
@@ -56,8 +56,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: 
      style-src 'self'; script-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
      form-action 'self'";
 
-/// Serves until `shutdown`: then takes no more connections, lets requests finish, ends live streams and
-/// closes the store.
+/// Serves until `shutdown`: then takes no more connections, lets requests and what is being decoded finish, ends live
+/// streams and closes the store.
 pub async fn serve(
     app: Arc<App>,
     config: ServeConfig,
@@ -74,6 +74,12 @@ pub async fn serve(
     let _ = growing.await;
     let _ = working.await;
     let _ = asking.await;
+    // Otherwise the next start takes it for what this process has died of. Nothing is decoded after.
+    let decoding = app.limits.decoding.acquire_many(DECODING_MEGAPIXELS_MAX);
+    let decoded = tokio::time::timeout(SHUTDOWN_TIMEOUT, decoding).await;
+    if decoded.is_err() {
+        tracing::warn!("a photo was still being decoded");
+    }
     let store = app.store.clone();
     tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)
 }

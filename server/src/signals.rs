@@ -38,6 +38,8 @@ pub enum Kind {
     Camera = 12,
     /// The server had it when its phone was out of its person's hands, as whoever withdrew that says.
     Lost = 13,
+    /// Its phone's wall clock alone says when it was, and more than a day is not ruled out.
+    Wide = 14,
 }
 
 /// A camera's clock and the phone's may be so far apart, and a photo may wait so long before it is attached.
@@ -49,7 +51,7 @@ pub const WEIGHT_MAX: u32 = 100;
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SameFile,
         Self::SamePicture,
         Self::Screen,
@@ -64,6 +66,7 @@ impl Kind {
         Self::Clock,
         Self::Camera,
         Self::Lost,
+        Self::Wide,
     ];
 
     /// The kind of a number.
@@ -87,7 +90,7 @@ impl Kind {
             Self::OtherTime | Self::Camera => 20,
             Self::Edited | Self::Regular => 15,
             Self::Clock => 10,
-            Self::NoTime => 5,
+            Self::NoTime | Self::Wide => 5,
         }
     }
 
@@ -108,6 +111,7 @@ impl Kind {
             Self::Clock => "The phone’s clock is in doubt",
             Self::Camera => "Photos taken away from the outlet",
             Self::Lost => "From a phone that was out of its person’s hands",
+            Self::Wide => "The wall clock alone says which day it was",
         }
     }
 
@@ -180,6 +184,17 @@ impl Kind {
             Self::Lost => format!(
                 "It was made {} at least after the phone was out of its person’s hands, as whoever withdrew it says, who may be \
                  wrong about when that was.",
+                minutes(figure)
+            ),
+            Self::Wide if figure == 0 => {
+                "Nothing says how long before this server had it, and no clock has counted that. Owners set the wall clock, \
+                 by mistake too."
+                    .into()
+            }
+            Self::Wide => format!(
+                "It may have been made at any time within {}, and no clock has counted that: the phone was started again \
+                 before it sent this, or somebody else brought it. Owners set the wall clock, by mistake too; whoever is \
+                 offline for days and lets the battery run out has this.",
                 minutes(figure)
             ),
             Self::Camera => format!(

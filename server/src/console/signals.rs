@@ -47,6 +47,7 @@ pub(super) struct Told {
 }
 
 /// Another visit, or another photo, that a signal names.
+#[derive(PartialEq, Eq)]
 pub(super) struct OtherPage {
     pub(super) url: String,
     /// Where its picture is.
@@ -67,6 +68,7 @@ pub(super) fn told(shown: &[&Shown], visit: VisitId, world: &World, zone: &str) 
         match same {
             Some(before) if before.hidden.is_empty() && told.hidden.is_empty() => {
                 before.others.extend(told.others);
+                before.others.dedup();
             }
             _ => all.push(told),
         }
@@ -286,16 +288,17 @@ pub(super) async fn queue(
     let items = waiting.into_iter().map(|waiting| {
         let outlet = world.outlets.get(&waiting.outlet);
         let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
-        let mut photos: Vec<(Option<_>, Vec<&Shown>)> = Vec::new();
+        let mut photos: Vec<(_, Vec<&Shown>)> = Vec::new();
         for shown in &waiting.signals {
-            match photos.iter_mut().find(|(photo, _)| *photo == shown.photo) {
+            let of = (shown.photo, shown.contested);
+            match photos.iter_mut().find(|(photo, _)| *photo == of) {
                 Some((_, signals)) => signals.push(shown),
-                None => photos.push((shown.photo, vec![shown])),
+                None => photos.push((of, vec![shown])),
             }
         }
-        let photos = photos.into_iter().map(|(photo, shown)| Photo {
+        let photos = photos.into_iter().map(|((photo, contested), shown)| Photo {
             url: photo.map(|photo| format!("/photos/{photo}")),
-            contested: shown.iter().find_map(|shown| shown.contested).map(|by| world.name(by)),
+            contested: contested.map(|by| world.name(by)),
             signals: told(&shown, waiting.visit, &world, zone),
         });
         let photos = photos.collect();

@@ -111,7 +111,7 @@ pub(super) async fn visit(
     let read = read.ok_or_else(Problem::not_found)?;
     let see = sight(&viewer);
     let signals = match viewer.rights.role.oversees() {
-        true => app.look(&viewer.tenant, move |c| rows::of_visit(c, &see, visit)).await?,
+        true => app.look(&viewer.tenant, move |c| rows::of_visit(c, &see, visit, false)).await?,
         false => Vec::new(),
     };
     let page = Page::new(&app, &viewer, Section::Visits, "").await?;

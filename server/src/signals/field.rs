@@ -40,6 +40,8 @@ pub const BEFORE_MAX: usize = 7;
 const VARIATION_MAX: i64 = 30;
 /// Clocks may be so far apart, in milliseconds.
 const CLOCK_MS_MAX: i64 = 15 * 60_000;
+/// What is known to lie within so much is as good as known.
+const WIDE_MS_MIN: i64 = 24 * 3_600_000;
 
 /// What an organisation says of its field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -338,6 +340,24 @@ pub fn clock(when: &Moment, times: &CaptureTime) -> Option<Signal> {
     }
 }
 
+/// Whether a phone's wall clock was set between two captures, as the clock has it that counts since its start.
+pub fn set(earlier: &Moment, later: &Moment) -> Option<Signal> {
+    let ahead = |when: &Moment| i128::from(when.wall_ms) - i128::from(when.boot_ms);
+    let by = i64::try_from((ahead(later) - ahead(earlier)).unsigned_abs()).unwrap_or(i64::MAX);
+    (earlier.boot == later.boot && by > CLOCK_MS_MAX)
+        .then_some(Signal { kind: Kind::Clock, figure: by / 60_000 })
+}
+
+/// Whether the wall clock alone says when something was captured, and the bounds leave more than a day for it.
+pub fn wide(times: &CaptureTime) -> Option<Signal> {
+    if times.basis == ClaimBasis::BootClock || times.clamped {
+        return None;
+    }
+    let within = times.not_before_ms().map(|from| times.latest_ms.saturating_sub(from));
+    let figure = within.map_or(0, |ms| ms / 60_000);
+    within.is_none_or(|ms| ms > WIDE_MS_MIN).then_some(Signal { kind: Kind::Wide, figure })
+}
+
 fn whole(figure: f64) -> i64 {
     // A float that is none or too large saturates.
     figure.round() as i64
@@ -375,12 +395,14 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
             }
         };
         let (mut fixes, mut apart, mut cameras) = (Vec::new(), Vec::new(), Vec::new());
+        let mut before: Option<(DeviceId, Moment)> = None;
         for (recorded, device, times) in captures.iter().copied() {
             let (entry, when) = (recorded.hash, recorded.entry.when);
             let grounds = since(&known.grounds, times.claimed_ms);
-            if let Some(signal) = clock(&when, times) {
-                let (Moment { wall_ms, skew_ms, .. }, times) = (when, *times);
-                add(entry, signal, Evidence::Clock { wall_ms, skew_ms, times });
+            let set = before.filter(|(same, _)| *same == device).and_then(|(_, b)| set(&b, &when));
+            before = Some((device, when));
+            for signal in [clock(&when, times), set, wide(times)].into_iter().flatten() {
+                add(entry, signal, shown_by_clock(&when, times));
             }
             if let Some(since_ms) = known.lost.get(&device).copied()
                 && let Some(signal) = lost(since_ms, times)
@@ -436,6 +458,10 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
         }
     }
     reading
+}
+
+fn shown_by_clock(when: &Moment, times: &CaptureTime) -> Evidence {
+    Evidence::Clock { wall_ms: when.wall_ms, skew_ms: when.skew_ms, times: *times }
 }
 
 /// Where a photo's camera says that it was, as inaccurate as cameras are if it does not say.
@@ -507,6 +533,15 @@ pub fn after(before: &[(VisitId, Stay)], (visit, stay): (VisitId, &Stay)) -> Vec
         });
         if let Some((signal, evidence, from, entry)) = seen.max_by_key(|(s, ..)| s.figure) {
             let other = Some((*other, from));
+            found.push(Found { by, entry, signal, evidence, other });
+        }
+        let pairs = last.fixes.iter().flat_map(|a| stay.fixes.iter().map(move |b| (a, b)));
+        let set = pairs
+            .filter(|(a, b)| same_boot(a, b))
+            .filter_map(|(a, b)| set(&a.when, &b.when).map(|signal| (signal, a.entry, b)));
+        if let Some((signal, from, fix)) = set.max_by_key(|(signal, ..)| signal.figure) {
+            let (entry, other) = (fix.entry, Some((*other, from)));
+            let evidence = shown_by_clock(&fix.when, &fix.times);
             found.push(Found { by, entry, signal, evidence, other });
         }
     }
@@ -683,5 +718,51 @@ mod tests {
         assert_eq!(estimate(0, None, 2), Some(0), "1970, which is ruled out");
         assert_eq!(estimate(i64::MAX, None, 2), Some(0));
         assert_eq!(estimate(i64::MIN, None, 1), Some((i64::MAX) / 60_000));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_in_one_boot_is_noticed() {
+        let at = |wall_ms, boot, boot_ms| Moment { wall_ms, ..moment(boot, boot_ms) };
+        let set = |earlier, later| set(&earlier, &later).map(|signal| signal.figure);
+        let (noon, day) = (at(NOON, 1, 5), 24 * 3_600_000);
+        assert_eq!(set(noon, at(NOON + 60_000, 1, 60_005)), None);
+        assert_eq!(set(noon, at(NOON + 60_000 + 15 * 60_000, 1, 60_005)), None, "set right");
+        assert_eq!(set(noon, at(NOON - day, 1, 60_005)), Some(24 * 60 + 1));
+        assert_eq!(set(at(NOON + day, 1, 5), noon), Some(24 * 60), "in whatever order");
+        assert_eq!(set(noon, at(NOON - day, 2, 60_005)), None, "started again: nobody knows");
+        assert_eq!(set(at(i64::MAX, 1, 0), at(i64::MIN, 1, u64::MAX)), Some(i64::MAX / 60_000));
+        // So it is between the captures of two visits.
+        let stay = |wall_ms, boot_ms| {
+            let (entry, device) = (ChangeHash([boot_ms as u8; 32]), DeviceId::from_bytes([1; 16]));
+            let (place, when) = (geo(18.0, 59.0, Some(20)), at(wall_ms, 1, boot_ms));
+            let fix = Fix { entry, device, place, when, times: times(NOON, NOON) };
+            let person = UserId::from_bytes([1; 16]);
+            Stay { person, entry, began_ms: wall_ms, length_ms: None, fixes: vec![fix] }
+        };
+        let visit = |n| VisitId::from_bytes([n; 16]);
+        let found = |now: &Stay| after(&[(visit(1), stay(NOON, 5))], (visit(2), now));
+        assert_eq!(found(&stay(NOON + 60_000, 60_005)), []);
+        let [found] = &found(&stay(NOON - day, 60_006))[..] else { panic!("one signal") };
+        assert_eq!((found.signal.kind, found.signal.figure), (Kind::Clock, 24 * 60 + 1));
+        assert_eq!(found.other, Some((visit(1), ChangeHash([5; 32]))));
+    }
+
+    #[test]
+    fn what_the_wall_clock_alone_says_is_noticed_where_a_day_is_not_ruled_out() {
+        let day = 24 * 3_600_000;
+        let wide = |anchor_ms, skew_ms, wall_ms, boot| {
+            let when = Moment { wall_ms, skew_ms, ..moment(1, 1_000) };
+            let age = when.age_ms(&Moment { boot, ..moment(1, 61_000) });
+            let times = CaptureTime::estimate(&when, age, anchor_ms, NOON);
+            wide(&times).map(|signal| signal.figure)
+        };
+        // Last heard on Monday; on Wednesday the clock says Tuesday, and the phone is started again before it sends.
+        let monday = Some(NOON - 2 * day);
+        assert_eq!(wide(monday, None, NOON - day, 2), Some(2 * 24 * 60));
+        assert_eq!(wide(monday, Some(0), NOON - day, 2), Some(2 * 24 * 60), "nor does it help");
+        assert_eq!(wide(None, None, NOON - day, 2), Some(0), "nothing bounds it");
+        assert_eq!(wide(monday, None, NOON - day, 1), None, "a clock has counted it");
+        assert_eq!(wide(Some(NOON - day), None, NOON - 9, 2), None, "a day, and no more");
+        assert_eq!(wide(monday, None, 0, 2), None, "what is ruled out has another signal");
     }
 }

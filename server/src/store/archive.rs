@@ -191,7 +191,10 @@ impl Archive {
             &format!(
                 "SELECT origin, frontier, (SELECT count(*) FROM record r WHERE r.org = o.org),
                  (SELECT count(*) FROM visit v WHERE v.org = o.org),
-                 (SELECT count(*) FROM photo p WHERE p.org = o.org AND p.here <> {HERE}),
+                 (SELECT count(*) FROM photo p WHERE p.org = o.org AND
+                      (p.here <> {HERE} OR p.audience <>
+                       (SELECT iif(l.audience < -1, -1 - l.audience, l.audience) FROM log l
+                        WHERE l.org = p.org AND l.document = p.document LIMIT 1))),
                  photo_bytes = (SELECT coalesce(sum(bytes), 0) FROM blob b
                                 WHERE b.org = o.org AND gone_ms IS NULL),
                  (SELECT count(*) FROM blob b

@@ -319,7 +319,7 @@ impl Kept {
 fn kept(connection: &Connection, org: Org, visit: VisitId) -> Result<Vec<Kept>, StoreError> {
     let mut query = connection.prepare_cached(
         "SELECT kind, by, other, other_document, entry, figure, evidence FROM signal
-         WHERE org = ?1 AND visit = ?2 AND kind >= ?3 AND by <> x''",
+         WHERE org = ?1 AND visit = ?2 AND kind >= ?3",
     )?;
     let rows = query.query_map(params![org, visit.as_bytes(), Kind::Outside as u8], |row| {
         Ok(Kept {
@@ -355,9 +355,9 @@ fn replace(
         delete.execute(params![org, visit.as_bytes(), kind, other, other_document, by])?;
     }
     let mut insert = tx.prepare_cached(
-        "INSERT INTO signal (org, visit, kind, photo, other, other_document, by, entry, figure,
-             evidence, found_ms)
-         VALUES (?1, ?2, ?3, x'', ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO signal (org, visit, kind, photo, other, other_document, by, other_by, entry,
+             figure, evidence, found_ms)
+         VALUES (?1, ?2, ?3, x'', ?4, ?5, ?6, x'', ?7, ?8, ?9, ?10)",
     )?;
     for new in now.difference(&before) {
         let Kept { kind, by, other, other_document, entry, figure, evidence } = new;

@@ -315,6 +315,19 @@ pub fn audience_of(
     Ok(found.optional()?)
 }
 
+/// The audience of a document, of phones that keep it and of those that do not any more; nobody's if it is not here.
+pub fn document_audience(
+    connection: &Connection,
+    org: Org,
+    document: DocId,
+) -> Result<AudienceId, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT audience FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2 LIMIT 1",
+    )?;
+    let audience = query.query_row(params![org, document.to_bytes()], |row| row.get(0));
+    Ok(audience.optional()?.map_or(NOBODY, |audience| seen_by(audience).0))
+}
+
 /// What one line of the log holds.
 pub enum Line<'a> {
     /// The log's beginning.
@@ -545,6 +558,9 @@ impl<'a> Ledger<'a> {
         let audience = self.audience(audience)?;
         for document in volumes(self.tx, self.org, outlet)? {
             self.move_lines(document, self.size(), |_| audience)?;
+            self.tx
+                .prepare_cached("UPDATE photo SET audience = ?3 WHERE org = ?1 AND document = ?2")?
+                .execute(params![self.org, document.to_bytes(), audience])?;
         }
         self.tx
             .prepare_cached("UPDATE report SET audience = ?3 WHERE org = ?1 AND outlet = ?2")?

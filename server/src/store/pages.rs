@@ -159,7 +159,7 @@ fn lines(
 /// How many photos of those who worked on a visit are not here.
 fn awaited(connection: &Connection, org: Org, line: &VisitLine) -> Result<u64, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT count(*) FROM photo
+        "SELECT count(DISTINCT hash) FROM photo
          WHERE org = ?1 AND document = ?2 AND here = 0 AND instr(?3, by) > 0",
     )?;
     let document = DocId::from(line.visit).to_bytes();
@@ -588,14 +588,7 @@ pub fn audience_of(
     org: Org,
     document: DocId,
 ) -> Result<Option<Audience>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT audience FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2 LIMIT 1",
-    )?;
-    let audience = query.query_row(params![org, document.to_bytes()], |row| row.get(0));
-    match audience.optional()? {
-        Some(audience) => log::audience_of(connection, org, audience),
-        None => Ok(None),
-    }
+    log::audience_of(connection, org, log::document_audience(connection, org, document)?)
 }
 
 /// Whether a document that is seen gives sight of a photo.

@@ -12,7 +12,7 @@ use sync_core::print::Print;
 use super::StoreError;
 use super::log::Org;
 use super::pages::{self, Sight};
-use super::uploads::{self, Kept};
+use super::uploads::{self, Kept, TRIED_MS};
 use crate::signals::field::Evidence;
 use crate::signals::{Kind, Signal};
 
@@ -20,20 +20,26 @@ use crate::signals::{Kind, Signal};
 const COMPARED_MAX: usize = 32;
 /// Earlier photos that a signal is given for.
 const EVIDENCE_MAX: usize = 5;
-/// Documents of one photo that are read: somebody may attach one file everywhere.
+/// References to one photo that are read, the first of them: somebody may attach one file everywhere.
 const REFERENCES_MAX: u32 = 50;
+/// Signals of photos that are told of a visit, and of captures.
+const TOLD_MAX: u32 = 200;
 
-/// The next photo after this one at which nobody has looked, if there is one.
+/// The next photo after this one at which nobody has looked, if there is one. What the process has died of is left out
+/// for as long as nobody decodes it.
 pub fn unlooked(
     connection: &Connection,
     org: Org,
     after: BlobHash,
+    now_ms: i64,
 ) -> Result<Option<BlobHash>, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT hash FROM blob INDEXED BY blob_unlooked
-         WHERE looked = 0 AND org = ?1 AND hash > ?2 ORDER BY hash LIMIT 1",
-    )?;
-    let found = query.query_row(params![org, after.0], |row| Ok(BlobHash(row.get(0)?)));
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT hash FROM blob b INDEXED BY blob_unlooked
+         WHERE looked = 0 AND org = ?1 AND hash > ?3 AND NOT {} ORDER BY hash LIMIT 1",
+        uploads::deadly()
+    ))?;
+    let since = now_ms.saturating_sub(TRIED_MS);
+    let found = query.query_row(params![org, since, after.0], |row| Ok(BlobHash(row.get(0)?)));
     Ok(found.optional()?)
 }
 
@@ -50,6 +56,9 @@ pub fn looked(
         .execute(params![org, hash.0, how])?;
     // It may have gone while it was looked at.
     let Some((sketch, screen)) = seen.filter(|_| noted > 0) else { return Ok(()) };
+    // What the process had died of, or a restore had lost, may have been judged without it.
+    tx.prepare_cached("UPDATE photo SET judged = 0 WHERE org = ?1 AND hash = ?2 AND judged <> 0")?
+        .execute(params![org, hash.0])?;
     add(tx, org, hash, sketch, screen)
 }
 
@@ -277,7 +286,7 @@ pub fn like(connection: &Connection, org: Org, sketch: &Sketch) -> Result<Vec<Li
     Ok(alike)
 }
 
-/// A document that refers to a photo.
+/// What somebody names a photo in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reference {
     /// In which organisation.
@@ -286,13 +295,13 @@ pub struct Reference {
     pub hash: BlobHash,
     /// From which document.
     pub document: DocId,
-    /// Whose entry names it.
+    /// Whose entries name it.
     pub by: UserId,
-    /// When, by claim.
+    /// First when, by claim.
     pub at_ms: i64,
     /// Not before this, by what its device knew; `None`: it says nothing of that.
     pub earliest_ms: Option<i64>,
-    /// Not after this: when the server had the entry; `None`: its log did not read.
+    /// Not after this: when the server had the first of them.
     pub received_ms: Option<i64>,
 }
 
@@ -306,7 +315,8 @@ impl Reference {
 
     /// Whether it is from before another: as the bounds have it, and where they do not say by claim.
     fn is_before(&self, other: &Self) -> bool {
-        let claim = |r: &Self| (r.at_ms, r.received_ms, r.document.to_bytes(), r.hash.0);
+        let claim =
+            |r: &Self| (r.at_ms, r.received_ms, r.document.to_bytes(), r.hash.0, *r.by.as_bytes());
         match (self.bounded_before(other), other.bounded_before(self)) {
             (true, false) => true,
             (false, true) => false,
@@ -337,16 +347,22 @@ fn reference(row: &rusqlite::Row<'_>) -> Result<Reference, StoreError> {
     })
 }
 
-/// A reference to a photo that the server has looked at, or that it does not keep any more, and that was not judged yet,
-/// if there is one.
-pub fn unjudged(connection: &Connection, org: Org) -> Result<Option<Reference>, StoreError> {
+/// A reference to a photo that the server has looked at, does not look at, or does not keep any more, and that was not
+/// judged yet, if there is one.
+pub fn unjudged(
+    connection: &Connection,
+    org: Org,
+    now_ms: i64,
+) -> Result<Option<Reference>, StoreError> {
     let mut query = connection.prepare_cached(&format!(
         "SELECT {REFERENCE} FROM photo p INDEXED BY photo_unjudged
          WHERE judged = 0 AND here <> 0 AND org = ?1 AND EXISTS
-             (SELECT 1 FROM blob b WHERE b.org = p.org AND b.hash = p.hash AND b.looked <> 0)
-         LIMIT 1"
+             (SELECT 1 FROM blob b WHERE b.org = p.org AND b.hash = p.hash
+                  AND (b.looked <> 0 OR {}))
+         LIMIT 1",
+        uploads::deadly()
     ))?;
-    let mut rows = query.query([org])?;
+    let mut rows = query.query([org, now_ms.saturating_sub(TRIED_MS)])?;
     rows.next()?.map(reference).transpose()
 }
 
@@ -375,9 +391,8 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
         screen = seen;
     }
     let mut query = connection.prepare_cached(&format!(
-        "SELECT {REFERENCE} FROM photo p
-         WHERE org = ?1 AND hash = ?2 AND (document <> ?3 OR hash <> ?5) AND EXISTS
-             (SELECT 1 FROM bearer e WHERE e.org = p.org AND e.hash = p.hash AND e.user = p.by)
+        "SELECT {REFERENCE} FROM photo INDEXED BY photo_first
+         WHERE org = ?1 AND hash = ?2 AND here <> 0 AND (document <> ?3 OR hash <> ?5)
          ORDER BY referenced_ms LIMIT ?4"
     ))?;
     let mut others = Vec::new();
@@ -395,7 +410,7 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
 
 /// Writes down what a reference gives reason to look at, and that it was judged. Of two photos that are alike the
 /// later one has the signal, whichever came to the server first; where two people's claims alone say which that is, both
-/// have, and it is said.
+/// have, and it is said. A signal stays looked at as long as it says the same.
 pub fn judged(
     tx: &Transaction<'_>,
     of: &Reference,
@@ -407,17 +422,23 @@ pub fn judged(
         Ok(matches!(uploads::kept(tx, of.org, hash)?, Some(Kept::Erased(_))))
     };
     tx.prepare_cached(
-        "UPDATE photo SET judged = 1 WHERE org = ?1 AND hash = ?2 AND document = ?3",
+        "UPDATE photo SET judged = 1 WHERE org = ?1 AND hash = ?2 AND document = ?3 AND by = ?4",
     )?
-    .execute(params![of.org, of.hash.0, of.document.to_bytes()])?;
+    .execute(params![of.org, of.hash.0, of.document.to_bytes(), of.by.as_bytes()])?;
     if erased(of.hash)? {
         return Ok(());
     }
     let mut insert = tx.prepare_cached(
-        "INSERT INTO signal (org, visit, kind, photo, other, other_document, by, entry,
+        "INSERT INTO signal (org, visit, kind, photo, by, other, other_document, other_by, entry,
              figure, evidence, found_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, x'', x'', ?7, ?8, ?9)
-         ON CONFLICT DO UPDATE SET figure = excluded.figure, evidence = excluded.evidence",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, x'', ?9, ?10, ?11)
+         ON CONFLICT DO UPDATE SET figure = excluded.figure, evidence = excluded.evidence,
+             found_ms = excluded.found_ms, seen_by = NULL, seen_ms = NULL
+         WHERE figure <> excluded.figure OR evidence <> excluded.evidence",
+    )?;
+    let mut delete = tx.prepare_cached(
+        "DELETE FROM signal WHERE org = ?1 AND visit = ?2 AND kind = ?3 AND photo = ?4 AND by = ?5
+             AND other = ?6 AND other_document = ?7 AND other_by = ?8",
     )?;
     let empty: &[u8] = &[];
     if of.document.kind == DocKind::Visit {
@@ -428,6 +449,8 @@ pub fn judged(
                 visit,
                 *kind as u8,
                 of.hash.0,
+                of.by.as_bytes(),
+                empty,
                 empty,
                 empty,
                 figure,
@@ -438,7 +461,8 @@ pub fn judged(
     }
     // Whoever names another's photo in ever more visits gives that other no more to explain.
     let mut said = tx.prepare_cached(
-        "SELECT count(*) FROM signal WHERE org = ?1 AND visit = ?2 AND kind = ?3 AND photo = ?4",
+        "SELECT count(*) FROM signal
+         WHERE org = ?1 AND visit = ?2 AND kind = ?3 AND photo = ?4 AND by = ?5",
     )?;
     let mut own = 0;
     for (other, Signal { kind, figure }) in others {
@@ -448,16 +472,32 @@ pub fn judged(
         let (claims_first, doubt) = (of.is_before(other), of.is_in_doubt(other));
         for (has, names) in [(of, other), (other, of)] {
             let later = (has == of) != claims_first;
-            if has.document.kind != DocKind::Visit || !(later || doubt) {
+            if has.document.kind != DocKind::Visit {
+                continue;
+            }
+            let (visit, kind, photo) = (has.document.id, *kind as u8, has.hash.0);
+            let (by, other_by) = (has.by.as_bytes(), names.by.as_bytes());
+            let (other, other_document) = (names.hash.0, names.document.to_bytes());
+            if !(later || doubt) {
+                // It may have been the later one before it was named again.
+                delete.execute(params![
+                    of.org,
+                    visit,
+                    kind,
+                    photo,
+                    by,
+                    other,
+                    other_document,
+                    other_by
+                ])?;
                 continue;
             }
             own += usize::from(has == of);
             let before = match has == of {
                 true => own - 1,
-                false => said.query_row(
-                    params![of.org, has.document.id, *kind as u8, has.hash.0],
-                    |row| row.get(0),
-                )?,
+                false => {
+                    said.query_row(params![of.org, visit, kind, photo, by], |row| row.get(0))?
+                }
             };
             if before >= EVIDENCE_MAX {
                 continue;
@@ -465,11 +505,13 @@ pub fn judged(
             let evidence = doubt.then(|| to_cbor(&Evidence::Unproved { claims_first: !later }));
             insert.execute(params![
                 of.org,
-                has.document.id,
-                *kind as u8,
-                has.hash.0,
-                names.hash.0,
-                names.document.to_bytes(),
+                visit,
+                kind,
+                photo,
+                by,
+                other,
+                other_document,
+                other_by,
                 figure,
                 evidence.unwrap_or_default(),
                 now_ms,
@@ -552,107 +594,114 @@ pub struct InSight {
     pub at_ms: i64,
 }
 
-/// The signals of a visit that weigh anything, by kind and photo, with no more of their evidence than `see` shows. That
-/// the visit is seen is for the caller to know.
+/// The signals of a visit that weigh anything, by kind and photo, as many as anybody reads, with no more of their evidence
+/// than `see` shows; those that are `waiting` alone, or those too that somebody has looked at. That the visit is seen is for
+/// the caller to know.
 pub fn of_visit(
     connection: &Connection,
     see: &Sight,
     visit: VisitId,
+    waiting: bool,
 ) -> Result<Vec<Shown>, StoreError> {
     let weights = weights(connection, see.org)?;
     let mut query = connection.prepare_cached(
         "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms, by, entry, evidence,
              (SELECT referenced_ms FROM photo p
-              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document),
+              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document
+                  AND p.by = s.other_by),
              (SELECT began_ms FROM stay t
               WHERE t.org = s.org AND t.visit = substr(s.other_document, 2) AND t.person = s.by),
              EXISTS (SELECT 1 FROM blob b
               WHERE b.org = s.org AND b.hash = s.other AND b.gone_ms IS NULL),
-             (SELECT by FROM photo p
-              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document),
-             (SELECT p.by FROM photo p JOIN visit v ON v.org = p.org AND v.visit = s.visit
-              WHERE p.org = s.org AND p.hash = s.photo AND p.document = ?3
-                  AND instr(v.people, p.by) = 0)
-         FROM signal s WHERE org = ?1 AND visit = ?2 ORDER BY kind, photo, found_ms",
+             other_by,
+             photo <> x'' AND EXISTS (SELECT 1 FROM visit v
+              WHERE v.org = s.org AND v.visit = s.visit AND instr(v.people, s.by) = 0)
+         FROM signal s WHERE org = ?1 AND visit = ?2 AND kind BETWEEN ?3 AND ?4
+             AND (seen_ms IS NULL OR NOT ?6)
+         ORDER BY kind, photo LIMIT ?5",
     )?;
     let mut place = connection
         .prepare_cached("SELECT outlet, day, people FROM visit WHERE org = ?1 AND visit = ?2")?;
-    let own = DocId::from(visit).to_bytes();
-    let mut rows = query.query(params![see.org, visit.as_bytes(), own])?;
-    let mut shown = Vec::new();
-    while let Some(row) = rows.next()? {
-        let kind = Kind::of(row.get(0)?).filter(|kind| weights.get(kind) != Some(&0));
-        let Some(kind) = kind else { continue };
-        let hash = |at: usize| -> Result<Option<[u8; 32]>, StoreError> {
-            Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok())
-        };
-        let evidence: Vec<u8> = row.get(9)?;
-        let mut evidence: Option<Evidence> = match evidence.as_slice() {
-            [] => None,
-            packed => Some(from_cbor(packed)?),
-        };
-        let mut hidden = 0;
-        let sees = |document| -> Result<bool, StoreError> {
-            let audience = pages::audience_of(connection, see.org, document)?;
-            Ok(audience.is_some_and(|audience| see.sees(&audience)))
-        };
-        let other = match DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?) {
-            Some(document) if sees(document)? => {
-                let at_ms = row.get::<_, Option<i64>>(if kind.of_field() { 11 } else { 10 })?;
-                let here: bool = row.get(12)?;
-                let photo = hash(2)?.filter(|_| here && !kind.of_field()).map(BlobHash);
-                let by: Option<[u8; 16]> = match kind.of_field() {
-                    true => row.get::<_, Vec<u8>>(7)?.try_into().ok(),
-                    false => row.get(13)?,
-                };
-                let found = match document.kind {
-                    DocKind::Visit => place
-                        .query_row(params![see.org, document.id], |row| {
-                            let place = (OutletId::from_bytes(row.get(0)?), Day(row.get(1)?));
-                            Ok((place, row.get::<_, Vec<u8>>(2)?))
-                        })
-                        .optional()?,
-                    DocKind::Outlet => None,
-                };
-                let (place, people) = found.unzip();
-                let contest =
-                    people.zip(by).is_some_and(|(people, by)| !people.as_chunks().0.contains(&by));
-                Some(Other::InSight(InSight {
-                    photo,
-                    document,
-                    place,
-                    by: by.map(UserId::from_bytes),
-                    contest,
-                    at_ms: at_ms.unwrap_or_default(),
-                }))
-            }
-            Some(_) => {
-                evidence = evidence.filter(|shows| matches!(shows, Evidence::Unproved { .. }));
-                Some(Other::OutOfSight)
-            }
-            None => None,
-        };
-        if let Some(Evidence::Lengths(lengths)) = &mut evidence {
-            let all = std::mem::take(lengths);
-            for length in all {
-                match sees(length.visit.into())? {
-                    true => lengths.push(length),
-                    false => hidden += 1,
+    let (of_field, mut shown) = (Kind::Outside as u8, Vec::new());
+    for (first, last) in [(0, of_field - 1), (of_field, u8::MAX)] {
+        let mut rows =
+            query.query(params![see.org, visit.as_bytes(), first, last, TOLD_MAX, waiting])?;
+        while let Some(row) = rows.next()? {
+            let kind = Kind::of(row.get(0)?).filter(|kind| weights.get(kind) != Some(&0));
+            let Some(kind) = kind else { continue };
+            let hash = |at: usize| -> Result<Option<[u8; 32]>, StoreError> {
+                Ok(row.get::<_, Vec<u8>>(at)?.try_into().ok())
+            };
+            let evidence: Vec<u8> = row.get(9)?;
+            let mut evidence: Option<Evidence> = match evidence.as_slice() {
+                [] => None,
+                packed => Some(from_cbor(packed)?),
+            };
+            let mut hidden = 0;
+            let sees = |document| -> Result<bool, StoreError> {
+                let audience = pages::audience_of(connection, see.org, document)?;
+                Ok(audience.is_some_and(|audience| see.sees(&audience)))
+            };
+            let other = match DocId::from_bytes(&row.get::<_, Vec<u8>>(3)?) {
+                Some(document) if sees(document)? => {
+                    let at_ms = row.get::<_, Option<i64>>(if kind.of_field() { 11 } else { 10 })?;
+                    let here: bool = row.get(12)?;
+                    let photo = hash(2)?.filter(|_| here && !kind.of_field()).map(BlobHash);
+                    let by = row.get::<_, Vec<u8>>(if kind.of_field() { 7 } else { 13 })?;
+                    let by: Option<[u8; 16]> = by.try_into().ok();
+                    let found = match document.kind {
+                        DocKind::Visit => place
+                            .query_row(params![see.org, document.id], |row| {
+                                let place = (OutletId::from_bytes(row.get(0)?), Day(row.get(1)?));
+                                Ok((place, row.get::<_, Vec<u8>>(2)?))
+                            })
+                            .optional()?,
+                        DocKind::Outlet => None,
+                    };
+                    let (place, people) = found.unzip();
+                    let contest = people
+                        .zip(by)
+                        .is_some_and(|(people, by)| !people.as_chunks().0.contains(&by));
+                    Some(Other::InSight(InSight {
+                        photo,
+                        document,
+                        place,
+                        by: by.map(UserId::from_bytes),
+                        contest,
+                        at_ms: at_ms.unwrap_or_default(),
+                    }))
+                }
+                Some(_) => {
+                    let own = |shows: &Evidence| {
+                        matches!(shows, Evidence::Unproved { .. } | Evidence::Clock { .. })
+                    };
+                    evidence = evidence.filter(own);
+                    Some(Other::OutOfSight)
+                }
+                None => None,
+            };
+            if let Some(Evidence::Lengths(lengths)) = &mut evidence {
+                let all = std::mem::take(lengths);
+                for length in all {
+                    match sees(length.visit.into())? {
+                        true => lengths.push(length),
+                        false => hidden += 1,
+                    }
                 }
             }
+            let by = UserId::from_bytes(row.get(7)?);
+            let (seen, contested): (Option<[u8; 16]>, bool) = (row.get(5)?, row.get(14)?);
+            shown.push(Shown {
+                signal: Signal { kind, figure: row.get(4)? },
+                photo: hash(1)?.map(BlobHash),
+                contested: Some(by).filter(|_| contested),
+                capture: hash(8)?.map(|entry| (by, ChangeHash(entry))),
+                other,
+                evidence,
+                hidden,
+                seen: seen.map(UserId::from_bytes).zip(row.get(6)?),
+            });
         }
-        let by: Option<[u8; 16]> = row.get::<_, Vec<u8>>(7)?.try_into().ok();
-        let seen: Option<[u8; 16]> = row.get(5)?;
-        shown.push(Shown {
-            signal: Signal { kind, figure: row.get(4)? },
-            photo: hash(1)?.map(BlobHash),
-            contested: row.get::<_, Option<[u8; 16]>>(14)?.map(UserId::from_bytes),
-            capture: by.map(UserId::from_bytes).zip(hash(8)?.map(ChangeHash)),
-            other,
-            evidence,
-            hidden,
-            seen: seen.map(UserId::from_bytes).zip(row.get(6)?),
-        });
     }
     Ok(shown)
 }
@@ -713,12 +762,11 @@ pub fn queue(
          FROM (
              SELECT v.visit, v.outlet, v.day, v.people, v.changed,
                  CASE kind{weigh} ELSE 0 END AS weight,
-                 EXISTS (SELECT 1 FROM photo p
-                     WHERE p.org = ?1 AND p.hash = s.photo AND substr(p.document, 2) = v.visit
-                         AND instr(v.people, p.by) = 0) AS contested
-             FROM (SELECT DISTINCT visit, kind, photo FROM {signals}) s
+                 photo <> x'' AND instr(v.people, s.by) = 0 AS contested
+             FROM (SELECT DISTINCT visit, kind, photo, by FROM {signals}) s
              JOIN visit v ON v.org = ?1 AND v.visit = s.visit
-             WHERE v.audience IN ({seen})) w
+             WHERE v.audience IN ({seen})
+             GROUP BY v.visit, kind, photo, contested) w
          GROUP BY w.visit HAVING own + others > 0
          ORDER BY own DESC, others DESC, changed DESC LIMIT ?2"
     ))?;
@@ -727,8 +775,7 @@ pub fn queue(
     while let Some(row) = rows.next()? {
         let visit = VisitId::from_bytes(row.get(0)?);
         let people: Vec<u8> = row.get(3)?;
-        let mut signals = of_visit(connection, see, visit)?;
-        signals.retain(|shown| shown.seen.is_none() || which != Which::Waiting);
+        let signals = of_visit(connection, see, visit, which == Which::Waiting)?;
         waiting.push(Waiting {
             visit,
             outlet: OutletId::from_bytes(row.get(1)?),

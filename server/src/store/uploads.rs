@@ -1,6 +1,6 @@
 //! Photos that are here, photos that are on their way, and the documents that refer to them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,9 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use sync_core::id::{BlobHash, DeviceId, DocId, UserId};
 use sync_core::model::people::Audience;
 
-use super::log::Org;
+use super::log::{self, AudienceId, Org};
 use super::visits::PhotoRow;
-use super::{StoreError, pages, signals};
+use super::{StoreError, signals};
 
 /// Most uploads that one device can have open.
 pub const OPEN_MAX: u64 = 64;
@@ -214,31 +214,56 @@ pub fn naming(
     hash: BlobHash,
     sees: impl Fn(&Audience) -> bool,
 ) -> Result<Vec<UserId>, StoreError> {
-    let mut query =
-        connection.prepare_cached("SELECT document, by FROM photo WHERE org = ?1 AND hash = ?2")?;
-    let mut rows = query.query(params![org, hash.0])?;
-    let mut people = Vec::new();
-    while let Some(row) = rows.next()? {
-        let by = UserId::from_bytes(row.get(1)?);
-        if user == Some(by) || is_seen(connection, org, document_of(row)?, &sees)? {
-            people.push(by);
+    let mut people = BTreeSet::new();
+    each_sight(connection, org, hash, sees, |sight| {
+        if user == Some(sight.by) || sight.seen {
+            people.insert(sight.by);
         }
-    }
-    Ok(people)
+    })?;
+    Ok(people.into_iter().collect())
 }
 
-fn document_of(row: &Row<'_>) -> Result<DocId, StoreError> {
-    let name = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-    DocId::from_bytes(name).ok_or_else(|| StoreError::Damaged("a document's name".into()))
+/// Somebody names a photo in documents of one audience.
+struct Sight {
+    by: UserId,
+    /// The photo is here, or gone, for who sees them.
+    here: bool,
+    /// They are seen.
+    seen: bool,
 }
 
-fn is_seen(
+/// Reads who names a photo for whom: once for each person and audience, in however many documents they do.
+fn each_sight(
     connection: &Connection,
     org: Org,
-    document: DocId,
+    hash: BlobHash,
     sees: impl Fn(&Audience) -> bool,
-) -> Result<bool, StoreError> {
-    Ok(pages::audience_of(connection, org, document)?.is_some_and(|audience| sees(&audience)))
+    mut each: impl FnMut(Sight),
+) -> Result<(), StoreError> {
+    // Two questions: of a pair of columns SQLite would look up the first alone, and read through the rest.
+    let of = "SELECT audience, by, here <> 0 FROM photo INDEXED BY photo_sight
+         WHERE org = ?1 AND hash = ?2";
+    let mut next_person = connection
+        .prepare_cached(&format!("{of} AND audience = ?3 AND by > ?4 ORDER BY by LIMIT 1"))?;
+    let mut next_audience = connection
+        .prepare_cached(&format!("{of} AND audience > ?3 ORDER BY audience, by LIMIT 1"))?;
+    let (mut after, mut known): ((AudienceId, Vec<u8>), _) = ((AudienceId::MIN, Vec::new()), None);
+    loop {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let mut row: Option<(AudienceId, [u8; 16], bool)> =
+            next_person.query_row(params![org, hash.0, after.0, after.1], read).optional()?;
+        if row.is_none() {
+            row = next_audience.query_row(params![org, hash.0, after.0], read).optional()?;
+        }
+        let Some((audience, by, here)) = row else { return Ok(()) };
+        let seen = match known {
+            Some((same, seen)) if same == audience => seen,
+            _ => log::audience_of(connection, org, audience)?.is_some_and(|a| sees(&a)),
+        };
+        known = Some((audience, seen));
+        each(Sight { by: UserId::from_bytes(by), here, seen });
+        after = (audience, by.to_vec());
+    }
 }
 
 /// What a reference `p` says of its photo: it is here, or gone, for whoever sees the document if its person has borne it
@@ -283,8 +308,9 @@ pub fn bear_out(
     if more > 0 { refresh(tx, org, hash) } else { Ok(()) }
 }
 
-/// Takes a reference in. It is borne out if its person has brought the photo, or sees it in another document; so then is
-/// that of whoever named it in this one before.
+/// Takes a reference in, or notes that its person names the photo again: that is to be judged too, and the first time is
+/// the one that counts. It is borne out if its person has brought the photo, or sees it in another document; so then is
+/// that of whoever else names it in this one.
 pub fn refer(
     tx: &Transaction<'_>,
     org: Org,
@@ -294,9 +320,13 @@ pub fn refer(
     let PhotoRow { hash, document, by, times, bytes } = *photo;
     let document = document.to_bytes();
     tx.prepare_cached(
-        "INSERT OR IGNORE INTO photo
-             (org, hash, document, by, referenced_ms, bytes, earliest_ms, received_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO photo
+             (org, hash, document, by, referenced_ms, bytes, earliest_ms, received_ms, audience)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT DO UPDATE SET judged = 0,
+             referenced_ms = min(referenced_ms, excluded.referenced_ms),
+             earliest_ms = min(earliest_ms, excluded.earliest_ms),
+             received_ms = min(received_ms, excluded.received_ms)",
     )?
     .execute(params![
         org,
@@ -307,15 +337,17 @@ pub fn refer(
         bytes,
         times.not_before_ms(),
         times.latest_ms,
+        log::document_audience(tx, org, photo.document)?,
     ])?;
     let mut known =
         tx.prepare_cached("SELECT 1 FROM bearer WHERE org = ?1 AND hash = ?2 AND user = ?3")?;
     if known.exists(params![org, hash.0, by.as_bytes()])? || is_in_sight(tx, org, hash, sees)? {
-        let mut first = tx.prepare_cached(
+        let mut naming = tx.prepare_cached(
             "SELECT by FROM photo WHERE org = ?1 AND hash = ?2 AND document = ?3",
         )?;
-        let first = first.query_row(params![org, hash.0, document], |row| row.get(0))?;
-        bear_out(tx, org, hash, &[by, UserId::from_bytes(first)])?;
+        let people = naming
+            .query_map(params![org, hash.0, document], |row| Ok(UserId::from_bytes(row.get(0)?)))?;
+        bear_out(tx, org, hash, &people.collect::<Result<Vec<_>, _>>()?)?;
     }
     tx.prepare_cached(&format!(
         "UPDATE photo AS p SET here = {HERE} WHERE org = ?1 AND hash = ?2 AND document = ?3"
@@ -406,6 +438,14 @@ pub fn deaths(
     let since = now_ms.saturating_sub(TRIED_MS);
     let found = query.query_row(params![org, hash.0, since], |row| row.get(0)).optional()?;
     Ok(found.unwrap_or(0))
+}
+
+/// That the process has died of a photo `b` so often, since `?2`, that nobody begins with it.
+pub(super) fn deadly() -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM decoding d WHERE d.org = b.org AND d.hash = b.hash
+                 AND d.deaths >= {DEATHS_MAX} AND d.tried_ms > ?2)"
+    )
 }
 
 /// Notes that decoding a photo begins: before it does, since it may be the last that the process does.
@@ -754,15 +794,9 @@ pub fn is_in_sight(
     hash: BlobHash,
     sees: impl Fn(&Audience) -> bool,
 ) -> Result<bool, StoreError> {
-    let mut query = connection
-        .prepare_cached("SELECT document FROM photo WHERE org = ?1 AND hash = ?2 AND here <> 0")?;
-    let mut rows = query.query(params![org, hash.0])?;
-    while let Some(row) = rows.next()? {
-        if is_seen(connection, org, document_of(row)?, &sees)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let mut in_sight = false;
+    each_sight(connection, org, hash, sees, |sight| in_sight |= sight.here && sight.seen)?;
+    Ok(in_sight)
 }
 
 /// Whether a document gives sight of a photo to whoever sees it.

@@ -74,30 +74,45 @@ pub struct PhotoRow {
     pub bytes: u32,
 }
 
-impl PhotoRow {
-    /// The print of its row, for one sum over all of them.
-    pub fn print(&self) -> Print {
-        print_of_photo(&(
-            self.document.to_bytes().to_vec(),
-            self.hash.0,
-            *self.by.as_bytes(),
-            (self.times.claimed_ms, i64::from(self.bytes)),
-            (self.times.not_before_ms(), Some(self.times.latest_ms)),
-        ))
-    }
+/// What is kept of who names a photo in a document, however often they do.
+pub struct Named {
+    document: DocId,
+    hash: [u8; 32],
+    by: [u8; 16],
+    /// First, by claim.
+    referenced_ms: i64,
+    bytes: u32,
+    earliest_ms: Option<i64>,
+    received_ms: Option<i64>,
 }
 
-/// Document, hash and person; when it was named and how many bytes it has; not before and not after when.
-type PhotoColumns = (Vec<u8>, [u8; 32], [u8; 16], (i64, i64), (Option<i64>, Option<i64>));
-
-fn print_of_photo(columns: &PhotoColumns) -> Print {
-    let (document, hash, by, (referenced_ms, bytes), (earliest_ms, received_ms)) = columns;
-    let mut all = [&document[..], hash, by].concat();
-    for number in [Some(*referenced_ms), Some(*bytes), *earliest_ms, *received_ms] {
-        all.push(number.is_some().into());
-        all.extend(number.unwrap_or_default().to_be_bytes());
+impl Named {
+    /// The first time.
+    pub fn first(photo: &PhotoRow) -> Self {
+        let PhotoRow { hash, document, by, times, bytes } = *photo;
+        let (earliest_ms, received_ms) = (times.not_before_ms(), Some(times.latest_ms));
+        let (hash, by, referenced_ms) = (hash.0, *by.as_bytes(), times.claimed_ms);
+        Self { document, hash, by, referenced_ms, bytes, earliest_ms, received_ms }
     }
-    Print::of_digest(&BlobHash::of(&all).0)
+
+    /// Once more.
+    pub fn again(&mut self, photo: &PhotoRow) {
+        let more = Self::first(photo);
+        self.referenced_ms = self.referenced_ms.min(more.referenced_ms);
+        self.earliest_ms = self.earliest_ms.min(more.earliest_ms);
+        self.received_ms = self.received_ms.min(more.received_ms);
+    }
+
+    /// For one sum over all of them.
+    pub fn print(&self) -> Print {
+        let mut all = [&self.document.to_bytes()[..], &self.hash, &self.by].concat();
+        let numbers = [Some(self.referenced_ms), Some(i64::from(self.bytes))];
+        for number in numbers.into_iter().chain([self.earliest_ms, self.received_ms]) {
+            all.push(number.is_some().into());
+            all.extend(number.unwrap_or_default().to_be_bytes());
+        }
+        Print::of_digest(&BlobHash::of(&all).0)
+    }
 }
 
 /// The sum of the prints of all rows of photos.
@@ -106,11 +121,24 @@ pub fn photo_prints(connection: &Connection, org: Org) -> Result<Print, StoreErr
         "SELECT document, hash, by, referenced_ms, bytes, earliest_ms, received_ms FROM photo
          WHERE org = ?1",
     )?;
-    let rows = query.query_map([org], |row| {
-        let (named, bounds) = ((row.get(3)?, row.get(4)?), (row.get(5)?, row.get(6)?));
-        Ok(print_of_photo(&(row.get(0)?, row.get(1)?, row.get(2)?, named, bounds)))
-    })?;
-    Ok(rows.sum::<Result<Print, _>>()?)
+    let mut rows = query.query([org])?;
+    let mut sum = Print::default();
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        // A row of no document is none that a document names.
+        let Some(document) = DocId::from_bytes(name) else { continue };
+        let named = Named {
+            document,
+            hash: row.get(1)?,
+            by: row.get(2)?,
+            referenced_ms: row.get(3)?,
+            bytes: row.get(4)?,
+            earliest_ms: row.get(5)?,
+            received_ms: row.get(6)?,
+        };
+        sum += named.print();
+    }
+    Ok(sum)
 }
 
 /// An outlet that the field reports.

@@ -1,22 +1,26 @@
 //! What must not be lost, or said wrongly, when two sides disagree: signals, photos whose time is over, findings.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use rusqlite::{Connection, Transaction};
+use server::config::ServeConfig;
 use server::store::uploads::{self, UploadId};
-use server::store::{StoreError, log, signals};
-use server::{looks, now_ms, signals::Kind};
-use sync_core::document::Document;
+use server::store::{DATABASE, StoreError, log, pages, signals};
+use server::{looks, now_ms, serve, signals::Kind};
+use sync_core::document::{Document, Entry};
 use sync_core::id::{BlobHash, CallId, ChangeHash, DeviceId, OrgId, UserId, VisitId};
 use sync_core::model::Geo;
 use sync_core::model::catalogue::{Outlet, Record};
 use sync_core::model::people::{Role, Scope};
-use sync_core::model::visit::{PhotoOrigin, PhotoRef};
+use sync_core::model::visit::{OutletReport, PhotoOrigin, PhotoRef};
 use sync_core::visit::Visit;
+use sync_core::wire::Outcome;
 
 use crate::evidence::{Multipart, brings, posts, two_alike};
 use crate::{
-    ANNA, Bench, CALL, CLOSED_CALL, DORA, JOHAN, MARIA, NORTH, PRICE, Phone, SARA, SHELF, audited,
-    person, photo, price,
+    ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, NORTH, OTHER, OUTLET, PRICE,
+    Phone, SARA, SHELF, SOUTH, audited, person, photo, price,
 };
 
 const SAME: &str = "Byte for byte the same file";
@@ -93,7 +97,7 @@ async fn a_photo_that_comes_while_others_are_judged_is_not_judged_before_it_was_
         uploads::arrived(tx, upload, Some(ANNA), |_| false, &photo, &drawn)
     };
     bench.app.store.write(arrive).await.unwrap();
-    let next = bench.app.store.read(move |c| signals::unjudged(c, org)).await.unwrap();
+    let next = bench.app.store.read(move |c| signals::unjudged(c, org, now_ms())).await.unwrap();
     assert_eq!(next, None);
     looks::catch_up(&bench.app).await.unwrap();
     bench.get(MARIA, &second).await.shows(&[LIKE]);
@@ -466,7 +470,7 @@ async fn where_a_camera_was_is_shown_and_counts_as_a_claim() {
             assert_eq!(status, StatusCode::SEE_OTHER);
         } else {
             its_own = Some(metres);
-            let outlet = bench.tenant.world().outlets[&crate::OUTLET].clone();
+            let outlet = bench.tenant.world().outlets[&OUTLET].clone();
             let outlet = Record::Outlet(Outlet { radius_m: its_own, ..outlet });
             bench.app.write_records(&bench.tenant, vec![outlet]).await.unwrap();
         }
@@ -482,7 +486,7 @@ async fn where_a_camera_was_is_shown_and_counts_as_a_claim() {
         assert_eq!(signals.await.unwrap(), u64::from(told));
     }
     bench.get(MARIA, "/look").await.shows(&["<b>10</b>"]);
-    let page = bench.get(BOSS, &format!("/outlets/{}", crate::OUTLET)).await;
+    let page = bench.get(BOSS, &format!("/outlets/{}", OUTLET)).await;
     page.shows(&[&format!(", and {} m around it", its_own.unwrap())]);
     bench.close().await;
 }
@@ -497,5 +501,292 @@ async fn what_people_write_turns_nothing_around_on_a_page() {
     let page = bench.get(MARIA, &path).await;
     page.shows(&["at 14:00 Approved \u{fffd}yesterday\u{fffd}"]);
     page.hides(&["\u{2028}", "\u{202e}", "\u{2066}"]);
+    bench.close().await;
+}
+
+/// Signals of photos in a visit, as far as no clock is in them.
+async fn photo_signals(bench: &Bench, visit: &str) -> Vec<Vec<rusqlite::types::Value>> {
+    let visit: VisitId = visit["/visits/".len()..].parse().unwrap();
+    let read = move |connection: &Connection| -> Result<Vec<Vec<_>>, StoreError> {
+        let mut query = connection.prepare(
+            "SELECT kind, photo, by, other, other_document, other_by, evidence FROM signal
+             WHERE visit = ?1 AND photo <> x''",
+        )?;
+        let rows = query.query_map([visit.as_bytes()], |row| (0..7).map(|n| row.get(n)).collect());
+        Ok(rows?.collect::<Result<_, _>>()?)
+    };
+    bench.app.store.read(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_names_a_photo_in_a_contest_takes_no_weight_from_who_records_with_it() {
+    let (jpeg, _) = two_alike();
+    let mut seen = Vec::new();
+    for contest_first in [true, false] {
+        let bench = Bench::new().await;
+        // What the console makes of the file is what Anna has used in one visit, and uses in the next.
+        let made = server::photo::prepare(&bench.app, &bench.tenant, jpeg.clone()).await;
+        let (file, used) = made.unwrap().unwrap();
+        let used = PhotoRef { origin: None, check: Some(SHELF), ..used };
+        let mut anna = bench.phone(ANNA, "Anna's phone").await;
+        anna.anchor = 0; // what it did, it did before the log began
+        goes(&bench, &mut anna, CALL, used.clone()).await;
+        brings(&bench, &file.bytes).await;
+        let path = goes_with(&bench, &mut anna, CLOSED_CALL, Vec::new()).await;
+        let visit = VisitId::of_call(bench.tenant.id, CLOSED_CALL);
+        let contest = async || {
+            let form = bench.get(DORA, &format!("{path}/contest")).await.field("seen");
+            let body = Multipart::new(&bench.cookies[&DORA].1).field("seen", &form);
+            let body = body.field("comment", "Look here").file("a.jpg", &jpeg).end();
+            assert_eq!(posts(&bench, Some(DORA), &format!("{path}/contests"), body).await.0, 303);
+            looks::catch_up(&bench.app).await.unwrap();
+        };
+        if contest_first {
+            contest().await;
+            let page = bench.get(MARIA, "/look").await;
+            page.shows(&["contest photos weigh 65<", "shown this photo in a contest"]);
+        }
+        let mut document = bench.document(visit).await;
+        anna.observe(&mut document, Vec::new(), vec![used.clone()], Vec::new());
+        let mut group = anna.group(&document);
+        group.changes.drain(..group.changes.len() - 1);
+        assert_eq!(anna.bring(&bench, group, Vec::new()).await, Outcome::Accepted {});
+        looks::catch_up(&bench.app).await.unwrap();
+        if !contest_first {
+            contest().await;
+        }
+        let page = bench.get(MARIA, "/look").await;
+        page.shows(&["weighs 65<", "contest photos weigh 65<", "shown this photo in a contest"]);
+        bench.get(MARIA, &path).await.shows(&[SAME]);
+        seen.push(photo_signals(&bench, &path).await);
+        bench.close().await;
+    }
+    assert_eq!(seen[0].len(), 4, "{seen:?}");
+    assert_eq!(seen[0], seen[1], "whichever came first");
+}
+
+#[tokio::test]
+async fn a_photo_that_is_named_again_is_judged_again() {
+    const ASIDE: &str = "SELECT count(*) FROM signal WHERE kind = 5";
+    let (used, again) = two_alike();
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    anna.anchor = 0;
+    let origin = PhotoOrigin {
+        file: BlobHash([3; 32]),
+        shown_ms: Some(anna.moment().wall_ms),
+        offset_min: Some(0),
+        place: None,
+        edited: None,
+    };
+    let taken = PhotoRef { origin: Some(origin), ..of(&used) };
+    let path = goes(&bench, &mut anna, CALL, taken.clone()).await;
+    brings(&bench, &used).await;
+    anna.minutes = 20;
+    goes(&bench, &mut anna, CLOSED_CALL, of(&again)).await;
+    brings(&bench, &again).await;
+    assert_eq!(count(&bench, ASIDE).await, 0);
+    assert_eq!(count(&bench, ALIKE).await, 1);
+    let (look, item) = (path.replace("visits", "look"), path.replace("/visits/", "id=\"look-"));
+    bench.get(MARIA, "/look").await.hides(&[&item]);
+    // For another check, when it is old.
+    let mut document = bench.document(VisitId::of_call(bench.tenant.id, CALL)).await;
+    anna.minutes = 50;
+    let named = PhotoRef { check: Some(PRICE), ..taken.clone() };
+    anna.observe(&mut document, Vec::new(), vec![named], Vec::new());
+    anna.push(&bench, &document, Vec::new()).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    assert_eq!(count(&bench, ASIDE).await, 1);
+    bench.get(MARIA, "/look").await.shows(&[&item, "By the camera’s clock it was taken"]);
+    // It was here first all the same.
+    assert_eq!(count(&bench, ALIKE).await, 1);
+    bench.get(MARIA, &path).await.hides(&[LIKE]);
+    // What somebody has looked at they have looked at as long as it says the same, and no longer.
+    assert_eq!(bench.post(MARIA, &look, &[]).await.status, StatusCode::SEE_OTHER);
+    for (minutes, waits) in [(40, false), (58, true)] {
+        anna.minutes = minutes;
+        anna.observe(&mut document, Vec::new(), vec![taken.clone()], Vec::new());
+        anna.push(&bench, &document, Vec::new()).await;
+        looks::catch_up(&bench.app).await.unwrap();
+        let page = bench.get(MARIA, "/look").await;
+        assert_eq!(page.body.contains(&item), waits, "{minutes}");
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn organisations_take_turns() {
+    let bench = Bench::new().await;
+    let other = bench.app.create(OrgId::from_bytes([8; 16]), "Another").await.unwrap().org;
+    assert!(bench.tenant.org < other, "the one with much to do comes first");
+    write(
+        &bench,
+        "CREATE TABLE told (n INTEGER PRIMARY KEY, what TEXT, org INTEGER) STRICT;
+         CREATE TRIGGER tell_visit AFTER UPDATE OF judged ON visit
+         BEGIN INSERT INTO told (what, org) VALUES ('visit', new.org); END;
+         CREATE TRIGGER tell_photo AFTER UPDATE OF judged ON photo
+         BEGIN INSERT INTO told (what, org) VALUES ('photo', new.org); END;"
+            .into(),
+    )
+    .await;
+    for (org, count) in [(bench.tenant.org, 40), (other, 1)] {
+        let work = format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+             INSERT INTO visit (org, visit, outlet, audience, territory, distributor, day, status,
+                 people, conflicts, news, photos, started_ms, changed_ms, changed, counted, facts)
+             SELECT {org}, randomblob(16), zeroblob(16), 1, x'', x'', 0, '', x'', 0, 0, 0, 0, 0, 5,
+                 1, x'' FROM n;
+             INSERT INTO photo (org, hash, document, by, audience, referenced_ms, bytes, here)
+             SELECT {org}, zeroblob(32), CAST(x'00' || visit AS BLOB), zeroblob(16), 1, 0, 9, 1
+             FROM visit WHERE org = {org};
+             INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, looked)
+             VALUES ({org}, zeroblob(32), 9, 9, 9, 0, 1)"
+        );
+        write(&bench, work).await;
+    }
+    looks::catch_up(&bench.app).await.unwrap();
+    for (what, all) in [("visit", 41), ("photo", 41)] {
+        let read = move |c: &Connection| -> Result<(i64, i64), StoreError> {
+            let query = "SELECT count(*), (SELECT count(*) FROM told t WHERE t.what = ?1 AND t.n <
+                             (SELECT n FROM told WHERE what = ?1 AND org = ?2)) FROM told WHERE what = ?1";
+            Ok(c.query_row(query, rusqlite::params![what, other], |r| Ok((r.get(0)?, r.get(1)?)))?)
+        };
+        let (told, before) = bench.app.store.read(read).await.unwrap();
+        assert_eq!(told, all, "{what}");
+        assert!(before <= 16, "{before} of the other organisation's: {what}");
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_photo_of_which_the_process_died_is_judged_by_its_file_and_looked_at_later() {
+    let (used, again) = two_alike();
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    anna.anchor = 0;
+    goes(&bench, &mut anna, CALL, of(&used)).await;
+    brings(&bench, &used).await;
+    let hash = BlobHash::of(&again);
+    let died = format!(
+        "INSERT INTO decoding (org, hash, deaths, tried_ms) VALUES ({}, x'{hash}', 2, {})",
+        bench.tenant.org,
+        now_ms()
+    );
+    write(&bench, died).await;
+    let path = goes(&bench, &mut anna, CLOSED_CALL, of(&again)).await;
+    brings(&bench, &again).await;
+    const UNLOOKED: &str = "SELECT count(*) FROM blob WHERE looked = 0";
+    const UNJUDGED: &str = "SELECT count(*) FROM photo WHERE judged = 0";
+    assert_eq!((count(&bench, UNLOOKED).await, count(&bench, UNJUDGED).await), (1, 0));
+    bench.get(MARIA, &path).await.shows(&["Nothing was said of"]).hides(&[LIKE]);
+    // After a week somebody begins again.
+    write(&bench, "UPDATE decoding SET tried_ms = tried_ms - 7 * 86400000 - 1".into()).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    assert_eq!((count(&bench, UNLOOKED).await, count(&bench, UNJUDGED).await), (0, 0));
+    bench.get(MARIA, &path).await.shows(&[LIKE]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn whoever_names_a_photo_everywhere_gives_its_visit_little_to_explain() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let org = bench.tenant.org;
+    let named = move |n: u8, by| signals::Reference {
+        org,
+        hash: BlobHash([1; 32]),
+        document: if n == 0 { visit.into() } else { VisitId::from_bytes([n; 16]).into() },
+        by,
+        at_ms: i64::from(n),
+        earliest_ms: None,
+        received_ms: None,
+    };
+    let same = server::signals::Signal { kind: Kind::SameFile, figure: 0 };
+    let judge = move |tx: &Transaction<'_>| -> Result<(), StoreError> {
+        for n in 1..=9 {
+            signals::judged(tx, &named(n, JOHAN), &[], &[(named(0, ANNA), same)], 5)?;
+        }
+        Ok(())
+    };
+    bench.app.store.write(judge).await.unwrap();
+    let visit_hex = visit.to_string().replace('-', "");
+    let of_hers = format!("FROM signal WHERE visit = x'{visit_hex}' AND kind = 0");
+    let count_hers = async || {
+        let query = format!("SELECT count(*) {of_hers}");
+        let read = move |c: &Connection| Ok(c.query_row(&query, [], |row| row.get::<_, u64>(0))?);
+        bench.app.store.read(read).await.unwrap()
+    };
+    assert_eq!(count_hers().await, 5);
+    // What many photos say of one visit is told as far as anybody reads, and does not hide what its captures say.
+    let many = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+         INSERT INTO signal SELECT org, visit, 2, randomblob(32), x'', x'', by, x'', x'', 0, x'', 5,
+             NULL, NULL FROM n, (SELECT * {of_hers} LIMIT 1);
+         INSERT INTO signal SELECT org, visit, 12, x'', x'', x'', by, x'', randomblob(32), 0, x'', 5,
+             NULL, NULL {of_hers} LIMIT 1"
+    );
+    write(&bench, many).await;
+    let see = pages::Sight::new(org, |_| true);
+    let told =
+        bench.app.store.read(move |c| signals::of_visit(c, &see, visit, false)).await.unwrap();
+    let of_camera = told.iter().filter(|shown| shown.signal.kind == Kind::Camera).count();
+    assert_eq!((told.iter().filter(|shown| shown.photo.is_some()).count(), of_camera), (200, 1));
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn stopping_lets_what_is_decoded_end_and_is_no_death_of_it() {
+    let Bench { app, tenant, folder, .. } = Bench::new().await;
+    let (org, hash, now) = (tenant.org, BlobHash::of(b"photo"), now_ms());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let config = ServeConfig::local(folder.clone());
+    let stopped = async move { drop(stopped.await) };
+    let running = tokio::spawn(serve::serve(Arc::clone(&app), config, listener, stopped));
+    let half = Arc::clone(&app.limits.decoding).acquire_many_owned(32).await.unwrap();
+    app.store.write(move |tx| uploads::decoding(tx, org, hash, now)).await.unwrap();
+    stop.send(()).unwrap();
+    // Whoever waits for all of the room has what is left of it.
+    while app.limits.decoding.available_permits() > 0 {
+        assert!(!running.is_finished(), "it has not waited");
+        tokio::task::yield_now().await;
+    }
+    app.store.write(move |tx| uploads::decoded(tx, org, hash)).await.unwrap();
+    drop(half);
+    running.await.unwrap().unwrap();
+    let left = Connection::open(folder.join(DATABASE)).unwrap();
+    let left = left.query_row("SELECT count(*) FROM decoding", [], |row| row.get(0));
+    assert_eq!(left, Ok(0), "the next start counts no death");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn who_sees_the_photos_of_an_outlet_moves_with_it() {
+    let bench = Bench::new().await;
+    let (jpeg, _) = two_alike();
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let report = OutletReport {
+        by: ANNA,
+        when: anna.moment(),
+        place: None,
+        name: "Kiosk".into(),
+        address: "Hamngatan 1".into(),
+        territory: NORTH,
+        distributor: GROSSIST,
+        note: None,
+        photos: vec![PhotoRef { check: None, ..of(&jpeg) }],
+        volume: None,
+    };
+    let mut history = Document::new(bench.tenant.id, OUTLET.into());
+    anna.write(&mut history, Entry::Report(report));
+    anna.push(&bench, &history, Vec::new()).await;
+    brings(&bench, &jpeg).await;
+    let path = format!("/photos/{}", BlobHash::of(&jpeg));
+    let statuses = async || [bench.get(MARIA, &path).await, bench.get(SARA, &path).await];
+    assert_eq!(statuses().await.map(|reply| reply.status.as_u16()), [200, 404]);
+    let outlet = bench.tenant.world().outlets[&OUTLET].clone();
+    let outlet = Record::Outlet(Outlet { territory: SOUTH, distributor: OTHER, ..outlet });
+    bench.app.write_records(&bench.tenant, vec![outlet]).await.unwrap();
+    assert_eq!(statuses().await.map(|reply| reply.status.as_u16()), [404, 200]);
     bench.close().await;
 }

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusqlite::params;
 use server::ingest::{Ingest, open};
 use server::store::log::{Ledger, Reader};
-use server::store::quarantine;
+use server::store::signals::{self, Reference};
+use server::store::visits::PhotoRow;
+use server::store::{quarantine, uploads};
 use sync_core::admit::{Author, admit, read};
 use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::client::{Replica, next_pull};
@@ -15,8 +18,10 @@ use sync_core::command::{Command, CommandError};
 use sync_core::document::{
     Change, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX, Document, Entry, Parts, Room, VALUE_BYTES_MAX,
 };
-use sync_core::id::{ChangeHash, DistributorId, DocId, OutletId, TerritoryId, UserId, VisitId};
-use sync_core::model::capture::Moment;
+use sync_core::id::{
+    BlobHash, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, UserId, VisitId,
+};
+use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Distributor, Record, RecordKey};
 use sync_core::model::contest::{About, Objection, Word};
 use sync_core::model::people::{Rights, Role, Scope};
@@ -723,4 +728,49 @@ fn what_must_be_read_for_work_counts_in_a_transaction() {
     assert_eq!(taken, [Delivery::Taken {}, Delivery::Taken {}]);
     let taken = ingest.cargo(courier, &parcels[2..], usize::MAX).expect("it is taken");
     assert_eq!(taken.len(), 10);
+}
+
+#[test]
+fn a_file_that_is_named_everywhere_costs_nobody_more() {
+    let mut world = World::new(1);
+    audit(&mut world, 1);
+    let (org, hash, id) = (world.server.org, BlobHash([1; 32]), visit(1));
+    let name = |world: &mut World, from: u32, to: u32| {
+        let name = "WITH RECURSIVE n (i) AS (SELECT ?5 UNION ALL SELECT i + 1 FROM n WHERE i < ?6)
+             INSERT INTO photo (org, hash, document, by, audience, referenced_ms, bytes, here, judged)
+             SELECT ?1, ?2, CAST(x'00' || randomblob(16) AS BLOB), ?3, audience, i, 9, 1, 1
+             FROM n, (SELECT audience FROM log WHERE org = ?1 AND document = ?4 LIMIT 1)";
+        let (by, document) = (brand::SVEN.as_bytes(), id.to_bytes());
+        let named = params![org, hash.0, by, document, from, to];
+        world.server.db.execute(name, named).expect("they name it");
+    };
+    let by = brand::RITA;
+    let times = CaptureTime::estimate(&now(&world), None, None, world.now_ms);
+    let costs = |world: &mut World| {
+        let look = steps(world, |world| {
+            let seen = uploads::is_in_sight(&world.server.db, org, hash, |_| false);
+            assert!(!seen.expect("it reads"));
+            let named = uploads::naming(&world.server.db, org, Some(by), hash, |_| true);
+            assert_eq!(named.expect("it reads"), [brand::SVEN]);
+        });
+        let judge = steps(world, |world| {
+            let (earliest_ms, received_ms) = (None, Some(5));
+            let of = Reference { org, hash, document: id, by, at_ms: 5, earliest_ms, received_ms };
+            let seen = signals::seen_in(&world.server.db, &of).expect("it reads");
+            assert_eq!(seen.others.len(), 50);
+        });
+        let refer = steps(world, |world| {
+            let tx = world.server.db.transaction().expect("a transaction");
+            let row = PhotoRow { hash, document: id, by, times, bytes: 9 };
+            uploads::refer(&tx, org, &row, |_| false).expect("it is taken in");
+        });
+        [look.0, judge.0, refer.0]
+    };
+    name(&mut world, 1, 60);
+    let before = costs(&mut world);
+    name(&mut world, 61, 6_000);
+    let after = costs(&mut world);
+    for (before, after) in before.into_iter().zip(after) {
+        assert!(after <= before * 2 + 20, "{after} instead of {before}");
+    }
 }
