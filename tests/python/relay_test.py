@@ -17,8 +17,9 @@ FOLLOW = pathlib.Path(MEET).with_name("follow.py")
 
 
 def example(*words):
-    """Runs an example beside the suite."""
-    return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Runs an example beside the suite. What runs in the background ignores Ctrl-C, and so would the example."""
+    words = ["env", "--default-signal=INT", sys.executable, *words]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def audit(client, outlet):
@@ -64,6 +65,8 @@ class Relay(unittest.TestCase):
         self.work_reaches_the_server(rita, sam, rob)
         self.refused_work_is_its_authors(rita, rob)
         self.strangers_do_not_meet(rita, rob)
+        # Something for the example to carry: a visit of three entries, and its photo.
+        audit(rita, sorted(today(rita))[-1])
         del rita, sam, rob
         gc.collect()
         self.the_example_runs("Rita", "Sam")
@@ -151,7 +154,7 @@ class Relay(unittest.TestCase):
         goes = example(MEET, folders[1], waits.stdout.readline().strip())
         said = [process.communicate() for process in (waits, goes)]
         self.assertEqual([process.returncode for process in (waits, goes)], [0, 0], said)
-        self.assertEqual([out for out, _ in said], ["Sam: gave 0, took 0, complete\n", "Rita: gave 0, took 0, complete\n"])
+        self.assertEqual([out for out, _ in said], ["Sam: gave 2, took 0, complete\n", "Rita: gave 0, took 2, complete\n"])
 
     def the_examples_say_what_is_wrong(self, name):
         folder, absent, file = SCRATCH / f"phone-0-{name}", SCRATCH / "absent", pathlib.Path(MEET)
@@ -174,7 +177,7 @@ class Relay(unittest.TestCase):
         self.assertFalse(absent.exists() or pathlib.Path(f"{absent}.key").exists())
         # Ctrl-C ends it, and says nothing.
         process = example(FOLLOW, folder)
-        self.assertRegex(process.stdout.readline(), r"\Asent 0, came \d+, photos 0\n\Z")
+        self.assertRegex(process.stdout.readline(), r"\Asent 3, came \d+, photos 1\n\Z")
         process.send_signal(signal.SIGINT)
         self.assertEqual((process.communicate()[1], process.returncode), ("", 130))
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::id::{DocId, DocKind, VisitId};
@@ -149,7 +149,7 @@ fn one(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> Told {
             shows.push(format!("From {} to {}", at(from), at(to)));
         }
         Some(Evidence::Observations(count)) => {
-            shows.push(view::count(*count, "observation", "observations"));
+            shows.push(view::count(*count, "observation or photo", "observations and photos"));
         }
         Some(Evidence::Unproved { claims_first }) => shows.push(format!(
             "Nothing settles which of the two was recorded first. By what the phones say it was {}, which is a claim.",
@@ -250,6 +250,9 @@ struct Weight {
 struct SignalsPage {
     page: Page,
     items: Vec<Item>,
+    /// The place of the first in the queue, and how many come before the next page's.
+    first: u32,
+    next: Option<u32>,
     weights: Vec<Weight>,
     weight_max: u32,
     /// What the organisation says of its field, and what it may say.
@@ -266,10 +269,18 @@ struct SignalsPage {
     days: i32,
 }
 
+#[derive(Deserialize)]
+pub(super) struct Start {
+    /// How many heavier visits are left out.
+    #[serde(default)]
+    from: u32,
+}
+
 /// `GET /look`
 pub(super) async fn queue(
     State(app): State<Arc<App>>,
     viewer: Viewer,
+    Query(Start { from }): Query<Start>,
 ) -> Result<Response, Problem> {
     viewer.require(Role::oversees, "look at signals")?;
     let see = sight(&viewer);
@@ -278,11 +289,13 @@ pub(super) async fn queue(
     let reviews = viewer.rights.role.reviews();
     let which = if reviews { Which::Waiting } else { Which::Since(today.plus(1 - DAYS)) };
     let read = app.look(&viewer.tenant, move |c| {
-        let waiting = rows::queue(c, &see, which, VISITS_MAX)?;
+        let waiting = rows::queue(c, &see, which, (from, VISITS_MAX + 1))?;
         let weights = rows::weights(c, see.org)?;
         Ok((waiting, weights, field::settings(c, see.org)?))
     });
-    let (waiting, weights, settings) = read.await?;
+    let (mut waiting, weights, settings) = read.await?;
+    let more = waiting.len() > VISITS_MAX as usize;
+    waiting.truncate(VISITS_MAX as usize);
     let page = Page::new(&app, &viewer, Section::Signals, "Worth a look").await?;
     let world = viewer.tenant.world();
     let items = waiting.into_iter().map(|waiting| {
@@ -324,6 +337,8 @@ pub(super) async fn queue(
     html(&SignalsPage {
         page,
         items,
+        first: from.saturating_add(1),
+        next: more.then_some(from.saturating_add(VISITS_MAX)),
         weights: weights.collect(),
         weight_max: WEIGHT_MAX,
         metres: settings.radius_m,

@@ -18,8 +18,11 @@ use crate::world::World;
 
 /// A fix is this much farther off than its accuracy, the radius of 68 %, in one case of fifty: two and a half deviations.
 const ACCURACIES: f64 = 1.7;
-/// A camera writes where the phone was when that last asked, and seldom how well that is known.
-const CAMERA_ACCURACY_M: u32 = 100;
+/// What does not say how accurate it is may be so far off: a camera writes where the phone was when that last asked, and an app
+/// may leave it out.
+const UNSAID_ACCURACY_M: u32 = 100;
+/// Whoever writes an outlet's place into the catalogue without that means the place itself.
+const OUTLET_ACCURACY_M: u32 = 0;
 /// Of fewer photos it may have been a while ago.
 const CAMERA_PLACES_MIN: usize = 2;
 /// A fix that is less accurate says nothing of where the phone was.
@@ -171,7 +174,7 @@ pub enum Evidence {
         #[n(3)]
         ms: i64,
     },
-    /// So many observations.
+    /// So many observations and photos.
     #[n(2)]
     Observations(#[n(0)] u64),
     /// The visits, the one with the signal last.
@@ -249,17 +252,14 @@ pub struct Reading {
 }
 
 /// Metres within which a fix may be wrong; `None` if it says nothing.
-fn slack_m(place: &Geo) -> Option<f64> {
-    match place.accuracy_m {
-        None => Some(0.0),
-        Some(accuracy) if accuracy <= ACCURACY_M_MAX => Some(f64::from(accuracy) * ACCURACIES),
-        Some(_) => None,
-    }
+fn slack_m(place: &Geo, unsaid_m: u32) -> Option<f64> {
+    let accuracy = place.accuracy_m.unwrap_or(unsaid_m);
+    (accuracy <= ACCURACY_M_MAX).then(|| f64::from(accuracy) * ACCURACIES)
 }
 
 /// Whether a capture lies outside the outlet, however wrong both positions are.
 pub fn outside(place: &Geo, outlet: &Ground) -> Option<Signal> {
-    let slack = slack_m(place)? + slack_m(&outlet.place)?;
+    let slack = slack_m(place, UNSAID_ACCURACY_M)? + slack_m(&outlet.place, OUTLET_ACCURACY_M)?;
     let away = place.distance_m(&outlet.place) - slack;
     (away > f64::from(outlet.radius_m)).then(|| Signal { kind: Kind::Outside, figure: whole(away) })
 }
@@ -288,7 +288,7 @@ fn same_boot(one: &Fix, other: &Fix) -> bool {
 /// Whether somebody was in two places sooner than anybody travels, the earlier capture first.
 pub fn travel(earlier: &Fix, later: &Fix) -> Option<(Signal, Evidence)> {
     let (from, to) = (earlier.place, later.place);
-    let slack = slack_m(&from)? + slack_m(&to)?;
+    let slack = slack_m(&from, UNSAID_ACCURACY_M)? + slack_m(&to, UNSAID_ACCURACY_M)?;
     let (away, ms) = (from.distance_m(&to), between_ms(earlier, later)?);
     let metres = away - slack;
     let hours = ms.max(1_000) as f64 / 3_600_000.0;
@@ -410,7 +410,7 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
                 add(entry, signal, Evidence::Lost { since_ms, times: *times });
             }
             for place in recorded.entry.photos().iter().filter_map(camera) {
-                if !grounds.is_empty() && slack_m(&place).is_some() {
+                if !grounds.is_empty() && slack_m(&place, UNSAID_ACCURACY_M).is_some() {
                     cameras.push((away(&place, grounds), (entry, shown(place, grounds))));
                 }
             }
@@ -418,7 +418,7 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
             if let Some(signal) = mocked(&place) {
                 add(entry, signal, shown(place, grounds));
             }
-            if slack_m(&place).is_none() {
+            if slack_m(&place, UNSAID_ACCURACY_M).is_none() {
                 continue;
             }
             let fix = Fix { entry, device, place, when, times: *times };
@@ -467,7 +467,7 @@ fn shown_by_clock(when: &Moment, times: &CaptureTime) -> Evidence {
 /// Where a photo's camera says that it was, as inaccurate as cameras are if it does not say.
 fn camera(photo: &PhotoRef) -> Option<Geo> {
     let place = photo.origin.as_ref()?.place?;
-    Some(Geo { accuracy_m: place.accuracy_m.or(Some(CAMERA_ACCURACY_M)), ..place })
+    Some(Geo { accuracy_m: place.accuracy_m.or(Some(UNSAID_ACCURACY_M)), ..place })
 }
 
 /// How far captures were away, if no more than one `part` of them was within: the nearest of the others. A fix that jumped
@@ -494,8 +494,9 @@ fn submitted<'a>(
     let done = captures.iter().copied().filter(|(recorded, ..)| past.contains(recorded.hash));
     let done: Vec<_> = done.collect();
     let after = done.iter().filter(|(recorded, ..)| recorded.hash != captures[0].0.hash);
+    // A photo is one more thing that was looked at.
     let observed = after.filter_map(|(recorded, ..)| recorded.entry.observed());
-    let observations = observed.map(|observed| observed.observations.0.len()).sum();
+    let observations = observed.map(|o| o.observations.0.len() + o.photos.len()).sum();
     Some((done, observations))
 }
 
@@ -597,13 +598,15 @@ mod tests {
         };
         assert_eq!(figure(59.344, Some(5)), None);
         assert_eq!(figure(59.3453, Some(5)), None, "145 m: at the door of a large store");
-        assert_eq!(figure(59.346, None), Some(222));
+        assert_eq!(figure(59.346, Some(0)), Some(222));
+        assert_eq!(figure(59.346, None), None, "an app that does not say how accurate it is");
+        assert_eq!(figure(59.444, None), Some(10_950));
         assert_eq!(figure(59.346, Some(30)), Some(171));
         assert_eq!(figure(59.346, Some(50)), None, "it may have been within");
         assert_eq!(figure(59.444, Some(2_000)), Some(7_720));
         assert_eq!(figure(59.444, Some(2_001)), None, "it says nothing");
         let vague = Ground { place: geo(18.0565, 59.344, Some(60)), radius_m: 150 };
-        let away = geo(18.0565, 59.346, None);
+        let away = geo(18.0565, 59.346, Some(0));
         assert_eq!(outside(&away, &vague), None);
         assert!(outside(&away, &ground(222)).is_some() && outside(&away, &ground(223)).is_none());
     }

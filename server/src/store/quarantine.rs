@@ -334,7 +334,8 @@ impl Ledger<'_> {
         Ok(query.query_row(params![self.org, item], |row| row.get(0))?)
     }
 
-    /// How many groups of a device wait, and the bytes of what is kept of it.
+    /// How many groups of a device and of its person's others, those with a former key among them, wait, and the bytes of
+    /// what is kept of them.
     fn apart(&mut self, device: DeviceId) -> Result<(u64, u64), StoreError> {
         if let Some(apart) = self.apart.get(&device) {
             return Ok(*apart);
@@ -342,7 +343,9 @@ impl Ledger<'_> {
         let mut query = self.tx.prepare_cached(
             "SELECT count(*) FILTER (WHERE state = 'waiting'), coalesce(sum(bytes), 0)
              FROM quarantine INDEXED BY quarantine_kept
-             WHERE org = ?1 AND device = ?2 AND state <> 'accepted'",
+             WHERE org = ?1 AND state <> 'accepted' AND (device = ?2 OR device IN
+                 (SELECT d.device FROM device d WHERE d.org = ?1 AND d.user =
+                     (SELECT user FROM device WHERE org = ?1 AND device = ?2)))",
         )?;
         let apart = query.query_row(params![self.org, device.as_bytes()], |row| {
             Ok((row.get(0)?, row.get(1)?))

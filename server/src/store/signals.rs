@@ -734,13 +734,13 @@ pub enum Which {
     Since(Day),
 }
 
-/// The visits with signals, heaviest first; those that weigh nothing are left out. What others have shown in a contest
+/// The visits with signals, heaviest first, from the `from`th on and `limit` at most; those that weigh nothing are left out. What others have shown in a contest
 /// weighs nothing for those whose work is contested.
 pub fn queue(
     connection: &Connection,
     see: &Sight,
     which: Which,
-    limit: u32,
+    (from, limit): (u32, u32),
 ) -> Result<Vec<Waiting>, StoreError> {
     let weigh: String = weights(connection, see.org)?
         .iter()
@@ -768,9 +768,9 @@ pub fn queue(
              WHERE v.audience IN ({seen})
              GROUP BY v.visit, kind, photo, contested) w
          GROUP BY w.visit HAVING own + others > 0
-         ORDER BY own DESC, others DESC, changed DESC LIMIT ?2"
+         ORDER BY own DESC, others DESC, changed DESC, w.visit LIMIT ?2 OFFSET ?3"
     ))?;
-    let mut rows = query.query(params![see.org, limit])?;
+    let mut rows = query.query(params![see.org, limit, from])?;
     let mut waiting = Vec::new();
     while let Some(row) = rows.next()? {
         let visit = VisitId::from_bytes(row.get(0)?);

@@ -339,7 +339,7 @@ async fn how_long_looking_takes_is_for_the_organisation_to_say() {
     bench
         .get(BOSS, &format!("/visits/{many}"))
         .await
-        .shows(&["3 observations", "within 60 seconds"]);
+        .shows(&["3 observations and photos", "within 60 seconds"]);
     assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
     bench.close().await;
 }

@@ -19,7 +19,7 @@ use sync_core::document::{
     Change, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX, Document, Entry, Parts, Room, VALUE_BYTES_MAX,
 };
 use sync_core::id::{
-    BlobHash, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, UserId, VisitId,
+    BlobHash, ChangeHash, DeviceId, DistributorId, DocId, OutletId, TerritoryId, UserId, VisitId,
 };
 use sync_core::model::capture::{CaptureTime, Moment};
 use sync_core::model::catalogue::{Distributor, Record, RecordKey};
@@ -372,6 +372,15 @@ fn refused_work_is_kept_up_to_a_limit_whatever_becomes_of_it() {
     let junk = Group { document: bad, changes: junk.split_off(1), seals: Vec::new() };
     let outcomes = send(&mut world, vec![junk, good], vec![note.clone()]);
     assert_eq!(outcomes, ["quarantine_full", "accepted"]);
+    // Another key of the same person has no room of its own.
+    let next = DeviceId::from_bytes([0x99; 16]);
+    world.devices[RITA].renew(next);
+    let (key, before) = (world.devices[RITA].keypair.public(), world.now_ms);
+    world.server.enrol(next, brand::RITA, key, before);
+    let entry = post(&world, brand::RITA, &note);
+    let mut junk = write(&world, &mut Document::new(ORG, bad), &vec![entry; 100], 60_000);
+    let junk = Group { document: bad, changes: junk.split_off(1), seals: Vec::new() };
+    assert_eq!(send(&mut world, vec![junk], Vec::new()), ["quarantine_full"]);
 }
 
 #[test]
