@@ -19,6 +19,7 @@ mod office;
 mod refused;
 mod relay;
 mod rights;
+mod size;
 mod story;
 mod views;
 mod visits;

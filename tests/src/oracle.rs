@@ -21,11 +21,11 @@ use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::contest::{About, Step, Word};
 use sync_core::model::people::{Audience, Rights, Role, Territories};
-use sync_core::model::visit::{Act, Post};
+use sync_core::model::visit::{Act, Note, Post};
 use sync_core::projection::{Facts, project};
 use sync_core::visit::{Start, Visit};
 use sync_core::wire::{
-    CargoReply, CargoRequest, Delivery, Group, Outcome, PullReply, PushReply, PushRequest,
+    CargoReply, CargoRequest, Delivery, Group, Outcome, PushReply, PushRequest, RecordBytes,
     from_wire,
 };
 
@@ -486,13 +486,24 @@ impl Oracle {
         self.repairs += 1;
     }
 
-    /// The server answers a pull: nothing in it is outside the person's scope.
-    pub fn pulled(&self, server: &Server, user: UserId, reply: &PullReply) {
-        for group in &reply.groups {
+    /// A page or a repair has nothing that its person does not see, and no words but those that it names.
+    pub fn shown(
+        &self,
+        server: &Server,
+        user: UserId,
+        (records, groups, notes): (&[RecordBytes], &[Group], &[Note]),
+    ) {
+        let mut named = BTreeSet::new();
+        for group in groups {
             let audience = audience(&server.held(group.document));
             assert!(server.sees(user, &audience), "{user}: {} is out of scope", group.document);
+            let entries = group.changes.iter().filter_map(|change| change.entry().ok());
+            named.extend(entries.flat_map(|entry| entry.notes()));
         }
-        for bytes in &reply.records {
+        for note in notes {
+            assert!(named.contains(&note.digest()), "{user}: words that nothing here names");
+        }
+        for bytes in records {
             let record: Record = from_cbor(&bytes.0).expect("a record of a known kind");
             let audience = server.world.audience(&record);
             assert!(server.sees(user, &audience), "{user}: {:?} is out of scope", record.key());

@@ -1036,7 +1036,9 @@ impl World {
                 }
                 if let Ok(reply) = &reply {
                     self.oracle.pages += u64::from(reply.more);
-                    self.oracle.pulled(&self.server, self.devices[device].user, reply);
+                    let user = self.devices[device].user;
+                    let shown = (&reply.records[..], &reply.groups[..], &reply.notes[..]);
+                    self.oracle.shown(&self.server, user, shown);
                     let phone = &self.devices[device];
                     self.oracle.compared(&self.server, (device, number), phone, reply);
                 }
@@ -1045,6 +1047,11 @@ impl World {
             Question::Repair(bytes) => {
                 self.oracle.repaired(&self.devices[device], device, number);
                 let reply = self.server.repair(id, bytes, now_ms);
+                if let Ok(reply) = &reply {
+                    let user = self.devices[device].user;
+                    let shown = (&reply.records[..], &reply.groups[..], &reply.notes[..]);
+                    self.oracle.shown(&self.server, user, shown);
+                }
                 self.tell(format!("the server answers a repair of phone {device}: {reply:?}"));
                 reply.map(|reply| Answer::Repaired(encode(&reply)))
             }

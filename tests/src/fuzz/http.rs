@@ -272,6 +272,8 @@ pub fn run(data: &[u8]) -> Vec<String> {
     });
     assert!(app.upgrade().is_none(), "something holds on to a server that has stopped");
     let db = Connection::open(folder.0.join("endcap.db")).expect("the database opens");
+    // What no entry has named after all; see `name_photo`.
+    db.execute("DELETE FROM photo WHERE substr(document, 2) = by", []).expect("they go");
     oracle::is_sound(&Server::over(db));
     outcomes
 }
