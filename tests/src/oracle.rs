@@ -25,9 +25,9 @@ use sync_core::model::visit::{Act, Note, Post};
 use sync_core::projection::{Facts, project};
 use sync_core::visit::{Start, Visit};
 use sync_core::wire::{
-    CargoReply, CargoRequest, Delivery, Group, Outcome, PushReply, PushRequest, RecordBytes,
+    CargoReply, CargoRequest, Delivery, Group, Outcome, PullReply, PushReply, PushRequest,
+    RecordBytes, from_wire,
     from_wire,
-};
 
 use crate::backend::{Apart, Server};
 use crate::brand::{ORG, SAM};
