@@ -27,7 +27,7 @@ use sync_core::visit::{Start, Visit};
 use sync_core::wire::{
     CargoReply, CargoRequest, Delivery, Group, Outcome, PullReply, PushReply, PushRequest,
     RecordBytes, from_wire,
-    from_wire,
+};
 
 use crate::backend::{Apart, Server};
 use crate::brand::{ORG, SAM};
