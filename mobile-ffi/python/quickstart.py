@@ -81,7 +81,7 @@ def next_call(client, who):
 def waiting(client):
     """What only this folder still holds, and why the server has refused some of it."""
     outstanding = client.outstanding()
-    refused = [f"; refused, {work.document}: {work.detail}" for work in outstanding.documents if work.refused]
+    refused = [f"; refused, {work.document}: {work.advice}" for work in outstanding.documents if work.refused]
     return f"waiting in this folder: visits {len(outstanding.documents)}, photos {outstanding.photos}" + "".join(refused)
 
 

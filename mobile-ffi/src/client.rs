@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::photo::{Prepared, Setting, Vault, prepare};
+use crate::refusal::advice;
 use crate::replica::{
     OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, set_photo_aside,
     set_rows_aside,
@@ -638,6 +639,16 @@ impl Client {
         })
     }
 
+    /// What [`Client::propose_again`] would leave out now, for its person to decide. Blocks, and writes nothing.
+    pub fn would_propose(&self, document: String) -> Result<Proposal, ClientError> {
+        let (document, instance) = (document.parse()?, random()?);
+        let clocks = self.clock.read();
+        self.view(|view| {
+            let done = execute(view, &clocks, None, Command::ProposeAgain { document, instance })?;
+            Ok(Proposal::of(&done))
+        })
+    }
+
     /// Proposes again what the server has refused of a document, as far as it may be written now; `document` is as
     /// [`Client::outstanding`] names it. Blocks; saved when it returns.
     pub fn propose_again(&self, document: String) -> Result<Proposal, ClientError> {
@@ -645,9 +656,9 @@ impl Client {
         let clocks = self.clock.read();
         self.change(|view, writer| {
             let done = execute(view, &clocks, None, Command::ProposeAgain { document, instance })?;
+            let proposal = Proposal::of(&done);
             apply(writer, done.writes)?;
-            let left_out = done.left_out.iter().map(ToString::to_string).collect();
-            Ok(Proposal { left_out })
+            Ok(proposal)
         })
     }
 
@@ -681,6 +692,7 @@ impl Client {
                         colleagues,
                         document: id.to_string(),
                         entries: u32::try_from(kept.pending.len()).unwrap_or(u32::MAX),
+                        advice: refused.as_deref().map(advice).unwrap_or_default().to_owned(),
                         refused,
                         detail: detail.unwrap_or_default(),
                     });

@@ -19,6 +19,7 @@ mod clock;
 mod enrol;
 mod meeting;
 mod photo;
+mod refusal;
 mod replica;
 mod store;
 mod sync;

@@ -1,7 +1,7 @@
 //! What crosses the border to Kotlin, Swift and Python: plain records and one error.
 
 use sync_core::admit::Refusal;
-use sync_core::command::CommandError;
+use sync_core::command::{CommandError, Done};
 use sync_core::evidence::LogKey;
 use sync_core::id::{BlobHash, Gtin};
 use sync_core::model::contest::Step;
@@ -858,8 +858,10 @@ pub struct Unconfirmed {
     pub entries: u32,
     /// Why the server refused them, as a stable name; `None` while they only wait.
     pub refused: Option<String>,
-    /// The refusal in words; empty while they only wait.
+    /// The refusal in words, for whoever looks for its cause; empty while they only wait.
     pub detail: String,
+    /// The same for its person: what happened and what helps. Empty while they only wait.
+    pub advice: String,
     /// How many of the entries colleagues carry to the server.
     pub carried: u32,
     /// Which colleagues.
@@ -869,8 +871,15 @@ pub struct Unconfirmed {
 /// What came of proposing refused work again.
 #[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
 pub struct Proposal {
-    /// For each entry that cannot be proposed again, why; it stays with the server alone.
+    /// For each entry that cannot be proposed again, why. It goes from this device: what was refused the server keeps, but
+    /// for work refused as `quarantine_full`, and what was written after that nobody has.
     pub left_out: Vec<String>,
+}
+
+impl Proposal {
+    pub(crate) fn of(done: &Done) -> Self {
+        Self { left_out: done.left_out.iter().map(ToString::to_string).collect() }
+    }
 }
 
 /// What the device has not handed over yet.

@@ -21,8 +21,9 @@ class Refused(unittest.TestCase):
             rita.record(visit, [facings(2, 1)])
         self.assertEqual(stuck.exception.code, "late")
         # Nothing of it can be written now: the call is off.
-        with self.assertRaises(ClientError.Refused):
-            rita.propose_again(f"visit/{visit}")
+        for tries in (rita.would_propose, rita.propose_again):
+            with self.assertRaises(ClientError.Refused):
+                tries(f"visit/{visit}")
         self.waits(rita, visit, "late", 3)
         # A supervisor does not want it. It is still hers.
         office("decide", approve=False)
@@ -31,6 +32,8 @@ class Refused(unittest.TestCase):
         # The call is on again: she proposes it anew, and it is in.
         office("calls", cancelled=False)
         sync(rita)
+        self.assertEqual(rita.would_propose(f"visit/{visit}").left_out, [])
+        self.waits(rita, visit, "discarded", 3)
         self.assertEqual(rita.propose_again(f"visit/{visit}").left_out, [])
         self.waits(rita, visit, None, 3)
         sync(rita)
@@ -70,6 +73,7 @@ class Refused(unittest.TestCase):
     def waits(self, client, visit, refused, entries):
         [work] = client.outstanding().documents
         self.assertEqual((work.document, work.refused, work.entries), (f"visit/{visit}", refused, entries))
+        self.assertEqual("supervisor" in work.advice, refused is not None)
 
 
 main()

@@ -413,11 +413,13 @@ fn a_copied_phone_is_noticed_and_stops_nobody() {
         }
     }
     assert_eq!(story.view(RITA, SHARED), story.view(SAM, SHARED));
-    // The first push of a copy looks like a retry; what the original sends next does not follow it, and counts when it goes
-    // on from there.
-    for _ in 0..2 {
+    // The first push of a copy looks like a retry. Once both have sent more, what either sends next does not follow, and
+    // counts when it goes on from there.
+    for _ in 0..3 {
         story.records(RITA, 1, met(true));
         story.syncs(RITA);
+        story.records(copy, 5, met(true));
+        story.sync_now(copy);
     }
     let forked: u64 = story
         .server

@@ -20,6 +20,7 @@ use crate::error::Problem;
 use crate::limits::address_key;
 use crate::people::code_hash;
 use crate::store::accounts::{self, DeviceRow, Enrolled, SecretHash};
+use crate::store::uploads;
 use crate::{now_ms, random};
 
 /// Longest label of a device, in characters.
@@ -275,6 +276,8 @@ pub async fn key(
                 if !accounts::revoke(ledger.tx, org, before.device, now)? {
                     return Err(Problem::revoked());
                 }
+                // It begins them anew; their files go with the next sweep.
+                uploads::end_all(ledger.tx, org, before.device)?;
                 match accounts::put_device(ledger.tx, org, &next, hash)? {
                     // What it wrote while it could not reach the server, it wrote knowing no more than before.
                     true => Ok(accounts::knows_like(ledger.tx, org, next.device, before.device)?),

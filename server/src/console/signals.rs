@@ -264,7 +264,7 @@ struct SignalsPage {
     seconds_max: f64,
     /// May set the weights and that.
     sets: bool,
-    /// Says that somebody has looked, and is shown what things weigh. A distributor's manager is shown what there is.
+    /// Says that somebody has looked. A distributor's manager is shown what there is.
     reviews: bool,
     days: i32,
 }

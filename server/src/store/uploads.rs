@@ -12,9 +12,9 @@ use super::log::{self, AudienceId, Org};
 use super::visits::PhotoRow;
 use super::{StoreError, signals};
 
-/// Most uploads that the devices of one person can have open.
+/// Most uploads that one device can have open.
 pub const OPEN_MAX: u64 = 64;
-/// Most bytes that they can announce.
+/// Most bytes that one device's open uploads can announce.
 pub const OPEN_BYTES_MAX: u64 = 256 << 20;
 /// How often the process may die while it decodes a photo before nobody begins again.
 pub const DEATHS_MAX: u32 = 2;
@@ -356,6 +356,13 @@ pub fn refer(
     Ok(())
 }
 
+/// Ends a device's uploads.
+pub fn end_all(tx: &Transaction<'_>, org: Org, device: DeviceId) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM upload WHERE org = ?1 AND device = ?2")?
+        .execute(params![org, device.as_bytes()])?;
+    Ok(())
+}
+
 /// Opens an upload of this length, or prolongs it.
 pub fn open(
     tx: &Transaction<'_>,
@@ -370,9 +377,7 @@ pub fn open(
     let (count, bytes): (u64, u64) = tx
         .prepare_cached(
             "SELECT count(*), coalesce(sum(length), 0) FROM upload
-             WHERE org = ?1 AND hash <> ?3 AND expires_ms > ?4 AND (device = ?2 OR device IN
-                 (SELECT d.device FROM device d WHERE d.org = ?1 AND d.user =
-                     (SELECT user FROM device WHERE org = ?1 AND device = ?2)))",
+             WHERE org = ?1 AND device = ?2 AND hash <> ?3 AND expires_ms > ?4",
         )?
         .query_row(params![id.org, id.device.as_bytes(), id.hash.0, now_ms], |row| {
             Ok((row.get(0)?, row.get(1)?))

@@ -180,8 +180,12 @@ async fn a_distributor_sees_what_stands_out_at_its_outlets_and_nothing_of_others
         let page = bench.get(DORA, page).await;
         page.shows(&["At least 667 km/h", "The other visit is outside your part of the field."]);
         page.shows(&["More than half of the captures are", "111.1 km from the outlet"]);
-        page.hides(&[&first, "10 min at most", "59.34400", "I have looked", "id=\"weights\""]);
+        page.hides(&[&first, "10 min at most", "59.34400", "I have looked"]);
     }
+    // What it all weighs is known to both sides, and the brand sets it.
+    let page = bench.get(DORA, "/look").await;
+    page.shows(&["An admin of", "sets this", "How far an outlet reaches"]);
+    page.hides(&["/look/settings", "name=\"metres\""]);
     bench.get(DORA, "/").await.shows(&["href=\"/look\""]);
     let refused = bench.post(DORA, &seen, &[]).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
@@ -193,6 +197,25 @@ async fn a_distributor_sees_what_stands_out_at_its_outlets_and_nothing_of_others
     }
     write(&bench, "UPDATE visit SET day = day - 28").await;
     bench.get(DORA, "/look").await.shows(&["Nothing to look at"]);
+    // Fifty more of the same: the queue goes on, and says so.
+    let of = format!("WHERE visit = x'{}'", "72".repeat(16));
+    let tables = format!(
+        "UPDATE signal SET seen_ms = NULL, seen_by = NULL; CREATE TABLE v AS SELECT * FROM visit {of};
+         CREATE TABLE s AS SELECT * FROM signal {of};"
+    );
+    let copies = (1..=50).map(|n| {
+        let id = format!("SET visit = x'{n:032x}'");
+        format!(
+            "UPDATE v {id}; UPDATE s {id}; INSERT INTO visit SELECT * FROM v;
+             INSERT INTO signal SELECT * FROM s;"
+        )
+    });
+    let copies: String = copies.collect();
+    crate::dispute::write(&bench, tables + &copies + "DROP TABLE v; DROP TABLE s;").await;
+    let page = bench.get(BOSS, "/look").await;
+    page.shows(&["Visits from 1<", "href=\"/look?from=50\""]).hides(&[&second]);
+    let page = bench.get(BOSS, "/look?from=50").await;
+    page.shows(&["Visits from 51, the last", "The heaviest", &second]).hides(&["from=100"]);
     bench.close().await;
 }
 
