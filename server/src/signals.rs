@@ -144,7 +144,7 @@ impl Kind {
                     .into()
             }
             Self::OtherTime => format!(
-                "By the camera’s clock it was taken {} {} it was recorded. That clock is set by its owner, and is only a claim.",
+                "By the camera’s clock it was taken {} {} it was recorded, as the phone has that. The camera’s clock is set by its owner, and is only a claim.",
                 minutes(figure.abs()),
                 if figure < 0 { "before" } else { "after" },
             ),
@@ -227,7 +227,8 @@ pub struct Signal {
 /// What is known of one photo of a visit.
 #[derive(Debug)]
 pub struct PhotoFacts<'a> {
-    /// When it was recorded: the first and the last moment that is possible.
+    /// When it was recorded, as its phone claims, in milliseconds since 1970 UTC: the first and the last moment. Whoever
+    /// shows a photo in a contest may have taken it at any time before.
     pub recorded_ms: (i64, i64),
     /// How far the outlet's clocks are ahead of UTC then, in minutes.
     pub offset_min: i64,
