@@ -185,7 +185,8 @@ impl World {
         if self.devices[device].lost {
             return;
         }
-        if self.chance.percent(20) {
+        // A full disk enrols nobody.
+        if self.chance.percent(20) && !self.tight {
             self.enrol_withdrawn(device);
         }
         match self.chance.below(100) {
