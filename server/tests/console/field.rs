@@ -327,22 +327,28 @@ async fn a_clock_in_doubt_is_shown_with_what_it_said_and_its_bounds() {
 async fn how_long_looking_takes_is_for_the_organisation_to_say() {
     let mut bench = Bench::new().await;
     let mut roy = both_parts(&mut bench).await;
-    let (few, many, alone) = (visit(0x70), visit(0x71), visit(0x72));
+    let (few, many, alone, shown) = (visit(0x70), visit(0x71), visit(0x72), visit(0x73));
     goes(&bench, &mut roy, (few, OUTLET), (1, 2), place(0), 2).await;
     goes(&bench, &mut roy, (many, OUTLET), (3, 4), place(0), 3).await;
+    let start = || Act::Start {
+        outlet: OUTLET,
+        call: None,
+        territory: NORTH,
+        distributor: GROSSIST,
+        template: Versioned { number: 1, version: 1 },
+    };
+    // A photo is one more thing that was looked at.
+    let mut document = Document::new(bench.tenant.id, shown.into());
+    record(&mut roy, &mut document, 5, place(0), start());
+    roy.minutes = 6;
+    let prices = (1..=2).map(|n| price(n, 1_490)).collect();
+    roy.observe(&mut document, prices, vec![crate::photo("a shelf", 1)], vec![]);
+    roy.submit(&mut document);
+    roy.push(&bench, &document, Vec::new()).await;
     // Of a single screen nobody knows how long it took: a colleague began the visit.
     let mut anna = bench.phone(ANNA, "Anna's phone").await;
     let mut document = Document::new(bench.tenant.id, alone.into());
-    roy.record(
-        &mut document,
-        Act::Start {
-            outlet: OUTLET,
-            call: None,
-            territory: NORTH,
-            distributor: GROSSIST,
-            template: Versioned { number: 1, version: 1 },
-        },
-    );
+    roy.record(&mut document, start());
     roy.push(&bench, &document, Vec::new()).await;
     anna.observe(&mut document, (1..=9).map(|n| price(n, 1_490)).collect(), vec![], vec![]);
     anna.submit(&mut document);
@@ -356,6 +362,7 @@ async fn how_long_looking_takes_is_for_the_organisation_to_say() {
         let noticed =
             async |id| bench.get(BOSS, &format!("/visits/{id}")).await.body.contains(short);
         assert_eq!(noticed(many).await, told, "three in a minute, {seconds} s each");
+        assert_eq!(noticed(shown).await, told, "two and a photo, {seconds} s each");
         assert!(!noticed(few).await && !noticed(alone).await, "{seconds}");
         bench.get(BOSS, "/look").await.shows(&[&format!("value=\"{seconds}\"")]);
     }
