@@ -281,7 +281,8 @@ CREATE TABLE photo (
     PRIMARY KEY (org, hash, document, by)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX photo_awaited ON photo (org, document, by) WHERE here = 0;
-CREATE INDEX photo_document ON photo (org, document);
+-- Those of outlets' histories, whose audience moves. A visit keeps its own, and its photos are many.
+CREATE INDEX photo_moves ON photo (org, document) WHERE document >= x'01';
 -- One file may be named in ever so many documents: who sees it, and which of them were the first, is read without reading
 -- them all.
 CREATE INDEX photo_sight ON photo (org, hash, audience, by, here);

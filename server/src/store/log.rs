@@ -559,7 +559,10 @@ impl<'a> Ledger<'a> {
         for document in volumes(self.tx, self.org, outlet)? {
             self.move_lines(document, self.size(), |_| audience)?;
             self.tx
-                .prepare_cached("UPDATE photo SET audience = ?3 WHERE org = ?1 AND document = ?2")?
+                .prepare_cached(
+                    "UPDATE photo INDEXED BY photo_moves SET audience = ?3
+                     WHERE org = ?1 AND document = ?2 AND document >= x'01'",
+                )?
                 .execute(params![self.org, document.to_bytes(), audience])?;
         }
         self.tx

@@ -801,6 +801,13 @@ pub fn is_in_sight(
     hash: BlobHash,
     sees: impl Fn(&Audience) -> bool,
 ) -> Result<bool, StoreError> {
+    // Of most photos nothing is here when they are named.
+    let mut here = connection.prepare_cached(
+        "SELECT 1 FROM photo INDEXED BY photo_first WHERE org = ?1 AND hash = ?2 AND here <> 0",
+    )?;
+    if !here.exists(params![org, hash.0])? {
+        return Ok(false);
+    }
     let mut in_sight = false;
     each_sight(connection, org, hash, sees, |sight| in_sight |= sight.here && sight.seen)?;
     Ok(in_sight)
