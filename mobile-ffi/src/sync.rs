@@ -340,10 +340,10 @@ async fn attempt(
         brought: BTreeSet::new(),
     };
     run.documents().await?;
-    run.report.log_alarm = run.client.log_status()?.alarm.is_some();
     if !run.cancelled() {
         run.photos().await?;
     }
+    run.report.log_alarm = run.client.log_status()?.alarm.is_some();
     if let Some(error) = run.unpushed.take().or(run.unrepaired.take()) {
         return Err(error);
     }
