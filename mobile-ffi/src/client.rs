@@ -1033,7 +1033,7 @@ impl Client {
 }
 
 fn origin_of(prepared: &Prepared) -> PhotoOrigin {
-    let Camera { taken, place, edited } = prepared.camera;
+    let Camera { taken, place, editor, written_ms } = prepared.camera;
     PhotoOrigin {
         file: BlobHash(prepared.original),
         shown_ms: taken.map(|taken| taken.shown_ms),
@@ -1044,7 +1044,8 @@ fn origin_of(prepared: &Prepared) -> PhotoOrigin {
             accuracy_m: None,
             mock: None,
         }),
-        edited: edited.then_some(true),
+        editor: editor.map(str::to_owned),
+        written_ms,
     }
 }
 

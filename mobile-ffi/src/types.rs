@@ -48,10 +48,21 @@ pub enum ClientError {
         /// What was asked for.
         what: String,
     },
-    /// The rules do not allow it, or the server has refused it before.
+    /// The rules do not allow it.
     #[error("{detail}")]
     Refused {
         /// A stable name, as in docs/protocol.md.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+    /// The server has refused what was written in this document before. Nothing more can be until that is proposed again,
+    /// given up or let in: [`crate::Client::outstanding`] has it, with what helps.
+    #[error(
+        "what was written here before was refused ({code}), and waits to be decided on: {detail}"
+    )]
+    Stuck {
+        /// Why it was refused: a stable name, as in docs/protocol.md.
         code: String,
         /// In words.
         detail: String,
@@ -165,7 +176,7 @@ impl From<CommandError<StoreError>> for ClientError {
                 Self::Refused { code: refusal.code().into(), detail: refusal.to_string() }
             }
             CommandError::NotHere(what) => Self::NotHere { what: what.into() },
-            CommandError::Stuck { code, detail } => Self::Refused { code, detail },
+            CommandError::Stuck { code, detail } => Self::Stuck { code, detail },
             CommandError::Nothing => Self::Nothing,
             CommandError::Store(error) => error.into(),
         }

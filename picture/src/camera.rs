@@ -7,20 +7,20 @@ const WRITING_MS: i64 = 60_000;
 
 /// Programs that change pictures, by parts of the names that they leave.
 const EDITORS: [&str; 14] = [
-    "photoshop",
-    "lightroom",
-    "gimp",
-    "snapseed",
-    "picsart",
-    "pixelmator",
-    "affinity",
-    "facetune",
-    "canva",
-    "vsco",
-    "meitu",
-    "imagemagick",
-    "paint",
-    "pixlr",
+    "Photoshop",
+    "Lightroom",
+    "GIMP",
+    "Snapseed",
+    "PicsArt",
+    "Pixelmator",
+    "Affinity",
+    "Facetune",
+    "Canva",
+    "VSCO",
+    "Meitu",
+    "ImageMagick",
+    "Paint",
+    "Pixlr",
 ];
 
 /// When a camera says that it took a picture.
@@ -48,8 +48,10 @@ pub struct Camera {
     pub taken: Option<Taken>,
     /// Where.
     pub place: Option<Place>,
-    /// A program that changes pictures has left its name, or the file was written anew later than it was taken.
-    pub edited: bool,
+    /// The program that changes pictures whose name is in the file.
+    pub editor: Option<&'static str>,
+    /// What its clock showed when the file was written, if that was later than it takes to write what was taken.
+    pub written_ms: Option<i64>,
 }
 
 /// Where EXIF has what is asked for.
@@ -70,12 +72,15 @@ impl Camera {
             let shown_ms = shown_ms(exif.text(shown)?)?;
             Some(Taken { shown_ms, offset_min: exif.text(offset).and_then(offset_min) })
         };
-        let (taken, written) = (at(TAKEN), at(WRITTEN));
-        let later =
-            |taken: Taken| written.is_some_and(|w| w.shown_ms > taken.shown_ms + WRITING_MS);
-        let software = exif.text(SOFTWARE).unwrap_or_default().to_ascii_lowercase();
-        let software = String::from_utf8_lossy(&software);
-        let edited = EDITORS.iter().any(|name| software.contains(name)) || taken.is_some_and(later);
+        let taken = at(TAKEN);
+        let written_ms = at(WRITTEN).map(|written| written.shown_ms).filter(|written_ms| {
+            taken.is_some_and(|taken| *written_ms > taken.shown_ms + WRITING_MS)
+        });
+        let software = exif.text(SOFTWARE).unwrap_or_default();
+        let names = |name: &&str| {
+            software.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        let editor = EDITORS.into_iter().find(names);
         let degrees = |[field, side]: [Field; 2], back: u8, most: f64| {
             let [degrees, minutes, seconds] = exif.fractions(field)?;
             let away = degrees + minutes / 60.0 + seconds / 3_600.0;
@@ -90,7 +95,7 @@ impl Camera {
         let place =
             lon_e6.zip(lat_e6).filter(|(lon_e6, lat_e6)| !void && (*lon_e6, *lat_e6) != (0, 0));
         let place = place.map(|(lon_e6, lat_e6)| Place { lon_e6, lat_e6 });
-        Self { taken, place, edited }
+        Self { taken, place, editor, written_ms }
     }
 }
 
@@ -228,9 +233,13 @@ mod tests {
             let camera = read(b"HDR+ 1.0\0", b"2026:03:01 12:00:09\0", &lat);
             let taken = Taken { shown_ms: 1_772_366_400_000, offset_min: Some(120) };
             let place = Place { lon_e6: -6_000_000, lat_e6: 53_341_667 };
-            assert_eq!(camera, Camera { taken: Some(taken), place: Some(place), edited: false });
-            assert!(read(b"Adobe Photoshop 27\0", b"\0", &lat).edited);
-            assert!(read(b"1.0\0", b"2026:03:01 12:02:00\0", &lat).edited, "written later");
+            let (taken, place) = (taken, Some(place));
+            let expected = Camera { taken: Some(taken), place, editor: None, written_ms: None };
+            assert_eq!(camera, expected);
+            assert_eq!(read(b"Adobe PHOTOSHOP 27\0", b"\0", &lat).editor, Some("Photoshop"));
+            let later = read(b"1.0\0", b"2026:03:01 12:02:00\0", &lat);
+            let written_ms = Some(taken.shown_ms + 120_000);
+            assert_eq!(later, Camera { written_ms, ..expected });
             for wrong in [[91, 1, 0, 1, 0, 1], [53, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 1]] {
                 let camera = read(b"1.0\0", b"\0", &numbers(little, &wrong));
                 assert_eq!((camera.taken, camera.place), (Some(taken), None));

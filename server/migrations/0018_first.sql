@@ -265,7 +265,8 @@ CREATE TABLE report (
 CREATE INDEX report_changed ON report (org, changed);
 
 -- Who names which photo in which document, here or not yet. Each person has their own row, so that nobody's word takes the
--- place of another's.
+-- place of another's. One file may be named in ever so many documents: the key is such that who sees it is read without
+-- reading them all.
 CREATE TABLE photo (
     org           INTEGER NOT NULL,
     hash          BLOB NOT NULL,
@@ -278,14 +279,12 @@ CREATE TABLE photo (
     judged        INTEGER NOT NULL DEFAULT 0, -- 0: it was named again since what it is like was looked at, or never was
     earliest_ms   INTEGER,               -- not recorded before this, as the log proves it; NULL: nothing does
     received_ms   INTEGER,               -- when the server had it first
-    PRIMARY KEY (org, hash, document, by)
+    PRIMARY KEY (org, hash, audience, by, document)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX photo_awaited ON photo (org, document, by) WHERE here = 0;
 -- Those of outlets' histories, whose audience moves. A visit keeps its own, and its photos are many.
 CREATE INDEX photo_moves ON photo (org, document) WHERE document >= x'01';
--- One file may be named in ever so many documents: who sees it, and which of them were the first, is read without reading
--- them all.
-CREATE INDEX photo_sight ON photo (org, hash, audience, by, here);
+-- Which of the documents were the first that name a photo.
 CREATE INDEX photo_first ON photo (org, hash, referenced_ms) WHERE here <> 0;
 CREATE INDEX photo_unjudged ON photo (org, hash) WHERE judged = 0 AND here <> 0;
 

@@ -3,6 +3,7 @@
 //! [`verify`] needs no store and runs beside other requests; [`Ingest::push`] runs inside one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
 use sync_core::cargo::{Load, Parcel, Unopened};
@@ -185,7 +186,7 @@ struct Open {
 /// A change that may be written.
 struct Fresh<'c> {
     change: &'c Change,
-    entry: Entry,
+    entry: Arc<Entry>,
     device: DeviceId,
     audience: Audience,
     /// How old it was when its device sent it, if a clock has counted that.
@@ -509,7 +510,8 @@ impl Ingest<'_, '_> {
                     return Ok(Err(Outcome::quarantined("missing_note", detail)));
                 }
             }
-            open.held.document.insert(change.clone()).map_err(damaged)?;
+            let entry = Arc::clone(&judged.entry);
+            open.held.document.insert_read(change.clone(), entry).map_err(damaged)?;
             open.held.audience = Some(judged.audience);
             fresh.push(judged);
         }
@@ -666,7 +668,8 @@ impl Ingest<'_, '_> {
             }
             held.audience = Some(audience);
             let (age_ms, device) = (None, device.id);
-            held.document.insert(change.clone()).map_err(damaged)?;
+            let entry = Arc::new(entry);
+            held.document.insert_read(change.clone(), Arc::clone(&entry)).map_err(damaged)?;
             fresh.push(Fresh { change, entry, device, audience, age_ms });
         }
         self.append(&mut open, &fresh, &group.seals)?;
@@ -722,7 +725,7 @@ impl Ingest<'_, '_> {
         // The clocks of a push say nothing of what another phone has written.
         let pushed = from.pushed.filter(|_| device.id == from.sender);
         let age_ms = pushed.and_then(|pushed| entry.when().age_ms(pushed));
-        Ok(Ok(Fresh { change, entry, device: device.id, audience, age_ms }))
+        Ok(Ok(Fresh { change, entry: entry.into(), device: device.id, audience, age_ms }))
     }
 
     /// What the rules say now.
@@ -755,7 +758,8 @@ impl Ingest<'_, '_> {
         let entry = self.read(&mut open, &change)??;
         let held = &mut open.held;
         let audience = admit(&author, self.world, &held.document, held.audience, &change, &entry)?;
-        held.document.insert(change.clone()).map_err(Refusal::from)?;
+        let entry = Arc::new(entry);
+        held.document.insert_read(change.clone(), Arc::clone(&entry)).map_err(Refusal::from)?;
         self.ledger.put_notes(note)?;
         let seal = console.keypair.seal(self.org, document, change.hash());
         let device = console.device;
@@ -799,7 +803,8 @@ impl Ingest<'_, '_> {
             for photo in entry.photos() {
                 let (by, hash, bytes) = (entry.by(), photo.hash, photo.bytes);
                 let row = PhotoRow { hash, document, by, times: *times, bytes };
-                self.ledger.put_photo(&row, |audience| self.world.sees(by, audience))?;
+                let sees = |audience: &_| self.world.sees(by, audience);
+                self.ledger.put_photo(&row, audience_id, sees)?;
             }
         }
         open.appended = Some((audience_id, audience));
@@ -829,7 +834,7 @@ impl Ingest<'_, '_> {
         audience: Audience,
     ) -> Result<(), StoreError> {
         let mut newest_first = fresh.iter().rev();
-        let newest = newest_first.find_map(|fresh| match &fresh.entry {
+        let newest = newest_first.find_map(|fresh| match &*fresh.entry {
             Entry::Report(report) => Some((held.times.get(&fresh.change.hash())?, report)),
             _ => None,
         });

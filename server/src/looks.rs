@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
 use crate::photo::Unfit;
-use crate::signals::field::{Known, of_visit};
+use crate::signals::field::{Evidence, Known, of_visit};
 use crate::signals::{Kind, PhotoFacts, Signal, of_photo};
 use crate::store::log::{Held, Org};
 use crate::store::signals::{self as rows, Reference};
@@ -241,12 +241,17 @@ async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError
 
 /// What a photo of a document by itself gives reason to look at: of each kind the most that an entry of the reference's
 /// person gives, however often they name it.
-fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -> Vec<Signal> {
+fn by_itself(
+    tenant: &Tenant,
+    held: &Held,
+    reference: &Reference,
+    screen: u32,
+) -> Vec<(Signal, Option<Evidence>)> {
     let world = tenant.world();
     let outlet = Start::of(&held.document).and_then(|start| world.outlets.get(&start.outlet));
     let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
-    let mut most: BTreeMap<Kind, i64> = BTreeMap::new();
+    let mut most: BTreeMap<Kind, (i64, Option<Evidence>)> = BTreeMap::new();
     for change in held.document.changes() {
         let Ok(entry) = change.entry() else { continue };
         let Some(times) = held.times.get(&change.hash()) else { continue };
@@ -264,13 +269,14 @@ fn by_itself(tenant: &Tenant, held: &Held, reference: &Reference, screen: u32) -
                 origin: named.origin.as_ref(),
                 screen,
             });
-            for Signal { kind, figure } in signals {
-                let most = most.entry(kind).or_insert(figure);
-                if (figure.unsigned_abs(), figure) > (most.unsigned_abs(), *most) {
-                    *most = figure;
+            for (Signal { kind, figure }, evidence) in signals {
+                let before = most.get(&kind).map(|(figure, _)| (figure.unsigned_abs(), *figure));
+                if before.is_none_or(|before| (figure.unsigned_abs(), figure) > before) {
+                    most.insert(kind, (figure, evidence));
                 }
             }
         }
     }
-    most.into_iter().map(|(kind, figure)| Signal { kind, figure }).collect()
+    let signals = most.into_iter();
+    signals.map(|(kind, (figure, evidence))| (Signal { kind, figure }, evidence)).collect()
 }

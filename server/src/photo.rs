@@ -250,7 +250,8 @@ fn origin_of(file: &[u8], camera: &Camera) -> PhotoOrigin {
             accuracy_m: None,
             mock: None,
         }),
-        edited: camera.edited.then_some(true),
+        editor: camera.editor.map(str::to_owned),
+        written_ms: camera.written_ms,
     }
 }
 

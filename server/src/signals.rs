@@ -5,6 +5,8 @@ pub mod field;
 
 use sync_core::model::visit::PhotoOrigin;
 
+use self::field::Evidence;
+
 /// What a signal is about. The number is stored: a new kind goes at the end, and none is used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -101,7 +103,7 @@ impl Kind {
             Self::SamePicture => "Looks nearly the same as another photo",
             Self::Screen => "May show a screen",
             Self::NoTime => "Nothing says when the photo was taken",
-            Self::Edited => "The file was written again after it was taken",
+            Self::Edited => "The file was changed, or written again, after it was taken",
             Self::OtherTime => "The camera’s time is another one",
             Self::Outside => "Captured away from the outlet",
             Self::Mocked => "The phone’s position was made up",
@@ -139,9 +141,12 @@ impl Kind {
                  do not; some camera apps do not either."
                     .into()
             }
+            Self::Edited if figure > 0 => format!(
+                "The file says that it was written again {} after it was taken. Cropping a photo does that too.",
+                minutes(figure)
+            ),
             Self::Edited => {
-                "The file names a program that changes pictures, or a later time of writing. Cropping a photo does that too."
-                    .into()
+                "The file names a program that changes pictures. Cropping a photo with it does that too.".into()
             }
             Self::OtherTime => format!(
                 "By the camera’s clock it was taken {} {} it was recorded, as the phone has that. The camera’s clock is set by its owner, and is only a claim.",
@@ -238,21 +243,27 @@ pub struct PhotoFacts<'a> {
     pub screen: u32,
 }
 
-/// What one photo by itself gives reason to look at.
-pub fn of_photo(facts: &PhotoFacts<'_>) -> Vec<Signal> {
+/// What one photo by itself gives reason to look at, and what shows it.
+pub fn of_photo(facts: &PhotoFacts<'_>) -> Vec<(Signal, Option<Evidence>)> {
     let mut signals = Vec::new();
     if facts.screen >= picture::SCREEN_MIN {
-        signals.push(Signal { kind: Kind::Screen, figure: facts.screen.into() });
+        signals.push((Signal { kind: Kind::Screen, figure: facts.screen.into() }, None));
     }
     let Some(origin) = facts.origin else {
-        signals.push(Signal { kind: Kind::NoTime, figure: UNSAID });
+        signals.push((Signal { kind: Kind::NoTime, figure: UNSAID }, None));
         return signals;
     };
-    if origin.edited == Some(true) {
-        signals.push(Signal { kind: Kind::Edited, figure: 0 });
+    let file = || {
+        let PhotoOrigin { shown_ms, offset_min, written_ms, .. } = *origin;
+        Some(Evidence::File { shown_ms, offset_min, written_ms, editor: origin.editor.clone() })
+    };
+    if origin.editor.is_some() || origin.written_ms.is_some() {
+        let later = |taken_ms| origin.written_ms.map(|ms: i64| ms.saturating_sub(taken_ms));
+        let figure = origin.shown_ms.and_then(later).map_or(0, |ms| ms / 60_000);
+        signals.push((Signal { kind: Kind::Edited, figure }, file()));
     }
     match origin.shown_ms {
-        None => signals.push(Signal { kind: Kind::NoTime, figure: 0 }),
+        None => signals.push((Signal { kind: Kind::NoTime, figure: 0 }, None)),
         Some(shown_ms) => {
             let offset_min = origin.offset_min.map_or(facts.offset_min, i64::from);
             let taken_ms = shown_ms.saturating_sub(offset_min * 60_000);
@@ -263,7 +274,8 @@ pub fn of_photo(facts: &PhotoFacts<'_>) -> Vec<Signal> {
                 _ => 0,
             };
             if apart.saturating_abs() > APART_MS_MAX {
-                signals.push(Signal { kind: Kind::OtherTime, figure: apart / 60_000 });
+                let figure = apart / 60_000;
+                signals.push((Signal { kind: Kind::OtherTime, figure }, file()));
             }
         }
     }
@@ -280,26 +292,28 @@ mod tests {
     fn what_a_photo_gives_reason_to_look_at() {
         let hour = 3_600_000;
         let noon = 12 * hour;
-        let origin = |shown_ms, offset_min, edited| PhotoOrigin {
+        let origin = |shown_ms, offset_min, written_ms| PhotoOrigin {
             file: BlobHash([1; 32]),
             shown_ms,
             offset_min,
             place: None,
-            edited,
+            editor: None,
+            written_ms,
         };
         let seen = |origin: Option<PhotoOrigin>, screen| {
             let recorded_ms = (noon, noon + hour);
             let facts =
                 PhotoFacts { recorded_ms, offset_min: 120, origin: origin.as_ref(), screen };
-            of_photo(&facts).iter().map(|s| (s.kind, s.figure)).collect::<Vec<_>>()
+            of_photo(&facts).iter().map(|(s, _)| (s.kind, s.figure)).collect::<Vec<_>>()
         };
         assert_eq!(seen(None, 0), [(Kind::NoTime, UNSAID)]);
         assert_eq!(seen(None, 99), [(Kind::Screen, 99), (Kind::NoTime, UNSAID)]);
         assert_eq!(seen(Some(origin(None, None, None)), 0), [(Kind::NoTime, 0)]);
-        assert_eq!(
-            seen(Some(origin(None, None, Some(true))), 0),
-            [(Kind::Edited, 0), (Kind::NoTime, 0)]
-        );
+        let editor = Some("GIMP".to_owned());
+        let edited = PhotoOrigin { editor, ..origin(None, None, None) };
+        assert_eq!(seen(Some(edited), 0), [(Kind::Edited, 0), (Kind::NoTime, 0)]);
+        let again = origin(Some(noon), Some(0), Some(noon + 3 * hour));
+        assert_eq!(seen(Some(again), 0), [(Kind::Edited, 180)]);
         // The outlet's clocks are two hours ahead; the camera's say so, or say nothing.
         for offset_min in [Some(120), None] {
             assert_eq!(seen(Some(origin(Some(noon + 2 * hour), offset_min, None)), 0), []);

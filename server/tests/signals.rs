@@ -162,7 +162,8 @@ fn taken(dice: &mut Dice, (east, north): Spot) -> Vec<PhotoRef> {
         shown_ms: None,
         offset_min: None,
         place: (!dice.once_in(5.0)).then(|| geo(spot, None, None)),
-        edited: None,
+        editor: None,
+        written_ms: None,
     };
     let (hash, origin) = (BlobHash::of(&dice.bits().to_be_bytes()), Some(origin));
     vec![PhotoRef { hash, bytes: 1, phash: 0, check: None, origin }]

@@ -177,7 +177,7 @@ impl World {
                 Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
             let times = CaptureTime::estimate(&moment, None, None, 0);
             let row = PhotoRow { hash, document, by: UserId::from_bytes(by), times, bytes: 9 };
-            uploads::refer(tx, org, &row, |_| false)
+            uploads::refer(tx, org, &row, -1, |_| false)
         });
         insert.await.unwrap();
     }

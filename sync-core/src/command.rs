@@ -175,7 +175,7 @@ pub enum CommandError<E> {
     #[error("this device has no such {0}; sync first if it is new")]
     NotHere(&'static str),
     /// The document holds work that the server has refused.
-    #[error("the server has refused this visit's work ({code}): {detail}")]
+    #[error("the server has refused this document's work ({code}): {detail}")]
     Stuck {
         /// The refusal's stable name.
         code: String,

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Automerge, ExpandedChange, ObjType, ScalarValue};
@@ -357,7 +357,7 @@ pub struct Document {
     newest_of: HashMap<Actor, usize>,
     heads: Vec<ChangeHash>,
     /// What each change says, once somebody has asked: `None` if that does not read.
-    entries: Vec<OnceLock<Option<Box<Entry>>>>,
+    entries: Vec<OnceLock<Option<Arc<Entry>>>>,
     size: OnceLock<Size>,
 }
 
@@ -436,7 +436,7 @@ impl Document {
     }
 
     fn entry_at(&self, place: usize) -> Option<&Entry> {
-        let read = || self.changes[place].entry().ok().map(Box::new);
+        let read = || self.changes[place].entry().ok().map(Arc::new);
         self.entries.get(place)?.get_or_init(read).as_deref()
     }
 
@@ -533,6 +533,15 @@ impl Document {
 
     /// Adds a change that [`Document::check`] finds fitting; adding it again does nothing.
     pub fn insert(&mut self, change: Change) -> Result<(), Misfit> {
+        self.add(change, OnceLock::new())
+    }
+
+    /// The same of a change that has been read: what it says need not be read again.
+    pub fn insert_read(&mut self, change: Change, entry: Arc<Entry>) -> Result<(), Misfit> {
+        self.add(change, Some(entry).into())
+    }
+
+    fn add(&mut self, change: Change, entry: OnceLock<Option<Arc<Entry>>>) -> Result<(), Misfit> {
         self.check(&change)?;
         if self.places.contains_key(&change.hash) {
             return Ok(());
@@ -547,7 +556,7 @@ impl Document {
         self.newest_of.insert(change.actor, place);
         self.places.insert(change.hash, place);
         self.changes.push(change);
-        self.entries.push(OnceLock::new());
+        self.entries.push(entry);
         if let Some(mut size) = self.size.take() {
             size.add(&self.changes[place], self.entry_at(place));
             self.size = size.into();

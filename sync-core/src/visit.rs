@@ -212,18 +212,19 @@ impl Visit {
         };
         for change in order {
             let hash = change.hash();
-            match change.entry() {
-                Ok(Entry::Recording(entry)) => {
+            let Some(entry) = document.entry(hash) else { continue };
+            match entry.clone() {
+                Entry::Recording(entry) => {
                     if visit.start.is_none() {
                         visit.start = Start::read(hash, &entry);
                     }
                     let (withdrawn, submitted, new) = (false, false, false);
                     visit.recordings.push(Recorded { hash, entry, withdrawn, submitted, new });
                 }
-                Ok(Entry::Submission(entry)) => visit.submissions.push((hash, entry)),
-                Ok(Entry::Review(entry)) => visit.reviews.push((hash, entry)),
-                Ok(Entry::Post(entry)) => visit.thread.push((hash, entry)),
-                Ok(Entry::Report(_)) | Err(_) => {}
+                Entry::Submission(entry) => visit.submissions.push((hash, entry)),
+                Entry::Review(entry) => visit.reviews.push((hash, entry)),
+                Entry::Post(entry) => visit.thread.push((hash, entry)),
+                Entry::Report(_) => {}
             }
         }
         visit.mark_withdrawn(document);

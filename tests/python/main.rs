@@ -180,6 +180,11 @@ fn refused_work() {
 }
 
 #[test]
+fn what_cannot_go_again_is_left_out() {
+    run("left_out_test.py", 1);
+}
+
+#[test]
 fn work_goes_through_a_colleague() {
     run("relay_test.py", 1);
 }

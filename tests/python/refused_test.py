@@ -17,7 +17,7 @@ class Refused(unittest.TestCase):
         office("knows", person="Rita")
         sync(rita)
         self.waits(rita, visit, "late", 3)
-        with self.assertRaises(ClientError.Refused) as stuck:
+        with self.assertRaises(ClientError.Stuck) as stuck:
             rita.record(visit, [facings(2, 1)])
         self.assertEqual(stuck.exception.code, "late")
         # Nothing of it can be written now: the call is off.

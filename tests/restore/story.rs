@@ -1,12 +1,13 @@
 //! What was written after the backup comes back from phones.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use endcap_mobile::{Client, ClientError};
 use rusqlite::Connection;
 use sync_core::id::UserId;
 use tests::brand::{RITA, SAM, SVEN};
-use tests::host::{Host, SHARED, Work, begin, photo, record, well, work};
+use tests::host::{Host, SHARED, Work, begin, open, photo, record, run, well, work};
 
 use crate::ENDCAP;
 
@@ -148,6 +149,47 @@ fn a_phone_with_unsent_work_is_not_taken_for_a_copy_after_a_restore() {
         assert_eq!(forked, Ok(0), "{colleague_first}");
         well(host.check("data"));
     }
+}
+
+#[test]
+fn a_copied_phone_stands_on_the_page_of_its_person() {
+    let mut host = Host::new(ENDCAP);
+    let rita = host.phone(RITA);
+    let visit = begin(&rita, SHARED);
+    host.sync(&rita);
+    drop(rita);
+    let [own, copy] = [format!("phone-{RITA}"), "copy".to_owned()].map(|n| host.folder.join(&n));
+    well(run(Command::new("cp").arg("-r").args([&own, &copy])));
+    let sue = host.sign_in();
+    let page = |host: &Host| host.page(&sue, &format!("/people/{RITA}"));
+    let told = "Another copy of this phone’s store has pushed, once.";
+    let both = [own, copy].map(|folder| open(&folder));
+    // What two write in the same place cannot both stand there.
+    let elsewhere = |client: &Client| {
+        for work in client.outstanding().expect("it reads").documents {
+            assert_eq!(work.refused.as_deref(), Some("forked"));
+            client.propose_again(work.document).expect("it is proposed");
+        }
+    };
+    let mut pushes = 0;
+    while pushes == 0 || !page(&host).contains(told) {
+        assert!(pushes < 6, "it does not show");
+        let client = &both[pushes % 2];
+        elsewhere(client);
+        record(client, &visit, pushes.is_multiple_of(3), Vec::new());
+        let copied = host.sync(client).copied;
+        assert_eq!(copied, page(&host).contains(told), "whose push shows it hears of it");
+        pushes += 1;
+    }
+    assert!(pushes > 2, "one that has pushed alone is none");
+    for client in &both {
+        elsewhere(client);
+        host.sync(client);
+        let unsent = client.outstanding().expect("it reads").documents;
+        assert!(unsent.is_empty(), "nothing of either is lost: {unsent:?}");
+    }
+    host.end("-TERM");
+    assert_eq!(of(&work(&host.data()), RITA), 1 + pushes);
 }
 
 #[test]

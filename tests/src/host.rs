@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use endcap_mobile::{Client, Observation, Photo, Subject, Value};
+use reqwest::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use rusqlite::{Connection, OpenFlags};
 use server::app::{App, Tenant};
-use server::people::code_for;
+use server::people::{code_for, open_account};
 use sync_core::id::UserId;
 use sync_core::model::catalogue::Record;
 use tokio::runtime::Runtime;
@@ -22,6 +23,8 @@ use crate::live;
 
 /// What every phone's folder is sealed with.
 pub const KEY: [u8; 32] = [7; 32];
+/// Sue's in the console.
+const PASSWORD: &str = "a-long-password";
 /// The call at outlet 1, which Rita and Sam share.
 pub const SHARED: u8 = 0;
 
@@ -220,6 +223,32 @@ impl Host {
             let decided = app.decide(tenant, item, approved, brand::SUE).await;
             decided.unwrap_or_else(|problem| panic!("{}", problem.sentence()));
         });
+    }
+
+    /// Signs Sue in to the console, which starts the server anew: her cookie.
+    pub fn sign_in(&mut self) -> String {
+        self.end("-TERM");
+        self.office(async |app, tenant| {
+            let opened = open_account(app, tenant, brand::SUE, "sue@nordgard", PASSWORD).await;
+            opened.unwrap_or_else(|problem| panic!("{}", problem.sentence()));
+        });
+        self.start();
+        let form = format!("email=sue%40nordgard&password={PASSWORD}&next=/");
+        let at = format!("http://{}/sign-in", self.address());
+        let form_type = "application/x-www-form-urlencoded";
+        let post = live::http().post(at).header(CONTENT_TYPE, form_type).body(form);
+        let signed = self.runtime.block_on(post.send()).expect("it answers");
+        let cookie = signed.headers().get(SET_COOKIE).expect("she is signed in");
+        cookie.to_str().expect("text").split(';').next().unwrap_or_default().to_owned()
+    }
+
+    /// A page of the console as whoever has this cookie sees it.
+    pub fn page(&self, cookie: &str, path: &str) -> String {
+        let get = live::http().get(format!("http://{}{path}", self.address()));
+        self.runtime.block_on(async {
+            let page = get.header(COOKIE, cookie).send().await.expect("it answers");
+            page.text().await.expect("a page")
+        })
     }
 
     fn office(&self, work: impl AsyncFnOnce(&App, &Arc<Tenant>)) {

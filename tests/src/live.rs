@@ -57,10 +57,11 @@ pub async fn found(folder: &Path, devices: &[&Device]) -> (Arc<App>, Arc<Tenant>
     (app, tenant)
 }
 
-/// An HTTP client. Its TLS is never used.
+/// An HTTP client, which follows no redirects. Its TLS is never used.
 pub fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default(); // another was first
-    reqwest::Client::new()
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    client.build().expect("an HTTP client")
 }
 
 /// A phone's whole sync over HTTP. `acknowledged` hears of each push that was answered.

@@ -152,7 +152,7 @@ impl Bench {
         let photo = PhotoRow { hash, document, by, times, bytes: size };
         let named =
             self.app.write_records_with(&self.tenants[org], Vec::new(), move |ledger, _| {
-                ledger.put_photo(&photo, |_| false)
+                ledger.put_photo(&photo, -1, |_| false)
             });
         named.await.unwrap();
         let metadata = format!("sha256 {}", STANDARD.encode(hash.to_string()));

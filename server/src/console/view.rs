@@ -269,6 +269,16 @@ pub fn zoned(at_ms: i64, zone: &str) -> ZonedDateTime {
     Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned_datetime(zone)
 }
 
+/// What a camera's clock showed, and how far ahead of UTC it said to be.
+pub fn camera_clock(shown_ms: i64, offset_min: Option<i16>) -> String {
+    let zone = offset_min.map(i64::from).map(|ahead| {
+        let (sign, ahead) = (if ahead < 0 { '\u{2212}' } else { '+' }, ahead.abs());
+        format!(", UTC{sign}{}:{:02}", ahead / 60, ahead % 60)
+    });
+    let zone = zone.unwrap_or_else(|| ", in no zone that it names".to_owned());
+    format!("{}{zone}", zoned(shown_ms, "UTC").strftime("%-d %b %Y %H:%M"))
+}
+
 /// The instant that a form's field for day and time says, read in a zone.
 pub fn instant(text: &str, zone: &str) -> Option<i64> {
     let at: DateTime = text.parse().ok()?;

@@ -210,6 +210,22 @@ pub enum Evidence {
         #[n(1)]
         times: CaptureTime,
     },
+    /// What a camera wrote in the file that a photo was made from.
+    #[n(7)]
+    File {
+        /// What its clock showed when it was taken, in milliseconds since 1970 on that clock.
+        #[n(0)]
+        shown_ms: Option<i64>,
+        /// How far that clock was ahead of UTC, in minutes, if it said so.
+        #[n(1)]
+        offset_min: Option<i16>,
+        /// What its clock showed when it was written, if that was later.
+        #[n(2)]
+        written_ms: Option<i64>,
+        /// The program that changes pictures whose name it has.
+        #[n(3)]
+        editor: Option<String>,
+    },
 }
 
 /// How long a visit took somebody.

@@ -192,16 +192,15 @@ impl Archive {
                 "SELECT origin, frontier, (SELECT count(*) FROM record r WHERE r.org = o.org),
                  (SELECT count(*) FROM visit v WHERE v.org = o.org),
                  (SELECT count(*) FROM photo p WHERE p.org = o.org AND
-                      (p.here <> {HERE} OR p.audience <>
-                       (SELECT iif(l.audience < -1, -1 - l.audience, l.audience) FROM log l
-                        WHERE l.org = p.org AND l.document = p.document LIMIT 1))),
+                      (p.here <> {HERE} OR p.audience <> {})),
                  photo_bytes = (SELECT coalesce(sum(bytes), 0) FROM blob b
                                 WHERE b.org = o.org AND gone_ms IS NULL),
                  (SELECT count(*) FROM blob b
                   WHERE b.org = o.org AND gone_ms IS NOT NULL AND erased = 0),
                  (SELECT count(*) FROM unlink u WHERE u.org = o.org),
                  (SELECT count(*) FROM upload u WHERE u.org = o.org)
-             FROM organisation o WHERE org = ?1"
+             FROM organisation o WHERE org = ?1",
+                log::audience_in("p.org", "p.document")
             ),
             [org],
             |row| {

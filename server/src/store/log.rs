@@ -328,6 +328,15 @@ pub fn document_audience(
     Ok(audience.optional()?.map_or(NOBODY, |audience| seen_by(audience).0))
 }
 
+/// The same in SQL, of what these columns name.
+pub(super) fn audience_in(org: &str, document: &str) -> String {
+    format!(
+        "(SELECT iif(l.audience < {NOBODY}, {NOBODY} - l.audience, l.audience)
+          FROM log l INDEXED BY log_document
+          WHERE l.org = {org} AND l.document = {document} LIMIT 1)"
+    )
+}
+
 /// What one line of the log holds.
 pub enum Line<'a> {
     /// The log's beginning.

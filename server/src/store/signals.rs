@@ -10,7 +10,7 @@ use sync_core::model::Day;
 use sync_core::print::Print;
 
 use super::StoreError;
-use super::log::Org;
+use super::log::{self, AudienceId, Org};
 use super::pages::{self, Sight};
 use super::uploads::{self, Kept, TRIED_MS};
 use crate::signals::field::Evidence;
@@ -295,6 +295,8 @@ pub struct Reference {
     pub hash: BlobHash,
     /// From which document.
     pub document: DocId,
+    /// Who sees that.
+    pub audience: AudienceId,
     /// Whose entries name it.
     pub by: UserId,
     /// First when, by claim.
@@ -330,7 +332,8 @@ impl Reference {
     }
 }
 
-const REFERENCE: &str = "org, hash, document, by, referenced_ms, earliest_ms, received_ms";
+const REFERENCE: &str =
+    "org, hash, document, by, referenced_ms, earliest_ms, received_ms, audience";
 
 fn reference(row: &rusqlite::Row<'_>) -> Result<Reference, StoreError> {
     let document: Vec<u8> = row.get(2)?;
@@ -344,6 +347,7 @@ fn reference(row: &rusqlite::Row<'_>) -> Result<Reference, StoreError> {
         at_ms: row.get(4)?,
         earliest_ms: row.get(5)?,
         received_ms: row.get(6)?,
+        audience: row.get(7)?,
     })
 }
 
@@ -414,17 +418,16 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
 pub fn judged(
     tx: &Transaction<'_>,
     of: &Reference,
-    by_itself: &[Signal],
+    by_itself: &[(Signal, Option<Evidence>)],
     others: &[(Reference, Signal)],
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let erased = |hash| -> Result<bool, StoreError> {
         Ok(matches!(uploads::kept(tx, of.org, hash)?, Some(Kept::Erased(_))))
     };
-    tx.prepare_cached(
-        "UPDATE photo SET judged = 1 WHERE org = ?1 AND hash = ?2 AND document = ?3 AND by = ?4",
-    )?
-    .execute(params![of.org, of.hash.0, of.document.to_bytes(), of.by.as_bytes()])?;
+    tx.prepare_cached(&format!("UPDATE photo SET judged = 1 WHERE {}", uploads::ONE))?.execute(
+        params![of.org, of.hash.0, of.audience, of.by.as_bytes(), of.document.to_bytes()],
+    )?;
     if erased(of.hash)? {
         return Ok(());
     }
@@ -442,7 +445,8 @@ pub fn judged(
     )?;
     let empty: &[u8] = &[];
     if of.document.kind == DocKind::Visit {
-        for Signal { kind, figure } in by_itself {
+        for (Signal { kind, figure }, evidence) in by_itself {
+            let evidence = evidence.as_ref().map(to_cbor).unwrap_or_default();
             let visit = of.document.id;
             insert.execute(params![
                 of.org,
@@ -454,7 +458,7 @@ pub fn judged(
                 empty,
                 empty,
                 figure,
-                empty,
+                evidence,
                 now_ms
             ])?;
         }
@@ -604,11 +608,11 @@ pub fn of_visit(
     waiting: bool,
 ) -> Result<Vec<Shown>, StoreError> {
     let weights = weights(connection, see.org)?;
-    let mut query = connection.prepare_cached(
+    let mut query = connection.prepare_cached(&format!(
         "SELECT kind, photo, other, other_document, figure, seen_by, seen_ms, by, entry, evidence,
              (SELECT referenced_ms FROM photo p
-              WHERE p.org = s.org AND p.hash = s.other AND p.document = s.other_document
-                  AND p.by = s.other_by),
+              WHERE p.org = s.org AND p.hash = s.other AND p.audience = {}
+                  AND p.by = s.other_by AND p.document = s.other_document),
              (SELECT began_ms FROM stay t
               WHERE t.org = s.org AND t.visit = substr(s.other_document, 2) AND t.person = s.by),
              EXISTS (SELECT 1 FROM blob b
@@ -619,7 +623,8 @@ pub fn of_visit(
          FROM signal s WHERE org = ?1 AND visit = ?2 AND kind BETWEEN ?3 AND ?4
              AND (seen_ms IS NULL OR NOT ?6)
          ORDER BY kind, photo LIMIT ?5",
-    )?;
+        log::audience_in("s.org", "s.other_document")
+    ))?;
     let mut place = connection
         .prepare_cached("SELECT outlet, day, people FROM visit WHERE org = ?1 AND visit = ?2")?;
     let (of_field, mut shown) = (Kind::Outside as u8, Vec::new());

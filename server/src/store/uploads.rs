@@ -240,30 +240,70 @@ fn each_sight(
     sees: impl Fn(&Audience) -> bool,
     mut each: impl FnMut(Sight),
 ) -> Result<(), StoreError> {
-    // Two questions: of a pair of columns SQLite would look up the first alone, and read through the rest.
-    let of = "SELECT audience, by, here <> 0 FROM photo INDEXED BY photo_sight
-         WHERE org = ?1 AND hash = ?2";
-    let mut next_person = connection
-        .prepare_cached(&format!("{of} AND audience = ?3 AND by > ?4 ORDER BY by LIMIT 1"))?;
-    let mut next_audience = connection
-        .prepare_cached(&format!("{of} AND audience > ?3 ORDER BY audience, by LIMIT 1"))?;
-    let (mut after, mut known): ((AudienceId, Vec<u8>), _) = ((AudienceId::MIN, Vec::new()), None);
+    let mut next_audience = connection.prepare_cached(
+        "SELECT audience, by, here <> 0 FROM photo WHERE org = ?1 AND hash = ?2 AND audience > ?3
+         ORDER BY audience, by LIMIT 1",
+    )?;
+    let (mut after, mut known) = ((AudienceId::MIN, None), None);
     loop {
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let mut row: Option<(AudienceId, [u8; 16], bool)> =
-            next_person.query_row(params![org, hash.0, after.0, after.1], read).optional()?;
-        if row.is_none() {
-            row = next_audience.query_row(params![org, hash.0, after.0], read).optional()?;
-        }
-        let Some((audience, by, here)) = row else { return Ok(()) };
+        // Two questions: of a pair of columns SQLite would look up the first alone, and read through the rest.
+        let (audience, by, here) = match next_person(connection, org, hash, after)? {
+            Some((by, here)) => (after.0, by, here),
+            None => {
+                let read = |row: &Row<'_>| Ok((row.get(0)?, person(row, 1)?, row.get(2)?));
+                let next = next_audience.query_row(params![org, hash.0, after.0], read);
+                let Some(next) = next.optional()? else { return Ok(()) };
+                next
+            }
+        };
         let seen = match known {
             Some((same, seen)) if same == audience => seen,
             _ => log::audience_of(connection, org, audience)?.is_some_and(|a| sees(&a)),
         };
         known = Some((audience, seen));
-        each(Sight { by: UserId::from_bytes(by), here, seen });
-        after = (audience, by.to_vec());
+        each(Sight { by, here, seen });
+        after = (audience, Some(by));
     }
+}
+
+/// Who else names a photo in documents of this audience, after this person, and whether it is here for who sees them.
+fn next_person(
+    connection: &Connection,
+    org: Org,
+    hash: BlobHash,
+    (audience, after): (AudienceId, Option<UserId>),
+) -> Result<Option<(UserId, bool)>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT by, here <> 0 FROM photo WHERE org = ?1 AND hash = ?2 AND audience = ?3 AND by > ?4
+         ORDER BY by LIMIT 1",
+    )?;
+    let after = after.as_ref().map_or(&[][..], |after| after.as_bytes());
+    let next = query
+        .query_row(params![org, hash.0, audience, after], |row| Ok((person(row, 0)?, row.get(1)?)));
+    Ok(next.optional()?)
+}
+
+/// Who names a photo in one document, of this audience, and whether it is here for who sees that.
+fn named_by(
+    connection: &Connection,
+    org: Org,
+    hash: BlobHash,
+    document: DocId,
+    audience: AudienceId,
+) -> Result<Vec<(UserId, bool)>, StoreError> {
+    let mut names = connection.prepare_cached(&format!("SELECT 1 FROM photo WHERE {ONE}"))?;
+    let (mut after, mut people) = (None, Vec::new());
+    while let Some((by, here)) = next_person(connection, org, hash, (audience, after))? {
+        if names.exists(params![org, hash.0, audience, by.as_bytes(), document.to_bytes()])? {
+            people.push((by, here));
+        }
+        after = Some(by);
+    }
+    Ok(people)
+}
+
+fn person(row: &Row<'_>, column: usize) -> rusqlite::Result<UserId> {
+    row.get(column).map(UserId::from_bytes)
 }
 
 /// What a reference `p` says of its photo: it is here, or gone, for whoever sees the document if its person has borne it
@@ -315,6 +355,7 @@ pub fn refer(
     tx: &Transaction<'_>,
     org: Org,
     photo: &PhotoRow,
+    audience: AudienceId,
     sees: impl Fn(&Audience) -> bool,
 ) -> Result<(), StoreError> {
     let PhotoRow { hash, document, by, times, bytes } = *photo;
@@ -337,24 +378,26 @@ pub fn refer(
         bytes,
         times.not_before_ms(),
         times.latest_ms,
-        log::document_audience(tx, org, photo.document)?,
+        audience,
     ])?;
+    // Of most photos nothing has come when they are named.
+    if kept(tx, org, hash)?.is_none() {
+        return Ok(());
+    }
     let mut known =
         tx.prepare_cached("SELECT 1 FROM bearer WHERE org = ?1 AND hash = ?2 AND user = ?3")?;
     if known.exists(params![org, hash.0, by.as_bytes()])? || is_in_sight(tx, org, hash, sees)? {
-        let mut naming = tx.prepare_cached(
-            "SELECT by FROM photo WHERE org = ?1 AND hash = ?2 AND document = ?3",
-        )?;
-        let people = naming
-            .query_map(params![org, hash.0, document], |row| Ok(UserId::from_bytes(row.get(0)?)))?;
-        bear_out(tx, org, hash, &people.collect::<Result<Vec<_>, _>>()?)?;
+        let people = named_by(tx, org, hash, photo.document, audience)?;
+        bear_out(tx, org, hash, &people.iter().map(|(person, _)| *person).collect::<Vec<_>>())?;
     }
-    tx.prepare_cached(&format!(
-        "UPDATE photo AS p SET here = {HERE} WHERE org = ?1 AND hash = ?2 AND document = ?3"
-    ))?
-    .execute(params![org, hash.0, document])?;
+    tx.prepare_cached(&format!("UPDATE photo AS p SET here = {HERE} WHERE {ONE}"))?
+        .execute(params![org, hash.0, audience, by.as_bytes(), document])?;
     Ok(())
 }
+
+/// The row of one person's reference to a photo.
+pub(super) const ONE: &str =
+    "org = ?1 AND hash = ?2 AND audience = ?3 AND by = ?4 AND document = ?5";
 
 /// Ends a device's uploads.
 pub fn end_all(tx: &Transaction<'_>, org: Org, device: DeviceId) -> Result<(), StoreError> {
@@ -801,13 +844,6 @@ pub fn is_in_sight(
     hash: BlobHash,
     sees: impl Fn(&Audience) -> bool,
 ) -> Result<bool, StoreError> {
-    // Of most photos nothing is here when they are named.
-    let mut here = connection.prepare_cached(
-        "SELECT 1 FROM photo INDEXED BY photo_first WHERE org = ?1 AND hash = ?2 AND here <> 0",
-    )?;
-    if !here.exists(params![org, hash.0])? {
-        return Ok(false);
-    }
     let mut in_sight = false;
     each_sight(connection, org, hash, sees, |sight| in_sight |= sight.here && sight.seen)?;
     Ok(in_sight)
@@ -820,10 +856,8 @@ pub fn gives_sight(
     hash: BlobHash,
     document: DocId,
 ) -> Result<bool, StoreError> {
-    let mut query = connection.prepare_cached(
-        "SELECT 1 FROM photo WHERE org = ?1 AND hash = ?2 AND document = ?3 AND here <> 0",
-    )?;
-    Ok(query.exists(params![org, hash.0, document.to_bytes()])?)
+    let audience = log::document_audience(connection, org, document)?;
+    Ok(named_by(connection, org, hash, document, audience)?.iter().any(|(_, here)| *here))
 }
 
 #[cfg(test)]

@@ -220,13 +220,14 @@ impl Ledger<'_> {
         Ok(erasure::note_erased(self.tx, self.org, digest)?.is_some())
     }
 
-    /// Notes that a document refers to a photo, by somebody who `sees` so much.
+    /// Notes that a document of this audience refers to a photo, by somebody who `sees` so much.
     pub fn put_photo(
         &self,
         photo: &PhotoRow,
+        audience: AudienceId,
         sees: impl Fn(&Audience) -> bool,
     ) -> Result<(), StoreError> {
-        uploads::refer(self.tx, self.org, photo, sees)
+        uploads::refer(self.tx, self.org, photo, audience, sees)
     }
 
     /// The visits of an outlet are to be looked at again: it is known to be elsewhere.

@@ -148,7 +148,8 @@ async fn what_is_damaged_keeps_neither_other_visits_nor_other_organisations_from
         shown_ms: None,
         offset_min: None,
         place: None,
-        edited: None,
+        editor: None,
+        written_ms: None,
     };
     let whole = PhotoRef { origin: Some(taken), ..whole };
     let first = goes(&bench, &mut anna, CALL, damaged).await;
@@ -427,7 +428,8 @@ async fn where_a_camera_was_is_shown_and_counts_as_a_claim() {
         shown_ms: shown_ms.map(jiff::Timestamp::as_millisecond),
         offset_min: Some(60),
         place,
-        edited: None,
+        editor: None,
+        written_ms: None,
     };
     let taken = |name| PhotoRef { origin: Some(origin.clone()), ..photo(name, SHELF) };
     // One alone may be from where the phone was a while ago.
@@ -577,7 +579,8 @@ async fn a_photo_that_is_named_again_is_judged_again() {
         shown_ms: Some(anna.moment().wall_ms),
         offset_min: Some(0),
         place: None,
-        edited: None,
+        editor: None,
+        written_ms: None,
     };
     let taken = PhotoRef { origin: Some(origin), ..of(&used) };
     let path = goes(&bench, &mut anna, CALL, taken.clone()).await;
@@ -696,6 +699,7 @@ async fn whoever_names_a_photo_everywhere_gives_its_visit_little_to_explain() {
         org,
         hash: BlobHash([1; 32]),
         document: if n == 0 { visit.into() } else { VisitId::from_bytes([n; 16]).into() },
+        audience: 0,
         by,
         at_ms: i64::from(n),
         earliest_ms: None,

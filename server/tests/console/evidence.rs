@@ -345,7 +345,8 @@ fn taken_now(phone: &Phone) -> Option<PhotoOrigin> {
         shown_ms: Some(now),
         offset_min: Some(0),
         place: None,
-        edited: None,
+        editor: None,
+        written_ms: None,
     })
 }
 
@@ -412,7 +413,8 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
         shown_ms: None,
         offset_min: None,
         place: None,
-        edited: Some(true),
+        editor: Some("Snapseed".into()),
+        written_ms: None,
     };
     let his = PhotoRef { hash: BlobHash::of(&again), origin: Some(origin), ..photo("", SHELF) };
     phone.observe(&mut south, Vec::new(), vec![his], Vec::new());
@@ -426,7 +428,13 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     bench.get(SARA, "/look").await.shows(&["Nothing to look at"]);
     // The photo that was taken first comes last.
     brings(&bench, &again).await;
-    let by_itself = ["says nothing of when", "names a program that", "weighs 20", "Olle Ek"];
+    let by_itself = [
+        "says nothing of when",
+        "names a program that",
+        "It names Snapseed",
+        "weighs 20",
+        "Olle Ek",
+    ];
     bench.get(SARA, "/look").await.shows(&by_itself).hides(&[like]);
     brings(&bench, &used).await;
     let earlier = BlobHash::of(&used).to_string();
@@ -544,7 +552,8 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
         let reference = move |hash, call| {
             let document = VisitId::of_call(id, call).into();
             let (by, earliest_ms, received_ms) = (ANNA, None, None);
-            Reference { org, hash, document, by, at_ms: 0, earliest_ms, received_ms }
+            let (audience, at_ms) = (0, 0);
+            Reference { org, hash, document, audience, by, at_ms, earliest_ms, received_ms }
         };
         let path = format!("/visits/{}", VisitId::of_call(bench.tenant.id, CLOSED_CALL));
         match what {
@@ -560,7 +569,7 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
                     signals::looked(tx, org, first, Some((&sketch, 90)))?;
                     let (his, hers) = (reference(second, CLOSED_CALL), reference(first, CALL));
                     signals::judged(tx, &his, &[], &[(hers, late)], 5)?;
-                    signals::judged(tx, &hers, &[late], &[(his, late)], 5)
+                    signals::judged(tx, &hers, &[(late, None)], &[(his, late)], 5)
                 };
                 bench.app.store.write(write).await.unwrap();
                 assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");

@@ -163,7 +163,8 @@ async fn facts_and_photos_stand_where_they_were_recorded() {
         shown_ms: Some(1_795_474_200_000),
         offset_min: Some(-90),
         place: Some(Geo::from_degrees(18.0565, 59.344, Some(8)).unwrap()),
-        edited: Some(true),
+        editor: Some("Snapseed".into()),
+        written_ms: Some(1_795_477_800_000),
     };
     let found = PhotoRef { origin: Some(origin), ..photo("found", SHELF) };
     let of_all = PhotoRef { check: None, ..photo("all", 0) };
@@ -190,10 +191,9 @@ async fn facts_and_photos_stand_where_they_were_recorded() {
         &format!("  with the photo {hash}, of Shelf"),
         "    its camera's clock said 2026-11-23 22:50:00, which was set to UTC-01:30 (a claim)",
         "    its camera was at 59.344000, 18.056500, within 8 m (a claim)",
-        &format!(
-            "    its device made it from the file {}, which a program had changed, or written later than it was taken (a claim)",
-            BlobHash([4; 32])
-        ),
+        &format!("    its device made it from the file {} (a claim)", BlobHash([4; 32])),
+        "    that file names a program that changes pictures: Snapseed (a claim)",
+        "    that file was written later, at 2026-11-23 23:50:00 on that clock (a claim)",
         &format!("  with the photo {}", of_all.hash),
         &format!("  by Anna Lindqvist ({ANNA}), signed by device {}", anna.sender.device),
     ];

@@ -18,6 +18,8 @@ use crate::id::{
 
 /// Most observations in one recording.
 pub const OBSERVATIONS_MAX: usize = 1_000;
+/// Most characters of the name of a program that changes pictures.
+const EDITOR_MAX: usize = 40;
 /// Most photos in one recording.
 pub const PHOTOS_MAX: usize = 20;
 /// Most entries that one entry may name (supersede, withdraw or judge).
@@ -263,9 +265,12 @@ pub struct PhotoOrigin {
     /// Where the camera says that it was.
     #[n(3)]
     pub place: Option<Geo>,
-    /// The file shows that a program changed the picture, or that it was written later than it was taken.
+    /// The program that changes pictures whose name the file has.
     #[n(4)]
-    pub edited: Option<bool>,
+    pub editor: Option<String>,
+    /// What the camera's clock showed when the file was written, if that was later than it was taken.
+    #[n(5)]
+    pub written_ms: Option<i64>,
 }
 
 /// A perceptual hash is eight random-looking bytes; as a CBOR integer it would be nine.
@@ -567,8 +572,12 @@ pub(crate) fn validate_names(names: &[ChangeHash], what: &'static str) -> Result
 
 pub(super) fn validate_photos(photos: &[PhotoRef]) -> Result<(), Invalid> {
     Invalid::unless(photos.len() <= PHOTOS_MAX, "photos", "can be 20 at most")?;
-    let mut places = photos.iter().filter_map(|photo| photo.origin.as_ref()?.place);
-    places.try_for_each(|place| place.validate())
+    photos.iter().filter_map(|photo| photo.origin.as_ref()).try_for_each(|origin| {
+        if let Some(editor) = &origin.editor {
+            Invalid::unless_text(editor, EDITOR_MAX, "editor")?;
+        }
+        origin.place.map_or(Ok(()), |place| place.validate())
+    })
 }
 
 impl Observed {

@@ -268,11 +268,21 @@ impl<'a> Story<'a> {
         if let Some(place) = &origin.place {
             say!(out, "    its camera was at {} (a claim)", geo(place));
         }
-        let edited = match origin.edited {
-            Some(true) => ", which a program had changed, or written later than it was taken",
-            _ => "",
-        };
-        say!(out, "    its device made it from the file {}{edited} (a claim)", origin.file);
+        say!(out, "    its device made it from the file {} (a claim)", origin.file);
+        if let Some(editor) = &origin.editor {
+            say!(
+                out,
+                "    that file names a program that changes pictures: {} (a claim)",
+                plain(editor)
+            );
+        }
+        if let Some(written_ms) = origin.written_ms {
+            say!(
+                out,
+                "    that file was written later, at {} on that clock (a claim)",
+                clock(written_ms)
+            );
+        }
     }
 
     /// Who has signed an entry, and when and where that was.

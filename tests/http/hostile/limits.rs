@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::params;
 use server::ingest::{Ingest, open};
-use server::store::log::{Ledger, Reader};
+use server::store::log::{self, Ledger, Reader};
 use server::store::signals::{self, Reference};
 use server::store::visits::PhotoRow;
 use server::store::{quarantine, uploads};
@@ -764,17 +764,24 @@ fn a_file_that_is_named_everywhere_costs_nobody_more() {
         });
         let judge = steps(world, |world| {
             let (earliest_ms, received_ms) = (None, Some(5));
-            let of = Reference { org, hash, document: id, by, at_ms: 5, earliest_ms, received_ms };
+            let (document, audience, at_ms) = (id, 0, 5);
+            let of =
+                Reference { org, hash, document, audience, by, at_ms, earliest_ms, received_ms };
             let seen = signals::seen_in(&world.server.db, &of).expect("it reads");
             assert_eq!(seen.others.len(), 50);
         });
         let refer = steps(world, |world| {
             let tx = world.server.db.transaction().expect("a transaction");
             let row = PhotoRow { hash, document: id, by, times, bytes: 9 };
-            uploads::refer(&tx, org, &row, |_| false).expect("it is taken in");
+            let audience = log::document_audience(&tx, org, id).expect("it reads");
+            uploads::refer(&tx, org, &row, audience, |_| false).expect("it is taken in");
+            assert!(!uploads::gives_sight(&tx, org, hash, id).expect("it reads"));
         });
         [look.0, judge.0, refer.0]
     };
+    let here = "INSERT INTO blob (org, hash, bytes, width, height, arrived_ms)
+         VALUES (?1, ?2, 9, 9, 9, 5)";
+    world.server.db.execute(here, params![org, hash.0]).expect("it is here");
     name(&mut world, 1, 60);
     let before = costs(&mut world);
     name(&mut world, 61, 6_000);

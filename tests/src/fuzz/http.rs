@@ -782,7 +782,7 @@ impl Served {
                 Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
             let times = CaptureTime::estimate(&moment, None, None, 0);
             let document = VisitId::from_bytes(*by.as_bytes()).into();
-            uploads::refer(tx, 1, &PhotoRow { hash, document, by, times, bytes: 9 }, |_| false)
+            uploads::refer(tx, 1, &PhotoRow { hash, document, by, times, bytes: 9 }, -1, |_| false)
         });
         named.await.expect("a row");
     }

@@ -252,20 +252,12 @@ impl Reader<'_> {
     /// What a photo's camera says of when and where it was taken.
     fn camera(&self, photo: &PhotoRef) -> String {
         let Some(origin) = &photo.origin else { return "Nothing is said of its file".to_owned() };
-        let clock = origin.shown_ms.map(|shown| {
-            let zone = match origin.offset_min.map(i64::from) {
-                None => ", in no zone that it names".to_owned(),
-                Some(ahead) => {
-                    let sign = if ahead < 0 { '\u{2212}' } else { '+' };
-                    let ahead = ahead.abs();
-                    format!(", UTC{sign}{}:{:02}", ahead / 60, ahead % 60)
-                }
-            };
-            format!("{}{zone}", view::zoned(shown, "UTC").strftime("%-d %b %Y %H:%M"))
-        });
+        let clock = origin.shown_ms.map(|shown| view::camera_clock(shown, origin.offset_min));
         let place = origin.place.as_ref().map(|place| self.place(Some(place)));
         let clock = clock.unwrap_or_else(|| "no time".to_owned());
-        format!("Its camera claims {clock}; {}", place.unwrap_or_else(|| "no place".to_owned()))
+        let place = place.unwrap_or_else(|| "no place".to_owned());
+        let editor = origin.editor.as_ref().map(|editor| format!("; its file names {editor}"));
+        format!("Its camera claims {clock}; {place}{}", editor.unwrap_or_default())
     }
 
     // ---- the conversation ----
