@@ -1032,7 +1032,7 @@ impl Client {
     }
 }
 
-fn origin_of(prepared: &Prepared) -> PhotoOrigin {
+pub(crate) fn origin_of(prepared: &Prepared) -> PhotoOrigin {
     let Camera { taken, place, editor, written_ms } = prepared.camera;
     PhotoOrigin {
         file: BlobHash(prepared.original),

@@ -247,10 +247,10 @@ mod tests {
         bytes.into_inner()
     }
 
-    /// The real photographs, where they are at hand.
+    /// The real photographs.
     fn photographs() -> Vec<Vec<u8>> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/photos");
-        let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/photos");
+        let entries = fs::read_dir(dir).unwrap();
         let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         paths.retain(|path| path.extension().is_some_and(|e| e == "jpg"));
         paths.sort();
@@ -313,6 +313,35 @@ mod tests {
             DynamicImage::new_rgba16(20, 10),
         ] {
             prepare(&encoded(&picture, ImageFormat::Png)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_the_camera_wrote_goes_with_the_photo() {
+        let mut made = prepare(&encoded(&drawn(40, 30, 3), ImageFormat::Png)).unwrap();
+        made.camera = Camera {
+            taken: Some(picture::Taken { shown_ms: 1_000, offset_min: Some(-90) }),
+            place: Some(picture::Place { lon_e6: 2, lat_e6: -3 }),
+            editor: Some("Snapseed"),
+            written_ms: Some(99_000),
+        };
+        let origin = crate::client::origin_of(&made);
+        assert_eq!(origin.file.0, made.original);
+        assert_eq!((origin.shown_ms, origin.offset_min), (Some(1_000), Some(-90)));
+        let place = origin.place.map(|at| (at.lon_e6, at.lat_e6, at.accuracy_m, at.mock));
+        assert_eq!(place, Some((2, -3, None, None)));
+        assert_eq!((origin.editor.as_deref(), origin.written_ms), (Some("Snapseed"), Some(99_000)));
+    }
+
+    #[test]
+    fn twelve_megapixels_take_no_more_than_a_hundred_megabytes() {
+        let jpeg = encoded(&drawn(4_000, 3_000, 5), ImageFormat::Jpeg);
+        for (orientation, size) in [(1, (1_600, 1_200)), (6, (1_200, 1_600))] {
+            let (file, mut made) = (with_exif(&jpeg, orientation), None);
+            let held = allocation_counter::measure(|| made = Some(prepare(&file))).bytes_max;
+            let made = made.unwrap().unwrap();
+            assert_eq!((made.width, made.height), size);
+            assert!(held + file.len() as u64 <= 100_000_000, "{held}");
         }
     }
 
@@ -387,8 +416,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_photo_is_told_and_it_is_taken_all_the_same() {
-        let sharp = photographs().into_iter().next();
-        let sharp = sharp.unwrap_or_else(|| encoded(&checkered(), ImageFormat::Png));
+        let sharp = photographs().swap_remove(0);
         let sharp = image::load_from_memory(&sharp).unwrap().into_rgb8();
         let with = |change: &dyn Fn(u8) -> u8| {
             let mut picture = sharp.clone();
@@ -401,11 +429,6 @@ mod tests {
         let blurred = DynamicImage::from(sharp).blur(6.0);
         let blurred = prepare(&encoded(&blurred, ImageFormat::Png)).unwrap();
         assert_eq!(blurred.doubts, [Doubt::Blurred], "{:?}", blurred.look);
-    }
-
-    fn checkered() -> DynamicImage {
-        let grey = |x: u32, y: u32| if (x / 9 + y / 7).is_multiple_of(2) { 60 } else { 180 };
-        DynamicImage::from(RgbImage::from_fn(400, 300, |x, y| Rgb([grey(x, y); 3])))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use jpeg_encoder::{ColorType, Encoder};
-use picture::{Camera, Flaw, PIXELS_MAX, Picture, also, decode, extent, pixels};
+use picture::{Camera, Flaw, PIXELS_MAX, Picture, Place, Taken, also, decode, extent, pixels};
 
 fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -107,6 +107,59 @@ fn directories_that_lie_over_each_other_take_no_memory() {
     }
     let [jpeg, ..] = saying(&directories(2_600)).map(|(_, bytes)| bytes);
     assert!(jpeg.len() < 80_000, "all of it fits into one segment");
+}
+
+/// EXIF of these three directories: of the file, of the taking, of the place.
+fn exif(directories: [&[(u16, u16, &[u8])]; 3]) -> Vec<u8> {
+    let sizes = directories.map(|fields| 2 + 12 * fields.len() + 4);
+    let begins = [8, 8 + sizes[0], 8 + sizes[0] + sizes[1]].map(|at| at as u32);
+    let (mut exif, mut far) = (b"II*\0\x08\0\0\0".to_vec(), Vec::new());
+    for fields in directories {
+        exif.extend((fields.len() as u16).to_le_bytes());
+        for (tag, kind, value) in fields {
+            let count = value.len() / [1, 1, 1, 2, 4, 8][usize::from(*kind)];
+            exif.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+            exif.extend((count as u32).to_le_bytes());
+            let at = begins[2] + (sizes[2] + far.len()) as u32;
+            match (tag, value.len()) {
+                (0x8769, _) => exif.extend(begins[1].to_le_bytes()),
+                (0x8825, _) => exif.extend(begins[2].to_le_bytes()),
+                (_, ..=4) => exif.extend([value, &[0; 4][value.len()..]].concat()),
+                _ => {
+                    exif.extend(at.to_le_bytes());
+                    far.extend_from_slice(value);
+                }
+            }
+        }
+        exif.extend([0; 4]);
+    }
+    [exif, far].concat()
+}
+
+#[test]
+fn what_a_camera_wrote_is_read_from_each_kind_of_file() {
+    let degrees = |whole: [u32; 3]| whole.map(|n| [n.to_le_bytes(), 1_u32.to_le_bytes()].concat());
+    let (lat, lon) = (degrees([59, 20, 38]).concat(), degrees([18, 3, 23]).concat());
+    let exif = exif([
+        &[
+            (0x0131, 2, b"Snapseed 2.0\0"),
+            (0x0132, 2, b"2026:03:01 13:00:00\0"),
+            (0x8769, 4, &[0; 4]),
+            (0x8825, 4, &[0; 4]),
+        ],
+        &[(0x9003, 2, b"2026:03:01 12:00:00\0"), (0x9011, 2, b"+01:00\0")],
+        &[(1, 2, b"N\0"), (2, 5, &lat), (3, 2, b"E\0"), (4, 5, &lon)],
+    ]);
+    let noon_ms = 1_772_366_400_000;
+    let camera = Camera {
+        taken: Some(Taken { shown_ms: noon_ms, offset_min: Some(60) }),
+        place: Some(Place { lon_e6: 18_056_389, lat_e6: 59_343_889 }),
+        editor: Some("Snapseed"),
+        written_ms: Some(noon_ms + 3_600_000),
+    };
+    for (name, bytes) in saying(&exif) {
+        assert_eq!(decode(&bytes, PIXELS_MAX).unwrap().camera, camera, "{name}");
+    }
 }
 
 #[test]

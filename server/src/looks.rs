@@ -151,11 +151,13 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<bool, StoreError> {
         let next = app.store.read(move |c| rows::unjudged(c, org, now_ms())).await?;
         let Some(reference) = next else { return Ok(false) };
         let read = app.store.read(move |connection| {
-            let seen = rows::seen_in(connection, &reference);
-            let held = log::document(connection, org, id, reference.document);
-            Ok((readable(reference.document, seen)?, readable(reference.document, held)?))
+            let tx = connection.unchecked_transaction()?;
+            let as_of = rows::newest(&tx, &reference)?;
+            let seen = rows::seen_in(&tx, &reference);
+            let held = log::document(&tx, org, id, reference.document);
+            Ok((as_of, readable(reference.document, seen)?, readable(reference.document, held)?))
         });
-        let (seen, held) = read.await?;
+        let (as_of, seen, held) = read.await?;
         let (mut seen, visit) = (seen.unwrap_or_default(), held.as_ref().map(visit_of));
         seen.others.retain(|(other, _)| {
             other.document != reference.document
@@ -163,9 +165,9 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<bool, StoreError> {
         });
         let by_itself = held.map(|held| by_itself(tenant, &held, &reference, seen.screen));
         let (by_itself, now) = (by_itself.unwrap_or_default(), now_ms());
-        let write = app
-            .store
-            .write_for(org, move |tx| rows::judged(tx, &reference, &by_itself, &seen.others, now));
+        let write = app.store.write_for(org, move |tx| {
+            rows::judged(tx, &reference, as_of, &by_itself, &seen.others, now)
+        });
         write.await?;
     }
     Ok(true)
@@ -269,9 +271,14 @@ fn by_itself(
                 origin: named.origin.as_ref(),
                 screen,
             });
+            // That a program is named says more than by how much.
+            let rank = |figure: i64, evidence: &Option<Evidence>| {
+                let named = matches!(evidence, Some(Evidence::File { editor: Some(_), .. }));
+                (named, figure.unsigned_abs(), figure)
+            };
             for (Signal { kind, figure }, evidence) in signals {
-                let before = most.get(&kind).map(|(figure, _)| (figure.unsigned_abs(), *figure));
-                if before.is_none_or(|before| (figure.unsigned_abs(), figure) > before) {
+                let before = most.get(&kind).map(|(figure, evidence)| rank(*figure, evidence));
+                if before.is_none_or(|before| rank(figure, &evidence) > before) {
                     most.insert(kind, (figure, evidence));
                 }
             }

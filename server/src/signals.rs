@@ -257,9 +257,12 @@ pub fn of_photo(facts: &PhotoFacts<'_>) -> Vec<(Signal, Option<Evidence>)> {
         let PhotoOrigin { shown_ms, offset_min, written_ms, .. } = *origin;
         Some(Evidence::File { shown_ms, offset_min, written_ms, editor: origin.editor.clone() })
     };
-    if origin.editor.is_some() || origin.written_ms.is_some() {
-        let later = |taken_ms| origin.written_ms.map(|ms: i64| ms.saturating_sub(taken_ms));
-        let figure = origin.shown_ms.and_then(later).map_or(0, |ms| ms / 60_000);
+    let later_ms = origin
+        .shown_ms
+        .zip(origin.written_ms)
+        .map(|(taken, written)| written.saturating_sub(taken));
+    let figure = later_ms.map_or(0, |ms| ms / 60_000).max(0);
+    if origin.editor.is_some() || figure > 0 {
         signals.push((Signal { kind: Kind::Edited, figure }, file()));
     }
     match origin.shown_ms {
@@ -314,6 +317,11 @@ mod tests {
         assert_eq!(seen(Some(edited), 0), [(Kind::Edited, 0), (Kind::NoTime, 0)]);
         let again = origin(Some(noon), Some(0), Some(noon + 3 * hour));
         assert_eq!(seen(Some(again), 0), [(Kind::Edited, 180)]);
+        // Another library may say what says nothing.
+        for (taken, written) in [(Some(noon), noon - hour), (Some(noon), noon + 1), (None, noon)] {
+            let said = seen(Some(origin(taken, Some(0), Some(written))), 0);
+            assert!(said.iter().all(|(kind, _)| *kind != Kind::Edited), "{said:?}");
+        }
         // The outlet's clocks are two hours ahead; the camera's say so, or say nothing.
         for offset_min in [Some(120), None] {
             assert_eq!(seen(Some(origin(Some(noon + 2 * hour), offset_min, None)), 0), []);

@@ -501,14 +501,11 @@ impl Document {
         1 + ops.max().unwrap_or(0).max(genesis_ops(self.id.kind))
     }
 
-    /// Checks that a change continues this document. A change that is already here fits.
+    /// Checks that a change continues this document, whether or not there is room. A change that is already here fits.
     pub fn check(&self, change: &Change) -> Result<(), Misfit> {
         let malformed = |why| Err(Misfit::Malformed(why));
         if self.places.contains_key(&change.hash) {
             return Ok(());
-        }
-        if self.changes.len() >= CHANGES_MAX {
-            return Err(Misfit::Full);
         }
         if let Some(missing) = change.deps.iter().find(|d| !self.contains(**d)) {
             return Err(Misfit::MissingParent(*missing));
@@ -545,6 +542,9 @@ impl Document {
         self.check(&change)?;
         if self.places.contains_key(&change.hash) {
             return Ok(());
+        }
+        if self.changes.len() >= CHANGES_MAX {
+            return Err(Misfit::Full);
         }
         let place = self.changes.len();
         let mut past = self.past(&change.deps).inside;
@@ -995,7 +995,8 @@ mod tests {
         assert!(!document.past(&[older.hash()]).contains(newest.hash()));
         assert!(document.past(&[document.genesis()]).is_empty());
         let full = Change::new(DocKind::Visit, parts(&document, 0, b"x")).unwrap();
-        assert_eq!(document.check(&full), Err(Misfit::Full));
+        assert_eq!(document.check(&full), Ok(()));
+        assert_eq!(document.insert(full), Err(Misfit::Full));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::zip;
 use summary::{Index, Story};
 
 /// The version of the format.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// The files of every bundle, in their order; photos come after them.
 const SUMMARY: &str = "summary.txt";
 const CHECKPOINT: &str = "checkpoint.txt";

@@ -91,7 +91,7 @@ def verify(data):
     names = [name.decode() for name, _ in files]
     need(names[:4] == NAMES, "the files")
     proof = read(files[2][1])
-    need(proof[0] == 5, "the version")
+    need(proof[0] == 6, "the version")
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
     name_of_log, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
     changes, devices, last, lives, named = [], {}, -1, [], None

@@ -16,8 +16,9 @@ use sync_core::model::catalogue::{
 use sync_core::model::contest::{About, Objection, Step, Word};
 use sync_core::model::people::{Role, Scope};
 use sync_core::model::visit::{
-    Act, NotPossible, Note, Observation, Observations, Observed, OutletReport, PhotoRef, Place,
-    Post, Recording, Review, Subject, Submission, Value, Verdict, Versioned, Volume,
+    Act, NotPossible, Note, Observation, Observations, Observed, OutletReport, PhotoOrigin,
+    PhotoRef, Place, Post, Recording, Review, Subject, Submission, Value, Verdict, Versioned,
+    Volume,
 };
 use sync_core::model::{Currency, Day, Geo, Money};
 use sync_core::print::{Inventory, Item, Part, Print};
@@ -62,6 +63,18 @@ fn photo(n: u8, check: Option<u32>) -> PhotoRef {
         phash: 0x0123_4567_89ab_cdef,
         check,
         origin: None,
+    }
+}
+
+/// All that a camera and a program may have left in a file.
+fn from_a_camera() -> PhotoOrigin {
+    PhotoOrigin {
+        file: BlobHash::of(b"file"),
+        shown_ms: Some(NOON_MS - 1),
+        offset_min: Some(-90),
+        place: place(),
+        editor: Some("Snapseed".into()),
+        written_ms: Some(NOON_MS + 3_600_000),
     }
 }
 
@@ -285,7 +298,7 @@ pub(crate) fn documents() -> Vec<Written> {
         territory: NORTH,
         distributor: PARTNER,
         note: Some(notes()[1].digest()),
-        photos: vec![photo(4, None)],
+        photos: vec![PhotoRef { origin: Some(from_a_camera()), ..photo(4, None) }],
         volume: None,
     };
     outlet.add(1, "report", &Entry::Report(report.clone()));

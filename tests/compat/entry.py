@@ -97,7 +97,7 @@ boolean, text, id, hash = of_type(bool), of_type(str), size(16), size(32)
 moment = struct(int64, uint32, uint64, uint64, maybe(int64), maybe(uint32))
 geo = struct(int32, int32, maybe(uint32), maybe(boolean))
 versioned = struct(uint32, uint32)
-made_from = struct(hash, maybe(int64), maybe(int16), maybe(geo), maybe(boolean))
+made_from = struct(hash, maybe(int64), maybe(int16), maybe(geo), maybe(text), maybe(int64))
 photo = struct(hash, uint32, size(8), maybe(uint32), maybe(made_from))
 volume_begun = struct(id, uint32, many(hash))
 
@@ -217,7 +217,10 @@ def few_photos(photos):
     rule(len(photos) <= 20, "photos")
     for photo in photos:
         made = photo[4] if len(photo) > 4 else None
-        on_the_map(made[3] if made and len(made) > 3 else None)
+        place, editor = ((made or []) + [None] * 5)[3:5]
+        on_the_map(place)
+        if editor is not None:
+            printable(editor, 40)
 
 
 def names(named, least):

@@ -24,7 +24,7 @@ use Shape::{Fixed, Kinds, List, Map, Struct};
 
 const PAIR: Shape = Struct(&[Fixed, Fixed]);
 const MOMENT: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, Fixed, Fixed]);
-const ORIGIN: Shape = Struct(&[Fixed, Fixed, Fixed, GEO, Fixed]);
+const ORIGIN: Shape = Struct(&[Fixed, Fixed, Fixed, GEO, Fixed, Fixed]);
 const PHOTO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed, ORIGIN]);
 const GEO: Shape = Struct(&[Fixed, Fixed, Fixed, Fixed]);
 const WORD: Shape =

@@ -297,6 +297,13 @@ const REPORT: &[Row] = &[
     ("an address of 241 characters", "invalid", |m| m.set(&[4], "x".repeat(241))),
     ("found off the map", "invalid", |m| m.set(&[2, 0], 180_000_001)),
     ("a report's 21 photos", "invalid", |m| m.again(&[8], 20)),
+    ("a photo whose file names a program without a name", "invalid", |m| m.set(&[8, 0, 4, 4], "")),
+    ("a program's name of 41 characters", "invalid", |m| {
+        m.set(&[8, 0, 4, 4], "x".repeat(41));
+    }),
+    ("a program's name of two lines", "invalid", |m| m.set(&[8, 0, 4, 4], "a\nb")),
+    ("a program that is said to be one", "unreadable", |m| m.set(&[8, 0, 4, 4], true)),
+    ("a file written at a time that is text", "unreadable", |m| m.set(&[8, 0, 4, 5], "noon")),
 ];
 const VOLUME: &[Row] = &[
     ("volume 0", "invalid", |m| m.set(&[4, 1], 0)),

@@ -167,6 +167,7 @@ fn what_else_is_not_as_it_was_is_named() {
         ("DELETE FROM visit", "it has no row among the visits"),
         ("UPDATE kpi_day SET numerator = numerator + 1", "the daily figures"),
         ("UPDATE photo SET here = 0", "photos are noted"),
+        ("UPDATE photo SET audience = audience + 1", "photos are noted"),
         ("DELETE FROM blob", "photos are noted"),
         ("DELETE FROM bearer", "photos are noted"),
     ] {

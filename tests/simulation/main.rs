@@ -38,6 +38,14 @@ struct Told {
 
 /// A rotten world's disks lose something every few steps.
 fn tell(seed: u64, steps: u64, rotten: bool) -> Told {
+    let world = tell_of(seed, steps, rotten);
+    let documents = world.server.documents();
+    let volumes = documents.iter().filter(|document| document.is_later_volume()).count();
+    let Oracle { repairs, pages, stumbled, .. } = world.oracle;
+    Told { volumes, repairs, pages, stumbled, put_back: world.oracle.put_back.len() }
+}
+
+fn tell_of(seed: u64, steps: u64, rotten: bool) -> World {
     let mut world = World::new(seed);
     for step in 0..steps {
         world.step();
@@ -48,10 +56,7 @@ fn tell(seed: u64, steps: u64, rotten: bool) -> Told {
     }
     world.come_to_rest();
     world.check();
-    let documents = world.server.documents();
-    let volumes = documents.iter().filter(|document| document.is_later_volume()).count();
-    let Oracle { repairs, pages, stumbled, .. } = world.oracle;
-    Told { volumes, repairs, pages, stumbled, put_back: world.oracle.put_back.len() }
+    world
 }
 
 #[test]
@@ -62,6 +67,16 @@ fn whatever_happens_everyone_ends_with_the_same_and_nothing_is_lost() {
 #[test]
 fn whatever_disks_lose_comes_back() {
     tell_all(SEEDS / 2, true);
+}
+
+#[test]
+fn a_story_that_is_told_again_is_the_same() {
+    for seed in [0, 3, 4] {
+        let [first, again] = [(); 2].map(|()| tell_of(seed, STEPS, false));
+        let apart = first.story.iter().zip(&again.story).find(|(line, other)| line != other);
+        assert_eq!(apart, None, "of seed {seed}");
+        assert_eq!(first.server.dump(&[]), again.server.dump(&[]), "of seed {seed}");
+    }
 }
 
 fn tell_all(seeds: u64, rotten: bool) {

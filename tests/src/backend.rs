@@ -406,20 +406,23 @@ impl Server {
         let cargo: CargoRequest = read(bytes)?;
         let parcels = cargo.parcels.iter();
         let opened: Vec<_> = parcels.map(|p| open(ORG, &self.console, &self.world, p)).collect();
-        let tx = self.db.transaction()?;
-        accounts::synced(&tx, self.org, from, 0, now_ms)?;
-        let mut ledger = Ledger::open(&tx, self.org)?;
-        let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
         let mut outcomes = Vec::new();
+        self.taken = 0;
         while outcomes.len() < opened.len() {
+            let tx = self.db.transaction()?;
+            accounts::trusts(&tx, self.org, from)?.then_some(()).ok_or(Refused::Revoked)?;
+            accounts::synced(&tx, self.org, from, 0, now_ms)?;
+            let mut ledger = Ledger::open(&tx, self.org)?;
+            let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
             outcomes.extend(ingest.cargo(from, &opened[outcomes.len()..], CHANGES_AT_ONCE)?);
+            ledger.close()?;
+            if crash == Crash::BeforeCommit && outcomes.len() == opened.len() {
+                drop(tx);
+                return Err(Refused::Crashed);
+            }
+            tx.commit()?;
+            self.taken += 1;
         }
-        ledger.close()?;
-        if crash == Crash::BeforeCommit {
-            drop(tx);
-            return Err(Refused::Crashed);
-        }
-        tx.commit()?;
         for (opened, outcome) in opened.iter().zip(&mut outcomes) {
             if let Ok(Opened { origin, load: Load::Photo(file), .. }) = opened {
                 *outcome = self.photo(*origin, from, BlobHash::of(file))?;

@@ -8,7 +8,7 @@ use sync_core::evidence::{Keypair, Seal};
 use sync_core::id::{Actor, ChangeHash, DeviceId, DocId, UserId, VisitId};
 use sync_core::model::capture::Moment;
 use sync_core::model::catalogue::{Person, Record};
-use sync_core::model::people::{Role, Scope};
+use sync_core::model::people::{Audience, Role, Scope};
 use sync_core::model::visit::{Note, Post};
 use sync_core::wire::{
     CargoRequest, Delivery, Group, Outcome, PROTOCOL, ParcelBytes, PushRequest, from_wire,
@@ -31,6 +31,8 @@ pub struct Hostile {
     id: DeviceId,
     keypair: Keypair,
     actor: Actor,
+    /// What Mallory saw, from the enrolment on. Her phone never pulls.
+    scopes: Vec<Scope>,
 }
 
 /// What a change that a hostile phone sent may be called.
@@ -58,15 +60,12 @@ const CODES: [&str; 18] = [
 impl Hostile {
     /// Enrols Mallory, who has a rep's rights everywhere.
     pub fn enrol(server: &mut Server, now_ms: i64, chance: &mut Chance) -> Self {
-        let (name, role) = ("Mallory".into(), Role::Rep);
-        let scope = Scope::Territory(brand::territory(0));
-        let person = Person { id: MALLORY, name, role, scope, active: true };
-        server.write(vec![Record::Person(person)], now_ms);
+        let scopes = vec![place(server, 0, now_ms)];
         let (id, keypair) =
             (DeviceId::from_bytes(chance.bytes()), Keypair::from_seed(&chance.bytes()));
         server.enrol(id, MALLORY, keypair.public(), now_ms);
         let actor = Actor::new(&keypair.public(), chance.bytes());
-        Self { id, keypair, actor }
+        Self { id, keypair, actor, scopes }
     }
 
     /// Whether a restored server has forgotten it.
@@ -77,12 +76,16 @@ impl Hostile {
     /// Does harm once; says what it tried. Whatever that is, the server goes on, gives a reason, and takes nothing in
     /// the name of somebody who has not signed it.
     pub fn attack(
-        &self,
+        &mut self,
         server: &mut Server,
         oracle: &Oracle,
         now_ms: i64,
         chance: &mut Chance,
     ) -> String {
+        if chance.percent(15) {
+            let territory = [0, 1, 2, 2][chance.index(4)];
+            self.scopes.push(place(server, territory, now_ms));
+        }
         let before = changes(server);
         let said = match chance.below(8) {
             0..3 => self.push(server, now_ms, chance, Self::mutants),
@@ -98,6 +101,15 @@ impl Hostile {
             let own = change.actor.belongs_to(&self.keypair.public());
             // Brought by Mallory, and signed by its author: what a courier may do.
             assert!(own || oracle.knows(*document, *hash), "{said}: {hash} of {document}");
+            // However old she says that it is: what she sees now is hers, and what she saw when she was enrolled, which
+            // is the last that she is known to know. A history may have been elsewhere then.
+            let ends = [self.scopes.first(), self.scopes.last()];
+            let may = |scope: &&Scope| oracle.lost_log || ends.contains(&Some(*scope));
+            let sees = |scope: &Scope| is_in(held.audience, scope);
+            assert!(
+                !own || document.visit().is_none() || self.scopes.iter().filter(may).any(sees),
+                "{said}: {hash} of {document} is not in {ends:?}"
+            );
         }
         said
     }
@@ -232,7 +244,8 @@ impl Hostile {
         let Some(group) = self.mutants(server, now_ms, &note, chance).pop() else {
             return "nothing".into();
         };
-        let devices: Vec<DeviceId> = server.world.devices.keys().copied().collect();
+        let mut devices: Vec<DeviceId> = server.world.devices.keys().copied().collect();
+        devices.sort_unstable(); // they are in no order, and the story is to be told again
         let origin = match chance.percent(30) {
             true => self.id,
             false => *chance.pick(&devices).expect("there are phones"),
@@ -305,6 +318,21 @@ impl Hostile {
 }
 
 /// Every change in the log.
+/// Puts Mallory at a territory.
+fn place(server: &mut Server, territory: u8, now_ms: i64) -> Scope {
+    let scope = Scope::Territory(brand::territory(territory));
+    let person =
+        Person { id: MALLORY, name: "Mallory".into(), role: Role::Rep, scope, active: true };
+    server.write(vec![Record::Person(person)], now_ms);
+    scope
+}
+
+/// Whether a scope holds what an audience sees. The first territory is that of the others, which have none below.
+fn is_in(audience: Option<Audience>, scope: &Scope) -> bool {
+    let Some(Audience::Outlet { territory, .. }) = audience else { return false };
+    [territory, brand::territory(0)].map(Scope::Territory).contains(scope)
+}
+
 fn changes(server: &Server) -> BTreeSet<(DocId, ChangeHash)> {
     let documents = server.documents().into_iter();
     let held = documents.map(|id| (id, server.held(id).document));

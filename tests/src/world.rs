@@ -55,7 +55,8 @@ pub struct World {
     pub faults: Faults,
     /// What was said.
     pub oracle: Oracle,
-    story: Vec<String>,
+    /// What has happened, line by line.
+    pub story: Vec<String>,
     backup: Option<Box<Server>>,
     hostile: Option<Hostile>,
     /// A copy of a phone that somebody may switch on later.
@@ -248,9 +249,9 @@ impl World {
 
     /// Somebody who is enrolled means harm.
     fn attack(&mut self) {
-        let Some(hostile) = &self.hostile else { return };
+        let now_ms = self.server_ms();
+        let Some(hostile) = &mut self.hostile else { return };
         if hostile.known(&self.server) {
-            let now_ms = self.server_ms();
             let (server, chance) = (&mut self.server, &mut self.chance);
             let said = hostile.attack(server, &self.oracle, now_ms, chance);
             self.tell(format!("a hostile phone does harm: {said}"));
@@ -1058,7 +1059,8 @@ impl World {
             }
         };
         if let (Some(before), Err(Refused::Full)) = (before, &answer) {
-            let taken = matches!(question, Question::Push(_)) && self.server.taken > 0;
+            let in_parts = matches!(question, Question::Push(_) | Question::Cargo(_));
+            let taken = in_parts && self.server.taken > 0;
             assert!(taken || before == self.server.dump(&[]), "a full disk took half of it");
         }
         match answer {

@@ -204,12 +204,8 @@ fn one(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> Told {
     Told { title, why, by, entry, shows, others, hidden, seen }
 }
 
-/// What a clock showed, which may be a time that no calendar has.
 fn dated(ms: i64, zone: &str) -> String {
-    match jiff::Timestamp::from_millisecond(ms) {
-        Ok(_) => view::zoned(ms, zone).strftime("%-d %b %Y %H:%M:%S").to_string(),
-        Err(_) => "what is no date".to_owned(),
-    }
+    view::shown(ms, zone, "%-d %b %Y %H:%M:%S")
 }
 
 fn distance(metres: i64) -> String {
@@ -257,7 +253,7 @@ struct SignalsPage {
     page: Page,
     items: Vec<Item>,
     /// The place of the first in the queue, and how many come before the next page's.
-    first: u32,
+    first: usize,
     next: Option<u32>,
     weights: Vec<Weight>,
     weight_max: u32,
@@ -343,7 +339,7 @@ pub(super) async fn queue(
     html(&SignalsPage {
         page,
         items,
-        first: from.saturating_add(1),
+        first: (from as usize).saturating_add(1),
         next: more.then_some(from.saturating_add(VISITS_MAX)),
         weights: weights.collect(),
         weight_max: WEIGHT_MAX,

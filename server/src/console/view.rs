@@ -276,7 +276,15 @@ pub fn camera_clock(shown_ms: i64, offset_min: Option<i16>) -> String {
         format!(", UTC{sign}{}:{:02}", ahead / 60, ahead % 60)
     });
     let zone = zone.unwrap_or_else(|| ", in no zone that it names".to_owned());
-    format!("{}{zone}", zoned(shown_ms, "UTC").strftime("%-d %b %Y %H:%M"))
+    format!("{}{zone}", shown(shown_ms, "UTC", "%-d %b %Y %H:%M"))
+}
+
+/// What a clock showed, which may be a time that no calendar has.
+pub fn shown(ms: i64, zone: &str, form: &str) -> String {
+    match Timestamp::from_millisecond(ms) {
+        Ok(_) => zoned(ms, zone).strftime(form).to_string(),
+        Err(_) => "what is no date".to_owned(),
+    }
 }
 
 /// The instant that a form's field for day and time says, read in a zone.

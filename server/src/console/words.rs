@@ -87,6 +87,11 @@ impl<'a> Words<'a> {
         })
     }
 
+    /// Whether a photo was erased on request.
+    pub(super) fn is_erased(&self, photo: BlobHash) -> bool {
+        self.attached.erased.contains_key(&photo)
+    }
+
     /// A small picture of a photo that was taken when its device claims, or what stands for it.
     pub(super) fn thumb(&self, photo: &PhotoRef, by: UserId, taken_ms: Option<i64>) -> Markup {
         let (name, hash) = (self.world.name(by), photo.hash);

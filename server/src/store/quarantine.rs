@@ -83,6 +83,11 @@ impl Item {
     }
 }
 
+/// That refused work is of this device, which may be unknown, or of its person's others.
+const OF_PERSON: &str = "(device = ?2 OR device IN
+    (SELECT d.device FROM device d WHERE d.org = ?1 AND d.user =
+        (SELECT user FROM device WHERE org = ?1 AND device = ?2)))";
+
 impl Ledger<'_> {
     /// What this group, or one that holds it, was refused for when it came before: it stays so until someone decides
     /// otherwise. What came [early](Outcome::is_early) or badly sealed may be tried again.
@@ -317,13 +322,13 @@ impl Ledger<'_> {
         Ok(true)
     }
 
-    /// How many groups of a device wait in a document.
+    /// How many groups of a device and of its person's others wait in a document.
     fn waiting_there(&self, device: DeviceId, document: DocId) -> Result<u64, StoreError> {
-        let mut query = self.tx.prepare_cached(
+        let mut query = self.tx.prepare_cached(&format!(
             "SELECT count(*) FROM quarantine INDEXED BY quarantine_document
-             WHERE org = ?1 AND document = ?2 AND state = 'waiting' AND device = ?3",
-        )?;
-        let of = params![self.org, document.to_bytes(), device.as_bytes()];
+             WHERE org = ?1 AND document = ?3 AND state = 'waiting' AND {OF_PERSON}"
+        ))?;
+        let of = params![self.org, device.as_bytes(), document.to_bytes()];
         Ok(query.query_row(of, |row| row.get(0))?)
     }
 
@@ -340,13 +345,11 @@ impl Ledger<'_> {
         if let Some(apart) = self.apart.get(&device) {
             return Ok(*apart);
         }
-        let mut query = self.tx.prepare_cached(
+        let mut query = self.tx.prepare_cached(&format!(
             "SELECT count(*) FILTER (WHERE state = 'waiting'), coalesce(sum(bytes), 0)
              FROM quarantine INDEXED BY quarantine_kept
-             WHERE org = ?1 AND state <> 'accepted' AND (device = ?2 OR device IN
-                 (SELECT d.device FROM device d WHERE d.org = ?1 AND d.user =
-                     (SELECT user FROM device WHERE org = ?1 AND device = ?2)))",
-        )?;
+             WHERE org = ?1 AND state <> 'accepted' AND {OF_PERSON}"
+        ))?;
         let apart = query.query_row(params![self.org, device.as_bytes()], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;

@@ -412,12 +412,22 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
     Ok(Seen { screen, others })
 }
 
-/// Writes down what a reference gives reason to look at, and that it was judged. Of two photos that are alike the
+/// The newest line of a reference's document.
+pub fn newest(connection: &Connection, of: &Reference) -> Result<Option<u64>, StoreError> {
+    let mut query = connection.prepare_cached(
+        "SELECT max(sequence) FROM log INDEXED BY log_document WHERE org = ?1 AND document = ?2",
+    )?;
+    Ok(query.query_row(params![of.org, of.document.to_bytes()], |row| row.get(0))?)
+}
+
+/// Writes down what a reference gives reason to look at, and that it was judged as its document was at a line, its
+/// [`newest`] then. Of two photos that are alike the
 /// later one has the signal, whichever came to the server first; where two people's claims alone say which that is, both
 /// have, and it is said. A signal stays looked at as long as it says the same.
 pub fn judged(
     tx: &Transaction<'_>,
     of: &Reference,
+    as_of: Option<u64>,
     by_itself: &[(Signal, Option<Evidence>)],
     others: &[(Reference, Signal)],
     now_ms: i64,
@@ -425,8 +435,10 @@ pub fn judged(
     let erased = |hash| -> Result<bool, StoreError> {
         Ok(matches!(uploads::kept(tx, of.org, hash)?, Some(Kept::Erased(_))))
     };
-    tx.prepare_cached(&format!("UPDATE photo SET judged = 1 WHERE {}", uploads::ONE))?.execute(
-        params![of.org, of.hash.0, of.audience, of.by.as_bytes(), of.document.to_bytes()],
+    // Whoever has named it again meanwhile has it judged again.
+    let judged = newest(tx, of)? == as_of;
+    tx.prepare_cached(&format!("UPDATE photo SET judged = ?6 WHERE {}", uploads::ONE))?.execute(
+        params![of.org, of.hash.0, of.audience, of.by.as_bytes(), of.document.to_bytes(), judged],
     )?;
     if erased(of.hash)? {
         return Ok(());

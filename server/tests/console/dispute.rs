@@ -105,6 +105,35 @@ async fn a_photo_that_comes_while_others_are_judged_is_not_judged_before_it_was_
 }
 
 #[tokio::test]
+async fn a_photo_that_is_named_again_while_it_is_judged_is_judged_again() {
+    let bench = Bench::new().await;
+    let (used, _) = two_alike();
+    let org = bench.tenant.org;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    goes(&bench, &mut anna, CALL, of(&used)).await;
+    brings(&bench, &used).await;
+    write(&bench, "UPDATE photo SET judged = 0".into()).await;
+    let unjudged =
+        async || bench.app.store.read(move |c| signals::unjudged(c, org, now_ms())).await.unwrap();
+    let reference = unjudged().await.unwrap();
+    let as_of = bench.app.store.read(move |c| signals::newest(c, &reference)).await.unwrap();
+    let mut document = bench.document(VisitId::of_call(bench.tenant.id, CALL)).await;
+    anna.observe(&mut document, Vec::new(), vec![of(&used)], Vec::new());
+    anna.push(&bench, &document, Vec::new()).await;
+    let judge = async |as_of| {
+        let judge = move |tx: &Transaction<'_>| -> Result<(), StoreError> {
+            signals::judged(tx, &reference, as_of, &[], &[], 5)
+        };
+        bench.app.store.write(judge).await.unwrap();
+    };
+    judge(as_of).await;
+    assert!(unjudged().await.is_some(), "what came meanwhile was not read");
+    judge(bench.app.store.read(move |c| signals::newest(c, &reference)).await.unwrap()).await;
+    assert_eq!(unjudged().await, None);
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn the_very_file_is_noticed_when_it_is_used_again_after_its_time() {
     let (used, _) = two_alike();
     for looked in [true, false] {
@@ -600,7 +629,11 @@ async fn a_photo_that_is_named_again_is_judged_again() {
     anna.push(&bench, &document, Vec::new()).await;
     looks::catch_up(&bench.app).await.unwrap();
     assert_eq!(count(&bench, ASIDE).await, 1);
-    bench.get(MARIA, "/look").await.shows(&[&item, "By the camera’s clock it was taken"]);
+    bench.get(MARIA, "/look").await.shows(&[
+        &item,
+        "By the camera’s clock it was taken",
+        "UTC+0:00 by the camera’s clock",
+    ]);
     // It was here first all the same.
     assert_eq!(count(&bench, ALIKE).await, 1);
     bench.get(MARIA, &path).await.hides(&[LIKE]);
@@ -708,7 +741,7 @@ async fn whoever_names_a_photo_everywhere_gives_its_visit_little_to_explain() {
     let same = server::signals::Signal { kind: Kind::SameFile, figure: 0 };
     let judge = move |tx: &Transaction<'_>| -> Result<(), StoreError> {
         for n in 1..=9 {
-            signals::judged(tx, &named(n, JOHAN), &[], &[(named(0, ANNA), same)], 5)?;
+            signals::judged(tx, &named(n, JOHAN), None, &[], &[(named(0, ANNA), same)], 5)?;
         }
         Ok(())
     };

@@ -414,7 +414,7 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
         offset_min: None,
         place: None,
         editor: Some("Snapseed".into()),
-        written_ms: None,
+        written_ms: Some(i64::MAX),
     };
     let his = PhotoRef { hash: BlobHash::of(&again), origin: Some(origin), ..photo("", SHELF) };
     phone.observe(&mut south, Vec::new(), vec![his], Vec::new());
@@ -432,6 +432,7 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
         "says nothing of when",
         "names a program that",
         "It names Snapseed",
+        "Written what is no date",
         "weighs 20",
         "Olle Ek",
     ];
@@ -568,8 +569,8 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
                 let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
                     signals::looked(tx, org, first, Some((&sketch, 90)))?;
                     let (his, hers) = (reference(second, CLOSED_CALL), reference(first, CALL));
-                    signals::judged(tx, &his, &[], &[(hers, late)], 5)?;
-                    signals::judged(tx, &hers, &[(late, None)], &[(his, late)], 5)
+                    signals::judged(tx, &his, None, &[], &[(hers, late)], 5)?;
+                    signals::judged(tx, &hers, None, &[(late, None)], &[(his, late)], 5)
                 };
                 bench.app.store.write(write).await.unwrap();
                 assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");

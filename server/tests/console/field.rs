@@ -213,9 +213,9 @@ async fn a_distributor_sees_what_stands_out_at_its_outlets_and_nothing_of_others
     let copies: String = copies.collect();
     crate::dispute::write(&bench, tables + &copies + "DROP TABLE v; DROP TABLE s;").await;
     let page = bench.get(BOSS, "/look").await;
-    page.shows(&["Visits from 1<", "href=\"/look?from=50\""]).hides(&[&second]);
+    page.shows(&["Visits 1 to 50<", "href=\"/look?from=50\""]).hides(&[&second]);
     let page = bench.get(BOSS, "/look?from=50").await;
-    page.shows(&["Visits from 51, the last", "The heaviest", &second]).hides(&["from=100"]);
+    page.shows(&["Visit 51, the last", "The heaviest", &second]).hides(&["from=100"]);
     bench.close().await;
 }
 

@@ -238,6 +238,13 @@ async fn facts_and_photos_stand_where_they_were_recorded() {
         format!("{hash}, 9 bytes ({}, Anna Lindqvist): by its digest alone\n", line(corrected));
     assert!(under(&summary, "PHOTOS").contains(&kept), "{summary}");
     says(&summary, &["No line in this bundle says that it was erased"]);
+    // The page says so too, until the photo is erased: then neither does.
+    let claims =
+        ["Its camera claims 23 Nov 2026 22:50, UTC\u{2212}1:30; ", "its file names Snapseed"];
+    let path = format!("/visits/{visit}");
+    bench.get(MARIA, &path).await.shows(&claims);
+    erase(&bench.app, &bench.tenant, Target::Photo(hash), None, "asked", false).await.unwrap();
+    bench.get(MARIA, &path).await.shows(&["Photo erased on"]).hides(&claims);
     bench.close().await;
 }
 

@@ -673,8 +673,14 @@ fn what_was_refused_waits_a_hundred_times_in_one_document_at_most() {
     let one_more = Group { document: visit(3), changes, seals: Vec::new() };
     let changes = write(&world, &mut Document::new(ORG, visit(4)), &entry, 0);
     let elsewhere = Group { document: visit(4), changes, seals: Vec::new() };
-    let codes = send_from(&mut world, SVEN, vec![one_more, elsewhere], Vec::new());
+    let codes = send_from(&mut world, SVEN, vec![one_more.clone(), elsewhere], Vec::new());
     assert_eq!(codes, ["quarantine_full", "bad_seal"]);
+    // Another phone of the same person has no hundred of its own.
+    let (next, before) = (DeviceId::from_bytes([0x98; 16]), world.now_ms);
+    world.devices[SVEN].renew(next);
+    let key = world.devices[SVEN].keypair.public();
+    world.server.enrol(next, brand::SVEN, key, before);
+    assert_eq!(send_from(&mut world, SVEN, vec![one_more], Vec::new()), ["quarantine_full"]);
 }
 
 #[test]

@@ -251,6 +251,10 @@ impl Reader<'_> {
 
     /// What a photo's camera says of when and where it was taken.
     fn camera(&self, photo: &PhotoRef) -> String {
+        // Its entry says still what its camera had written. Who reads this need not be told.
+        if self.words.is_erased(photo.hash) {
+            return String::new();
+        }
         let Some(origin) = &photo.origin else { return "Nothing is said of its file".to_owned() };
         let clock = origin.shown_ms.map(|shown| view::camera_clock(shown, origin.offset_min));
         let place = origin.place.as_ref().map(|place| self.place(Some(place)));

@@ -126,8 +126,8 @@ pub(crate) async fn repair(documents: u32, differences: u32) -> Result<serde_jso
         "delta_requests": delta.requests,
         "delta_s": delta_s,
         "differences": lost,
-        "repair_bytes": repair.body,
-        "repair_rounds": repair.requests - 1,
+        "bytes": repair.body,
+        "rounds": repair.requests - 1,
         "repair_s": repair_s,
         "count_s": count_s,
     }))
