@@ -322,9 +322,11 @@ impl Oracle {
         let unlogged = saved.map(|(name, _)| *name).filter(|name| self.unlogged.contains(name));
         let gone = unlogged.filter(|name| !survives(server, devices, &cargo, name));
         self.gone.extend(gone);
-        // What its author's disk has lost it may have carried last.
-        let rotten = self.saved.iter().filter(|(_, saved)| self.rotten.contains_key(&saved.device));
-        let names = rotten.map(|(name, _)| *name);
+        // What its author's disk has lost, or has not had yet again, it may have carried last.
+        let forgotten =
+            |device: &usize| self.rotten.contains_key(device) || self.put_back.contains(device);
+        let saved = self.saved.iter().filter(|(_, saved)| forgotten(&saved.device));
+        let names = saved.map(|(name, _)| *name);
         let gone: BTreeSet<_> =
             names.filter(|name| !survives(server, devices, &cargo, name)).collect();
         self.saved.retain(|name, _| !gone.contains(name));
