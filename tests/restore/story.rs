@@ -6,7 +6,7 @@ use std::sync::Arc;
 use endcap_mobile::{Client, ClientError};
 use rusqlite::Connection;
 use sync_core::id::UserId;
-use tests::brand::{RITA, SAM, SVEN};
+use tests::brand::{self, RITA, SAM, SVEN};
 use tests::host::{Host, SHARED, Work, begin, open, photo, record, run, well, work};
 
 use crate::ENDCAP;
@@ -190,6 +190,38 @@ fn a_copied_phone_stands_on_the_page_of_its_person() {
     }
     host.end("-TERM");
     assert_eq!(of(&work(&host.data()), RITA), 1 + pushes);
+}
+
+/// When a key has signed what it brings from before its enrolment nobody can tell: where rights have changed since, a
+/// supervisor decides.
+#[test]
+fn what_a_forgotten_phone_wrote_before_a_move_is_late_and_can_be_let_in() {
+    let mut host = Host::new(ENDCAP);
+    well(host.backup("backup"));
+    let sven = host.phone(SVEN);
+    let visit = begin(&sven, 3);
+    record(&sven, &visit, true, Vec::new());
+    host.end("-KILL");
+    std::fs::remove_dir_all(host.data()).expect("the folder is lost");
+    well(host.restore("backup", "data"));
+    host.renew_code(SVEN);
+    let outlet = sven.visit(visit.clone()).expect("it is here").outlet;
+    let number = (1..=4).find(|n| brand::outlet(*n).to_string() == outlet).expect("an outlet");
+    host.write(vec![brand::outlet_record(number, 1, 2)]);
+    host.start();
+    let server = format!("http://{}", host.address());
+    let enrolled = Arc::clone(&sven).enrol(server, host.code(SVEN).into(), "phone".into());
+    host.runtime.block_on(enrolled).expect("he is enrolled again");
+    host.sync(&sven);
+    let [waits] = &sven.outstanding().expect("it reads").documents[..] else { panic!("one waits") };
+    assert_eq!((waits.refused.as_deref(), waits.entries), (Some("late"), 2));
+    host.end("-TERM");
+    host.decide(1, true);
+    host.start();
+    host.sync(&sven);
+    assert!(sven.outstanding().expect("it reads").documents.is_empty(), "nothing of it is lost");
+    host.end("-TERM");
+    assert_eq!(of(&work(&host.data()), SVEN), 2);
 }
 
 #[test]
