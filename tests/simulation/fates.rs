@@ -201,6 +201,32 @@ fn what_was_discarded_is_not_let_in_with_what_came_after() {
 }
 
 #[test]
+fn what_was_discarded_comes_in_with_nothing_that_could_be_taken_by_now() {
+    let mut story = Story::new();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.late.insert(visit_of(1));
+    // It is refused and discarded. Before she hears so the call is on again, and she goes on.
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    let id = story.devices[RITA].id;
+    let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
+    assert_eq!(taken, Err(backend::Refused::Crashed));
+    story.devices[RITA].give_up();
+    story.server.decide(false, now_ms).expect("it can be discarded");
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    story.records(RITA, 1, vec![facings(1, 2)]);
+    story.syncs(RITA);
+    assert!(story.server.documents().is_empty(), "it was not wanted");
+    let code = refusal(&story);
+    assert!(code.is_some(), "she hears of it");
+    story.come_to_rest();
+    story.check();
+    assert!(story.server.documents().is_empty());
+}
+
+#[test]
 fn what_somebody_else_has_put_beside_their_own_is_not_discarded_with_it() {
     let mut story = Story::new();
     let id = visit_of(1).into();

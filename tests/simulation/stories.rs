@@ -572,6 +572,11 @@ fn what_a_colleague_wrote_is_not_refused_with_what_is_built_on_it() {
 fn who_hears_of_a_change_before_their_work_can_be_taken_is_not_late() {
     let mut story = Story::new();
     story.does(RITA, Command::StartCall(brand::call(1)));
+    // More than there is room for in pages that are not full.
+    for _ in 0..4 {
+        let text = Note::new(&"long ".repeat(700), story.chance.bytes()).expect("a note");
+        story.does(RITA, Command::Comment { visit: visit_of(1), text, answers: None });
+    }
     story.records(RITA, 1, met(true));
     let now_ms = story.now_ms;
     story.server.write(vec![brand::call_record(1, true)], now_ms);
@@ -581,11 +586,12 @@ fn who_hears_of_a_change_before_their_work_can_be_taken_is_not_late() {
         story.syncs(RITA);
         let known = story.devices[RITA].disk.profile().cursor.map(|cursor| cursor.sequence);
         assert_eq!(known, Some(story.server.head().sequence));
+        assert!(story.server.documents().is_empty(), "nothing of hers was taken");
     }
     story.server.room(None);
     story.syncs(RITA);
     assert_eq!(refusal(&story), None);
-    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 2);
+    assert_eq!(story.server.held(visit_of(1).into()).document.changes().len(), 6);
     story.come_to_rest();
     story.check();
     // What she writes from then on is judged by what she knows.
@@ -597,7 +603,7 @@ fn who_hears_of_a_change_before_their_work_can_be_taken_is_not_late() {
     let acked = "SELECT acked FROM device WHERE device = ?1";
     let acked = story.server.db.query_row(acked, [id.as_bytes()], |row| row.get::<_, u64>(0));
     assert_eq!(acked, Ok(head));
-    assert_eq!(story.server.held(document).document.changes().len(), 3);
+    assert_eq!(story.server.held(document).document.changes().len(), 7);
 }
 
 #[test]
