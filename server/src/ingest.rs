@@ -502,10 +502,7 @@ impl Ingest<'_, '_> {
                 return Ok(Err(Outcome::quarantined(Outcome::SAID_ALREADY, detail)));
             }
             for digest in judged.entry.notes() {
-                if !notes.contains_key(&digest)
-                    && self.ledger.note(digest)?.is_none()
-                    && !self.ledger.note_erased(digest)?
-                {
+                if !notes.contains_key(&digest) && self.lacks(digest)? {
                     let detail = format!("the note {digest} did not come along");
                     return Ok(Err(Outcome::quarantined("missing_note", detail)));
                 }
@@ -516,6 +513,11 @@ impl Ingest<'_, '_> {
             fresh.push(judged);
         }
         Ok(Ok(fresh))
+    }
+
+    /// Whether the words of a note have still to come.
+    fn lacks(&self, digest: BlobHash) -> Result<bool, StoreError> {
+        Ok(self.ledger.note(digest)?.is_none() && !self.ledger.note_erased(digest)?)
     }
 
     /// Something new in a document was accepted from this device: what waits of it there is proposed again by that, or
@@ -643,6 +645,11 @@ impl Ingest<'_, '_> {
                 continue;
             }
             let entry = self.read(&mut open, change)??;
+            for digest in entry.notes() {
+                if self.lacks(digest)? {
+                    return Err(Refusal::NoRight("its words have not come").into());
+                }
+            }
             let held = &mut open.held;
             let device = self.world.device_of(change.actor).ok_or(Refusal::ForeignActor)?;
             let author = author_of(device, &entry);

@@ -227,6 +227,41 @@ fn what_was_discarded_comes_in_with_nothing_that_could_be_taken_by_now() {
 }
 
 #[test]
+fn what_came_without_its_words_is_let_in_by_nobody_and_proposed_again_with_them() {
+    let mut story = Story::new();
+    let id = visit_of(1).into();
+    story.does(RITA, Command::StartCall(brand::call(1)));
+    let text = Note::new("The door was shut", story.chance.bytes()).expect("a note");
+    story.does(RITA, Command::Comment { visit: visit_of(1), text, answers: None });
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.late.insert(visit_of(1));
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    story.devices[RITA].give_up();
+    let Question::Push(bytes) = &question else { panic!("she pushes") };
+    let mut push: PushRequest = from_wire(brand::ORG, bytes).expect("it reads");
+    push.notes.clear();
+    let phone = story.devices[RITA].id;
+    let refused = story.server.push(phone, &encode(&push), now_ms, backend::Crash::Never);
+    let refused = refused.expect("a reply").outcomes;
+    assert!(matches!(&refused[..], [Outcome::Quarantined { .. }]), "{refused:?}");
+    assert!(story.server.decide(true, now_ms).is_err(), "nobody could read it");
+    assert!(story.server.documents().is_empty());
+    story.syncs(RITA);
+    assert_eq!(refusal(&story).as_deref(), Some("late"));
+    story.server.write(vec![brand::call_record(1, false)], now_ms);
+    story.syncs(RITA);
+    let instance = story.chance.bytes();
+    story.does(RITA, Command::ProposeAgain { document: id, instance });
+    story.syncs(RITA);
+    assert_eq!(story.server.held(id).document.changes().len(), 2);
+    story.come_to_rest();
+    story.check();
+    assert_eq!(refusal(&story), None);
+}
+
+#[test]
 fn what_somebody_else_has_put_beside_their_own_is_not_discarded_with_it() {
     let mut story = Story::new();
     let id = visit_of(1).into();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rusqlite::params;
 use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::document::{Change, Entry, Parts};
 use sync_core::evidence::{Keypair, Seal};
@@ -58,12 +59,16 @@ const CODES: [&str; 18] = [
 ];
 
 impl Hostile {
-    /// Enrols Mallory, who has a rep's rights everywhere.
+    /// Enrols Mallory, who has a rep's rights, and may have been elsewhere before.
     pub fn enrol(server: &mut Server, now_ms: i64, chance: &mut Chance) -> Self {
-        let scopes = vec![place(server, 0, now_ms)];
+        place(server, chance.index(3) as u8, now_ms);
+        let scopes = vec![place(server, chance.index(3) as u8, now_ms)];
         let (id, keypair) =
             (DeviceId::from_bytes(chance.bytes()), Keypair::from_seed(&chance.bytes()));
         server.enrol(id, MALLORY, keypair.public(), now_ms);
+        let known = server.head().sequence;
+        let acked = "UPDATE device SET acked = ?2 WHERE device = ?1";
+        server.db.execute(acked, params![id.as_bytes(), known]).expect("as at an enrolment");
         let actor = Actor::new(&keypair.public(), chance.bytes());
         Self { id, keypair, actor, scopes }
     }
@@ -88,7 +93,8 @@ impl Hostile {
         }
         let before = changes(server);
         let said = match chance.below(8) {
-            0..3 => self.push(server, now_ms, chance, Self::mutants),
+            0..2 => self.push(server, now_ms, chance, Self::mutants),
+            2 => self.push(server, now_ms, chance, Self::elsewhere),
             3 => self.push(server, now_ms, chance, Self::gap_and_clash),
             4 => self.push(server, now_ms, chance, Self::flood),
             5 => self.forged_parcel(server, now_ms, chance),
@@ -104,12 +110,9 @@ impl Hostile {
             // However old she says that it is: what she sees now is hers, and what she saw when she was enrolled, which
             // is the last that she is known to know. A history may have been elsewhere then.
             let ends = [self.scopes.first(), self.scopes.last()];
-            let may = |scope: &&Scope| oracle.lost_log || ends.contains(&Some(*scope));
-            let sees = |scope: &Scope| is_in(held.audience, scope);
-            assert!(
-                !own || document.visit().is_none() || self.scopes.iter().filter(may).any(sees),
-                "{said}: {hash} of {document} is not in {ends:?}"
-            );
+            let sees = ends.iter().flatten().any(|scope| is_in(held.audience, scope));
+            let asked = own && document.visit().is_some() && !oracle.lost_log;
+            assert!(sees || !asked, "{said}: {hash} of {document} is not in {ends:?}");
         }
         said
     }
@@ -195,6 +198,20 @@ impl Hostile {
             groups.insert(id, group);
         }
         groups.into_values().collect()
+    }
+
+    /// A post in which nothing is wrong, wherever it is, that says to be from before anything was known.
+    fn elsewhere(
+        &self,
+        server: &Server,
+        now_ms: i64,
+        note: &Note,
+        chance: &mut Chance,
+    ) -> Vec<Group> {
+        let id = chance.pick(&server.documents()).copied();
+        let parts = id.and_then(|id| self.post(server, id, now_ms, note));
+        let change = id.zip(parts).and_then(|(id, parts)| Change::new(id.kind, parts).ok());
+        id.zip(change).map(|(id, change)| self.sealed(id, vec![change])).into_iter().collect()
     }
 
     fn sealed(&self, document: DocId, changes: Vec<Change>) -> Group {

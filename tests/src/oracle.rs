@@ -978,7 +978,7 @@ fn everyone_holds_the_same(
                     let known = note.map_or(erased.contains(&digest), |n| n.digest() == digest);
                     assert!(known, "phone {number} lacks the words {digest} of {id}");
                 }
-                Some(false) => panic!("the server lacks words"),
+                Some(false) => panic!("the server lacks the words {digest} of {id}"),
                 None => assert_eq!(note, None, "phone {number} has words that were erased"),
             }
         }

@@ -247,14 +247,16 @@ impl World {
         }
     }
 
-    /// Somebody who is enrolled means harm.
+    /// Somebody who is enrolled means harm, some times in a row.
     fn attack(&mut self) {
-        let now_ms = self.server_ms();
-        let Some(hostile) = &mut self.hostile else { return };
-        if hostile.known(&self.server) {
-            let (server, chance) = (&mut self.server, &mut self.chance);
-            let said = hostile.attack(server, &self.oracle, now_ms, chance);
-            self.tell(format!("a hostile phone does harm: {said}"));
+        for _ in 0..=self.chance.index(8) {
+            let now_ms = self.server_ms();
+            let Some(hostile) = &mut self.hostile else { return };
+            if hostile.known(&self.server) {
+                let (server, chance) = (&mut self.server, &mut self.chance);
+                let said = hostile.attack(server, &self.oracle, now_ms, chance);
+                self.tell(format!("a hostile phone does harm: {said}"));
+            }
         }
     }
 
