@@ -374,7 +374,11 @@ impl Oracle {
 
     fn lost(&mut self, server: &Server, devices: &[Device]) {
         let cargo = carried(server, devices);
-        self.saved.retain(|name, _| survives(server, devices, &cargo, name));
+        self.saved.retain(|name, saved| {
+            // What was approved as it was proposed first is said already, and went from its phone.
+            let said = |document| said_in(document, devices[saved.device].user, &saved.when);
+            survives(server, devices, &cargo, name) || said(&server.held(name.0).document)
+        });
     }
 
     /// Whether the work of these changes, from this device, may be refused for this: somebody's whom it is of, or of
