@@ -201,8 +201,8 @@ pub async fn report(app: &App, tenant: &Tenant, erasure: &Erasure) -> Result<Rep
     let stays = match target {
         Target::Photo(_) => {
             "its digest, its length, the 64 bits of its outline, what the camera had written into it of its place \
-             and its times, the program that it named and the digest of its original, in the changes that name it, with their signatures \
-             and their lines of the log; the picture cannot be computed back from them"
+             and its times, the program that it named and the digest of its original, in the changes that name it, \
+             with their signatures and their lines of the log; the picture cannot be computed back from them"
         }
         Target::Note(_) => {
             "its digest in the changes that name it, with their signatures and their lines of the log; nothing \

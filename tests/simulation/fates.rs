@@ -167,23 +167,29 @@ fn part_of_a_refused_push_is_in_the_log_and_is_not_said_twice() {
     assert_eq!(held.changes().len(), 3);
 }
 
+/// Her call is called off; her work on it comes, is refused as late and discarded, and she does not hear so.
+fn is_discarded_unheard(story: &mut Story) {
+    let now_ms = story.now_ms;
+    story.server.write(vec![brand::call_record(1, true)], now_ms);
+    story.says_it_knows(RITA);
+    story.oracle.late.insert(visit_of(1));
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    let id = story.devices[RITA].id;
+    let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
+    assert_eq!(taken, Err(backend::Refused::Crashed));
+    story.devices[RITA].give_up();
+    story.server.decide(false, now_ms).expect("it can be discarded");
+}
+
 #[test]
 fn what_was_discarded_is_not_let_in_with_what_came_after() {
     for another_key in [false, true] {
         let mut story = Story::new();
         story.does(RITA, Command::StartCall(brand::call(1)));
         story.records(RITA, 1, vec![facings(1, 2)]);
+        // Before she hears that it is not wanted she goes on, and all of it comes.
+        is_discarded_unheard(&mut story);
         let now_ms = story.now_ms;
-        story.server.write(vec![brand::call_record(1, true)], now_ms);
-        story.says_it_knows(RITA);
-        story.oracle.late.insert(visit_of(1));
-        // It is refused and discarded; before she hears so she goes on, and all of it comes.
-        let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
-        let id = story.devices[RITA].id;
-        let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
-        assert_eq!(taken, Err(backend::Refused::Crashed));
-        story.devices[RITA].give_up();
-        story.server.decide(false, now_ms).expect("it can be discarded");
         if another_key {
             story.withdrawn_and_enrolled_again(RITA);
         }
@@ -204,23 +210,14 @@ fn what_was_discarded_is_not_let_in_with_what_came_after() {
 fn what_was_discarded_comes_in_with_nothing_that_could_be_taken_by_now() {
     let mut story = Story::new();
     story.does(RITA, Command::StartCall(brand::call(1)));
+    // Before she hears that it is not wanted the call is on again, and she goes on.
+    is_discarded_unheard(&mut story);
     let now_ms = story.now_ms;
-    story.server.write(vec![brand::call_record(1, true)], now_ms);
-    story.says_it_knows(RITA);
-    story.oracle.late.insert(visit_of(1));
-    // It is refused and discarded. Before she hears so the call is on again, and she goes on.
-    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
-    let id = story.devices[RITA].id;
-    let taken = story.server.push(id, question.bytes(), now_ms, backend::Crash::BeforeReply);
-    assert_eq!(taken, Err(backend::Refused::Crashed));
-    story.devices[RITA].give_up();
-    story.server.decide(false, now_ms).expect("it can be discarded");
     story.server.write(vec![brand::call_record(1, false)], now_ms);
     story.records(RITA, 1, vec![facings(1, 2)]);
     story.syncs(RITA);
     assert!(story.server.documents().is_empty(), "it was not wanted");
-    let code = refusal(&story);
-    assert!(code.is_some(), "she hears of it");
+    assert!(refusal(&story).is_some(), "she hears of it");
     story.come_to_rest();
     story.check();
     assert!(story.server.documents().is_empty());

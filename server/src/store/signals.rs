@@ -421,8 +421,7 @@ pub fn newest(connection: &Connection, of: &Reference) -> Result<Option<u64>, St
 }
 
 /// Writes down what a reference gives reason to look at, and that it was judged as its document was at a line, its
-/// [`newest`] then. Of two photos that are alike the
-/// later one has the signal, whichever came to the server first; where two people's claims alone say which that is, both
+/// [`newest`] then. Of two photos that are alike the later one has the signal, whichever came to the server first; where two people's claims alone say which that is, both
 /// have, and it is said. A signal stays looked at as long as it says the same.
 pub fn judged(
     tx: &Transaction<'_>,
