@@ -17,4 +17,5 @@ pub mod live;
 pub mod network;
 pub mod oracle;
 pub mod python;
+pub mod rights;
 pub mod world;

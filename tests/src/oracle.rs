@@ -32,6 +32,7 @@ use sync_core::wire::{
 use crate::backend::{Apart, Server};
 use crate::brand::{ORG, SAM};
 use crate::device::{Device, Disk};
+use crate::rights::every_line_was_allowed;
 
 /// An entry that a phone said was saved.
 #[derive(Debug, Clone)]
@@ -883,6 +884,7 @@ fn the_server_is_sound(server: &Server, helds: &BTreeMap<DocId, Held>) {
         automerge_reads_it(held);
     }
     histories_hold_together(helds);
+    every_line_was_allowed(server, helds);
     figures_equal_a_rebuild(server, helds);
     the_log_adds_up(server);
     what_is_worth_a_look_equals_a_rebuild(server);
