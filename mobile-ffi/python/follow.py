@@ -35,6 +35,11 @@ async def follow(client, sleep=asyncio.sleep):
                 print(f"brought {parcels(report.delivered)} of colleagues", flush=True)
             if report.undeliverable:
                 print(f"{parcels(report.undeliverable)} of colleagues cannot go in: their own phones have to sync")
+            if report.incomplete:
+                print("not all of what can be seen is here yet", flush=True)
+                await sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_S)
+                continue
             pause_s = 1
             await client.wait_for_news()
         except (ClientError.Busy, ClientError.Unreachable) as later:

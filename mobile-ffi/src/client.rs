@@ -871,17 +871,19 @@ impl Client {
     /// Removes photos that the server has confirmed, because their documents have gone out of sight.
     pub(crate) fn forget_photos(&self, photos: &[BlobHash]) -> Result<(), ClientError> {
         for hash in photos {
-            let sent = self.change(|_, writer| {
+            self.change(|_, writer| {
                 let state = writer.get(PHOTOS, &hash.0)?;
                 let sent = match state {
                     Some(bytes) => read_cbor::<PhotoState>(&bytes)?.sent,
                     None => false,
                 };
-                Ok(sent && writer.delete(PHOTOS, &hash.0)?)
+                // First the file: one that nobody knows of would never go away.
+                if sent {
+                    self.vault.remove(&hash.0)?;
+                    writer.delete(PHOTOS, &hash.0)?;
+                }
+                Ok(())
             })?;
-            if sent {
-                self.vault.remove(&hash.0)?;
-            }
         }
         Ok(())
     }
@@ -902,10 +904,10 @@ impl Client {
     /// Removes the photos that nothing has named for [`UNATTACHED_MS_MAX`]: their screens were left. Counted by what the
     /// server's clock said in syncs, so that no clock of the device can take one away.
     pub(crate) fn forget_unattached(&self) -> Result<(), ClientError> {
-        let gone = self.change(|view, writer| {
-            let (mut idle, mut gone) = (Vec::new(), Vec::new());
+        self.change(|view, writer| {
+            let mut idle = Vec::new();
             let Some(now_ms) = view.profile.witness.map(|witness| witness.server_ms) else {
-                return Ok(gone);
+                return Ok(());
             };
             view.reader.scan(PHOTOS, |name, bytes| {
                 let state: PhotoState = read_cbor(bytes)?;
@@ -917,8 +919,8 @@ impl Client {
             for (hash, state) in idle {
                 match state.idle_ms.map(|since_ms| now_ms.saturating_sub(since_ms)) {
                     Some(UNATTACHED_MS_MAX..) => {
+                        self.vault.remove(&hash)?;
                         writer.delete(PHOTOS, &hash)?;
-                        gone.push(hash);
                     }
                     Some(0..) => {}
                     _ => {
@@ -927,10 +929,8 @@ impl Client {
                     }
                 }
             }
-            Ok(gone)
-        })?;
-        gone.iter().try_for_each(|hash| self.vault.remove(hash).map(drop))?;
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Removes a photo that was erased, sent or not.

@@ -33,8 +33,8 @@ use sync_core::wire::{
 
 use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
-use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own};
-use crate::store::{StoreError, random};
+use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, set_photo_aside};
+use crate::store::{StoreError, Writer, random};
 use crate::types::{ClientError, LeftOutlet, Phase, PhotoSize, RefusedPhoto, SyncReport, WhyLeft};
 
 /// A cut connection loses at most this much of a photo.
@@ -619,6 +619,7 @@ impl Run {
                 error @ (ClientError::Revoked | ClientError::Inactive | ClientError::Forgotten),
             ) => Err(error),
             Err(ClientError::Unreachable { .. } | ClientError::Busy { .. }) => {
+                self.report.incomplete = true;
                 Ok(Heard::Repaired(false))
             }
             Err(error) => {
@@ -778,8 +779,7 @@ impl Run {
         }
         let file = self.blocking(move |client| client.photo_to_send(hash)).await?;
         let Some(file) = file else {
-            // The folder lost it; there is nothing that another try could send.
-            return Ok(false);
+            return self.without_file(hash, state).await;
         };
         let mut offset = match &state.upload {
             Some(upload) => self.offset(&self.resolve(upload)?).await?,
@@ -841,6 +841,43 @@ impl Run {
         (state.sent, state.upload) = (true, None);
         self.remember(hash, state).await?;
         Ok(true)
+    }
+
+    /// What becomes of a photo that is to be sent and has no file here: space was freed before the server was restored,
+    /// or the folder lost it. Does the server have it, that is well; if not, it counts among what does not read.
+    async fn without_file(
+        &mut self,
+        hash: BlobHash,
+        state: PhotoState,
+    ) -> Result<bool, ClientError> {
+        #[derive(Deserialize)]
+        struct Reply {
+            missing: Vec<String>,
+        }
+        let question = serde_json::json!({ "hashes": [hash.to_string()] });
+        let response = http()?
+            .post(format!("{}/api/v1/photos/missing", self.server.url))
+            .header(AUTHORIZATION, format!("Bearer {}", self.server.token))
+            .header(CONTENT_TYPE, "application/json")
+            .body(question.to_string());
+        let response = response.send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(problem(response).await.2);
+        }
+        let body = response.bytes().await.map_err(unreachable)?;
+        let Reply { missing } = serde_json::from_slice(&body)
+            .map_err(|error| ClientError::BadAnswer { detail: error.to_string() })?;
+        if missing.is_empty() {
+            let state = PhotoState { sent: true, upload: None, ..state };
+            self.remember(hash, state).await?;
+            return Ok(true);
+        }
+        let gone = move |client: &Client| {
+            let gone = |writer: &Writer<'_>| set_photo_aside(writer, hash, Vec::new());
+            Ok(client.store.write(gone)?)
+        };
+        self.blocking(gone).await?;
+        Ok(false)
     }
 
     /// How much of an upload the server has; `None` if it knows it no longer.

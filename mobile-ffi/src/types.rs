@@ -989,8 +989,11 @@ pub struct SyncReport {
     /// Records and documents that this device had lost or had otherwise than the server, and that were mended.
     /// Zero unless its storage was damaged or a program has a bug.
     pub mended: u32,
+    /// Something that this person may see is not here yet: the server had no time for it. The next sync asks again.
+    pub incomplete: bool,
     /// Documents and other things that this device has written and cannot read, and that nobody has dismissed yet; see
-    /// `Client.outstanding`. Zero unless its storage was damaged.
+    /// `Client.outstanding`. Zero unless its storage was damaged, or the server was restored and lacks a photo whose file
+    /// `Client.free_space` has removed here.
     pub unreadable: u32,
     /// Parcels of colleagues that the server has taken.
     pub delivered: u32,

@@ -184,6 +184,16 @@ CREATE TABLE quarantine_change (
     PRIMARY KEY (org, document, hash, device, item)
 ) STRICT, WITHOUT ROWID;
 
+-- How many changes of a refused group are not in the log, and how many of those its device's person has not written: it
+-- need not be read whenever one of them comes.
+CREATE TABLE quarantine_left (
+    org    INTEGER NOT NULL,
+    item   INTEGER NOT NULL,
+    lacks  INTEGER NOT NULL,
+    others INTEGER NOT NULL,
+    PRIMARY KEY (org, item)
+) STRICT, WITHOUT ROWID;
+
 -- Derived from log; can be rebuilt.
 CREATE TABLE visit (
     org          INTEGER NOT NULL,

@@ -105,6 +105,22 @@ impl Blobs {
         blocking(move || Ok(present(fs::read(path))?)).await
     }
 
+    /// A photo's file to be read from where one likes, if it is here, and its length.
+    pub async fn open_file(
+        &self,
+        org: OrgId,
+        hash: BlobHash,
+        rendition: Rendition,
+    ) -> Result<Option<(File, u64)>, StoreError> {
+        let path = self.path(org, hash, rendition);
+        blocking(move || {
+            let Some(file) = present(File::open(path))? else { return Ok(None) };
+            let length = file.metadata()?.len();
+            Ok(Some((file, length)))
+        })
+        .await
+    }
+
     /// Whether a photo is here.
     pub async fn exists(&self, org: OrgId, hash: BlobHash) -> Result<bool, StoreError> {
         let path = self.path(org, hash, Rendition::Original);
@@ -275,6 +291,12 @@ impl Album {
     pub fn read(&self, org: OrgId, hash: BlobHash) -> Result<Option<Vec<u8>>, StoreError> {
         let bytes = present(fs::read(path(&self.folder, org, hash, Rendition::Original)))?;
         Ok(bytes.filter(|bytes| BlobHash::of(bytes) == hash))
+    }
+
+    /// How many bytes a photo's file has; 0 if there is none.
+    pub fn length(&self, org: OrgId, hash: BlobHash) -> Result<u64, StoreError> {
+        let file = present(fs::metadata(path(&self.folder, org, hash, Rendition::Original)))?;
+        Ok(file.map_or(0, |file| file.len()))
     }
 
     /// Clears what a copy that did not end left half-written.

@@ -724,6 +724,9 @@ fn as_it_came(org: OrgId, keys: &Keys, kept: &Kept) -> Result<(), String> {
     if kept.logged {
         return Err("it waits for a decision, and is in the log".into());
     }
+    if !kept.counted {
+        return Err("how many of its changes are in the log is counted wrongly".into());
+    }
     // What came without good signatures was refused for that; its digest alone says what it was.
     match group.check_seals(org, keys) {
         Err(unsealed) if !["bad_seal", "foreign_actor"].contains(&kept.code.as_str()) => {

@@ -15,6 +15,7 @@ use crate::error::Problem;
 use crate::jobs;
 use crate::now_ms;
 use crate::store::erasure::{self, Erasure, kind_of, name_of, nameless};
+use crate::world::World;
 
 /// Longest reason, in characters.
 pub const WHY_MAX: usize = 500;
@@ -54,6 +55,14 @@ impl Target {
         match self {
             Self::Photo(digest) | Self::Note(digest) => Some(*digest),
             Self::Person(_) => None,
+        }
+    }
+
+    /// Who it is, if it is a person.
+    fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Person(user) => Some(*user),
+            Self::Photo(_) | Self::Note(_) => None,
         }
     }
 
@@ -113,23 +122,7 @@ pub async fn erase(
         Ok((erasure::find(c, org, &id)?, known.transpose()?))
     });
     let (before, known) = known.await?;
-    let mut records = Vec::new();
-    if let Target::Person(user) = target {
-        let person = tenant.world().people.get(&user).cloned();
-        match person {
-            Some(person) if person.active && !unknown => {
-                let why = "this person works here: end the access first";
-                return Err(Problem::invalid(why));
-            }
-            // In a folder from before they left, they leave again.
-            Some(person) => {
-                let left = Person { active: false, ..nameless(&person) };
-                records.push(Record::Person(left));
-            }
-            None if unknown => {}
-            None => return Err(Problem::not_found()),
-        }
-    } else if let Some(before) = before {
+    if let (Some(before), None) = (before, target.user()) {
         finish(app, tenant, target).await?;
         return Ok(before);
     }
@@ -138,9 +131,13 @@ pub async fn erase(
     }
     // A person may come back under another name, and ask again.
     let (now, what, digest) = (now_ms(), target.kind(), target.digest());
-    records.push(Record::Erased(Erased { id, what, digest, at_ms: now }));
+    let records = move |world: &World| {
+        let left = target.user().map(|user| who_left(world, user, unknown)).transpose()?;
+        let erased = Record::Erased(Erased { id, what, digest, at_ms: now });
+        Ok(left.flatten().map(Record::Person).into_iter().chain([erased]).collect())
+    };
     let store = app.store.clone();
-    let written = app.write_records_with(tenant, records, move |ledger, _| -> Result<_, Problem> {
+    let written = app.change_records(tenant, records, move |ledger, _| -> Result<_, Problem> {
         store.erases();
         let (tx, sequence) = (ledger.tx, ledger.size().saturating_sub(1));
         let mut removed = match target {
@@ -161,6 +158,19 @@ pub async fn erase(
     tracing::info!(organisation = %tenant.id, what = name_of(what), line = erasure.sequence, "erased");
     finish(app, tenant, target).await?;
     Ok(erasure)
+}
+
+/// A person who has left, without their name. In a folder from before they left (`unknown`), they leave again; there
+/// nobody may know them.
+fn who_left(world: &World, user: UserId, unknown: bool) -> Result<Option<Person>, Problem> {
+    match world.people.get(&user) {
+        Some(person) if person.active && !unknown => {
+            Err(Problem::invalid("this person works here: end the access first"))
+        }
+        Some(person) => Ok(Some(Person { active: false, ..nameless(person) })),
+        None if unknown => Ok(None),
+        None => Err(Problem::not_found()),
+    }
 }
 
 /// Removes files, and what the write-ahead log still has. What does not work now is tried again by each run of

@@ -280,7 +280,7 @@ impl Ingest<'_, '_> {
             let refused = |outcome: &Outcome| matches!(outcome, Outcome::Quarantined { .. });
             let whole = !outcomes[before..].iter().any(refused);
             if whole && self.ledger.size() > size {
-                self.replace(sender.device, &open.held.document)?;
+                self.ledger.replace(sender.device, first.document, self.now_ms)?;
             }
         }
         // Only where something was appended phones hear of it at the same line.
@@ -359,7 +359,7 @@ impl Ingest<'_, '_> {
             Outcome::Quarantined { code, .. } => code == Outcome::FULL,
             Outcome::Accepted {} | Outcome::LetGo {} => {
                 if self.ledger.size() > size {
-                    self.replace(sender, &open.held.document)?;
+                    self.ledger.replace(sender, group.document, self.now_ms)?;
                 }
                 false
             }
@@ -393,7 +393,7 @@ impl Ingest<'_, '_> {
                 None => self.group(open, from, group, notes)?,
             },
         };
-        let outcome = self.keep_apart(from, group, notes, outcome)?;
+        let outcome = self.keep_apart(&open.held.document, from, group, notes, outcome)?;
         Ok(with_here(outcome, &open.held.document, group))
     }
 
@@ -419,6 +419,7 @@ impl Ingest<'_, '_> {
 
     fn keep_apart(
         &mut self,
+        document: &Document,
         from: &Way<'_>,
         group: &Group,
         notes: &BTreeMap<BlobHash, Note>,
@@ -433,7 +434,19 @@ impl Ingest<'_, '_> {
             words.extend(named.filter_map(|digest| Some((digest, notes.get(&digest)?))));
         }
         let (audience, words) = (self.claimed_audience(group)?, words.into_values().collect());
-        let reason = Reason { code, detail, audience, courier: from.courier, words };
+        let lacking: BTreeMap<ChangeHash, Actor> = group
+            .changes
+            .iter()
+            .filter(|change| !document.contains(change.hash()))
+            .map(|change| (change.hash(), change.actor))
+            .collect();
+        let own = |actor: &Actor| {
+            let author = self.world.device_of(*actor);
+            author.is_some_and(|author| is_of_one_person(self.world, from.sender, author.id))
+        };
+        let (lacks, others) = (lacking.len(), lacking.values().filter(|a| !own(a)).count());
+        let courier = from.courier;
+        let reason = Reason { code, detail, audience, courier, lacks, others, words };
         match self.ledger.quarantine(self.org, from.sender, group, &reason, self.now_ms)? {
             true => Ok(outcome),
             false => {
@@ -476,8 +489,18 @@ impl Ingest<'_, '_> {
         for device in brought {
             self.ledger.brought(device)?;
         }
-        self.ledger.arrive(&open.held.document, self.now_ms)?;
+        self.arrive(&open.held.document, &fresh)?;
         Ok(outcome)
+    }
+
+    /// What of refused work is in the log by these is found no more.
+    fn arrive(&mut self, document: &Document, fresh: &[Fresh<'_>]) -> Result<(), StoreError> {
+        if fresh.is_empty() || !self.ledger.keeps_apart(document.id())? {
+            return Ok(());
+        }
+        let (world, now_ms) = (self.world, self.now_ms);
+        let came = fresh.iter().map(|fresh| (fresh.change.hash(), fresh.device));
+        self.ledger.arrive(document, came, |one, other| is_of_one_person(world, one, other), now_ms)
     }
 
     /// What is new in a group, once it is all in the document, or why none of it may be.
@@ -520,23 +543,6 @@ impl Ingest<'_, '_> {
         Ok(self.ledger.note(digest)?.is_none() && !self.ledger.note_erased(digest)?)
     }
 
-    /// Something new in a document was accepted from this device: what waits of it there is proposed again by that, or
-    /// was given up, but for what others have written and only this keeps.
-    fn replace(&mut self, sender: DeviceId, document: &Document) -> Result<(), StoreError> {
-        let person = |device: DeviceId| self.world.devices.get(&device).map(|device| device.user);
-        let own = |change: &Change| {
-            let device = self.world.device_of(change.actor);
-            device.is_some_and(|device| Some(device.user) == person(sender))
-        };
-        for (item, group) in self.ledger.waiting(self.org, sender, document.id())? {
-            let logged = |change: &Change| document.contains(change.hash());
-            if group.changes.iter().all(|change| own(change) || logged(change)) {
-                self.ledger.replaced(item, sender, self.now_ms)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Whether a document has what an entry does, as its author has written it as another actor: it was sent, and then
     /// proposed again, by somebody who had not heard of that.
     fn is_said(&self, document: &Document, change: &Change, entry: &Entry) -> bool {
@@ -554,7 +560,7 @@ impl Ingest<'_, '_> {
     /// read once for all changes of a group.
     fn read(
         &self,
-        Open { held, before, .. }: &mut Open,
+        Open { held, before, read: read_so_far, .. }: &mut Open,
         change: &Change,
     ) -> Result<Result<Entry, Refusal>, StoreError> {
         // Nobody fills a document so that what is said of it in the console has no room.
@@ -568,7 +574,11 @@ impl Ingest<'_, '_> {
         {
             let before = match before {
                 Some(before) => before,
-                None => before.insert(self.ledger.document(self.org, volume.predecessor())?),
+                None => {
+                    let loaded = self.ledger.document(self.org, volume.predecessor())?;
+                    *read_so_far += loaded.document.changes().len();
+                    before.insert(loaded)
+                }
             };
             if let Err(refusal) = volume.follows(&before.document) {
                 return Ok(Err(refusal));
@@ -686,7 +696,7 @@ impl Ingest<'_, '_> {
         }
         self.close(&open)?;
         self.ledger.decide(item.item, "accepted", by, self.now_ms)?;
-        self.ledger.arrive(&open.held.document, self.now_ms)?;
+        self.arrive(&open.held.document, &fresh)?;
         Ok(())
     }
 
@@ -901,6 +911,12 @@ pub fn derived(
         counted: facts.visited,
     };
     Some((row, facts))
+}
+
+/// Whether two devices are of one person, who is known.
+fn is_of_one_person(world: &World, one: DeviceId, other: DeviceId) -> bool {
+    let [one, other] = [one, other].map(|device| world.devices.get(&device).map(|d| d.user));
+    one.is_some() && one == other
 }
 
 /// A device writes for its person; the server's own for whoever acts in the console.

@@ -45,18 +45,28 @@ pub async fn run(app: &App, now_ms: i64) -> Result<Done, StoreError> {
     fold(app).await;
     let (finished, ended) = api::uploads::sweep(app, now_ms).await?;
     let mut done = Done { finished, ended, ..Done::default() };
+    let mut failed = None;
     for tenant in app.tenants() {
-        done.retired += retire(app, &tenant, now_ms).await?;
-        done.forgotten += forget(app, &tenant, now_ms).await?;
-        done.removed += unlink(app, &tenant).await?;
-        done.removed += compare(app, &tenant, now_ms).await?;
-        done.drawn += draw(app, &tenant).await?;
+        if let Err(error) = sweep(app, &tenant, now_ms, &mut done).await {
+            tracing::error!(organisation = %tenant.id, %error, "it is swept in the next run");
+            failed.get_or_insert(error);
+        }
     }
     if done != Done::default() {
         let Done { finished, ended, retired, forgotten, removed, drawn } = done;
         tracing::info!(finished, ended, retired, forgotten, removed, drawn, "swept");
     }
-    Ok(done)
+    failed.map_or(Ok(done), Err)
+}
+
+/// What there is to do for one organisation; one that fails is in nobody else's way.
+async fn sweep(app: &App, tenant: &Tenant, now_ms: i64, done: &mut Done) -> Result<(), StoreError> {
+    done.retired += retire(app, tenant, now_ms).await?;
+    done.forgotten += forget(app, tenant, now_ms).await?;
+    done.removed += unlink(app, tenant).await?;
+    done.removed += compare(app, tenant, now_ms).await?;
+    done.drawn += draw(app, tenant).await?;
+    Ok(())
 }
 
 /// Folds the write-ahead log in: what was erased is in it until that has worked.

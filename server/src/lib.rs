@@ -30,6 +30,7 @@ mod network;
 pub mod people;
 pub mod photo;
 pub mod prove;
+pub mod sending;
 pub mod serve;
 pub mod signals;
 pub mod store;

@@ -31,8 +31,9 @@ pub const DECODING_MEGAPIXELS_MAX: u32 = 64;
 pub const DECODING_MEGAPIXELS_MIN: u32 = DECODING_MEGAPIXELS_MAX / 2;
 /// Pictures of one organisation that are decoded, or are the next to be: those of the others come between.
 pub const DECODING_OF_ONE_MAX: usize = 2;
-/// Proof bundles that are made at the same time: they are in memory, with their photos twice; one more waits.
-pub const PROOFS_MAX: usize = 2;
+/// Proof bundles that are made or sent at the same time: they are in memory, while they are made with their photos twice;
+/// one more waits.
+pub const PROOFS_MAX: usize = 3;
 /// Those of one organisation.
 pub const PROOFS_OF_ONE_MAX: usize = PROOFS_MAX / 2;
 /// Bytes of the photos in a proof bundle that the server makes; `endcap prove` makes larger ones.
@@ -75,6 +76,8 @@ pub const UPLOAD_WAIT: Duration = Duration::from_secs(60);
 /// The body of an upload of which less came in [`UPLOAD_WAIT`] is given up. A village's line of 64 kbit/s brings ten
 /// times as much.
 pub const UPLOAD_WAIT_BYTES_MIN: u64 = 48 << 10;
+/// A download of which no piece of 64 KiB is taken for this long is given up.
+pub const DOWNLOAD_WAIT: Duration = Duration::from_secs(60);
 /// A request that takes longer is given up. Streams are answered once they begin.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// What shutting down leaves to requests that are being worked on.
@@ -110,8 +113,8 @@ pub struct Limits {
     pub forms_with_files: Arc<Semaphore>,
     /// Room for decoding pictures, in millions of pixels.
     pub decoding: Arc<Semaphore>,
-    /// Room for making proof bundles.
-    pub proofs: Semaphore,
+    /// Room for proof bundles that are made or sent.
+    pub proofs: Arc<Semaphore>,
 }
 
 impl Default for Limits {
@@ -132,7 +135,7 @@ impl Default for Limits {
             repairs: Arc::new(Semaphore::new(REPAIRS_MAX)),
             forms_with_files: Arc::new(Semaphore::new(FORMS_WITH_FILES_MAX)),
             decoding: Arc::new(Semaphore::new(DECODING_MEGAPIXELS_MAX as usize)),
-            proofs: Semaphore::new(PROOFS_MAX),
+            proofs: Arc::new(Semaphore::new(PROOFS_MAX)),
         }
     }
 }

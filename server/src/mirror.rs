@@ -294,9 +294,10 @@ impl Run<'_> {
             None => Vec::new(),
             Some((note, seen)) => self.witnessed(note, seen, claimed, key, &lines)?,
         };
+        // The key first: a checkpoint that nothing says whose it is would be taken for damage.
+        self.copy.keep_key(&NoteKey::of_log(claimed.org, claimed.life, key))?;
         let path = home.join(CHECKPOINT);
         write(&path, note.to_string().as_bytes(), Read::Anybody).map_err(failed(&path))?;
-        self.copy.keep_key(&NoteKey::of_log(claimed.org, claimed.life, key))?;
         self.drop_covered(&home, had, claimed.size)?;
         let entries = self.wanted.token.is_some();
         let (checkpoint, new) = (claimed.clone(), claimed.size - had);

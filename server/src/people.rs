@@ -230,7 +230,7 @@ pub async fn set_active(
     user: UserId,
     active: bool,
 ) -> Result<(), Problem> {
-    change(app, viewer, user, |person| person.active = active).await
+    change(app, viewer, user, move |person| person.active = active).await
 }
 
 /// Shortest and longest time that phones may be told to keep visits for, in days.
@@ -255,40 +255,43 @@ pub async fn set_role(
     role: Role,
     scope: Scope,
 ) -> Result<(), Problem> {
-    change(app, viewer, user, |person| (person.role, person.scope) = (role, scope)).await
+    change(app, viewer, user, move |person| (person.role, person.scope) = (role, scope)).await
 }
 
 /// Gives a person another name. Admins only.
 pub async fn rename(app: &App, viewer: &Viewer, user: UserId, name: &str) -> Result<(), Problem> {
-    change(app, viewer, user, |person| person.name = name.trim().to_owned()).await
+    let name = name.trim().to_owned();
+    change(app, viewer, user, |person| person.name = name).await
 }
 
+/// Changes what is known of a person when it is written: nobody's change undoes another's.
 async fn change(
     app: &App,
     viewer: &Viewer,
     user: UserId,
-    edit: impl FnOnce(&mut Person),
+    edit: impl FnOnce(&mut Person) + Send + 'static,
 ) -> Result<(), Problem> {
     require_admin(viewer)?;
-    let tenant = &viewer.tenant;
-    let mut person = member(&tenant.world(), user)?;
-    edit(&mut person);
-    check_person(&tenant.world(), &person)?;
-    let org = tenant.org;
-    let signs_in = person.active && signs_in(person.role);
-    let gives_out_copies = person.active && gives_out_copies(person.role);
-    app.write_records_with(tenant, vec![Record::Person(person.clone())], move |ledger, then| {
+    let org = viewer.tenant.org;
+    let changed = move |now: &World| {
+        let mut person = member(now, user)?;
+        edit(&mut person);
+        check_person(now, &person)?;
+        Ok(vec![Record::Person(person)])
+    };
+    app.change_records(&viewer.tenant, changed, move |ledger, then| {
         let is_admin = |p: &Person| p.active && p.role == Role::Admin;
         if !then.people.values().any(is_admin) {
             return Err(Problem::invalid("the organisation needs an active admin"));
         }
-        if !signs_in {
+        let Person { active, role, .. } = member(then, user)?;
+        if !(active && signs_in(role)) {
             accounts::close_sessions(ledger.tx, org, user, None)?;
         }
-        if !person.active {
+        if !active {
             accounts::drop_enrolments(ledger.tx, org, user)?;
         }
-        if !gives_out_copies {
+        if !(active && gives_out_copies(role)) {
             accounts::drop_mirrors(ledger.tx, org, user)?;
         }
         Ok(())
@@ -358,7 +361,7 @@ pub(crate) fn code_hash(code: &str) -> Option<accounts::SecretHash> {
     digits.filter(|digits| digits.len() == 10).map(|digits| secret_hash(&digits))
 }
 
-/// Withdraws a phone: it pushes and pulls nothing more, from this moment on. What its person wrote stays on it. `lost_ms` is
+/// Withdraws a phone, also one that goes on under another key since: it pushes and pulls nothing more, from this moment on. What its person wrote stays on it. `lost_ms` is
 /// since when it was out of their hands, if it was: what came from it then is marked.
 pub async fn revoke(
     app: &App,
@@ -368,12 +371,13 @@ pub async fn revoke(
 ) -> Result<(), Problem> {
     let (tenant, now) = (&viewer.tenant, now_ms());
     let org = tenant.org;
-    let row = app.store.read(move |connection| accounts::device(connection, org, device)).await?;
-    let row = row.ok_or_else(Problem::not_found)?;
+    let row = app.store.read(move |connection| accounts::goes_on_as(connection, org, device));
+    let row = row.await?.ok_or_else(Problem::not_found)?;
     managed(viewer, row.user)?;
     if row.revoked_ms.is_some() {
         return Ok(());
     }
+    let device = row.device;
     if lost_ms.is_some_and(|lost| lost > now) {
         return Err(Problem::invalid("lost: that is still to come"));
     }
@@ -382,9 +386,15 @@ pub async fn revoke(
         if let Some(since) = lost_ms {
             field::reconsider_of(ledger.tx, org, device, since)?;
         }
-        accounts::revoke(ledger.tx, org, device, now).map_err(Problem::from)
+        match accounts::revoke(ledger.tx, org, device, now)? {
+            true => Ok(()),
+            false => {
+                let title = "This phone has just changed its key: withdraw it again";
+                Err(Problem::new(StatusCode::CONFLICT, "key_changed", title))
+            }
+        }
     });
-    done.await.map(|_| ())
+    done.await
 }
 
 fn require_admin(viewer: &Viewer) -> Result<(), Problem> {

@@ -1,13 +1,16 @@
 //! Photos: what a device sent is checked before it counts, and shown only as what it was found to be.
 
+use std::io::{self, SeekFrom};
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use picture::{Camera, Flaw, Format, Sketch};
 use sync_core::id::{BlobHash, OrgId};
 use sync_core::model::Geo;
 use sync_core::model::visit::{PhotoOrigin, PhotoRef};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::{App, Tenant};
@@ -15,6 +18,7 @@ use crate::blobs::{Blobs, Claim, Rendition};
 use crate::error::Problem;
 use crate::limits::{DECODING_MEGAPIXELS_MAX, DECODING_MEGAPIXELS_MIN};
 use crate::now_ms;
+use crate::sending::{PIECE_BYTES, sent};
 use crate::store::StoreError;
 use crate::store::uploads::{self as rows, DEATHS_MAX, Drawn, Photo};
 
@@ -28,6 +32,8 @@ pub const THUMBNAIL_PIXELS_MAX: u32 = 480;
 /// The longer side of a preview, at most.
 pub const PREVIEW_PIXELS_MAX: u32 = 1_024;
 
+/// As many bytes as say what kind of file it is.
+const MAGIC_BYTES: u64 = 64;
 const QUALITY_PERCENT: u8 = 75;
 /// As phones send photos: the longer side at most, and the JPEG's quality.
 const SENT_PIXELS_MAX: u32 = 1_600;
@@ -289,12 +295,16 @@ pub async fn serve(
     rendition: Rendition,
     asked: &HeaderMap,
 ) -> Response {
-    let bytes = match app.blobs.get(tenant.id, hash, rendition).await {
-        Ok(Some(bytes)) => bytes,
+    let (file, length) = match app.blobs.open_file(tenant.id, hash, rendition).await {
+        Ok(Some((file, length))) => (tokio::fs::File::from_std(file), length),
         Ok(None) => return Problem::not_found().into_response(),
         Err(error) => return Problem::from(error).into_response(),
     };
-    let Some(format) = picture::format(&bytes) else {
+    let (mut file, mut magic) = (file, Vec::new());
+    if let Err(error) = (&mut file).take(MAGIC_BYTES).read_to_end(&mut magic).await {
+        return Problem::from(StoreError::from(error)).into_response();
+    }
+    let Some(format) = picture::format(&magic) else {
         let damaged = StoreError::Damaged(format!("the photo {hash}"));
         return Problem::from(damaged).into_response();
     };
@@ -308,22 +318,29 @@ pub async fn serve(
         known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag || one.trim() == "*")
     });
     let same = told(header::IF_RANGE).is_none_or(|range_of| range_of == tag);
-    let length = bytes.len();
-    let (status, body, range) = match told(header::RANGE).filter(|_| same).map(|r| range(r, length))
+    let (status, part, range) = match told(header::RANGE).filter(|_| same).map(|r| range(r, length))
     {
-        _ if known => (StatusCode::NOT_MODIFIED, Vec::new(), None),
-        None | Some(Range::Whole) => (StatusCode::OK, bytes, None),
+        _ if known => (StatusCode::NOT_MODIFIED, 0..0, None),
+        None | Some(Range::Whole) => (StatusCode::OK, 0..length, None),
         Some(Range::Part(first, last)) => {
             let said = format!("bytes {first}-{last}/{length}");
-            (StatusCode::PARTIAL_CONTENT, bytes[first..=last].to_vec(), Some(said))
+            (StatusCode::PARTIAL_CONTENT, first..last + 1, Some(said))
         }
         Some(Range::Nothing) => {
             let said = format!("bytes */{length}");
-            (StatusCode::RANGE_NOT_SATISFIABLE, Vec::new(), Some(said))
+            (StatusCode::RANGE_NOT_SATISFIABLE, 0..0, Some(said))
         }
+    };
+    let bytes = part.end - part.start;
+    let body = match piece_of(file, part).await {
+        Ok(body) => body,
+        Err(error) => return Problem::from(StoreError::from(error)).into_response(),
     };
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
+    if !known {
+        headers.insert(header::CONTENT_LENGTH, bytes.into());
+    }
     for (name, value) in [
         (header::CONTENT_TYPE, media_type(format)),
         (header::ACCEPT_RANGES, "bytes"),
@@ -337,6 +354,22 @@ pub async fn serve(
     let range = range.and_then(|range| HeaderValue::try_from(range).ok());
     headers.extend(range.map(|range| (header::CONTENT_RANGE, range)));
     response
+}
+
+/// These bytes of a file; few are read at once.
+async fn piece_of(mut file: tokio::fs::File, part: std::ops::Range<u64>) -> io::Result<Body> {
+    let bytes = part.end - part.start;
+    if bytes == 0 {
+        return Ok(Body::empty());
+    }
+    file.seek(SeekFrom::Start(part.start)).await?;
+    let mut file = file.take(bytes);
+    if bytes > PIECE_BYTES as u64 {
+        return Ok(sent(file, ()));
+    }
+    let mut all = Vec::new();
+    file.read_to_end(&mut all).await?;
+    Ok(all.into())
 }
 
 fn media_type(format: Format) -> &'static str {
@@ -353,12 +386,12 @@ enum Range {
     /// All: none is asked for, or several, or nothing that is understood.
     Whole,
     /// From the first of these bytes to the last, both included.
-    Part(usize, usize),
+    Part(u64, u64),
     /// None of the bytes that there are.
     Nothing,
 }
 
-fn range(asked: &str, length: usize) -> Range {
+fn range(asked: &str, length: u64) -> Range {
     let Some((first, last)) = asked.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
     else {
         return Range::Whole;
@@ -368,7 +401,7 @@ fn range(asked: &str, length: usize) -> Range {
         return Range::Whole;
     }
     // What does not fit a number lies beyond every file.
-    let number = |text: &str| text.parse().unwrap_or(usize::MAX);
+    let number = |text: &str| text.parse().unwrap_or(u64::MAX);
     let end = length.saturating_sub(1);
     match (first, last) {
         ("", last) if number(last) == 0 || length == 0 => Range::Nothing,

@@ -7,6 +7,7 @@ use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, VisitId};
 use sync_core::proof::{self, Wrong};
 use sync_core::tlog::NoteKey;
+use sync_core::zip;
 
 use crate::blobs::Album;
 use crate::logkey::LogKeys;
@@ -35,10 +36,17 @@ pub enum ProveError {
     /// Nobody has this visit.
     #[error("there is no visit {0} here")]
     NoVisit(VisitId),
+    /// It has more photos than a bundle holds.
+    #[error("there are {1} photos of {0} MiB, more than a bundle holds: prove it without --photos")]
+    TooLarge(u64, usize),
     /// What is stored does not prove anything.
     #[error("what is stored does not hold: {0}; run `endcap check`")]
     Damaged(Wrong),
 }
+
+/// Bytes of the photos in a bundle, and how many: the rest is small beside a bundle's limits.
+const PHOTO_BYTES_MAX: u64 = (zip::BYTES_MAX - (64 << 20)) as u64;
+const PHOTOS_MAX: usize = 3_900;
 
 /// Makes the bundle of a visit from a data folder, whether a server works on it or not.
 pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, ProveError> {
@@ -53,6 +61,13 @@ pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, 
             return Err(ProveError::NoKey(made.name));
         };
         let Some(collected) = archive.bundle(&made, visit, &key)? else { continue };
+        if with_photos {
+            let bytes = collected.photos.iter().map(|hash| album.length(made.id, *hash));
+            let bytes = bytes.sum::<Result<u64, _>>()?;
+            if bytes > PHOTO_BYTES_MAX || collected.photos.len() > PHOTOS_MAX {
+                return Err(ProveError::TooLarge(bytes >> 20, collected.photos.len()));
+            }
+        }
         let mut here = BTreeMap::new();
         for hash in collected.photos.iter().filter(|_| with_photos) {
             here.extend(album.read(made.id, *hash)?.map(|bytes| (*hash, bytes)));

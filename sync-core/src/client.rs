@@ -696,13 +696,10 @@ impl Kept {
         }
     }
 
-    fn offer_anew(&mut self) {
-        self.refused.take_if(|refused| refused.code != Outcome::FORKED);
-    }
-
-    /// The server may have lost any of it, and judges all of it again together with what it has lost.
+    /// The server may have lost any of it, and judges all of it again together with what it has lost: of two copies that
+    /// went their own ways it may have neither.
     pub(crate) fn unconfirm(&mut self) {
-        self.offer_anew();
+        self.refused = None;
         self.pending = self.document.changes().iter().map(Change::hash).collect();
         self.forget_passed();
     }
@@ -1180,7 +1177,7 @@ pub fn apply_pull<R: Replica>(
     if reply.protocol != PROTOCOL {
         return Err(Fault::Answer(BadAnswer::Protocol(reply.protocol)));
     }
-    let (mut writes, mut narrowed) = (Vec::new(), false);
+    let (mut writes, mut narrowed, mut restored) = (Vec::new(), false, false);
     let mut documents = Documents::new(replica);
     if replica.profile().cursor.is_none() {
         // After a rewind: what the server no longer knows is not listed any more.
@@ -1188,6 +1185,7 @@ pub fn apply_pull<R: Replica>(
         // Who begins anew for another reason has no cursor that the server could miss.
         let before = replica.profile().watch.as_ref().and_then(Watch::kept);
         if before.is_some_and(|before| before.life != reply.cursor.origin) {
+            restored = true;
             documents.unconfirm()?;
             writes.push(Write::ResendPhotos);
         }
@@ -1246,7 +1244,9 @@ pub fn apply_pull<R: Replica>(
         let Some(kept) = documents.get(*document)? else { continue };
         match outcome {
             // Its newest is not here any more: what is left of it hears the same when it comes again.
-            _ if !kept.document.contains(*head) => kept.offer_anew(),
+            _ if !kept.document.contains(*head) => {
+                kept.refused.take_if(|refused| refused.code != Outcome::FORKED);
+            }
             _ if !kept.pending.contains(head) => {}
             Outcome::Accepted {} | Outcome::LetGo {} => {
                 kept.confirm(*head);
@@ -1263,6 +1263,7 @@ pub fn apply_pull<R: Replica>(
     let mut profile = replica.profile().clone();
     count(replica, &mut profile, &writes)?;
     profile.cursor = Some(reply.cursor);
+    profile.pushed.take_if(|_| restored); // which the server does not know either
     if !reply.more {
         let watch = profile.watch.get_or_insert_default();
         watch.hear(org, &reply.cursor, reply.receipt.as_ref(), reply.server_ms);

@@ -505,10 +505,11 @@ class Client(Photos):
     def rewind(self):
         """The log was never where this device stands: the server may have lost anything."""
         with self._whole():
-            self.own["cursor"] = self.own["pushed"] = self.own["filled"] = None
+            self.own["cursor"] = self.own["filled"] = None
             self._unconfirm()
 
     def _unconfirm(self):
+        self.own["pushed"] = None
         for document in self.documents.values():
             document.unconfirm()
         for photo in self.photos.values():

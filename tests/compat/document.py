@@ -144,9 +144,7 @@ class Document:
 
     def unconfirm(self):
         """The server may have lost any of it: a rewind."""
-        self.pending, self.passed = set(self.changes), set()
-        if self.refused and self.refused[0] != "forked":
-            self.refused = None
+        self.pending, self.passed, self.refused = set(self.changes), set(), None
 
     def held(self):
         """The changes that count for a print: section 13, Repair."""

@@ -11,6 +11,7 @@ use server::now_ms;
 use server::store::{StoreError, accounts, uploads};
 use sync_core::id::BlobHash;
 use sync_core::model::people::Scope;
+use sync_core::wire::{PullReply, from_wire, to_wire};
 use tests::brand::{self, RITA, SAM};
 use tests::chance::Chance;
 
@@ -268,6 +269,32 @@ fn a_phone_that_has_pushed_enough_for_now_hears_what_others_wrote() {
     gate.leave();
     sync(&rita).unwrap();
     assert!(rita.outstanding().unwrap().documents.is_empty());
+    drop(gate);
+    office.close();
+}
+
+#[test]
+fn a_sync_says_that_not_all_is_here_yet() {
+    let (_folder, office, gate, [rita, sam]) = begin("incomplete", [RITA, SAM]);
+    sync(&rita).unwrap();
+    let visit = start(&sam, 0);
+    sync(&sam).unwrap();
+    // A page lacks what it should have, and the server has no time to look for what that is.
+    gate.edit(|passing| match (passing.path, passing.request) {
+        ("/api/v1/pull", false) => {
+            let mut page: PullReply = from_wire(brand::ORG, &passing.body).unwrap();
+            page.groups.clear();
+            passing.body = to_wire(brand::ORG, &page);
+        }
+        ("/api/v1/repair", false) => problem(passing, 503, "busy"),
+        _ => {}
+    });
+    let report = sync(&rita).unwrap();
+    assert!(report.incomplete && rita.visit(visit.clone()).is_err(), "{report:?}");
+    gate.leave();
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.incomplete, report.mended), (false, 1));
+    assert_eq!(rita.visit(visit).unwrap().thread.len(), 0);
     drop(gate);
     office.close();
 }

@@ -19,7 +19,7 @@ use sync_core::evidence::{Keypair, Leaf};
 use sync_core::id::{BlobHash, LogOrigin};
 use sync_core::model::capture::Moment;
 use sync_core::model::visit::Note;
-use sync_core::proof::{Proof, build, known_at, verify};
+use sync_core::proof::{Proof, VERSION, build, known_at, verify};
 use sync_core::tlog::{NoteKey, SignedNote};
 use tests::brand::{ORG, RITA, SAM, SUE, SVEN, checks, product};
 use tests::host::{Host, SHARED, badly, begin, photo, record, run, start, well};
@@ -64,6 +64,13 @@ fn python(args: &[&OsStr]) -> Option<Output> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/compat/bundle.py");
     let python = tests::python::found()?;
     Some(run(Command::new(python).arg(script).args(args)))
+}
+
+#[test]
+fn the_document_is_of_the_version_that_is_written() {
+    let document = include_str!("../../docs/proof-bundle.md");
+    assert!(document.starts_with(&format!("# The proof bundle, version {VERSION}\n")));
+    assert!(document.contains(&format!("\nproof = {{0: {VERSION}, ")));
 }
 
 #[test]

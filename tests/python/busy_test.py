@@ -91,7 +91,7 @@ class AsksForTime(unittest.TestCase):
                 if error := next(syncs):
                     raise error
                 return endcap.SyncReport(
-                    pushed=1, refused=0, pulled=2, photos=3, photos_without_room=4, refused_photos=[], mended=0, unreadable=0,
+                    pushed=1, refused=0, pulled=2, photos=3, photos_without_room=4, refused_photos=[], mended=0, incomplete=False, unreadable=0,
                     delivered=6, undeliverable=5, left=[], copied=False, cancelled=False, log_alarm=True,
                 )
 

@@ -498,13 +498,18 @@ fn refused() -> Host {
     let document = group.document;
     for (device, code, group) in [(1, "late", group), (2, "bad_seal", unsigned)] {
         let (detail, audience, words) = ("", Audience::Everyone, Vec::new());
-        let reason = Reason { code, detail, audience, courier: None, words };
+        let (lacks, others) = (group.changes.len(), group.changes.len());
+        let reason = Reason { code, detail, audience, courier: None, lacks, others, words };
         let device = DeviceId::from_bytes([device; 16]);
         let kept = ledger.quarantine(ORG, device, &group, &reason, 0).expect("it is written");
         assert!(kept);
         if code == "late" {
             let here = ledger.document(ORG, document).expect("it reads").document;
-            ledger.arrive(&here, 1).expect("it has arrived");
+            // As if it had come before that was let in.
+            let before = "UPDATE quarantine_left SET lacks = lacks + ?2 WHERE item = ?1";
+            tx.execute(before, params![items[2], lacks]).expect("it lacks all");
+            let came = group.hashes().map(|hash| (hash, device));
+            ledger.arrive(&here, came, |_, _| false, 1).expect("it has arrived");
         }
     }
     ledger.close().expect("it is written");

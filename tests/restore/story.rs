@@ -116,6 +116,33 @@ fn what_a_restored_server_has_lost_comes_back_from_phones() {
     assert_eq!(count("SELECT sum(forked) FROM device"), 0, "nobody is taken for a copy");
 }
 
+#[test]
+fn of_photos_whose_files_were_freed_those_wait_that_nobody_has() {
+    let mut host = Host::new(ENDCAP);
+    let rita = host.phone(RITA);
+    let visit = begin(&rita, SHARED);
+    record(&rita, &visit, true, vec![photo(&rita, 5)]);
+    host.sync(&rita);
+    well(host.backup("backup"));
+    record(&rita, &visit, true, vec![photo(&rita, 6)]);
+    host.sync(&rita);
+    assert!(rita.free_space().expect("there is room") > 0);
+    host.end("-KILL");
+    std::fs::remove_dir_all(host.data()).expect("the folder is lost");
+    well(host.restore("backup", "data"));
+    host.start();
+    // The server says of one that it has it. The other is lost, and its person is told so until they know.
+    let report = host.sync(&rita);
+    assert_eq!((report.refused, report.photos, report.unreadable), (0, 1, 1), "{report:?}");
+    let outstanding = rita.outstanding().expect("it reads");
+    assert_eq!((outstanding.photos, outstanding.unreadable.len()), (0, 1));
+    rita.forget_unreadable().expect("she knows");
+    let report = host.sync(&rita);
+    assert_eq!((report.photos, report.unreadable), (0, 0));
+    assert_eq!(work(&host.data()).photos.len(), 1);
+    host.end("-TERM");
+}
+
 /// Whether her own push is the first that the restored server hears of, or a colleague brings her lost work before it.
 #[test]
 fn a_phone_with_unsent_work_is_not_taken_for_a_copy_after_a_restore() {

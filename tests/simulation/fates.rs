@@ -567,6 +567,10 @@ fn who_begins_anew_after_a_restore_notices_it_all_the_same() {
     assert!(story.server.documents().contains(&visit_of(5).into()), "it was not brought back");
     assert_eq!(story.oracle.repairs, 0, "without a repair");
     assert_eq!(story.devices[copy].disk.resent, 1, "its photos may be lost too");
+    let id = story.devices[copy].id;
+    let remembered = "SELECT pushes IS NOT NULL FROM device WHERE device = ?1";
+    let remembered = story.server.db.query_row(remembered, [id.as_bytes()], |row| row.get(0));
+    assert_eq!(remembered, Ok(true), "and its pushes are remembered again, to tell a copy");
 }
 
 #[test]

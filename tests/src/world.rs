@@ -1216,7 +1216,7 @@ impl World {
         // are kept for who decides.
         let rotten = !self.oracle.rotten.is_empty();
         let but = if self.oracle.lost_log || rotten {
-            &["device", "quarantine", "quarantine_change", "note"][..]
+            &["device", "quarantine", "quarantine_change", "quarantine_left", "note"][..]
         } else {
             &["device"]
         };

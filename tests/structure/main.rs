@@ -140,6 +140,7 @@ fn http_stays_at_the_edge() {
         "server/src/app.rs",
         "server/src/auth.rs",
         "server/src/error.rs",
+        "server/src/sending.rs",
         "server/src/serve.rs",
     ];
     let exceptions = [

@@ -76,12 +76,9 @@ const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 pub fn router() -> Router<Arc<App>> {
     let asked = Router::new()
         .route("/photos/missing", post(missing))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
-    Router::new()
-        .route("/uploads", any(uploads))
-        .route("/uploads/{hash}", any(upload))
-        .merge(asked)
-        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT));
+    Router::new().route("/uploads", any(uploads)).route("/uploads/{hash}", any(upload)).merge(asked)
 }
 
 /// Verifies the uploads that are whole and were not verified, because the process ended or the disk was full; ends

@@ -222,6 +222,11 @@ fn at(place: &Geo) -> String {
     format!("{lat:.5}, {lon:.5}{accuracy}")
 }
 
+/// Since when the newest of these is as it is.
+pub(super) fn newest(shown: &[Shown]) -> i64 {
+    shown.iter().map(|shown| shown.found_ms).max().unwrap_or_default()
+}
+
 struct Item {
     visit: String,
     outlet: String,
@@ -230,6 +235,8 @@ struct Item {
     weight: u32,
     /// What the signals of photos weigh that others have shown in a contest.
     contests: u32,
+    /// Since when the newest of its signals is as it is.
+    found_ms: i64,
     photos: Vec<Photo>,
 }
 
@@ -324,6 +331,7 @@ pub(super) async fn queue(
             people: view::and(&view::worker_names(&world, &waiting.people)),
             weight: waiting.weight,
             contests: waiting.contests,
+            found_ms: newest(&waiting.signals),
             photos,
         }
     });
@@ -359,9 +367,11 @@ pub(super) async fn queue(
 pub(super) struct Back {
     #[serde(default)]
     visit: bool,
+    /// Since when the newest signal that was shown is as it was shown.
+    found: i64,
 }
 
-/// `POST /look/{visit}`: somebody has looked at it.
+/// `POST /look/{visit}`: somebody has looked at what was shown of it.
 pub(super) async fn seen(
     State(app): State<Arc<App>>,
     Path(visit): Path<String>,
@@ -375,7 +385,8 @@ pub(super) async fn seen(
     if !audience.is_some_and(|audience| viewer.sees(&audience)) {
         return Err(Problem::not_found());
     }
-    let write = app.store.write_for(org, move |tx| rows::seen(tx, org, visit, by, now));
+    let write =
+        app.store.write_for(org, move |tx| rows::seen(tx, org, visit, by, (form.found, now)));
     write.await?;
     Ok(Redirect::to(&if form.visit { format!("/visits/{visit}") } else { "/look".to_owned() }))
 }

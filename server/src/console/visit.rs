@@ -22,7 +22,7 @@ use self::context::Reader;
 use self::story::{HistoryRow, NotPossibleBox, PhotoTile};
 pub(super) use self::story::{history_key, photo_key};
 use super::page::{Page, Section, html, sight};
-use super::signals::{Told, told};
+use super::signals::{Told, newest, told};
 use super::view::{self, Markup, Said};
 use crate::app::{App, Tenant};
 use crate::auth::Viewer;
@@ -64,6 +64,8 @@ struct VisitPage {
     captures: Vec<Told>,
     /// No supervisor has looked at some of the signals.
     to_look_at: bool,
+    /// Since when the newest of these signals is as it is.
+    signals_found_ms: i64,
     photos_said: String,
     history: Vec<HistoryRow>,
     thread: Vec<Said>,
@@ -200,6 +202,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         review: settles.then(|| review_bar(reader)).flatten(),
         heads: hex_list(reader.read.held.document.heads()),
         captures,
+        signals_found_ms: newest(signals),
         to_look_at: settles && signals.iter().any(|shown| shown.seen.is_none()),
         settles,
         all_draft: reader.all_draft(),

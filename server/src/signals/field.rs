@@ -449,9 +449,12 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
         if cameras.len() < CAMERA_PLACES_MIN {
             cameras.clear();
         }
-        // More than half of the fixes, and of the cameras, which are further off, two of three at least.
-        for (kind, apart, part) in [(Kind::Outside, apart, 2), (Kind::Camera, cameras, 3)] {
-            if let Some((figure, (entry, shown))) = away_of(apart, part) {
+        // More than half of the fixes, and of the cameras, which are further off, more than two of three: with fewer one honest
+        // visit in seventy is told of.
+        let within = [few(apart.len(), 2), few(cameras.len(), 3)];
+        let all = [(Kind::Outside, apart), (Kind::Camera, cameras)];
+        for ((kind, apart), within) in all.into_iter().zip(within) {
+            if let Some((figure, (entry, shown))) = away_of(apart, within) {
                 add(entry, Signal { kind, figure }, shown);
             }
         }
@@ -486,12 +489,16 @@ fn camera(photo: &PhotoRef) -> Option<Geo> {
     Some(Geo { accuracy_m: place.accuracy_m.or(Some(UNSAID_ACCURACY_M)), ..place })
 }
 
-/// How far captures were away, if no more than one `part` of them was within: the nearest of the others. A fix that jumped
+/// How many of so many are fewer than one `part`.
+fn few(all: usize, part: usize) -> usize {
+    all.saturating_sub(1) / part
+}
+
+/// How far captures were away, if no more than `within` of them were not: the nearest of the others. A fix that jumped
 /// makes nobody leave, and one at the door does not bring the rest there.
-fn away_of<T>(mut apart: Vec<(i64, T)>, part: usize) -> Option<(i64, T)> {
+fn away_of<T>(mut apart: Vec<(i64, T)>, within: usize) -> Option<(i64, T)> {
     apart.sort_by_key(|(away, _)| *away);
-    let nearest = apart.len().checked_sub(1)? / part;
-    Some(apart.swap_remove(nearest)).filter(|(away, _)| *away > 0)
+    apart.into_iter().nth(within).filter(|(away, _)| *away > 0)
 }
 
 /// A recording, its phone, and what is known of its time.
@@ -783,5 +790,26 @@ mod tests {
         assert_eq!(wide(monday, None, NOON - day, 1), None, "a clock has counted it");
         assert_eq!(wide(Some(NOON - day), None, NOON - 9, 2), None, "a day, and no more");
         assert_eq!(wide(monday, None, 0, 2), None, "what is ruled out has another signal");
+    }
+
+    #[test]
+    fn a_few_within_do_not_bring_the_rest_there() {
+        let away = |metres: &[i64], part| {
+            let all = metres.iter().map(|metres| (*metres, ())).collect();
+            away_of(all, few(metres.len(), part)).map(|(m, ())| m)
+        };
+        let cameras = |metres: &[i64]| away(metres, 3);
+        assert_eq!(cameras(&[900, 950]), Some(900));
+        assert_eq!(cameras(&[0, 950, 900]), None, "two of three are not more than that");
+        assert_eq!(cameras(&[800, 950, 900]), Some(800));
+        assert_eq!(cameras(&[0, 900, 950, 970]), Some(900));
+        assert_eq!(cameras(&[0, 0, 900, 950, 960, 970]), None);
+        assert_eq!(cameras(&[0, 890, 900, 950, 960, 970]), Some(890));
+        let fixes = |metres: &[i64]| away(metres, 2);
+        assert_eq!(fixes(&[]), None);
+        assert_eq!(fixes(&[700]), Some(700));
+        assert_eq!(fixes(&[0, 700]), None, "half is not more than half");
+        assert_eq!(fixes(&[0, 700, 800]), Some(700));
+        assert_eq!(fixes(&[0, 0, 800]), None);
     }
 }

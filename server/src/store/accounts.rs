@@ -296,6 +296,31 @@ pub fn devices(connection: &Connection, org: Org) -> Result<Vec<DeviceRow>, Stor
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Changes of a key that are followed.
+const KEYS_FOLLOWED_MAX: usize = 1_000;
+
+/// One device, or what it goes on as under another key.
+pub fn goes_on_as(
+    connection: &Connection,
+    org: Org,
+    named: DeviceId,
+) -> Result<Option<DeviceRow>, StoreError> {
+    let Some(mut row) = device(connection, org, named)? else { return Ok(None) };
+    let mut next = connection.prepare_cached(&format!(
+        "{DEVICE} AND user = ?2 AND enrolled_ms = ?3 AND label = ?4 AND device <> ?5"
+    ))?;
+    for _ in 0..KEYS_FOLLOWED_MAX {
+        let Some(at_ms) = row.revoked_ms else { break };
+        // One ends at the very moment at which the other begins.
+        let of = params![org, row.user.as_bytes(), at_ms, row.label, row.device.as_bytes()];
+        match next.query_row(of, device_row).optional()? {
+            Some(goes_on) => row = goes_on,
+            None => break,
+        }
+    }
+    Ok(Some(row))
+}
+
 /// One device.
 pub fn device(
     connection: &Connection,
@@ -717,24 +742,43 @@ mod tests {
         LogHash([n; 32])
     }
 
+    fn database() -> Connection {
+        let mut db = Connection::open_in_memory().unwrap();
+        super::super::migrate(&mut db).unwrap();
+        db
+    }
+
+    /// A phone of one person, enrolled then.
+    fn phone(device: DeviceId, enrolled_ms: i64) -> DeviceRow {
+        let key = [device.as_bytes()[0]; 32];
+        let (user, label) = (UserId::from_bytes([6; 16]), "phone".into());
+        let (synced_ms, revoked_ms, forked) = (None, None, 0);
+        DeviceRow { device, user, key, label, enrolled_ms, synced_ms, revoked_ms, forked }
+    }
+
+    #[test]
+    fn a_phone_is_followed_through_its_changes_of_key() {
+        let mut db = database();
+        let tx = db.transaction().unwrap();
+        let id = |n: u8| DeviceId::from_bytes([n; 16]);
+        for (n, enrolled_ms, revoked_ms) in
+            [(1, 10, Some(20)), (2, 20, Some(30)), (3, 30, None), (4, 5, Some(25)), (5, 40, None)]
+        {
+            assert!(put_device(&tx, 1, &phone(id(n), enrolled_ms), [n; 32]).unwrap());
+            revoked_ms.map(|at_ms| revoke(&tx, 1, id(n), at_ms).unwrap());
+        }
+        let goes_on = |n| goes_on_as(&tx, 1, id(n)).unwrap().map(|row| row.device);
+        assert_eq!([1, 2, 3, 5].map(goes_on), [3, 3, 3, 5].map(id).map(Some));
+        assert_eq!(goes_on(4), Some(id(4)), "it was withdrawn, and no other began then");
+        assert_eq!(goes_on(6), None);
+    }
+
     /// Pushes in the order in which they come, each with the one that it names before it; which of them follow, and how
     /// often the phone is counted as copied.
     fn come(pushes: &[(u8, u8)]) -> (Vec<bool>, u64) {
-        let mut db = Connection::open_in_memory().unwrap();
-        super::super::migrate(&mut db).unwrap();
+        let mut db = database();
         let tx = db.transaction().unwrap();
-        let (user, label) = (UserId::from_bytes([6; 16]), "phone".into());
-        let row = DeviceRow {
-            device: DEVICE,
-            user,
-            key: [7; 32],
-            label,
-            enrolled_ms: 0,
-            synced_ms: None,
-            revoked_ms: None,
-            forked: 0,
-        };
-        assert!(put_device(&tx, 1, &row, [8; 32]).unwrap());
+        assert!(put_device(&tx, 1, &phone(DEVICE, 0), [8; 32]).unwrap());
         let follows = pushes.iter().map(|(this, before)| {
             let before = Some(*before).filter(|before| *before > 0).map(name);
             pushed(&tx, 1, DEVICE, before, name(*this), 0).unwrap().unwrap()

@@ -201,8 +201,9 @@ pub fn go_on_after_restore(
     let Cursor { sequence, root, .. } = head(tx, org)?;
     begin_life(tx, org, origin, Some((sequence, root)), key, at_ms)?;
     tx.execute("UPDATE organisation SET instance = ?2 WHERE org = ?1", params![org, instance])?;
-    // The pushes that devices would name next are not known here.
-    tx.execute("UPDATE device SET pushes = NULL, own_since = 0 WHERE org = ?1", [org])?;
+    // The pushes that devices would name next are not known here; and until one begins anew each is given all that it wrote.
+    let forget = "UPDATE device SET pushes = NULL, own_since = ?2 WHERE org = ?1";
+    tx.execute(forget, params![org, i64::MAX])?;
     Ok(())
 }
 
@@ -565,7 +566,12 @@ impl<'a> Ledger<'a> {
         audience: &Audience,
     ) -> Result<(), StoreError> {
         let audience = self.audience(audience)?;
-        for document in volumes(self.tx, self.org, outlet)? {
+        let here = volumes(self.tx, self.org, outlet)?;
+        let next = DocId::volume(outlet, here.len() as u32);
+        for document in here.iter().copied().chain([next]) {
+            self.refused_moves(document, audience)?;
+        }
+        for document in here {
             self.move_lines(document, self.size(), |_| audience)?;
             self.tx
                 .prepare_cached(

@@ -16,7 +16,7 @@ use sync_core::model::visit::{Act, Note, Recording};
 use sync_core::wire::{Decided, Group, Outcome, from_wire, to_wire};
 
 use super::StoreError;
-use super::log::{self, Held, Ledger, Org};
+use super::log::{self, AudienceId, Held, Ledger, Org};
 use super::pages::{Attached, PAGE_ROWS, Sight};
 use super::uploads::{self, UploadId};
 
@@ -70,6 +70,10 @@ pub struct Reason<'a> {
     pub audience: Audience,
     /// The device that brought it for its author's.
     pub courier: Option<DeviceId>,
+    /// How many of its changes are not in the log.
+    pub lacks: usize,
+    /// How many of those the person of its device has not written.
+    pub others: usize,
     /// The notes that are kept with it.
     pub words: Vec<&'a Note>,
 }
@@ -150,21 +154,38 @@ impl Ledger<'_> {
         Ok(query.exists(params![self.org, device, document, head.hash().0])?)
     }
 
-    /// What waits of a document and is in the log now, whoever brought it, has arrived. So has what was discarded because
-    /// it came [early](Outcome::is_early), and has come again.
-    pub fn arrive(&mut self, document: &Document, now_ms: i64) -> Result<(), StoreError> {
-        let name = document.id().to_bytes();
-        let mut query = self.tx.prepare_cached(
-            "SELECT item, head FROM quarantine INDEXED BY quarantine_document
-             WHERE org = ?1 AND document = ?2 AND state IN ('waiting', 'discarded')",
+    /// These changes of a document, each made by this device, are in the log now. What waits and has nothing else, whoever
+    /// brought it, has arrived. So has what was discarded because it came [early](Outcome::is_early), and has come again.
+    pub fn arrive(
+        &mut self,
+        document: &Document,
+        came: impl Iterator<Item = (ChangeHash, DeviceId)>,
+        of_one_person: impl Fn(DeviceId, DeviceId) -> bool,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let (org, name) = (self.org, document.id().to_bytes());
+        let mut whole = Vec::new();
+        let mut kept = self.tx.prepare_cached(
+            "SELECT item, device FROM quarantine_change
+             WHERE org = ?1 AND document = ?2 AND hash = ?3",
         )?;
-        let rows = query
-            .query_map(params![self.org, name], |row| Ok((row.get(0)?, ChangeHash(row.get(1)?))))?;
-        let rows = rows.collect::<Result<Vec<(u64, _)>, _>>()?;
-        for (item, _) in rows.into_iter().filter(|(_, head)| document.contains(*head)) {
+        let mut came_here = self.tx.prepare_cached(
+            "UPDATE quarantine_left SET lacks = lacks - 1, others = others - ?3
+             WHERE org = ?1 AND item = ?2 RETURNING lacks",
+        )?;
+        for (hash, author) in came {
+            let mut rows = kept.query(params![org, name, hash.0])?;
+            while let Some(row) = rows.next()? {
+                let (item, device): (u64, _) = (row.get(0)?, DeviceId::from_bytes(row.get(1)?));
+                let other = !of_one_person(device, author);
+                let left: u64 = came_here.query_row(params![org, item, other], |row| row.get(0))?;
+                whole.extend((left == 0).then_some(item));
+            }
+        }
+        for item in whole {
             let Some(item) = self.quarantined(document.org(), item)? else { continue };
-            let again = item.state == "waiting" || may_come_again(&item.code);
-            if !again || !item.group.hashes().all(|hash| document.contains(hash)) {
+            let again = item.state == "discarded" && may_come_again(&item.code);
+            if item.state != "waiting" && !again {
                 continue;
             }
             self.tx
@@ -174,7 +195,7 @@ impl Ledger<'_> {
                      WHERE org = ?1 AND item = ?2",
                 )?
                 .execute(params![
-                    self.org,
+                    org,
                     item.item,
                     ITEM_BYTES,
                     self.size().saturating_sub(1),
@@ -196,39 +217,51 @@ impl Ledger<'_> {
         for hash in group.hashes() {
             gone.execute(params![self.org, document, hash.0, device.as_bytes(), item])?;
         }
+        self.tx
+            .prepare_cached("DELETE FROM quarantine_left WHERE org = ?1 AND item = ?2")?
+            .execute(params![self.org, item])?;
         Ok(())
     }
 
-    /// What waits of a document from a device.
-    pub fn waiting(
-        &self,
-        id: OrgId,
+    /// Something new in a document was accepted from this device: what waits of it there is proposed again by that, or
+    /// was given up, but for what others have written and only this keeps.
+    pub fn replace(
+        &mut self,
         device: DeviceId,
         document: DocId,
-    ) -> Result<Vec<(u64, Group)>, StoreError> {
-        let mut query = self.tx.prepare_cached(
-            "SELECT item, body FROM quarantine INDEXED BY quarantine_document
-             WHERE org = ?1 AND document = ?3 AND state = 'waiting' AND device = ?2",
-        )?;
-        let of = params![self.org, device.as_bytes(), document.to_bytes()];
-        let rows = query.query_map(of, |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-        let mut waiting = Vec::new();
-        for row in rows {
-            let (item, body) = row?;
-            waiting.push((item, from_wire(id, &body)?));
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let replaced = self
+            .tx
+            .prepare_cached(
+                "UPDATE quarantine SET state = 'proposed_again', decided = ?4, decided_ms = ?5
+                 WHERE org = ?1 AND item IN (
+                    SELECT q.item FROM quarantine q INDEXED BY quarantine_document
+                    JOIN quarantine_left l USING (org, item)
+                    WHERE q.org = ?1 AND q.document = ?3 AND q.state = 'waiting' AND q.device = ?2
+                        AND l.others = 0)",
+            )?
+            .execute(params![
+                self.org,
+                device.as_bytes(),
+                document.to_bytes(),
+                self.size(),
+                now_ms
+            ])?;
+        if replaced > 0 {
+            self.apart.remove(&device);
         }
-        Ok(waiting)
+        Ok(())
     }
 
-    /// What waits is proposed again by its author.
-    pub fn replaced(&mut self, item: u64, device: DeviceId, now_ms: i64) -> Result<(), StoreError> {
+    /// What waits of a document is for whoever sees that now to decide on.
+    pub(super) fn refused_moves(&self, document: DocId, to: AudienceId) -> Result<(), StoreError> {
         self.tx
             .prepare_cached(
-                "UPDATE quarantine SET state = 'proposed_again', decided = ?3, decided_ms = ?4
-                 WHERE org = ?1 AND item = ?2",
+                "UPDATE quarantine SET audience = ?3
+                 WHERE org = ?1 AND document = ?2 AND state = 'waiting'",
             )?
-            .execute(params![self.org, item, self.size(), now_ms])?;
-        self.apart.remove(&device);
+            .execute(params![self.org, document.to_bytes(), to])?;
         Ok(())
     }
 
@@ -318,6 +351,12 @@ impl Ledger<'_> {
             self.forget_changes(item, device, &before.group)?;
         }
         index(self.tx, self.org, item, device, group)?;
+        self.tx
+            .prepare_cached(
+                "INSERT OR REPLACE INTO quarantine_left (org, item, lacks, others)
+                 VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![self.org, item, reason.lacks, reason.others])?;
         self.put_notes(reason.words.iter().copied())?;
         Ok(true)
     }
@@ -424,6 +463,8 @@ pub struct Kept {
     pub arrived: bool,
     /// It waits for a decision although all of it is in the log.
     pub logged: bool,
+    /// How many of its changes are not in the log is known rightly.
+    pub counted: bool,
     /// The group.
     pub body: Vec<u8>,
     /// The stored digest of that.
@@ -440,11 +481,11 @@ pub fn kept(
 ) -> Result<(), StoreError> {
     let mut query = connection.prepare(
         "SELECT item, device, document, head, code, state, body, digest,
-             state = 'waiting' AND NOT EXISTS (
-                SELECT 1 FROM quarantine_change c
+             (SELECT count(*) FROM quarantine_change c
                 WHERE c.org = q.org AND c.device = q.device AND c.document = q.document AND c.item = q.item
                   AND NOT EXISTS (SELECT 1 FROM log l INDEXED BY log_document
-                      WHERE l.org = c.org AND l.document = c.document AND l.hash = c.hash))
+                      WHERE l.org = c.org AND l.document = c.document AND l.hash = c.hash)),
+             (SELECT lacks FROM quarantine_left l WHERE l.org = q.org AND l.item = q.item)
          FROM quarantine q WHERE org = ?1 ORDER BY item",
     )?;
     let mut changes = connection.prepare(
@@ -457,8 +498,11 @@ pub fn kept(
         let of = params![org, row.get::<_, Vec<u8>>(1)?, document, item];
         let changes = changes.query_map(of, |row| row.get(0))?.collect::<Result<_, _>>()?;
         let (head, code, body, digest) = (row.get(3)?, row.get(4)?, row.get(6)?, row.get(7)?);
-        let (arrived, logged) = (row.get::<_, String>(5)? == "arrived", row.get(8)?);
-        each(Kept { item, document, head, code, arrived, logged, body, digest, changes });
+        let state: String = row.get(5)?;
+        let (lacks, counted): (u64, Option<u64>) = (row.get(8)?, row.get(9)?);
+        let (arrived, logged) = (state == "arrived", state == "waiting" && lacks == 0);
+        let counted = counted.unwrap_or(0) == lacks;
+        each(Kept { item, document, head, code, arrived, logged, counted, body, digest, changes });
     }
     Ok(())
 }

@@ -579,6 +579,8 @@ pub struct Shown {
     pub evidence: Option<Evidence>,
     /// So many visits that are part of the evidence are not seen.
     pub hidden: usize,
+    /// Since when it is as it is.
+    pub found_ms: i64,
     /// Who has looked at it, and when.
     pub seen: Option<(UserId, i64)>,
 }
@@ -630,7 +632,8 @@ pub fn of_visit(
               WHERE b.org = s.org AND b.hash = s.other AND b.gone_ms IS NULL),
              other_by,
              photo <> x'' AND EXISTS (SELECT 1 FROM visit v
-              WHERE v.org = s.org AND v.visit = s.visit AND instr(v.people, s.by) = 0)
+              WHERE v.org = s.org AND v.visit = s.visit AND instr(v.people, s.by) = 0),
+             found_ms
          FROM signal s WHERE org = ?1 AND visit = ?2 AND kind BETWEEN ?3 AND ?4
              AND (seen_ms IS NULL OR NOT ?6)
          ORDER BY kind, photo LIMIT ?5",
@@ -715,6 +718,7 @@ pub fn of_visit(
                 other,
                 evidence,
                 hidden,
+                found_ms: row.get(15)?,
                 seen: seen.map(UserId::from_bytes).zip(row.get(6)?),
             });
         }
@@ -823,17 +827,18 @@ pub fn waiting(connection: &Connection, see: &Sight, limit: u64) -> Result<u64, 
     Ok(query.query_row(params![see.org, limit], |row| row.get(0))?)
 }
 
-/// Notes that somebody has looked at all signals of a visit that are there now.
+/// Notes that somebody has looked at the signals of a visit that were shown: none of those is newer than `shown_ms`.
 pub fn seen(
     tx: &Transaction<'_>,
     org: Org,
     visit: VisitId,
     by: UserId,
-    now_ms: i64,
+    (shown_ms, now_ms): (i64, i64),
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE signal SET seen_by = ?3, seen_ms = ?4 WHERE org = ?1 AND visit = ?2 AND seen_ms IS NULL",
+        "UPDATE signal SET seen_by = ?3, seen_ms = ?5
+         WHERE org = ?1 AND visit = ?2 AND seen_ms IS NULL AND found_ms <= ?4",
     )?
-    .execute(params![org, visit.as_bytes(), by.as_bytes(), now_ms])?;
+    .execute(params![org, visit.as_bytes(), by.as_bytes(), shown_ms, now_ms])?;
     Ok(())
 }

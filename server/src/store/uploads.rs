@@ -177,7 +177,7 @@ pub fn set_room(
 /// What names a photo that a device would bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
-    /// An entry of its person, or one in a document that the person sees.
+    /// An entry of its person, or one in a document that the person sees and so may write in.
     Entry,
     /// Only refused work of the person, which waits for a decision.
     Refused,

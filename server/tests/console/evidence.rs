@@ -451,8 +451,16 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
 
     assert_eq!(weighs(&bench, SARA, &[("weight-1", "0")]).await, StatusCode::FORBIDDEN);
     let look = format!("/look/{visit}");
-    assert_eq!(bench.post(MARIA, &look, &[]).await.status, StatusCode::NOT_FOUND);
-    assert_eq!(bench.post(SARA, &look, &[]).await.status, StatusCode::SEE_OTHER);
+    let found = bench.get(SARA, "/look").await.field("found");
+    assert_eq!(bench.get(SARA, &at).await.field("found"), found);
+    let shown = [("found", found.as_str())];
+    assert_eq!(bench.post(MARIA, &look, &shown).await.status, StatusCode::NOT_FOUND);
+    // What was found after somebody was shown the page they have not looked at.
+    let before = (found.parse::<i64>().unwrap() - 1).to_string();
+    let before = bench.post(SARA, &look, &[("found", &before)]).await;
+    assert_eq!(before.status, StatusCode::SEE_OTHER);
+    bench.get(SARA, "/look").await.shows(&[like]);
+    assert_eq!(bench.post(SARA, &look, &shown).await.status, StatusCode::SEE_OTHER);
     bench.get(SARA, "/look").await.shows(&["Nothing to look at"]);
     bench.get(SARA, &at).await.shows(&[like, "Looked at by Sara Ekdahl"]).hides(&["I have looked"]);
 

@@ -156,7 +156,9 @@ async fn who_is_too_far_away_too_soon_is_shown_to_who_sees_both_places() {
     }
     bench.get(SARA, "/look").await.shows(&["weighs 3<"]);
     // Looked at once, it is not asked for again when somebody writes in the visit; when more is captured, it may be.
-    let looked = bench.post(SARA, &format!("/look/{}", visit(0x72)), &[]).await;
+    let found = bench.get(SARA, &second).await.field("found");
+    let look = format!("/look/{}", visit(0x72));
+    let looked = bench.post(SARA, &look, &[("found", &found)]).await;
     assert_eq!(looked.status, StatusCode::SEE_OTHER);
     bench.post(SARA, &format!("{second}/comments"), &[("comment", "why?")]).await;
     looks::catch_up(&bench.app).await.unwrap();
@@ -187,10 +189,12 @@ async fn a_distributor_sees_what_stands_out_at_its_outlets_and_nothing_of_others
     page.shows(&["An admin of", "sets this", "How far an outlet reaches"]);
     page.hides(&["/look/settings", "name=\"metres\""]);
     bench.get(DORA, "/").await.shows(&["href=\"/look\""]);
-    let refused = bench.post(DORA, &seen, &[]).await;
+    let refused = bench.post(DORA, &seen, &[("found", "0")]).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     // That the brand has looked takes nothing from the other side.
-    assert_eq!(bench.post(BOSS, &seen, &[]).await.status, StatusCode::SEE_OTHER);
+    let found = bench.get(BOSS, &second).await.field("found");
+    let looked = bench.post(BOSS, &seen, &[("found", &found)]).await;
+    assert_eq!(looked.status, StatusCode::SEE_OTHER);
     bench.get(BOSS, "/look").await.shows(&["Nothing to look at"]);
     for page in ["/look", &second] {
         bench.get(DORA, page).await.shows(&["At least 667 km/h", "Looked at by Bo Boss"]);

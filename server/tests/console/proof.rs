@@ -1,6 +1,7 @@
 //! What the proof of a visit says in words.
 
 use axum::http::StatusCode;
+use server::blobs::Rendition;
 use server::erase::{Target, erase};
 use server::store::{bundle, log};
 use sync_core::document::{Document, Entry};
@@ -245,6 +246,32 @@ async fn facts_and_photos_stand_where_they_were_recorded() {
     bench.get(MARIA, &path).await.shows(&claims);
     erase(&bench.app, &bench.tenant, Target::Photo(hash), None, "asked", false).await.unwrap();
     bench.get(MARIA, &path).await.shows(&["Photo erased on"]).hides(&claims);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_photo_that_has_rotted_keeps_nobody_from_the_proof_of_the_rest() {
+    let (bench, (picture, _)) = (Bench::new().await, two_alike());
+    let visit = audited(&bench).await;
+    let mut document = bench.document(visit).await;
+    let mut anna = bench.phone(ANNA, "Anna's other phone").await;
+    let (hash, bytes) = (BlobHash::of(&picture), picture.len() as u32);
+    let taken = PhotoRef { hash, bytes, ..photo("taken", SHELF) };
+    anna.observe(&mut document, Vec::new(), vec![taken], Vec::new());
+    anna.push(&bench, &document, Vec::new()).await;
+    brings(&bench, &picture).await;
+    let alone = async || {
+        let summary = summary(&bench, visit).await;
+        let mut photos = under(&summary, "PHOTOS").lines();
+        photos
+            .find(|line| line.contains(&hash.to_string()))
+            .unwrap()
+            .ends_with("by its digest alone")
+    };
+    assert!(!alone().await);
+    let rotten = b"rotten".to_vec();
+    bench.app.blobs.put(bench.tenant.id, hash, Rendition::Original, rotten).await.unwrap();
+    assert!(alone().await);
     bench.close().await;
 }
 

@@ -136,7 +136,12 @@ impl Forge {
 
     fn send_bytes(&mut self, device: usize, bytes: &[u8]) -> Vec<String> {
         let (id, now_ms) = (self.device(device).id, self.world.now_ms);
-        let before = self.world.server.dump(&["quarantine", "quarantine_change", "device"]);
+        let before = self.world.server.dump(&[
+            "quarantine",
+            "quarantine_change",
+            "quarantine_left",
+            "device",
+        ]);
         let all = self.world.server.dump(&[]);
         let reply = self.world.server.push(id, bytes, now_ms, Crash::Never);
         let outcomes: Vec<String> = match reply {
@@ -148,7 +153,12 @@ impl Forge {
             Err(refused) => panic!("{refused:?}"),
         };
         if outcomes.iter().all(|outcome| outcome != "accepted") {
-            let after = self.world.server.dump(&["quarantine", "quarantine_change", "device"]);
+            let after = self.world.server.dump(&[
+                "quarantine",
+                "quarantine_change",
+                "quarantine_left",
+                "device",
+            ]);
             assert!(after == before, "{outcomes:?}, and something was written");
         }
         outcomes

@@ -17,6 +17,7 @@ use sync_core::client::{Replica, next_pull};
 use sync_core::command::{Command, CommandError};
 use sync_core::document::{
     Change, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX, Document, Entry, Parts, Room, VALUE_BYTES_MAX,
+    VOLUME_CHANGES,
 };
 use sync_core::id::{
     BlobHash, ChangeHash, DeviceId, DistributorId, DocId, OutletId, TerritoryId, UserId, VisitId,
@@ -619,6 +620,58 @@ fn what_was_refused_before_costs_nobody_else_anything() {
 }
 
 #[test]
+fn refused_work_that_names_accepted_work_is_not_read_whenever_somebody_writes() {
+    let mut world = World::new(1);
+    (1..=2).for_each(|number| audit(&mut world, number));
+    let writes = |world: &mut World, number: u32| {
+        let mut document = world.server.held(visit(number)).document;
+        let more = answers(world, 9_000_000, std::iter::once(Value::Met(true)));
+        let changes = write(world, &mut document, &[more], 0);
+        let group = sealed(world, visit(number), changes);
+        let written = allocation_counter::measure(|| {
+            assert_eq!(send(world, vec![group], Vec::new()), ["accepted"]);
+        });
+        written.bytes_total
+    };
+    // Each ends with what is accepted, and has hundreds before that never will be.
+    let here = world.server.held(visit(1)).document;
+    let behind = here.changes().iter().zip(1..).map(|(head, group)| {
+        let entries =
+            (0..500).map(|n| answers(&world, 10_000 * group + n, [Value::Met(true)].into_iter()));
+        let entries: Vec<Entry> = entries.collect();
+        let mut changes = write(&world, &mut Document::new(ORG, visit(1)), &entries, 0);
+        changes.push(head.clone());
+        Group { document: visit(1), changes, seals: Vec::new() }
+    });
+    let behind: Vec<Group> = behind.collect();
+    let groups = behind.len();
+    assert_eq!(send_from(&mut world, SVEN, behind, Vec::new()), vec!["bad_seal"; groups]);
+    let (alone, beside) = (writes(&mut world, 2), writes(&mut world, 1));
+    assert!(beside < 2 * alone, "{beside} bytes instead of {alone}");
+}
+
+#[test]
+fn what_waits_of_an_outlet_is_decided_on_where_the_outlet_is() {
+    let mut world = World::new(1);
+    let (id, note) = (DocId::from(brand::outlet(1)), long_note(1));
+    let entry = post(&world, brand::RITA, &note);
+    let changes = write(&world, &mut Document::new(ORG, id), &[entry], 0);
+    let group = Group { document: id, changes, seals: Vec::new() };
+    assert_eq!(send_from(&mut world, SVEN, vec![group], vec![note]), ["bad_seal"]);
+    let sees = |world: &World| {
+        let audience = "SELECT audience FROM quarantine WHERE document = ?1";
+        let db = &world.server.db;
+        let audience = db.query_row(audience, [id.to_bytes()], |row| row.get(0)).expect("it waits");
+        log::audience_of(db, world.server.org, audience).expect("it reads").expect("an audience")
+    };
+    assert!(world.server.sees(brand::RITA, &sees(&world)));
+    let now_ms = world.now_ms;
+    world.server.write(vec![brand::outlet_record(1, 2, 2)], now_ms);
+    assert!(!world.server.sees(brand::RITA, &sees(&world)), "it went with its outlet");
+    assert!(world.server.sees(brand::SVEN, &sees(&world)));
+}
+
+#[test]
 fn what_was_let_go_of_is_counted_once_for_a_page_and_named_to_who_had_it() {
     let mut world = World::new(1);
     assert_eq!(world.sync_now(SAM), Step::Done);
@@ -743,6 +796,28 @@ fn what_must_be_read_for_work_counts_in_a_transaction() {
     assert_eq!(taken, [Delivery::Taken {}, Delivery::Taken {}]);
     let taken = ingest.cargo(courier, &parcels[2..], usize::MAX).expect("it is taken");
     assert_eq!(taken.len(), 10);
+}
+
+#[test]
+fn what_a_volume_follows_counts_in_a_transaction() {
+    let mut world = World::new(1);
+    let note = long_note(1);
+    let mut groups = Vec::new();
+    for outlet in 1..=2 {
+        let outlet = brand::outlet(outlet);
+        let mut document = Document::new(ORG, outlet.into());
+        let entries = vec![post(&world, brand::RITA, &note); VOLUME_CHANGES];
+        let changes = write(&world, &mut document, &entries, 0);
+        let group = sealed(&world, outlet.into(), changes);
+        assert_eq!(send(&mut world, vec![group], vec![note.clone()]), ["accepted"]);
+        let volume = Volume { outlet, number: 1, before: document.heads().to_vec() };
+        let begins = post(&world, brand::RITA, &note).in_volume(Some(volume));
+        let id = DocId::volume(outlet, 1);
+        let changes = write(&world, &mut Document::new(ORG, id), &[begins], 0);
+        groups.push(sealed(&world, id, changes));
+    }
+    assert_eq!(send(&mut world, groups, vec![note]), ["accepted"; 2]);
+    assert_eq!(world.server.taken, 2, "each by itself, for the long one that it follows");
 }
 
 #[test]
