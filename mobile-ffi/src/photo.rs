@@ -169,6 +169,11 @@ impl Vault {
         Ok(Some(plain))
     }
 
+    /// Whether there is a file of it.
+    pub(crate) fn holds(&self, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        Ok(self.path(hash).try_exists()?)
+    }
+
     /// Its file as it lies there.
     pub(crate) fn sealed(&self, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(present(fs::read(self.path(hash)))?)

@@ -34,7 +34,7 @@ use sync_core::wire::{
 use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, set_photo_aside};
-use crate::store::{StoreError, Writer, random};
+use crate::store::{StoreError, random};
 use crate::types::{ClientError, LeftOutlet, Phase, PhotoSize, RefusedPhoto, SyncReport, WhyLeft};
 
 /// A cut connection loses at most this much of a photo.
@@ -209,6 +209,9 @@ pub(crate) async fn limited(mut response: Response, max: usize) -> Result<Vec<u8
 
 /// So long a photo that the server has refused is not sent again. A newer server may take it.
 const REFUSED_MS: i64 = 7 * 86_400_000;
+
+/// Photos that are asked for at once, of which the server may have lost the files.
+const MISSING_ASKED_MAX: usize = 1_000;
 
 /// What one sync carries from step to step.
 struct Run {
@@ -541,30 +544,31 @@ impl Run {
             client.change(|view, writer| match apply_pull(view, &reply, &clocks) {
                 Ok(writes) => {
                     let left = out_of_sight(view, &writes, WhyLeft::Moved)?;
+                    let restored = writes.iter().any(|write| matches!(write, Write::ResendPhotos));
                     // Before it is written that they are gone: a crash between leaves no file that nobody names.
                     for write in &writes {
                         if let Write::Erase(digest) = write {
                             client.vault.remove(&digest.0)?;
                         }
                     }
-                    Ok(apply(writer, writes).map(|()| (None, left))?)
+                    Ok(apply(writer, writes).map(|()| (None, left, restored))?)
                 }
                 Err(Fault::Answer(BadAnswer::Unfit(_) | BadAnswer::Forged(_))) if !repaired => {
                     let (repair, writes) = begin(view, &clocks)?;
                     apply(writer, writes)?;
-                    Ok((Some(repair), Vec::new()))
+                    Ok((Some(repair), Vec::new(), false))
                 }
                 Err(error) => Err(fault(error)),
             })
         });
-        let (repair, left) = applied.await?;
+        let (repair, left, restored) = applied.await?;
         self.report.left.extend(left);
         if let Some(repair) = repair {
             (self.repair, self.repaired) = (Some(repair), true);
             return Ok(Heard::Misfit);
         }
         self.said = said;
-        Ok(Heard::Pulled(more))
+        Ok(if restored { Heard::Restored(more) } else { Heard::Pulled(more) })
     }
 
     async fn rewind(&mut self) -> Result<Heard, ClientError> {
@@ -690,6 +694,7 @@ impl Run {
 
     async fn photos(&mut self) -> Result<(), ClientError> {
         self.blocking(|client| client.forget_unattached()).await?;
+        self.without_files().await?;
         let (mut waiting, mut known) = self.waiting().await?;
         let (mut tried, mut refused) = (BTreeSet::new(), Ok(()));
         // The smallest that found no room: a smaller one may.
@@ -778,9 +783,8 @@ impl Run {
             return Ok(false);
         }
         let file = self.blocking(move |client| client.photo_to_send(hash)).await?;
-        let Some(file) = file else {
-            return self.without_file(hash, state).await;
-        };
+        // It does not read, and was set aside; or its file went just now.
+        let Some(file) = file else { return Ok(false) };
         let mut offset = match &state.upload {
             Some(upload) => self.offset(&self.resolve(upload)?).await?,
             None => None,
@@ -843,41 +847,62 @@ impl Run {
         Ok(true)
     }
 
-    /// What becomes of a photo that is to be sent and has no file here: space was freed before the server was restored,
-    /// or the folder lost it. Does the server have it, that is well; if not, it counts among what does not read.
-    async fn without_file(
-        &mut self,
-        hash: BlobHash,
-        state: PhotoState,
-    ) -> Result<bool, ClientError> {
+    /// What becomes of photos that are to be sent and have no file here: space was freed before the server was restored, or
+    /// the folder lost them. Does the server have one, that is well; if not, it counts among what does not read.
+    async fn without_files(&mut self) -> Result<(), ClientError> {
         #[derive(Deserialize)]
         struct Reply {
             missing: Vec<String>,
         }
-        let question = serde_json::json!({ "hashes": [hash.to_string()] });
-        let response = http()?
-            .post(format!("{}/api/v1/photos/missing", self.server.url))
-            .header(AUTHORIZATION, format!("Bearer {}", self.server.token))
-            .header(CONTENT_TYPE, "application/json")
-            .body(question.to_string());
-        let response = response.send().await.map_err(unreachable)?;
-        if !response.status().is_success() {
-            return Err(problem(response).await.2);
+        let gone = self.blocking(|client| {
+            client.view(|view| {
+                let mut gone = Vec::new();
+                view.reader.scan(PHOTOS, |name, bytes| {
+                    let state: PhotoState = read_cbor(bytes)?;
+                    if let (true, Ok(hash)) = (state.attached && !state.sent, name.try_into())
+                        && !client.vault.holds(&hash)?
+                    {
+                        gone.push(BlobHash(hash));
+                    }
+                    Ok(())
+                })?;
+                Ok(gone)
+            })
+        });
+        for asked in gone.await?.chunks(MISSING_ASKED_MAX) {
+            let hashes: Vec<String> = asked.iter().map(BlobHash::to_string).collect();
+            let response = http()?
+                .post(format!("{}/api/v1/photos/missing", self.server.url))
+                .header(AUTHORIZATION, format!("Bearer {}", self.server.token))
+                .header(CONTENT_TYPE, "application/json")
+                .body(serde_json::json!({ "hashes": hashes }).to_string());
+            let response = response.send().await.map_err(unreachable)?;
+            if !response.status().is_success() {
+                return Err(problem(response).await.2);
+            }
+            let body = response.bytes().await.map_err(unreachable)?;
+            let Reply { missing } = serde_json::from_slice(&body)
+                .map_err(|error| ClientError::BadAnswer { detail: error.to_string() })?;
+            let (missing, here): (Vec<BlobHash>, Vec<BlobHash>) =
+                asked.iter().partition(|hash| missing.contains(&hash.to_string()));
+            self.report.photos += u32::try_from(here.len()).unwrap_or(u32::MAX);
+            let settled = self.blocking(move |client| {
+                client.store.write(|writer| -> Result<(), ClientError> {
+                    for hash in &here {
+                        let Some(bytes) = writer.get(PHOTOS, &hash.0)? else { continue };
+                        let state: PhotoState = read_cbor(&bytes)?;
+                        let state = PhotoState { sent: true, upload: None, ..state };
+                        writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
+                    }
+                    for hash in &missing {
+                        set_photo_aside(writer, *hash, Vec::new())?;
+                    }
+                    Ok(())
+                })
+            });
+            settled.await?;
         }
-        let body = response.bytes().await.map_err(unreachable)?;
-        let Reply { missing } = serde_json::from_slice(&body)
-            .map_err(|error| ClientError::BadAnswer { detail: error.to_string() })?;
-        if missing.is_empty() {
-            let state = PhotoState { sent: true, upload: None, ..state };
-            self.remember(hash, state).await?;
-            return Ok(true);
-        }
-        let gone = move |client: &Client| {
-            let gone = |writer: &Writer<'_>| set_photo_aside(writer, hash, Vec::new());
-            Ok(client.store.write(gone)?)
-        };
-        self.blocking(gone).await?;
-        Ok(false)
+        Ok(())
     }
 
     /// How much of an upload the server has; `None` if it knows it no longer.

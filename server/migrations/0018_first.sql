@@ -184,13 +184,14 @@ CREATE TABLE quarantine_change (
     PRIMARY KEY (org, document, hash, device, item)
 ) STRICT, WITHOUT ROWID;
 
--- How many changes of a refused group are not in the log, and how many of those its device's person has not written: it
--- need not be read whenever one of them comes.
+-- How many changes of a refused group are not in the log, and how many of those its device's person has not written; and
+-- who wrote all of it, if that is one person: it need not be read whenever one of them comes.
 CREATE TABLE quarantine_left (
     org    INTEGER NOT NULL,
     item   INTEGER NOT NULL,
     lacks  INTEGER NOT NULL,
     others INTEGER NOT NULL,
+    author BLOB,
     PRIMARY KEY (org, item)
 ) STRICT, WITHOUT ROWID;
 

@@ -16,6 +16,7 @@ use sync_core::model::catalogue::{Device, Record};
 use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::print::{Inventory, Part};
+use sync_core::proof::photos_in;
 use sync_core::wire::{
     CargoReply, CargoRequest, Delivery, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RepairReply, RepairRequest,
@@ -38,6 +39,7 @@ use crate::lines::Lines;
 use crate::logkey::LogKeys;
 use crate::metrics::Metrics;
 use crate::prove::pack;
+use crate::sending::Chunk;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
 use crate::store::uploads::{self, UploadId};
 use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree};
@@ -740,7 +742,8 @@ impl App {
         self.store.read(read).await
     }
 
-    /// The proof bundle of a visit, which there is, and the room that it takes until it is sent.
+    /// The proof bundle of a visit, which there is: its photos are read again as they are sent. Once begun it is made to its
+    /// end, whether anybody waits for it or not: so as many as there is room for are in memory.
     ///
     /// # Errors
     /// `too_large` (413) when its photos are more than the server packs.
@@ -749,51 +752,16 @@ impl App {
         tenant: &Arc<Tenant>,
         visit: VisitId,
         with_photos: bool,
-    ) -> Result<(Vec<u8>, [OwnedSemaphorePermit; 2]), Problem> {
+    ) -> Result<Vec<Chunk>, Problem> {
         let closed = |_| StoreError::Closed;
         let of_one = Arc::clone(&tenant.proofs).acquire_owned().await.map_err(closed)?;
-        let room = Arc::clone(&self.limits.proofs).acquire_owned().await.map_err(closed)?;
-        let of = Arc::clone(tenant);
-        let collected = self.store.read(move |connection| {
-            let _state = Reader::open(connection, of.org)?;
-            let Some(collected) = bundle::collect(connection, of.org, of.id, visit, &of.log_key)?
-            else {
-                return Ok(None);
-            };
-            let hashes: Vec<_> = collected.photos.iter().copied().collect();
-            let here = uploads::photo_state(connection, of.org, &hashes)?;
-            Ok(Some((collected, here.values().map(|photo| photo.bytes).sum::<u64>())))
+        let all = Arc::clone(&self.limits.proofs).acquire_owned().await.map_err(closed)?;
+        let (store, blobs, of) = (self.store.clone(), self.blobs.clone(), Arc::clone(tenant));
+        let made = tokio::spawn(async move {
+            let _room = (of_one, all);
+            bundle_of(&store, &blobs, of, visit, with_photos).await
         });
-        let (collected, bytes) = collected.await?.ok_or_else(Problem::not_found)?;
-        if with_photos && bytes > PROOF_PHOTO_BYTES_MAX {
-            let (have, most) = (bytes >> 20, PROOF_PHOTO_BYTES_MAX >> 20);
-            return Err(Problem::too_large(format!(
-                "the photos have {have} MiB, and {most} are packed here: take the proof without \
-                 photos, or ask the operator for `endcap prove`"
-            )));
-        }
-        let mut photos = BTreeMap::new();
-        for hash in collected.photos.iter().filter(|_| with_photos) {
-            let bytes = self.blobs.get(tenant.id, *hash, Rendition::Original).await?;
-            photos.extend(bytes.map(|bytes| (*hash, bytes)));
-        }
-        let of = Arc::clone(tenant);
-        let packed = tokio::task::spawn_blocking(move || {
-            // One that has rotted is told of by its digest alone, and keeps nobody from the proof of the rest.
-            photos.retain(|hash, bytes| {
-                let whole = BlobHash::of(bytes) == *hash;
-                if !whole {
-                    tracing::error!(%visit, photo = %hash, "a photo's file has other content");
-                }
-                whole
-            });
-            pack(&collected, &photos, &of.log_key)
-        });
-        let packed = packed.await.map_err(|_| Problem::internal())?.map_err(|error| {
-            tracing::error!(%visit, %error, "a visit cannot be proved");
-            Problem::internal()
-        })?;
-        Ok((packed, [of_one, room]))
+        made.await.map_err(|_| Problem::internal())?
     }
 
     /// Keeps what is missing of the tree over an organisation's log.
@@ -891,6 +859,66 @@ impl App {
     pub fn device(&self, tenant: &Tenant, id: DeviceId) -> Option<Device> {
         tenant.world().devices.get(&id).cloned()
     }
+}
+
+async fn bundle_of(
+    store: &Store,
+    blobs: &Blobs,
+    tenant: Arc<Tenant>,
+    visit: VisitId,
+    with_photos: bool,
+) -> Result<Vec<Chunk>, Problem> {
+    let of = Arc::clone(&tenant);
+    let collected = store.read(move |connection| {
+        let _state = Reader::open(connection, of.org)?;
+        let Some(collected) = bundle::collect(connection, of.org, of.id, visit, &of.log_key)?
+        else {
+            return Ok(None);
+        };
+        let hashes: Vec<_> = collected.photos.iter().copied().collect();
+        let here = uploads::photo_state(connection, of.org, &hashes)?;
+        Ok(Some((collected, here.values().map(|photo| photo.bytes).sum::<u64>())))
+    });
+    let (collected, bytes) = collected.await?.ok_or_else(Problem::not_found)?;
+    if with_photos && bytes > PROOF_PHOTO_BYTES_MAX {
+        let (have, most) = (bytes >> 20, PROOF_PHOTO_BYTES_MAX >> 20);
+        return Err(Problem::too_large(format!(
+            "the photos have {have} MiB, and {most} are packed here: take the proof without \
+             photos, or ask the operator for `endcap prove`"
+        )));
+    }
+    let mut photos = BTreeMap::new();
+    for hash in collected.photos.iter().filter(|_| with_photos) {
+        let bytes = blobs.get(tenant.id, *hash, Rendition::Original).await?;
+        photos.extend(bytes.map(|bytes| (*hash, bytes)));
+    }
+    let packed = tokio::task::spawn_blocking(move || {
+        // One that has rotted is told of by its digest alone, and keeps nobody from the proof of the rest.
+        photos.retain(|hash, bytes| {
+            let whole = BlobHash::of(bytes) == *hash;
+            if !whole {
+                tracing::error!(%visit, photo = %hash, "a photo's file has other content");
+            }
+            whole
+        });
+        pack(&collected, &photos, &tenant.log_key).map(|bundle| chunks(&bundle))
+    });
+    packed.await.map_err(|_| Problem::internal())?.map_err(|error| {
+        tracing::error!(%visit, %error, "a visit cannot be proved");
+        Problem::internal()
+    })
+}
+
+/// A bundle in the pieces between its photos.
+fn chunks(bundle: &[u8]) -> Vec<Chunk> {
+    let (mut chunks, mut at) = (Vec::new(), 0);
+    for (hash, range) in photos_in(bundle) {
+        chunks.push(Chunk::Bytes(bundle[at..range.start].to_vec()));
+        chunks.push(Chunk::Photo(hash, range.len() as u64));
+        at = range.end;
+    }
+    chunks.push(Chunk::Bytes(bundle[at..].to_vec()));
+    chunks
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sync_core::id::{BlobHash, DocId, UserId};
 use sync_core::model::catalogue::{Erased, ErasedKind, Person, Record};
-use sync_core::model::people::Audience;
+use sync_core::model::people::{Audience, Role};
 
 use crate::app::{App, Tenant};
 use crate::error::Problem;
@@ -167,7 +167,17 @@ fn who_left(world: &World, user: UserId, unknown: bool) -> Result<Option<Person>
         Some(person) if person.active && !unknown => {
             Err(Problem::invalid("this person works here: end the access first"))
         }
-        Some(person) => Ok(Some(Person { active: false, ..nameless(person) })),
+        Some(person) => {
+            let left = Person { active: false, ..nameless(person) };
+            let is_admin = |p: &Person| p.active && p.role == Role::Admin;
+            let others = world.people.values().any(|p| p.id != user && is_admin(p));
+            match is_admin(person) && !others {
+                true => Err(Problem::invalid(
+                    "this person is the only admin here: make another one first, in the console",
+                )),
+                false => Ok(Some(left)),
+            }
+        }
         None if unknown => Ok(None),
         None => Err(Problem::not_found()),
     }

@@ -23,7 +23,7 @@ use sync_core::wire::{Delivery, Group, Keys, Outcome, ParcelBytes, PushRequest, 
 
 use crate::store::StoreError;
 use crate::store::log::{AudienceId, Held, Ledger, Line};
-use crate::store::quarantine::{Item, Reason};
+use crate::store::quarantine::{Discarded, Item, Reason};
 use crate::store::visits::{PhotoRow, ReportRow, VisitRow};
 use crate::world::World;
 
@@ -389,7 +389,7 @@ impl Ingest<'_, '_> {
                 return Ok(with_here(refused, &open.held.document, group));
             }
             None => match self.discarded(&open.held.document, group)? {
-                Some(Item { code, detail, .. }) => Outcome::quarantined(&code, detail),
+                Some(Discarded { code, detail, .. }) => Outcome::quarantined(&code, detail),
                 None => self.group(open, from, group, notes)?,
             },
         };
@@ -399,7 +399,11 @@ impl Ingest<'_, '_> {
 
     /// What was discarded that has some of what is new in a group, whichever way either came: refused work of the same
     /// person, who wrote or sent all of it. Nobody's work is discarded with what somebody else has put it beside.
-    fn discarded(&self, document: &Document, group: &Group) -> Result<Option<Item>, StoreError> {
+    fn discarded(
+        &self,
+        document: &Document,
+        group: &Group,
+    ) -> Result<Option<Discarded>, StoreError> {
         if !self.ledger.keeps_apart(group.document)? {
             return Ok(None);
         }
@@ -407,10 +411,10 @@ impl Ingest<'_, '_> {
         let author = |change: &Change| self.world.device_of(change.actor).map(person);
         for change in group.changes.iter().filter(|change| !document.contains(change.hash())) {
             let by = author(change);
-            for item in self.ledger.discarded(self.org, group.document, change.hash())? {
-                let sender = self.world.devices.get(&item.device).map(person);
-                if by == sender || item.group.changes.iter().all(|change| author(change) == by) {
-                    return Ok(Some(item));
+            for discarded in self.ledger.discarded(group.document, change.hash())? {
+                let sender = self.world.devices.get(&discarded.device).map(person);
+                if by == sender || (by.is_some() && by == discarded.author) {
+                    return Ok(Some(discarded));
                 }
             }
         }
@@ -446,7 +450,11 @@ impl Ingest<'_, '_> {
         };
         let (lacks, others) = (lacking.len(), lacking.values().filter(|a| !own(a)).count());
         let courier = from.courier;
-        let reason = Reason { code, detail, audience, courier, lacks, others, words };
+        let mut authors =
+            group.changes.iter().map(|c| self.world.device_of(c.actor).map(|d| d.user));
+        let first = authors.next().flatten();
+        let author = first.filter(|_| authors.all(|author| author == first));
+        let reason = Reason { code, detail, audience, courier, lacks, others, author, words };
         match self.ledger.quarantine(self.org, from.sender, group, &reason, self.now_ms)? {
             true => Ok(outcome),
             false => {

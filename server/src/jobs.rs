@@ -120,16 +120,21 @@ async fn forget(app: &App, tenant: &Tenant, now_ms: i64) -> Result<u64, StoreErr
     }
 }
 
-/// Removes the files of photos that are gone. How many photos.
+/// Removes the files of photos that are gone, as many as can be. How many photos; an error if one could not.
 pub async fn unlink(app: &App, tenant: &Tenant) -> Result<u64, StoreError> {
     let org = tenant.org;
     let gone = app.store.read(move |c| uploads::to_unlink(c, org)).await?;
-    for hash in &gone {
-        app.blobs.remove(tenant.id, *hash).await?;
-        let hash = *hash;
-        app.store.write_for(org, move |tx| uploads::unlinked(tx, org, hash)).await?;
+    let (mut removed, mut failed) = (0, None);
+    for hash in gone {
+        match app.blobs.remove(tenant.id, hash).await {
+            Ok(()) => {
+                app.store.write_for(org, move |tx| uploads::unlinked(tx, org, hash)).await?;
+                removed += 1;
+            }
+            Err(error) => failed = Some(error),
+        }
     }
-    Ok(gone.len() as u64)
+    failed.map_or(Ok(removed), Err)
 }
 
 /// Compares the files with the rows: removes files of which no row speaks, and notes small pictures that are missing.

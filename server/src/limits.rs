@@ -31,9 +31,8 @@ pub const DECODING_MEGAPIXELS_MAX: u32 = 64;
 pub const DECODING_MEGAPIXELS_MIN: u32 = DECODING_MEGAPIXELS_MAX / 2;
 /// Pictures of one organisation that are decoded, or are the next to be: those of the others come between.
 pub const DECODING_OF_ONE_MAX: usize = 2;
-/// Proof bundles that are made or sent at the same time: they are in memory, while they are made with their photos twice;
-/// one more waits.
-pub const PROOFS_MAX: usize = 3;
+/// Proof bundles that are made at the same time: they are in memory, with their photos twice; one more waits.
+pub const PROOFS_MAX: usize = 2;
 /// Those of one organisation.
 pub const PROOFS_OF_ONE_MAX: usize = PROOFS_MAX / 2;
 /// Bytes of the photos in a proof bundle that the server makes; `endcap prove` makes larger ones.
@@ -113,7 +112,7 @@ pub struct Limits {
     pub forms_with_files: Arc<Semaphore>,
     /// Room for decoding pictures, in millions of pixels.
     pub decoding: Arc<Semaphore>,
-    /// Room for proof bundles that are made or sent.
+    /// Room for making proof bundles.
     pub proofs: Arc<Semaphore>,
 }
 

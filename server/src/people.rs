@@ -18,7 +18,6 @@ use crate::auth::{
 };
 use crate::console::view::by_name;
 use crate::error::Problem;
-use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow, Enrolment};
 use crate::store::{field, log};
 use crate::world::World;
@@ -164,13 +163,22 @@ async fn write_with_account(
     check_password(password)?;
     let hash = hash_password(app, password).await?;
     let org = tenant.org;
-    app.write_records_with(tenant, records, move |ledger, _| {
+    app.write_records_with(tenant, records, move |ledger, then| {
+        works_here(then, user)?;
         if accounts::create_account(ledger.tx, org, user, &email, &hash)? {
             return Ok(());
         }
         Err(email_taken())
     })
     .await
+}
+
+/// What is kept of somebody for their work here is kept of nobody who has left.
+fn works_here(world: &World, user: UserId) -> Result<(), Problem> {
+    match member(world, user)?.active {
+        true => Ok(()),
+        false => Err(Problem::invalid("this person no longer works here")),
+    }
 }
 
 fn checked_email(email: &str) -> Result<String, Problem> {
@@ -314,9 +322,11 @@ pub async fn reset_password(
         return Err(Problem::invalid("people of this role work on the phone and have no password"));
     }
     let (hash, org) = (hash_password(app, &password).await?, tenant.org);
-    let changed = app.store.write(move |tx| -> Result<bool, StoreError> {
+    let of = Arc::clone(tenant);
+    let changed = app.store.write_for(org, move |tx| -> Result<bool, Problem> {
+        works_here(&of.world_in_writing(), user)?;
         accounts::close_sessions(tx, org, user, None)?;
-        accounts::set_password(tx, org, user, &hash)
+        Ok(accounts::set_password(tx, org, user, &hash)?)
     });
     if !changed.await? {
         let email = email.filter(|email| !email.trim().is_empty());
@@ -328,23 +338,22 @@ pub async fn reset_password(
 
 /// Gives out a code with which the person enrols one phone. The person's older codes are void.
 pub async fn issue_code(app: &App, viewer: &Viewer, user: UserId) -> Result<Code, Problem> {
-    let person = managed(viewer, user)?;
-    if !person.active {
-        return Err(Problem::invalid("this person no longer works here"));
-    }
+    managed(viewer, user)?;
     code_for(app, &viewer.tenant, user).await
 }
 
 /// A code for a person, whoever asks: for the command line and the demo.
-pub async fn code_for(app: &App, tenant: &Tenant, user: UserId) -> Result<Code, Problem> {
+pub async fn code_for(app: &App, tenant: &Arc<Tenant>, user: UserId) -> Result<Code, Problem> {
     let (code, now) = (format!("{}-{}", letters(5), letters(5)), now_ms());
     let hash = code_hash(&code).ok_or_else(Problem::internal)?;
     let expires_ms = now + CODE_MS;
     let enrolment = Enrolment { org: tenant.org, user, expires_ms, device: None };
-    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
-        accounts::put_enrolment(tx, hash, &enrolment, now)
+    let of = Arc::clone(tenant);
+    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), Problem> {
+        works_here(&of.world_in_writing(), user)?;
+        Ok(accounts::put_enrolment(tx, hash, &enrolment, now)?)
     };
-    app.store.write(write).await?;
+    app.store.write_for(tenant.org, write).await?;
     Ok(Code { code, expires_ms })
 }
 
@@ -371,28 +380,44 @@ pub async fn revoke(
 ) -> Result<(), Problem> {
     let (tenant, now) = (&viewer.tenant, now_ms());
     let org = tenant.org;
-    let row = app.store.read(move |connection| accounts::goes_on_as(connection, org, device));
-    let row = row.await?.ok_or_else(Problem::not_found)?;
-    managed(viewer, row.user)?;
-    if row.revoked_ms.is_some() {
-        return Ok(());
-    }
-    let device = row.device;
+    let keys = app.store.read(move |connection| accounts::keys_of(connection, org, device));
+    let keys = keys.await?;
+    let newest = keys.last().ok_or_else(Problem::not_found)?;
+    managed(viewer, newest.user)?;
     if lost_ms.is_some_and(|lost| lost > now) {
         return Err(Problem::invalid("lost: that is still to come"));
     }
-    let record = Device { id: device, user: row.user, key: row.key, revoked: true, lost_ms };
-    let done = app.write_records_with(tenant, vec![Record::Device(record)], move |ledger, _| {
-        if let Some(since) = lost_ms {
-            field::reconsider_of(ledger.tx, org, device, since)?;
-        }
-        match accounts::revoke(ledger.tx, org, device, now)? {
-            true => Ok(()),
-            false => {
-                let title = "This phone has just changed its key: withdraw it again";
-                Err(Problem::new(StatusCode::CONFLICT, "key_changed", title))
+    let (newest, stands) = (newest.device, newest.revoked_ms.is_none());
+    // What it sent under an earlier key since it was lost is as doubtful.
+    let since = |row: &&DeviceRow| {
+        let ended = row.revoked_ms.unwrap_or(i64::MAX);
+        (stands && row.device == newest) || lost_ms.is_some_and(|lost| ended >= lost)
+    };
+    let record = |row: &DeviceRow| {
+        Record::Device(Device {
+            id: row.device,
+            user: row.user,
+            key: row.key,
+            revoked: true,
+            lost_ms,
+        })
+    };
+    let doubtful: Vec<DeviceId> = keys.iter().filter(since).map(|row| row.device).collect();
+    let records: Vec<Record> = keys.iter().filter(since).map(record).collect();
+    if records.is_empty() {
+        return Ok(());
+    }
+    let done = app.write_records_with(tenant, records, move |ledger, _| {
+        for device in doubtful {
+            if let Some(since) = lost_ms {
+                field::reconsider_of(ledger.tx, org, device, since)?;
             }
         }
+        if !stands || accounts::revoke(ledger.tx, org, newest, now)? {
+            return Ok(());
+        }
+        let title = "This phone has just changed its key: withdraw it again";
+        Err(Problem::new(StatusCode::CONFLICT, "key_changed", title))
     });
     done.await
 }

@@ -18,7 +18,7 @@ use crate::blobs::{Blobs, Claim, Rendition};
 use crate::error::Problem;
 use crate::limits::{DECODING_MEGAPIXELS_MAX, DECODING_MEGAPIXELS_MIN};
 use crate::now_ms;
-use crate::sending::{PIECE_BYTES, sent};
+use crate::sending::{PIECE_BYTES, sent_from};
 use crate::store::StoreError;
 use crate::store::uploads::{self as rows, DEATHS_MAX, Drawn, Photo};
 
@@ -365,7 +365,7 @@ async fn piece_of(mut file: tokio::fs::File, part: std::ops::Range<u64>) -> io::
     file.seek(SeekFrom::Start(part.start)).await?;
     let mut file = file.take(bytes);
     if bytes > PIECE_BYTES as u64 {
-        return Ok(sent(file, ()));
+        return Ok(sent_from(file));
     }
     let mut all = Vec::new();
     file.read_to_end(&mut all).await?;

@@ -49,7 +49,7 @@ const READY_MS: i64 = 1_000;
 /// How often the tree over the log is brought up to what was written.
 const TREE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Files that are open beside connections: the database's, photos on their way, what is sent.
+/// Files that are open beside connections: the database's, and photos on their way.
 const FILES_BESIDE: u64 = 1_024;
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; \
@@ -84,10 +84,11 @@ pub async fn serve(
     tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other)
 }
 
-/// Lets this process have a file open for each connection, and those that it needs beside, as far as it may.
+/// Lets this process have each connection and a file that is sent over it open, and those that it needs beside, as far as it
+/// may.
 pub fn allow_connections() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let needed = CONNECTIONS_MAX as u64 + FILES_BESIDE;
+    let needed = 2 * CONNECTIONS_MAX as u64 + FILES_BESIDE;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let allowed = maximum.map_or(needed, |most| most.min(needed));
     if current.is_none_or(|current| current >= needed) {

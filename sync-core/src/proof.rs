@@ -7,6 +7,7 @@
 mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use minicbor::{Decode, Encode};
 
@@ -25,6 +26,8 @@ use summary::{Index, Story};
 
 /// The version of the format.
 pub const VERSION: u32 = 6;
+/// The folder of the photos in a bundle.
+const PHOTOS: &str = "photos/";
 /// The files of every bundle, in their order; photos come after them.
 const SUMMARY: &str = "summary.txt";
 const CHECKPOINT: &str = "checkpoint.txt";
@@ -214,6 +217,17 @@ pub fn verify(bundle: &[u8]) -> Result<Proved, Wrong> {
     Ok(proved)
 }
 
+/// Where the photos are in a bundle that [`build`] has made, in order.
+pub fn photos_in(bundle: &[u8]) -> Vec<(BlobHash, Range<usize>)> {
+    let files = zip::read(bundle).unwrap_or_default();
+    let photos = files.iter().filter_map(|(name, bytes)| {
+        let hash = name.strip_prefix(PHOTOS)?.split('.').next()?.parse().ok()?;
+        let begins = bytes.as_ptr().addr() - bundle.as_ptr().addr();
+        Some((hash, begins..begins + bytes.len()))
+    });
+    photos.collect()
+}
+
 fn photo_name(hash: BlobHash, bytes: &[u8]) -> String {
     let kind = match bytes {
         [0xff, 0xd8, ..] => "jpg",
@@ -221,7 +235,7 @@ fn photo_name(hash: BlobHash, bytes: &[u8]) -> String {
         [b'R', b'I', b'F', b'F', ..] => "webp",
         _ => "bin",
     };
-    format!("photos/{hash}.{kind}")
+    format!("{PHOTOS}{hash}.{kind}")
 }
 
 /// How many lines of the log a device knew at a moment, at a time when there were `size`. `lives` names the lives of the

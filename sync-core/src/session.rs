@@ -44,6 +44,8 @@ pub enum Heard {
     Delivered,
     /// A page was pulled and applied; the flag says that there is more.
     Pulled(bool),
+    /// The same, and it showed that the server was restored since this device began anew: all of it is sent again.
+    Restored(bool),
     /// What [`Step::Rewind`] asked for is stored.
     Rewound,
     /// What [`Step::Sweep`] asked for is stored.
@@ -119,6 +121,10 @@ impl Session {
             (Step::Push, Heard::Pushed(false) | Heard::Empty) => Step::Cargo,
             (Step::Cargo, Heard::Delivered) => Step::Cargo,
             (Step::Cargo, Heard::Empty) => Step::Pull,
+            (Step::Pull, Heard::Restored(more)) => {
+                self.rewound = true;
+                if more { Step::Pull } else { Step::Sweep }
+            }
             (Step::Pull, Heard::Pulled(true)) => Step::Pull,
             (Step::Pull, Heard::Pulled(false)) => Step::Sweep,
             (Step::Sweep, Heard::Swept) if self.pulled => Step::Done,
@@ -235,6 +241,12 @@ mod tests {
             steps(&[&[Empty, Empty, CursorUnknown, Rewound][..], &lost].concat())[4..],
             [Step::Sweep, Step::Compare, Step::Push, Step::Push, Step::Done],
             "what the server has lost is pushed to its end"
+        );
+        let anew = [Heard::Restored(true), Pulled(false)];
+        assert_eq!(
+            steps(&[&[Empty, Empty][..], &anew, &lost[1..]].concat())[2..],
+            [Step::Pull, Step::Sweep, Step::Compare, Step::Push, Step::Push, Step::Done],
+            "so by who began anew for another reason"
         );
     }
 

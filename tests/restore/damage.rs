@@ -499,7 +499,8 @@ fn refused() -> Host {
     for (device, code, group) in [(1, "late", group), (2, "bad_seal", unsigned)] {
         let (detail, audience, words) = ("", Audience::Everyone, Vec::new());
         let (lacks, others) = (group.changes.len(), group.changes.len());
-        let reason = Reason { code, detail, audience, courier: None, lacks, others, words };
+        let (courier, author) = (None, None);
+        let reason = Reason { code, detail, audience, courier, lacks, others, author, words };
         let device = DeviceId::from_bytes([device; 16]);
         let kept = ledger.quarantine(ORG, device, &group, &reason, 0).expect("it is written");
         assert!(kept);

@@ -779,7 +779,12 @@ impl Device {
                 };
                 let writes = apply_pull(&self.disk, &reply, &clocks).map_err(misfit)?;
                 waiting.said = reply.print;
-                Ok((writes, Heard::Pulled(reply.more)))
+                let resends = |write: &Write| matches!(write, Write::ResendPhotos);
+                let heard = match writes.iter().any(resends) {
+                    true => Heard::Restored(reply.more),
+                    false => Heard::Pulled(reply.more),
+                };
+                Ok((writes, heard))
             }
             (Answer::Refused(Refused::Revoked | Refused::Inactive), _) => {
                 let Ok(writes) = withdraw(&self.disk);

@@ -278,6 +278,9 @@ pub async fn key(
                 }
                 // It begins them anew; their files go with the next sweep.
                 uploads::end_all(ledger.tx, org, before.device)?;
+                // As it is called now: its person may have been erased.
+                let label = accounts::device(ledger.tx, org, before.device)?.map(|row| row.label);
+                let next = DeviceRow { label: label.unwrap_or_default(), ..next };
                 match accounts::put_device(ledger.tx, org, &next, hash)? {
                     // What it wrote while it could not reach the server, it wrote knowing no more than before.
                     true => Ok(accounts::knows_like(ledger.tx, org, next.device, before.device)?),

@@ -83,41 +83,49 @@ pub fn router() -> Router<Arc<App>> {
 
 /// Verifies the uploads that are whole and were not verified, because the process ended or the disk was full; ends
 /// those whose time is over, whose photo came another way or of which the process has died twice; removes files that
-/// belong to none. To be run at the start and every hour. How many were finished and how many ended.
+/// belong to none. To be run at the start and every hour. How many were finished and how many ended; one that fails is in
+/// no other's way.
 pub async fn sweep(app: &App, now_ms: i64) -> Result<(u64, u64), StoreError> {
     let mut found = app.arrivals.list().await?;
     found.extend(app.store.read(move |connection| rows::stale(connection, now_ms)).await?);
     let (mut finished, mut ended) = (0, 0);
     for id in found {
-        let Some(claim) = app.arrivals.claim_idle(id) else { continue };
-        match standing(app, id, now_ms).await? {
-            Standing::Open(upload) if claim.length().await? < upload.length => continue,
-            Standing::Open(_) => {
-                if let Some(tenant) = app.tenant(id.org) {
-                    let device = app.store.read(move |c| accounts::device(c, id.org, id.device));
-                    let user = device.await?.map(|device| device.user);
-                    let why = match finish(app, &tenant, &claim, user).await {
-                        Ok(Ok(_)) => {
-                            finished += 1;
-                            continue;
-                        }
-                        Ok(Err(unfit)) => unfit.to_string(),
-                        Err(error) => error.to_string(),
-                    };
-                    tracing::warn!(upload = %id.hash, why, "an upload could not be finished");
-                    continue;
-                }
-            }
-            Standing::Deadly => {
-                tracing::error!(upload = %id.hash, device = %id.device, "the server has died of a photo: it is not taken");
-            }
-            Standing::Here(_) | Standing::Erased | Standing::Absent => {}
+        match swept(app, id, now_ms).await {
+            Ok(Some(true)) => finished += 1,
+            Ok(Some(false)) => ended += 1,
+            Ok(None) => {}
+            Err(error) => tracing::error!(upload = %id.hash, %error, "it is swept in the next run"),
         }
-        app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
-        claim.remove().await?;
-        ended += 1;
     }
     Ok((finished, ended))
+}
+
+/// What became of an upload: whether it was finished, or ended; `None`: neither.
+async fn swept(app: &App, id: UploadId, now_ms: i64) -> Result<Option<bool>, StoreError> {
+    let Some(claim) = app.arrivals.claim_idle(id) else { return Ok(None) };
+    match standing(app, id, now_ms).await? {
+        Standing::Open(upload) if claim.length().await? < upload.length => return Ok(None),
+        Standing::Open(_) => {
+            if let Some(tenant) = app.tenant(id.org) {
+                let device = app.store.read(move |c| accounts::device(c, id.org, id.device));
+                let user = device.await?.map(|device| device.user);
+                let why = match finish(app, &tenant, &claim, user).await {
+                    Ok(Ok(_)) => return Ok(Some(true)),
+                    Ok(Err(unfit)) => unfit.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                tracing::warn!(upload = %id.hash, why, "an upload could not be finished");
+                return Ok(None);
+            }
+        }
+        Standing::Deadly => {
+            tracing::error!(upload = %id.hash, device = %id.device, "the server has died of a photo: it is not taken");
+        }
+        Standing::Here(_) | Standing::Erased | Standing::Absent => {}
+    }
+    app.store.write_for(id.org, move |tx| rows::close(tx, id)).await?;
+    claim.remove().await?;
+    Ok(Some(false))
 }
 
 #[derive(Deserialize)]

@@ -619,13 +619,16 @@ fn device_view(device: &DeviceRow, lost_ms: Option<i64>, zone: &str, now: i64) -
 #[derive(Debug, Deserialize)]
 pub(super) struct Nothing {}
 
-/// What an admin changes of a person.
+/// What an admin changes of a person, and what the form showed: what is as it was shown is not changed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Edit {
     name: String,
     role: String,
     scope: String,
+    was_name: String,
+    was_role: String,
+    was_scope: String,
 }
 
 /// Whether a person works here.
@@ -651,17 +654,15 @@ pub(super) async fn edit(
     Posted(viewer, form): Posted<Edit>,
 ) -> Result<Response, Problem> {
     let who = user(&id)?;
-    let known = viewer.tenant.world().people.get(&who).cloned();
-    let known = known.ok_or_else(Problem::not_found)?;
     let changed = async {
-        if form.name.trim() != known.name {
+        if form.name.trim() != form.was_name {
             people::rename(&app, &viewer, who, &form.name).await?;
         }
         let (role, scope) = match (Role::from_name(&form.role), read_scope(&form.scope)) {
             (Some(role), Some(scope)) => (role, scope),
             _ => return Err(Problem::invalid("choose a role, and what the person looks after")),
         };
-        if (role, scope) != (known.role, known.scope) {
+        if (&form.role, &form.scope) != (&form.was_role, &form.was_scope) {
             people::set_role(&app, &viewer, who, role, scope).await?;
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! A visit's proof bundle, for whoever may see the visit.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -13,7 +12,7 @@ use super::page::sight;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::Problem;
-use crate::sending::sent;
+use crate::sending::{Chunk, sent};
 use crate::store::pages;
 
 #[derive(Deserialize)]
@@ -32,12 +31,12 @@ pub(super) async fn proof(
     let (see, org) = (sight(&viewer), viewer.tenant.id);
     let read = app.look(&viewer.tenant, move |c| pages::visit(c, &see, org, visit)).await?;
     read.ok_or_else(Problem::not_found)?;
-    let (bundle, room) = app.prove(&viewer.tenant, visit, photos.as_deref() != Some("no")).await?;
+    let chunks = app.prove(&viewer.tenant, visit, photos.as_deref() != Some("no")).await?;
     let name = format!("attachment; filename=\"visit-{visit}.zip\"");
     let headers = [
         (header::CONTENT_TYPE, "application/zip".to_owned()),
-        (header::CONTENT_LENGTH, bundle.len().to_string()),
+        (header::CONTENT_LENGTH, chunks.iter().map(Chunk::length).sum::<u64>().to_string()),
         (header::CONTENT_DISPOSITION, name),
     ];
-    Ok((headers, sent(Cursor::new(bundle), room)).into_response())
+    Ok((headers, sent(app.blobs.clone(), viewer.tenant.id, chunks)).into_response())
 }

@@ -171,8 +171,8 @@ fn one(shown: &Shown, visit: VisitId, world: &World, zone: &str) -> Told {
         Some(Evidence::File { shown_ms, offset_min, written_ms, editor }) => {
             shows.extend(editor.as_ref().map(|editor| format!("It names {editor}")));
             let clock = |ms: &i64| view::camera_clock(*ms, *offset_min);
-            shows.extend(shown_ms.as_ref().map(|ms| format!("Taken {} by the camera’s clock", clock(ms))));
-            shows.extend(written_ms.as_ref().map(|ms| format!("Written {} by that clock", clock(ms))));
+            shows.extend(shown_ms.as_ref().map(|ms| format!("Taken by the camera’s clock: {}", clock(ms))));
+            shows.extend(written_ms.as_ref().map(|ms| format!("Written by that clock: {}", clock(ms))));
         }
         Some(Evidence::Lengths(lengths)) => {
             others.extend(lengths.iter().map(|length| OtherPage {

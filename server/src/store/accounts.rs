@@ -1,6 +1,6 @@
 //! Sign-ins, sessions, enrolment codes and devices.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sync_core::id::{Actor, DeviceId, LogHash, UserId};
@@ -296,29 +296,50 @@ pub fn devices(connection: &Connection, org: Org) -> Result<Vec<DeviceRow>, Stor
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Changes of a key that are followed.
+/// Changes of a key that are followed each way.
 const KEYS_FOLLOWED_MAX: usize = 1_000;
 
-/// One device, or what it goes on as under another key.
-pub fn goes_on_as(
+/// A phone under each of its keys, the newest last; nothing if there is no such device.
+pub fn keys_of(
     connection: &Connection,
     org: Org,
     named: DeviceId,
-) -> Result<Option<DeviceRow>, StoreError> {
-    let Some(mut row) = device(connection, org, named)? else { return Ok(None) };
-    let mut next = connection.prepare_cached(&format!(
-        "{DEVICE} AND user = ?2 AND enrolled_ms = ?3 AND label = ?4 AND device <> ?5"
-    ))?;
+) -> Result<Vec<DeviceRow>, StoreError> {
+    let Some(row) = device(connection, org, named)? else { return Ok(Vec::new()) };
+    let mut keys = VecDeque::from([row]);
+    // One ends at the very moment at which the next begins.
+    let beside = |column: &str| {
+        connection.prepare_cached(&format!(
+            "{DEVICE} AND user = ?2 AND {column} = ?3 AND label = ?4 AND device <> ?5"
+        ))
+    };
+    let (mut before, mut next) = (beside("revoked_ms")?, beside("enrolled_ms")?);
+    let of = |row: &DeviceRow, at_ms: i64| {
+        (*row.user.as_bytes(), at_ms, row.label.clone(), *row.device.as_bytes())
+    };
     for _ in 0..KEYS_FOLLOWED_MAX {
-        let Some(at_ms) = row.revoked_ms else { break };
-        // One ends at the very moment at which the other begins.
-        let of = params![org, row.user.as_bytes(), at_ms, row.label, row.device.as_bytes()];
-        match next.query_row(of, device_row).optional()? {
-            Some(goes_on) => row = goes_on,
-            None => break,
+        let Some(first) = keys.front() else { break };
+        let (user, at_ms, label, device) = of(first, first.enrolled_ms);
+        match before.query_row(params![org, user, at_ms, label, device], device_row).optional()? {
+            Some(earlier) if keys.iter().all(|row| row.device != earlier.device) => {
+                keys.push_front(earlier);
+            }
+            _ => break,
         }
     }
-    Ok(Some(row))
+    for _ in 0..KEYS_FOLLOWED_MAX {
+        let Some((last, ended)) = keys.back().and_then(|row| Some((row, row.revoked_ms?))) else {
+            break;
+        };
+        let (user, at_ms, label, device) = of(last, ended);
+        match next.query_row(params![org, user, at_ms, label, device], device_row).optional()? {
+            Some(later) if keys.iter().all(|row| row.device != later.device) => {
+                keys.push_back(later);
+            }
+            _ => break,
+        }
+    }
+    Ok(keys.into())
 }
 
 /// One device.
@@ -767,10 +788,12 @@ mod tests {
             assert!(put_device(&tx, 1, &phone(id(n), enrolled_ms), [n; 32]).unwrap());
             revoked_ms.map(|at_ms| revoke(&tx, 1, id(n), at_ms).unwrap());
         }
-        let goes_on = |n| goes_on_as(&tx, 1, id(n)).unwrap().map(|row| row.device);
-        assert_eq!([1, 2, 3, 5].map(goes_on), [3, 3, 3, 5].map(id).map(Some));
-        assert_eq!(goes_on(4), Some(id(4)), "it was withdrawn, and no other began then");
-        assert_eq!(goes_on(6), None);
+        let keys = |n| keys_of(&tx, 1, id(n)).unwrap().into_iter().map(|row| row.device);
+        for n in [1, 2, 3] {
+            assert!(keys(n).eq([1, 2, 3].map(id)));
+        }
+        assert!(keys(4).eq([id(4)]), "it was withdrawn, and no other began then");
+        assert!(keys(5).eq([id(5)]) && keys(6).next().is_none());
     }
 
     /// Pushes in the order in which they come, each with the one that it names before it; which of them follow, and how

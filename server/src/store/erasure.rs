@@ -226,6 +226,7 @@ pub fn person(
     }
     accounts::close_sessions(tx, org, user, None)?;
     accounts::drop_enrolments(tx, org, user)?;
+    accounts::drop_mirrors(tx, org, user)?;
     let user = user.as_bytes();
     if tx.execute("DELETE FROM account WHERE org = ?1 AND user = ?2", params![org, user])? > 0 {
         removed.push("the e-mail address and the password".to_owned());

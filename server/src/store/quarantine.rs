@@ -59,6 +59,19 @@ pub struct Item {
     pub decided: Option<(UserId, i64)>,
 }
 
+/// What is told of a group that was discarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discarded {
+    /// The device that sent it.
+    pub device: DeviceId,
+    /// Who wrote all of it, if that is one person.
+    pub author: Option<UserId>,
+    /// Why it was refused, as a stable name.
+    pub code: String,
+    /// Why, in words.
+    pub detail: String,
+}
+
 /// Why a group was refused, and by whom it may be seen.
 #[derive(Debug)]
 pub struct Reason<'a> {
@@ -74,6 +87,8 @@ pub struct Reason<'a> {
     pub lacks: usize,
     /// How many of those the person of its device has not written.
     pub others: usize,
+    /// Who wrote all of it, if that is one person.
+    pub author: Option<UserId>,
     /// The notes that are kept with it.
     pub words: Vec<&'a Note>,
 }
@@ -85,6 +100,15 @@ impl Item {
         let head = self.group.changes.last()?.hash();
         Some(Leaf::Decision { document, head, device, by, approved, at_ms })
     }
+}
+
+/// What is kept of a group whose newest change comes again.
+struct Before {
+    item: u64,
+    state: String,
+    code: String,
+    length: usize,
+    bytes: u64,
 }
 
 /// That refused work is of this device, which may be unknown, or of its person's others.
@@ -121,21 +145,29 @@ impl Ledger<'_> {
         Ok(query.exists(params![self.org, document.to_bytes()])?)
     }
 
-    /// What was discarded that has this change. What came [early](Outcome::is_early) or badly sealed may come again.
+    /// What was discarded that has this change: whose device sent it, who wrote all of it if that is one person, and what it
+    /// was refused for. What came [early](Outcome::is_early) or badly sealed may come again.
     pub fn discarded(
         &self,
-        id: OrgId,
         document: DocId,
         change: ChangeHash,
-    ) -> Result<Vec<Item>, StoreError> {
-        let mut query = self.tx.prepare_cached(&format!(
-            "{ITEM} AND state = 'discarded' AND item IN (
+    ) -> Result<Vec<Discarded>, StoreError> {
+        let mut query = self.tx.prepare_cached(
+            "SELECT q.device, l.author, q.code, q.detail
+             FROM quarantine q JOIN quarantine_left l USING (org, item)
+             WHERE q.org = ?1 AND q.state = 'discarded' AND q.item IN (
                  SELECT item FROM quarantine_change WHERE org = ?1 AND document = ?2 AND hash = ?3)
-             AND code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')"
-        ))?;
-        let of = params![self.org, document.to_bytes(), change.0];
-        let rows = query.query_map(of, |row| Ok(read(id, row)))?;
-        rows.map(|row| row?).collect()
+             AND q.code NOT IN ('bad_seal', 'foreign_actor', 'missing_parent', 'missing_note')",
+        )?;
+        let rows = query.query_map(params![self.org, document.to_bytes(), change.0], |row| {
+            Ok(Discarded {
+                device: DeviceId::from_bytes(row.get(0)?),
+                author: row.get::<_, Option<[u8; 16]>>(1)?.map(UserId::from_bytes),
+                code: row.get(2)?,
+                detail: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Who sees a document, if anybody has written to it.
@@ -282,20 +314,29 @@ impl Ledger<'_> {
         let mut bytes = ITEM_BYTES + CHANGE_BYTES * group.changes.len() as u64;
         bytes += body.len() as u64;
         bytes += reason.words.iter().map(|note| note.text.len() as u64).sum::<u64>();
+        // What is kept is not read for that: it may be ten thousand changes.
         let before = self
             .tx
-            .prepare_cached(&format!("{ITEM} AND device = ?2 AND document = ?3 AND head = ?4"))?
-            .query_row(params![self.org, of, document, head.hash().0], |row| Ok(read(id, row)))
-            .optional()?
-            .transpose()?;
+            .prepare_cached(
+                "SELECT item, state, code, length(body), bytes FROM quarantine
+                 WHERE org = ?1 AND device = ?2 AND document = ?3 AND head = ?4 AND state <> 'arrived'",
+            )?
+            .query_row(params![self.org, of, document, head.hash().0], |row| {
+                Ok(Before {
+                    item: row.get(0)?,
+                    state: row.get(1)?,
+                    code: row.get(2)?,
+                    length: row.get(3)?,
+                    bytes: row.get(4)?,
+                })
+            })
+            .optional()?;
         let (mut waiting, mut kept) = self.apart(device)?;
         let mut there = self.waiting_there(device, group.document)?;
         if let Some(before) = &before {
             let waits = before.state == "waiting";
             let comes_anew = match &before.state[..] {
-                "waiting" => {
-                    before.code != reason.code || body.len() > to_wire(id, &before.group).len()
-                }
+                "waiting" => before.code != reason.code || body.len() > before.length,
                 // Nobody is asked the same twice.
                 "discarded" => before.code != reason.code,
                 state => state == "proposed_again",
@@ -304,12 +345,17 @@ impl Ledger<'_> {
                 return Ok(true);
             }
             (waiting, there) = (waiting - u64::from(waits), there - u64::from(waits));
-            kept = kept.saturating_sub(self.bytes_of(before.item)?);
+            kept = kept.saturating_sub(before.bytes);
         }
         if waiting >= WAITING_MAX || there >= WAITING_THERE_MAX || kept + bytes > KEPT_BYTES_MAX {
             return Ok(false);
         }
         self.apart.insert(device, (waiting + 1, kept + bytes));
+        if let Some(before) = &before
+            && let Some(before) = self.quarantined(id, before.item)?
+        {
+            self.forget_changes(before.item, device, &before.group)?;
+        }
         let audience = self.audience_apart(&reason.audience)?;
         let item: u64 = self
             .tx
@@ -347,16 +393,19 @@ impl Ledger<'_> {
                 ],
                 |row| row.get(0),
             )?;
-        if let Some(before) = &before {
-            self.forget_changes(item, device, &before.group)?;
-        }
         index(self.tx, self.org, item, device, group)?;
         self.tx
             .prepare_cached(
-                "INSERT OR REPLACE INTO quarantine_left (org, item, lacks, others)
-                 VALUES (?1, ?2, ?3, ?4)",
+                "INSERT OR REPLACE INTO quarantine_left (org, item, lacks, others, author)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute(params![self.org, item, reason.lacks, reason.others])?;
+            .execute(params![
+                self.org,
+                item,
+                reason.lacks,
+                reason.others,
+                reason.author.as_ref().map(UserId::as_bytes)
+            ])?;
         self.put_notes(reason.words.iter().copied())?;
         Ok(true)
     }
@@ -369,13 +418,6 @@ impl Ledger<'_> {
         ))?;
         let of = params![self.org, device.as_bytes(), document.to_bytes()];
         Ok(query.query_row(of, |row| row.get(0))?)
-    }
-
-    /// What a refused group costs as long as it is kept.
-    fn bytes_of(&self, item: u64) -> Result<u64, StoreError> {
-        let mut query =
-            self.tx.prepare_cached("SELECT bytes FROM quarantine WHERE org = ?1 AND item = ?2")?;
-        Ok(query.query_row(params![self.org, item], |row| row.get(0))?)
     }
 
     /// How many groups of a device and of its person's others, those with a former key among them, wait, and the bytes of

@@ -827,7 +827,8 @@ pub fn waiting(connection: &Connection, see: &Sight, limit: u64) -> Result<u64, 
     Ok(query.query_row(params![see.org, limit], |row| row.get(0))?)
 }
 
-/// Notes that somebody has looked at the signals of a visit that were shown: none of those is newer than `shown_ms`.
+/// Notes that somebody has looked at the signals of a visit that were shown: none of those is newer than `shown_ms`, or
+/// weighs nothing.
 pub fn seen(
     tx: &Transaction<'_>,
     org: Org,
@@ -835,10 +836,14 @@ pub fn seen(
     by: UserId,
     (shown_ms, now_ms): (i64, i64),
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
+    let weights = weights(tx, org)?;
+    let mut seen = tx.prepare_cached(
         "UPDATE signal SET seen_by = ?3, seen_ms = ?5
-         WHERE org = ?1 AND visit = ?2 AND seen_ms IS NULL AND found_ms <= ?4",
-    )?
-    .execute(params![org, visit.as_bytes(), by.as_bytes(), shown_ms, now_ms])?;
+         WHERE org = ?1 AND visit = ?2 AND kind = ?6 AND seen_ms IS NULL AND found_ms <= ?4",
+    )?;
+    for (kind, _) in weights.iter().filter(|(_, weight)| **weight > 0) {
+        let kind = *kind as u8;
+        seen.execute(params![org, visit.as_bytes(), by.as_bytes(), shown_ms, now_ms, kind])?;
+    }
     Ok(())
 }

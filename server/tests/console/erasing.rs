@@ -211,3 +211,40 @@ async fn a_report_says_that_the_log_of_writes_could_not_be_cut_until_it_was() {
     assert!(!left(&bench));
     bench.close().await;
 }
+
+#[tokio::test]
+async fn no_form_of_before_brings_back_what_was_erased_of_a_person() {
+    let mut bench = Bench::new().await;
+    comes_ada(&mut bench).await;
+    let page = format!("/people/{MARIA}");
+    let shown = bench.get(ADA, &page).await;
+    shown.shows(&["New password"]);
+    let [was_name, was_role, was_scope] =
+        ["was_name", "was_role", "was_scope"].map(|field| shown.field(field));
+    assert_eq!(was_name, "Maria Ståhl");
+    let name = MARIA.to_string();
+    let leaves = bench.post(ADA, &format!("{page}/active"), &[("active", "no")]).await;
+    assert_eq!(leaves.status, StatusCode::SEE_OTHER);
+    let form = [("what", "person"), ("name", &*name), ("why", "request 8"), ("sure", "yes")];
+    assert_eq!(bench.post(ADA, "/erase", &form).await.status, StatusCode::SEE_OTHER);
+    // Nothing is kept anew of who has left.
+    let reset = bench.post(ADA, &format!("{page}/password"), &[("email", "m@a.example")]).await;
+    assert_eq!(reset.status, StatusCode::UNPROCESSABLE_ENTITY);
+    bench.get(ADA, &page).await.shows(&["Erased person"]).hides(&["New password"]);
+    let code = people::code_for(&bench.app, &bench.tenant, MARIA).await;
+    assert_eq!(code.unwrap_err().status(), StatusCode::UNPROCESSABLE_ENTITY);
+    // Of a page from before only what its reader has changed counts.
+    let edited = [
+        ("name", &*was_name),
+        ("role", "rep"),
+        ("scope", &*was_scope),
+        ("was_name", &*was_name),
+        ("was_role", &*was_role),
+        ("was_scope", &*was_scope),
+    ];
+    assert_eq!(bench.post(ADA, &page, &edited).await.status, StatusCode::SEE_OTHER);
+    let maria = bench.tenant.world().people[&MARIA].clone();
+    assert_eq!((&*maria.name, maria.role, maria.active), ("Erased person", Role::Rep, false));
+    assert!(crate::field::checked(&bench).is_clean());
+    bench.close().await;
+}

@@ -432,7 +432,7 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
         "says nothing of when",
         "names a program that",
         "It names Snapseed",
-        "Written what is no date",
+        "Written by that clock: what is no date",
         "weighs 20",
         "Olle Ek",
     ];

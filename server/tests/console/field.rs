@@ -117,7 +117,7 @@ async fn write(bench: &Bench, sql: &'static str) {
     bench.app.store.write(write).await.unwrap();
 }
 
-fn checked(bench: &Bench) -> Report {
+pub(crate) fn checked(bench: &Bench) -> Report {
     let archive = Archive::open(&bench.folder.join(DATABASE)).unwrap();
     check(&archive, &Album::at(bench.folder.join("blobs")), &mut |_, _, _| {}).unwrap()
 }
@@ -298,6 +298,35 @@ async fn what_came_from_a_phone_since_it_was_lost_is_worth_a_look() {
     bench.get(BOSS, "/look").await.shows(&told).shows(&["weighs 50<"]);
     bench.get(BOSS, &format!("/people/{ROY}")).await.shows(&["Lost since", "1 Jan"]);
     assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_change_of_its_key_since_a_phone_was_lost_hides_nothing() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    goes(&bench, &mut roy, (visit(0x70), OUTLET), (1, 8), place(0), 3).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    let next = bench.phone(ROY, "The same phone").await.sender.device;
+    // As a change of its key in September 2026 leaves both.
+    let (before, of) = (roy.sender.device, next);
+    let changed = move |tx: &rusqlite::Transaction<'_>| -> Result<usize, StoreError> {
+        Ok(tx.execute(
+            "UPDATE device SET label = 'The same phone', revoked_ms = iif(device = ?1, ?3, NULL),
+                 enrolled_ms = iif(device = ?1, 0, ?3) WHERE device IN (?1, ?2)",
+            rusqlite::params![before.as_bytes(), of.as_bytes(), 1_790_000_000_000_i64],
+        )?)
+    };
+    assert_eq!(bench.app.store.write(changed).await.unwrap(), 2);
+    let revoke = format!("/devices/{before}/revoke");
+    let revoked = bench.post(BOSS, &revoke, &[("lost", "2026-01-01T12:00")]).await;
+    assert_eq!(revoked.status, StatusCode::SEE_OTHER);
+    looks::catch_up(&bench.app).await.unwrap();
+    let page = bench.get(BOSS, &format!("/visits/{}", visit(0x70))).await;
+    page.shows(&["From a phone that was out of its person’s hands"]);
+    let world = bench.tenant.world();
+    assert!([before, next].iter().all(|device| world.devices[device].revoked));
+    assert_eq!(world.lost_phones().len(), 2);
     bench.close().await;
 }
 

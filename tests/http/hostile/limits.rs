@@ -651,6 +651,40 @@ fn refused_work_that_names_accepted_work_is_not_read_whenever_somebody_writes() 
 }
 
 #[test]
+fn a_word_of_long_refused_work_does_not_read_all_of_it_again() {
+    let mut world = World::new(1);
+    audit(&mut world, 1);
+    let mut ahead = Document::new(ORG, visit(2));
+    let first = [start(&world, 1, brand::RITA)];
+    write(&world, &mut ahead, &first, 0);
+    let entries = (0..2_000).map(|n| answers(&world, 10_000 + n, [Value::Met(true)].into_iter()));
+    let entries: Vec<Entry> = entries.collect();
+    let long = write(&world, &mut ahead, &entries, 0);
+    let newest = vec![long.last().expect("a change").clone()];
+    let (long, newest) = (sealed(&world, visit(2), long), sealed(&world, visit(2), newest));
+    assert_eq!(send(&mut world, vec![long.clone()], Vec::new()), ["missing_parent"]);
+    let costs = |world: &mut World, group: &Group, code: &str| {
+        let group = group.clone();
+        allocation_counter::measure(|| assert_eq!(send(world, vec![group], Vec::new()), [code]))
+            .bytes_total
+    };
+    let whole = costs(&mut world, &long, "missing_parent");
+    let word = costs(&mut world, &newest, "missing_parent");
+    assert!(word * 20 < whole, "{word} bytes, and {whole} for all of it");
+    // Nor when it was discarded.
+    let discard = "UPDATE quarantine SET state = 'discarded', code = 'no_right', decided = 1";
+    world.server.db.execute(discard, []).expect("it is decided on");
+    let mut beside = Document::new(ORG, visit(2));
+    write(&world, &mut beside, &first, 0);
+    let again = long.changes[0].clone();
+    beside.insert(again.clone()).expect("it fits");
+    let more = write(&world, &mut beside, &[answers(&world, 7, [Value::Met(true)].into_iter())], 0);
+    let again = sealed(&world, visit(2), [vec![again], more].concat());
+    let again = costs(&mut world, &again, "no_right");
+    assert!(again * 20 < whole, "{again} bytes, and {whole} for all of it");
+}
+
+#[test]
 fn what_waits_of_an_outlet_is_decided_on_where_the_outlet_is() {
     let mut world = World::new(1);
     let (id, note) = (DocId::from(brand::outlet(1)), long_note(1));
