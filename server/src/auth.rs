@@ -547,7 +547,7 @@ pub async fn sign_in(
     app.limits.sign_in_account.check(secret_hash(&email), now)?;
     let account = app.store.read(move |connection| accounts::account(connection, &email)).await?;
     let hash = account.as_ref().and_then(|account| account.password.clone());
-    let right = is_password(app, password, hash).await?;
+    let right = is_password(app, password, hash.clone()).await?;
     let account = account.filter(|_| right).ok_or_else(failed)?;
     let tenant = app.tenant(account.org).ok_or_else(failed)?;
     let rights = tenant.world().rights(account.user);
@@ -565,10 +565,19 @@ pub async fn sign_in(
         created_ms: now,
         expires_ms: now + SESSION_IDLE_MS,
     };
-    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
-        accounts::open_session(tx, token, &session)
+    // Hashing takes its time: the password may be another one by now, or the person gone.
+    let of = Arc::clone(&tenant);
+    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<bool, StoreError> {
+        let stands = accounts::password(tx, session.org, session.user)? == hash
+            && of.world_in_writing().rights(session.user).is_some();
+        if stands {
+            accounts::open_session(tx, token, &session)?;
+        }
+        Ok(stands)
     };
-    app.store.write(write).await?;
+    if !app.store.write_for(account.org, write).await? {
+        return Err(failed());
+    }
     set_cookie(client, &cookie, SESSION_MS_MAX / 1_000)
 }
 
@@ -602,16 +611,23 @@ pub async fn change_password(
     let (org, user, session) = (viewer.tenant.org, viewer.rights.user, viewer.session);
     app.limits.sign_in_account.check(LogHash::of(user.as_bytes()).0, now_ms())?;
     let hash = app.store.read(move |connection| accounts::password(connection, org, user)).await?;
-    if !is_password(app, current, hash).await? {
+    let wrong = || {
         let title = "The current password is not right";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_password", title));
-    }
-    let hash = hash_password(app, new).await?;
-    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
-        accounts::set_password(tx, org, user, &hash)?;
-        accounts::close_sessions(tx, org, user, Some(session))
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_password", title)
     };
-    Ok(app.store.write(write).await?)
+    if !is_password(app, current, hash.clone()).await? {
+        return Err(wrong());
+    }
+    let next = hash_password(app, new).await?;
+    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), Problem> {
+        // Hashing takes its time: somebody may have given them another one.
+        if accounts::password(tx, org, user)? != hash {
+            return Err(wrong());
+        }
+        accounts::set_password(tx, org, user, &next)?;
+        Ok(accounts::close_sessions(tx, org, user, Some(session))?)
+    };
+    app.store.write(write).await
 }
 
 /// Whether a new password is long enough.

@@ -37,6 +37,8 @@ pub const PROOFS_MAX: usize = 2;
 pub const PROOFS_OF_ONE_MAX: usize = PROOFS_MAX / 2;
 /// Bytes of the photos in a proof bundle that the server makes; `endcap prove` makes larger ones.
 pub const PROOF_PHOTO_BYTES_MAX: u64 = 128 << 20;
+/// Proof bundles that are on their way to one person: all but their photos is in memory until it is taken.
+pub const PROOFS_OF_PERSON_MAX: usize = 2;
 /// Requests that are worked on at the same time; one more is told to come back.
 pub const REQUESTS_MAX: usize = 1_024;
 /// Those of one organisation's phones and pages among them.
@@ -114,6 +116,45 @@ pub struct Limits {
     pub decoding: Arc<Semaphore>,
     /// Room for making proof bundles.
     pub proofs: Arc<Semaphore>,
+    /// Proof bundles that are on their way.
+    pub downloads: Downloads,
+}
+
+/// How many proof bundles are on their way, by person.
+#[derive(Clone, Default)]
+pub struct Downloads(Arc<Mutex<HashMap<UserId, usize>>>);
+
+/// A bundle that is on its way. Dropped, it is not any more.
+pub struct Download(Downloads, UserId);
+
+impl Downloads {
+    /// One more.
+    ///
+    /// # Errors
+    /// `downloads_open` (429) when the person has [`PROOFS_OF_PERSON_MAX`].
+    pub fn begin(&self, user: UserId) -> Result<Download, Problem> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(user).or_default();
+        if *count >= PROOFS_OF_PERSON_MAX {
+            let title = "Two proofs are on their way to you";
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "downloads_open", title);
+            return Err(problem.detail("let one of them end first").retry_after(60));
+        }
+        *count += 1;
+        Ok(Download(self.clone(), user))
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.1);
+            }
+        }
+    }
 }
 
 impl Default for Limits {
@@ -135,6 +176,7 @@ impl Default for Limits {
             forms_with_files: Arc::new(Semaphore::new(FORMS_WITH_FILES_MAX)),
             decoding: Arc::new(Semaphore::new(DECODING_MEGAPIXELS_MAX as usize)),
             proofs: Arc::new(Semaphore::new(PROOFS_MAX)),
+            downloads: Downloads::default(),
         }
     }
 }

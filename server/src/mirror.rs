@@ -73,10 +73,16 @@ impl fmt::Display for Copied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Checkpoint { size, root, life, .. } = &self.checkpoint;
         if let Some((kept, lost)) = self.restored {
-            writeln!(
-                f,
-                "THE SERVER WAS RESTORED FROM A BACKUP, and its log says so: it goes on as another life."
-            )?;
+            let said = match self.entries {
+                true => {
+                    "THE SERVER WAS RESTORED FROM A BACKUP, and its log says so: it goes on as another life."
+                }
+                false => {
+                    "THE LOG GOES ON AS ANOTHER LIFE, as after a restore from a backup. Whether it says so is not known: its \
+                     lines are read with a token."
+                }
+            };
+            writeln!(f, "{said}")?;
             writeln!(
                 f,
                 "  The first {kept} lines are those of this copy; {lost} that it had are not in the log any more."
@@ -231,6 +237,9 @@ impl Run<'_> {
         witnessed: Option<&(SignedNote, Checkpoint)>,
     ) -> Result<Copied, MirrorError> {
         let same_life = pinned.is_some_and(|(_, key)| key.name() == claimed.log_name());
+        if pinned.is_some() && !same_life && older.is_some() {
+            return contradicts("this copy: it goes back to a life that another has followed here");
+        }
         if let Some(older) = older
             && (claimed.size < older.size
                 || claimed.size == older.size && claimed.root != older.root)

@@ -4,7 +4,7 @@
 //! Admins may do everything. Supervisors and distributor managers give out codes and withdraw phones, for
 //! themselves and for those who record in the field within their own scope.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -255,21 +255,30 @@ pub async fn keep_on_phones(app: &App, viewer: &Viewer, days: Option<u32>) -> Re
     app.store.write_for(org, move |tx| Ok(log::set_keep_days(tx, org, days)?)).await
 }
 
-/// Gives a person another role and scope. Admins only.
-pub async fn set_role(
+/// What is changed of a person; the rest stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Edits {
+    /// What colleagues call them.
+    pub name: Option<String>,
+    /// As what they work.
+    pub role: Option<Role>,
+    /// Where they work.
+    pub scope: Option<Scope>,
+}
+
+/// Gives a person another name, role or scope. Admins only.
+pub async fn edit(
     app: &App,
     viewer: &Viewer,
     user: UserId,
-    role: Role,
-    scope: Scope,
+    Edits { name, role, scope }: Edits,
 ) -> Result<(), Problem> {
-    change(app, viewer, user, move |person| (person.role, person.scope) = (role, scope)).await
-}
-
-/// Gives a person another name. Admins only.
-pub async fn rename(app: &App, viewer: &Viewer, user: UserId, name: &str) -> Result<(), Problem> {
-    let name = name.trim().to_owned();
-    change(app, viewer, user, |person| person.name = name).await
+    change(app, viewer, user, move |person| {
+        person.name = name.map_or_else(|| person.name.clone(), |name| name.trim().to_owned());
+        person.role = role.unwrap_or(person.role);
+        person.scope = scope.unwrap_or(person.scope);
+    })
+    .await
 }
 
 /// Changes what is known of a person when it is written: nobody's change undoes another's.
@@ -388,30 +397,23 @@ pub async fn revoke(
         return Err(Problem::invalid("lost: that is still to come"));
     }
     let (newest, stands) = (newest.device, newest.revoked_ms.is_none());
-    // What it sent under an earlier key since it was lost is as doubtful.
-    let since = |row: &&DeviceRow| {
-        let ended = row.revoked_ms.unwrap_or(i64::MAX);
-        (stands && row.device == newest) || lost_ms.is_some_and(|lost| ended >= lost)
+    // What it sent under an earlier key since it was lost is as doubtful. Nobody makes the time since when later.
+    let of: BTreeSet<DeviceId> = keys.iter().map(|row| row.device).collect();
+    let ended = keys.into_iter().map(|row| (row.device, row.revoked_ms.unwrap_or(i64::MAX)));
+    let withdrawn = move |now: &World| -> Result<Vec<Record>, Problem> {
+        let changed = ended.filter_map(|(id, ended)| {
+            let device = now.devices.get(&id)?.clone();
+            let since = lost_ms.filter(|lost| ended >= *lost);
+            let lost_ms = [device.lost_ms, since].into_iter().flatten().min();
+            let revoked = device.revoked || id == newest;
+            (revoked != device.revoked || lost_ms != device.lost_ms)
+                .then_some(Record::Device(Device { revoked, lost_ms, ..device }))
+        });
+        Ok(changed.collect())
     };
-    let record = |row: &DeviceRow| {
-        Record::Device(Device {
-            id: row.device,
-            user: row.user,
-            key: row.key,
-            revoked: true,
-            lost_ms,
-        })
-    };
-    let doubtful: Vec<DeviceId> = keys.iter().filter(since).map(|row| row.device).collect();
-    let records: Vec<Record> = keys.iter().filter(since).map(record).collect();
-    if records.is_empty() {
-        return Ok(());
-    }
-    let done = app.write_records_with(tenant, records, move |ledger, _| {
-        for device in doubtful {
-            if let Some(since) = lost_ms {
-                field::reconsider_of(ledger.tx, org, device, since)?;
-            }
+    let done = app.change_records(tenant, withdrawn, move |ledger, _| {
+        if let Some(since) = lost_ms {
+            field::reconsider_of(ledger.tx, org, &of, since)?;
         }
         if !stands || accounts::revoke(ledger.tx, org, newest, now)? {
             return Ok(());

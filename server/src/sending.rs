@@ -1,4 +1,4 @@
-//! What is sent in pieces, so that who does not take it holds no more than a piece.
+//! What is sent in pieces as it is taken: of files no more than a piece is in memory.
 
 use std::io::{self, Cursor};
 use std::time::Duration;
@@ -35,11 +35,13 @@ impl Chunk {
     }
 }
 
-/// These, one after the other. What is not taken for [`DOWNLOAD_WAIT`], or whose photo has gone meanwhile, ends early,
+/// These, one after the other, and `room` until all is sent or given up. What is not taken for [`DOWNLOAD_WAIT`], or whose photo has gone meanwhile, ends early,
 /// which whoever takes it sees.
-pub fn sent(blobs: Blobs, org: OrgId, chunks: Vec<Chunk>) -> Body {
+pub fn sent(blobs: Blobs, org: OrgId, chunks: Vec<Chunk>, room: impl Send + 'static) -> Body {
     let (to, pieces) = mpsc::channel(1);
     tokio::spawn(async move {
+        // Dropped before the line is, so that who has heard the end has room again.
+        let (to, _room) = (to, room);
         for chunk in chunks {
             let goes_on = match chunk {
                 Chunk::Bytes(bytes) => send(Cursor::new(bytes), &to, DOWNLOAD_WAIT).await,

@@ -391,7 +391,8 @@ fn pages() -> Router<Arc<App>> {
         Posted(viewer, Whom { id }): Posted<Whom>,
     ) -> Result<(), Problem> {
         let user = id.parse().map_err(|_| Problem::not_found())?;
-        people::set_role(&app, &viewer, user, Role::Supervisor, Scope::Territory(SOUTH)).await
+        let (role, scope) = (Some(Role::Supervisor), Some(Scope::Territory(SOUTH)));
+        people::edit(&app, &viewer, user, people::Edits { name: None, role, scope }).await
     }
     async fn panic() -> String {
         panic!("asked to")

@@ -1243,11 +1243,12 @@ pub fn apply_pull<R: Replica>(
     for Decided { document, head, outcome } in reply.decided.iter().flatten() {
         let Some(kept) = documents.get(*document)? else { continue };
         match outcome {
-            // Its newest is not here any more: what is left of it hears the same when it comes again.
-            _ if !kept.document.contains(*head) => {
-                kept.refused.take_if(|refused| refused.code != Outcome::FORKED);
+            // Its newest is not here any more, or came with the record: what is left hears the same when it comes again.
+            outcome if !kept.pending.contains(head) => {
+                let refused = matches!(outcome, Outcome::Quarantined { .. });
+                let tells = !refused || !kept.document.contains(*head);
+                kept.refused.take_if(|refused| tells && refused.code != Outcome::FORKED);
             }
-            _ if !kept.pending.contains(head) => {}
             Outcome::Accepted {} | Outcome::LetGo {} => {
                 kept.confirm(*head);
                 kept.refused = None; // what was refused with it, or built on it, is offered anew

@@ -458,10 +458,13 @@ class Client(Photos):
                 self._take_group(group, keys)
             for (kind, id), head, outcome in page.get(9) or []:
                 document = self.documents.get(bytes([kind]) + id)
-                if document and head not in document.changes:
+                if not document:
+                    continue
+                came = head not in document.pending and outcome[0] != 1
+                if head not in document.changes or came:
                     if document.refused and document.refused[0] != "forked":
                         document.refused = None
-                elif document and head in document.pending:
+                elif head in document.pending:
                     if outcome[0] == 1:
                         document.refused = outcome[1:3]
                     else:

@@ -64,6 +64,16 @@ fn whatever_happens_everyone_ends_with_the_same_and_nothing_is_lost() {
     tell_all(SEEDS, false);
 }
 
+/// What other seeds found that no story of its own tells. 108000044: a part of the tree moves below somebody who means harm.
+/// 112000919: a supervisor lets in what only the quarantine had left. 112000987: what was discarded comes into the record by
+/// another way, and what is left on its phone is offered anew.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    for seed in [108_000_044, 112_000_919, 112_000_987] {
+        tell(seed, STEPS, false);
+    }
+}
+
 #[test]
 fn whatever_disks_lose_comes_back() {
     tell_all(SEEDS / 2, true);

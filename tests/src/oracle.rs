@@ -312,7 +312,11 @@ impl Oracle {
             push.groups.iter().all(|group| group.hashes().all(|h| has(&(group.document, h))))
         });
         self.deliveries.clear();
+        let before = self.saved.clone();
         self.lost(server, devices);
+        // What it keeps apart of a phone that is gone a supervisor may let in yet.
+        let apart = before.into_keys().filter(|name| kept.contains_key(name));
+        self.maybe_gone.extend(apart.filter(|name| !self.saved.contains_key(name)));
     }
 
     /// A phone is lost. Its colleague has what waited; but what the server has confirmed, to the phone or to a courier,

@@ -20,7 +20,7 @@ use crate::auth::{self, Client, Posted, Viewer, gives_out_copies};
 use crate::error::Problem;
 use crate::now_ms;
 use crate::store::witnesses::{self, Cosignature};
-use crate::store::{StoreError, accounts, tree};
+use crate::store::{accounts, tree};
 
 /// Longest name of a copy, in characters.
 const LABEL_CHARS_MAX: usize = 80;
@@ -188,8 +188,14 @@ pub(super) async fn copy(
     }
     let token = auth::secret();
     let (org, hash, by) = (viewer.tenant.org, auth::secret_hash(&token), viewer.rights.user);
-    let put = app.store.write(move |tx| -> Result<(), StoreError> {
-        accounts::put_mirror(tx, org, hash, &label, by, now_ms())
+    let of = Arc::clone(&viewer.tenant);
+    let put = app.store.write_for(org, move |tx| -> Result<(), Problem> {
+        // Who has just left gives none out any more.
+        let rights = of.world_in_writing().rights(by);
+        if !rights.is_some_and(|rights| gives_out_copies(rights.role)) {
+            return Err(Problem::forbidden("this person gives out no copies of the log any more"));
+        }
+        Ok(accounts::put_mirror(tx, org, hash, &label, by, now_ms())?)
     });
     put.await?;
     draw(&app, &client, &viewer, token).await

@@ -655,17 +655,16 @@ pub(super) async fn edit(
 ) -> Result<Response, Problem> {
     let who = user(&id)?;
     let changed = async {
-        if form.name.trim() != form.was_name {
-            people::rename(&app, &viewer, who, &form.name).await?;
-        }
         let (role, scope) = match (Role::from_name(&form.role), read_scope(&form.scope)) {
             (Some(role), Some(scope)) => (role, scope),
             _ => return Err(Problem::invalid("choose a role, and what the person looks after")),
         };
-        if (&form.role, &form.scope) != (&form.was_role, &form.was_scope) {
-            people::set_role(&app, &viewer, who, role, scope).await?;
-        }
-        Ok(())
+        let edits = people::Edits {
+            name: Some(form.name.clone()).filter(|name| name.trim() != form.was_name),
+            role: Some(role).filter(|_| form.role != form.was_role),
+            scope: Some(scope).filter(|_| form.scope != form.was_scope),
+        };
+        people::edit(&app, &viewer, who, edits).await
     };
     back(&app, &client, &viewer, &id, &headers, changed.await, None).await
 }

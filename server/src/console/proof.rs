@@ -31,6 +31,7 @@ pub(super) async fn proof(
     let (see, org) = (sight(&viewer), viewer.tenant.id);
     let read = app.look(&viewer.tenant, move |c| pages::visit(c, &see, org, visit)).await?;
     read.ok_or_else(Problem::not_found)?;
+    let room = app.limits.downloads.begin(viewer.rights.user)?;
     let chunks = app.prove(&viewer.tenant, visit, photos.as_deref() != Some("no")).await?;
     let name = format!("attachment; filename=\"visit-{visit}.zip\"");
     let headers = [
@@ -38,5 +39,5 @@ pub(super) async fn proof(
         (header::CONTENT_LENGTH, chunks.iter().map(Chunk::length).sum::<u64>().to_string()),
         (header::CONTENT_DISPOSITION, name),
     ];
-    Ok((headers, sent(app.blobs.clone(), viewer.tenant.id, chunks)).into_response())
+    Ok((headers, sent(app.blobs.clone(), viewer.tenant.id, chunks, room)).into_response())
 }

@@ -23,6 +23,8 @@ use crate::world::World;
 
 /// Most outlets or people that one search for words goes by.
 const FOUND_MAX: usize = 1_000;
+/// People whom a search for words finds, at most: each is a condition of its own, of which SQLite takes less than a thousand.
+const FOUND_PEOPLE_MAX: usize = 500;
 
 /// What the address asks for. Anything that does not read is as if it were not there.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -199,7 +201,7 @@ fn find(world: &World, rights: &Rights, words: &str) -> Found {
     let people = world.people.values().filter(|person| has(&person.name));
     Found {
         outlets: outlets.map(|outlet| outlet.id).take(FOUND_MAX).collect(),
-        people: people.map(|person| person.id).take(FOUND_MAX).collect(),
+        people: people.map(|person| person.id).take(FOUND_PEOPLE_MAX).collect(),
     }
 }
 

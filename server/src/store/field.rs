@@ -94,7 +94,7 @@ pub fn reconsider(tx: &Transaction<'_>, org: Org, outlet: OutletId) -> Result<()
 pub fn reconsider_of(
     tx: &Transaction<'_>,
     org: Org,
-    device: DeviceId,
+    devices: &BTreeSet<DeviceId>,
     since_ms: i64,
 ) -> Result<(), StoreError> {
     // Newest first, and a day more: the server's clock may have been set.
@@ -109,7 +109,8 @@ pub fn reconsider_of(
             break;
         }
         let Some(document) = row.get::<_, Option<[u8; 17]>>(1)? else { continue };
-        if row.get::<_, Option<[u8; 16]>>(2)? == Some(*device.as_bytes()) && seen.insert(document) {
+        let device = row.get::<_, Option<[u8; 16]>>(2)?.map(DeviceId::from_bytes);
+        if device.is_some_and(|device| devices.contains(&device)) && seen.insert(document) {
             again.execute(params![org, &document[1..]])?;
         }
     }

@@ -245,6 +245,19 @@ async fn no_form_of_before_brings_back_what_was_erased_of_a_person() {
     assert_eq!(bench.post(ADA, &page, &edited).await.status, StatusCode::SEE_OTHER);
     let maria = bench.tenant.world().people[&MARIA].clone();
     assert_eq!((&*maria.name, maria.role, maria.active), ("Erased person", Role::Rep, false));
+    let elsewhere = format!("t.{}", TerritoryId::from_bytes([1; 16]));
+    let moved = [
+        ("name", &*was_name),
+        ("role", &*was_role),
+        ("scope", &*elsewhere),
+        ("was_name", &*was_name),
+        ("was_role", &*was_role),
+        ("was_scope", &*was_scope),
+    ];
+    assert_eq!(bench.post(ADA, &page, &moved).await.status, StatusCode::SEE_OTHER);
+    let maria = bench.tenant.world().people[&MARIA].clone();
+    assert_eq!((&*maria.name, maria.role), ("Erased person", Role::Rep), "another's change stays");
+    assert_eq!(maria.scope, Scope::Territory(TerritoryId::from_bytes([1; 16])));
     assert!(crate::field::checked(&bench).is_clean());
     bench.close().await;
 }
