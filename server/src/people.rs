@@ -405,7 +405,7 @@ pub async fn revoke(
             let device = now.devices.get(&id)?.clone();
             let since = lost_ms.filter(|lost| ended >= *lost);
             let lost_ms = [device.lost_ms, since].into_iter().flatten().min();
-            let revoked = device.revoked || id == newest;
+            let revoked = device.revoked || id == newest || ended < i64::MAX;
             (revoked != device.revoked || lost_ms != device.lost_ms)
                 .then_some(Record::Device(Device { revoked, lost_ms, ..device }))
         });
