@@ -283,6 +283,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn two_proofs_are_on_their_way_to_one_person_and_others_have_their_own() {
+        let (downloads, [one, other]) =
+            (Downloads::default(), [1, 2].map(|n| UserId::from_bytes([n; 16])));
+        let [first, _second] = [(); 2].map(|()| downloads.begin(one).unwrap());
+        let third = downloads.begin(one).err().unwrap();
+        assert_eq!(
+            (third.status(), third.code()),
+            (StatusCode::TOO_MANY_REQUESTS, "downloads_open")
+        );
+        let _others = downloads.begin(other).unwrap();
+        drop(first);
+        assert!(downloads.begin(one).is_ok(), "one has ended");
+    }
+
+    #[test]
     fn a_burst_then_one_each_interval() {
         let rate = Rate::new(6_000_000, 10);
         let start = 1_700_000_000_000;
