@@ -718,8 +718,17 @@ pub fn enrol_qr_svg(url: &str, code: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::pin::Pin;
+
+    use sync_core::id::UserId;
+    use sync_core::model::catalogue::{Person, Record};
+
     use super::*;
+    use crate::limits::HASHING_MAX;
+    use crate::people;
+
+    const FIRST: &str = "the first password";
 
     fn client(
         proxies: &[&str],
@@ -815,6 +824,101 @@ mod tests {
         for bad in ["", "ann", "@x", "ann@", "a b@x", "a\n@x"] {
             assert_eq!(normal_email(bad), None, "{bad}");
         }
+    }
+
+    /// An organisation with an admin who signs in as `a@example.com`.
+    pub(crate) async fn founded() -> (Arc<App>, Arc<Tenant>, Person) {
+        let folder = std::env::temp_dir().join(format!("endcap-auth-{}", secret()));
+        let app = App::open(folder).await.unwrap();
+        let tenant = people::found(&app, "Nordic Oats", "Ada", "a@example.com", FIRST).await;
+        let tenant = tenant.map_err(|problem| problem.sentence()).unwrap();
+        let admin = tenant.world().people.values().next().unwrap().clone();
+        (app, tenant, admin)
+    }
+
+    pub(crate) fn end(app: &App) {
+        app.store.close();
+        std::fs::remove_dir_all(&app.folder).unwrap();
+    }
+
+    pub(crate) fn local() -> Client {
+        client(&[], None, "127.0.0.1", &[])
+    }
+
+    pub(crate) async fn signed_in(app: &App) -> Viewer {
+        let cookie = sign_in(app, &local(), "a@example.com", FIRST).await;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, cookie.map_err(|problem| problem.sentence()).unwrap());
+        let viewer = Viewer::find(app, &headers).await.map_err(|problem| problem.sentence());
+        viewer.unwrap().unwrap()
+    }
+
+    async fn password_is_now(app: &App, tenant: &Tenant, user: UserId, password: &str) {
+        let (org, next) = (tenant.org, hash(password).unwrap());
+        let set = app.store.write(move |tx| accounts::set_password(tx, org, user, &next));
+        assert!(set.await.unwrap());
+    }
+
+    /// Goes on with this until it waits for room to hash a password, which it does with what it has read, and gives it
+    /// that room, which it does not know yet.
+    async fn until_it_hashes<F: Future>(app: &App, mut going: Pin<&mut F>) {
+        let hashing = Arc::clone(&app.limits.hashing);
+        let all = u32::try_from(HASHING_MAX).unwrap();
+        let mut room = Arc::clone(&hashing).acquire_many_owned(all).await.unwrap();
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut going => panic!("it has not waited"),
+                () = tokio::task::yield_now() => {}
+            }
+            drop(room.split(1)); // goes to who waits for it
+            match Arc::clone(&hashing).try_acquire_owned() {
+                Ok(back) => room.merge(back),
+                Err(_) => return,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_signs_in_does_so_with_the_password_of_then() {
+        let (app, tenant, admin) = founded().await;
+        let from = local();
+        let signs_in = |password| sign_in(&app, &from, "a@example.com", password);
+        {
+            let mut signing = std::pin::pin!(signs_in(FIRST));
+            until_it_hashes(&app, signing.as_mut()).await;
+            password_is_now(&app, &tenant, admin.id, "the second password").await;
+            assert_eq!(signing.await.unwrap_err().code(), "sign_in_failed");
+        }
+        {
+            let mut signing = std::pin::pin!(signs_in("the second password"));
+            until_it_hashes(&app, signing.as_mut()).await;
+            let gone = Person { active: false, ..admin.clone() };
+            app.write_records(&tenant, vec![Record::Person(gone)]).await.unwrap();
+            assert_eq!(signing.await.unwrap_err().code(), "forbidden");
+        }
+        app.write_records(&tenant, vec![Record::Person(admin)]).await.unwrap();
+        let sessions = app.store.read(|c| {
+            Ok(c.query_row("SELECT count(*) FROM session", [], |row| row.get::<_, i64>(0))?)
+        });
+        assert_eq!(sessions.await.unwrap(), 0);
+        assert!(signs_in("the second password").await.is_ok());
+        end(&app);
+    }
+
+    #[tokio::test]
+    async fn who_changes_a_password_does_not_undo_the_one_that_was_given_meanwhile() {
+        let (app, tenant, admin) = founded().await;
+        let viewer = signed_in(&app).await;
+        {
+            let mut changing = std::pin::pin!(change_password(&app, &viewer, FIRST, "a password of mine"));
+            until_it_hashes(&app, changing.as_mut()).await;
+            password_is_now(&app, &tenant, admin.id, "the second password").await;
+            assert_eq!(changing.await.unwrap_err().code(), "wrong_password");
+        }
+        let second = change_password(&app, &viewer, "the second password", "a password of mine").await;
+        assert!(second.is_ok());
+        end(&app);
     }
 
     #[test]

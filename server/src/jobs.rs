@@ -205,3 +205,38 @@ pub async fn keep_running(app: Arc<App>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sync_core::id::OrgId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_fails_of_one_organisation_is_in_no_others_way() {
+        let mut name = [0; 8];
+        crate::random(&mut name);
+        let name = format!("endcap-sweep-{:016x}", u64::from_be_bytes(name));
+        let folder = std::env::temp_dir().join(name);
+        let app = App::open(folder.clone()).await.unwrap();
+        let ids = [1, 2, 3].map(|n| OrgId::from_bytes([n; 16]));
+        let orphan = BlobHash::of(b"nobody names it");
+        for (n, id) in ids.into_iter().enumerate() {
+            app.create(id, &format!("Dairy {n}")).await.unwrap();
+            app.blobs.put(id, orphan, Rendition::Original, vec![7]).await.unwrap();
+        }
+        let broken = folder.join("blobs").join(ids[1].to_string());
+        std::fs::rename(&broken, folder.join("away")).unwrap();
+        std::fs::write(&broken, "no folder").unwrap();
+        let later = now_ms() + 2 * ORPHAN_MS;
+        assert!(run(&app, later).await.is_err());
+        for id in [ids[0], ids[2]] {
+            assert!(!app.blobs.exists(id, orphan).await.unwrap(), "{id}");
+        }
+        std::fs::remove_file(&broken).unwrap();
+        std::fs::rename(folder.join("away"), &broken).unwrap();
+        assert_eq!(run(&app, later).await.unwrap(), Done { removed: 1, ..Done::default() });
+        app.store.close();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

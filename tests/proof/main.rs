@@ -74,6 +74,28 @@ fn the_document_is_of_the_version_that_is_written() {
 }
 
 #[test]
+fn a_visit_whose_photos_no_bundle_holds_is_proved_without_them() {
+    let (mut host, visit) = worked();
+    host.end("-TERM");
+    let data = host.data();
+    let connection = rusqlite::Connection::open(data.join("endcap.db")).expect("it opens");
+    let hash: [u8; 32] = connection
+        .query_row("SELECT hash FROM photo WHERE here = 1 LIMIT 1", [], |row| row.get(0))
+        .expect("a photo");
+    let name = BlobHash(hash).to_string();
+    let file = data.join(format!("blobs/{ORG}/{}/{name}", &name[..2]));
+    let file = std::fs::OpenOptions::new().write(true).open(file).expect("its file");
+    file.set_len(2 << 30).expect("it is longer, and takes no room");
+    let to = host.folder.join("photos.zip");
+    let args = [OsStr::new("prove"), OsStr::new(&visit), OsStr::new("--data"), data.as_os_str()];
+    let more = [OsStr::new("--to"), to.as_os_str(), OsStr::new("--photos")];
+    let said = badly(endcap(args.into_iter().chain(more)));
+    assert!(said.contains("2048 MiB") && said.contains("prove it without --photos"), "{said}");
+    assert!(!to.exists());
+    prove(&host, &visit, "bare.zip", false);
+}
+
+#[test]
 fn a_visit_is_proved_offline_and_nothing_can_be_changed() {
     let (mut host, visit) = worked();
     let keys = well(endcap([OsStr::new("log-key"), OsStr::new("--data"), host.data().as_os_str()]));

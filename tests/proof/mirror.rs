@@ -300,7 +300,8 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     host.start();
     well(endcap(args(&host, &dir, true)));
     host.end("-TERM");
-    std::fs::remove_dir_all(host.data()).expect("the folder is lost");
+    let before = host.folder.join("before");
+    std::fs::rename(host.data(), &before).expect("the folder is lost");
     well(host.restore("backup", "data"));
     host.start();
     let said = badly(endcap(args(&host, &dir, true)));
@@ -352,4 +353,13 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
         assert!(said.contains(checkpoint.to_str().expect("UTF-8")), "{said}");
         std::fs::write(&checkpoint, bytes).expect("it is mended");
     }
+
+    // The folder of before, taken up again as if nobody had restored it, is no log that goes on.
+    host.end("-TERM");
+    std::fs::rename(host.data(), host.folder.join("restored")).expect("it moves");
+    std::fs::rename(&before, host.data()).expect("it moves");
+    host.start();
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("it goes back to a life that another has followed here"), "{said}");
+    well(endcap(["verify", "--copy", dir.to_str().expect("UTF-8")]));
 }

@@ -239,3 +239,29 @@ pub(super) async fn confirm(
     app.confirm(&viewer.tenant, leaf, id, by).await?;
     Ok(Redirect::to("/log#keys").into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use sync_core::model::catalogue::{Person, Record};
+
+    use super::*;
+    use crate::auth::tests::{end, founded, local, signed_in};
+
+    #[tokio::test]
+    async fn who_has_left_while_they_asked_gives_out_no_copy() {
+        let (app, tenant, admin) = founded().await;
+        let org = tenant.org;
+        let asks = async |viewer| {
+            let asked = Posted(viewer, Copy { label: "Partner".into() });
+            let answer = copy(State(Arc::clone(&app)), local(), asked).await;
+            let given = app.store.read(move |c| accounts::mirrors(c, org, None)).await.unwrap();
+            (answer.err().map(|problem| problem.code().to_owned()), given.len())
+        };
+        let [first, second] = [signed_in(&app).await, signed_in(&app).await];
+        assert_eq!(asks(first).await, (None, 1));
+        let gone = Person { active: false, ..admin };
+        app.write_records(&tenant, vec![Record::Person(gone)]).await.unwrap();
+        assert_eq!(asks(second).await, (Some("forbidden".to_owned()), 1));
+        end(&app);
+    }
+}

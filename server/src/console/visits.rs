@@ -21,7 +21,7 @@ use crate::now_ms;
 use crate::store::pages::{self, Found, Kind, Listed, PAGE_ROWS, Search, VisitLine};
 use crate::world::World;
 
-/// Most outlets or people that one search for words goes by.
+/// Most outlets that one search for words goes by.
 const FOUND_MAX: usize = 1_000;
 /// People whom a search for words finds, at most: each is a condition of its own, of which SQLite takes less than a thousand.
 const FOUND_PEOPLE_MAX: usize = 500;
@@ -55,6 +55,7 @@ struct VisitsPage {
     previous: Option<String>,
     next: Option<String>,
     filtered: bool,
+    cut: bool,
 }
 
 struct Tab {
@@ -96,9 +97,9 @@ pub(super) async fn visits(
     let zone = view::zone_of(&viewer.tenant.world(), &viewer.rights);
     let today = Day::at(now_ms(), &zone);
     asked.read_day(today);
-    let (search, see) = {
+    let (search, cut, see) = {
         let world = viewer.tenant.world();
-        let search = asked.search(&world, &viewer.rights);
+        let (search, cut) = asked.search(&world, &viewer.rights);
         let (territory, distributor) = (asked.territory(), asked.distributor());
         let tenant = Arc::clone(&viewer.tenant);
         let see = sight(&viewer).narrowed(move |audience| {
@@ -108,14 +109,13 @@ pub(super) async fn visits(
             territory.is_none_or(|root| tenant.world().tree.within(*of, root))
                 && distributor.is_none_or(|one| one == *by)
         });
-        (search, see)
+        (search, cut, see)
     };
-    let number = search.page;
     let kinds = TABS.map(|(kind, _)| kind);
     let listed = app.look(&viewer.tenant, move |c| pages::visits(c, &see, &search, &kinds)).await?;
     let page = Page::new(&app, &viewer, Section::Visits, "Visits").await?;
     let world = viewer.tenant.world();
-    let drawn = draw(page, asked, number, &listed, &world, &viewer.rights, today);
+    let drawn = draw(page, asked, cut, &listed, &world, &viewer.rights, today);
     drop(world);
     html(&drawn)
 }
@@ -159,15 +159,17 @@ impl Asked {
         }
     }
 
-    fn search(&self, world: &World, rights: &Rights) -> Search {
+    fn number(&self) -> u64 {
+        self.page.parse::<u64>().unwrap_or(1).clamp(1, 200) - 1
+    }
+
+    /// What is searched for, and whether its words find more than are gone by.
+    fn search(&self, world: &World, rights: &Rights) -> (Search, bool) {
         let words = self.q.trim().to_lowercase();
-        Search {
-            kind: self.kind(),
-            found: (!words.is_empty()).then(|| find(world, rights, &words)),
-            from: self.from.parse().ok(),
-            to: self.to.parse().ok(),
-            page: self.page.parse::<u64>().unwrap_or(1).clamp(1, 200) - 1,
-        }
+        let (found, cut) = (!words.is_empty()).then(|| find(world, rights, &words)).unzip();
+        let (from, to) = (self.from.parse().ok(), self.to.parse().ok());
+        let search = Search { kind: self.kind(), found, from, to, page: self.number() };
+        (search, cut.unwrap_or_default())
     }
 
     /// The address of the same search but for what `change` does; from its first page.
@@ -191,24 +193,25 @@ impl Asked {
     }
 }
 
-/// Outlets and people that are called like this, of those whom the person sees.
-fn find(world: &World, rights: &Rights, words: &str) -> Found {
+/// Outlets and people that are called like this, of those whom the person sees, and whether there are more.
+fn find(world: &World, rights: &Rights, words: &str) -> (Found, bool) {
     let has = |text: &str| text.to_lowercase().contains(words);
-    let outlets = world.outlets.values().filter(|outlet| {
+    let mut outlets = world.outlets.values().filter(|outlet| {
         (has(&outlet.name) || has(&outlet.code) || has(&outlet.street) || has(&outlet.town))
             && rights.sees(&world.tree, &outlet.audience())
     });
-    let people = world.people.values().filter(|person| has(&person.name));
-    Found {
-        outlets: outlets.map(|outlet| outlet.id).take(FOUND_MAX).collect(),
-        people: people.map(|person| person.id).take(FOUND_PEOPLE_MAX).collect(),
-    }
+    let mut people = world.people.values().filter(|person| has(&person.name));
+    let found = Found {
+        outlets: outlets.by_ref().map(|outlet| outlet.id).take(FOUND_MAX).collect(),
+        people: people.by_ref().map(|person| person.id).take(FOUND_PEOPLE_MAX).collect(),
+    };
+    (found, outlets.next().is_some() || people.next().is_some())
 }
 
 fn draw(
     page: Page,
     asked: Asked,
-    number: u64,
+    cut: bool,
     listed: &Listed,
     world: &World,
     rights: &Rights,
@@ -234,6 +237,7 @@ fn draw(
         name: view::status_name(status).to_owned(),
         selected: kind == Kind::Status(status),
     });
+    let number = asked.number();
     let first = number * PAGE_ROWS;
     let last = first + listed.rows.len() as u64;
     let turn = |to: u64| asked.url(|a| a.page = to.to_string());
@@ -256,6 +260,7 @@ fn draw(
         previous: (number > 0).then(|| turn(number)),
         next: (last < listed.total && number + 1 < 200).then(|| turn(number + 2)),
         filtered: number > 0 || asked.url(|_| ()) != "/visits",
+        cut,
         page,
         asked,
     }

@@ -851,6 +851,25 @@ async fn a_form_without_its_token_is_refused() {
 }
 
 #[tokio::test]
+async fn a_word_that_very_many_people_are_called_by_is_no_error() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let north = Scope::Territory(NORTH);
+    let people = (0..40_000_u32).map(|n| {
+        let mut id = [9; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        let (id, name) = (UserId::from_bytes(id), format!("Bo {n} Lindqvist"));
+        Record::Person(Person { id, name, role: Role::Rep, scope: north, active: false })
+    });
+    bench.app.write_records(&bench.tenant, people.collect()).await.unwrap();
+    let link = format!("href=\"/visits/{visit}\"");
+    let more = "Type more of the name";
+    bench.get(MARIA, "/visits?q=lindqvist").await.shows(&[more]);
+    bench.get(MARIA, "/visits?q=anna").await.shows(&[&link]).hides(&[more]);
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn lists_find_and_count() {
     let bench = Bench::new().await;
     bench.get(MARIA, "/").await.shows(&["The first audit will show up here by itself"]);

@@ -1,5 +1,7 @@
 //! What the proof of a visit says in words.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use server::blobs::Rendition;
 use server::erase::{Target, erase};
@@ -376,5 +378,26 @@ async fn a_bundle_says_what_was_erased() {
     let read = bench.app.store.read(move |c| bundle::collect(c, org, id, visit, &key.log_key));
     let collected = read.await.unwrap().unwrap();
     assert!(!collected.photos.contains(&hashes[0]) && collected.photos.contains(&hashes[1]));
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_proof_that_nobody_waits_for_any_more_keeps_its_place_until_it_is_made() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let places = Arc::clone(&bench.app.limits.proofs);
+    let all = places.available_permits();
+    {
+        let mut made = std::pin::pin!(bench.app.prove(&bench.tenant, visit, true));
+        tokio::select! {
+            biased;
+            _ = &mut made => panic!("it is made at once"),
+            () = std::future::ready(()) => assert_eq!(places.available_permits(), all - 1),
+        }
+    }
+    assert_eq!(places.available_permits(), all - 1, "who hangs up frees none");
+    let every = u32::try_from(all).unwrap();
+    drop(places.acquire_many(every).await.unwrap());
+    assert!(verify(&bundle_of(&bench, MARIA, visit).await).is_ok());
     bench.close().await;
 }
