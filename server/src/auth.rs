@@ -911,12 +911,14 @@ pub(crate) mod tests {
         let (app, tenant, admin) = founded().await;
         let viewer = signed_in(&app).await;
         {
-            let mut changing = std::pin::pin!(change_password(&app, &viewer, FIRST, "a password of mine"));
+            let mut changing =
+                std::pin::pin!(change_password(&app, &viewer, FIRST, "a password of mine"));
             until_it_hashes(&app, changing.as_mut()).await;
             password_is_now(&app, &tenant, admin.id, "the second password").await;
             assert_eq!(changing.await.unwrap_err().code(), "wrong_password");
         }
-        let second = change_password(&app, &viewer, "the second password", "a password of mine").await;
+        let second =
+            change_password(&app, &viewer, "the second password", "a password of mine").await;
         assert!(second.is_ok());
         end(&app);
     }

@@ -2,6 +2,7 @@
 //! a second verifier that shares no code with them.
 #![cfg(target_os = "linux")]
 
+mod c2sp;
 mod copy;
 mod key;
 mod mirror;
@@ -25,6 +26,21 @@ use tests::brand::{ORG, RITA, SAM, SUE, SVEN, checks, product};
 use tests::host::{Host, SHARED, badly, begin, photo, record, run, start, well};
 
 const ENDCAP: &str = env!("CARGO_BIN_EXE_endcap");
+
+/// What stands at an address of the log.
+fn get(host: &Host, path: &str, token: Option<&str>) -> Option<Vec<u8>> {
+    let url = format!("http://{}/log/{ORG}/{path}", host.address());
+    let mut request = reqwest::Client::new().get(url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    host.runtime.block_on(async {
+        let answer = request.send().await.expect("an answer");
+        let found = answer.status().is_success();
+        let body = answer.bytes().await.expect("a body");
+        found.then(|| body.to_vec())
+    })
+}
 
 fn endcap<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
     run(Command::new(ENDCAP).args(args))

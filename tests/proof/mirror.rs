@@ -15,7 +15,7 @@ use tests::host::{Host, SHARED, badly, begin, record, well};
 
 use crate::{endcap, prove};
 
-const TOKEN: &str = "a token for a copy of the log";
+pub(crate) const TOKEN: &str = "a token for a copy of the log";
 
 /// A server with more lines than two tiles hold.
 fn grown() -> (Host, Arc<Client>) {
@@ -29,7 +29,7 @@ fn grown() -> (Host, Arc<Client>) {
 }
 
 /// The console has given out a copy.
-fn give_token(host: &Host) {
+pub(crate) fn give_token(host: &Host) {
     let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
     db.busy_timeout(std::time::Duration::from_secs(10)).expect("a timeout");
     let token = LogHash::of(TOKEN.as_bytes()).0;
@@ -37,7 +37,7 @@ fn give_token(host: &Host) {
         .expect("a token");
 }
 
-fn more(host: &mut Host, count: u32) {
+pub(crate) fn more(host: &mut Host, count: u32) {
     host.end("-TERM");
     let display = |number| {
         let (name, description) = (format!("Display {number}"), String::new());
@@ -227,7 +227,7 @@ fn an_empty_folder_takes_nothing_of_who_has_not_the_key() {
     }
 }
 
-fn life_of(host: &Host) -> LogOrigin {
+pub(crate) fn life_of(host: &Host) -> LogOrigin {
     let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
     let query = "SELECT origin FROM organisation";
     LogOrigin::from_bytes(db.query_row(query, [], |row| row.get(0)).expect("a life"))

@@ -198,7 +198,7 @@ fn a_server_that_shows_another_log_gets_no_signature() {
     host.end("-TERM");
     let db = Connection::open(database(&host)).expect("it opens");
     host.start();
-    let note = reqwest_text(&host, "witnessed");
+    let note = witnessed(&host);
     let note: SignedNote = note.parse().expect("a note");
     let old = server::now_ms() as u64 / 1_000 - 2 * 86_400;
     let line = note.cosign(&witness.key, &witness.pair(), old);
@@ -234,15 +234,12 @@ fn a_server_that_shows_another_log_gets_no_signature() {
     });
     host.serve = vec!["--witnesses".into(), list.to_str().expect("UTF-8").into()];
     host.start();
-    let signed = (0..1_000)
-        .any(|_| reqwest_text(&host, "witnessed").contains(&format!("\n{}\n", newest.sequence)));
+    let signed = (0..1_000).any(|_| witnessed(&host).contains(&format!("\n{}\n", newest.sequence)));
     assert!(signed, "it was not asked");
 }
 
-fn reqwest_text(host: &Host, name: &str) -> String {
-    let url = format!("http://{}/log/{ORG}/{name}", host.address());
-    host.runtime.block_on(async {
-        let answer = reqwest::get(url).await.expect("an answer");
-        answer.text().await.expect("text")
-    })
+/// What witnesses have signed.
+fn witnessed(host: &Host) -> String {
+    let note = crate::get(host, "witnessed", None).unwrap_or_default();
+    String::from_utf8(note).expect("text")
 }
