@@ -39,7 +39,7 @@
     const anchor = all('[id]', main).find((e) => e.getBoundingClientRect().top >= 0), top = anchor?.getBoundingClientRect().top;
     const sideways = all('.scroll-x, .pg-scroll, .tabs', main).map((e) => e.scrollLeft);
     const opened = all('details[id][open]', main).map((e) => e.id);
-    const typed = controls(main).filter((c) => c.id && changed(c));
+    const typed = controls(main).filter((c) => c.id && c.type !== 'file' && changed(c)); // a page may not choose a file
     main.replaceChildren(...fresh.childNodes);
     typed.filter((c) => $(c.id)).forEach((c) => Object.assign($(c.id), 'checked' in c ? { value: c.value, checked: c.checked } : { value: c.value }));
     opened.forEach((id) => { if ($(id)) $(id).open = true; });
@@ -75,7 +75,7 @@
       if (page && busy() && !asked) bar.hidden = false;
       else if (page) {
         const html = page.getElementById('main').innerHTML;
-        const lost = controls(main).filter((c) => changed(c) && c.value.trim() && !(c.id && page.getElementById(c.id)));
+        const lost = controls(main).filter((c) => changed(c) && c.value.trim() && (c.type === 'file' || !(c.id && page.getElementById(c.id))));
         if (!lost.length || confirm('What you typed no longer has a place on this page. Show the new page and drop it?')) { swap(page); last = html; }
       }
     } catch { /* the dot in the header already says that the line is down */ } finally { running = false; }

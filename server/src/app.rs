@@ -142,7 +142,7 @@ pub struct Tenant {
     pub lines: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     /// Turns of its pages at reading.
-    pub pages: Semaphore,
+    pub pages: Arc<Semaphore>,
     repairs: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     proofs: Arc<Semaphore>,
@@ -284,7 +284,7 @@ impl Tenant {
             room: Arc::new(Semaphore::new(REQUESTS_OF_ONE_MAX)),
             lines: Arc::new(Semaphore::new(LINES_OF_ONE_MAX)),
             turns: Arc::new(Semaphore::new(READERS_OF_ONE)),
-            pages: Semaphore::new(PAGES_OF_ONE_MAX),
+            pages: Arc::new(Semaphore::new(PAGES_OF_ONE_MAX)),
             repairs: Arc::new(Semaphore::new(REPAIRS_OF_ONE_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_OF_ONE_MAX)),
             proofs: Arc::new(Semaphore::new(PROOFS_OF_ONE_MAX)),
@@ -714,20 +714,25 @@ impl App {
         Ok(reply.await?)
     }
 
-    /// Writes that somebody confirmed a device's key.
-    pub async fn confirm(
+    /// Writes that somebody confirmed a device's key, in the leaf that is made of the world as it is then. Nobody confirms
+    /// one twice.
+    pub(crate) async fn confirm(
         &self,
-        tenant: &Tenant,
-        leaf: Leaf,
+        tenant: &Arc<Tenant>,
         device: DeviceId,
         by: UserId,
-    ) -> Result<(), StoreError> {
-        let org = tenant.org;
+        leaf: impl FnOnce(&World) -> Result<Leaf, Problem> + Send + 'static,
+    ) -> Result<(), Problem> {
+        let of = Arc::clone(tenant);
         let write = move |tx: &rusqlite::Transaction<'_>| {
-            let mut ledger = Ledger::open(tx, org)?;
+            let leaf = leaf(&of.world_in_writing())?;
+            if tree::is_confirmed(tx, of.org, device)? {
+                return Ok(());
+            }
+            let mut ledger = Ledger::open(tx, of.org)?;
             let sequence = ledger.append_act(&leaf)?;
-            tree::put_confirmation(tx, org, device, by, sequence)?;
-            ledger.close()
+            tree::put_confirmation(tx, of.org, device, by, sequence)?;
+            Ok(ledger.close()?)
         };
         self.write(tenant, write).await
     }
@@ -738,7 +743,12 @@ impl App {
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let _turn = tenant.pages.acquire().await.map_err(|_| StoreError::Closed)?;
+        let turn = Arc::clone(&tenant.pages).acquire_owned().await;
+        let turn = turn.map_err(|_| StoreError::Closed)?;
+        let read = move |connection: &rusqlite::Connection| {
+            let _turn = turn; // also when nobody waits any more
+            read(connection)
+        };
         self.store.read(read).await
     }
 
@@ -826,7 +836,8 @@ impl App {
         Ok(written)
     }
 
-    /// Decides what becomes of refused work that waits.
+    /// Decides what becomes of refused work that waits. Refuses with `decided` (409) what has been decided meanwhile, and with
+    /// `forbidden` (403) who does not review visits any more.
     pub async fn decide(
         &self,
         tenant: &Arc<Tenant>,
@@ -845,6 +856,9 @@ impl App {
                     return Err(Problem::new(status, "decided", "This has been decided meanwhile"));
                 }
                 let world = writing.world_in_writing();
+                if !world.rights(by).is_some_and(|rights| rights.role.reviews()) {
+                    return Err(Problem::forbidden("only supervisors decide on refused work"));
+                }
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
                 ingest.decide(&found, approved, by)?;
@@ -1083,7 +1097,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_phone_has_begun_keeps_its_turn_when_it_hangs_up() {
+    fn what_has_begun_keeps_its_turn_when_who_asked_hangs_up() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
             let (app, tenant) = open().await;
@@ -1114,6 +1128,8 @@ mod tests {
             hangs_up(app.cargo(&tenant, sender, cargo, turn().await)).await;
             hangs_up(app.pull(&tenant, sender, pull, turn().await)).await;
             hangs_up(app.repair(&tenant, sender, repair, turn().await)).await;
+            hangs_up(app.look(&tenant, |_| Ok(()))).await;
+            assert_eq!(tenant.pages.available_permits(), PAGES_OF_ONE_MAX - 1);
             assert_eq!(tenant.turns.available_permits(), 0);
             assert_eq!(tenant.repairs.available_permits(), REPAIRS_OF_ONE_MAX - 1);
             assert_eq!(app.limits.repairs.available_permits(), REPAIRS_MAX - 1);
@@ -1122,6 +1138,9 @@ mod tests {
             let all = u32::try_from(READERS_OF_ONE + 1).unwrap();
             drop(tenant.turns.acquire_many(all).await.unwrap());
             drop(tenant.repairs.acquire().await.unwrap());
+            drop(
+                tenant.pages.acquire_many(u32::try_from(PAGES_OF_ONE_MAX).unwrap()).await.unwrap(),
+            );
             close(&app);
         });
     }

@@ -8,7 +8,7 @@ use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use axum::Form;
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::MultipartError;
-use axum::extract::{FromRequest, FromRequestParts, Multipart, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Multipart, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -28,6 +28,7 @@ use crate::limits::{FORM_BYTES_MAX, FORM_FILES_MAX, address_key};
 use crate::lines::Holder;
 use crate::store::StoreError;
 use crate::store::accounts::{self, SecretHash, Session};
+use crate::world::World;
 use crate::{now_ms, random};
 
 /// Name of the console's cookie.
@@ -283,6 +284,19 @@ impl Viewer {
         Err(Problem::forbidden(format!("your role is {role}, which may not {what}")))
     }
 
+    /// For within a write: refuses with `rights_changed` (409) who has other rights by then than when they asked.
+    pub(crate) fn still(&self) -> impl Fn(&World) -> Result<(), Problem> + Send + 'static {
+        let asked = self.rights;
+        move |world| match world.rights(asked.user) == Some(asked) {
+            true => Ok(()),
+            false => {
+                let title = "What you may do here has just changed";
+                let problem = Problem::new(StatusCode::CONFLICT, "rights_changed", title);
+                Err(problem.detail("nothing was done: reload the page"))
+            }
+        }
+    }
+
     async fn find(app: &App, headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let Some(cookie) = cookie(headers) else { return Ok(None) };
         let (token, now) = (secret_hash(cookie), now_ms());
@@ -364,7 +378,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Posted<T> {
         let (parts, body) = request.into_parts();
         let viewer = Viewer::find(app, &parts.headers).await.map_err(Problem::into_response)?;
         let viewer = viewer.ok_or_else(|| sign_in_first(&parts))?;
-        let request = Request::from_parts(parts.clone(), body);
+        let mut request = Request::from_parts(parts.clone(), body);
+        // Also where the route takes files: words have no room among those.
+        DefaultBodyLimit::max(FORM_BYTES_MAX).apply(&mut request);
         let bytes = Bytes::from_request(request, app).await.map_err(IntoResponse::into_response)?;
         let again = || Request::from_parts(parts.clone(), Body::from(bytes.clone()));
         let malformed = |error: axum::extract::rejection::FormRejection| {
@@ -920,6 +936,35 @@ pub(crate) mod tests {
         let second =
             change_password(&app, &viewer, "the second password", "a password of mine").await;
         assert!(second.is_ok());
+        end(&app);
+    }
+
+    #[tokio::test]
+    async fn who_may_do_something_when_they_ask_may_when_it_is_done_or_nothing_is() {
+        let (app, tenant, admin) = founded().await;
+        let viewer = signed_in(&app).await;
+        let (role, scope) = (Role::Supervisor, admin.scope);
+        let new = |name: &str, role, email: Option<&str>| {
+            let email = email.map(str::to_owned);
+            people::NewPerson { name: name.to_owned(), role, scope, email }
+        };
+        let sue = people::create(&app, &viewer, new("Sue", role, Some("s@example.com"))).await;
+        let sue = sue.map_err(|problem| problem.sentence()).unwrap().user;
+        let less = Person { role, ..admin };
+        app.write_records(&tenant, vec![Record::Person(less)]).await.unwrap();
+        let before = app.head(&tenant).await.unwrap();
+        let changed = |done: Result<(), Problem>| {
+            assert_eq!(done.unwrap_err().code(), "rights_changed");
+        };
+        let done = people::create(&app, &viewer, new("Eve", Role::Rep, None)).await;
+        changed(done.map(drop));
+        let done = people::create(&app, &viewer, new("Eve", role, Some("e@example.com"))).await;
+        changed(done.map(drop));
+        changed(people::set_active(&app, &viewer, sue, false).await);
+        changed(people::reset_password(&app, &viewer, sue, None).await.map(drop));
+        changed(people::issue_code(&app, &viewer, sue).await.map(drop));
+        changed(people::keep_on_phones(&app, &viewer, Some(30)).await);
+        assert_eq!(app.head(&tenant).await.unwrap(), before);
         end(&app);
     }
 

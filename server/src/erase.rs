@@ -132,6 +132,9 @@ pub async fn erase(
     // A person may come back under another name, and ask again.
     let (now, what, digest) = (now_ms(), target.kind(), target.digest());
     let records = move |world: &World| {
+        if by.is_some_and(|by| world.rights(by).is_none_or(|rights| rights.role != Role::Admin)) {
+            return Err(Problem::forbidden("only admins erase"));
+        }
         let left = target.user().map(|user| who_left(world, user, unknown)).transpose()?;
         let erased = Record::Erased(Erased { id, what, digest, at_ms: now });
         Ok(left.flatten().map(Record::Person).into_iter().chain([erased]).collect())
@@ -207,7 +210,7 @@ pub async fn named_in(
 ) -> Result<(Vec<DocId>, bool), Problem> {
     let (org, kind) = (tenant.org, target.kind());
     let Some(digest) = target.digest() else { return Ok((Vec::new(), true)) };
-    Ok(app.store.read(move |c| erasure::named_in(c, org, kind, digest, sees)).await?)
+    Ok(app.look(tenant, move |c| erasure::named_in(c, org, kind, digest, sees)).await?)
 }
 
 /// An erasure as a report.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use sync_core::id::{DeviceId, OrgId, TerritoryId, UserId};
+use sync_core::id::{DeviceId, DistributorId, OrgId, TerritoryId, UserId};
 use sync_core::model::catalogue::{Device, Person, Record, Territory};
 use sync_core::model::people::{Rights, Role, Scope};
 
@@ -19,7 +19,8 @@ use crate::auth::{
 use crate::console::view::by_name;
 use crate::error::Problem;
 use crate::store::accounts::{self, DeviceRow, Enrolment};
-use crate::store::{field, log};
+use crate::store::field::{self, Written};
+use crate::store::log;
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -70,37 +71,36 @@ pub struct Code {
     pub expires_ms: i64,
 }
 
-/// Whether this viewer gives codes to this person and withdraws the person's phones.
-pub fn manages(world: &World, viewer: &Rights, person: &Person) -> bool {
-    match viewer.role {
+/// Whom this viewer gives codes to, and whose phones they withdraw.
+pub fn managed_by<'w>(world: &'w World, viewer: &Rights) -> impl Fn(&Person) -> bool + 'w {
+    let Rights { user, role, scope } = *viewer;
+    // A distributor lies within a territory that has all its outlets.
+    let mut within: HashMap<DistributorId, bool> = HashMap::new();
+    if let (Role::Supervisor, Scope::Territory(root)) = (role, scope) {
+        for outlet in world.outlets.values().filter(|outlet| outlet.active) {
+            let all = within.entry(outlet.distributor).or_insert(true);
+            *all = *all && world.tree.within(outlet.territory, root);
+        }
+    }
+    let holds = move |inner: Scope| match (scope, inner) {
+        (Scope::Territory(outer), Scope::Territory(inner)) => world.tree.within(inner, outer),
+        (Scope::Distributor(_), _) => scope == inner,
+        (Scope::Territory(_), Scope::Distributor(id)) => within.get(&id) == Some(&true),
+    };
+    move |person| match role {
         Role::Admin => true,
-        _ if viewer.user == person.id => true,
+        _ if user == person.id => true,
         Role::Supervisor | Role::DistributorManager => {
-            person.role.captures() && holds(world, viewer.scope, person.scope)
+            person.role.captures() && holds(person.scope)
         }
         Role::Rep | Role::DistributorStaff => false,
-    }
-}
-
-/// Whether one scope lies within another: a distributor within a territory that has all its outlets.
-fn holds(world: &World, outer: Scope, inner: Scope) -> bool {
-    match (outer, inner) {
-        (Scope::Territory(outer), Scope::Territory(inner)) => world.tree.within(inner, outer),
-        (Scope::Distributor(_), _) => outer == inner,
-        (Scope::Territory(outer), Scope::Distributor(distributor)) => {
-            let served = || {
-                let active = world.outlets.values().filter(|outlet| outlet.active);
-                active.filter(|outlet| outlet.distributor == distributor)
-            };
-            served().next().is_some() && served().all(|o| world.tree.within(o.territory, outer))
-        }
     }
 }
 
 /// Everyone whom the viewer manages, by name.
 pub async fn list(app: &App, viewer: &Viewer) -> Result<Vec<Member>, Problem> {
     let org = viewer.tenant.org;
-    let read = app.store.read(move |connection| {
+    let read = app.look(&viewer.tenant, move |connection| {
         Ok((accounts::emails(connection, org)?, accounts::devices(connection, org)?))
     });
     let (mut emails, rows) = read.await?;
@@ -109,7 +109,8 @@ pub async fn list(app: &App, viewer: &Viewer) -> Result<Vec<Member>, Problem> {
         devices.entry(row.user).or_default().push(row);
     }
     let world = viewer.tenant.world();
-    let people = world.people.values().filter(|p| manages(&world, &viewer.rights, p));
+    let manages = managed_by(&world, &viewer.rights);
+    let people = world.people.values().filter(|person| manages(person));
     let mut members: Vec<Member> = people
         .map(|person| Member {
             email: emails.remove(&person.id),
@@ -128,14 +129,22 @@ pub async fn create(app: &App, viewer: &Viewer, new: NewPerson) -> Result<Create
     let user = fresh_user();
     let person = Person { id: user, name: name.trim().to_owned(), role, scope, active: true };
     check_person(&viewer.tenant.world(), &person)?;
+    let still = viewer.still();
     if !signs_in(role) {
-        app.write_records(&viewer.tenant, vec![Record::Person(person)]).await?;
+        let records = move |now: &World| {
+            still(now)?;
+            Ok(vec![Record::Person(person)])
+        };
+        app.change_records(&viewer.tenant, records, |_, _| Ok::<_, Problem>(())).await?;
         return Ok(Created { user, password: None });
     }
     let email = email.as_deref().filter(|email| !email.trim().is_empty());
     let email = email.ok_or_else(|| Problem::invalid("this role needs an e-mail address"))?;
     let password = generated_password();
-    let records = vec![Record::Person(person)];
+    let records = move |now: &World| {
+        still(now)?;
+        Ok(vec![Record::Person(person)])
+    };
     write_with_account(app, &viewer.tenant, records, user, email, &password).await?;
     Ok(Created { user, password: Some(password) })
 }
@@ -148,13 +157,13 @@ pub async fn open_account(
     email: &str,
     password: &str,
 ) -> Result<(), Problem> {
-    write_with_account(app, tenant, Vec::new(), user, email, password).await
+    write_with_account(app, tenant, |_| Ok(Vec::new()), user, email, password).await
 }
 
 async fn write_with_account(
     app: &App,
     tenant: &Arc<Tenant>,
-    records: Vec<Record>,
+    records: impl FnOnce(&World) -> Result<Vec<Record>, Problem> + Send + 'static,
     user: UserId,
     email: &str,
     password: &str,
@@ -163,7 +172,7 @@ async fn write_with_account(
     check_password(password)?;
     let hash = hash_password(app, password).await?;
     let org = tenant.org;
-    app.write_records_with(tenant, records, move |ledger, then| {
+    app.change_records(tenant, records, move |ledger, then| {
         works_here(then, user)?;
         if accounts::create_account(ledger.tx, org, user, &email, &hash)? {
             return Ok(());
@@ -226,7 +235,7 @@ pub async fn found(
         Some(tenant) => tenant,
         None => app.create(OrgId::fresh(unix_ms(), entropy()), organisation).await?,
     };
-    write_with_account(app, &tenant, records, id, &email, password).await?;
+    write_with_account(app, &tenant, |_| Ok(records), id, &email, password).await?;
     Ok(tenant)
 }
 
@@ -251,8 +260,12 @@ pub async fn keep_on_phones(app: &App, viewer: &Viewer, days: Option<u32>) -> Re
     if days.is_some_and(|days| !KEEP_DAYS.contains(&days)) {
         return Err(Problem::invalid("phones keep visits for 7 to 3,650 days, or for ever"));
     }
-    let org = viewer.tenant.org;
-    app.store.write_for(org, move |tx| Ok(log::set_keep_days(tx, org, days)?)).await
+    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
+    let write = move |tx: &rusqlite::Transaction<'_>| {
+        still(&of.world_in_writing())?;
+        Ok(log::set_keep_days(tx, of.org, days)?)
+    };
+    app.store.write_for(viewer.tenant.org, write).await
 }
 
 /// What is changed of a person; the rest stays as it is.
@@ -289,8 +302,9 @@ async fn change(
     edit: impl FnOnce(&mut Person) + Send + 'static,
 ) -> Result<(), Problem> {
     require_admin(viewer)?;
-    let org = viewer.tenant.org;
+    let (org, still) = (viewer.tenant.org, viewer.still());
     let changed = move |now: &World| {
+        still(now)?;
         let mut person = member(now, user)?;
         edit(&mut person);
         check_person(now, &person)?;
@@ -316,7 +330,7 @@ async fn change(
     .await
 }
 
-/// Gives a person a new password, shown once, and ends the person's sessions. A person of the console who
+/// Gives somebody else a new password, shown once, and ends the person's sessions. A person of the console who
 /// has no account yet gets one with `email`. Admins only.
 pub async fn reset_password(
     app: &App,
@@ -325,22 +339,30 @@ pub async fn reset_password(
     email: Option<&str>,
 ) -> Result<String, Problem> {
     require_admin(viewer)?;
+    if user == viewer.rights.user {
+        // Nobody could be shown it: their own session would end first.
+        return Err(Problem::invalid("change your own password under \"Change the password\""));
+    }
     let (tenant, password) = (&viewer.tenant, generated_password());
     let person = member(&tenant.world(), user)?;
     if !signs_in(person.role) {
         return Err(Problem::invalid("people of this role work on the phone and have no password"));
     }
     let (hash, org) = (hash_password(app, &password).await?, tenant.org);
-    let of = Arc::clone(tenant);
+    let (of, still) = (Arc::clone(tenant), viewer.still());
     let changed = app.store.write_for(org, move |tx| -> Result<bool, Problem> {
-        works_here(&of.world_in_writing(), user)?;
+        let world = of.world_in_writing();
+        still(&world)?;
+        works_here(&world, user)?;
         accounts::close_sessions(tx, org, user, None)?;
         Ok(accounts::set_password(tx, org, user, &hash)?)
     });
     if !changed.await? {
         let email = email.filter(|email| !email.trim().is_empty());
         let email = email.ok_or_else(|| Problem::invalid("this person needs an e-mail address"))?;
-        open_account(app, tenant, user, email, &password).await?;
+        let still = viewer.still();
+        let unchanged = move |now: &World| still(now).map(|()| Vec::new());
+        write_with_account(app, tenant, unchanged, user, email, &password).await?;
     }
     Ok(password)
 }
@@ -348,18 +370,29 @@ pub async fn reset_password(
 /// Gives out a code with which the person enrols one phone. The person's older codes are void.
 pub async fn issue_code(app: &App, viewer: &Viewer, user: UserId) -> Result<Code, Problem> {
     managed(viewer, user)?;
-    code_for(app, &viewer.tenant, user).await
+    code_if(app, &viewer.tenant, user, viewer.still()).await
 }
 
 /// A code for a person, whoever asks: for the command line and the demo.
 pub async fn code_for(app: &App, tenant: &Arc<Tenant>, user: UserId) -> Result<Code, Problem> {
+    code_if(app, tenant, user, |_| Ok(())).await
+}
+
+async fn code_if(
+    app: &App,
+    tenant: &Arc<Tenant>,
+    user: UserId,
+    may: impl FnOnce(&World) -> Result<(), Problem> + Send + 'static,
+) -> Result<Code, Problem> {
     let (code, now) = (format!("{}-{}", letters(5), letters(5)), now_ms());
     let hash = code_hash(&code).ok_or_else(Problem::internal)?;
     let expires_ms = now + CODE_MS;
     let enrolment = Enrolment { org: tenant.org, user, expires_ms, device: None };
     let of = Arc::clone(tenant);
     let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), Problem> {
-        works_here(&of.world_in_writing(), user)?;
+        let world = of.world_in_writing();
+        may(&world)?;
+        works_here(&world, user)?;
         Ok(accounts::put_enrolment(tx, hash, &enrolment, now)?)
     };
     app.store.write_for(tenant.org, write).await?;
@@ -391,16 +424,30 @@ pub async fn revoke(
     let org = tenant.org;
     let keys = app.store.read(move |connection| accounts::keys_of(connection, org, device));
     let keys = keys.await?;
-    let newest = keys.last().ok_or_else(Problem::not_found)?;
+    let (Some(first), Some(newest)) = (keys.first(), keys.last()) else {
+        return Err(Problem::not_found());
+    };
     managed(viewer, newest.user)?;
     if lost_ms.is_some_and(|lost| lost > now) {
         return Err(Problem::invalid("lost: that is still to come"));
     }
+    // Nothing came from it before it was enrolled: a year that was mistyped looks for no more.
+    let lost_ms = lost_ms.map(|lost| lost.max(first.enrolled_ms));
     let (newest, stands) = (newest.device, newest.revoked_ms.is_none());
     // What it sent under an earlier key since it was lost is as doubtful. Nobody makes the time since when later.
     let of: BTreeSet<DeviceId> = keys.iter().map(|row| row.device).collect();
     let ended = keys.into_iter().map(|row| (row.device, row.revoked_ms.unwrap_or(i64::MAX)));
+    // Looked for while others write; what comes until it is written is little.
+    let written = match lost_ms {
+        None => Written::default(),
+        Some(since) => {
+            let of = of.clone();
+            app.look(tenant, move |c| field::written_by(c, org, &of, since)).await?
+        }
+    };
+    let still = viewer.still();
     let withdrawn = move |now: &World| -> Result<Vec<Record>, Problem> {
+        still(now)?;
         let changed = ended.filter_map(|(id, ended)| {
             let device = now.devices.get(&id)?.clone();
             let since = lost_ms.filter(|lost| ended >= *lost);
@@ -412,8 +459,8 @@ pub async fn revoke(
         Ok(changed.collect())
     };
     let done = app.change_records(tenant, withdrawn, move |ledger, _| {
-        if let Some(since) = lost_ms {
-            field::reconsider_of(ledger.tx, org, &of, since)?;
+        if lost_ms.is_some() {
+            field::reconsider_of(ledger.tx, org, &of, written)?;
         }
         if !stands || accounts::revoke(ledger.tx, org, newest, now)? {
             return Ok(());
@@ -435,7 +482,7 @@ fn member(world: &World, user: UserId) -> Result<Person, Problem> {
 fn managed(viewer: &Viewer, user: UserId) -> Result<Person, Problem> {
     let world = viewer.tenant.world();
     let person = member(&world, user)?;
-    if manages(&world, &viewer.rights, &person) {
+    if managed_by(&world, &viewer.rights)(&person) {
         return Ok(person);
     }
     Err(Problem::forbidden("this person works outside your territory or distributor"))

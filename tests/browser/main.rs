@@ -164,6 +164,8 @@ async fn console() {
     browser.until("return !!document.querySelector('#found tbody tr a')").await;
     each_look(&browser, &looks, &visit, shown("answer")).await;
     browser.open(&visit).await;
+    nothing_typed_is_lost_when_the_page_is_shown_anew(&browser).await;
+    browser.open(&visit).await;
     browser.fill("#contests article:last-of-type textarea", "His phone was, see its times.").await;
     browser.leave_by("#contests article:last-of-type button[value=uphold]").await;
     browser
@@ -186,6 +188,24 @@ async fn console() {
     drop(browser);
     let _ = stop.send(());
     demo.await.expect("the demo stops");
+}
+
+/// A chosen file cannot be kept, so it is asked about; what was typed beside it is kept.
+async fn nothing_typed_is_lost_when_the_page_is_shown_anew(browser: &Browser) {
+    browser
+        .run(
+            "window.asked = 0; window.confirm = () => { window.asked += 1; return true; };
+             const chosen = new DataTransfer();
+             chosen.items.add(new File(['x'], 'shelf.jpg'));
+             document.querySelector('#contests input[type=file]').files = chosen.files;
+             const last = [...document.querySelectorAll('main textarea[id]')].pop();
+             last.value = 'Half a sentence'; window.last = last.id;
+             document.querySelector('#fresh-bar button').click(); return true",
+        )
+        .await;
+    browser.until_soon("return window.asked > 0 && !document.querySelector('#contests input[type=file]').files.length").await;
+    let kept = "return [window.asked, document.getElementById(window.last).value].join(' ')";
+    assert_eq!(browser.run(kept).await.as_str(), Some("1 Half a sentence"));
 }
 
 /// A browser opens six connections to one host. Pages that wait to be gone back to leave theirs, and one that is gone

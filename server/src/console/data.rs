@@ -65,7 +65,8 @@ async fn data_page(
     let read =
         app.look(&viewer.tenant, move |c| Ok((uploads::room(c, org)?, erasure::list(c, org)?)));
     let (room, erasures) = read.await?;
-    let page = Page::new(app, viewer, Section::Data, "Photos and erasure").await?;
+    let mut page = Page::new(app, viewer, Section::Data, "Photos and erasure").await?;
+    page.live = error.is_none();
     let world = viewer.tenant.world();
     let zone = view::zone_of(&world, &viewer.rights);
     let row = |erasure: &Erasure| ErasureRow {
@@ -193,18 +194,15 @@ async fn erase_page(
     let visits: Vec<VisitId> = documents.iter().filter_map(|document| document.visit()).collect();
     let read = app.look(&viewer.tenant, move |c| {
         let Some(digest) = target.digest() else {
-            return Ok((true, None, false, HashMap::new()));
+            return Ok((None, false, HashMap::new()));
         };
-        let known = erasure::is_known(c, org, kind, digest)?;
         let text = crate::store::log::note(c, org, digest)?.map(|note| note.text);
         let here = matches!(uploads::kept(c, org, digest)?, Some(Kept::Here(_)));
-        Ok((known, text, here, figures::lines(c, org, &visits)?))
+        Ok((text, here, figures::lines(c, org, &visits)?))
     });
-    let (known, text, here, lines) = read.await?;
-    if !known {
-        return Err(Problem::not_found());
-    }
-    let page = Page::new(app, viewer, Section::Data, "Erase").await?;
+    let (text, here, lines) = read.await?;
+    let mut page = Page::new(app, viewer, Section::Data, "Erase").await?;
+    page.live = false; // it reads the whole log
     let person = match target {
         Target::Person(user) => {
             let world = viewer.tenant.world();
@@ -254,6 +252,13 @@ async fn in_sight(
     viewer: &Viewer,
     target: Target,
 ) -> Result<Vec<sync_core::id::DocId>, Problem> {
+    let (org, kind) = (viewer.tenant.org, target.kind());
+    if let Some(digest) = target.digest() {
+        let known = app.look(&viewer.tenant, move |c| erasure::is_known(c, org, kind, digest));
+        if !known.await? {
+            return Err(Problem::not_found());
+        }
+    }
     let (tenant, rights) = (Arc::clone(&viewer.tenant), viewer.rights);
     let sees = move |audience: &_| rights.sees(&tenant.world().tree, audience);
     let (documents, seen) = erase::named_in(app, &viewer.tenant, target, sees).await?;

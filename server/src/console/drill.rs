@@ -390,7 +390,8 @@ pub(super) async fn drill(
     });
     let page_url = format!("/scorecard/{}?{query}&page=", kpi.id());
     let (rows, pager) =
-        behind(&app, &viewer, &mut reading, period, today, (&asked.page, &page_url)).await?;
+        behind(&app, &viewer, &mut reading, (period, contested), today, (&asked.page, &page_url))
+            .await?;
     let (behind_title, behind_note, when) = match kpi {
         Kpi::OutletCoverage => ("The outlets", "Those not visited first", "Last visit"),
         Kpi::JourneyPlanAdherence => {
@@ -568,16 +569,17 @@ async fn behind(
     app: &App,
     viewer: &Viewer,
     reading: &mut Reading,
-    period: Period,
+    (period, contested): (Period, Contested),
     today: Day,
     (asked, url): (&str, &str),
 ) -> Result<(Vec<Behind>, Pager), Problem> {
     let tenant = &viewer.tenant;
     if !reading.outlets.is_empty() {
-        return outlets_behind(app, viewer, reading, period, today, (asked, url)).await;
+        let which = (period, contested);
+        return outlets_behind(app, viewer, reading, which, today, (asked, url)).await;
     }
     if !reading.calls.is_empty() {
-        return calls_behind(app, viewer, reading, today, (asked, url)).await;
+        return calls_behind(app, viewer, reading, contested, today, (asked, url)).await;
     }
     reading.visits.sort_by_key(|(line, ratio)| {
         (by_loss(*ratio), std::cmp::Reverse((line.day, line.started_ms)), line.visit)
@@ -632,7 +634,7 @@ async fn outlets_behind(
     app: &App,
     viewer: &Viewer,
     reading: &mut Reading,
-    period: Period,
+    (period, contested): (Period, Contested),
     today: Day,
     (asked, url): (&str, &str),
 ) -> Result<(Vec<Behind>, Pager), Problem> {
@@ -655,7 +657,7 @@ async fn outlets_behind(
     let newest: Vec<Vec<Line>> = newest.await?;
     let newest: Vec<Option<Line>> = newest
         .into_iter()
-        .map(|lines| lines.into_iter().find(|line| line.counted && seen(viewer, line)))
+        .map(|lines| lines.into_iter().find(|line| contested.counts(line) && seen(viewer, line)))
         .collect();
     let world = tenant.world();
     let rows = rows.into_iter().zip(newest).map(|((outlet, visited), line)| {
@@ -680,6 +682,7 @@ async fn calls_behind(
     app: &App,
     viewer: &Viewer,
     reading: &mut Reading,
+    contested: Contested,
     today: Day,
     (asked, url): (&str, &str),
 ) -> Result<(Vec<Behind>, Pager), Problem> {
@@ -707,6 +710,10 @@ async fn calls_behind(
             _ if made => view::badge("ok", "check", "On its day"),
             Some(line) if line.status == Status::NotPossible => {
                 view::badge("not-possible", "closed", "Not possible")
+            }
+            // Its day may be right: it is left out.
+            Some(line) if line.counted && !contested.counts(line) => {
+                view::contest_badge(line.contest)
             }
             Some(line) if line.counted => {
                 let day = view::day_short(line.day, today);

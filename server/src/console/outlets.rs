@@ -445,7 +445,13 @@ pub(super) async fn add(
     }
     let record = Record::Outlet(outlet);
     record.validate().map_err(|invalid| Problem::invalid(invalid.to_string()))?;
-    app.write_records(&tenant, vec![record]).await?;
+    let still = viewer.still();
+    let added = move |now: &World| {
+        still(now)?;
+        // Somebody else may have put it on the list meanwhile, and has changed it since perhaps.
+        Ok(if now.outlets.contains_key(&id) { Vec::new() } else { vec![record] })
+    };
+    app.change_records(&tenant, added, |_, _| Ok::<_, Problem>(())).await?;
     Ok(Redirect::to(&url).into_response())
 }
 

@@ -160,17 +160,18 @@ async fn list(
     });
     let keep = std::iter::once(for_ever).chain(limited);
     let keep = keep.map(|(name, value, chosen)| Choice { name, value, chosen }).collect();
-    let page = Page::new(app, viewer, Section::People, "People").await?;
+    let mut page = Page::new(app, viewer, Section::People, "People").await?;
+    page.live = error.is_none(); // what was typed and what is wrong with it stay
     let admin = viewer.rights.role == Role::Admin;
     let world = viewer.tenant.world();
     let zone = view::zone_of(&world, &viewer.rights);
     let lede = lede(&members, &waiting, now);
     let words = asked.q.trim().to_lowercase();
-    let company: Option<DistributorId> = asked.company.parse().ok();
+    let chosen: Option<DistributorId> = asked.company.parse().ok();
     let of_company = |person: &Person| match (asked.company.as_str(), person.scope) {
         ("", _) => true,
         ("brand", scope) => matches!(scope, Scope::Territory(_)),
-        (_, Scope::Distributor(own)) => Some(own) == company,
+        (_, Scope::Distributor(own)) => Some(own) == chosen,
         _ => false,
     };
     let found: Vec<&Member> = members
@@ -188,8 +189,12 @@ async fn list(
     let query: String =
         said.map(|(name, value)| format!("{name}={}&", view::query(value))).collect();
     let (pager, rows) = Pager::new(&asked.page, found.len(), &format!("/people?{query}page="));
-    let row =
-        |member: &&Member| person_row(&world, member, &waiting, &viewer.tenant.name, &zone, now);
+    let served = served(&world);
+    let row = |member: &&Member| PersonRow {
+        company: company(&world, &viewer.tenant.name, member.person.scope),
+        looks_after: looks_after(&world, &served, member.person.scope),
+        ..person_row(member, &waiting, &zone, now)
+    };
     let held = |role: &Role| members.iter().any(|member| member.person.role == *role);
     let roles = Role::ALL.into_iter().filter(held).map(|role| Choice {
         value: role.as_str().to_owned(),
@@ -270,24 +275,26 @@ fn company(world: &World, brand: &str, scope: Scope) -> String {
     }
 }
 
-fn looks_after(world: &World, scope: Scope) -> String {
+/// How many outlets each distributor serves.
+fn served(world: &World) -> HashMap<DistributorId, u64> {
+    let mut served = HashMap::new();
+    for outlet in world.outlets.values().filter(|outlet| outlet.active) {
+        *served.entry(outlet.distributor).or_default() += 1;
+    }
+    served
+}
+
+fn looks_after(world: &World, served: &HashMap<DistributorId, u64>, scope: Scope) -> String {
     match scope {
         Scope::Territory(id) => view::territory_name(world, id),
         Scope::Distributor(id) => {
-            let outlets = world.outlets.values().filter(|o| o.active && o.distributor == id);
-            view::count(outlets.count() as u64, "outlet", "outlets")
+            view::count(served.get(&id).copied().unwrap_or_default(), "outlet", "outlets")
         }
     }
 }
 
-fn person_row(
-    world: &World,
-    member: &Member,
-    waiting: &HashMap<UserId, i64>,
-    brand: &str,
-    zone: &str,
-    now: i64,
-) -> PersonRow {
+/// All but what the person works for.
+fn person_row(member: &Member, waiting: &HashMap<UserId, i64>, zone: &str, now: i64) -> PersonRow {
     let person = &member.person;
     let trusted: Vec<&DeviceRow> =
         member.devices.iter().filter(|d| d.revoked_ms.is_none()).collect();
@@ -313,8 +320,8 @@ fn person_row(
         name: person.name.clone(),
         email: member.email.clone().unwrap_or_default(),
         role: view::role_name(person.role),
-        company: company(world, brand, person.scope),
-        looks_after: looks_after(world, person.scope),
+        company: String::new(),
+        looks_after: String::new(),
         devices: match trusted.len() {
             0 => String::new(),
             n => view::count(n as u64, "phone", "phones"),
@@ -504,7 +511,8 @@ async fn one(
     let open_until = open.get(&id).map(|until| view::when(*until, &zone));
     let password = cookie(headers, PASSWORD_COOKIE);
     let admin = viewer.rights.role == Role::Admin;
-    let page = Page::new(app, viewer, Section::People, person.name.clone()).await?;
+    let mut page = Page::new(app, viewer, Section::People, person.name.clone()).await?;
+    page.live = error.is_none();
     let world = tenant.world();
     let calls: Vec<CallView> = calls
         .iter()
@@ -530,7 +538,7 @@ async fn one(
         first: view::first_name(&person.name).to_owned(),
         role: view::role_name(person.role),
         company: company(&world, &tenant.name, person.scope),
-        looks_after: looks_after(&world, person.scope),
+        looks_after: looks_after(&world, &served(&world), person.scope),
         email: email.unwrap_or_default(),
         active: person.active,
         own: id == viewer.rights.user,

@@ -90,29 +90,69 @@ pub fn reconsider(tx: &Transaction<'_>, org: Org, outlet: OutletId) -> Result<()
     Ok(())
 }
 
-/// The visits in which a device has written what came since then are to be looked at again.
+/// The documents in which devices have written.
+#[derive(Debug, Default)]
+pub struct Written {
+    documents: BTreeSet<[u8; 17]>,
+    /// How many lines of the log were read.
+    size: u64,
+}
+
+impl Written {
+    /// Reads on in the log, the newest line first, down to what was read before and to what came before `since_ms`.
+    fn read(
+        &mut self,
+        connection: &Connection,
+        org: Org,
+        devices: &BTreeSet<DeviceId>,
+        since_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut query = connection.prepare_cached(
+            "SELECT at_ms, document, device, sequence FROM log
+             WHERE org = ?1 AND sequence >= ?2 ORDER BY sequence DESC",
+        )?;
+        let (mut rows, mut size) = (query.query(params![org, self.size])?, self.size);
+        while let Some(row) = rows.next()? {
+            // A day more: the server's clock may have been set.
+            if row.get::<_, i64>(0)? < since_ms.saturating_sub(DAY_MS) {
+                break;
+            }
+            size = size.max(row.get::<_, u64>(3)? + 1);
+            let Some(document) = row.get(1)? else { continue };
+            let device = row.get::<_, Option<[u8; 16]>>(2)?.map(DeviceId::from_bytes);
+            if device.is_some_and(|device| devices.contains(&device)) {
+                self.documents.insert(document);
+            }
+        }
+        self.size = size;
+        Ok(())
+    }
+}
+
+/// The documents in which these devices have written what came since then. It reads all of the log since.
+pub fn written_by(
+    connection: &Connection,
+    org: Org,
+    devices: &BTreeSet<DeviceId>,
+    since_ms: i64,
+) -> Result<Written, StoreError> {
+    let mut written = Written::default();
+    written.read(connection, org, devices, since_ms)?;
+    Ok(written)
+}
+
+/// The visits in which these devices have written, until `written` was read or since, are to be looked at again.
 pub fn reconsider_of(
     tx: &Transaction<'_>,
     org: Org,
     devices: &BTreeSet<DeviceId>,
-    since_ms: i64,
+    mut written: Written,
 ) -> Result<(), StoreError> {
-    // Newest first, and a day more: the server's clock may have been set.
-    let mut query = tx.prepare_cached(
-        "SELECT at_ms, document, device FROM log WHERE org = ?1 ORDER BY sequence DESC",
-    )?;
+    written.read(tx, org, devices, i64::MIN)?;
     let mut again =
         tx.prepare_cached("UPDATE visit SET judged = 0 WHERE org = ?1 AND visit = ?2")?;
-    let (mut rows, mut seen) = (query.query([org])?, BTreeSet::new());
-    while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(0)? < since_ms - DAY_MS {
-            break;
-        }
-        let Some(document) = row.get::<_, Option<[u8; 17]>>(1)? else { continue };
-        let device = row.get::<_, Option<[u8; 16]>>(2)?.map(DeviceId::from_bytes);
-        if device.is_some_and(|device| devices.contains(&device)) && seen.insert(document) {
-            again.execute(params![org, &document[1..]])?;
-        }
+    for document in &written.documents {
+        again.execute(params![org, &document[1..]])?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rusqlite::{Connection, Row, params};
 use sync_core::cbor::from_cbor;
+use sync_core::contest::Standing;
 use sync_core::id::{DistributorId, OutletId, TerritoryId, UserId, VisitId};
 use sync_core::kpi::{Kpi, Ratio};
 use sync_core::model::Day;
@@ -59,6 +60,11 @@ impl Contested {
             Self::Without => "counted = 1 AND contest IS NULL",
         }
     }
+
+    /// Whether a visit counts.
+    pub fn counts(self, line: &Line) -> bool {
+        line.counted && (self == Self::With || line.contest.is_none())
+    }
 }
 
 /// A visit as pages of figures list it.
@@ -80,6 +86,8 @@ pub struct Line {
     pub started_ms: i64,
     /// Something of it is submitted.
     pub counted: bool,
+    /// Why it is a contested visit.
+    pub contest: Option<Standing>,
     facts: Vec<u8>,
 }
 
@@ -91,7 +99,7 @@ impl Line {
 }
 
 const LINE: &str = "SELECT visit, outlet, territory, distributor, day, status, people, started_ms,
-                           counted, facts
+                           counted, facts, contest
                     FROM visit WHERE org = ?1";
 
 fn line(row: &Row<'_>) -> Result<Line, StoreError> {
@@ -109,6 +117,7 @@ fn line(row: &Row<'_>) -> Result<Line, StoreError> {
         people: people.map(UserId::from_bytes).collect(),
         started_ms: row.get(7)?,
         counted: row.get(8)?,
+        contest: row.get::<_, Option<String>>(10)?.as_deref().and_then(Standing::from_name),
         facts: row.get(9)?,
     })
 }

@@ -373,8 +373,8 @@ pub struct Report {
 
 /// Rows of each list of the overview.
 const OVERVIEW_ROWS: u64 = 8;
-/// Awaited photos that the overview looks at.
-const AWAITED_MAX: u64 = 2_000;
+/// Awaited photos that the overview counts.
+const AWAITED_MAX: u64 = 100_000;
 
 /// What the overview shows, `today` being the viewer's.
 pub fn overview(connection: &Connection, see: &Sight, today: Day) -> Result<Overview, StoreError> {
@@ -416,7 +416,7 @@ pub fn overview(connection: &Connection, see: &Sight, today: Day) -> Result<Over
         let entry = newest_entry(&tx, org, visit.visit.into())?;
         Ok(Happening { visit, entry })
     });
-    let (awaited, awaited_people) = awaited_by(&tx, see)?;
+    let (awaited, awaited_people) = awaited_by(&tx, org, &seen)?;
     Ok(Overview {
         today: states,
         calls,
@@ -452,26 +452,15 @@ fn newest_entry(
     Ok(Entry::decode(parts.section, &parts.value).ok())
 }
 
-/// How many photos of visits that are seen are not here, and of how many people.
-fn awaited_by(connection: &Connection, see: &Sight) -> Result<(u64, u64), StoreError> {
-    let mut query = connection.prepare(
-        "SELECT document, by, count(*) FROM photo INDEXED BY photo_awaited
-         WHERE org = ?1 AND here = 0 GROUP BY document, by LIMIT ?2",
-    )?;
-    let mut rows = query.query(params![see.org, AWAITED_MAX])?;
-    let (mut awaited, mut people) = (0, std::collections::HashSet::new());
-    while let Some(row) = rows.next()? {
-        let document = DocId::from_bytes(&row.get::<_, Vec<u8>>(0)?);
-        let audience = match document {
-            Some(document) => audience_of(connection, see.org, document)?,
-            None => None,
-        };
-        if audience.is_some_and(|audience| see.sees(&audience)) {
-            people.insert(row.get::<_, [u8; 16]>(1)?);
-            awaited += row.get::<_, u64>(2)?;
-        }
-    }
-    Ok((awaited, people.len() as u64))
+/// How many photos of visits that are seen are not here, and of how many people; of visits too that phones have let go of,
+/// whose audience is the negative one.
+fn awaited_by(connection: &Connection, org: Org, seen: &str) -> Result<(u64, u64), StoreError> {
+    let mut query = connection.prepare(&format!(
+        "SELECT count(*), count(DISTINCT by) FROM
+             (SELECT by FROM photo INDEXED BY photo_awaited WHERE org = ?1 AND here = 0
+              AND CASE WHEN audience < -1 THEN -1 - audience ELSE audience END IN ({seen}) LIMIT ?2)"
+    ))?;
+    Ok(query.query_row(params![org, AWAITED_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 fn reports(connection: &Connection, org: Org, seen: &str) -> Result<Vec<Report>, StoreError> {

@@ -325,10 +325,21 @@ pub fn put_confirmation(
     sequence: u64,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT OR REPLACE INTO confirmation (org, device, sequence, by) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO confirmation (org, device, sequence, by) VALUES (?1, ?2, ?3, ?4)",
         params![org, device.as_bytes(), sequence, by.as_bytes()],
     )?;
     Ok(())
+}
+
+/// Whether somebody has confirmed a device's key.
+pub fn is_confirmed(
+    connection: &Connection,
+    org: Org,
+    device: DeviceId,
+) -> Result<bool, StoreError> {
+    let mut query =
+        connection.prepare("SELECT 1 FROM confirmation WHERE org = ?1 AND device = ?2")?;
+    Ok(query.exists(params![org, device.as_bytes()])?)
 }
 
 /// Who has confirmed which device's key.

@@ -155,6 +155,17 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
         bench.get(MARIA, &url).await.body.contains("<p class=\"figure-big\">100.0 %")
     };
     assert_eq!((card("").await, card("&contested=without").await), (true, false));
+    // What stands behind the figures does not contradict them.
+    let behind = async |kpi: &str, switch| {
+        bench.get(MARIA, &format!("/scorecard/{kpi}?period=7d{switch}")).await
+    };
+    let link = format!("href=\"{path}\"");
+    let plan = "journey_plan_adherence";
+    behind("outlet_coverage", "").await.shows(&["Visited</span>", &link]);
+    behind("outlet_coverage", "&contested=without").await.hides(&["Visited</span>", &link]);
+    behind(plan, "").await.shows(&["On its day</span>"]).hides(&["Contested</span>"]);
+    let left_out = behind(plan, "&contested=without").await;
+    left_out.shows(&["Contested</span>"]).hides(&["On its day</span>", "On today"]);
 
     // Found wrong by the brand's own supervisor, it counts nowhere, and says so.
     let read = Visit::read(&bench.document(visit).await);
@@ -995,6 +1006,8 @@ async fn a_distributor_keeps_watch_over_the_log() {
         (MARIA, johan.sender.device, StatusCode::FORBIDDEN),
         (DORA, anna.sender.device, StatusCode::NOT_FOUND),
         (DORA, DeviceId::from_bytes([0x77; 16]), StatusCode::NOT_FOUND),
+        (DORA, johan.sender.device, StatusCode::SEE_OTHER),
+        // Once more, as by a double click.
         (DORA, johan.sender.device, StatusCode::SEE_OTHER),
     ] {
         assert_eq!(bench.post(who, &confirm(device), &[]).await.status, status);

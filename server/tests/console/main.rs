@@ -7,6 +7,7 @@ mod dispute;
 mod erasing;
 mod evidence;
 mod field;
+mod forms;
 mod proof;
 mod refused;
 mod sight;
