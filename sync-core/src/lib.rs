@@ -19,6 +19,7 @@ pub mod contest;
 pub mod document;
 pub mod evidence;
 pub mod id;
+mod kept;
 pub mod kpi;
 pub mod model;
 pub mod print;

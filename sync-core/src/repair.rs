@@ -117,7 +117,7 @@ impl Repair {
                         if let Some(kept) = documents.get(id)? {
                             // Refused work waits for its person, and is not proposed twice.
                             if kept.refused.is_none() {
-                                send_again(kept, &HashSet::new());
+                                send_again(kept, &HashSet::new(), replica.profile());
                             }
                             (kept.aside, kept.astray) = (true, true);
                         }
@@ -142,7 +142,7 @@ impl Repair {
                     return Err(unfit("a repair brings what was not wanted"));
                 }
                 check_seals(profile.org, group, &keys)?;
-                replace(documents.get_or_new(group.document)?, group);
+                replace(documents.get_or_new(group.document)?, group, replica.profile());
             }
         }
         writes.extend(documents.into_writes());
@@ -180,20 +180,27 @@ impl Repair {
 }
 
 /// All that the server does not have waits to be sent.
-fn send_again(kept: &mut Kept, theirs: &HashSet<ChangeHash>) {
-    kept.pending = kept.document.changes().iter().map(Change::hash).collect();
-    kept.pending.retain(|hash| !theirs.contains(hash));
-    if kept.refused.as_ref().is_some_and(|refused| refused.code == "missing_parent") {
-        kept.refused = None; // which comes along now
+fn send_again(kept: &mut Kept, theirs: &HashSet<ChangeHash>, profile: &Profile) {
+    let waited: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
+    let lacks = kept.document.changes().iter().filter(|change| !theirs.contains(&change.hash()));
+    let of_others = lacks.clone().any(|c| !profile.owns(c.actor) && !waited.contains(&c.hash()));
+    kept.pending = lacks.map(Change::hash).collect();
+    // What it lacked comes along now; what others wrote does not wait for what is refused.
+    kept.refused.take_if(|refused| {
+        refused.code == "missing_parent" || of_others && refused.code != Outcome::FORKED
+    });
+    if let Some(refused) = kept.refused.as_mut().filter(|_| of_others) {
+        refused.apart = None;
     }
 }
 
 /// Takes a document as the server has it. What is only here waits to be sent.
-fn replace(kept: &mut Kept, group: &Group) {
+fn replace(kept: &mut Kept, group: &Group, profile: &Profile) {
     kept.forget_passed();
     let merged = merge(kept, group);
-    send_again(kept, &group.hashes().collect());
+    send_again(kept, &group.hashes().collect(), profile);
     if let Err(misfit) = merged {
-        kept.refused = Some(Refused { code: Outcome::FORKED.into(), detail: misfit.to_string() });
+        let (code, detail) = (Outcome::FORKED.into(), misfit.to_string());
+        kept.refused = Some(Refused { code, detail, apart: None });
     }
 }

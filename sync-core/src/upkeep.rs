@@ -74,6 +74,8 @@ pub fn renew<R: Replica>(
 pub fn withdraw<R: Replica>(replica: &R) -> Result<Vec<Write>, R::Error> {
     let mut profile = replica.profile().clone();
     (profile.cursor, profile.filled, profile.held) = (None, None, None);
+    // Who is taken back is given anew what it has pushed, for it may have let go of that.
+    profile.pushed = None;
     let (mut own, mut others) = (Vec::new(), Vec::new());
     for id in replica.documents()? {
         let Some(kept) = replica.document(id)? else { continue };

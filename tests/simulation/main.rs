@@ -5,6 +5,7 @@
 
 mod fates;
 mod meetings;
+mod restored;
 mod stories;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

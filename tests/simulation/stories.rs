@@ -270,7 +270,7 @@ fn what_a_withdrawn_phone_held_is_said_again_with_the_next_key() {
     assert_eq!(story.view(SAM, SHARED), story.view(RITA, SHARED));
 }
 
-fn product_of(n: u64) -> Record {
+pub(crate) fn product_of(n: u64) -> Record {
     let gtin = (10 * n..10 * n + 10).find_map(|n| Gtin::from_u64(n).ok()).expect("a digit fits");
     let (name, brand, category) = (format!("Oats {n}"), String::new(), String::new());
     let (own, width_mm, height_mm, colour) = (true, 90, 200, 0);
@@ -944,7 +944,12 @@ impl Story {
         self.comments_on(device, brand::outlet(KIOSK), text)
     }
 
-    fn comments_on(&mut self, device: usize, outlet: OutletId, text: &str) -> ChangeHash {
+    pub(crate) fn comments_on(
+        &mut self,
+        device: usize,
+        outlet: OutletId,
+        text: &str,
+    ) -> ChangeHash {
         let text = Note::new(text, self.chance.bytes()).expect("a note");
         self.does(device, Command::CommentOutlet { outlet, text })
     }
