@@ -277,20 +277,17 @@ pub(super) async fn drill(
     let kpi = Kpi::from_id(&kpi).ok_or_else(Problem::not_found)?;
     let now = now_ms();
     let tenant = Arc::clone(&viewer.tenant);
-    let (today, span, narrowed, ground) = {
-        let world = tenant.world();
-        let today = Day::at(now, &view::zone_of(&world, &viewer.rights));
-        let span = Span::read(&asked, today)?;
-        let named = (asked.territory.as_str(), asked.distributor.as_str());
-        let narrowed = Reach::of(&world, viewer.rights.scope).narrow(&world, named)?;
-        let both = Period { first: span.period.before().first, last: span.period.last };
-        let ground = Ground::of(&world, &narrowed.reach, both, now);
-        (today, span, narrowed, ground)
-    };
+    let world = tenant.world();
+    let today = Day::at(now, &view::zone_of(&world, &viewer.rights));
+    let span = Span::read(&asked, today)?;
+    let named = (asked.territory.as_str(), asked.distributor.as_str());
+    let narrowed = Reach::of(&world, viewer.rights.scope).narrow(&world, named)?;
     let (period, contested, reach) = (span.period, span.contested, narrowed.reach);
     let asking = Arc::clone(&tenant);
     let store = app.look(&viewer.tenant, move |connection| {
         let (org, id) = (asking.org, asking.id);
+        let both = Period { first: period.before().first, last: period.last };
+        let ground = Ground::of(&world, &reach, both, now);
         let visited = figures::visited(connection, org, period, contested)?;
         let sums = figures::sums(connection, org, period, contested)?;
         let before = figures::sums(connection, org, period.before(), contested)?;

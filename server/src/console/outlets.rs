@@ -132,40 +132,33 @@ pub(super) async fn outlets(
     let now = now_ms();
     let tenant = Arc::clone(&viewer.tenant);
     let (org, adds) = (tenant.org, viewer.rights.role.reviews());
-    let never = asked.show == "never";
-    let (visited, reports) = app
-        .look(&viewer.tenant, move |connection| {
-            let visited = if never { Some(figures::ever_visited(connection, org)?) } else { None };
-            Ok((visited, figures::reports(connection, org)?))
-        })
-        .await?;
-    let (found, seen, reach, zone) = {
-        let world = tenant.world();
-        let seen = Reach::of(&world, viewer.rights.scope);
-        let named = (asked.territory.as_str(), asked.distributor.as_str());
-        let reach = seen.clone().narrow(&world, named)?.reach;
-        let words = asked.q.trim().to_lowercase();
+    let world = tenant.world();
+    let zone = view::zone_of(&world, &viewer.rights);
+    let seen = Reach::of(&world, viewer.rights.scope);
+    let named = (asked.territory.as_str(), asked.distributor.as_str());
+    let reach = seen.clone().narrow(&world, named)?.reach;
+    let (searched, within) = (asked.clone(), reach.clone());
+    let read = app.look(&viewer.tenant, move |connection| {
+        let Asked { q, show, channel, .. } = searched;
+        let visited = match show.as_str() {
+            "never" => Some(figures::ever_visited(connection, org)?),
+            _ => None,
+        };
+        let words = q.trim().to_lowercase();
         let has = |text: &str| text.to_lowercase().contains(&words);
         let fits = |outlet: &&Outlet| {
-            reach.holds((outlet.territory, outlet.distributor))
+            within.holds((outlet.territory, outlet.distributor))
                 && (words.is_empty() || has(&outlet.name) || has(&outlet.code) || has(&outlet.town))
-                && (asked.channel.is_empty() || outlet.channel == asked.channel)
-                && outlet.active == (asked.show != "closed")
+                && (channel.is_empty() || outlet.channel == channel)
+                && outlet.active == (show != "closed")
                 && visited.as_ref().is_none_or(|visited| !visited.contains(&outlet.id))
         };
-        let mut found: Vec<_> = match asked.show.as_str() {
-            "reported" => Vec::new(),
-            _ => world
-                .outlets
-                .values()
-                .filter(fits)
-                .map(|o| (view::by_name(&o.name), o.id))
-                .collect(),
-        };
+        let outlets = world.outlets.values().filter(|_| show != "reported").filter(fits);
+        let mut found: Vec<_> = outlets.map(|o| (view::by_name(&o.name), o.id)).collect();
         found.sort();
-        let zone = view::zone_of(&world, &viewer.rights);
-        (found, seen, reach, zone)
-    };
+        Ok((found, figures::reports(connection, org)?))
+    });
+    let (found, reports) = read.await?;
     let today = Day::at(now, &zone);
     let query = asked.query();
     let (pager, rows) = Pager::new(&asked.page, found.len(), &format!("/outlets?{query}page="));

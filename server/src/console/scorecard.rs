@@ -541,19 +541,16 @@ pub(super) async fn scorecard(
 ) -> Result<Response, Problem> {
     let now = now_ms();
     let tenant = Arc::clone(&viewer.tenant);
-    let (today, span, reach, ground) = {
-        let world = tenant.world();
-        let today = Day::at(now, &view::zone_of(&world, &viewer.rights));
-        let span = Span::read(&asked, today)?;
-        let reach = Reach::of(&world, viewer.rights.scope);
-        let both = Period { first: span.period.before().first, last: span.period.last };
-        let ground = Ground::of(&world, &reach, both, now);
-        (today, span, reach, ground)
-    };
+    let world = tenant.world();
+    let today = Day::at(now, &view::zone_of(&world, &viewer.rights));
+    let span = Span::read(&asked, today)?;
+    let reach = Reach::of(&world, viewer.rights.scope);
     let (period, contested) = (span.period, span.contested);
     let (org, id) = (tenant.org, tenant.id);
     let reading = app
         .look(&viewer.tenant, move |connection| {
+            let both = Period { first: period.before().first, last: period.last };
+            let ground = Ground::of(&world, &reach, both, now);
             let mut deviations: HashMap<Place, Vec<i64>> = HashMap::new();
             let within = |place| reach.holds(place);
             let max = VISITS_OPENED_MAX;

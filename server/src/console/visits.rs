@@ -97,22 +97,22 @@ pub(super) async fn visits(
     let zone = view::zone_of(&viewer.tenant.world(), &viewer.rights);
     let today = Day::at(now_ms(), &zone);
     asked.read_day(today);
-    let (search, cut, see) = {
-        let world = viewer.tenant.world();
-        let (search, cut) = asked.search(&world, &viewer.rights);
-        let (territory, distributor) = (asked.territory(), asked.distributor());
-        let tenant = Arc::clone(&viewer.tenant);
-        let see = sight(&viewer).narrowed(move |audience| {
-            let Audience::Outlet { territory: of, distributor: by } = audience else {
-                return false;
-            };
-            territory.is_none_or(|root| tenant.world().tree.within(*of, root))
-                && distributor.is_none_or(|one| one == *by)
-        });
-        (search, cut, see)
-    };
+    let (territory, distributor) = (asked.territory(), asked.distributor());
+    let (world, rights, searched) = (viewer.tenant.world(), viewer.rights, asked.clone());
+    let tree = Arc::clone(&world);
+    let see = sight(&viewer).narrowed(move |audience| {
+        let Audience::Outlet { territory: of, distributor: by } = audience else {
+            return false;
+        };
+        territory.is_none_or(|root| tree.tree.within(*of, root))
+            && distributor.is_none_or(|one| one == *by)
+    });
     let kinds = TABS.map(|(kind, _)| kind);
-    let listed = app.look(&viewer.tenant, move |c| pages::visits(c, &see, &search, &kinds)).await?;
+    let listed = app.look(&viewer.tenant, move |c| {
+        let (search, cut) = searched.search(&world, &rights);
+        Ok((pages::visits(c, &see, &search, &kinds)?, cut))
+    });
+    let (listed, cut) = listed.await?;
     let page = Page::new(&app, &viewer, Section::Visits, "Visits").await?;
     let world = viewer.tenant.world();
     let drawn = draw(page, asked, cut, &listed, &world, &viewer.rights, today);
