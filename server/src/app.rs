@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::http::StatusCode;
 use sync_core::cargo::Load;
@@ -17,6 +17,7 @@ use sync_core::model::people::Audience;
 use sync_core::model::visit::Note;
 use sync_core::print::{Inventory, Part};
 use sync_core::proof::photos_in;
+use sync_core::tlog::NoteKey;
 use sync_core::wire::{
     CargoReply, CargoRequest, Delivery, PROTOCOL, PullReply, PullRequest, PushReply, PushRequest,
     RepairReply, RepairRequest,
@@ -42,6 +43,7 @@ use crate::prove::pack;
 use crate::sending::Chunk;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
 use crate::store::uploads::{self, UploadId};
+use crate::store::witnesses::Counting;
 use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree};
 use crate::world::World;
 use crate::{now_ms, random};
@@ -62,6 +64,8 @@ pub struct App {
     pub lines: Lines,
     /// What happened, in numbers.
     pub metrics: Metrics,
+    /// The witnesses that are asked, once it is known who is.
+    pub asked: OnceLock<Vec<NoteKey>>,
     tenants: RwLock<HashMap<OrgId, Arc<Tenant>>>,
     pokes: broadcast::Sender<Poke>,
     stopping: watch::Sender<bool>,
@@ -327,6 +331,7 @@ impl App {
             limits,
             lines: Lines::new(metrics.pokes.clone()),
             metrics,
+            asked: OnceLock::new(),
             tenants,
             pokes,
             stopping,
@@ -767,11 +772,18 @@ impl App {
         let of_one = Arc::clone(&tenant.proofs).acquire_owned().await.map_err(closed)?;
         let all = Arc::clone(&self.limits.proofs).acquire_owned().await.map_err(closed)?;
         let (store, blobs, of) = (self.store.clone(), self.blobs.clone(), Arc::clone(tenant));
+        let counting = self.counting();
         let made = tokio::spawn(async move {
             let _room = (of_one, all);
-            bundle_of(&store, &blobs, of, visit, with_photos).await
+            bundle_of(&store, &blobs, of, visit, with_photos, counting).await
         });
         made.await.map_err(|_| Problem::internal())?
+    }
+
+    /// Whose signatures under the log count now.
+    pub fn counting(&self) -> Counting {
+        let asked = self.asked.get().cloned().unwrap_or_default();
+        Counting { asked, ..Counting::everybody(now_ms()) }
     }
 
     /// Keeps what is missing of the tree over an organisation's log.
@@ -881,14 +893,14 @@ async fn bundle_of(
     tenant: Arc<Tenant>,
     visit: VisitId,
     with_photos: bool,
+    counting: Counting,
 ) -> Result<Vec<Chunk>, Problem> {
     let of = Arc::clone(&tenant);
     let collected = store.read(move |connection| {
         let _state = Reader::open(connection, of.org)?;
-        let Some(collected) = bundle::collect(connection, of.org, of.id, visit, &of.log_key)?
-        else {
-            return Ok(None);
-        };
+        let (org, id, key) = (of.org, of.id, &of.log_key);
+        let collected = bundle::collect(connection, org, id, visit, key, &counting)?;
+        let Some(collected) = collected else { return Ok(None) };
         let hashes: Vec<_> = collected.photos.iter().copied().collect();
         let here = uploads::photo_state(connection, of.org, &hashes)?;
         Ok(Some((collected, here.values().map(|photo| photo.bytes).sum::<u64>())))

@@ -4,11 +4,15 @@
 //! what they have signed grows old.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode};
+use sync_core::evidence::Cursor;
 use sync_core::tlog::{NOTE_BYTES_MAX, NoteKey, Signs};
 use sync_core::witness::Submission;
 
@@ -26,6 +30,10 @@ const FRESH_MS: i64 = 3_600_000;
 /// A witness that did not sign is not asked again before this.
 const RETRY_MS: i64 = 60_000;
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How many organisations' logs are shown to witnesses at once.
+const LOGS_AT_ONCE: usize = 8;
+/// How often a witness is asked in a row for one log: again if it has seen more or less of it than was thought.
+const ASKS_MAX: u32 = 3;
 /// Most witnesses of a server.
 const WITNESSES_MAX: usize = 16;
 
@@ -98,99 +106,148 @@ enum Answer {
     Has(u64),
     /// It does not sign, and why.
     Refused(String),
+    /// It cannot be reached, and why.
+    Away(String),
+}
+
+/// Once round the logs and the witnesses.
+struct Round<'a> {
+    app: &'a App,
+    http: Client,
+    now_ms: i64,
+    /// Why each witness cannot be reached: it is waited for once, and not once for each log.
+    away: Vec<OnceLock<String>>,
 }
 
 impl Witnesses {
-    /// Asks each witness for what it has not signed of each log.
-    pub async fn ask(&self, app: &App, now_ms: i64) -> Result<(), StoreError> {
+    /// The keys that they sign with.
+    pub fn keys(&self) -> Vec<NoteKey> {
+        self.0.iter().map(|witness| witness.key.clone()).collect()
+    }
+
+    /// Asks each witness for what it has not signed of each log. What goes wrong with one log is said, and keeps no other
+    /// from its signatures.
+    pub async fn ask(&self, app: &App, now_ms: i64) {
         if self.0.is_empty() {
-            return Ok(());
+            return;
         }
         // Fails only if another provider is installed, which is then used.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| StoreError::Failed(error.to_string()))?;
-        let asked = self.0.iter().map(|witness| {
-            let http = &http;
-            async move {
-                for tenant in app.tenants() {
-                    witness.ask(http, app, &tenant, now_ms).await?;
-                }
-                Ok::<(), StoreError>(())
+        let made =
+            Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+        let http = match made {
+            Ok(http) => http,
+            Err(error) => {
+                tracing::error!(%error, "witnesses cannot be asked");
+                return;
             }
+        };
+        let away = self.0.iter().map(|_| OnceLock::new()).collect();
+        let round = &Round { app, http, now_ms, away };
+        let each = |tenant: Arc<Tenant>| async move {
+            if let Err(error) = self.ask_for(round, &tenant).await {
+                tracing::error!(organisation = %tenant.id, %error, "what witnesses say could not be kept");
+            }
+        };
+        stream::iter(app.tenants()).for_each_concurrent(LOGS_AT_ONCE, each).await;
+    }
+
+    /// Asks all for the same checkpoint of a log, and keeps what they say together: who looks for the signatures of several
+    /// finds them under one size. So the slowest one is waited for, as long as [`TIMEOUT`] says.
+    async fn ask_for(&self, round: &Round<'_>, tenant: &Arc<Tenant>) -> Result<(), StoreError> {
+        let (org, store) = (tenant.org, &round.app.store);
+        let read = store.read(move |connection| {
+            Ok((log::head(connection, org)?, witnesses::cosignatures(connection, org)?))
         });
-        // One that does not answer keeps nobody waiting but itself.
-        futures_util::future::join_all(asked).await.into_iter().collect()
+        let (at, known) = read.await?;
+        let asked = self.0.iter().zip(&round.away).map(|(witness, away)| {
+            let mut known = known.iter();
+            let before = known.find(|said| said.witness == witness.key && said.life == at.origin);
+            witness.ask(round, away, tenant, at, before)
+        });
+        let (mut said, mut failed) = (Vec::new(), Ok(()));
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(more) => said.extend(more),
+                Err(error) => failed = Err(error),
+            }
+        }
+        if !said.is_empty() {
+            let write = store.write_for(org, move |tx| {
+                said.iter().try_for_each(|said| witnesses::put(tx, org, said))
+            });
+            write.await?;
+        }
+        failed
     }
 }
 
 impl Witness {
+    /// What it says when it is asked for this checkpoint, if it is to be asked.
     async fn ask(
         &self,
-        http: &Client,
-        app: &App,
+        round: &Round<'_>,
+        away: &OnceLock<String>,
         tenant: &Arc<Tenant>,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
-        let (org, id, key) = (tenant.org, tenant.id, self.key.clone());
-        let read = app.store.read(move |connection| {
-            let at = log::head(connection, org)?;
-            let before = witnesses::of_witness(connection, org, &key, at.origin)?;
-            Ok((at, before))
-        });
-        let (at, before) = read.await?;
-        if before.as_ref().is_some_and(|before| !before.is_due(at.sequence, now_ms)) {
-            return Ok(());
+        mut at: Cursor,
+        before: Option<&Cosignature>,
+    ) -> Result<Option<Cosignature>, StoreError> {
+        let Round { app, http, now_ms, .. } = round;
+        if before.is_some_and(|before| !before.is_due(at.sequence, *now_ms)) {
+            return Ok(None);
         }
-        let mut old = before.as_ref().map_or(0, |before| before.size);
-        let mut again = true;
+        let (org, id) = (tenant.org, tenant.id);
+        let (mut old, mut asks) = (before.map_or(0, |before| before.size), 0);
         let refused = loop {
-            let (asking, at) = (Arc::clone(tenant), at);
+            if let Some(why) = away.get() {
+                break why.clone();
+            }
+            let asking = Arc::clone(tenant);
             let read = app.store.read(move |connection| {
                 witnesses::submission(connection, org, id, &at, old, &asking.log_key)
             });
+            asks += 1;
             match self.submit(http, &read.await?).await {
                 Answer::Signed(line, seconds) => {
-                    let said = Cosignature {
+                    return Ok(Some(Cosignature {
                         witness: self.key.clone(),
                         life: at.origin,
                         size: at.sequence,
                         signed: Some((line, seconds)),
-                        asked_ms: now_ms,
+                        asked_ms: *now_ms,
                         refused: None,
-                    };
-                    return app
-                        .store
-                        .write_for(org, move |tx| witnesses::put(tx, org, &said))
-                        .await;
+                    }));
                 }
-                // It has as many lines when its answer was lost, or when somebody else has asked it first.
-                Answer::Has(size) if again && size <= at.sequence && size != old => {
-                    (old, again) = (size, false);
+                Answer::Has(size) => {
+                    // Anybody may have shown it what was written since: checkpoints are public.
+                    if size > at.sequence {
+                        at = app.head(tenant).await?;
+                    }
+                    if size > at.sequence || size == at.sequence && size == old {
+                        break format!(
+                            "it has signed {size} lines of this log, which has {} or has others: THIS SERVER WENT BACK",
+                            at.sequence
+                        );
+                    }
+                    if size == old || asks == ASKS_MAX {
+                        break format!("it says to have signed {size} lines");
+                    }
+                    // It has as many when its answer was lost, or when somebody else has asked it first.
+                    old = size;
                 }
-                Answer::Has(size) if size >= at.sequence => {
-                    break format!(
-                        "it has signed {size} lines of this log, which has {} or has others: THIS SERVER WENT BACK",
-                        at.sequence
-                    );
-                }
-                Answer::Has(size) => break format!("it says to have signed {size} lines"),
                 Answer::Refused(why) => break why,
+                Answer::Away(why) => break away.get_or_init(|| why).clone(),
             }
         };
         tracing::warn!(witness = self.key.name(), organisation = %id, why = refused, "a witness does not sign");
-        let said = Cosignature {
+        Ok(Some(Cosignature {
             witness: self.key.clone(),
             life: at.origin,
-            size: before.as_ref().map_or(0, |before| before.size),
-            signed: before.and_then(|before| before.signed),
-            asked_ms: now_ms,
+            size: before.map_or(0, |before| before.size),
+            signed: before.and_then(|before| before.signed.clone()),
+            asked_ms: *now_ms,
             refused: Some(refused),
-        };
-        app.store.write_for(org, move |tx| witnesses::put(tx, org, &said)).await
+        }))
     }
 
     async fn submit(&self, http: &Client, asked: &Submission) -> Answer {
@@ -199,10 +256,7 @@ impl Witness {
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
-                return Answer::Refused(format!(
-                    "it cannot be reached: {}",
-                    network::cause(&error)
-                ));
+                return Answer::Away(format!("it cannot be reached: {}", network::cause(&error)));
             }
         };
         let status = response.status();
@@ -266,11 +320,7 @@ pub async fn keep_asking(app: Arc<App>, witnesses: Witnesses) {
             () = app.stopped() => break,
         }
         tokio::select! {
-            asked = witnesses.ask(&app, now_ms()) => {
-                if let Err(error) = asked {
-                    tracing::error!(%error, "what witnesses say could not be kept");
-                }
-            }
+            () = witnesses.ask(&app, now_ms()) => {}
             () = app.stopped() => break,
         }
     }

@@ -49,6 +49,16 @@ pub(crate) fn make_dir(dir: &Path, read: Read) -> io::Result<()> {
     builder.recursive(true).create(dir)
 }
 
+/// The same, and it is on the disk then.
+pub(crate) fn make_kept_dir(dir: &Path, read: Read) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
+    make_dir(dir, read)?;
+    dir.ancestors().take(made).try_for_each(|dir| sync_dir(parent(dir)))
+}
+
 /// Makes an empty file that its owner alone reads, unless it is there.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     made(path, Read::Owner, &mut OpenOptions::new()).map(drop)
@@ -65,11 +75,7 @@ fn made(path: &Path, read: Read, options: &mut OpenOptions) -> io::Result<File> 
 /// Writes a file whole or not at all, with the folders that it is in; it is on the disk then.
 pub(crate) fn write(path: &Path, bytes: &[u8], read: Read) -> io::Result<()> {
     let dir = parent(path);
-    if !dir.is_dir() {
-        let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
-        make_dir(dir, read)?;
-        dir.ancestors().take(made).try_for_each(|dir| sync_dir(parent(dir)))?;
-    }
+    make_kept_dir(dir, read)?;
     let half = path.with_extension("half");
     let mut file = made(&half, read, OpenOptions::new().truncate(true))?;
     file.write_all(bytes)?;

@@ -28,6 +28,8 @@ use crate::files::{self, Read, present, write};
 const KEY: &str = "key";
 /// The folder of what contradicted: a folder for each life and size.
 pub(crate) const REFUSED: &str = "refused";
+/// Locked by whoever works in the folder.
+const LOCK: &str = "lock";
 /// The newest checkpoint of a life.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Most lines that are named.
@@ -48,6 +50,15 @@ pub enum CopyError {
         .0.display(), .1
     )]
     Occupied(PathBuf, String),
+    /// Somebody works in the folder.
+    #[error("another `endcap mirror` is at work in {}: run this again when it has ended", .0.display())]
+    InUse(PathBuf),
+    /// The checkpoint of a life whose key is kept is not there. A run that broke off leaves the same as who takes it away.
+    #[error(
+        "DAMAGED in this copy, or not finished: {} is not there. A run of `endcap mirror` broke off, or the file was taken \
+         away: run `endcap mirror` again", .0.display()
+    )]
+    NoCheckpoint(PathBuf),
     /// The file with the keys is gone, or is not what it was.
     #[error(
         "{} in this copy is damaged or gone; move it elsewhere, and run `endcap mirror` again with --key", .0.display()
@@ -111,12 +122,23 @@ impl LogCopy {
         let found = files::entries(&self.folder).map_err(failed(&self.folder))?;
         let own = |name: &str| {
             name.trim_end_matches(".half") == KEY
-                || name == REFUSED
+                || [REFUSED, LOCK].contains(&name)
                 || name.parse::<LogOrigin>().is_ok()
         };
         match found.into_iter().find(|name| !own(name)) {
             Some(strange) => Err(CopyError::Occupied(self.folder.clone(), strange)),
             None => Ok(()),
+        }
+    }
+
+    /// Keeps others from working in the folder until what is returned is dropped. Who only reads may do so meanwhile.
+    pub(crate) fn lock(&self) -> Result<fs::File, CopyError> {
+        let path = self.folder.join(LOCK);
+        let lock = fs::File::create(&path).map_err(failed(&path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(fs::TryLockError::WouldBlock) => Err(CopyError::InUse(self.folder.clone())),
+            Err(fs::TryLockError::Error(error)) => Err(failed(&path)(error)),
         }
     }
 
@@ -178,7 +200,7 @@ impl LogCopy {
     ) -> Result<(Checkpoint, Lines), CopyError> {
         let home = self.home(life);
         let Some(checkpoint) = self.kept(life, Some(key))? else {
-            return Err(CopyError::Rotten(vec![home.join(CHECKPOINT)]));
+            return Err(CopyError::NoCheckpoint(home.join(CHECKPOINT)));
         };
         let lines = Lines::read(&home, checkpoint.size, marks, look)?;
         if lines.frontier.root() != checkpoint.root {

@@ -16,18 +16,20 @@ use reqwest::header::AUTHORIZATION;
 use sync_core::cbor::from_cbor;
 use sync_core::evidence::{Leaf, fingerprint_text};
 use sync_core::id::{LogHash, LogOrigin};
-use sync_core::tlog::{Checkpoint, NOTE_BYTES_MAX, NoteKey, Piece, SignedNote, Tile};
+use sync_core::tlog::{
+    Checkpoint, NOTE_BYTES_MAX, NoteKey, Piece, SignedNote, Tile, log_name, unpack_entries,
+};
 
 use crate::files::{Read, parent, present, write};
 use crate::logcopy::{CHECKPOINT, CopyError, Line, Lines, LogCopy, REFUSED, hashes};
 use crate::network;
 use crate::now_ms;
+use crate::store::witnesses::SAYS_NOW_S;
 
 const WITNESSED: &str = "witnessed";
-/// Longest bundle of entries: 256 of 65,535 bytes with their lengths.
-const BODY_BYTES_MAX: usize = 256 * (2 + 65_535);
-/// What a witness has signed longer ago than this says nothing of now: a server asks its witnesses every hour.
-const WITNESSED_S_MAX: i64 = 86_400;
+const HASH_BYTES: usize = 32;
+/// Longest entry, with its length before it.
+const ENTRY_BYTES_MAX: usize = 2 + 65_535;
 const NO_LOG: &str = ". There is no log at this address: it has the form https://…/log/ORGANISATION, and stands in \
     the console under \"The log\"";
 const NOT_WITNESSED: &str =
@@ -35,6 +37,10 @@ const NOT_WITNESSED: &str =
 const NO_TOKEN: &str = ". The token is not good, or not any more: a restore of the server ends all of them. The console gives \
     out another under \"The log\"";
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Half of 64 kbit/s: what comes more slowly than this is not waited for.
+const SLOWEST_BYTES_S: usize = 4_000;
+/// How much of what came is shown where it is not what was asked for.
+const SHOWN_CHARS: usize = 40;
 
 /// What is copied from where.
 #[derive(Debug, Clone)]
@@ -128,6 +134,17 @@ pub enum MirrorError {
     /// The server cannot be reached, or refuses.
     #[error("{0}: {1}")]
     Server(String, String),
+    /// The log at the address is not the one that was copied here.
+    #[error(
+        "this copy is of another organisation's log, {0}: copy the log at this address into a folder of its own"
+    )]
+    OtherLog(String),
+    /// The log has begun another life, and nothing is left here of those before.
+    #[error(
+        "the log goes on as another life, and {}, which it is to be compared with, is gone: keep this folder, and copy the \
+         log into another", .0.display()
+    )]
+    NothingKept(PathBuf),
     /// What no checkpoint of this copy covers does not fit the log.
     #[error(
         "what was left here without a checkpoint, such as by a run that broke off, does not fit the log; it is under {} now: \
@@ -188,6 +205,7 @@ impl Run<'_> {
         let folder = &self.wanted.folder;
         self.copy.fits()?;
         fs::create_dir_all(folder).map_err(failed(folder))?;
+        let _lock = self.copy.lock()?;
         // What witnesses have signed is older than the newest checkpoint, so it is asked for first.
         let witnessed = match self.wanted.witnesses.is_empty() {
             true => None,
@@ -195,6 +213,11 @@ impl Run<'_> {
         };
         let (note, claimed) = self.checkpoint(CHECKPOINT).await?;
         let keys = self.copy.keys()?;
+        let other =
+            |(life, key): &&(LogOrigin, NoteKey)| key.name() != log_name(claimed.org, *life);
+        if let Some((_, other)) = keys.iter().find(other) {
+            return Err(MirrorError::OtherLog(other.name().to_owned()));
+        }
         if let Some(given) = &self.wanted.key
             && keys.iter().any(|(_, kept)| kept.name() == given.name() && kept != given)
         {
@@ -203,8 +226,7 @@ impl Run<'_> {
         let kept = keys.iter().find(|(life, _)| *life == claimed.life).map(|(_, key)| key);
         let older = self.copy.kept(claimed.life, kept.or(self.wanted.key.as_ref()))?;
         let witnessed = witnessed.as_ref();
-        let pinned = keys.last();
-        let done = self.copy(&note, &claimed, pinned, older.as_ref(), witnessed).await;
+        let done = self.copy(&note, &claimed, &keys, older.as_ref(), witnessed).await;
         if let Err(MirrorError::Contradiction(_)) = &done {
             for (name, note) in [(CHECKPOINT, Some(&note)), (WITNESSED, witnessed.map(|w| &w.0))] {
                 let refused = self.refused(&claimed).join(name);
@@ -217,25 +239,37 @@ impl Run<'_> {
 
     /// What stands under this name, which is not yet believed.
     async fn checkpoint(&self, name: &str) -> Result<(SignedNote, Checkpoint), MirrorError> {
-        let note = self.fetch(name, NOTE_BYTES_MAX, false).await?;
-        let note = String::from_utf8(note).ok().and_then(|text| text.parse().ok());
-        let Some(note): Option<SignedNote> = note else {
-            return contradicts(format!("itself: its {name} is no signed note"));
-        };
-        match note.text().parse() {
-            Ok(checkpoint) => Ok((note, checkpoint)),
-            Err(_) => contradicts(format!("itself: its {name} does not read")),
+        let bytes = self.fetch(name, NOTE_BYTES_MAX, false).await?;
+        let note = str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+        let read = note.and_then(|note: SignedNote| Some((note.text().parse().ok()?, note)));
+        match read {
+            Some((checkpoint, note)) => Ok((note, checkpoint)),
+            None => Err(self.other_form(name, "checkpoint of a log", &bytes)),
         }
+    }
+
+    /// Something else answers than a log, such as a page to sign in to a network: nobody has signed that.
+    fn other_form(&self, path: &str, wanted: &str, came: &[u8]) -> MirrorError {
+        let shown = came.iter().take(SHOWN_CHARS).map(|byte| match byte {
+            b' '..=b'~' => char::from(*byte),
+            _ => '.',
+        });
+        let (shown, length): (String, usize) = (shown.collect(), came.len());
+        let why = format!(
+            "no {wanted} came, but {length} bytes that begin with `{shown}`: something else answers there"
+        );
+        MirrorError::Server(format!("{}/{path}", self.url), why)
     }
 
     async fn copy(
         &self,
         note: &SignedNote,
         claimed: &Checkpoint,
-        pinned: Option<&(LogOrigin, NoteKey)>,
+        keys: &[(LogOrigin, NoteKey)],
         older: Option<&Checkpoint>,
         witnessed: Option<&(SignedNote, Checkpoint)>,
     ) -> Result<Copied, MirrorError> {
+        let pinned = keys.last();
         let same_life = pinned.is_some_and(|(_, key)| key.name() == claimed.log_name());
         if pinned.is_some() && !same_life && older.is_some() {
             return contradicts("this copy: it goes back to a life that another has followed here");
@@ -279,16 +313,17 @@ impl Run<'_> {
         if let Some(wrong) = wrong {
             return Err(self.blame(claimed, older.is_some(), &unproved, wrong)?);
         }
-        let mut restored = None;
+        // The key of a life is kept before its checkpoint: a run that broke off between them has compared what it did not keep.
+        let restored = match older {
+            Some(_) => None,
+            None => self.restored(keys, claimed, &told.begins)?,
+        };
         let key = match pinned {
             Some((_, key)) if same_life => key.key(),
-            Some((life, key)) => {
-                restored = Some(self.continued(*life, key, claimed, &told.begins)?);
-                match told.key_of(claimed.life) {
-                    Some(next) => next,
-                    None => self.wanted.key.as_ref().map_or(key.key(), NoteKey::key),
-                }
-            }
+            Some((_, key)) => match told.key_of(claimed.life) {
+                Some(next) => next,
+                None => self.wanted.key.as_ref().map_or(key.key(), NoteKey::key),
+            },
             None => match (&self.wanted.key, told.key_of(claimed.life)) {
                 (Some(key), _) => key.key(),
                 (None, Some(key)) => key,
@@ -377,7 +412,7 @@ impl Run<'_> {
                 return Err(MirrorError::Server(self.url.clone(), why));
             };
             let age_s = (now_ms() / 1_000).saturating_sub_unsigned(seconds);
-            if age_s > WITNESSED_S_MAX {
+            if age_s > SAYS_NOW_S {
                 let hours = age_s / 3_600;
                 let why = format!(
                     "{name} has signed nothing for {hours} hours: what came since is shown to you alone"
@@ -417,11 +452,15 @@ impl Run<'_> {
                 continue;
             }
             let secret = matches!(piece, Piece::Entries(_));
-            let address = format!("{}/{piece}", claimed.life);
-            let bytes = self.fetch(&address, BODY_BYTES_MAX, secret).await?;
-            if !secret && bytes.len() != 32 * usize::from(tile.width) {
-                let what = format!("itself: {piece} has another length than its name says");
-                return contradicts(what);
+            let (address, width) = (format!("{}/{piece}", claimed.life), usize::from(tile.width));
+            let each = if secret { ENTRY_BYTES_MAX } else { HASH_BYTES };
+            let bytes = self.fetch(&address, each * width, secret).await?;
+            let (count, what) = match secret {
+                true => (unpack_entries(&bytes).map(|entries| entries.len()), "entries"),
+                false => (Some(bytes.len()).filter(|n| n % each == 0).map(|n| n / each), "hashes"),
+            };
+            if count != Some(width) {
+                return Err(self.other_form(&address, &format!("{width} {what}"), &bytes));
             }
             write(&path, &bytes, Read::Anybody).map_err(failed(&path))?;
             unproved.fetched.insert(piece);
@@ -446,7 +485,7 @@ impl Run<'_> {
     async fn fetch(&self, path: &str, max: usize, secret: bool) -> Result<Vec<u8>, MirrorError> {
         let address = format!("{}/{path}", self.url);
         let failed = |why: String| MirrorError::Server(address.clone(), why);
-        let mut request = self.http.get(&address);
+        let mut request = self.http.get(&address).timeout(longest(max));
         if let Some(token) = self.wanted.token.as_ref().filter(|_| secret) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -466,11 +505,32 @@ impl Run<'_> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(plain)? {
             if body.len() + chunk.len() > max {
-                return Err(failed("the answer is too long".into()));
+                let why = format!("something else answers there: more came than {max} bytes");
+                return Err(failed(why));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+
+    /// What became of the newest life before that was copied to its end, if there is one.
+    fn restored(
+        &self,
+        keys: &[(LogOrigin, NoteKey)],
+        claimed: &Checkpoint,
+        begins: &[(u64, Leaf, LogHash)],
+    ) -> Result<Option<(u64, u64)>, MirrorError> {
+        for (life, key) in keys.iter().rev().filter(|(life, _)| *life != claimed.life) {
+            if self.copy.kept(*life, Some(key))?.is_some() {
+                return self.continued(*life, key, claimed, begins).map(Some);
+            }
+        }
+        match keys.last().filter(|(life, _)| *life != claimed.life) {
+            Some((life, _)) => {
+                Err(MirrorError::NothingKept(self.copy.home(*life).join(CHECKPOINT)))
+            }
+            None => Ok(None),
+        }
     }
 
     /// How many lines of the life before the log still has, and how many not. Where it left them, and at each life that
@@ -482,11 +542,8 @@ impl Run<'_> {
         claimed: &Checkpoint,
         begins: &[(u64, Leaf, LogHash)],
     ) -> Result<(u64, u64), MirrorError> {
-        let Some(old) = self.copy.kept(before, Some(key))? else {
-            return contradicts(
-                "this copy: it is of another life, and the copy of the one before is gone",
-            );
-        };
+        // Lines that have rotted here are not those that the log left.
+        let (old, _) = self.copy.check(before, key, &[], &mut |_| ())?;
         let read = |life: LogOrigin, size: u64| -> Result<Vec<LogHash>, MirrorError> {
             let home = self.copy.home(life);
             let mut all = Vec::new();
@@ -504,13 +561,16 @@ impl Run<'_> {
             },
             _ => false,
         };
-        let newest = matches!(begins.last(), Some((_, Leaf::Origin { origin, .. }, _)) if *origin == claimed.life);
+        let newest = matches!(
+            begins.last(),
+            Some((_, Leaf::Origin { origin, after: Some(_), .. }, _)) if *origin == claimed.life
+        );
         let said = match self.wanted.token {
             None => same > 0, // its lines cannot be read
             // Lines of the life before that came after this copy was made are no contradiction.
             Some(_) => {
                 let left = same == old.size || begins.iter().any(|(at, ..)| *at == same);
-                newest && left && begins.iter().all(continues)
+                same > 0 && newest && left && begins.iter().all(continues)
             }
         };
         match said {
@@ -542,6 +602,11 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// How long is waited for an answer that may have so many bytes.
+fn longest(bytes: usize) -> Duration {
+    SILENCE_TIMEOUT + Duration::from_secs((bytes / SLOWEST_BYTES_S) as u64)
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> MirrorError {

@@ -11,9 +11,11 @@ use sync_core::zip;
 
 use crate::blobs::Album;
 use crate::logkey::LogKeys;
+use crate::now_ms;
 use crate::store::archive::Archive;
 use crate::store::bundle::Collected;
 use crate::store::log::Organisation;
+use crate::store::witnesses::Counting;
 use crate::store::{BACKUP, DATABASE, StoreError};
 
 /// Why there is no bundle.
@@ -52,6 +54,7 @@ const PHOTOS_MAX: usize = 3_900;
 pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, ProveError> {
     let archive = archive(data)?;
     let (keys, album) = (LogKeys::at(data), Album::at(data.join("blobs")));
+    let counting = Counting::everybody(now_ms());
     for made in archive.organisations()? {
         // The others' keys may be missing: nothing is signed with them.
         if !archive.has(made.org, visit.into())? {
@@ -60,7 +63,7 @@ pub fn prove(data: &Path, visit: VisitId, with_photos: bool) -> Result<Vec<u8>, 
         let Some(key) = key_of(&archive, &keys, &made)? else {
             return Err(ProveError::NoKey(made.name));
         };
-        let Some(collected) = archive.bundle(&made, visit, &key)? else { continue };
+        let Some(collected) = archive.bundle(&made, visit, &key, &counting)? else { continue };
         if with_photos {
             let bytes = collected.photos.iter().map(|hash| album.length(made.id, *hash));
             let bytes = bytes.sum::<Result<u64, _>>()?;

@@ -67,6 +67,7 @@ pub async fn serve(
     let sweeping = tokio::spawn(jobs::keep_running(Arc::clone(&app)));
     let growing = tokio::spawn(grow(Arc::clone(&app)));
     let working = tokio::spawn(looks::run(Arc::clone(&app)));
+    let _ = app.asked.set(config.witnesses.keys()); // it is served once
     let asking = tokio::spawn(cosign::keep_asking(Arc::clone(&app), config.witnesses.clone()));
     let router = router(Arc::clone(&app), config, console::router());
     answer(listener, &router, shutdown, || app.stop()).await?;

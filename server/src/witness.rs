@@ -12,7 +12,7 @@ use sync_core::evidence::Keypair;
 use sync_core::tlog::{Checkpoint, NoteKey, SignedNote, Signs};
 use sync_core::witness::{Refusal, Submission};
 
-use crate::files::{Read, present, write};
+use crate::files::{Read, make_kept_dir, present, write};
 use crate::logkey::keypair;
 use crate::store::{StoreError, lock};
 
@@ -80,13 +80,15 @@ impl Witness {
         if let Some(stranger) = logs.iter().find(|log| !log.is_of_log()) {
             return Err(WitnessError::Log(stranger.to_string()));
         }
-        let pair = keypair(&folder.join(KEY))?;
-        let key = NoteKey::new(name, Signs::Cosignature, pair.public())
-            .ok_or_else(|| WitnessError::Name(name.to_owned()))?;
+        make_kept_dir(&folder, Read::Owner).map_err(StoreError::from)?;
+        // Before the key is made: of two that start at once one makes it.
         let lock = lock(&folder).map_err(|error| match error {
             StoreError::InUse => WitnessError::InUse,
             error => WitnessError::Folder(error),
         })?;
+        let pair = keypair(&folder.join(KEY))?;
+        let key = NoteKey::new(name, Signs::Cosignature, pair.public())
+            .ok_or_else(|| WitnessError::Name(name.to_owned()))?;
         let vkey = folder.join("vkey");
         match present(fs::read_to_string(&vkey)).map_err(StoreError::from)? {
             Some(before) if before.trim_end() != key.to_string() => {

@@ -4,6 +4,7 @@
 
 mod c2sp;
 mod copy;
+mod cosign;
 mod key;
 mod mirror;
 mod witness;

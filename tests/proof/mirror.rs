@@ -1,17 +1,23 @@
 //! A copy of the log, and what it notices.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::Arc;
+use std::time::Duration;
 
 use endcap_mobile::{Client, LogWrong};
 use rusqlite::Connection;
+use server::app::App;
+use server::mirror::{Mirror, mirror};
 use sync_core::evidence::Frontier;
-use sync_core::id::{LogHash, LogOrigin};
+use sync_core::id::{LogHash, LogOrigin, OrgId};
 use sync_core::model::catalogue::{Display, Record};
 use sync_core::tlog::NoteKey;
 use tests::brand::{ORG, RITA, SAM};
-use tests::host::{Host, SHARED, badly, begin, record, well};
+use tests::host::{Folder, Host, SHARED, badly, begin, record, well};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{endcap, prove};
 
@@ -31,7 +37,7 @@ fn grown() -> (Host, Arc<Client>) {
 /// The console has given out a copy.
 pub(crate) fn give_token(host: &Host) {
     let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
-    db.busy_timeout(std::time::Duration::from_secs(10)).expect("a timeout");
+    db.busy_timeout(Duration::from_secs(10)).expect("a timeout");
     let token = LogHash::of(TOKEN.as_bytes()).0;
     db.execute("INSERT INTO mirror (token, org, label, by, created_ms) VALUES (?1, 1, 'Partner', zeroblob(16), 0)", [token])
         .expect("a token");
@@ -64,6 +70,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             if path.is_dir() { open.push(path) } else { files.push(path) }
         }
     }
+    // It holds nothing.
+    files.retain(|path| !path.ends_with("lock"));
     files.sort();
     files
 }
@@ -361,5 +369,229 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     host.start();
     let said = badly(endcap(args(&host, &dir, true)));
     assert!(said.contains("it goes back to a life that another has followed here"), "{said}");
+    well(endcap(["verify", "--copy", dir.to_str().expect("UTF-8")]));
+}
+
+/// Answers every call with what `say` has for the path, and 404 where it has nothing.
+fn answers(say: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut call in listener.incoming().flatten() {
+            let mut asked = Vec::new();
+            let mut some = [0; 1_024];
+            while !asked.ends_with(b"\r\n\r\n") {
+                match call.read(&mut some) {
+                    Ok(n @ 1..) => asked.extend_from_slice(&some[..n]),
+                    _ => break,
+                }
+            }
+            let asked = String::from_utf8_lossy(&asked).into_owned();
+            let said = say(asked.split(' ').nth(1).unwrap_or_default());
+            let status = if said.is_some() { "200 OK" } else { "404 Not Found" };
+            let (body, close) = (said.unwrap_or_default(), "Connection: close");
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{close}\r\n\r\n");
+            let _ = call.write_all(&[head.as_bytes(), &body].concat()); // it may be gone again
+        }
+    });
+    address
+}
+
+/// The log of a server, but for what `instead` has for a path under the log's address.
+fn behind(host: &Host, instead: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) -> SocketAddr {
+    let server = host.address();
+    answers(move |path| {
+        let under = path.split_once(&format!("/log/{ORG}/"))?.1;
+        if let Some(instead) = instead(under) {
+            return Some(instead);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let request = reqwest::Client::new().get(format!("http://{server}{path}"));
+            let answer = request.bearer_auth(TOKEN).send().await.ok()?;
+            let found = answer.status().is_success();
+            Some(answer.bytes().await.ok()?.to_vec()).filter(|_| found)
+        })
+    })
+}
+
+fn mirror_of(address: SocketAddr, dir: &Path, token: &str) -> Output {
+    let url = format!("http://{address}/log/{ORG}");
+    endcap(["mirror", &url, dir.to_str().expect("UTF-8"), "--token", token])
+}
+
+#[test]
+fn a_page_that_nobody_has_signed_is_no_contradiction() {
+    let (host, _) = grown();
+    let dir = host.folder.join("copy");
+    let page = b"<!DOCTYPE html>\n<title>Sign in to the network</title>".to_vec();
+    let long = page.repeat(400);
+    for (of, page, why) in [
+        ("checkpoint", page.clone(), "no checkpoint of a log came, but "),
+        (
+            "checkpoint",
+            b"Soon\n\n\xe2\x80\x94 a AAAAAAAA\n".to_vec(),
+            "no checkpoint of a log came",
+        ),
+        ("tile/0/000", page.clone(), "no 256 hashes came, but "),
+        ("tile/0/000", page[..32].to_vec(), "no 256 hashes came, but 32 bytes"),
+        ("tile/0/000", long, "more came than 8192 bytes"),
+        ("tile/entries/000", page.clone(), "no 256 entries came, but "),
+    ] {
+        let portal = behind(&host, move |path| path.ends_with(of).then(|| page.clone()));
+        let said = badly(mirror_of(portal, &dir, TOKEN));
+        assert!(!said.contains("CONTRADICTS") && said.contains(why), "{of}: {said}");
+        assert!(said.contains(&format!("{of}: ")) && said.contains("something else"), "{said}");
+    }
+    let page = page.clone();
+    let said = badly(mirror_of(answers(move |_| Some(page.clone())), &dir, TOKEN));
+    assert!(said.contains("bytes that begin with `<!DOCTYPE html>.<title>Sign"), "{said}");
+    assert!(!dir.join("refused").exists());
+    // What had come is there, and good.
+    well(endcap(args(&host, &dir, true)));
+}
+
+/// A byte a minute is no silence, and no answer that ends.
+#[tokio::test(start_paused = true)]
+async fn what_comes_too_slowly_is_not_waited_for() {
+    let folder = Folder::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut call, _)) = listener.accept().await {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n";
+            let _ = call.read(&mut [0; 4_096]).await; // what is asked
+            let mut turns = tokio::time::interval(Duration::from_secs(55));
+            let mut sent = call.write_all(head).await;
+            while sent.is_ok() {
+                turns.tick().await;
+                sent = call.write_all(b"e").await;
+            }
+        }
+    });
+    let began = tokio::time::Instant::now();
+    let wanted = Mirror {
+        url: format!("http://{address}/log/{ORG}"),
+        folder: folder.join("copy"),
+        token: None,
+        key: None,
+        witnesses: Vec::new(),
+    };
+    let said = mirror(&wanted).await.expect_err("nothing came").to_string();
+    assert!(said.contains("it does not answer in time"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(600), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_log_of_others_is_none_that_goes_on() {
+    let (mut host, _) = grown();
+    let dir = host.folder.join("copy");
+    well(endcap(args(&host, &dir, true)));
+    let keys = std::fs::read_to_string(dir.join("key")).expect("keys");
+    // Another life that says nothing of this one.
+    let stranger = Host::new(crate::ENDCAP);
+    give_token(&stranger);
+    let said = badly(endcap(args(&stranger, &dir, true)));
+    assert!(said.contains("THE LOG CONTRADICTS this copy"), "{said}");
+    assert!(said.contains("does not continue the first 0 lines"), "{said}");
+    assert_eq!(std::fs::read_to_string(dir.join("key")).expect("keys"), keys);
+
+    // The address of another organisation, with a token for its log.
+    host.end("-TERM");
+    let other = OrgId::from_bytes([5; 16]);
+    host.runtime.block_on(async {
+        let app = App::open(host.data()).await.expect("the folder opens");
+        app.create(other, "Others").await.expect("an organisation");
+        app.store.close();
+    });
+    host.start();
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    let token = LogHash::of(b"theirs").0;
+    db.execute("INSERT INTO mirror (token, org, label, by, created_ms) VALUES (?1, 2, 'Partner', zeroblob(16), 0)", [token])
+        .expect("a token");
+    let url = format!("http://{}/log/{other}", host.address());
+    let before = files(&dir);
+    let said = badly(endcap(["mirror", &url, dir.to_str().expect("UTF-8"), "--token", "theirs"]));
+    assert!(said.contains("this copy is of another organisation's log, endcap.log/"), "{said}");
+    assert!(said.contains("into a folder of its own") && !said.contains("CONTRADICTS"), "{said}");
+    assert_eq!(files(&dir), before);
+    well(endcap(args(&host, &dir, true)));
+}
+
+#[test]
+fn what_has_rotted_or_broke_off_at_a_restore_is_no_fault_of_the_log() {
+    let (mut host, _) = grown();
+    well(host.backup("backup"));
+    more(&mut host, 5);
+    let dir = host.folder.join("copy");
+    let copy = dir.to_str().expect("UTF-8").to_owned();
+    well(endcap(args(&host, &dir, true)));
+    let old = life_in(&dir);
+    host.end("-TERM");
+    std::fs::rename(host.data(), host.folder.join("lost")).expect("the folder is lost");
+    well(host.restore("backup", "data"));
+    host.start();
+    give_token(&host);
+
+    // The copy of the life before has rotted: it is not compared.
+    let tile = old.join("tile/0/000");
+    let whole = std::fs::read(&tile).expect("it reads");
+    let mut bent = whole.clone();
+    bent[40] ^= 1;
+    std::fs::write(&tile, bent).expect("it rots");
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("DAMAGED") && !said.contains("CONTRADICTS"), "{said}");
+    assert_eq!(
+        named(&said, &dir),
+        [tile.strip_prefix(&dir).expect("below").to_str().expect("UTF-8")]
+    );
+    std::fs::write(&tile, whole).expect("it is mended");
+
+    let said = well(endcap(args(&host, &dir, true)));
+    assert!(said.contains("RESTORED FROM A BACKUP"), "{said}");
+    // A run that broke off has kept the key of the new life, and no checkpoint of it: what it has found is found again.
+    let new = life_of(&host).to_string();
+    let checkpoint = dir.join(&new).join("checkpoint");
+    std::fs::remove_file(&checkpoint).expect("it goes");
+    let said = badly(endcap(["verify", "--copy", &copy]));
+    assert!(said.contains("DAMAGED in this copy, or not finished: "), "{said}");
+    assert!(said.contains(checkpoint.to_str().expect("UTF-8")), "{said}");
+    let said = well(endcap(args(&host, &dir, true)));
+    assert!(
+        said.contains("RESTORED FROM A BACKUP") && said.contains(" that it had are not"),
+        "{said}"
+    );
+    well(endcap(["verify", "--copy", &copy]));
+    // What it is compared with has rotted too.
+    std::fs::remove_file(&checkpoint).expect("it goes");
+    let first = old.join("checkpoint");
+    let kept = std::fs::read(&first).expect("it reads");
+    std::fs::write(&first, &kept[1..]).expect("it rots");
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("DAMAGED") && said.contains(first.to_str().expect("UTF-8")), "{said}");
+
+    // Of what there was before nothing is left.
+    std::fs::remove_file(&first).expect("it goes");
+    let keys = std::fs::read_to_string(dir.join("key")).expect("keys");
+    let only = keys.lines().next().expect("the first");
+    std::fs::write(dir.join("key"), format!("{only}\n")).expect("one key");
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("is gone: keep this folder") && !said.contains("CONTRADICTS"), "{said}");
+    std::fs::write(&first, kept).expect("it is mended");
+    std::fs::write(dir.join("key"), keys).expect("both keys");
+    well(endcap(args(&host, &dir, true)));
+}
+
+#[test]
+fn two_do_not_work_in_one_copy() {
+    let host = Host::new(crate::ENDCAP);
+    give_token(&host);
+    let dir = host.folder.join("copy");
+    well(endcap(args(&host, &dir, true)));
+    let lock = std::fs::File::options().write(true).open(dir.join("lock")).expect("a lock");
+    lock.try_lock().expect("nobody works there");
+    let said = badly(endcap(args(&host, &dir, true)));
+    assert!(said.contains("another `endcap mirror` is at work in "), "{said}");
     well(endcap(["verify", "--copy", dir.to_str().expect("UTF-8")]));
 }

@@ -66,9 +66,10 @@ pub async fn witnessed(
     app.limits.log.check(address_key(client.ip), now_ms())?;
     let tenant = tenant(&app, &org)?;
     let _turn = tenant.turn().await?;
-    let reading = Arc::clone(&tenant);
+    let (reading, counting) = (Arc::clone(&tenant), app.counting());
     let read = app.store.read(move |connection| {
-        witnesses::witnessed(connection, reading.org, reading.id, 0, &reading.log_key)
+        let (org, id) = (reading.org, reading.id);
+        witnesses::witnessed(connection, org, id, 0, &reading.log_key, &counting)
     });
     let signed = read.await?.ok_or_else(Problem::not_found)?;
     Ok(([(header::CONTENT_TYPE, NOTE)], signed.note.to_string()).into_response())

@@ -20,6 +20,7 @@ use super::quarantine::{self, Kept};
 use super::tree::{self, Line};
 use super::uploads::{self, HERE};
 use super::visits::{self, VisitRow};
+use super::witnesses::Counting;
 use super::{FIRST_SCHEMA, SCHEMA, StoreError, accounts, configure, field, signals, witnesses};
 use crate::blobs::Shelved;
 use crate::files;
@@ -249,8 +250,9 @@ impl Archive {
         of: &Organisation,
         visit: VisitId,
         pair: &Keypair,
+        counting: &Counting,
     ) -> Result<Option<Collected>, StoreError> {
-        bundle::collect(&self.connection, of.org, of.id, visit, pair)
+        bundle::collect(&self.connection, of.org, of.id, visit, pair, counting)
     }
 
     /// Every version of every record with its sequence, oldest first.

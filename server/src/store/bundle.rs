@@ -17,7 +17,7 @@ use super::StoreError;
 use super::log::{Held, Org, document, note};
 use super::tree::{Nodes, leaves, lives};
 use super::uploads::gives_sight;
-use super::witnesses::{Signed, witnessed};
+use super::witnesses::{Counting, Signed, witnessed};
 
 /// What a bundle holds, but for the photos.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub fn collect(
     id: OrgId,
     visit: VisitId,
     pair: &Keypair,
+    counting: &Counting,
 ) -> Result<Option<Collected>, StoreError> {
     let name = DocId::from(visit);
     let held = document(connection, org, id, name)?;
@@ -89,7 +90,7 @@ pub fn collect(
 
     // What is proved is as old as its newest line, or a little older than the log if somebody else has signed that.
     let needed = picked.keys().next_back().map_or(0, |last| last + 1);
-    let signed = match witnessed(connection, org, id, needed, pair)? {
+    let signed = match witnessed(connection, org, id, needed, pair, counting)? {
         Some(witnessed) => witnessed,
         None => Signed::newest(connection, org, id, pair)?,
     };

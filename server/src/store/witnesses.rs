@@ -110,14 +110,41 @@ impl Signed {
     }
 }
 
-/// The checkpoint over at least so many lines that most witnesses have signed, the newest of those. `None` if nobody
-/// has signed one.
+/// What a witness has signed longer ago than this, in seconds, says nothing of now: it is asked every hour.
+pub const SAYS_NOW_S: i64 = 86_400;
+
+/// Whose signatures decide which checkpoint is shown: who signs no more must not hide who does.
+#[derive(Debug, Clone)]
+pub struct Counting {
+    /// The witnesses that are asked. None where that is not known, or nobody is: then whoever has signed counts.
+    pub asked: Vec<NoteKey>,
+    /// When it is asked, in milliseconds since 1970 UTC.
+    pub now_ms: i64,
+}
+
+impl Counting {
+    /// Where it is not known who is asked.
+    pub fn everybody(now_ms: i64) -> Self {
+        Self { asked: Vec::new(), now_ms }
+    }
+
+    fn counts(&self, said: &Cosignature) -> bool {
+        let asked = self.asked.is_empty() || self.asked.contains(&said.witness);
+        let signed = said.signed.as_ref().and_then(|(_, seconds)| i64::try_from(*seconds).ok());
+        let fresh = |at: i64| at.abs_diff(self.now_ms / 1_000) <= SAYS_NOW_S.unsigned_abs();
+        asked && signed.is_some_and(fresh)
+    }
+}
+
+/// The checkpoint over at least so many lines that most witnesses have signed of those that count, or of all if none
+/// counts; of several the newest. `None` if nobody has signed one.
 pub fn witnessed(
     connection: &Connection,
     org: Org,
     id: OrgId,
     lines: u64,
     pair: &Keypair,
+    counting: &Counting,
 ) -> Result<Option<Signed>, StoreError> {
     let at = head(connection, org)?;
     let signed: Vec<Cosignature> = cosignatures(connection, org)?
@@ -126,8 +153,9 @@ pub fn witnessed(
         .filter(|said| (lines.max(1)..=at.sequence).contains(&said.size))
         .collect();
     let with = |size| signed.iter().filter(move |said| said.size == size);
-    let Some(size) = signed.iter().map(|said| said.size).max_by_key(|n| (with(*n).count(), *n))
-    else {
+    let none = !signed.iter().any(|said| counting.counts(said));
+    let count = |n| with(n).filter(|said| none || counting.counts(said)).count();
+    let Some(size) = signed.iter().map(|said| said.size).max_by_key(|n| (count(*n), *n)) else {
         return Ok(None);
     };
     let root = Tree::new(&mut Nodes { connection, org }, size).root()?;
@@ -160,15 +188,4 @@ pub fn flaw(connection: &Connection, org: Org, id: OrgId) -> Result<Option<Strin
         }
     }
     Ok(None)
-}
-
-/// What one witness has said of a life of the log.
-pub fn of_witness(
-    connection: &Connection,
-    org: Org,
-    witness: &NoteKey,
-    life: LogOrigin,
-) -> Result<Option<Cosignature>, StoreError> {
-    let all = cosignatures(connection, org)?;
-    Ok(all.into_iter().find(|said| said.witness == *witness && said.life == life))
 }

@@ -375,7 +375,10 @@ async fn a_bundle_says_what_was_erased() {
 
     // Nor is a file packed that is still to be removed.
     let (org, id, key) = (bench.tenant.org, bench.tenant.id, bench.tenant.clone());
-    let read = bench.app.store.read(move |c| bundle::collect(c, org, id, visit, &key.log_key));
+    let counting = bench.app.counting();
+    let read = bench.app.store.read(move |connection| {
+        bundle::collect(connection, org, id, visit, &key.log_key, &counting)
+    });
     let collected = read.await.unwrap().unwrap();
     assert!(!collected.photos.contains(&hashes[0]) && collected.photos.contains(&hashes[1]));
     bench.close().await;

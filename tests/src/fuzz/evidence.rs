@@ -9,6 +9,7 @@ use picture::{
 };
 use server::prove::pack;
 use server::store::bundle;
+use server::store::witnesses::Counting;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::command::Command;
 use sync_core::evidence::{Cursor, Keypair};
@@ -172,7 +173,8 @@ pub fn honest() -> &'static Honest {
         world.act(0, Crash::Never, Command::Submit(visit));
         world.sync_now(0);
         let (db, org) = (&world.server.db, world.server.org);
-        let collected = bundle::collect(db, org, ORG, visit, &log_key());
+        let counting = Counting::everybody(0);
+        let collected = bundle::collect(db, org, ORG, visit, &log_key(), &counting);
         let collected = collected.expect("it reads").expect("the visit is there");
         let photos = BTreeMap::from([(hash, jpeg().to_vec())]);
         let bundle = pack(&collected, &photos, &log_key()).expect("it is sound");
