@@ -15,7 +15,7 @@ use sync_core::document::{Change, Parts};
 use sync_core::evidence::{Frontier, Leaf};
 use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, LogOrigin};
 use sync_core::model::catalogue::{RecordKey, RecordKind};
-use sync_core::proof::{Proof, Proved};
+use sync_core::proof::{self, Proof, Proved};
 use sync_core::tlog::{
     Checkpoint, Hashes, NoteKey, Piece, SignedNote, TILE_WIDTH, Tile, Tree, fold, leaf_hash,
     unpack_entries,
@@ -241,6 +241,8 @@ impl LogCopy {
         let visit = DocId::from(proof.visit);
         let told: BTreeMap<u64, LogHash> =
             proof.lines.iter().map(|line| (line.sequence, leaf_hash(&line.leaf.0))).collect();
+        let shown: BTreeSet<u64> =
+            proof.lines.iter().filter(|line| shows(line)).map(|line| line.sequence).collect();
         let about = About::of(&proof);
 
         let keys = self.keys()?;
@@ -264,7 +266,7 @@ impl LogCopy {
                 if matches!(leaf, Some(Leaf::Change { document, .. }) if document == visit) {
                     changes.insert(line.place);
                 }
-                let says = leaf.filter(|_| !told.contains_key(&line.place));
+                let says = leaf.filter(|_| !shown.contains(&line.place));
                 match says.and_then(|leaf| about.says(&leaf)) {
                     Some((says, true)) if line.place < *size => silent.push((line.place, says)),
                     Some((says, _)) => beside.push((line.place, says)),
@@ -283,7 +285,7 @@ impl LogCopy {
                 return Err(Differs::Log { line: otherwise, bundle: *size, copy: checkpoint.size });
             }
             let later = changes.split_off(size);
-            changes.retain(|place| !told.contains_key(place));
+            changes.retain(|place| !shown.contains(place));
             if !changes.is_empty() {
                 return Err(Differs::Cut(changes.into_iter().collect()));
             }
@@ -300,6 +302,12 @@ impl LogCopy {
         }
         Err(Differs::Life(*life))
     }
+}
+
+/// Whether a bundle tells what a line says: the leaf of a change or a record is no more than a hash of that.
+fn shows(line: &proof::Line) -> bool {
+    let leaf = from_cbor(&line.leaf.0);
+    line.body.is_some() || !matches!(leaf, Ok(Leaf::Change { .. } | Leaf::Record { .. }))
 }
 
 /// What a line must be about to bear on a bundle that does not show it.

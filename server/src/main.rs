@@ -25,6 +25,7 @@ use server::store::erasure::name_of;
 use server::store::{DATABASE, StoreError};
 use server::witness::{Witness, WitnessError};
 use sync_core::id::VisitId;
+use sync_core::model::shown;
 use sync_core::proof::verify;
 use sync_core::tlog::NoteKey;
 use tokio::net::TcpListener;
@@ -556,6 +557,15 @@ fn run_verify(args: &VerifyArgs) -> Result<(), Failure> {
              is settled."
         ),
         None => say!("The bundle is whole. Compare the log's key, or give it with --key."),
+    }
+    for (key, _) in &proved.witnesses {
+        let name: String = key.name().chars().map(shown).collect();
+        match args.witness.contains(key) {
+            true => say!(
+                "You gave the key of the witness {name}, and it is this one: that point is settled too."
+            ),
+            false => say!("Compare the key of the witness {name}, or give it with --witness."),
+        }
     }
     if let Some(copy) = copy {
         say!("{}", copy.compare(&bytes, &proved).map_err(differs)?.to_string().trim_end());

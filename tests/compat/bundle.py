@@ -16,12 +16,14 @@ import sys
 import zlib
 
 import ed25519
-from document import Document, Misfit
+from document import Document, Misfit, named
 from formats import *
 from receipt import read_checkpoint, read_note, uuid, vkey
 
 SAME = struct.pack("<5H", 10, 0, 0, 0, 0x21)
 NAMES = ["summary.txt", "checkpoint.txt", "proof.cbor", "contents.txt"]
+# Kinds of records.
+DEVICE, ERASED = 3, 12
 # Behind the sums a flip costs milliseconds, and twenty where it makes for another signature to verify.
 STEP = 7
 WRONG = (Malformed, Forged, Misfit, ValueError, KeyError, TypeError, IndexError)
@@ -91,10 +93,10 @@ def verify(data):
     names = [name.decode() for name, _ in files]
     need(names[:4] == NAMES, "the files")
     proof = read(files[2][1])
-    need(proof[0] == 6, "the version")
+    need(proof[0] == 7, "the version")
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
     name_of_log, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
-    changes, devices, last, lives, named = [], {}, -1, [], None
+    changes, devices, bare, last, lives, named_key = [], {}, [], -1, [], None
     for line in lines:
         sequence, leaf, body, salt, seal = line[0], line[1], line.get(3), line.get(4), line.get(5)
         need(sequence > last, "the order of the lines")
@@ -107,18 +109,21 @@ def verify(data):
         elif said[0] == 2 and body is not None:
             need(len(salt) == 16 and seal is None, f"the salt of line {sequence}")
             need(sha256(salt + body) == said[3], f"the record of line {sequence}")
-            if said[1] == 3:
+            if said[1] == DEVICE:
                 devices[said[2]] = decode(body)[1]
         else:
             need(body is None and salt is None and seal is None, f"line {sequence} holds too much")
+            need(said[0] != 1 or said[1] != [0, visit], f"line {sequence} lacks its change")
+            if said[0] == 2:
+                bare.append((sequence, (said[1], said[2])))
             if said[0] == 0:
                 lives.append((said[1], sequence))
-                named = said[4] if len(said) > 4 else None
+                named_key = said[4]
     need(lives and name_of_log.endswith("/" + uuid(lives[-1][0])), "the life of the log")
-    need(named in (None, key), "the key that the log names")
+    need(named_key == key, "the key that the log names")
     lives = [(int.from_bytes(origin[:4], "big"), begins) for origin, begins in lives]
     here = {line[0] for line in lines}
-    document, seals, words = Document(organisation, "visit", visit), [], set()
+    document, seals, words, told = Document(organisation, "visit", visit), [], set(), set()
     for sequence, said, parts, seal in changes:
         actor, seq, start_op, deps, section, value = parts
         change = Change(actor, seq, start_op, list(deps), SECTION_NUMBERS[section], value)
@@ -136,6 +141,11 @@ def verify(data):
         anchor = known_at(lives, sequence, entry[1])
         need(anchor == 0 or anchor - 1 in here, f"the anchor of line {sequence}")
         words |= digests(entry)
+        about = named(change)
+        told |= {(DEVICE, said[3]), (ERASED, entry[0])}
+        told |= {(ERASED, digest[:16]) for digest in about.notes + about.photos}
+    for sequence, record in bare:
+        need(record not in told, f"line {sequence} lacks its record")
     covered = set()
     for head in seals:
         signer = document.changes[head].actor[:8]

@@ -134,7 +134,7 @@ class Watch:
             within = includes(cursor[1], cursor[2], sequence, sha256(b"\0" + leaf), place)
             if said[0] != 0 or size != sequence or not within:
                 raise Alarm("a life of the log is not in it")
-            key, newest = said[4] if len(said) > 4 and said[4] else key, said[1]
+            key, newest = said[4], said[1]
             first = first or (size, root)
         if newest != cursor[0]:
             raise Alarm("the log has another life and does not say so")

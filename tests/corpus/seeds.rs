@@ -219,6 +219,10 @@ fn evidence_seeds() -> Vec<Seed> {
         }
     }
     add("edits-none", "edits", &[]);
+    // Each line in its place, and nothing of what it says.
+    for place in 0..honest.proof.lines.len() as u8 {
+        add(&format!("edits-empties-{place}"), "edits", &[10, place, 0, 5]);
+    }
     add("note", "note", honest.note.to_string().as_bytes());
     let stranger = Keypair::from_seed(&[9; 32]);
     let key = NoteKey::new("stranger.example", Signs::Cosignature, stranger.public()).unwrap();

@@ -6,20 +6,18 @@ use std::process::Output;
 use std::sync::Arc;
 
 use endcap_mobile::Client;
-use rusqlite::Connection;
+use server::logcopy::{Differs, LogCopy};
 use server::logkey::LogKeys;
-use sync_core::cbor::from_cbor;
+use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::evidence::Leaf;
-use sync_core::id::LogHash;
-use sync_core::model::catalogue::RecordKind;
+use sync_core::model::catalogue::{Record, RecordKind};
 use sync_core::proof::{Proof, build, verify};
 use sync_core::tlog::{NoteKey, SignedNote};
 use tests::brand::{ORG, RITA, SAM};
 use tests::host::{Host, SHARED, badly, begin, photo, record, well};
 
+use crate::mirror::{TOKEN, give_token};
 use crate::{endcap, prove};
-
-const TOKEN: &str = "a token for a copy of the log";
 
 fn copy(host: &Host, dir: &str, key: Option<&str>) -> PathBuf {
     let (url, dir) = (format!("http://{}/log/{ORG}", host.address()), host.folder.join(dir));
@@ -112,11 +110,7 @@ fn silent(host: &Host, bundle: &Path) -> PathBuf {
 #[test]
 fn a_copy_shows_without_a_server_what_a_bundle_lacks() {
     let mut host = Host::new(crate::ENDCAP);
-    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
-    let token = LogHash::of(TOKEN.as_bytes()).0;
-    db.execute("INSERT INTO mirror (token, org, label, by, created_ms) VALUES (?1, 1, 'Partner', zeroblob(16), 0)", [token])
-        .expect("a token");
-    drop(db);
+    give_token(&host);
     let (rita, sam) = (host.phone(RITA), host.phone(SAM));
     let visit = begin(&rita, SHARED);
     record(&rita, &visit, true, Vec::new());
@@ -224,4 +218,87 @@ fn a_copy_shows_without_a_server_what_a_bundle_lacks() {
     std::fs::write(newer.join("key"), format!("{stranger}\n")).expect("another key");
     let said = badly(beside(&second, &newer));
     assert!(said.contains("the copy is of a log that is signed by"), "{said}");
+}
+
+/// A bundle as its proof has it.
+fn read(bundle: &Path) -> Proof {
+    let bytes = std::fs::read(bundle).expect("it reads");
+    let files = sync_core::zip::read(&bytes).expect("files");
+    from_cbor(files[2].1).expect("it reads")
+}
+
+/// The places of the lines of a kind of record.
+fn records(proof: &Proof, of: RecordKind) -> Vec<usize> {
+    let is =
+        |leaf: &[u8]| matches!(from_cbor(leaf), Ok(Leaf::Record { kind, .. }) if kind == of as u8);
+    (0..proof.lines.len()).filter(|place| is(&proof.lines[*place].leaf.0)).collect()
+}
+
+/// A line can be there, proved to be in the log, and be empty of what it says: then it hides that.
+#[test]
+fn a_bundle_cannot_hide_what_it_has_a_line_of() {
+    let mut host = Host::new(crate::ENDCAP);
+    give_token(&host);
+    let rita = host.phone(RITA);
+    let visit = begin(&rita, SHARED);
+    let taken = photo(&rita, 9);
+    let erased = taken.hash.clone();
+    record(&rita, &visit, true, vec![taken]);
+    host.sync(&rita);
+    host.sync(&rita);
+    rita.comment(visit.clone(), "So it was".into(), None).expect("it is said");
+    host.sync(&rita);
+    let proof = read(&prove(&host, &visit, "before.zip", false));
+    host.end("-TERM");
+    erase(&host, &erased);
+    let device = proof.lines[records(&proof, RecordKind::Device)[0]].body.clone();
+    let device: Record = from_cbor(&device.expect("a record").0).expect("it reads");
+    host.write(vec![device]);
+    let whole = prove(&host, &visit, "whole.zip", false);
+    host.start();
+    let copy = copy(&host, "copy", None);
+    host.end("-TERM");
+    fits(&whole, &copy);
+
+    let (bytes, proof) = (std::fs::read(&whole).expect("it reads"), read(&whole));
+    let proved = verify(&bytes).expect("it is sound");
+    let files = sync_core::zip::read(&bytes).expect("files");
+    let note: SignedNote =
+        std::str::from_utf8(files[1].1).expect("a text").parse().expect("a note");
+    let pair = LogKeys::at(&host.data()).kept(ORG).expect("it reads").expect("a key");
+    let said_last = proof.lines.iter().rposition(|line| line.seal.is_some()).expect("a change");
+    let devices = records(&proof, RecordKind::Device);
+    let erased = records(&proof, RecordKind::Erased);
+    assert_eq!((devices.len(), erased.len()), (2, 1));
+    for (place, first, second) in [
+        (said_last, "is of this visit, and its change is missing", "lacks its change"),
+        (devices[1], "bears on this visit, and its record is missing", "lacks its record"),
+        (erased[0], "bears on this visit, and its record is missing", "lacks its record"),
+    ] {
+        let mut empty = proof.clone();
+        let line = &mut empty.lines[place];
+        (line.body, line.salt, line.seal) = (None, None, None);
+        let at = line.sequence;
+        let (first, second) = (format!("line {at}: {first}"), format!("line {at} {second}"));
+        // Whoever has the log's key cannot make it.
+        let built = build(&empty, &note, &BTreeMap::new(), &pair).expect_err("it is made");
+        assert_eq!(built.0, first);
+        let (mut files, empty) = (files.clone(), to_cbor(&empty));
+        files[2].1 = &empty;
+        let packed = sync_core::zip::write(&files).expect("packed");
+        let file = host.folder.join("empty.zip");
+        std::fs::write(&file, &packed).expect("written");
+        let said = badly(beside(&file, &copy));
+        assert!(said.contains(&first), "{said}");
+        if let Some(output) = crate::python(&[file.as_os_str()]) {
+            let said = badly(output);
+            assert!(said.contains(&second), "{said}");
+        }
+        // Nor does such a line count where a copy is asked for what is missing.
+        match LogCopy::at(&copy).compare(&packed, &proved) {
+            Err(Differs::Cut(lines)) => assert_eq!((place, lines), (said_last, vec![at])),
+            Err(Differs::Silent(lines)) => assert_eq!((lines.len(), lines[0].0), (1, at)),
+            other => panic!("line {at}: {other:?}"),
+        }
+    }
 }

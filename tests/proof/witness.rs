@@ -110,7 +110,16 @@ fn a_witness_signs_what_grows_and_a_copy_and_a_proof_show_it() {
     let bundle = bundle.to_str().expect("UTF-8");
     let said =
         well(endcap(["verify", bundle, "--key", &log, "--witness", &witness.key.to_string()]));
-    assert!(said.contains("witness.example/w1 saw this checkpoint at"), "{said}");
+    assert!(
+        said.contains("- witness.example/w1, by its key below, saw this checkpoint at"),
+        "{said}"
+    );
+    let not = said.split_once("WHAT IS NOT PROVED").expect("it says so").1;
+    assert!(not.contains("- That this is the key of the witness of this name;"), "{said}");
+    assert!(not.contains(&format!("\n  {}\n", witness.key)), "{said}");
+    assert!(not.contains("You gave the key of the witness witness.example/w1, and it is this"));
+    let said = well(endcap(["verify", bundle]));
+    assert!(said.contains("Compare the key of the witness witness.example/w1"), "{said}");
     badly(endcap(["verify", bundle, "--witness", &stranger.to_string()]));
     if let Some(output) = crate::python(&[bundle.as_ref(), log.as_ref()]) {
         well(output);

@@ -1,5 +1,7 @@
 //! What a bundle says in words, and what of that is proved: the file that people read.
 
+use std::cell::{Cell, RefCell};
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -8,7 +10,7 @@ use crate::contest::Standing;
 use crate::document::Entry;
 use crate::evidence::Leaf;
 use crate::id::{BlobHash, ChangeHash, DeviceId, Gtin, UserId};
-use crate::model::catalogue::{CheckKind, Record, RecordKey, Template};
+use crate::model::catalogue::{CheckKind, Planogram, Position, Record, RecordKey, Template};
 use crate::model::contest::{About, Objection, Step, Word};
 use crate::model::visit::{
     Act, CheckId, NotPossible, Observation, Observed, PhotoRef, Place, Post, Recording, Subject,
@@ -22,6 +24,8 @@ use crate::visit::{Visit, in_conflict};
 const OLDER_SHOWN_MAX: usize = 4;
 /// Characters of a line among what is proved and what is not.
 const LINE_CHARS_MAX: usize = 96;
+/// Characters of words that are told wherever they are named: tens of thousands of facts can name the same.
+const WORDS_AGAIN_CHARS_MAX: usize = 40;
 
 /// All that a summary is told from.
 pub(super) struct Story<'a> {
@@ -34,6 +38,16 @@ pub(super) struct Story<'a> {
     pub(super) words: &'a BTreeMap<BlobHash, &'a str>,
     pub(super) here: &'a BTreeSet<BlobHash>,
     pub(super) index: Index<'a>,
+    pub(super) told: Told,
+}
+
+/// What has been told so far.
+#[derive(Default)]
+pub(super) struct Told {
+    /// The line that is being told.
+    line: Cell<u64>,
+    /// The long words, each with the line where it was told.
+    words: RefCell<BTreeMap<BlobHash, u64>>,
 }
 
 /// Where in the entries things stand. A hostile visit names each of them so often that looking for it would take minutes.
@@ -43,13 +57,22 @@ pub(super) struct Index<'a> {
     facts: BTreeMap<ChangeHash, BTreeMap<(CheckId, &'a Subject), &'a Value>>,
     /// The photos, each with how many bytes it is said to have and the entries that name it.
     photos: BTreeMap<BlobHash, (u32, Vec<(u64, UserId)>)>,
-    /// What the visit went by.
-    templates: BTreeSet<Versioned>,
+    /// What the visit went by asks.
+    checks: BTreeMap<CheckId, Asked<'a>>,
+    /// The newest planogram that has a position, and that.
+    positions: BTreeMap<(u32, u32), (&'a Planogram, &'a Position)>,
+}
+
+/// A check, as the templates that a visit went by have it.
+struct Asked<'a> {
+    title: &'a str,
+    /// What each option says, where all that the visit went by says the same.
+    options: Vec<Option<&'a str>>,
 }
 
 impl<'a> Index<'a> {
-    pub(super) fn of(written: &'a [Written]) -> Self {
-        let mut index = Self::default();
+    pub(super) fn of(written: &'a [Written], lines: &'a Lines) -> Self {
+        let (mut index, mut templates) = (Self::default(), BTreeSet::new());
         for Written { sequence, change, entry, .. } in written {
             index.lines.insert(change.hash(), *sequence);
             let Some(entry) = entry else { continue };
@@ -59,17 +82,76 @@ impl<'a> Index<'a> {
             }
             let Entry::Recording(recording) = entry else { continue };
             match &recording.act {
-                Act::Start { template, .. } => drop(index.templates.insert(*template)),
+                Act::Start { template, .. } => drop(templates.insert(*template)),
                 Act::Observe(observed) => {
                     let facts = observed.observations.0.iter();
                     let facts = facts.map(|fact| ((fact.check, &fact.subject), &fact.value));
                     index.facts.insert(change.hash(), facts.collect());
-                    index.templates.insert(observed.template);
+                    templates.insert(observed.template);
                 }
                 _ => {}
             }
         }
+        index.read(&templates, lines);
         index
+    }
+
+    /// Reads once what is asked for at every fact.
+    fn read(&mut self, named: &BTreeSet<Versioned>, lines: &'a Lines) {
+        let mut templates = BTreeMap::new();
+        for (key, record) in
+            lines.records.iter().flat_map(|(key, all)| all.iter().map(move |(_, r)| (key, r)))
+        {
+            match record {
+                Record::Template(template) if *key == RecordKey::template(template.number) => {
+                    let Template { number, version, .. } = *template;
+                    templates.insert(Versioned { number, version }, template);
+                }
+                Record::Planogram(planned) if *key == RecordKey::planogram(planned.number) => {
+                    let places = planned.positions.iter().rev();
+                    let places = places.map(|at| ((planned.number, at.number), (planned, at)));
+                    self.positions.extend(places);
+                }
+                _ => {}
+            }
+        }
+        let mut agree = BTreeMap::new();
+        for template in named.iter().filter_map(|named| templates.get(named)) {
+            self.ask(template, &mut agree);
+        }
+        // What one of them does not say, or is not here to say, not all say.
+        for (check, asked) in &mut self.checks {
+            if agree.get(check) != Some(&named.len()) {
+                asked.options.clear();
+            }
+        }
+    }
+
+    /// Reads a template. `agree` has how many have each check so far.
+    fn ask(&mut self, template: &'a Template, agree: &mut BTreeMap<CheckId, usize>) {
+        let mut seen = BTreeSet::new();
+        for check in template.checks.iter().filter(|check| seen.insert(check.id)) {
+            #[cfg(test)]
+            super::tests::LOOKED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let options = match &check.kind {
+                CheckKind::Question { options, .. } => options.as_slice(),
+                _ => &[],
+            };
+            *agree.entry(check.id).or_insert(0) += 1;
+            match self.checks.entry(check.id) {
+                Vacant(new) => {
+                    let options = options.iter().map(|text| Some(text.as_str())).collect();
+                    new.insert(Asked { title: &check.title, options });
+                }
+                Occupied(asked) => {
+                    let asked = &mut asked.into_mut().options;
+                    asked.truncate(options.len());
+                    for (same, text) in asked.iter_mut().zip(options) {
+                        *same = same.filter(|same| same == text);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -126,6 +208,7 @@ impl<'a> Story<'a> {
         say!(out, "WHAT WAS WRITTEN, IN THE ORDER OF THE LOG\n");
         for written in self.written {
             let Written { sequence, entry, change, .. } = written;
+            self.told.line.set(*sequence);
             say!(out, "Line {sequence}: {}", self.act(entry.as_ref()));
             if let Some(entry) = entry {
                 self.holds(out, entry);
@@ -213,10 +296,9 @@ impl<'a> Story<'a> {
                     if asked.replace(fact.check) != Some(fact.check) {
                         say!(out, "  {}", self.check(fact.check));
                     }
+                    let subject = self.subject(&fact.subject);
                     let value = self.value(fact.check, &fact.value);
-                    let (subject, older) =
-                        (self.subject(&fact.subject), self.older(observed, fact));
-                    say!(out, "    {subject}: {value}{older}");
+                    say!(out, "    {subject}: {value}{}", self.older(observed, fact));
                 }
             }
             Entry::Post(Post { word: Some(Word::Contest(objection)), .. }) => {
@@ -533,10 +615,12 @@ impl<'a> Story<'a> {
         );
         for (witness, seconds) in self.witnesses {
             let ms = i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1_000);
-            let (name, at) = (witness.name(), utc(ms));
+            let (name, at) = (plain(witness.name()), utc(ms));
             point(
                 out,
-                &format!("{name} saw this checkpoint at {at}: all of it was there by then."),
+                &format!(
+                    "{name}, by its key below, saw this checkpoint at {at}: all of it was there by then."
+                ),
             );
         }
         out.push('\n');
@@ -546,6 +630,13 @@ impl<'a> Story<'a> {
         say!(out, "WHAT IS NOT PROVED\n");
         point(out, "That this is the log's key; compare it with the one that you were given:");
         say!(out, "  {key}");
+        for (witness, _) in self.witnesses {
+            point(
+                out,
+                "That this is the key of the witness of this name; compare it with the one that you were given:",
+            );
+            say!(out, "  {}", plain(&witness.to_string()));
+        }
         let unseen = match self.witnesses.is_empty() {
             true => "; no witness has signed the checkpoint",
             false => "",
@@ -598,44 +689,31 @@ impl<'a> Story<'a> {
         }
     }
 
+    /// Words: long ones where they are first told, and by that line from then on.
     fn note(&self, digest: BlobHash) -> String {
-        match self.words.get(&digest) {
-            Some(text) => format!("\"{}\"", plain(text)),
-            None => {
-                let gone = self.erased(digest).unwrap_or("not here".into());
-                format!("words with the digest {digest}, {gone}")
+        let Some(text) = self.words.get(&digest) else {
+            let gone = self.erased(digest).unwrap_or("not here".into());
+            return format!("words with the digest {digest}, {gone}");
+        };
+        if text.chars().nth(WORDS_AGAIN_CHARS_MAX).is_some() {
+            match self.told.words.borrow_mut().entry(digest) {
+                Occupied(line) => return format!("the words told in line {}", line.get()),
+                Vacant(new) => drop(new.insert(self.told.line.get())),
             }
         }
-    }
-
-    /// The versions of templates that the visit went by; `None` for one that is not here.
-    fn templates(&self) -> impl Iterator<Item = Option<&'a Template>> {
-        self.index.templates.iter().map(|named| {
-            let versions = self.lines.records.get(&RecordKey::template(named.number))?;
-            versions.iter().rev().find_map(|(_, record)| match record {
-                Record::Template(template) if template.version == named.version => Some(template),
-                _ => None,
-            })
-        })
+        format!("\"{}\"", plain(text))
     }
 
     fn check(&self, id: CheckId) -> String {
-        let found = self.templates().flatten().find_map(|template| template.check(id));
-        found.map_or(format!("check {id}"), |check| plain(&check.title))
+        let asked = self.index.checks.get(&id);
+        asked.map_or(format!("check {id}"), |asked| plain(asked.title))
     }
 
-    /// What an option says, where all that the visit went by says the same.
     fn option(&self, check: CheckId, option: u32) -> String {
-        let texts: BTreeSet<Option<&String>> = self
-            .templates()
-            .map(|template| match &template?.check(check)?.kind {
-                CheckKind::Question { options, .. } => options.get(option as usize),
-                _ => None,
-            })
-            .collect();
-        match texts.into_iter().collect::<Vec<_>>()[..] {
-            [Some(text)] => format!("\"{}\"", plain(text)),
-            _ => format!("option {option}"),
+        let asked = self.index.checks.get(&check);
+        match asked.and_then(|asked| *asked.options.get(option as usize)?) {
+            Some(text) => format!("\"{}\"", plain(text)),
+            None => format!("option {option}"),
         }
     }
 
@@ -668,12 +746,7 @@ impl<'a> Story<'a> {
 
     /// A position, which is one product's in all versions of a planogram.
     fn position(&self, planogram: u32, number: u32) -> String {
-        let versions = self.lines.records.get(&RecordKey::planogram(planogram));
-        let planned = versions.into_iter().flatten().rev().find_map(|(_, record)| match record {
-            Record::Planogram(planned) => Some((planned, planned.position(number)?)),
-            _ => None,
-        });
-        match planned {
+        match self.index.positions.get(&(planogram, number)) {
             Some((planned, at)) => {
                 let (product, name) = (self.product(at.gtin), plain(&planned.name));
                 format!("{product}, position {number} of {name}")
@@ -732,7 +805,7 @@ fn point(out: &mut String, text: &str) {
 }
 
 /// Text of people on one line, which turns nothing around that stands beside it.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { shown(c) }).collect()
 }
 

@@ -12,10 +12,11 @@ use server::store::bundle;
 use server::store::witnesses::Counting;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::command::Command;
-use sync_core::evidence::{Cursor, Keypair};
-use sync_core::id::{BlobHash, LogHash, VisitId};
+use sync_core::evidence::{Cursor, Keypair, Leaf};
+use sync_core::id::{BlobHash, DocId, LogHash, VisitId};
+use sync_core::model::catalogue::RecordKind;
 use sync_core::model::visit::{Note, Observation, PhotoRef, Subject, Value};
-use sync_core::proof::{self, Proof};
+use sync_core::proof::{self, Line, Proof};
 use sync_core::receipt::{Known, Receipt, Watch};
 use sync_core::tlog::{
     Checkpoint, NoteKey, Piece, SignedNote, Signs, continues, includes, leaf_hash, pack_entries,
@@ -137,7 +138,8 @@ pub struct Honest {
     /// The bundle.
     pub bundle: Vec<u8>,
     files: Vec<(String, Vec<u8>)>,
-    proof: Proof,
+    /// What is proved in it.
+    pub proof: Proof,
     /// What that says.
     pub checkpoint: Checkpoint,
     /// The checkpoint as it is signed.
@@ -192,6 +194,20 @@ fn bundle(bytes: &[u8]) {
     if proved.key.key() == log_key().public() {
         assert!(bytes == honest().bundle, "the log's key has not signed it");
     }
+}
+
+/// Whether a line says what it is of: one of the visit's changes, or of the records of the devices that wrote.
+fn tells(line: &Line) -> bool {
+    let visit = DocId::from(honest().proof.visit);
+    let told = |line: &&Line| line.body.is_some();
+    line.body.is_some()
+        || match from_cbor(&line.leaf.0) {
+            Ok(Leaf::Change { document, .. }) => document != visit,
+            Ok(Leaf::Record { kind, .. }) if kind == RecordKind::Device as u8 => {
+                !honest().proof.lines.iter().filter(told).any(|honest| honest.leaf == line.leaf)
+            }
+            _ => true,
+        }
 }
 
 /// An honest bundle that somebody has been at, and packed anew so that the container is whole.
@@ -280,6 +296,7 @@ fn edits(mut script: Script<'_>) {
             let proved = proof::verify(&less).expect("what was built is sound");
             assert_eq!(proved.checkpoint, honest.checkpoint);
             assert_eq!(proved.key.key(), log_key().public());
+            assert!(edited.lines.iter().all(tells), "a line hides what it says");
             files = zip::read(&less)
                 .expect("it was verified")
                 .into_iter()
