@@ -848,14 +848,15 @@ impl App {
         Ok(written)
     }
 
-    /// Decides what becomes of refused work that waits. Refuses with `decided` (409) what has been decided meanwhile, and with
-    /// `forbidden` (403) who does not review visits any more.
+    /// Decides what becomes of refused work that waits, if `may` says so of the world as it is then. Refuses with `decided`
+    /// (409) what has been decided meanwhile.
     pub async fn decide(
         &self,
         tenant: &Arc<Tenant>,
         item: u64,
         approved: bool,
         by: UserId,
+        may: impl FnOnce(&World) -> Result<(), Problem> + Send + 'static,
     ) -> Result<(), Problem> {
         let now = now_ms();
         let writing = Arc::clone(tenant);
@@ -868,9 +869,7 @@ impl App {
                     return Err(Problem::new(status, "decided", "This has been decided meanwhile"));
                 }
                 let world = writing.world_in_writing();
-                if !world.rights(by).is_some_and(|rights| rights.role.reviews()) {
-                    return Err(Problem::forbidden("only supervisors decide on refused work"));
-                }
+                may(&world)?;
                 let mut ingest =
                     Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
                 ingest.decide(&found, approved, by)?;

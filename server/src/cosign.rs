@@ -262,8 +262,12 @@ impl Witness {
         let status = response.status();
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_size = kind.is_some_and(|kind| kind.starts_with("text/x.tlog.size"));
-        let Some(body) = text(response).await else {
-            return refused("its answer is cut off, too long or no text");
+        let body = match text(response).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return refused("its answer is too long or no text"),
+            Err(error) => {
+                return Answer::Away(format!("its answer is cut off: {}", network::cause(&error)));
+            }
         };
         match status {
             StatusCode::OK => body
@@ -300,15 +304,16 @@ impl Cosignature {
 }
 
 /// An answer's body, if it is text of a length that a witness's answer may have.
-async fn text(mut response: reqwest::Response) -> Option<String> {
+/// What it says; `None` if that is too long or no text.
+async fn text(mut response: reqwest::Response) -> reqwest::Result<Option<String>> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
+    while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > NOTE_BYTES_MAX {
-            return None;
+            return Ok(None);
         }
         body.extend_from_slice(&chunk);
     }
-    String::from_utf8(body).ok()
+    Ok(String::from_utf8(body).ok())
 }
 
 /// Asks from time to time until the server stops.

@@ -344,15 +344,13 @@ pub async fn reset_password(
         return Err(Problem::invalid("change your own password under \"Change the password\""));
     }
     let (tenant, password) = (&viewer.tenant, generated_password());
-    let person = member(&tenant.world(), user)?;
-    if !signs_in(person.role) {
-        return Err(Problem::invalid("people of this role work on the phone and have no password"));
-    }
+    has_password(&tenant.world(), user)?;
     let (hash, org) = (hash_password(app, &password).await?, tenant.org);
     let (of, still) = (Arc::clone(tenant), viewer.still());
     let changed = app.store.write_for(org, move |tx| -> Result<bool, Problem> {
         let world = of.world_in_writing();
         still(&world)?;
+        has_password(&world, user)?;
         works_here(&world, user)?;
         accounts::close_sessions(tx, org, user, None)?;
         Ok(accounts::set_password(tx, org, user, &hash)?)
@@ -367,10 +365,24 @@ pub async fn reset_password(
     Ok(password)
 }
 
+fn has_password(world: &World, user: UserId) -> Result<(), Problem> {
+    match signs_in(member(world, user)?.role) {
+        true => Ok(()),
+        false => {
+            Err(Problem::invalid("people of this role work on the phone and have no password"))
+        }
+    }
+}
+
 /// Gives out a code with which the person enrols one phone. The person's older codes are void.
 pub async fn issue_code(app: &App, viewer: &Viewer, user: UserId) -> Result<Code, Problem> {
     managed(viewer, user)?;
-    code_if(app, &viewer.tenant, user, viewer.still()).await
+    let (rights, still) = (viewer.rights, viewer.still());
+    let may = move |world: &World| {
+        still(world)?;
+        managed_of(world, &rights, user).map(drop)
+    };
+    code_if(app, &viewer.tenant, user, may).await
 }
 
 /// A code for a person, whoever asks: for the command line and the demo.
@@ -427,7 +439,8 @@ pub async fn revoke(
     let (Some(first), Some(newest)) = (keys.first(), keys.last()) else {
         return Err(Problem::not_found());
     };
-    managed(viewer, newest.user)?;
+    let owner = newest.user;
+    managed(viewer, owner)?;
     if lost_ms.is_some_and(|lost| lost > now) {
         return Err(Problem::invalid("lost: that is still to come"));
     }
@@ -445,9 +458,10 @@ pub async fn revoke(
             app.look(tenant, move |c| field::written_by(c, org, &of, since)).await?
         }
     };
-    let still = viewer.still();
+    let (rights, still) = (viewer.rights, viewer.still());
     let withdrawn = move |now: &World| -> Result<Vec<Record>, Problem> {
         still(now)?;
+        managed_of(now, &rights, owner)?;
         let changed = ended.filter_map(|(id, ended)| {
             let device = now.devices.get(&id)?.clone();
             let since = lost_ms.filter(|lost| ended >= *lost);
@@ -480,9 +494,12 @@ fn member(world: &World, user: UserId) -> Result<Person, Problem> {
 }
 
 fn managed(viewer: &Viewer, user: UserId) -> Result<Person, Problem> {
-    let world = viewer.tenant.world();
-    let person = member(&world, user)?;
-    if managed_by(&world, &viewer.rights)(&person) {
+    managed_of(&viewer.tenant.world(), &viewer.rights, user)
+}
+
+fn managed_of(world: &World, viewer: &Rights, user: UserId) -> Result<Person, Problem> {
+    let person = member(world, user)?;
+    if managed_by(world, viewer)(&person) {
         return Ok(person);
     }
     Err(Problem::forbidden("this person works outside your territory or distributor"))

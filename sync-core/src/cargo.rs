@@ -297,8 +297,9 @@ impl TryRng for Secret {
 
 impl TryCryptoRng for Secret {}
 
-/// A document's unconfirmed work as a parcel, and the changes in it. `None` when there is none, when it is too long
-/// for a parcel, and while the device does not know the server's key.
+/// A document's unconfirmed work as a parcel, and the changes in it: without what was refused before the server lost part
+/// of its log, and what comes after that, for this is in groups of its own and a parcel has one. `None` when there is none,
+/// when it is too long for a parcel, and while the device does not know the server's key.
 pub fn pack<R: Replica>(
     replica: &R,
     keypair: &Keypair,
@@ -307,7 +308,9 @@ pub fn pack<R: Replica>(
     let Some(kept) = replica.document(document)?.filter(|kept| kept.to_push()) else {
         return Ok(None);
     };
-    let Some(Work { group, notes }) = Work::of(replica, keypair, &kept)? else { return Ok(None) };
+    let Some(Work { group, notes }) = Work::of(replica, keypair, &kept)? else {
+        return Ok(None);
+    };
     let changes = group.hashes().collect();
     let parcel = sealed(replica, keypair, Load::Work(group, notes))?;
     Ok(parcel.map(|parcel| (parcel, changes)))

@@ -208,14 +208,17 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// `None` when all is confirmed.
+    /// In one group: what comes before anything that was refused before. `None` when that is nothing.
     pub(crate) fn of<R: Replica>(
         replica: &R,
         keypair: &Keypair,
         kept: &Kept,
     ) -> Result<Option<Self>, R::Error> {
-        let changes = kept.waiting();
-        match changes.is_empty() {
+        let mut changes = kept.waiting();
+        if let Some(doubt) = changes.iter().position(|c| kept.doubted.contains(&c.hash())) {
+            changes.truncate(doubt);
+        }
+        match changes.is_empty() || !kept.is_sealed(&changes, replica.profile()) {
             true => Ok(None),
             false => Self::made_of(replica, keypair, kept, changes).map(Some),
         }
@@ -397,6 +400,7 @@ pub fn apply_push<R: Replica>(
     }
     let mut narrowed = false;
     let mut documents = Documents::new(replica);
+    let pushed: HashSet<ChangeHash> = push.groups.iter().flat_map(Group::hashes).collect();
     for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
         let Some(kept) = documents.get(group.document)? else { continue };
         match outcome {
@@ -413,7 +417,8 @@ pub fn apply_push<R: Replica>(
                 // Of several the first says why, for others may only build on it; but what is kept nowhere else is said.
                 if kept.refused.is_none() || code == Outcome::FULL {
                     let (code, detail) = (code.clone(), detail.clone());
-                    let apart = (code != Outcome::FULL).then_some(true);
+                    let all = kept.pending.iter().all(|hash| pushed.contains(hash));
+                    let apart = (code != Outcome::FULL && all).then_some(true);
                     kept.refused = Some(Refused { code, detail, apart });
                 }
                 if let Some(here) = here {
@@ -625,7 +630,9 @@ impl<'a, R: Replica> Documents<'a, R> {
     /// been for want of that.
     fn offer_next(&mut self, id: DocId) -> Result<(), R::Error> {
         let volume = self.get(id)?.and_then(|kept| kept.volume());
-        let Some((outlet, number)) = volume else { return Ok(()) };
+        let Some((outlet, number)) = volume.filter(|(_, number)| *number < VOLUMES_MAX) else {
+            return Ok(());
+        };
         let next = DocId::volume(outlet, number + 1);
         let early = |kept: &Kept| {
             kept.refused.as_ref().is_some_and(|refused| Outcome::is_early(&refused.code))

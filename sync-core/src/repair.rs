@@ -115,9 +115,9 @@ impl Repair {
                     Item::Record(key) => writes.push(Write::Forget(key)),
                     Item::Document(id) => {
                         if let Some(kept) = documents.get(id)? {
-                            // Refused work waits for its person, and is not proposed twice.
-                            if kept.refused.is_none() {
-                                send_again(kept, &HashSet::new(), replica.profile());
+                            let forked = |refused: &Refused| refused.code == Outcome::FORKED;
+                            if !kept.refused.as_ref().is_some_and(forked) {
+                                send_again(kept, &HashSet::new());
                             }
                             (kept.aside, kept.astray) = (true, true);
                         }
@@ -142,7 +142,7 @@ impl Repair {
                     return Err(unfit("a repair brings what was not wanted"));
                 }
                 check_seals(profile.org, group, &keys)?;
-                replace(documents.get_or_new(group.document)?, group, replica.profile());
+                replace(documents.get_or_new(group.document)?, group);
             }
         }
         writes.extend(documents.into_writes());
@@ -179,26 +179,31 @@ impl Repair {
     }
 }
 
-/// All that the server does not have waits to be sent.
-fn send_again(kept: &mut Kept, theirs: &HashSet<ChangeHash>, profile: &Profile) {
-    let waited: HashSet<ChangeHash> = kept.pending.iter().copied().collect();
-    let lacks = kept.document.changes().iter().filter(|change| !theirs.contains(&change.hash()));
-    let of_others = lacks.clone().any(|c| !profile.owns(c.actor) && !waited.contains(&c.hash()));
-    kept.pending = lacks.map(Change::hash).collect();
-    // What it lacked comes along now; what others wrote does not wait for what is refused.
-    kept.refused.take_if(|refused| {
-        refused.code == "missing_parent" || of_others && refused.code != Outcome::FORKED
-    });
-    if let Some(refused) = kept.refused.as_mut().filter(|_| of_others) {
+/// All that the server does not have waits to be sent. What it had confirmed does not wait for what it has refused.
+fn send_again(kept: &mut Kept, theirs: &HashSet<ChangeHash>) {
+    let waited = std::mem::take(&mut kept.pending);
+    kept.pending = kept.document.changes().iter().map(Change::hash).collect();
+    kept.pending.retain(|hash| !theirs.contains(hash));
+    let lost = kept.pending.iter().any(|hash| !waited.contains(hash));
+    // What it lacked comes along now.
+    let lacked = |refused: &Refused| refused.code == "missing_parent";
+    let offered = |refused: &&mut Refused| lost && refused.code != Outcome::FORKED;
+    if kept.refused.take_if(|refused| lacked(refused)).is_none()
+        && kept.refused.as_mut().filter(offered).is_some()
+    {
+        kept.refused = None;
+        kept.doubted = waited;
+    }
+    if let Some(refused) = kept.refused.as_mut().filter(|_| lost) {
         refused.apart = None;
     }
 }
 
 /// Takes a document as the server has it. What is only here waits to be sent.
-fn replace(kept: &mut Kept, group: &Group, profile: &Profile) {
+fn replace(kept: &mut Kept, group: &Group) {
     kept.forget_passed();
     let merged = merge(kept, group);
-    send_again(kept, &group.hashes().collect(), profile);
+    send_again(kept, &group.hashes().collect());
     if let Err(misfit) = merged {
         let (code, detail) = (Outcome::FORKED.into(), misfit.to_string());
         kept.refused = Some(Refused { code, detail, apart: None });

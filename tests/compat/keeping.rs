@@ -391,7 +391,7 @@ fn what_becomes_of_refused_work_is_heard() {
     quietly(&mut rita);
     let decides = |approved| {
         let item = office.count("SELECT max(item) FROM quarantine WHERE org = ?1");
-        let decided = office.app.decide(&office.tenant, item, approved, SUE);
+        let decided = office.app.decide(&office.tenant, item, approved, SUE, |_| Ok(()));
         RUNTIME.block_on(decided).unwrap();
     };
     for (call, approved) in [(0, true), (4, false)] {

@@ -261,7 +261,8 @@ async fn decide(app: &Arc<App>, approve: bool) -> Value {
     let tenant = tenant(app, 0);
     let sql = "SELECT item FROM quarantine WHERE state = 'waiting'";
     let item = app.store.read(move |db| Ok(db.query_row(sql, [], |row| row.get(0))?)).await;
-    let decided = app.decide(&tenant, item.unwrap(), approve, brand::person("Sue")).await;
+    let decided =
+        app.decide(&tenant, item.unwrap(), approve, brand::person("Sue"), |_| Ok(())).await;
     decided.unwrap_or_else(|problem| panic!("{}", problem.sentence()));
     Value::Null
 }

@@ -220,7 +220,7 @@ impl Host {
     /// Sue decides on refused work. The server must be down.
     pub fn decide(&self, item: u64, approved: bool) {
         self.office(async |app, tenant| {
-            let decided = app.decide(tenant, item, approved, brand::SUE).await;
+            let decided = app.decide(tenant, item, approved, brand::SUE, |_| Ok(())).await;
             decided.unwrap_or_else(|problem| panic!("{}", problem.sentence()));
         });
     }

@@ -151,7 +151,7 @@ pub(super) async fn decide(
     if !app.look(&viewer.tenant, move |c| quarantine::sees(c, &see, item)).await? {
         return Err(Problem::not_found());
     }
-    app.decide(&viewer.tenant, item, approved, viewer.rights.user).await?;
+    app.decide(&viewer.tenant, item, approved, viewer.rights.user, viewer.still()).await?;
     Ok(Redirect::to("/refused"))
 }
 

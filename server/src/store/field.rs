@@ -113,11 +113,11 @@ impl Written {
         )?;
         let (mut rows, mut size) = (query.query(params![org, self.size])?, self.size);
         while let Some(row) = rows.next()? {
+            size = size.max(row.get::<_, u64>(3)? + 1);
             // A day more: the server's clock may have been set.
             if row.get::<_, i64>(0)? < since_ms.saturating_sub(DAY_MS) {
                 break;
             }
-            size = size.max(row.get::<_, u64>(3)? + 1);
             let Some(document) = row.get(1)? else { continue };
             let device = row.get::<_, Option<[u8; 16]>>(2)?.map(DeviceId::from_bytes);
             if device.is_some_and(|device| devices.contains(&device)) {
