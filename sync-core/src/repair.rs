@@ -209,3 +209,50 @@ fn replace(kept: &mut Kept, group: &Group) {
         kept.refused = Some(Refused { code, detail, apart: None });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Entry;
+    use crate::evidence::Keypair;
+    use crate::id::{Actor, BlobHash, DocKind, OrgId, UserId};
+    use crate::model::capture::Moment;
+    use crate::model::visit::Post;
+
+    /// Three changes of one person, of which the server has refused the last.
+    fn refused(code: &str) -> (Kept, Vec<ChangeHash>) {
+        let (org, id) = (OrgId::from_bytes([1; 16]), [3; 16]);
+        let mut kept = Kept::new(org, DocId { kind: DocKind::Outlet, id });
+        let actor = Actor::new(&Keypair::from_seed(&[1; 32]).public(), [0; 8]);
+        let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+        let (by, text) = (UserId::from_bytes([2; 16]), BlobHash([0; 32]));
+        for _ in 0..3 {
+            let (answers, volume, word) = (None, None, None);
+            let post = Post { by, when, text, answers, volume, word };
+            let change = kept.document.next(actor, &Entry::Post(post)).unwrap();
+            kept.document.insert(change).unwrap();
+        }
+        let all: Vec<ChangeHash> = kept.document.changes().iter().map(Change::hash).collect();
+        kept.pending = all[2..].to_vec();
+        let (code, detail) = (code.to_owned(), String::new());
+        kept.refused = Some(Refused { code, detail, apart: Some(true) });
+        (kept, all)
+    }
+
+    #[test]
+    fn what_a_server_has_lost_does_not_wait_for_what_it_has_refused() {
+        let (mut kept, all) = refused("late");
+        send_again(&mut kept, &all[..1].iter().copied().collect());
+        assert_eq!((&kept.pending[..], kept.to_push()), (&all[1..], true));
+        assert_eq!(kept.doubted, &all[2..]);
+        // Nothing is lost: what is refused waits for its person.
+        let (mut kept, all) = refused("late");
+        send_again(&mut kept, &all[..2].iter().copied().collect());
+        assert_eq!((&kept.pending[..], kept.to_push()), (&all[2..], false));
+        assert!(kept.is_apart() && kept.doubted.is_empty());
+        // What has no place in the record stays marked, and is not said to be kept elsewhere.
+        let (mut kept, all) = refused(Outcome::FORKED);
+        send_again(&mut kept, &all[..1].iter().copied().collect());
+        assert!(kept.refused.is_some() && !kept.is_apart());
+    }
+}

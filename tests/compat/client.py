@@ -398,14 +398,17 @@ class Client(Photos):
         name, reply = self._ask_cbor("/api/v1/push", message, report)
         with self._whole():
             need(reply[2] == name and len(reply[3]) == len(sent), "an answer to another push")
+            pushed = {hash for _, hashes in sent for hash in hashes}
             for group, (document, hashes), outcome in zip(message[3], sent, reply[3]):
                 here = hashes if outcome[0] != 1 else outcome[3] if len(outcome) > 3 and outcome[3] else []
                 if outcome[0] == 1 and (not document.refused or outcome[1] == "quarantine_full"):
                     document.refused = outcome[1:3]
+                    document.apart = outcome[1] != "quarantine_full" and document.pending <= pushed
                 document.gone |= outcome[0] == 2
                 document.confirm(here)
                 if here:
                     document.seals.update((hashes[place], signature) for place, signature in group[3])
+                    self._offer_next(document)
                 report["outcomes"].append({0: "accepted", 2: "let go"}.get(outcome[0]) or outcome[1])
             self.own["pushed"] = name
 
@@ -465,9 +468,11 @@ class Client(Photos):
                     if document.refused and document.refused[0] != "forked":
                         document.refused = None
                 elif head in document.pending:
-                    if outcome[0] == 1:
+                    # What others wrote is brought first, and this is heard again.
+                    if outcome[0] == 1 and (document.refused or not document.theirs(self._own())):
+                        document.apart |= not document.refused
                         document.refused = outcome[1:3]
-                    else:
+                    elif outcome[0] != 1:
                         document.confirm([head])
                         document.refused = None
             self._keep_notes(page[6])
@@ -497,13 +502,23 @@ class Client(Photos):
             document.merge(changes, seals)
         except Misfit as misfit:
             if misfit.code != "missing_parent":
+                document.apart &= document.refused is not None
                 document.refused = ["forked", "the server has other work of one of its actors"]
             elif not document.refused:
                 raise Lacking(f"a change of {kind} {id.hex()} whose parents are not here") from misfit
         waiting = [document.changes[hash] for hash in document.pending]
         if document.refused and document.refused[0] == "said_already" and all(map(document.says, waiting)):
             document = self._drop(document)
+        self._offer_next(document)
         return document, changes
+
+    def _offer_next(self, document):
+        """Section 12: what was refused of the next volume, since it came too early, may be taken now."""
+        next = document.volume()[0], document.volume()[1] + 1
+        for other in self.documents.values():
+            if "outlet" == document.kind == other.kind and other.volume() == next:
+                if other.refused and other.refused[0] in EARLY:
+                    other.refused = None
 
     def rewind(self):
         """The log was never where this device stands: the server may have lost anything."""
@@ -579,7 +594,7 @@ class Client(Photos):
     def withdraw(self):
         """Drops what others wrote and what the own work is not about."""
         with self._whole():
-            self.own["cursor"] = self.own["filled"] = None
+            self.own["cursor"] = self.own["filled"] = self.own["pushed"] = None
             keys = self.own["former"] + [self.fingerprint()]
             own = {
                 name
@@ -627,8 +642,8 @@ class Client(Photos):
                     continue
                 document = self.documents[item[1:]]
                 document.astray = True
-                if not document.refused:
-                    document.pending = set(document.changes)
+                if not document.refused or document.refused[0] != "forked":
+                    document.send_again([])
         while wanted:
             reply = ask([], wanted[:WANTED_MAX])
             with self._whole():
@@ -642,7 +657,5 @@ class Client(Photos):
                     document, changes = self._take_group(group, keys)
                     # It is as the server has it now; what is only here is sent.
                     document.passed &= set(changes)
-                    document.pending = set(document.changes) - set(changes)
-                    if document.refused and document.refused[0] == "missing_parent":
-                        document.refused = None
+                    document.send_again(changes)
                 self._keep_notes(reply[6])

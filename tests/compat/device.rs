@@ -80,8 +80,7 @@ fn full_profile() -> Profile {
 fn full_document() -> Kept {
     let document = cases::documents().swap_remove(0).document;
     let (org, id, head) = (document.org(), document.id(), document.changes()[0].hash());
-    let refused =
-        Refused { code: "out_of_scope".into(), detail: "in words".into(), apart: Some(true) };
+    let refused = Refused { code: "out_of_scope".into(), detail: "in words".into(), apart: None };
     let pending = document.changes()[7..].iter().map(|c| c.hash()).collect();
     let seals = vec![Keypair::from_seed(&SEED).seal(org, id, head)];
     let passed = [ChangeHash([0x6a; 32]), ChangeHash([0x6b; 32])].into();

@@ -25,8 +25,6 @@ class Misfit(Exception):
 
 # What may be taken once what is lacking has come.
 EARLY = "foreign_actor", "missing_parent", "missing_note"
-# What the server keeps nothing of, or may have none of.
-KEPT_NOWHERE = "forked", "quarantine_full"
 
 
 class Document:
@@ -38,6 +36,9 @@ class Document:
         self.seals = {}
         # What the server has not confirmed; and why it will not, [code, detail].
         self.pending, self.refused = set(), None
+        # Whether all of it was brought to the server, which keeps apart what it refused; what a server refused that has
+        # lost part of its log since.
+        self.apart, self.doubted = False, set()
         # What the server has and what has no place here.
         self.passed = set()
         # To be dropped once all is confirmed; out of sight until then; not listed by the server in a repair.
@@ -121,9 +122,10 @@ class Document:
         author = lambda change: None if change.actor[:8] in own else change.actor[:8]
         parts, part, before = [], {}, None
         for hash, change in self.waiting().items():
-            if part and author(change) != author(before) and self._sealed(part, own):
+            alike = author(change), hash in self.doubted
+            if part and alike != before and self._sealed(part, own):
                 parts, part = [*parts, part], {}
-            part[hash] = before = change
+            part[hash], before = change, alike
         return [*parts, part] if part else parts
 
     def _sealed(self, part, own):
@@ -136,15 +138,31 @@ class Document:
 
     def keep_theirs(self, refused, own):
         """Section 12: what others have written and nobody else may keep stays, as far as it builds on what is here."""
-        if refused.refused and refused.refused[0] in KEPT_NOWHERE:
-            for hash, change in refused.waiting().items():
-                if change.actor[:8] not in own:
-                    with contextlib.suppress(Misfit):
-                        self.pending.add(self.insert(change))
+        for change in refused.theirs(own):
+            with contextlib.suppress(Misfit):
+                self.pending.add(self.insert(change))
+
+    def theirs(self, own):
+        """What others have written here and the server has neither confirmed nor keeps apart."""
+        if self.refused and self.apart:
+            return []
+        return [change for change in self.waiting().values() if change.actor[:8] not in own]
 
     def unconfirm(self):
         """The server may have lost any of it: a rewind."""
+        if self.refused:
+            self.doubted = self.pending
         self.pending, self.passed, self.refused = set(self.changes), set(), None
+
+    def send_again(self, has):
+        """Section 13, Repair: the server has these changes."""
+        waited, self.pending = self.pending, set(self.changes) - set(has)
+        lost = self.pending - waited
+        if self.refused and self.refused[0] == "missing_parent":
+            self.refused = None
+        elif self.refused and lost and self.refused[0] != "forked":
+            self.refused, self.doubted = None, waited
+        self.apart &= not lost
 
     def held(self):
         """The changes that count for a print: section 13, Repair."""
@@ -203,7 +221,7 @@ class Document:
         return self.chunk + b"".join(chunks)
 
     def packed(self):
-        marks = [self.gone, self.hidden, self.astray]
+        marks = [self.gone, self.hidden, self.astray, self.apart, list(self.doubted)]
         return [list(self.changes.values()), self.seals, list(self.pending), self.refused, list(self.passed), marks]
 
     def unpack(self, packed):
@@ -211,7 +229,8 @@ class Document:
         for change in changes:
             self.insert(Change(*change))
         self.pending, self.passed = set(pending), set(passed)
-        self.gone, self.hidden, self.astray = marks
+        self.gone, self.hidden, self.astray, self.apart, doubted = marks
+        self.doubted = set(doubted)
         return self
 
 

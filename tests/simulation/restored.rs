@@ -1,5 +1,6 @@
 //! What was refused, or let go of, before a server came back from a backup.
 
+use sync_core::cargo::pack;
 use sync_core::command::Command;
 use sync_core::id::{DocId, OutletId};
 use sync_core::model::people::Scope;
@@ -116,6 +117,10 @@ fn what_was_accepted_does_not_wait_for_what_was_refused() {
                 let push: PushRequest = from_wire(ORG, bytes).expect("a push");
                 let changes: Vec<usize> = push.groups.iter().map(|g| g.changes.len()).collect();
                 assert_eq!(changes, [1, 1], "what was in the record, and what was not");
+                let phone = &story.devices[RITA];
+                let Ok(parcel) = pack(&phone.disk, &phone.keypair, visit());
+                let carried = parcel.map(|(_, changes)| changes.len());
+                assert_eq!(carried, Some(1), "nor does a colleague's phone bring it in one group");
                 break;
             }
             Question::Pull(bytes) => match story.server.pull(id, bytes, now_ms) {
