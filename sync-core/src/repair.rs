@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::document::Entry;
     use crate::evidence::Keypair;
-    use crate::id::{Actor, BlobHash, DocKind, OrgId, UserId};
+    use crate::id::{Actor, BlobHash, DocId, DocKind, OrgId, UserId};
     use crate::model::capture::Moment;
     use crate::model::visit::Post;
 
