@@ -29,8 +29,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::photo::{Prepared, Setting, Vault, prepare};
 use crate::refusal::advice;
 use crate::replica::{
-    OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, set_photo_aside,
-    set_rows_aside,
+    OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, send_photos_of,
+    set_photo_aside, set_rows_aside,
 };
 use crate::store::{Reader, Store, StoreError, Writer, random};
 use crate::sync::{Cancel, Progress, Syncing};
@@ -657,6 +657,7 @@ impl Client {
         self.change(|view, writer| {
             let done = execute(view, &clocks, None, Command::ProposeAgain { document, instance })?;
             let proposal = Proposal::of(&done);
+            send_photos_of(writer, &done.writes)?;
             apply(writer, done.writes)?;
             Ok(proposal)
         })
@@ -727,16 +728,20 @@ impl Client {
         self.change(|_, writer| Ok(forget_remains(writer)?))
     }
 
-    /// Removes the photos that the server has confirmed from this device, as when its storage is full;
-    /// returns how many bytes that freed. Blocks.
+    /// Removes the photos that the server has confirmed from this device, as when its storage is full, but for those of work
+    /// that it has not confirmed, or has refused: it forgets them a while after that is discarded. Returns how many bytes
+    /// that freed. Blocks.
     pub fn free_space(&self) -> Result<u64, ClientError> {
         let before = self.vault.usage()?.bytes;
         // In one change: a sync that hears of a restored server wants them sent again.
         self.change(|view, _| {
+            let needed = view.unconfirmed_photos()?;
             view.reader
                 .scan(PHOTOS, |name, bytes| {
                     let state: PhotoState = read_cbor(bytes)?;
-                    if let (true, Ok(hash)) = (state.sent, <[u8; 32]>::try_from(name)) {
+                    if let (true, Ok(hash)) = (state.sent, <[u8; 32]>::try_from(name))
+                        && !needed.contains(&BlobHash(hash))
+                    {
                         self.vault.remove(&hash)?;
                     }
                     Ok(())
@@ -1016,8 +1021,7 @@ impl Client {
             for photo in &photos {
                 let hash: BlobHash = photo.hash.parse()?;
                 let bytes = writer.get(PHOTOS, &hash.0)?.ok_or_else(|| not_here("photo"))?;
-                let mut state: PhotoState = read_cbor(&bytes)?;
-                state.attached = true;
+                let state = read_cbor::<PhotoState>(&bytes)?.named();
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
                 let PhotoState { bytes, phash, origin, .. } = state;
                 refs.push(PhotoRef { hash, bytes, phash, check: photo.check, origin });

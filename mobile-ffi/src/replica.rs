@@ -1,6 +1,6 @@
 //! What sync-core reads and writes, on the sealed store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use minicbor::bytes::ByteVec;
 use sync_core::cargo::{Carried, Parcel};
@@ -95,6 +95,13 @@ impl PhotoState {
         let (upload, sent, attached, idle_ms) = (None, false, false, None);
         let (given, refused) = (None, None);
         Self { bytes, upload, sent, phash, attached, origin, idle_ms, given, refused }
+    }
+
+    /// The same once a new entry names it. It is to be sent, also if it was before: the server forgets a photo when nothing
+    /// that it has names it any more, and one that it still has need not go through the line again.
+    pub(crate) fn named(self) -> Self {
+        let given = self.given.filter(|_| !self.sent);
+        Self { attached: true, sent: false, upload: None, idle_ms: None, given, ..self }
     }
 }
 
@@ -195,6 +202,15 @@ impl<'a> View<'a> {
         Ok(remains)
     }
 
+    /// The photos that work names which the server has not confirmed. It may have refused that, and forget them.
+    pub(crate) fn unconfirmed_photos(&self) -> Result<HashSet<BlobHash>, StoreError> {
+        let mut photos = HashSet::new();
+        for id in self.documents()? {
+            photos.extend(self.document(id)?.iter().flat_map(pending_photos));
+        }
+        Ok(photos)
+    }
+
     /// Every record of a kind, passed to `each` as it is read.
     pub(crate) fn each_record(
         &self,
@@ -210,6 +226,26 @@ impl<'a> View<'a> {
 
 fn damaged(error: minicbor::decode::Error) -> StoreError {
     StoreError::Damaged(error.to_string())
+}
+
+/// The photos that pending changes of a document name.
+fn pending_photos(kept: &Kept) -> Vec<BlobHash> {
+    let waiting = kept.pending.iter().filter_map(|hash| kept.document.change(*hash)?.entry().ok());
+    waiting.flat_map(|entry| entry.photos().iter().map(|p| p.hash).collect::<Vec<_>>()).collect()
+}
+
+/// Has the photos that pending work in these writes names sent, also those that were before.
+pub(crate) fn send_photos_of(writer: &Writer<'_>, writes: &[Write]) -> Result<(), StoreError> {
+    let documents = writes.iter().filter_map(|write| match write {
+        Write::Document(kept) => Some(kept),
+        _ => None,
+    });
+    for hash in documents.flat_map(|kept| pending_photos(kept)) {
+        let Some(bytes) = writer.get(PHOTOS, &hash.0)? else { continue };
+        let state: PhotoState = from_cbor(&bytes).map_err(damaged)?;
+        writer.put(PHOTOS, &hash.0, &to_cbor(&state.named()))?;
+    }
+    Ok(())
 }
 
 impl Replica for View<'_> {

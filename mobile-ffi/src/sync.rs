@@ -918,9 +918,16 @@ impl Run {
         }
     }
 
+    /// Keeps how far a photo has got. What else its row says may have changed meanwhile.
     async fn remember(&self, hash: BlobHash, state: PhotoState) -> Result<(), ClientError> {
+        let PhotoState { upload, sent, refused, .. } = state;
         self.blocking(move |client| {
-            client.store.write(|writer| Ok(writer.put(PHOTOS, &hash.0, &to_cbor(&state))?))
+            client.store.write(|writer| {
+                let Some(bytes) = writer.get(PHOTOS, &hash.0)? else { return Ok(()) };
+                let (upload, refused) = (upload.clone(), refused.clone());
+                let state = PhotoState { upload, sent, refused, ..read_cbor(&bytes)? };
+                Ok(writer.put(PHOTOS, &hash.0, &to_cbor(&state))?)
+            })
         })
         .await
     }
