@@ -813,7 +813,8 @@ impl Client {
 impl Client {
     /// Enrols this folder with a one-time code from the console. Async; needs a network. A lost answer does
     /// no harm: the same code works again from this folder. A folder whose access was withdrawn, or that a restored
-    /// server has forgotten, is enrolled again for the same person like this, with all that it holds.
+    /// server has forgotten, is enrolled again for the same person like this, with all that it holds. While it or a sync
+    /// runs, another one is [`ClientError::Syncing`].
     pub async fn enrol(
         self: Arc<Self>,
         server: String,
