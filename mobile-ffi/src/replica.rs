@@ -72,13 +72,14 @@ pub(crate) struct PhotoState {
     /// Its difference hash.
     #[n(3)]
     pub(crate) phash: u64,
-    /// Some recording names it: it is to be sent.
+    /// Something names it, or did: it is to be sent.
     #[n(4)]
     pub(crate) attached: bool,
     /// The file that it was made from; `None` in rows of an earlier library.
     #[n(5)]
     pub(crate) origin: Option<PhotoOrigin>,
-    /// When a sync found it while nothing named it, by the server's clock, in milliseconds since 1970 UTC.
+    /// Since when nothing here names it, by what the server's clock said in a sync, in milliseconds since 1970 UTC. Was it
+    /// named before, it is sent first.
     #[n(6)]
     pub(crate) idle_ms: Option<i64>,
     /// A colleague carries it to the server.
@@ -190,6 +191,15 @@ impl<'a> View<'a> {
             (None, None) => (4, 0),
         });
         Ok(waiting)
+    }
+
+    /// The photos that something here names.
+    pub(crate) fn named_photos(&self) -> Result<HashSet<BlobHash>, StoreError> {
+        let mut photos = HashSet::new();
+        for id in self.documents()? {
+            photos.extend(self.document(id)?.iter().flat_map(Kept::photos));
+        }
+        Ok(photos)
     }
 
     /// What could not be read, row by row.
@@ -585,7 +595,17 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                 unqueue(writer, &id)?;
             }
             Write::ForgetNote(digest) => drop(writer.delete(NOTES, &digest.0)?),
-            Write::ForgetPhoto(_) => {} // with its file, when all of this is on the disk
+            // With its file, when all of this is on the disk.
+            Write::ForgetPhoto(hash) => {
+                if let (Some(bytes), Some(own)) =
+                    (writer.get(PHOTOS, &hash.0)?, writer.get(OWN, own::PROFILE)?)
+                {
+                    let profile: Profile = from_cbor(&own).map_err(damaged)?;
+                    let idle_ms = profile.witness.map(|witness| witness.server_ms);
+                    let state: PhotoState = from_cbor(&bytes).map_err(damaged)?;
+                    writer.put(PHOTOS, &hash.0, &to_cbor(&PhotoState { idle_ms, ..state }))?;
+                }
+            }
             Write::ResendPhotos => resend_photos(writer)?,
             Write::Salvage(kept) => {
                 let document = kept.document.id();
