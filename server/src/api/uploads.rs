@@ -818,7 +818,7 @@ fn refused(unfit: &Unfit) -> Problem {
         Unfit::OtherContent => {
             mismatch("checksum_mismatch", "The upload is not what was announced")
         }
-        Unfit::NotAnImage(_) | Unfit::Deadly => Problem::new(
+        Unfit::NotAnImage(_) | Unfit::Deadly | Unfit::Missing => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "not_an_image",
             "The upload is no photo that can be shown",
