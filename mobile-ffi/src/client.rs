@@ -339,7 +339,8 @@ impl Client {
         self.store.write(|writer| Ok(writer.put(OWN, own::PHOTO_SETTING, &to_cbor(&setting))?))
     }
 
-    /// Makes a photo ready to be attached: upright, no larger than set, without any metadata, stored encrypted.
+    /// Makes a photo ready to be attached: upright, no larger than set, without any metadata, stored encrypted. One that would
+    /// have more than the 20 MiB that a server takes is made coarser than set.
     /// Accepts JPEG, PNG and WebP of up to 40 MiB and 25 million pixels. What it says of its looks is a reason to
     /// take it again, and none to refuse it. Blocks for a tenth of a second or two for a large picture; saved when it
     /// returns. It is sent once a recording names it; one that none has named goes 30 days after the first sync that

@@ -85,7 +85,7 @@ pub(crate) struct PhotoState {
     /// A colleague carries it to the server.
     #[n(7)]
     pub(crate) given: Option<bool>,
-    /// When the server refused it, as no picture that it takes, in milliseconds since 1970 UTC by its clock, and why.
+    /// When the server refused it, as none that it takes, in milliseconds since 1970 UTC by its clock, and why.
     #[n(8)]
     pub(crate) refused: Option<(i64, String)>,
 }

@@ -33,6 +33,7 @@ use sync_core::wire::{
 
 use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
+use crate::photo::BYTES_MAX;
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, set_photo_aside};
 use crate::store::{StoreError, random};
 use crate::types::{ClientError, LeftOutlet, Phase, PhotoSize, RefusedPhoto, SyncReport, WhyLeft};
@@ -43,8 +44,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Without a byte for this long, the network counts as gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const COMPRESS_LEVEL: i32 = 9;
-/// The longest photo that a server takes.
-const PHOTO_BYTES_MAX: usize = 20 << 20;
 /// A server that fails at so many documents of one sync fails at more than them.
 const FAILED_MAX: usize = 8;
 /// Longest pause that a server is believed to need: whoever asks for years must not silence a phone.
@@ -269,7 +268,7 @@ pub(crate) async fn fetch_photo(
             (_, error) => error,
         });
     }
-    let bytes = limited(response, PHOTO_BYTES_MAX).await?;
+    let bytes = limited(response, BYTES_MAX).await?;
     if size == PhotoSize::Whole && BlobHash::of(&bytes) != hash {
         return Err(ClientError::BadAnswer { detail: "it sent another file".into() });
     }
