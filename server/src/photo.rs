@@ -88,10 +88,10 @@ async fn turn(
     Ok([own, all.acquire_many_owned(megapixels).await.map_err(closed)?])
 }
 
-/// How many million pixels a picture counts for.
+/// How many million pixels a picture counts for. One that counts for more than all there is room for has all of it.
 fn megapixels(pixels: u64) -> u32 {
     let megapixels = u32::try_from(pixels.div_ceil(1_000_000)).unwrap_or(u32::MAX);
-    megapixels.max(DECODING_MEGAPIXELS_MIN)
+    megapixels.clamp(DECODING_MEGAPIXELS_MIN, DECODING_MEGAPIXELS_MAX)
 }
 
 /// Runs on a thread that may be busy for a while.
