@@ -39,14 +39,16 @@ pub(crate) enum Read {
     Owner,
 }
 
-/// Makes a folder, with those that it is in, unless it is there.
+/// Makes a folder, with those that it is in, unless it is there; it is on the disk then.
 pub(crate) fn make_dir(dir: &Path, read: Read) -> io::Result<()> {
+    let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     if read == Read::Owner {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     }
-    builder.recursive(true).create(dir)
+    builder.recursive(true).create(dir)?;
+    dir.ancestors().take(made).try_for_each(|dir| sync_dir(parent(dir)))
 }
 
 /// Makes an empty file that its owner alone reads, unless it is there.
@@ -66,9 +68,7 @@ fn made(path: &Path, read: Read, options: &mut OpenOptions) -> io::Result<File> 
 pub(crate) fn write(path: &Path, bytes: &[u8], read: Read) -> io::Result<()> {
     let dir = parent(path);
     if !dir.is_dir() {
-        let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
         make_dir(dir, read)?;
-        dir.ancestors().take(made).try_for_each(|dir| sync_dir(parent(dir)))?;
     }
     let half = path.with_extension("half");
     let mut file = made(&half, read, OpenOptions::new().truncate(true))?;
