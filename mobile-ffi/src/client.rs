@@ -29,8 +29,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::photo::{Prepared, Setting, Vault, prepare};
 use crate::refusal::advice;
 use crate::replica::{
-    OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, set_photo_aside,
-    set_rows_aside,
+    OWN, PHOTOS, PhotoState, View, apply, forget_remains, own, records_of, send_photos_of,
+    set_photo_aside, set_rows_aside,
 };
 use crate::store::{Reader, Store, StoreError, Writer, random};
 use crate::sync::{Cancel, Progress, Syncing};
@@ -38,8 +38,8 @@ use crate::types::*;
 
 /// A piece of an outlet's thread has so many posts, if there are.
 const POSTS_MIN: usize = 50;
-/// So long a photo that nothing names is kept, in milliseconds: 30 days.
-const UNATTACHED_MS_MAX: i64 = 30 * 24 * 3_600_000;
+/// So long a photo is kept that nothing here names and the server has not, in milliseconds: 30 days.
+const UNNAMED_MS_MAX: i64 = 30 * 24 * 3_600_000;
 
 /// The 32-byte key of a folder. Keep it in the platform's key store, never beside the folder.
 pub type DeviceKey = Vec<u8>;
@@ -339,7 +339,8 @@ impl Client {
         self.store.write(|writer| Ok(writer.put(OWN, own::PHOTO_SETTING, &to_cbor(&setting))?))
     }
 
-    /// Makes a photo ready to be attached: upright, no larger than set, without any metadata, stored encrypted.
+    /// Makes a photo ready to be attached: upright, no larger than set, without any metadata, stored encrypted. One that would
+    /// have more than the 20 MiB that a server takes is made coarser than set.
     /// Accepts JPEG, PNG and WebP of up to 40 MiB and 25 million pixels. What it says of its looks is a reason to
     /// take it again, and none to refuse it. Blocks for a tenth of a second or two for a large picture; saved when it
     /// returns. It is sent once a recording names it; one that none has named goes 30 days after the first sync that
@@ -657,6 +658,7 @@ impl Client {
         self.change(|view, writer| {
             let done = execute(view, &clocks, None, Command::ProposeAgain { document, instance })?;
             let proposal = Proposal::of(&done);
+            send_photos_of(writer, &done.writes)?;
             apply(writer, done.writes)?;
             Ok(proposal)
         })
@@ -727,16 +729,20 @@ impl Client {
         self.change(|_, writer| Ok(forget_remains(writer)?))
     }
 
-    /// Removes the photos that the server has confirmed from this device, as when its storage is full;
-    /// returns how many bytes that freed. Blocks.
+    /// Removes the photos that the server has confirmed from this device, as when its storage is full, but for those of work
+    /// that it has not confirmed, or has refused: it forgets them a while after that is discarded. Returns how many bytes
+    /// that freed. Blocks.
     pub fn free_space(&self) -> Result<u64, ClientError> {
         let before = self.vault.usage()?.bytes;
         // In one change: a sync that hears of a restored server wants them sent again.
         self.change(|view, _| {
+            let needed = view.unconfirmed_photos()?;
             view.reader
                 .scan(PHOTOS, |name, bytes| {
                     let state: PhotoState = read_cbor(bytes)?;
-                    if let (true, Ok(hash)) = (state.sent, <[u8; 32]>::try_from(name)) {
+                    if let (true, Ok(hash)) = (state.sent, <[u8; 32]>::try_from(name))
+                        && !needed.contains(&BlobHash(hash))
+                    {
                         self.vault.remove(&hash)?;
                     }
                     Ok(())
@@ -808,7 +814,8 @@ impl Client {
 impl Client {
     /// Enrols this folder with a one-time code from the console. Async; needs a network. A lost answer does
     /// no harm: the same code works again from this folder. A folder whose access was withdrawn, or that a restored
-    /// server has forgotten, is enrolled again for the same person like this, with all that it holds.
+    /// server has forgotten, is enrolled again for the same person like this, with all that it holds. While it or a sync
+    /// runs, another one is [`ClientError::Syncing`].
     pub async fn enrol(
         self: Arc<Self>,
         server: String,
@@ -866,26 +873,6 @@ impl Client {
 }
 
 impl Client {
-    /// Removes photos that the server has confirmed, because their documents have gone out of sight.
-    pub(crate) fn forget_photos(&self, photos: &[BlobHash]) -> Result<(), ClientError> {
-        for hash in photos {
-            self.change(|_, writer| {
-                let state = writer.get(PHOTOS, &hash.0)?;
-                let sent = match state {
-                    Some(bytes) => read_cbor::<PhotoState>(&bytes)?.sent,
-                    None => false,
-                };
-                // First the file: one that nobody knows of would never go away.
-                if sent {
-                    self.vault.remove(&hash.0)?;
-                    writer.delete(PHOTOS, &hash.0)?;
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
     /// The file of a photo that is to be sent, if it is here. One that does not read costs itself only, like a row.
     pub(crate) fn photo_to_send(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ClientError> {
         match self.vault.get(&hash.0) {
@@ -899,33 +886,56 @@ impl Client {
         }
     }
 
-    /// Removes the photos that nothing has named for [`UNATTACHED_MS_MAX`]: their screens were left. Counted by what the
+    /// Removes the photos that nothing here names any more: their screens were left, or their documents have gone out of
+    /// sight or were given up. What the server has goes at once, and the rest after [`UNNAMED_MS_MAX`]. Counted by what the
     /// server's clock said in syncs, so that no clock of the device can take one away.
-    pub(crate) fn forget_unattached(&self) -> Result<(), ClientError> {
+    pub(crate) fn forget_unnamed(&self) -> Result<(), ClientError> {
         self.change(|view, writer| {
-            let mut idle = Vec::new();
+            let mut unnamed = Vec::new();
             let Some(now_ms) = view.profile.witness.map(|witness| witness.server_ms) else {
                 return Ok(());
             };
             view.reader.scan(PHOTOS, |name, bytes| {
                 let state: PhotoState = read_cbor(bytes)?;
-                if let (false, Ok(hash)) = (state.attached, <[u8; 32]>::try_from(name)) {
-                    idle.push((hash, state));
+                let is_unnamed = !state.attached || state.idle_ms.is_some();
+                if let (true, Ok(hash)) = (is_unnamed, <[u8; 32]>::try_from(name)) {
+                    unnamed.push((BlobHash(hash), state));
                 }
                 Ok(())
             })?;
-            for (hash, state) in idle {
-                match state.idle_ms.map(|since_ms| now_ms.saturating_sub(since_ms)) {
-                    Some(UNATTACHED_MS_MAX..) => {
-                        self.vault.remove(&hash)?;
-                        writer.delete(PHOTOS, &hash)?;
-                    }
-                    Some(0..) => {}
-                    _ => {
-                        let state = PhotoState { idle_ms: Some(now_ms), ..state };
-                        writer.put(PHOTOS, &hash, &to_cbor(&state))?;
-                    }
+            let idle_ms = |state: &PhotoState| {
+                Some(now_ms.saturating_sub(state.idle_ms?)).filter(|ms| *ms >= 0)
+            };
+            let is_over = |state: &PhotoState| idle_ms(state) >= Some(UNNAMED_MS_MAX);
+            // What was given up may have come into the record since. All that is here is read for that, and so not each time.
+            let named = match unnamed.iter().any(|(_, state)| !state.sent && is_over(state)) {
+                true => view.named_photos()?,
+                false => HashSet::new(),
+            };
+            for (hash, state) in unnamed {
+                if !state.sent && named.contains(&hash) {
+                    writer.put(PHOTOS, &hash.0, &to_cbor(&state.named()))?;
+                } else if state.sent || is_over(&state) {
+                    // First the file: one that nobody knows of would never go away.
+                    self.vault.remove(&hash.0)?;
+                    writer.delete(PHOTOS, &hash.0)?;
+                } else if idle_ms(&state).is_none() {
+                    let state = PhotoState { idle_ms: Some(now_ms), ..state };
+                    writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
                 }
+            }
+            Ok(())
+        })
+    }
+
+    /// The server takes a photo from nobody, as nothing there names it. If nothing here does either, it does not wait any
+    /// more, and [`Client::forget_unnamed`] takes it away.
+    pub(crate) fn is_not_wanted(&self, hash: BlobHash) -> Result<(), ClientError> {
+        self.change(|view, writer| {
+            let Some(bytes) = writer.get(PHOTOS, &hash.0)? else { return Ok(()) };
+            if !view.named_photos()?.contains(&hash) {
+                let state = PhotoState { attached: false, ..read_cbor(&bytes)? };
+                writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
             }
             Ok(())
         })
@@ -1016,8 +1026,7 @@ impl Client {
             for photo in &photos {
                 let hash: BlobHash = photo.hash.parse()?;
                 let bytes = writer.get(PHOTOS, &hash.0)?.ok_or_else(|| not_here("photo"))?;
-                let mut state: PhotoState = read_cbor(&bytes)?;
-                state.attached = true;
+                let state = read_cbor::<PhotoState>(&bytes)?.named();
                 writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
                 let PhotoState { bytes, phash, origin, .. } = state;
                 refs.push(PhotoRef { hash, bytes, phash, check: photo.check, origin });

@@ -67,6 +67,10 @@ impl Enrolled {
         url: String,
     ) -> Result<Enrolment, ClientError> {
         let (org, user) = (self.organisation.id.parse()?, self.user.id.parse()?);
+        if keypair(writer)?.public() != key {
+            let detail = "it knows another key than this folder has".into();
+            return Err(ClientError::BadAnswer { detail });
+        }
         let device: DeviceId = self.device.parse()?;
         let profile = match View::open(writer, vault)? {
             None => {
@@ -143,6 +147,8 @@ pub(crate) async fn enrol(
     label: &str,
 ) -> Result<Enrolment, ClientError> {
     let url = address(server)?;
+    // Two at once would each draw a key, and the one that is kept need not be the one that the server knows.
+    let _running = client.syncing.begin()?;
     if has_access(client).await? {
         return Err(ClientError::AlreadyEnrolled);
     }

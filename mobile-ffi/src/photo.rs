@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use picture::{Camera, Doubt, Flaw, Look};
+use picture::{Camera, Doubt, Flaw, Look, Upright};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -16,6 +16,12 @@ pub(crate) const INPUT_BYTES_MAX: usize = 40 << 20;
 /// Most pixels of a picture that is accepted: a phone has little memory, and a camera of 48 million pixels gives
 /// smaller pictures too.
 pub(crate) const INPUT_PIXELS_MAX: u64 = 25_000_000;
+
+/// The longest photo that a server takes.
+pub(crate) const BYTES_MAX: usize = 20 << 20;
+/// By how much the quality is lowered for a photo that is longer, and how far at most.
+const QUALITY_STEP_PERCENT: u8 = 10;
+const QUALITY_PERCENT_MIN: u8 = 30;
 
 /// How photos are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
@@ -41,6 +47,9 @@ pub(crate) enum PhotoError {
     /// More bytes than are accepted.
     #[error("is a file of more than 40 MiB")]
     TooLong,
+    /// It makes a photo of more bytes than a server takes.
+    #[error("makes a photo of more than 20 MiB: set photos to be made smaller")]
+    TooFine,
     /// It is no picture, or not such a one.
     #[error("cannot be used: {0}{advice}", advice = advice(.0))]
     Flawed(#[from] Flaw),
@@ -87,7 +96,7 @@ pub(crate) fn prepare(bytes: &[u8], setting: Setting) -> Result<Prepared, PhotoE
     let decoded = picture::decode(bytes, INPUT_PIXELS_MAX)?;
     let camera = decoded.camera;
     let picture = decoded.upright(setting.side_pixels);
-    let jpeg = picture.jpeg(setting.quality_percent)?;
+    let jpeg = fitting(&picture, setting.quality_percent, BYTES_MAX)?;
     let look = Look::at(&picture);
     Ok(Prepared {
         sha256: Sha256::digest(&jpeg).into(),
@@ -100,6 +109,21 @@ pub(crate) fn prepare(bytes: &[u8], setting: Setting) -> Result<Prepared, PhotoE
         doubts: look.doubts(),
         jpeg,
     })
+}
+
+/// The JPEG of a picture, of this quality, or of the best below it that has so many bytes at most.
+fn fitting(picture: &Upright, quality: u8, bytes_max: usize) -> Result<Vec<u8>, PhotoError> {
+    let mut quality = quality;
+    loop {
+        let jpeg = picture.jpeg(quality)?;
+        if jpeg.len() <= bytes_max {
+            return Ok(jpeg);
+        }
+        if quality <= QUALITY_PERCENT_MIN {
+            return Err(PhotoError::TooFine);
+        }
+        quality = quality.saturating_sub(QUALITY_STEP_PERCENT).max(QUALITY_PERCENT_MIN);
+    }
 }
 
 /// The folder of sealed photos. A file's name is an HMAC of the photo's hash, so the folder tells how many
@@ -348,6 +372,17 @@ mod tests {
             assert_eq!((made.width, made.height), size);
             assert!(held + file.len() as u64 <= 100_000_000, "{held}");
         }
+    }
+
+    #[test]
+    fn a_photo_that_no_server_would_take_is_made_coarser_or_refused() {
+        let picture = picture::decode(&encoded(&drawn(640, 480, 3), ImageFormat::Png), u64::MAX);
+        let picture = picture.unwrap().upright(640);
+        let [fine, coarse] = [100, 70].map(|quality| picture.jpeg(quality).unwrap());
+        assert_eq!(fitting(&picture, 100, fine.len()), Ok(fine));
+        assert_eq!(fitting(&picture, 100, coarse.len()), Ok(coarse));
+        assert_eq!(fitting(&picture, 100, 1_000), Err(PhotoError::TooFine));
+        assert_eq!(fitting(&picture, 30, 1_000), Err(PhotoError::TooFine));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What sync-core reads and writes, on the sealed store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use minicbor::bytes::ByteVec;
 use sync_core::cargo::{Carried, Parcel};
@@ -72,19 +72,20 @@ pub(crate) struct PhotoState {
     /// Its difference hash.
     #[n(3)]
     pub(crate) phash: u64,
-    /// Some recording names it: it is to be sent.
+    /// Something names it, or did: it is to be sent.
     #[n(4)]
     pub(crate) attached: bool,
     /// The file that it was made from; `None` in rows of an earlier library.
     #[n(5)]
     pub(crate) origin: Option<PhotoOrigin>,
-    /// When a sync found it while nothing named it, by the server's clock, in milliseconds since 1970 UTC.
+    /// Since when nothing here names it, by what the server's clock said in a sync, in milliseconds since 1970 UTC. Was it
+    /// named before, it is sent first.
     #[n(6)]
     pub(crate) idle_ms: Option<i64>,
     /// A colleague carries it to the server.
     #[n(7)]
     pub(crate) given: Option<bool>,
-    /// When the server refused it, as no picture that it takes, in milliseconds since 1970 UTC by its clock, and why.
+    /// When the server refused it, as none that it takes, in milliseconds since 1970 UTC by its clock, and why.
     #[n(8)]
     pub(crate) refused: Option<(i64, String)>,
 }
@@ -95,6 +96,13 @@ impl PhotoState {
         let (upload, sent, attached, idle_ms) = (None, false, false, None);
         let (given, refused) = (None, None);
         Self { bytes, upload, sent, phash, attached, origin, idle_ms, given, refused }
+    }
+
+    /// The same once a new entry names it. It is to be sent, also if it was before: the server forgets a photo when nothing
+    /// that it has names it any more, and one that it still has need not go through the line again.
+    pub(crate) fn named(self) -> Self {
+        let given = self.given.filter(|_| !self.sent);
+        Self { attached: true, sent: false, upload: None, idle_ms: None, given, ..self }
     }
 }
 
@@ -185,6 +193,15 @@ impl<'a> View<'a> {
         Ok(waiting)
     }
 
+    /// The photos that something here names.
+    pub(crate) fn named_photos(&self) -> Result<HashSet<BlobHash>, StoreError> {
+        let mut photos = HashSet::new();
+        for id in self.documents()? {
+            photos.extend(self.document(id)?.iter().flat_map(Kept::photos));
+        }
+        Ok(photos)
+    }
+
     /// What could not be read, row by row.
     pub(crate) fn remains(&self) -> Result<Vec<Remains>, StoreError> {
         let mut remains = Vec::new();
@@ -193,6 +210,15 @@ impl<'a> View<'a> {
             Ok(())
         })?;
         Ok(remains)
+    }
+
+    /// The photos that work names which the server has not confirmed. It may have refused that, and forget them.
+    pub(crate) fn unconfirmed_photos(&self) -> Result<HashSet<BlobHash>, StoreError> {
+        let mut photos = HashSet::new();
+        for id in self.documents()? {
+            photos.extend(self.document(id)?.iter().flat_map(pending_photos));
+        }
+        Ok(photos)
     }
 
     /// Every record of a kind, passed to `each` as it is read.
@@ -210,6 +236,26 @@ impl<'a> View<'a> {
 
 fn damaged(error: minicbor::decode::Error) -> StoreError {
     StoreError::Damaged(error.to_string())
+}
+
+/// The photos that pending changes of a document name.
+fn pending_photos(kept: &Kept) -> Vec<BlobHash> {
+    let waiting = kept.pending.iter().filter_map(|hash| kept.document.change(*hash)?.entry().ok());
+    waiting.flat_map(|entry| entry.photos().iter().map(|p| p.hash).collect::<Vec<_>>()).collect()
+}
+
+/// Has the photos that pending work in these writes names sent, also those that were before.
+pub(crate) fn send_photos_of(writer: &Writer<'_>, writes: &[Write]) -> Result<(), StoreError> {
+    let documents = writes.iter().filter_map(|write| match write {
+        Write::Document(kept) => Some(kept),
+        _ => None,
+    });
+    for hash in documents.flat_map(|kept| pending_photos(kept)) {
+        let Some(bytes) = writer.get(PHOTOS, &hash.0)? else { continue };
+        let state: PhotoState = from_cbor(&bytes).map_err(damaged)?;
+        writer.put(PHOTOS, &hash.0, &to_cbor(&state.named()))?;
+    }
+    Ok(())
 }
 
 impl Replica for View<'_> {
@@ -549,7 +595,17 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                 unqueue(writer, &id)?;
             }
             Write::ForgetNote(digest) => drop(writer.delete(NOTES, &digest.0)?),
-            Write::ForgetPhoto(_) => {} // with its file, when all of this is on the disk
+            // With its file, when all of this is on the disk.
+            Write::ForgetPhoto(hash) => {
+                if let (Some(bytes), Some(own)) =
+                    (writer.get(PHOTOS, &hash.0)?, writer.get(OWN, own::PROFILE)?)
+                {
+                    let profile: Profile = from_cbor(&own).map_err(damaged)?;
+                    let idle_ms = profile.witness.map(|witness| witness.server_ms);
+                    let state: PhotoState = from_cbor(&bytes).map_err(damaged)?;
+                    writer.put(PHOTOS, &hash.0, &to_cbor(&PhotoState { idle_ms, ..state }))?;
+                }
+            }
             Write::ResendPhotos => resend_photos(writer)?,
             Write::Salvage(kept) => {
                 let document = kept.document.id();

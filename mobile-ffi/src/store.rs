@@ -601,16 +601,16 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
     Ok(out)
 }
 
-/// Makes `dir`, if it is not there, so that it survives a loss of power.
+/// Makes `dir`, if it is not there, with those that it is in, so that it survives a loss of power.
 pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
+    let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
     fs::create_dir_all(dir)?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => Ok(()),
-    }
+    let parents = dir.ancestors().take(made).filter_map(Path::parent);
+    let mut parents = parents.map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    parents.try_for_each(sync_dir)
 }
 
 /// Makes the names in `dir` survive a loss of power.

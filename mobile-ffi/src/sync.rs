@@ -33,6 +33,7 @@ use sync_core::wire::{
 
 use crate::client::{Client, Server, read_cbor, unreadable};
 use crate::enrol::{hand_over, keypair};
+use crate::photo::BYTES_MAX;
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, set_photo_aside};
 use crate::store::{StoreError, random};
 use crate::types::{ClientError, LeftOutlet, Phase, PhotoSize, RefusedPhoto, SyncReport, WhyLeft};
@@ -43,8 +44,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Without a byte for this long, the network counts as gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const COMPRESS_LEVEL: i32 = 9;
-/// The longest photo that a server takes.
-const PHOTO_BYTES_MAX: usize = 20 << 20;
 /// A server that fails at so many documents of one sync fails at more than them.
 const FAILED_MAX: usize = 8;
 /// Longest pause that a server is believed to need: whoever asks for years must not silence a phone.
@@ -269,7 +268,7 @@ pub(crate) async fn fetch_photo(
             (_, error) => error,
         });
     }
-    let bytes = limited(response, PHOTO_BYTES_MAX).await?;
+    let bytes = limited(response, BYTES_MAX).await?;
     if size == PhotoSize::Whole && BlobHash::of(&bytes) != hash {
         return Err(ClientError::BadAnswer { detail: "it sent another file".into() });
     }
@@ -368,22 +367,17 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Client {
-    /// Drops documents, and then the files of the photos that went with them.
+    /// Drops documents, and then the photos that nothing else names.
     fn drop_by<T>(
         &self,
         writes: impl Fn(&View<'_>) -> Result<(Vec<Write>, T), StoreError>,
     ) -> Result<T, ClientError> {
-        let (gone, told) = self.change(|view, writer| {
+        let told = self.change(|view, writer| {
             let (writes, told) = writes(view)?;
-            let gone = writes.iter().filter_map(|write| match write {
-                Write::ForgetPhoto(hash) => Some(*hash),
-                _ => None,
-            });
-            let gone: Vec<BlobHash> = gone.collect();
             apply(writer, writes)?;
-            Ok((gone, told))
+            Ok(told)
         })?;
-        self.forget_photos(&gone)?;
+        self.forget_unnamed()?;
         Ok(told)
     }
 }
@@ -693,13 +687,13 @@ impl Run {
     }
 
     async fn photos(&mut self) -> Result<(), ClientError> {
-        self.blocking(|client| client.forget_unattached()).await?;
+        self.blocking(|client| client.forget_unnamed()).await?;
         self.without_files().await?;
         let (mut waiting, mut known) = self.waiting().await?;
         let (mut tried, mut refused) = (BTreeSet::new(), Ok(()));
         // The smallest that found no room: a smaller one may.
         let mut too_large_bytes = u32::MAX;
-        while let Some((hash, state)) = waiting.pop_front() {
+        while let Some((hash, state, named)) = waiting.pop_front() {
             if !tried.insert(hash) {
                 continue;
             }
@@ -712,7 +706,7 @@ impl Run {
                 continue;
             }
             self.tell(Phase::Photos, u32::try_from(waiting.len() + 1).unwrap_or(u32::MAX));
-            match self.photo(hash, state).await {
+            match self.photo(hash, state, named).await {
                 Ok(true) => self.report.photos += 1,
                 Ok(false) => {}
                 Err(ClientError::Busy { code, .. }) if code == QUOTA_FULL => {
@@ -733,22 +727,16 @@ impl Run {
         refused
     }
 
-    /// The photos that wait, and the work that does.
-    async fn waiting(
-        &self,
-    ) -> Result<(VecDeque<(BlobHash, PhotoState)>, Vec<Unsent>), ClientError> {
-        let read = |view: &View<'_>| {
-            let photos = view.waiting_photos()?.into_iter();
-            Ok((photos.map(|(hash, state, _)| (hash, state)).collect(), unsent(view)?))
-        };
+    /// The photos that wait, whether something here names each, and the work that waits.
+    async fn waiting(&self) -> Result<(VecDeque<Waiting>, Vec<Unsent>), ClientError> {
+        let read = |view: &View<'_>| Ok((view.waiting_photos()?.into(), unsent(view)?));
         self.blocking(move |client| client.view(read)).await
     }
 
     /// What a photo that is not taken means to this phone: whether it is an error.
     async fn not_taken(
         &mut self,
-        hash: BlobHash,
-        state: PhotoState,
+        (hash, state, named): Waiting,
         now_ms: i64,
         response: Response,
     ) -> Result<bool, ClientError> {
@@ -756,8 +744,9 @@ impl Run {
         match code.as_str() {
             ERASED => self.blocking(move |client| client.erase_photo(hash)).await?,
             // The entry that names it waits for a decision elsewhere, or here.
-            NOT_REFERENCED => {}
-            NOT_AN_IMAGE => {
+            NOT_REFERENCED if named => {}
+            NOT_REFERENCED => self.blocking(move |client| client.is_not_wanted(hash)).await?,
+            NOT_AN_IMAGE | TOO_LARGE => {
                 let why = error.to_string();
                 let refused = RefusedPhoto { hash: hash.to_string(), why: why.clone() };
                 self.report.refused_photos.push(refused);
@@ -770,7 +759,12 @@ impl Run {
     }
 
     /// Sends a photo from where the server has it (tus 1.0); whether all of it is there now.
-    async fn photo(&mut self, hash: BlobHash, mut state: PhotoState) -> Result<bool, ClientError> {
+    async fn photo(
+        &mut self,
+        hash: BlobHash,
+        mut state: PhotoState,
+        named: bool,
+    ) -> Result<bool, ClientError> {
         let now = self.blocking(|client| {
             let clocks = client.clock.read();
             client.view(|view| Ok(view.profile.server_ms(&clocks)))
@@ -797,7 +791,7 @@ impl Run {
                 .header("Upload-Metadata", format!("sha256 {digest}"));
             let response = request.send().await.map_err(unreachable)?;
             if !response.status().is_success() {
-                return self.not_taken(hash, state, now_ms, response).await;
+                return self.not_taken((hash, state, named), now_ms, response).await;
             }
             let header = |name: &str| {
                 let value = response.headers().get(name)?.to_str().ok()?;
@@ -838,7 +832,7 @@ impl Run {
             if !response.status().is_success() {
                 state.upload = None;
                 self.remember(hash, state.clone()).await?;
-                return self.not_taken(hash, state, now_ms, response).await;
+                return self.not_taken((hash, state, named), now_ms, response).await;
             }
             offset += length;
         }
@@ -918,9 +912,16 @@ impl Run {
         }
     }
 
+    /// Keeps how far a photo has got. What else its row says may have changed meanwhile.
     async fn remember(&self, hash: BlobHash, state: PhotoState) -> Result<(), ClientError> {
+        let PhotoState { upload, sent, refused, .. } = state;
         self.blocking(move |client| {
-            client.store.write(|writer| Ok(writer.put(PHOTOS, &hash.0, &to_cbor(&state))?))
+            client.store.write(|writer| {
+                let Some(bytes) = writer.get(PHOTOS, &hash.0)? else { return Ok(()) };
+                let (upload, refused) = (upload.clone(), refused.clone());
+                let state = PhotoState { upload, sent, refused, ..read_cbor(&bytes)? };
+                Ok(writer.put(PHOTOS, &hash.0, &to_cbor(&state))?)
+            })
         })
         .await
     }
@@ -964,6 +965,9 @@ fn out_of_sight(
     }
     Ok(left)
 }
+
+/// A photo that is to be sent, and whether something here names it.
+type Waiting = (BlobHash, PhotoState, bool);
 
 /// The work of a document that the server has not confirmed.
 type Unsent = (DocId, Vec<ChangeHash>);

@@ -125,7 +125,7 @@ pub enum ClientError {
     /// Something was captured that the server does not have yet.
     #[error("something waits to be sent: try again")]
     Unsent,
-    /// A sync is running already.
+    /// A sync is running already, or enrolling is.
     #[error("a sync is running already")]
     Syncing,
 }

@@ -172,12 +172,15 @@ fn jpeg_extent(jpeg: &[u8]) -> Option<usize> {
 }
 
 /// How many pixels a file's header promises, if those are `pixels_max` at most. It takes no more memory than the file.
+/// A JPEG of four colours, as for print, counts for 11 pixels where it has 9: so much more memory its decoding takes.
 pub fn pixels(bytes: &[u8], pixels_max: u64) -> Result<u64, Flaw> {
     guarded(|| match format(bytes).ok_or(Flaw::OtherFormat)? {
         Format::Jpeg => {
             let mut decoder = jpeg_decoder(bytes)?;
             let (width, height) = jpeg_size(&mut decoder)?;
-            fits(width, height, pixels_max)
+            let pixels = fits(width, height, pixels_max)?;
+            let colours = decoder.info().map_or(0, |info| info.components);
+            Ok(if colours > 3 { (pixels * 11).div_ceil(9) } else { pixels })
         }
         Format::Png => png_pixels(bytes, pixels_max),
         Format::WebP => webp(bytes, pixels_max).map(|(_, pixels)| pixels),

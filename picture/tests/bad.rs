@@ -335,6 +335,8 @@ fn rare_pictures_are_read() {
     let mut encoder = Encoder::new(&mut progressive, 90);
     encoder.set_progressive(true);
     encoder.encode(&[90; 40 * 30 * 3], width, height, ColorType::Rgb).unwrap();
+    let counted = [&cmyk, &progressive].map(|bytes| pixels(bytes, PIXELS_MAX));
+    assert_eq!(counted, [Ok(1_467), Ok(1_200)], "memory for a fourth colour counts");
     for (name, bytes) in [
         ("a JPEG in four inks", cmyk),
         ("a progressive JPEG", progressive),

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 use sync_core::id::{BlobHash, OrgId};
 use tokio::sync::{OwnedMutexGuard, watch};
 
-use crate::files::{parent, present, sync_dir};
+use crate::files::{self, Read, parent, present, sync_dir};
 use crate::random;
 use crate::store::StoreError;
 use crate::store::uploads::UploadId;
@@ -517,6 +517,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    files::make_dir(dir, Read::Anybody)?;
+    // Also of one that is there: whoever made it may have died before that.
     sync_dir(parent(dir))
 }

@@ -39,23 +39,15 @@ pub(crate) enum Read {
     Owner,
 }
 
-/// Makes a folder, with those that it is in, unless it is there.
+/// Makes a folder, with those that it is in, unless it is there; it is on the disk then.
 pub(crate) fn make_dir(dir: &Path, read: Read) -> io::Result<()> {
+    let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     if read == Read::Owner {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     }
-    builder.recursive(true).create(dir)
-}
-
-/// The same, and it is on the disk then.
-pub(crate) fn make_kept_dir(dir: &Path, read: Read) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let made = dir.ancestors().take_while(|dir| !dir.is_dir()).count();
-    make_dir(dir, read)?;
+    builder.recursive(true).create(dir)?;
     dir.ancestors().take(made).try_for_each(|dir| sync_dir(parent(dir)))
 }
 
@@ -75,7 +67,9 @@ fn made(path: &Path, read: Read, options: &mut OpenOptions) -> io::Result<File> 
 /// Writes a file whole or not at all, with the folders that it is in; it is on the disk then.
 pub(crate) fn write(path: &Path, bytes: &[u8], read: Read) -> io::Result<()> {
     let dir = parent(path);
-    make_kept_dir(dir, read)?;
+    if !dir.is_dir() {
+        make_dir(dir, read)?;
+    }
     let half = path.with_extension("half");
     let mut file = made(&half, read, OpenOptions::new().truncate(true))?;
     file.write_all(bytes)?;

@@ -25,7 +25,8 @@ pub const FORM_FILES_BYTES_MAX: usize = 32 << 20;
 pub const FORMS_WITH_FILES_MAX: usize = 4;
 /// Those of one organisation.
 pub const FORMS_WITH_FILES_OF_ONE_MAX: usize = FORMS_WITH_FILES_MAX / 2;
-/// Millions of pixels that are decoded at the same time: memory, because a progressive JPEG takes 9 bytes for each.
+/// Millions of pixels that are decoded at the same time: memory, because a progressive JPEG takes 9 bytes for each, and one
+/// of four colours counts for more.
 pub const DECODING_MEGAPIXELS_MAX: u32 = 64;
 /// What a small picture takes of [`DECODING_MEGAPIXELS_MAX`]: time, because two busy cores are enough.
 pub const DECODING_MEGAPIXELS_MIN: u32 = DECODING_MEGAPIXELS_MAX / 2;

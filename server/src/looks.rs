@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::{App, Tenant};
 use crate::photo::Unfit;
-use crate::signals::field::{Evidence, Known, of_visit};
+use crate::signals::field::{Evidence, Known, Reading, of_visit};
 use crate::signals::{Kind, PhotoFacts, Signal, of_photo};
 use crate::store::log::{Held, Org};
 use crate::store::signals::{self as rows, Reference};
@@ -100,7 +100,7 @@ impl Default for Work {
 /// Does a little of an organisation's work: whether there may be more of each kind, or why it failed.
 async fn turn(app: &App, tenant: &Arc<Tenant>, work: &mut Work) -> Vec<Result<bool, StoreError>> {
     let before = work.after;
-    let looked = look(app, tenant, &mut work.after).await;
+    let looked = look(app, tenant, work).await;
     // One that could not be looked at keeps no other from being.
     let more = work.after != before;
     work.passed_over |= looked.is_err();
@@ -124,16 +124,20 @@ async fn turn(app: &App, tenant: &Arc<Tenant>, work: &mut Work) -> Vec<Result<bo
 }
 
 /// Looks at a few of the photos that nobody has looked at, after this one; whether there may be more. One whose file cannot
-/// be read now waits for the next time, and so does one of which the process has died.
-async fn look(app: &App, tenant: &Tenant, after: &mut BlobHash) -> Result<bool, StoreError> {
+/// be read now or is not there waits for the next time, and so does one of which the process has died.
+async fn look(app: &App, tenant: &Tenant, work: &mut Work) -> Result<bool, StoreError> {
     let org = tenant.org;
     for _ in 0..PHOTOS {
-        let last = *after;
+        let last = work.after;
         let next = app.store.read(move |c| rows::unlooked(c, org, last, now_ms())).await?;
         let Some(hash) = next else { return Ok(false) };
-        *after = hash;
+        work.after = hash;
         let seen = match photo::look(app, tenant, hash).await? {
             Err(Unfit::Deadly) => continue,
+            Err(Unfit::Missing) => {
+                work.passed_over = true;
+                continue;
+            }
             seen => seen.ok(),
         };
         let write = app.store.write_for(org, move |tx| {
@@ -211,13 +215,16 @@ async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError
         let (waiting, settings) =
             (field::unjudged(connection, org, VISITS)?, field::settings(connection, org)?);
         let read = waiting.into_iter().map(|waiting| {
-            let grounds = field::grounds(connection, org, waiting.outlet, settings)?;
-            let known = Known::of(&reading.world(), grounds, settings);
             let document = waiting.visit.into();
+            let grounds = field::grounds(connection, org, waiting.outlet, settings);
+            let Some(grounds) = readable(document, grounds)? else {
+                return Ok((waiting, None, Reading::default()));
+            };
+            let known = Known::of(&reading.world(), grounds, settings);
             let held = log::document(connection, org, reading.id, document);
             let held = readable(document, held)?;
             let read = held.map(|held| of_visit(&held, &known)).unwrap_or_default();
-            Ok((waiting, known, read))
+            Ok((waiting, Some(known), read))
         });
         read.collect::<Result<Vec<_>, StoreError>>()
     });
@@ -230,8 +237,9 @@ async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError
         let (world, settings) = (tenant.world_in_writing(), field::settings(tx, org)?);
         for (waiting, known, read) in &read {
             // The outlet may be known to be elsewhere by now, or its phone to be lost; then the visit waits on.
-            let grounds = field::grounds(tx, org, waiting.outlet, settings)?;
-            if Known::of(&world, grounds, settings) == *known {
+            let grounds = field::grounds(tx, org, waiting.outlet, settings);
+            let grounds = readable(waiting.visit.into(), grounds)?;
+            if grounds.map(|grounds| Known::of(&world, grounds, settings)) == *known {
                 field::judged(tx, waiting, read, now)?;
             }
         }

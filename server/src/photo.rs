@@ -88,10 +88,10 @@ async fn turn(
     Ok([own, all.acquire_many_owned(megapixels).await.map_err(closed)?])
 }
 
-/// How many million pixels a picture counts for.
+/// How many million pixels a picture counts for. One that counts for more than all there is room for has all of it.
 fn megapixels(pixels: u64) -> u32 {
     let megapixels = u32::try_from(pixels.div_ceil(1_000_000)).unwrap_or(u32::MAX);
-    megapixels.max(DECODING_MEGAPIXELS_MIN)
+    megapixels.clamp(DECODING_MEGAPIXELS_MIN, DECODING_MEGAPIXELS_MAX)
 }
 
 /// Runs on a thread that may be busy for a while.
@@ -135,10 +135,10 @@ async fn decoded<T: Send + 'static>(
         let bytes = match &mut place {
             Place::Form(file) => std::mem::take(file),
             Place::Arriving(claim) => claim.bytes().await?,
-            Place::Kept => {
-                let bytes = app.blobs.get(tenant.id, hash, Rendition::Original).await?;
-                bytes.unwrap_or_default()
-            }
+            Place::Kept => match app.blobs.get(tenant.id, hash, Rendition::Original).await? {
+                Some(bytes) => bytes,
+                None => return Ok(Err(Unfit::Missing)),
+            },
         };
         let store = app.store.clone();
         // A task of its own: who hangs up meanwhile does not make it look like a death.
@@ -270,6 +270,9 @@ pub enum Unfit {
     /// The process ended while it was decoded, and when it tried again.
     #[error("the server stopped twice while it looked at it")]
     Deadly,
+    /// It should be here, and its file is not: a disk has lost it, or is away. It may come again.
+    #[error("its file is missing")]
+    Missing,
     /// It is no JPEG, PNG or WebP picture, or one that is too large or damaged.
     #[error("{0}")]
     NotAnImage(String),

@@ -12,7 +12,7 @@ use sync_core::evidence::Keypair;
 use sync_core::tlog::{Checkpoint, NoteKey, SignedNote, Signs};
 use sync_core::witness::{Refusal, Submission};
 
-use crate::files::{Read, make_kept_dir, present, write};
+use crate::files::{Read, make_dir, present, write};
 use crate::logkey::keypair;
 use crate::store::{StoreError, lock};
 
@@ -80,7 +80,7 @@ impl Witness {
         if let Some(stranger) = logs.iter().find(|log| !log.is_of_log()) {
             return Err(WitnessError::Log(stranger.to_string()));
         }
-        make_kept_dir(&folder, Read::Owner).map_err(StoreError::from)?;
+        make_dir(&folder, Read::Owner).map_err(StoreError::from)?;
         // Before the key is made: of two that start at once one makes it.
         let lock = lock(&folder).map_err(|error| match error {
             StoreError::InUse => WitnessError::InUse,

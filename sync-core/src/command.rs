@@ -1,12 +1,14 @@
 //! What a person may do on a device. A command is checked as the server will check it, becomes one change
 //! or a few, and is done once its writes are stored.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::admit::{Author, Field, Refusal, admit, read};
 use crate::client::{Clocks, Kept, Profile, Replica, Write, count, territories, volumes};
 use crate::document::{Entry, Room};
-use crate::id::{Actor, CallId, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, VisitId};
+use crate::id::{
+    Actor, BlobHash, CallId, ChangeHash, DistributorId, DocId, OutletId, TerritoryId, VisitId,
+};
 use crate::model::catalogue::{Call, Outlet, Record, RecordKey, RecordKind};
 use crate::model::contest::{About, Objection, Step, Word};
 use crate::model::people::{Audience, Territories};
@@ -352,7 +354,7 @@ pub fn execute<R: Replica>(
             let mut left = kept.confirmed();
             left.forget_passed();
             left.keep_theirs(kept.theirs(&profile));
-            let mut writes = Vec::new();
+            let mut writes = desk.photos_gone(&kept, &left)?;
             if left.document.changes().is_empty() {
                 writes.extend(kept.notes().into_iter().map(Write::ForgetNote));
                 writes.push(Write::Purge(Box::new(kept)));
@@ -645,8 +647,36 @@ impl<R: Replica> Desk<'_, R> {
         }
         let (document, change) = (page.kept.document.id(), page.newest);
         page.kept.keep_theirs(kept.theirs(&profile)); // after what is proposed, which must not build on it
-        let writes = self.written(vec![Write::Document(Box::new(page.kept))], profile)?;
+        let mut writes = self.photos_gone(kept, &page.kept)?;
+        writes.push(Write::Document(Box::new(page.kept)));
+        let writes = self.written(writes, profile)?;
         Ok(Done { document, change, writes, left_out })
+    }
+
+    /// Forgets the photos that a document has named, and that neither what is left of it names nor another one here.
+    fn photos_gone(
+        &self,
+        before: &Kept,
+        left: &Kept,
+    ) -> Result<Vec<Write>, CommandError<R::Error>> {
+        let mut gone: BTreeSet<BlobHash> = before.photos().into_iter().collect();
+        let mut stay = |kept: &Kept| {
+            let named = kept.photos();
+            gone.retain(|hash| !named.contains(hash));
+            gone.is_empty()
+        };
+        let mut none = stay(left);
+        for id in self.replica.documents().map_err(store)? {
+            if none {
+                break;
+            }
+            if id != before.document.id()
+                && let Some(other) = self.replica.document(id).map_err(store)?
+            {
+                none = stay(&other);
+            }
+        }
+        Ok(gone.into_iter().map(Write::ForgetPhoto).collect())
     }
 
     fn written(

@@ -81,7 +81,7 @@ impl Office {
         RUNTIME.block_on(self.app.write_records(&self.tenant, vec![record])).unwrap();
     }
 
-    fn moves(&self, person: UserId, to: u8) {
+    pub(crate) fn moves(&self, person: UserId, to: u8) {
         self.writes(brand::person_record(person, Scope::Territory(territory(to)), true));
     }
 

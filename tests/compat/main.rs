@@ -16,6 +16,7 @@ mod keeping;
 mod later;
 mod next;
 mod office;
+mod photos;
 mod refused;
 mod relay;
 mod rights;

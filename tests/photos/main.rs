@@ -2,6 +2,7 @@
 //! by colleagues, and erased on request. Servers and commands are processes of the real `endcap`.
 #![cfg(target_os = "linux")]
 
+mod again;
 mod carried;
 mod clients;
 mod cut;

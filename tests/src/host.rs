@@ -251,6 +251,21 @@ impl Host {
         })
     }
 
+    /// A person's phones are withdrawn. The server must be down.
+    pub fn withdraw(&self, person: UserId) {
+        self.office(async |app, tenant| {
+            live::withdraw(app, tenant, person).await;
+        });
+    }
+
+    /// The server does what it does by itself, as if so many days had passed. It must be down.
+    pub fn sweep(&self, days: i64) {
+        self.office(async |app, _| {
+            let later = server::now_ms() + days * 86_400_000;
+            server::jobs::run(app, later).await.expect("it is swept");
+        });
+    }
+
     fn office(&self, work: impl AsyncFnOnce(&App, &Arc<Tenant>)) {
         assert!(self.server.is_none(), "it runs");
         let _starts = starts();

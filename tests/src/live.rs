@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::params;
 use server::app::{App, Tenant};
-use server::store::StoreError;
-use sync_core::id::{Actor, LogHash};
+use server::store::{StoreError, accounts};
+use sync_core::id::{Actor, DeviceId, LogHash, UserId};
 use sync_core::model::catalogue::{self, Record};
 use sync_core::session::{Step, Stop};
 use sync_core::wire::MEDIA_TYPE;
@@ -55,6 +55,21 @@ pub async fn found(folder: &Path, devices: &[&Device]) -> (Arc<App>, Arc<Tenant>
     }
     app.write_records(&tenant, records).await.expect("the brand's records");
     (app, tenant)
+}
+
+/// A person's phones are withdrawn.
+pub async fn withdraw(app: &App, tenant: &Arc<Tenant>, person: UserId) {
+    let (org, now_ms) = (tenant.org, server::now_ms());
+    let world = tenant.world();
+    let theirs = world.devices.values().filter(|device| device.user == person).cloned();
+    let theirs: Vec<catalogue::Device> = theirs.collect();
+    let ids: Vec<DeviceId> = theirs.iter().map(|device| device.id).collect();
+    let revoked = |device| Record::Device(catalogue::Device { revoked: true, ..device });
+    let records = theirs.into_iter().map(revoked).collect();
+    let revoked = app.write_records_with(tenant, records, move |ledger, _| {
+        ids.iter().try_for_each(|id| accounts::revoke(ledger.tx, org, *id, now_ms).map(drop))
+    });
+    revoked.await.expect("they are withdrawn");
 }
 
 /// An HTTP client, which follows no redirects. Its TLS is never used.

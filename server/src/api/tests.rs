@@ -27,8 +27,9 @@ use crate::config::ServeConfig;
 use crate::limits::{REQUESTS_OF_ONE_MAX, UPLOAD_WAIT, UPLOADS_OF_ONE_MAX};
 use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow};
+use crate::store::uploads::{self, UploadId};
 use crate::store::visits::PhotoRow;
-use crate::{auth, random, serve};
+use crate::{auth, now_ms, random, serve};
 
 /// Devices of each organisation: enough for all of its requests within their rates.
 const DEVICES: usize = 10;
@@ -256,6 +257,35 @@ async fn an_upload_that_trickles_is_given_up_and_what_came_is_kept() {
     let tus = [("tus-resumable", "1.0.0")];
     let stands = bench.asks((0, 0), (Method::HEAD, &path), &tus, Body::empty()).await;
     assert_eq!(stands.headers()["upload-offset"], "17");
+    bench.close();
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_when_it_was_erased_is_removed_when_it_is_asked_for() {
+    let bench = Bench::new().await;
+    let (org, hash) = (bench.tenants[0].org, BlobHash([1; 32]));
+    let begun = bench.uploads(0, hash, 100, Body::from("piece")).await.await;
+    assert_eq!(begun.status(), StatusCode::CREATED);
+    let erase = bench.app.store.write(move |tx| uploads::let_go(tx, org, hash, true, now_ms()));
+    erase.await.unwrap();
+    let file = async || {
+        let id = UploadId { org, device: DeviceId::from_bytes([1; 16]), hash };
+        bench.app.arrivals.claim(id).await
+    };
+    assert_eq!(file().await.length().await.unwrap(), 5);
+    let again = bench.uploads(0, hash, 100, Body::from("piece")).await.await;
+    assert_eq!(again.status(), StatusCode::GONE);
+    assert_eq!(file().await.length().await.unwrap(), 0);
+    file().await.append(b"piece".to_vec()).await.unwrap();
+    let path = format!("uploads/{hash}");
+    let headers = [
+        ("tus-resumable", "1.0.0"),
+        ("upload-offset", "5"),
+        ("content-type", "application/offset+octet-stream"),
+    ];
+    let more = bench.asks((0, 0), (Method::PATCH, &path), &headers, Body::from("more")).await;
+    assert_eq!(more.status(), StatusCode::GONE);
+    assert_eq!(file().await.length().await.unwrap(), 0);
     bench.close();
 }
 

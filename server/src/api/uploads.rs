@@ -372,7 +372,10 @@ impl Exchange {
         let claim = self.app.arrivals.claim(self.id(hash)).await;
         let (have, upload) = match standing(&self.app, claim.id(), now_ms()).await? {
             Standing::Absent => return Err(Problem::not_found()),
-            Standing::Erased => return Err(erased()),
+            Standing::Erased => {
+                claim.remove().await?;
+                return Err(erased());
+            }
             Standing::Deadly => return Err(refused(&Unfit::Deadly)),
             Standing::Here(photo) => (photo.bytes, None),
             Standing::Open(upload) => (claim.length().await?, Some(upload)),
@@ -603,7 +606,11 @@ async fn settle(
 ) -> Result<Option<Delivery>, StoreError> {
     let claim = app.arrivals.claim(id).await;
     Ok(match standing(app, id, now_ms()).await? {
-        Standing::Here(_) | Standing::Erased => Some(Delivery::Taken {}),
+        Standing::Here(_) => Some(Delivery::Taken {}),
+        Standing::Erased => {
+            claim.remove().await?; // what was on its way when it was erased
+            Some(Delivery::Taken {})
+        }
         Standing::Open(upload) if claim.length().await? == upload.length => {
             match finish(app, tenant, &claim, user).await? {
                 Ok(_) => Some(Delivery::Taken {}),
@@ -660,7 +667,10 @@ async fn begin(app: &App, claim: &Claim<'_>, length: u64) -> Result<Begun, Store
     let (id, now) = (claim.id(), now_ms());
     match standing(app, id, now).await? {
         Standing::Here(photo) => return Ok(Begun::Here(photo)),
-        Standing::Erased => return Ok(Begun::Erased),
+        Standing::Erased => {
+            claim.remove().await?;
+            return Ok(Begun::Erased);
+        }
         Standing::Deadly => return Ok(Begun::Deadly),
         Standing::Open(_) | Standing::Absent => {}
     }
@@ -818,7 +828,7 @@ fn refused(unfit: &Unfit) -> Problem {
         Unfit::OtherContent => {
             mismatch("checksum_mismatch", "The upload is not what was announced")
         }
-        Unfit::NotAnImage(_) | Unfit::Deadly => Problem::new(
+        Unfit::NotAnImage(_) | Unfit::Deadly | Unfit::Missing => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "not_an_image",
             "The upload is no photo that can be shown",

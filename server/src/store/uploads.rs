@@ -551,8 +551,14 @@ pub fn arrived(
     }
     if let Some(kept) = kept(tx, id.org, id.hash)? {
         match kept {
-            // Its files were written anew.
-            Kept::Here(_) => drop(drawn(tx, id.org, id.hash, Some(small))?),
+            // Its files were written anew: what could not be read before is looked at.
+            Kept::Here(_) => {
+                drawn(tx, id.org, id.hash, Some(small))?;
+                tx.prepare_cached(
+                    "UPDATE blob SET looked = 0 WHERE org = ?1 AND hash = ?2 AND looked = 2",
+                )?
+                .execute(params![id.org, id.hash.0])?;
+            }
             Kept::Retired(_) | Kept::Erased(_) => unlink(tx, id.org, id.hash)?,
         }
         return Ok(kept);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use rusqlite::{Connection, Transaction};
+use server::blobs::Rendition;
 use server::config::ServeConfig;
 use server::store::uploads::{self, UploadId};
 use server::store::{DATABASE, StoreError, log, pages, signals};
@@ -17,7 +18,7 @@ use sync_core::model::visit::{OutletReport, PhotoOrigin, PhotoRef};
 use sync_core::visit::Visit;
 use sync_core::wire::Outcome;
 
-use crate::evidence::{Multipart, brings, posts, two_alike};
+use crate::evidence::{Multipart, arrives, brings, posts, two_alike};
 use crate::{
     ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, NORTH, OTHER, OUTLET, PRICE,
     Phone, SARA, SHELF, SOUTH, audited, person, photo, price,
@@ -26,6 +27,7 @@ use crate::{
 const SAME: &str = "Byte for byte the same file";
 const LIKE: &str = "of 64 bits of its outline differ";
 const DOUBT: &str = "Nothing settles which of the two was recorded first.";
+const UNLOOKED: &str = "SELECT count(*) FROM blob WHERE looked = 0";
 const DAY_MS: i64 = 86_400_000;
 
 /// A visit for a call, with one photo.
@@ -713,7 +715,6 @@ async fn a_photo_of_which_the_process_died_is_judged_by_its_file_and_looked_at_l
     write(&bench, died).await;
     let path = goes(&bench, &mut anna, CLOSED_CALL, of(&again)).await;
     brings(&bench, &again).await;
-    const UNLOOKED: &str = "SELECT count(*) FROM blob WHERE looked = 0";
     const UNJUDGED: &str = "SELECT count(*) FROM photo WHERE judged = 0";
     assert_eq!((count(&bench, UNLOOKED).await, count(&bench, UNJUDGED).await), (1, 0));
     bench.get(MARIA, &path).await.shows(&["Nothing was said of"]).hides(&[LIKE]);
@@ -721,6 +722,31 @@ async fn a_photo_of_which_the_process_died_is_judged_by_its_file_and_looked_at_l
     write(&bench, "UPDATE decoding SET tried_ms = tried_ms - 7 * 86400000 - 1".into()).await;
     looks::catch_up(&bench.app).await.unwrap();
     assert_eq!((count(&bench, UNLOOKED).await, count(&bench, UNJUDGED).await), (0, 0));
+    bench.get(MARIA, &path).await.shows(&[LIKE]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_photo_whose_file_is_away_is_looked_at_when_it_is_back() {
+    let (used, again) = two_alike();
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    anna.anchor = 0;
+    goes(&bench, &mut anna, CALL, of(&used)).await;
+    brings(&bench, &used).await;
+    let path = goes(&bench, &mut anna, CLOSED_CALL, of(&again)).await;
+    arrives(&bench, ANNA, &again).await;
+    const UNREAD: &str = "SELECT count(*) FROM blob WHERE looked = 2";
+    assert_eq!((count(&bench, UNLOOKED).await, count(&bench, UNREAD).await), (1, 0));
+    // It is back, and damaged.
+    let (id, hash) = (bench.tenant.id, BlobHash::of(&again));
+    bench.app.blobs.put(id, hash, Rendition::Original, b"no picture".to_vec()).await.unwrap();
+    looks::catch_up(&bench.app).await.unwrap();
+    assert_eq!((count(&bench, UNLOOKED).await, count(&bench, UNREAD).await), (0, 1));
+    bench.get(MARIA, &path).await.hides(&[LIKE]);
+    // It comes anew.
+    brings(&bench, &again).await;
+    assert_eq!((count(&bench, UNLOOKED).await, count(&bench, UNREAD).await), (0, 0));
     bench.get(MARIA, &path).await.shows(&[LIKE]);
     bench.close().await;
 }

@@ -372,10 +372,16 @@ pub(crate) async fn brings(bench: &Bench, jpeg: &[u8]) {
 
 /// A photo's file reaches the server, from a phone of this person.
 pub(crate) async fn brings_of(bench: &Bench, user: UserId, jpeg: &[u8]) {
-    let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
+    let hash = BlobHash::of(jpeg);
     for rendition in Rendition::ALL {
         bench.app.blobs.put(bench.tenant.id, hash, rendition, jpeg.to_vec()).await.unwrap();
     }
+    arrives(bench, user, jpeg).await;
+}
+
+/// It is noted that a photo of this person's is here, and it is looked at.
+pub(crate) async fn arrives(bench: &Bench, user: UserId, jpeg: &[u8]) {
+    let (org, hash) = (bench.tenant.org, BlobHash::of(jpeg));
     let id = UploadId { org, device: DeviceId::from_bytes([1; 16]), hash };
     let photo = uploads::Photo { bytes: 9, width: 348, height: 348, arrived_ms: now_ms() };
     let drawn = uploads::Drawn { thumbnail: hash, preview: hash };

@@ -464,3 +464,30 @@ async fn work_that_came_before_a_restart_is_read_after_it_and_again_when_the_out
     app.store.close();
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[tokio::test]
+async fn a_damaged_outlet_keeps_no_other_from_being_judged() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    goes(&bench, &mut roy, (visit(0x70), OUTLET), (1, 8), place(5), 3).await;
+    goes(&bench, &mut roy, (visit(0x71), SOUTHERN), (300, 308), place(5), 3).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    let of = |rows: &[Vec<rusqlite::types::Value>], n: u8| {
+        let visit = rusqlite::types::Value::Blob(vec![n; 16]);
+        rows.iter().filter(|row| row[0] == visit).cloned().collect::<Vec<_>>()
+    };
+    let before = rows(&bench.app).await;
+    assert!(of(&before, 0x70).len() > 1 && of(&before, 0x71).len() > 1, "{before:?}");
+    let damage =
+        "UPDATE record SET body = x'00' WHERE substr(key, 2) = x'01010101010101010101010101010101';
+        UPDATE visit SET judged = 0";
+    write(&bench, damage).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    let after = rows(&bench.app).await;
+    assert_eq!((of(&after, 0x70), of(&after, 0x71)), (Vec::new(), of(&before, 0x71)));
+    let waiting = |c: &Connection| -> Result<u32, StoreError> {
+        Ok(c.query_row("SELECT count(*) FROM visit WHERE judged = 0", [], |row| row.get(0))?)
+    };
+    assert_eq!(bench.app.store.read(waiting).await.unwrap(), 0);
+    bench.close().await;
+}

@@ -1,0 +1,147 @@
+//! Photos that the server has and forgets, and those that nothing names any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use endcap_mobile::{Client, ClientError};
+use image::{DynamicImage, ImageFormat, RgbImage};
+use sync_core::wire::{PullReply, from_wire, to_wire};
+use tests::brand::{self, ORG, RITA, SUE};
+use tests::live;
+
+use crate::keeping::problem;
+use crate::office::{Gate, Office, RUNTIME, begin, enrol, sync};
+
+const UPLOADS: &str = "/api/v1/uploads";
+const DAY_MS: i64 = 24 * 3_600_000;
+
+fn shade(red: u8) -> Vec<u8> {
+    let image = RgbImage::from_pixel(64, 48, image::Rgb([red, 90, 10]));
+    let mut file = std::io::Cursor::new(Vec::new());
+    DynamicImage::from(image).write_to(&mut file, ImageFormat::Png).unwrap();
+    file.into_inner()
+}
+
+/// Shows a photo in a call: the visit and the photo's hash.
+fn shows(client: &Client, call: u8) -> (String, String) {
+    let visit = client.start_call(brand::call(call).to_string()).unwrap();
+    let photo = client.add_photo(shade(call), None).unwrap();
+    client.record(visit.clone(), Vec::new(), vec![photo.clone()]).unwrap();
+    (visit, photo.hash)
+}
+
+fn holds(client: &Client, photo: &str) -> bool {
+    client.photo(photo.to_owned()).unwrap().is_some()
+}
+
+/// From now on the server has no room for photos.
+fn has_no_room(gate: &Gate) {
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == (UPLOADS, false) {
+            problem(passing, 507, "quota_full");
+        }
+    });
+}
+
+/// How many uploads a sync begins, at a server whose clock is ahead by so many days.
+fn uploads_after(client: &Arc<Client>, gate: &Gate, days: i64) -> u32 {
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    gate.edit(move |passing| match (passing.path, passing.request) {
+        (UPLOADS, true) => drop(counted.fetch_add(1, Ordering::Relaxed)),
+        ("/api/v1/pull", false) => {
+            let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();
+            page.server_ms += days * DAY_MS;
+            passing.body = to_wire(ORG, &page);
+        }
+        _ => {}
+    });
+    sync(client).unwrap();
+    count.load(Ordering::Relaxed)
+}
+
+impl Office {
+    fn withdraws_rita(&self) {
+        RUNTIME.block_on(live::withdraw(&self.app, &self.tenant, RITA));
+    }
+}
+
+#[test]
+fn a_photo_of_what_was_given_up_waits_no_more_and_goes() {
+    let (_folder, office, gate, [rita]) = begin("given-up", [RITA]);
+    let [(one, sent), (other, unsent)] = [0, 4].map(|call| shows(&rita, call));
+    office.withdraws_rita();
+    enrol(&rita, &gate.url, &office.code(RITA)).unwrap();
+    has_no_room(&gate);
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.refused, report.photos_without_room), (4, 2), "{report:?}");
+    RUNTIME.block_on(office.app.decide(&office.tenant, 2, false, SUE)).unwrap();
+    assert_eq!(uploads_after(&rita, &gate, 0), 2, "the one is taken and the other is not");
+    assert_eq!(rita.outstanding().unwrap().photos, 1);
+
+    for visit in [one, other] {
+        rita.give_up(format!("visit/{visit}")).unwrap();
+    }
+    assert_eq!(uploads_after(&rita, &gate, 0), 1, "what the server has not is offered once more");
+    assert_eq!(rita.outstanding().unwrap().photos, 0);
+    assert_eq!([&sent, &unsent].map(|photo| holds(&rita, photo)), [false, true]);
+    for (days, stays) in [(29, true), (31, false)] {
+        assert_eq!(uploads_after(&rita, &gate, days), 0);
+        assert_eq!(holds(&rita, &unsent), stays, "{days} days");
+    }
+    drop((rita, gate));
+    office.close();
+}
+
+#[test]
+fn a_photo_of_what_went_out_of_sight_is_sent_first_and_goes_then() {
+    let (_folder, office, gate, [rita]) = begin("out-of-sight", [RITA]);
+    let (visit, photo) = shows(&rita, 0);
+    has_no_room(&gate);
+    assert_eq!(sync(&rita).unwrap().pushed, 2);
+    office.moves(RITA, 2);
+    sync(&rita).unwrap();
+    assert!(matches!(rita.visit(visit), Err(ClientError::NotHere { .. })));
+    assert_eq!((rita.outstanding().unwrap().photos, holds(&rita, &photo)), (1, true));
+    assert_eq!(uploads_after(&rita, &gate, 0), 1);
+    assert_eq!(rita.outstanding().unwrap().photos, 0);
+    assert_eq!(office.count("SELECT count(*) FROM blob WHERE org = ?1"), 1);
+    assert_eq!(uploads_after(&rita, &gate, 0), 0);
+    assert!(!holds(&rita, &photo));
+    drop((rita, gate));
+    office.close();
+}
+
+#[test]
+fn a_folder_is_enrolled_once_at_a_time() {
+    let (_folder, office, gate, [rita]) = begin("twice", [RITA]);
+    office.withdraws_rita();
+    let code = office.code(RITA);
+    let enrols = || Arc::clone(&rita).enrol(gate.url.clone(), code.clone(), "phone".into());
+    let (one, other) = RUNTIME.block_on(async { tokio::join!(enrols(), enrols()) });
+    one.unwrap();
+    assert!(matches!(other, Err(ClientError::Syncing)), "{other:?}");
+    shows(&rita, 0);
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.pushed, report.photos), (2, 1), "{report:?}");
+    drop((rita, gate));
+    office.close();
+}
+
+#[test]
+fn a_photo_that_is_too_large_for_the_server_stops_nothing() {
+    let (_folder, office, gate, [rita]) = begin("too-large", [RITA]);
+    let (_, photo) = shows(&rita, 0);
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == (UPLOADS, false) {
+            problem(passing, 413, "too_large");
+        }
+    });
+    let refused = sync(&rita).unwrap().refused_photos;
+    assert_eq!(refused.iter().map(|photo| &photo.hash).collect::<Vec<_>>(), [&photo]);
+    assert_eq!(uploads_after(&rita, &gate, 6), 0, "it is not sent again for a week");
+    assert_eq!(uploads_after(&rita, &gate, 8), 1);
+    assert_eq!(rita.outstanding().unwrap().photos, 0);
+    drop((rita, gate));
+    office.close();
+}
