@@ -75,7 +75,7 @@ fn a_photo_of_what_was_given_up_waits_no_more_and_goes() {
     has_no_room(&gate);
     let report = sync(&rita).unwrap();
     assert_eq!((report.refused, report.photos_without_room), (4, 2), "{report:?}");
-    RUNTIME.block_on(office.app.decide(&office.tenant, 2, false, SUE)).unwrap();
+    RUNTIME.block_on(office.app.decide(&office.tenant, 2, false, SUE, |_| Ok(()))).unwrap();
     assert_eq!(uploads_after(&rita, &gate, 0), 2, "the one is taken and the other is not");
     assert_eq!(rita.outstanding().unwrap().photos, 1);
 
