@@ -450,11 +450,11 @@ pub fn next_pull<R: Replica>(replica: &R) -> Result<PullRequest, R::Error> {
     Ok(PullRequest { protocol: PROTOCOL, cursor, pushed, filled, known, waits })
 }
 
-/// How much of the log this device knew when it wrote the oldest of what is to be pushed, if that is less than it knows
-/// now: of a log that has been lost since, nothing.
+/// How much of the log this device knew when it wrote the oldest of what is to be pushed, and knows as long as pages are
+/// still to come, if that is less than its cursor says: of a log that has been lost since, nothing.
 fn known_when_written<R: Replica>(replica: &R, now: &Cursor) -> Result<Option<u64>, R::Error> {
     let profile = replica.profile();
-    let mut known = now.sequence;
+    let mut known = profile.whole.unwrap_or(now.sequence);
     for id in replica.outbox()? {
         let Some(kept) = replica.document(id)? else { continue };
         let waits = kept.pending.iter().filter_map(|hash| kept.document.change(*hash));
@@ -569,6 +569,13 @@ pub fn apply_pull<R: Replica>(
     writes.extend(reply.notes.iter().cloned().map(Write::Note));
     let mut profile = replica.profile().clone();
     count(replica, &mut profile, &writes)?;
+    profile.whole = reply.more.then(|| match profile.cursor {
+        Some(before) => profile.whole.unwrap_or(before.sequence),
+        None => {
+            let kept = profile.watch.as_ref().and_then(Watch::kept);
+            kept.filter(|kept| kept.life == reply.cursor.origin).map_or(0, |kept| kept.size)
+        }
+    });
     profile.cursor = Some(reply.cursor);
     profile.pushed.take_if(|_| restored); // which the server does not know either
     if !reply.more {

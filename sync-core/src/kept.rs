@@ -71,6 +71,10 @@ pub struct Profile {
     /// What it knows of the organisation's log.
     #[n(13)]
     pub watch: Option<Watch>,
+    /// How many lines of the log it knew before a pull of which pages are still to come: a page leaves out what a later one
+    /// has a newer version of.
+    #[n(14)]
+    pub whole: Option<u64>,
 }
 
 /// The print of what a device holds of what the server shows it, brought along with every write.
@@ -145,6 +149,7 @@ impl Profile {
             mended: None,
             former: None,
             watch: None,
+            whole: None,
         }
     }
 
@@ -176,7 +181,7 @@ impl Profile {
             wall_ms: clocks.wall_ms,
             boot: clocks.boot,
             boot_ms: clocks.boot_ms,
-            anchor: known.map_or(0, |(_, sequence)| sequence),
+            anchor: known.map_or(0, |(_, sequence)| cursor.and(self.whole).unwrap_or(sequence)),
             skew_ms: self.skew_ms(clocks),
             life: known.map(|(origin, _)| origin.life()),
         }

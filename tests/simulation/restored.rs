@@ -1,6 +1,7 @@
 //! What was refused, or let go of, before a server came back from a backup.
 
 use sync_core::cargo::pack;
+use sync_core::client::Replica;
 use sync_core::command::Command;
 use sync_core::id::{DocId, OutletId};
 use sync_core::model::people::Scope;
@@ -235,4 +236,46 @@ fn who_was_let_go_and_taken_back_is_given_their_own_without_a_repair() {
     let kept = story.devices[RITA].document(visit()).expect("it is here");
     assert_eq!((kept.document.changes().len(), kept.pending.len()), (2, 0));
     assert_eq!(story.oracle.repairs, 0, "pulls should have brought it");
+}
+
+#[test]
+fn what_is_captured_between_two_pages_is_judged_by_what_was_known_before_them() {
+    let mut story = Story::new();
+    let outlet = brand::outlet(3);
+    let lies_in = |story: &mut Story, territory| {
+        let now_ms = story.now_ms;
+        story.server.write(vec![brand::territory_record(2, Some(territory))], now_ms);
+    };
+    lies_in(&mut story, 1);
+    story.syncs(RITA);
+    lies_in(&mut story, 0);
+    // More than a page, at whose end the territory is written once more: the first page leaves it out.
+    for commit in 0..8 {
+        let now_ms = story.now_ms;
+        story
+            .server
+            .write((0..700).map(|n| product_of(1_000 + 700 * commit + n)).collect(), now_ms);
+    }
+    lies_in(&mut story, 0);
+    let now_ms = story.now_ms;
+    let is_between = |story: &Story| story.devices[RITA].disk.profile().whole.is_some();
+    let known = |story: &Story| {
+        story.devices[RITA].disk.profile().cursor.map_or(0, |cursor| cursor.sequence)
+    };
+    let moved = known(&story);
+    for _ in 0..6 {
+        let (number, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+        story.answer_to(RITA, number, &question);
+        story.devices[RITA].give_up();
+        if known(&story) > moved {
+            break;
+        }
+    }
+    assert!(is_between(&story) && known(&story) > moved, "a page has come, and there is more");
+    let said = story.comments_on(RITA, outlet, "she does not know that it is not hers");
+    story.syncs(RITA);
+    assert_eq!(story.server.times_logged(outlet.into(), said), 1);
+    assert!(!is_between(&story));
+    story.come_to_rest();
+    story.check();
 }
