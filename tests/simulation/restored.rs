@@ -272,6 +272,12 @@ fn what_is_captured_between_two_pages_is_judged_by_what_was_known_before_them() 
         }
     }
     assert!(is_between(&story) && known(&story) > moved, "a page has come, and there is more");
+    // She asks for the next one, and its answer is lost.
+    let (_, question) = story.devices[RITA].sync(now_ms).expect("she syncs");
+    let Question::Pull(bytes) = &question else { panic!("she has nothing to push") };
+    let id = story.devices[RITA].id;
+    story.server.pull(id, bytes, now_ms).expect("a page");
+    story.devices[RITA].give_up();
     let said = story.comments_on(RITA, outlet, "she does not know that it is not hers");
     story.syncs(RITA);
     assert_eq!(story.server.times_logged(outlet.into(), said), 1);
