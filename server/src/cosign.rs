@@ -303,8 +303,7 @@ impl Cosignature {
     }
 }
 
-/// An answer's body, if it is text of a length that a witness's answer may have.
-/// What it says; `None` if that is too long or no text.
+/// An answer's body; `None` if it is too long for a witness's answer, or no text.
 async fn text(mut response: reqwest::Response) -> reqwest::Result<Option<String>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
