@@ -1,6 +1,7 @@
 //! Words and names that are erased on request.
 
 use axum::http::StatusCode;
+use server::erase::{self, Target};
 use server::people;
 use sync_core::document::{Document, Entry};
 use sync_core::id::{BlobHash, OutletId, TerritoryId, UserId, VisitId};
@@ -259,5 +260,21 @@ async fn no_form_of_before_brings_back_what_was_erased_of_a_person() {
     assert_eq!((&*maria.name, maria.role), ("Erased person", Role::Rep), "another's change stays");
     assert_eq!(maria.scope, Scope::Territory(TerritoryId::from_bytes([1; 16])));
     assert!(crate::field::checked(&bench).is_clean());
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn an_erasure_is_done_again_in_a_folder_that_does_not_know_who_asked_for_it() {
+    let mut bench = Bench::new().await;
+    comes_ada(&mut bench).await;
+    let target = Target::Photo(BlobHash::of(b"a face"));
+    let erased = erase::erase(&bench.app, &bench.tenant, target, Some(ADA), "request 11", true);
+    let erased = erased.await.unwrap();
+    let report = erase::report(&bench.app, &bench.tenant, &erased).await.unwrap();
+    assert_eq!(report.by, Some(ADA.to_string()));
+    let before = Bench::new().await;
+    let done = erase::again(&before.app, &before.tenant, &[report]).await;
+    assert_eq!(done.map_err(|problem| problem.sentence()), Ok(1));
+    before.close().await;
     bench.close().await;
 }
