@@ -35,7 +35,7 @@ pub struct Hostile {
 }
 
 /// What a change that a hostile phone sent may be called.
-const CODES: [&str; 18] = [
+const CODES: [&str; 19] = [
     "missing_parent",
     "forked",
     "full",
@@ -53,6 +53,7 @@ const CODES: [&str; 18] = [
     "revoked_device",
     "bad_seal",
     "missing_note",
+    "said_already", // as another actor of hers
     "quarantine_full",
 ];
 
