@@ -110,12 +110,21 @@ impl From<rusqlite::Error> for StoreError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Space(pub(crate) u8);
 
+/// The folder's lock. It is given back although a child of this process, which has just begun, still has it open.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock(); // else when that closes it
+    }
+}
+
 /// The open store. Dropping it closes the files and wipes the keys.
 pub(crate) struct Store {
     keys: Keys,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Store {
@@ -161,7 +170,7 @@ impl Store {
         let keys = unlock(&writer, key)?;
         let reader = connect(&path)?;
         reader.pragma_update(None, "query_only", true)?;
-        Ok(Self { keys, writer: Mutex::new(writer), reader: Mutex::new(reader), _lock: lock })
+        Ok(Self { keys, writer: Mutex::new(writer), reader: Mutex::new(reader), _lock: Lock(lock) })
     }
 
     /// Reads one state of the store, the newest committed one. It waits for no writer; it must not be

@@ -1,6 +1,6 @@
 //! Files that are on the disk whole under their name, or not there.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -51,6 +51,26 @@ pub(crate) fn make_dir(dir: &Path, read: Read) -> io::Result<()> {
     dir.ancestors().take(made).try_for_each(|dir| sync_dir(parent(dir)))
 }
 
+/// A file that nobody else has locked until this is dropped: also where a child of this process, which has just begun, has
+/// what was open here open still.
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock(); // else with the last of them
+    }
+}
+
+/// Locks a file, made if it is absent; `None` while somebody else has it locked.
+pub(crate) fn lock(path: &Path) -> io::Result<Option<Lock>> {
+    let file = File::create(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Makes an empty file that its owner alone reads, unless it is there.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     made(path, Read::Owner, &mut OpenOptions::new()).map(drop)
@@ -76,4 +96,24 @@ pub(crate) fn write(path: &Path, bytes: &[u8], read: Read) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&half, path)?;
     sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_back_whoever_has_the_file_open_still() {
+        let mut name = [0; 8];
+        crate::random(&mut name);
+        let name = format!("endcap-lock-{:016x}", u64::from_be_bytes(name));
+        let path = std::env::temp_dir().join(name);
+        let held = lock(&path).unwrap().unwrap();
+        assert!(lock(&path).unwrap().is_none());
+        let child = held.0.try_clone().unwrap(); // as one has it between its fork and its exec
+        drop(held);
+        assert!(lock(&path).unwrap().is_some());
+        drop(child);
+        fs::remove_file(path).unwrap();
+    }
 }

@@ -132,14 +132,10 @@ impl LogCopy {
     }
 
     /// Keeps others from working in the folder until what is returned is dropped. Who only reads may do so meanwhile.
-    pub(crate) fn lock(&self) -> Result<fs::File, CopyError> {
+    pub(crate) fn lock(&self) -> Result<files::Lock, CopyError> {
         let path = self.folder.join(LOCK);
-        let lock = fs::File::create(&path).map_err(failed(&path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(fs::TryLockError::WouldBlock) => Err(CopyError::InUse(self.folder.clone())),
-            Err(fs::TryLockError::Error(error)) => Err(failed(&path)(error)),
-        }
+        let lock = files::lock(&path).map_err(failed(&path))?;
+        lock.ok_or_else(|| CopyError::InUse(self.folder.clone()))
     }
 
     /// Where a life is kept.

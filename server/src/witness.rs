@@ -12,7 +12,7 @@ use sync_core::evidence::Keypair;
 use sync_core::tlog::{Checkpoint, NoteKey, SignedNote, Signs};
 use sync_core::witness::{Refusal, Submission};
 
-use crate::files::{Read, make_dir, present, write};
+use crate::files::{Lock, Read, make_dir, present, write};
 use crate::logkey::keypair;
 use crate::store::{StoreError, lock};
 
@@ -28,7 +28,7 @@ pub struct Witness {
     /// One checkpoint is compared and kept at a time.
     turn: Mutex<()>,
     /// Held while it works: no second one signs in its name.
-    _lock: fs::File,
+    _lock: Lock,
 }
 
 /// Why a witness does not start.

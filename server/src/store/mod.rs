@@ -21,7 +21,6 @@ pub mod visits;
 pub mod witnesses;
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -33,6 +32,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::log::Org;
+pub use crate::files::Lock;
 use crate::logkey::LOG_KEYS;
 use crate::{clock, files};
 
@@ -177,7 +177,7 @@ struct Inner {
     /// The write-ahead log may have what was erased.
     unfolded: AtomicBool,
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Store {
@@ -386,11 +386,9 @@ impl Drop for Lent {
     }
 }
 
-/// Keeps other processes out of a folder for as long as the file is open.
-pub fn lock(folder: &Path) -> Result<File, StoreError> {
-    let lock = File::create(folder.join("lock"))?;
-    lock.try_lock().map_err(|_| StoreError::InUse)?;
-    Ok(lock)
+/// Keeps other processes out of a folder until it is dropped.
+pub fn lock(folder: &Path) -> Result<Lock, StoreError> {
+    files::lock(&folder.join("lock"))?.ok_or(StoreError::InUse)
 }
 
 /// What is in a folder that is not a data folder, and not one that is begun.
