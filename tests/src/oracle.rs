@@ -570,8 +570,19 @@ impl Oracle {
             let Some(kept) = kept else {
                 // Lost with the log or with its phone's storage, brought back by somebody else, and now a supervisor's to
                 // decide on.
-                let back = self.lost_log || self.put_back.contains(&saved.device);
+                let put_back = self.put_back.contains(&saved.device);
+                let back = self.lost_log || put_back;
                 if back && quarantined.contains_key(&(*document, *change)) {
+                    continue;
+                }
+                // What a phone that was put back has written again under the same number came first after a restore; a
+                // colleague has what was first, marked, until they give it up to the server.
+                let forked = |kept: Kept| {
+                    let code = kept.refused.as_ref().map(|refused| &*refused.code);
+                    code == Some(Outcome::FORKED) && kept.document.contains(*change)
+                };
+                let colleagues = devices.iter().filter_map(|device| device.document(*document));
+                if self.lost_log && put_back && colleagues.map(forked).any(|is| is) {
                     continue;
                 }
                 // Its number was given again; what a restored server lacks may be apart on another phone.
@@ -709,8 +720,13 @@ impl Oracle {
         }
         let Ok(documents) = device.disk.documents();
         let kept = documents.into_iter().map(|id| device.document(id).expect("it is listed"));
+        let kept: Vec<Kept> = kept.collect();
+        // The words of what had no place here came with it.
+        if kept.iter().any(|kept| kept.behind) {
+            return;
+        }
         let mut named = self.dropped_words.clone();
-        named.extend(kept.flat_map(|kept| kept.notes()));
+        named.extend(kept.iter().flat_map(Kept::notes));
         let left: Vec<_> = device.disk.words().filter(|digest| !named.contains(digest)).collect();
         assert!(left.is_empty(), "phone {number} has words that nothing names: {left:?}");
     }
