@@ -581,8 +581,8 @@ impl Oracle {
                     let code = kept.refused.as_ref().map(|refused| &*refused.code);
                     code == Some(Outcome::FORKED) && kept.document.contains(*change)
                 };
-                let colleagues = devices.iter().filter_map(|device| device.document(*document));
-                if self.lost_log && put_back && colleagues.map(forked).any(|is| is) {
+                let mut colleagues = devices.iter().filter_map(|device| device.document(*document));
+                if self.lost_log && put_back && colleagues.any(forked) {
                     continue;
                 }
                 // Its number was given again; what a restored server lacks may be apart on another phone.
