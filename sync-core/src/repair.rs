@@ -185,17 +185,15 @@ fn send_again(kept: &mut Kept, theirs: &HashSet<ChangeHash>) {
     kept.pending = kept.document.changes().iter().map(Change::hash).collect();
     kept.pending.retain(|hash| !theirs.contains(hash));
     let lost = kept.pending.iter().any(|hash| !waited.contains(hash));
-    // What it lacked comes along now.
-    let lacked = |refused: &Refused| refused.code == "missing_parent";
-    let offered = |refused: &&mut Refused| lost && refused.code != Outcome::FORKED;
-    if kept.refused.take_if(|refused| lacked(refused)).is_none()
-        && kept.refused.as_mut().filter(offered).is_some()
-    {
-        kept.refused = None;
-        kept.doubted = waited;
-    }
-    if let Some(refused) = kept.refused.as_mut().filter(|_| lost) {
-        refused.apart = None;
+    match kept.refused.as_mut() {
+        // Which comes along now.
+        Some(refused) if refused.code == "missing_parent" => kept.refused = None,
+        Some(refused) if lost && refused.code == Outcome::FORKED => refused.apart = None,
+        Some(_) if lost => {
+            kept.refused = None;
+            kept.doubted = waited;
+        }
+        _ => {}
     }
 }
 

@@ -539,7 +539,7 @@ impl Oracle {
         }
         for (number, device) in devices.iter().enumerate().filter(|(_, device)| !device.lost) {
             everyone_holds_the_same(server, &helds, number, device, &self.erased);
-            self.no_words_are_left_behind(number, device);
+            self.no_words_are_left_behind(server, number, device);
         }
         self.times_are_true(server, &helds);
         the_server_is_sound(server, &helds);
@@ -714,19 +714,21 @@ impl Oracle {
 
     /// Words are on a phone only with a document that names them: what left its person's sight took its words along. Of
     /// what went its own way on a copy, or on a disk that loses things, more may be left.
-    fn no_words_are_left_behind(&self, number: usize, device: &Device) {
+    fn no_words_are_left_behind(&self, server: &Server, number: usize, device: &Device) {
         if self.copied.contains(&device.user) || self.rotten.contains_key(&number) {
             return;
         }
         let Ok(documents) = device.disk.documents();
         let kept = documents.into_iter().map(|id| device.document(id).expect("it is listed"));
         let kept: Vec<Kept> = kept.collect();
-        // The words of what had no place here came with it.
-        if kept.iter().any(|kept| kept.behind) {
-            return;
-        }
         let mut named = self.dropped_words.clone();
         named.extend(kept.iter().flat_map(Kept::notes));
+        // The words of what had no place here came with it.
+        for kept in kept.iter().filter(|kept| !kept.passed.is_empty()) {
+            let held = server.held(kept.document.id()).document;
+            let passed = kept.passed.iter().filter_map(|hash| held.change(*hash)?.entry().ok());
+            named.extend(passed.flat_map(|entry| entry.notes()));
+        }
         let left: Vec<_> = device.disk.words().filter(|digest| !named.contains(digest)).collect();
         assert!(left.is_empty(), "phone {number} has words that nothing names: {left:?}");
     }
