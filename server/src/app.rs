@@ -529,8 +529,8 @@ impl App {
             let write = move |tx: &rusqlite::Transaction<'_>| -> Result<_, Problem> {
                 let follows = match first {
                     0 => {
-                        let previous = checked.push.previous;
-                        accounts::pushed(tx, writing.org, sender.device, previous, name, now)?
+                        let push = &checked.push;
+                        accounts::pushed(tx, writing.org, sender.device, push, name, now)?
                     }
                     _ => accounts::trusts(tx, writing.org, sender.device)?.then_some(true),
                 };

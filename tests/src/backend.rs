@@ -360,7 +360,7 @@ impl Server {
     ) -> Result<PushReply, Refused> {
         let sender = self.sender(from)?;
         let push: PushRequest = read(bytes)?;
-        let (previous, name) = (push.previous, LogHash::of(bytes));
+        let name = LogHash::of(bytes);
         let keys = self.world.keys_of(&push.groups);
         let checked = verify(ORG, &keys, push);
         let (groups, mut outcomes) = (checked.push.groups.len(), Vec::new());
@@ -369,7 +369,7 @@ impl Server {
         loop {
             let tx = self.db.transaction()?;
             let follows = match self.taken {
-                0 => accounts::pushed(&tx, self.org, from, previous, name, now_ms)?,
+                0 => accounts::pushed(&tx, self.org, from, &checked.push, name, now_ms)?,
                 _ => accounts::trusts(&tx, self.org, from)?.then_some(true),
             };
             copied = copied.or((!follows.ok_or(Refused::Revoked)?).then_some(true));

@@ -407,11 +407,19 @@ impl Oracle {
         let rotten = any(&|user| self.rotten.values().any(|of| of == user));
         let dismissed = any(&|user| self.dismissed.contains(user));
         let ahead = changes().any(|change| self.ahead.contains(&(document, change.hash())));
+        // What a person has written on with another key follows the fate of what was refused of the first.
+        let quarantined = server.quarantined();
+        let builds_on_refused = || {
+            let parents = changes().flat_map(|change| &change.deps);
+            let mut by = parents.filter_map(|parent| quarantined.get(&(document, *parent)));
+            by.any(|by| by.keys().any(|device| Some(*device) == from))
+        };
         let may = match code {
             // A phone that has not heard of the loss yet pushes what builds on lost work; a later volume builds on the
             // one before. And a phone may forget that something was not sent.
             "missing_parent" | "missing_note" => {
-                self.is_torn(document) || (self.forgotten && code == "missing_parent")
+                self.is_torn(document)
+                    || (code == "missing_parent" && (self.forgotten || builds_on_refused()))
             }
             // One of two copies has heard of what the other has not. Work may rest on rights that were lost with a log.
             // A repair of a page that did not fit brings records that are newer than the cursor. Who was let go has

@@ -1007,8 +1007,12 @@ impl World {
         let answer = match question {
             Question::Push(bytes) => {
                 let reply = self.server.push(id, bytes, now_ms, crash);
-                self.tell(format!("the server takes a push of phone {device} in: {reply:?}"));
-                if let Ok(push) = from_wire::<PushRequest>(ORG, bytes)
+                let push = from_wire::<PushRequest>(ORG, bytes);
+                let previous = push.as_ref().ok().and_then(|push| push.previous);
+                self.tell(format!(
+                    "the server takes a push of phone {device} in, after {previous:?}: {reply:?}"
+                ));
+                if let Ok(push) = push
                     && taken_in(reply.as_ref().err())
                 {
                     self.oracle.pushed(&self.server, id, &push, bytes, reply.as_ref().ok());

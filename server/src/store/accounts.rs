@@ -4,9 +4,10 @@ use std::collections::{HashMap, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sync_core::id::{Actor, DeviceId, LogHash, UserId};
+use sync_core::wire::PushRequest;
 
 use super::StoreError;
-use super::log::Org;
+use super::log::{self, Org};
 use crate::ingest::Sender;
 
 /// SHA-256 of a secret that only its holder has: a cookie, a bearer token, a one-time code.
@@ -687,17 +688,19 @@ pub fn brought(
 
 /// Notes a push; whether it follows. Each names the one before it: the newest, or, as a retry whose reply was lost does,
 /// the one before that, or one that such a retry was a retry of. One that names none begins anew, as after a rewind; until
-/// one has, as after a restore, none is remembered. Any other comes from a copied store, or late over the network: it is
-/// noted beside the others, for only a copy hears what it is answered and goes on from there, and then it is one. `None`,
-/// and nothing is noted, when the device is revoked.
+/// one has, as after a restore, none is remembered, and none is that was made before the restore. Any other comes from a
+/// copied store, or late over the network: it is noted beside the others, for only a copy hears what it is answered and
+/// goes on from there, and then it is one. `None`, and nothing is noted, when the device is revoked.
 pub fn pushed(
     tx: &Transaction<'_>,
     org: Org,
     device: DeviceId,
-    previous: Option<LogHash>,
+    push: &PushRequest,
     name: LogHash,
     now_ms: i64,
 ) -> Result<Option<bool>, StoreError> {
+    let PushRequest { previous, now, .. } = push;
+    let previous = *previous;
     let found = tx
         .prepare_cached(
             "SELECT pushes, own_since FROM device WHERE org = ?1 AND device = ?2 AND revoked_ms IS NULL",
@@ -708,8 +711,10 @@ pub fn pushed(
     let Some((pushes, own_since)) = found.optional()? else { return Ok(None) };
     let mut pushes = Push::kept(&pushes.unwrap_or_default());
     let again = pushes.iter().any(|push| push.name == name);
+    let lives = log::lives(tx, org)?;
+    let is_before = |life| lives.last().is_some_and(|(newest, _)| *newest != life);
     // The network has brought it twice, or what it names was forgotten.
-    if again || (pushes.is_empty() && previous.is_some()) {
+    if again || (pushes.is_empty() && previous.is_some()) || now.life.is_some_and(is_before) {
         synced(tx, org, device, 0, now_ms)?;
         return Ok(Some(true));
     }
@@ -755,6 +760,10 @@ pub fn pushed(
 
 #[cfg(test)]
 mod tests {
+    use sync_core::id::LogOrigin;
+    use sync_core::model::capture::Moment;
+    use sync_core::wire::PROTOCOL;
+
     use super::*;
 
     const DEVICE: DeviceId = DeviceId::from_bytes([5; 16]);
@@ -799,12 +808,29 @@ mod tests {
     /// Pushes in the order in which they come, each with the one that it names before it; which of them follow, and how
     /// often the phone is counted as copied.
     fn come(pushes: &[(u8, u8)]) -> (Vec<bool>, u64) {
+        let in_one_life: Vec<_> = pushes.iter().map(|(this, before)| (*this, *before, 2)).collect();
+        come_in(&in_one_life)
+    }
+
+    /// The same of a log that has had two lives; in which each push was made.
+    fn come_in(pushes: &[(u8, u8, u8)]) -> (Vec<bool>, u64) {
         let mut db = database();
         let tx = db.transaction().unwrap();
+        let origin = |life: u8| LogOrigin::from_bytes([life; 16]);
+        for life in [1, 2] {
+            let origin = origin(life);
+            let row = params![1, life, origin.as_bytes(), [0u8; 32]];
+            tx.execute("INSERT INTO origin VALUES (?1, ?2, ?3, ?4)", row).unwrap();
+        }
         assert!(put_device(&tx, 1, &phone(DEVICE, 0), [8; 32]).unwrap());
-        let follows = pushes.iter().map(|(this, before)| {
-            let before = Some(*before).filter(|before| *before > 0).map(name);
-            pushed(&tx, 1, DEVICE, before, name(*this), 0).unwrap().unwrap()
+        let follows = pushes.iter().map(|(this, before, life)| {
+            let life = Some(origin(*life).life());
+            let (wall_ms, boot, boot_ms, anchor, skew_ms) = (0, 0, 0, 0, None);
+            let now = Moment { wall_ms, boot, boot_ms, anchor, skew_ms, life };
+            let previous = Some(*before).filter(|before| *before > 0).map(name);
+            let (protocol, groups, notes) = (PROTOCOL, Vec::new(), Vec::new());
+            let push = PushRequest { protocol, now, previous, groups, notes };
+            pushed(&tx, 1, DEVICE, &push, name(*this), 0).unwrap().unwrap()
         });
         let follows = follows.collect();
         (follows, device(&tx, 1, DEVICE).unwrap().unwrap().forked)
@@ -831,6 +857,9 @@ mod tests {
         // And a phone that begins anew, and again, is none.
         let anew = [(1, 0), (2, 1), (3, 0), (4, 3), (5, 0), (6, 5)];
         assert_eq!(come(&anew), (vec![true; 6], 0));
+        // All that was made before a restore comes once more, its beginning first.
+        let old = [(5, 0, 2), (6, 5, 2), (1, 0, 1), (2, 1, 1), (3, 2, 1), (7, 6, 2)];
+        assert_eq!(come_in(&old), (vec![true; 6], 0));
     }
 
     #[test]
