@@ -1230,6 +1230,7 @@ impl World {
             apart.state == Outcome::DISCARDED && Outcome::is_early(&apart.code)
         };
         let early = self.server.apart().iter().any(discarded_early);
+        let mut so_far = size;
         for (id, bytes) in self.oracle.pushes.clone() {
             if !self.server.trusts(id) {
                 continue; // it has another key by now
@@ -1239,9 +1240,15 @@ impl World {
                 .server
                 .push(id, &bytes, self.server_ms(), backend::Crash::Never)
                 .expect("a push that was taken before is taken again");
-            if self.server.head().sequence > size {
-                let documents: Vec<_> = push.documents().collect();
-                self.tell(format!("an old push of {id} of {documents:?}: {:?}", reply.outcomes));
+            let written = self.server.head().sequence;
+            if written > so_far {
+                let named = |group: &Group| (group.document, group.hashes().collect::<Vec<_>>());
+                let groups: Vec<_> = push.groups.iter().map(named).collect();
+                self.tell(format!(
+                    "an old push of {id} takes the log to {written}: {groups:?} {:?}",
+                    reply.outcomes
+                ));
+                so_far = written;
             }
             for (group, outcome) in push.groups.iter().zip(&reply.outcomes) {
                 let logged =
@@ -1259,9 +1266,11 @@ impl World {
             let refused = |outcome: &Delivery| matches!(outcome, Delivery::Refused { .. });
             assert!(!outcomes.iter().any(refused), "{outcomes:?}");
         }
-        // What came before what it builds on, and was lost on its phone, given up or discarded meanwhile, fits now.
-        let given_up = self.oracle.lost_log && (!self.oracle.dropped.is_empty() || early);
-        if (rotten || given_up) && self.server.head().sequence > size {
+        // What came before what it builds on, and is not on its phone any more, for that was put back or has lost it, or was given up or discarded, fits
+        // now.
+        let oracle = &self.oracle;
+        let without_it = !oracle.dropped.is_empty() || !oracle.put_back.is_empty() || early;
+        if (rotten || (oracle.lost_log && without_it)) && self.server.head().sequence > size {
             self.come_to_rest();
             return;
         }
