@@ -316,6 +316,7 @@ pub fn execute<R: Replica>(
             let read = Visit::read(&page.kept.document);
             let found = read.contests.iter().find(|found| found.hash == contest);
             let found = found.ok_or(CommandError::NotHere("contest"))?;
+            found.takes(step)?;
             if step == Step::Accept
                 && let Some(observed) = found.put_right(&read)
             {

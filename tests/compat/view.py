@@ -56,6 +56,8 @@ class Visit:
         for hash, contest, step in steps:
             if contest in self.contests:
                 self.contests[contest].steps[hash] = step
+        for contest in self.contests.values():
+            self._leave_out_closes(contest.steps)
         self.start = next((r for r in self.recordings.values() if r.act[0] == START), None)
         self.withdrawn = self._withdrawn()
         self.submitted = self._submitted()
@@ -75,6 +77,17 @@ class Visit:
         """Those that are in the past of no other of them."""
         earlier = {older for hash in hashes for older in self._past(self.changes[hash].deps)}
         return set(hashes) - earlier
+
+    def _leave_out_closes(self, steps):
+        """Those whose authors knew of a finding."""
+        counted = []
+        for hash in list(steps):
+            before = self._past(self.changes[hash].deps)
+            known = {steps[step] for step in self._last([step for step in counted if step in before])}
+            if steps[hash] == CLOSES and known in ({UPHOLDS}, {ACCEPTS}):
+                del steps[hash]
+            else:
+                counted.append(hash)
 
     def _by(self, person, hashes):
         return {hash for hash in hashes if hash in self.recordings and self.recordings[hash].by == person}

@@ -400,9 +400,30 @@ fn contests() -> Vec<Case> {
     let (mut doubt, contest) = whole("found wrong by one, and closed by who did not know of it");
     doubt.on("step", SUE, &[contest], |by| by.steps(contest, Accept));
     doubt.on("step", MIA, &[contest], |by| by.steps(contest, Close));
+
+    // A close is for what waits.
+    let (mut stays, contest) = whole("found wrong, and closed by who knew of it");
+    stays.add("step", SUE, |by| by.steps(contest, Accept));
+    stays.add("step", SAM, |by| by.steps(contest, Close));
+    let (mut stands, _, contest) = Case::contested("upheld, and closed by who knew of it");
+    stands.add("step", SUE, |by| by.steps(contest, Uphold));
+    stands.add("step", MIA, |by| by.steps(contest, Close));
+    let (mut anew, contest) = whole("found wrong, opened again, and closed");
+    anew.add("step", SUE, |by| by.steps(contest, Accept));
+    anew.add("a close that says nothing", MIA, |by| by.steps(contest, Close));
+    anew.add("step", MIA, |by| by.steps(contest, Say));
+    anew.add("step", MIA, |by| by.steps(contest, Close));
+    let (mut half, contest) = whole("found wrong by two, and closed by who knew of one");
+    let accept = half.on("step", SUE, &[contest], |by| by.steps(contest, Accept));
+    half.on("step", ADA, &[contest], |by| by.steps(contest, Uphold));
+    half.on("step", MIA, &[accept], |by| by.steps(contest, Close));
+    let (mut settled, _, contest) = Case::contested("findings that differ, and a close of both");
+    settled.on("step", SUE, &[contest], |by| by.steps(contest, Uphold));
+    settled.on("step", ADA, &[contest], |by| by.steps(contest, Accept));
+    settled.add("step", MIA, |by| by.steps(contest, Close));
     vec![
         open, asked, more, upheld, again, closed, holds, right, gone, other, differ, agree, asks,
-        open_whole, wrong, doubt,
+        open_whole, wrong, doubt, stays, stands, anew, half, settled,
     ]
 }
 

@@ -101,7 +101,13 @@ class Contest(unittest.TestCase):
             self.assertEqual(value.facings, 4)
         self.assertEqual(office("visit", visit=visit)["contest"], None)
 
-        # Either side may open it again.
+        # What is over can be opened again by either side, and closed by none.
+        everything = [ContestStep.SAY, ContestStep.ASK, ContestStep.UPHOLD, ContestStep.ACCEPT]
+        for who, may in [(sue, everything), (sam, [ContestStep.SAY])]:
+            self.assertEqual([each.may for each in who.contests()], [may] * 2)
+            for found in who.contests():
+                with self.assertRaises(ClientError.Invalid):
+                    answer(who, found, ContestStep.CLOSE, "Never mind")
         answer(sam, about_the_whole(sam), ContestStep.SAY, "Not on that day")
         sync(sam)
         self.assertEqual(office("visit", visit=visit)["contest"], "open")

@@ -1124,19 +1124,21 @@ fn contested(
             (None, _) => {}
         }
         let Some(Word::Contest(objection)) = &post.word else { continue };
-        let steps: Vec<(ChangeHash, Step)> = posts
-            .iter()
-            .filter(|(_, post)| post.answers == Some(*contest))
-            .filter_map(|(hash, post)| match post.word {
-                Some(Word::Step(step, _)) => Some((*hash, step)),
-                _ => None,
-            })
-            .collect();
-        let known = |hash: ChangeHash| {
-            steps.iter().any(|(by, _)| *by != hash && document.past(&[*by]).contains(hash))
+        let knew = |by: ChangeHash, of: ChangeHash| by != of && document.past(&[by]).contains(of);
+        let last = |steps: &[(ChangeHash, Step)]| -> BTreeSet<Step> {
+            let known = |hash| steps.iter().any(|(by, _)| knew(*by, hash));
+            steps.iter().filter(|(hash, _)| !known(*hash)).map(|(_, step)| *step).collect()
         };
-        let last: BTreeSet<Step> =
-            steps.iter().filter(|(hash, _)| !known(*hash)).map(|(_, step)| *step).collect();
+        let mut steps: Vec<(ChangeHash, Step)> = Vec::new();
+        for (hash, post) in posts.iter().filter(|(_, post)| post.answers == Some(*contest)) {
+            let Some(Word::Step(step, _)) = post.word else { continue };
+            let before: Vec<_> = steps.iter().filter(|(of, _)| knew(*hash, *of)).copied().collect();
+            let found = [[Step::Accept], [Step::Uphold]].map(BTreeSet::from);
+            if step != Step::Close || !found.contains(&last(&before)) {
+                steps.push((*hash, step));
+            }
+        }
+        let last = last(&steps);
         // Nothing of a whole visit holds once it is found wrong.
         let holds = objection.about.as_ref().is_some_and(|About { check, subject }| {
             let live = visit.values.get(&(*check, subject.clone()));

@@ -1,6 +1,7 @@
 //! The world: a server, a few phones, the network between them, and what happens next.
 
 use server::ingest::ActError;
+use sync_core::admit::Refusal;
 use sync_core::client::Replica;
 use sync_core::command::{Command, CommandError};
 use sync_core::document::{Document, Entry, VOLUME_CHANGES};
@@ -747,6 +748,8 @@ impl World {
             Err(error) => {
                 let expected = match &error {
                     CommandError::NotHere(_) | CommandError::Nothing => true,
+                    // What is over is not closed.
+                    CommandError::Refused(Refusal::Invalid(broken)) => broken.field == "step",
                     CommandError::Refused(refusal) => {
                         // Never because of how the change is made: only because of what it would do.
                         matches!(refusal.code(), "no_right" | "unknown" | "out_of_scope")

@@ -298,6 +298,7 @@ pub(super) async fn answer(
     let view = Visit::read(&read.held.document);
     let found = view.contests.iter().find(|found| found.hash == contest);
     let found = found.ok_or_else(Problem::not_found)?;
+    found.takes(step).map_err(|broken| Problem::invalid(broken.to_string()))?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
     let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
     let check = found.objection.about.as_ref().map(|about| about.check);

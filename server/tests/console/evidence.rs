@@ -139,7 +139,8 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     page.shows(&["Objection accepted", "30.90 SEK; now 27.90 SEK", "Open it again"]);
     page.shows(&["Accepted an objection", "Oat drink vanilla 1 L: settled as 27.90 SEK"]);
     bench.get(MARIA, "/visits?kind=contested").await.hides(&["Matrummet"]);
-    // A new word opens it again.
+    // A new word opens it again, and nobody closes what is over.
+    assert_eq!(say(DORA, "close", "Thank you").await, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(say(DORA, "say", "And the week before?").await, StatusCode::SEE_OTHER);
     assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "0 / 0");
     assert_eq!(say(MARIA, "close", "Another visit").await, StatusCode::SEE_OTHER);

@@ -69,7 +69,7 @@ pub enum Step {
     /// A supervisor finds that the objection is right.
     #[n(3)]
     Accept,
-    /// It is over without a finding: taken back, or overtaken.
+    /// It is over without a finding: taken back, or overtaken. Says nothing of one whose finding its author knew.
     #[n(4)]
     Close,
 }
