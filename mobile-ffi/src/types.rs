@@ -752,7 +752,7 @@ pub struct Contest {
     /// `open` (a supervisor should answer), `asked` (a supervisor has asked something, the distributor's people should
     /// answer), `accepted`, `upheld` or `closed`.
     pub standing: String,
-    /// What is contested still holds; a whole visit does until the objection is accepted.
+    /// What is contested still holds, or was said again; a whole visit does until the objection is accepted.
     pub holds: bool,
     /// What was said after it, oldest first.
     pub words: Vec<ContestWord>,

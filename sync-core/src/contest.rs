@@ -2,14 +2,14 @@
 //!
 //! Like everything of a visit's view, a function of the set of changes alone.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::document::{Document, Past};
 use crate::id::{BlobHash, ChangeHash, UserId};
 use crate::model::Invalid;
 use crate::model::capture::Moment;
 use crate::model::contest::{About, Objection, Step, Word};
-use crate::model::visit::{Observation, Observations, Observed, Post, Value};
+use crate::model::visit::{CheckId, Observation, Observations, Observed, Post, Subject, Value};
 use crate::visit::Visit;
 
 /// An objection and what was said after it.
@@ -29,8 +29,8 @@ pub struct Contest {
     pub story: Vec<(ChangeHash, Post, Step)>,
     /// Where it stands.
     pub standing: Standing,
-    /// What is contested still holds: a value is in force in a recording that the objection names, and a whole visit is
-    /// until the objection to it is accepted.
+    /// What is contested still holds: a value as long as it is in force, in a recording that the objection names or in
+    /// another that says the same again, and a whole visit until the objection to it is accepted.
     pub holds: bool,
 }
 
@@ -99,6 +99,7 @@ impl Contest {
     /// Every contest of a visit, each in the order of the visit.
     pub(crate) fn all(document: &Document, visit: &Visit) -> Vec<Self> {
         let mut contests = Vec::new();
+        let said = Said::of(visit);
         for (hash, post) in &visit.thread {
             if let Some(Word::Contest(objection)) = &post.word {
                 contests.push(Self {
@@ -106,7 +107,7 @@ impl Contest {
                     by: post.by,
                     when: post.when,
                     text: post.text,
-                    holds: holds(visit, objection),
+                    holds: said.holds(visit, objection),
                     objection: objection.clone(),
                     story: Vec::new(),
                     standing: Standing::Open,
@@ -198,11 +199,42 @@ fn is_found(document: &Document, steps: &[(ChangeHash, Step)], change: ChangeHas
     first.is_some_and(|first| newest.all(|step| step == first))
 }
 
-fn holds(visit: &Visit, objection: &Objection) -> bool {
-    let Some(About { check, subject }) = &objection.about else { return true };
-    let live = visit.values.get(&(*check, subject.clone()));
-    let seen: HashSet<&ChangeHash> = objection.seen.iter().collect();
-    live.is_some_and(|live| live.iter().any(|live| seen.contains(&live.recording)))
+/// What recordings have said of what is contested.
+struct Said<'a>(HashMap<(CheckId, &'a Subject), Vec<(ChangeHash, &'a Value)>>);
+
+impl<'a> Said<'a> {
+    /// Each recording is read once for all contests: there may be thousands of both.
+    fn of(visit: &'a Visit) -> Self {
+        let objections = visit.thread.iter().filter_map(|(_, post)| match &post.word {
+            Some(Word::Contest(objection)) => objection.about.as_ref(),
+            _ => None,
+        });
+        let mut said: HashMap<_, Vec<_>> =
+            objections.map(|about| ((about.check, &about.subject), Vec::new())).collect();
+        let recordings = if said.is_empty() { &[][..] } else { &visit.recordings };
+        for recorded in recordings {
+            let facts = recorded.entry.observed().map_or(&[][..], |o| &o.observations.0);
+            for Observation { check, subject, value } in facts {
+                if let Some(said) = said.get_mut(&(*check, subject)) {
+                    said.push((recorded.hash, value));
+                }
+            }
+        }
+        Self(said)
+    }
+
+    fn holds(&self, visit: &Visit, objection: &Objection) -> bool {
+        let Some(About { check, subject }) = &objection.about else { return true };
+        let seen: HashSet<&ChangeHash> = objection.seen.iter().collect();
+        // Whoever says again what was contested must not make a finding do nothing. What the objection itself claims is
+        // right whoever says it.
+        let right = objection.claim.as_ref().unwrap_or(&Value::Withdrawn);
+        let said = self.0.get(&(*check, subject)).into_iter().flatten();
+        let said = said.filter(|(hash, value)| seen.contains(hash) && *value != right);
+        let said: BTreeSet<&Value> = said.map(|(_, value)| *value).collect();
+        let live = visit.values.get(&(*check, subject.clone())).into_iter().flatten();
+        live.into_iter().any(|live| seen.contains(&live.recording) || said.contains(&live.value))
+    }
 }
 
 impl Visit {

@@ -119,6 +119,14 @@ impl By {
         self.says(None, Some(Word::Contest(objection)))
     }
 
+    /// Contests the answer to a check and says what it was.
+    pub(crate) fn claims(self, check: u32, number: i64, seen: &[ChangeHash]) -> Entry {
+        let about = Some(About { check, subject: Subject::Outlet });
+        let (seen, claim) = (seen.to_vec(), Some(Value::Number(number)));
+        let objection = Objection { about, seen, claim, photos: Vec::new() };
+        self.says(None, Some(Word::Contest(objection)))
+    }
+
     /// Reports an outlet that is on no list.
     pub(crate) fn reports(self, place: u8, partner: u8) -> Entry {
         let Self(by, when) = self;

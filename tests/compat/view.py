@@ -3,11 +3,11 @@
 from collections import namedtuple
 
 from document import ABANDON, NOT_POSSIBLE, OBSERVE, START, WITHDRAW, Document, entry_of
-from entry import SUBJECTS, observed_pairs, said
+from entry import SUBJECTS, VALUES, observed_pairs, said
 from formats import *
 
 Recording = namedtuple("Recording", "hash by act observations supersedes photos")
-Contest = namedtuple("Contest", "hash pair seen steps")
+Contest = namedtuple("Contest", "hash pair seen right steps")
 
 NO_VALUE = 8
 SAYS_MORE, ASKS, UPHOLDS, ACCEPTS, CLOSES = range(5)
@@ -27,7 +27,8 @@ def _recording(hash, entry):
 def _contest(hash, word):
     about = word.get(0)
     pair = (about[0], said(about[1], SUBJECTS)) if about else None
-    return Contest(hash, pair, word[1], {})
+    right = said(word[2], VALUES) if word.get(2) else encode([NO_VALUE])
+    return Contest(hash, pair, word[1], right, {})
 
 
 class Visit:
@@ -141,7 +142,10 @@ class Visit:
     def holds(self, contest):
         if contest.pair is None:
             return self.stands(contest) != "accepted"
-        return any(recording.hash in contest.seen for recording, _ in self.values.get(contest.pair, []))
+        seen = [dict(self.recordings[hash].observations) for hash in contest.seen if hash in self.recordings]
+        wrong = {observations.get(contest.pair) for observations in seen} - {contest.right}
+        live = self.values.get(contest.pair, [])
+        return any(recording.hash in contest.seen or value in wrong for recording, value in live)
 
     def found_wrong(self):
         return any(c.pair is None and self.stands(c) == "accepted" for c in self.contests.values())

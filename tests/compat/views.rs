@@ -371,12 +371,37 @@ fn contests() -> Vec<Case> {
     });
     gone.add("step", SUE, |by| by.steps(contest, Accept));
 
-    // The same number, but not what was contested.
+    // The same number: what was contested holds on.
     let (mut other, [hers, his]) = Case::apart("another recording says the same", 3, 3);
     let contest = other.add("contest", MIA, |by| by.contests(Some(1), &[hers]));
     other.add("the claim, over hers alone", SUE, |by| by.counts(1, 4, &[hers]));
     other.add("contest", MIA, |by| by.contests(Some(1), &[hers, his]));
     other.add("step", SUE, |by| by.steps(contest, Accept));
+
+    // Whoever is contested says the same again, before the finding or after.
+    let claimed = |name, number| {
+        let (mut case, three, _) = Case::submitted(name);
+        let contest = case.add("contest", MIA, |by| by.claims(1, number, &[three]));
+        (case, three, contest)
+    };
+    let (mut before, three, contest) = claimed("said again before it is accepted", 4);
+    before.add("the same number", RITA, |by| by.counts(1, 3, &[three]));
+    before.add("step", SUE, |by| by.steps(contest, Accept));
+    let (mut after, three, contest) = claimed("said again after it was put right", 4);
+    let four = after.add("the claim", SUE, |by| by.counts(1, 4, &[three]));
+    after.add("step", SUE, |by| by.steps(contest, Accept));
+    after.add("the old number", RITA, |by| by.counts(1, 3, &[four]));
+    let (mut same, three, contest) = claimed("what is claimed is right, whoever says it", 3);
+    same.add("the claim", SUE, |by| by.counts(1, 3, &[three]));
+    same.add("step", SUE, |by| by.steps(contest, Accept));
+    let (mut none, three, _) = Case::submitted("no value is right where none is claimed");
+    let none_of = |seen: &[ChangeHash], by: By| {
+        by.observes(vec![fact(1, Value::Withdrawn)], Vec::new(), seen)
+    };
+    let gone_before = none.add("no value", RITA, |by| none_of(&[three], by));
+    let contest = none.add("contest", MIA, |by| by.contests(Some(1), &[gone_before]));
+    none.add("no value", SUE, |by| none_of(&[gone_before], by));
+    none.add("step", SUE, |by| by.steps(contest, Accept));
 
     let two = |name, steps: [_; 2]| {
         let (mut case, _, contest) = Case::contested(name);
@@ -423,7 +448,7 @@ fn contests() -> Vec<Case> {
     settled.add("step", MIA, |by| by.steps(contest, Close));
     vec![
         open, asked, more, upheld, again, closed, holds, right, gone, other, differ, agree, asks,
-        open_whole, wrong, doubt, stays, stands, anew, half, settled,
+        open_whole, wrong, doubt, stays, stands, anew, half, settled, before, after, same, none,
     ]
 }
 

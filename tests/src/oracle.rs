@@ -21,7 +21,7 @@ use sync_core::model::capture::{CaptureTime, ClaimBasis, Moment};
 use sync_core::model::catalogue::{Record, RecordKey, RecordKind};
 use sync_core::model::contest::{About, Step, Word};
 use sync_core::model::people::{Audience, Rights, Role, Territories};
-use sync_core::model::visit::{Act, Note, Post};
+use sync_core::model::visit::{Act, Note, Post, Value};
 use sync_core::projection::{Facts, project};
 use sync_core::visit::{Start, Visit};
 use sync_core::wire::{
@@ -1141,8 +1141,19 @@ fn contested(
         let last = last(&steps);
         // Nothing of a whole visit holds once it is found wrong.
         let holds = objection.about.as_ref().is_some_and(|About { check, subject }| {
+            // What was contested may be said again, but what the objection claims is right.
+            let right = objection.claim.clone().unwrap_or(Value::Withdrawn);
+            let said = |value: &Value| {
+                let seen = objection.seen.iter().filter_map(|hash| visit.recording(*hash));
+                let observed = seen.filter_map(|recorded| recorded.entry.observed());
+                let mut facts = observed.flat_map(|observed| &observed.observations.0);
+                facts.any(|f| (f.check, &f.subject, &f.value) == (*check, subject, value))
+            };
             let live = visit.values.get(&(*check, subject.clone()));
-            live.into_iter().flatten().any(|live| objection.seen.contains(&live.recording))
+            live.into_iter().flatten().any(|live| {
+                let again = live.value != right && said(&live.value);
+                again || objection.seen.contains(&live.recording)
+            })
         });
         let stands = if last.is_empty() || last.contains(&Step::Say) {
             Some((0, "open"))

@@ -16,6 +16,7 @@ use server::store::witnesses::{self, Cosignature};
 use server::store::{StoreError, accounts, log, signals};
 use server::witness::{NotSigned, Witness};
 use server::{looks, now_ms};
+use sync_core::contest::Standing;
 use sync_core::document::Document;
 use sync_core::evidence::fingerprint_text;
 use sync_core::id::{BlobHash, DeviceId, LogHash, OrgId, OutletId, TerritoryId, UserId, VisitId};
@@ -33,7 +34,7 @@ use crate::erasing::{ADA, comes_ada};
 use crate::field::weighs;
 use crate::{
     ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, OTHER, PRICE, Phone, Reply, SARA,
-    SCRIPT, SHELF, SOUTH, WORDS, audited, gtin, person, photo,
+    SCRIPT, SHELF, SOUTH, WORDS, audited, gtin, person, photo, price,
 };
 
 /// What the scorecard's address leads to says of a KPI: `numerator / denominator`.
@@ -192,6 +193,74 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     assert_eq!((card("").await, card("&contested=without").await), (true, false));
     assert_eq!(price_figure(&bench, MARIA, "").await, "1 / 1");
     bench.get(DORA, &path).await.hides(&["Found wrong as a whole", nowhere]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn whoever_records_the_same_again_makes_no_finding_do_nothing() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    let about = (PRICE, Subject::Product(gtin(2)));
+    let (check, subject) = (PRICE.to_string(), hex(&about.1));
+    let asks = format!("{path}/contest?check={check}&subject={subject}");
+    let offer = asks.replace('&', "&#38;");
+    let seen = bench.get(DORA, &asks).await.field("seen");
+    let form = [
+        ("check", check.as_str()),
+        ("subject", subject.as_str()),
+        ("seen", seen.as_str()),
+        ("claim", "27.90"),
+        ("comment", "Our label"),
+    ];
+    let contested = bench.post(DORA, &format!("{path}/contests"), &form).await;
+    assert_eq!(contested.status, StatusCode::SEE_OTHER, "{}", contested.body);
+    bench.get(DORA, &path).await.hides(&[&offer]);
+    let contest = Visit::read(&bench.document(visit).await).contests[0].hash;
+    let say = async |user, step| {
+        let answer = [("step", step), ("comment", "so")];
+        bench.post(user, &format!("{path}/contests/{contest}"), &answer).await.status
+    };
+    let mut johan = bench.phone(JOHAN, "Johan's other phone").await;
+    let records = async |johan: &mut Phone, minor| {
+        let mut document = bench.document(visit).await;
+        let live = Visit::read(&document).values[&about].clone();
+        let older = live.iter().map(|live| live.recording).collect();
+        johan.observe(&mut document, vec![price(2, minor)], Vec::new(), older);
+        let mut group = johan.group(&document);
+        group.changes.drain(..group.changes.len() - 1);
+        assert_eq!(johan.bring(&bench, group, Vec::new()).await, Outcome::Accepted {});
+    };
+    let stands = async |minor| {
+        let read = Visit::read(&bench.document(visit).await);
+        let live: Vec<&Value> = read.values[&about].iter().map(|live| &live.value).collect();
+        let price = Value::Price(Money { minor, currency: "SEK".parse().unwrap() });
+        assert_eq!(live, [&price]);
+        read.contested()
+    };
+    // The same again before the finding, and after.
+    records(&mut johan, 3_090).await;
+    assert_eq!(say(MARIA, "accept").await, StatusCode::SEE_OTHER);
+    assert_eq!(stands(2_790).await, None);
+    records(&mut johan, 3_090).await;
+    assert_eq!(stands(3_090).await, Some(Standing::Accepted));
+    let page = bench.get(MARIA, &path).await;
+    page.shows(&["Answer it", "Accept the objection", "What counts then: 27.90 SEK."]);
+    bench.get(MARIA, "/visits?kind=contested").await.shows(&["Matrummet"]);
+    assert_eq!(say(MARIA, "accept").await, StatusCode::SEE_OTHER);
+    assert_eq!(stands(2_790).await, None);
+    bench.get(MARIA, &path).await.hides(&["Answer it"]);
+    // Something else is not what was contested: accepting says that it changes nothing, and it can be contested.
+    assert_eq!(say(DORA, "say").await, StatusCode::SEE_OTHER);
+    records(&mut johan, 2_990).await;
+    let page = bench.get(MARIA, &path).await;
+    page.shows(&["30.90 SEK; now 29.90 SEK"]);
+    page.shows(&["What counts now: 29.90 SEK. Accepting changes no value."]);
+    bench.get(DORA, &path).await.hides(&[&offer]);
+    assert_eq!(say(MARIA, "accept").await, StatusCode::SEE_OTHER);
+    assert_eq!(stands(2_990).await, None);
+    bench.get(DORA, &path).await.shows(&["Objection accepted", &offer]);
+    bench.get(MARIA, &path).await.hides(&[&offer]);
     bench.close().await;
 }
 

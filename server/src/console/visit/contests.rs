@@ -1,5 +1,7 @@
 //! What is held against a visit, with the story of it beside the value, and what the viewer can say to it.
 
+use std::collections::BTreeSet;
+
 use sync_core::cbor::to_cbor;
 use sync_core::contest::{Contest, Standing};
 use sync_core::id::{BlobHash, ChangeHash, UserId};
@@ -23,8 +25,10 @@ pub(super) struct ContestBox {
     pub(super) claim: String,
     pub(super) story: Vec<Said>,
     /// What becomes of what is contested when the objection is accepted.
-    pub(super) accepting: Option<String>,
+    pub(super) accepting: String,
     pub(super) waits: bool,
+    /// A supervisor has something to do: it waits, or what was found wrong counts.
+    pub(super) live: bool,
 }
 
 /// A step of a contest as others read it, by the brand's people or by those who contest.
@@ -59,27 +63,28 @@ pub(super) fn hex(subject: &Subject) -> String {
 }
 
 impl Reader<'_> {
-    /// What stands beside a value: that it is contested, or for the distributor's people the way to contest it.
+    /// What stands beside a value: that it is contested or was, and for the distributor's people the way to contest what
+    /// stands now.
     pub(super) fn beside(&self, check: CheckId, subject: &Subject) -> Markup {
         let about = |contest: &&Contest| {
             let about = contest.objection.about.as_ref();
             about.is_some_and(|about| about.check == check && about.subject == *subject)
         };
         let newest = self.visit.contests.iter().rev().find(about);
-        if let Some(contest) = newest {
-            let badge = standing_badge(contest.standing);
-            return Markup(format!(
-                " <a class=\"beside\" href=\"#{}\">{badge}</a>",
-                key_of(contest.hash)
-            ));
-        }
-        if !self.contests || self.live(check, subject).is_empty() {
-            return Markup::default();
+        let badge = newest.map(|contest| {
+            let (badge, key) = (standing_badge(contest.standing), key_of(contest.hash));
+            format!(" <a class=\"beside\" href=\"#{key}\">{badge}</a>")
+        });
+        let badge = badge.unwrap_or_default();
+        // What stands now may be something else than what was contested before.
+        let is_new = newest.is_none_or(|contest| !contest.standing.waits() && !contest.holds);
+        if !self.contests || !is_new || self.live(check, subject).is_empty() {
+            return Markup(badge);
         }
         let url = contest_url(&self.read.line.visit.to_string(), Some((check, subject)));
         let what = view::escape(&self.words.subject(subject));
         Markup(format!(
-            " <a class=\"beside small no-print\" href=\"{}\">Contest<span class=\"vh\">: {what}</span></a>",
+            "{badge} <a class=\"beside small no-print\" href=\"{}\">Contest<span class=\"vh\">: {what}</span></a>",
             view::escape(&url)
         ))
     }
@@ -106,6 +111,12 @@ impl Reader<'_> {
         };
         let accepting = match (&objection.about, &objection.claim) {
             (None, _) => "Accepting takes the visit out of all figures.".to_owned(),
+            (Some(about), _) if !contest.holds => {
+                let now = self.now(about).join(" / ");
+                format!(
+                    "What was contested is replaced. What counts now: {now}. Accepting changes no value."
+                )
+            }
             (Some(_), Some(Value::Withdrawn) | None) => {
                 "Accepting puts the value right. No value stands in its place then.".to_owned()
             }
@@ -121,8 +132,9 @@ impl Reader<'_> {
             value,
             claim,
             story,
-            accepting: Some(accepting).filter(|_| contest.holds),
+            accepting,
             waits: contest.standing.waits(),
+            live: contest.is_live(),
         }
     }
 
@@ -156,7 +168,8 @@ impl Reader<'_> {
     }
 
     /// What the recordings said that the objection names, and what stands now if that is something else.
-    fn contested_value(&self, contest: &Contest, About { check, subject }: &About) -> String {
+    fn contested_value(&self, contest: &Contest, about: &About) -> String {
+        let About { check, subject } = about;
         let mut said: Vec<String> = Vec::new();
         for recorded in contest.objection.seen.iter().filter_map(|hash| self.recorded(*hash)) {
             let facts = recorded.entry.observed().map_or(&[][..], |o| &o.observations.0);
@@ -167,15 +180,26 @@ impl Reader<'_> {
                 said.push(value);
             }
         }
-        let said = said.join(" / ");
-        if contest.holds {
-            return said;
+        let now = self.now(about);
+        match now.iter().collect::<BTreeSet<_>>() == said.iter().collect() {
+            true => said.join(" / "),
+            false => format!("{}; now {}", said.join(" / "), now.join(" / ")),
         }
-        let now =
-            self.live(*check, subject).iter().map(|live| self.words.value(*check, &live.value));
-        let now: Vec<String> = now.collect();
-        let now = if now.is_empty() { "nothing".to_owned() } else { now.join(" / ") };
-        format!("{said}; now {now}")
+    }
+
+    /// What stands now: each value once, or that there is none.
+    fn now(&self, About { check, subject }: &About) -> Vec<String> {
+        let mut now: Vec<String> = Vec::new();
+        for live in self.live(*check, subject) {
+            let value = self.words.value(*check, &live.value);
+            if !now.contains(&value) {
+                now.push(value);
+            }
+        }
+        if now.is_empty() {
+            now.push("nothing".to_owned());
+        }
+        now
     }
 
     fn word(&self, hash: ChangeHash, post: &Post, step: Step) -> Said {
