@@ -287,7 +287,7 @@ CREATE TABLE photo (
     referenced_ms INTEGER NOT NULL,      -- first, by claim
     bytes         INTEGER NOT NULL,
     here          INTEGER NOT NULL DEFAULT 0, -- for who sees the document. 0: awaited; 1: here; 2: gone
-    judged        INTEGER NOT NULL DEFAULT 0, -- 0: it was named again since what it is like was looked at, or never was
+    judged        INTEGER NOT NULL DEFAULT 0, -- 0: it was named again or taken back since what it is like was looked at, or that never was; 2: nothing that stands names it
     earliest_ms   INTEGER,               -- not recorded before this, as the log proves it; NULL: nothing does
     received_ms   INTEGER,               -- when the server had it first
     PRIMARY KEY (org, hash, audience, by, document)

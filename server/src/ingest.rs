@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sync_core::admit::{self, Author, Field, Refusal, admit, outlet_of};
 use sync_core::cargo::{Load, Parcel, Unopened};
-use sync_core::document::{Change, Document, Entry, Misfit, Room};
+use sync_core::document::{Change, Document, Entry, Misfit, Room, Section};
 use sync_core::evidence::{Keypair, Leaf, Seal};
 use sync_core::id::{
     Actor, BlobHash, ChangeHash, DeviceId, DocId, DocKind, OrgId, OutletId, UserId, VisitId,
@@ -830,6 +830,19 @@ impl Ingest<'_, '_> {
                 let row = PhotoRow { hash, document, by, times: *times, bytes };
                 let sees = |audience: &_| self.world.sees(by, audience);
                 self.ledger.put_photo(&row, audience_id, sees)?;
+            }
+        }
+        let taken_back = fresh.iter().filter_map(|fresh| match &*fresh.entry {
+            Entry::Recording(Recording { by, act, .. }) => {
+                matches!(act, Act::Withdraw { .. } | Act::Abandon {}).then_some(*by)
+            }
+            _ => None,
+        });
+        let taken_back: BTreeSet<UserId> = taken_back.collect();
+        let recordings = held.document.entries(Section::Recordings);
+        for (_, entry) in recordings.filter(|(_, entry)| taken_back.contains(&entry.by())) {
+            for photo in entry.photos() {
+                self.ledger.reconsider_photo(document, photo.hash, entry.by())?;
             }
         }
         open.appended = Some((audience_id, audience));

@@ -2,14 +2,14 @@
 //! worth a look is written down. What is still to do is marked in the store, so it goes on where it was after a restart,
 //! and what came before is looked at too.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sync_core::document::Entry;
-use sync_core::id::{BlobHash, DocId, UserId};
+use sync_core::id::{BlobHash, ChangeHash, DocId, UserId};
 use sync_core::model::visit::{CheckId, PhotoRef};
 use sync_core::visit::{Start, Visit};
 use tokio::sync::broadcast::error::RecvError;
@@ -19,7 +19,7 @@ use crate::photo::Unfit;
 use crate::signals::field::{Evidence, Known, Reading, of_visit};
 use crate::signals::{Kind, PhotoFacts, Signal, of_photo};
 use crate::store::log::{Held, Org};
-use crate::store::signals::{self as rows, Reference};
+use crate::store::signals::{self as rows, Found, Reference, Seen};
 use crate::store::{StoreError, field, log};
 use crate::{now_ms, photo};
 
@@ -162,23 +162,34 @@ async fn judge(app: &App, tenant: &Tenant) -> Result<bool, StoreError> {
             Ok((as_of, readable(reference.document, seen)?, readable(reference.document, held)?))
         });
         let (as_of, seen, held) = read.await?;
-        let (mut seen, visit) = (seen.unwrap_or_default(), held.as_ref().map(visit_of));
-        seen.others.retain(|(other, _)| {
-            other.document != reference.document
-                || visit.as_ref().is_some_and(|v| are_of_two_checks(v, &reference, other))
-        });
-        let by_itself = held.map(|held| by_itself(tenant, &held, &reference, seen.screen));
-        let (by_itself, now) = (by_itself.unwrap_or_default(), now_ms());
-        let write = app.store.write_for(org, move |tx| {
-            rows::judged(tx, &reference, as_of, &by_itself, &seen.others, now)
-        });
+        let found = found_of(tenant, held.as_ref(), &reference, seen.unwrap_or_default());
+        let now = now_ms();
+        let write = app
+            .store
+            .write_for(org, move |tx| rows::judged(tx, &reference, as_of, found.as_ref(), now));
         write.await?;
     }
     Ok(true)
 }
 
-fn visit_of(held: &Held) -> Visit {
-    Visit::read(&held.document)
+/// What a reference gives reason to look at; nothing that stands may name its photo any more. Of a document that cannot be
+/// read nothing is known besides what is like the photo elsewhere.
+fn found_of(
+    tenant: &Tenant,
+    held: Option<&Held>,
+    reference: &Reference,
+    seen: Seen,
+) -> Option<Found> {
+    let inside = |other: &Reference| other.document == reference.document;
+    let (same, mut others): (Vec<_>, Vec<_>) =
+        seen.others.into_iter().partition(|(other, _)| inside(other));
+    let Some(held) = held else { return Some(Found { others, ..Found::default() }) };
+    let visit = Visit::read(&held.document);
+    let by_itself = by_itself(tenant, held, &visit, reference, seen.screen)?;
+    let (two, apart): (Vec<_>, Vec<_>) =
+        same.into_iter().partition(|(other, _)| are_of_two_checks(&visit, reference, other));
+    others.extend(two);
+    Some(Found { by_itself: Some(by_itself), others, none_with: apart })
 }
 
 /// Whether two photos that were recorded in a visit are evidence for different checks. One that was taken again for the
@@ -250,20 +261,28 @@ async fn read_visits(app: &App, tenant: &Arc<Tenant>) -> Result<bool, StoreError
 }
 
 /// What a photo of a document by itself gives reason to look at: of each kind the most that an entry of the reference's
-/// person gives, however often they name it.
+/// person gives, however often they name it. `None` where none does that stands: they took it back, as from a visit that
+/// they began at the wrong outlet.
 fn by_itself(
     tenant: &Tenant,
     held: &Held,
+    visit: &Visit,
     reference: &Reference,
     screen: u32,
-) -> Vec<(Signal, Option<Evidence>)> {
+) -> Option<Vec<(Signal, Option<Evidence>)>> {
     let world = tenant.world();
     let outlet = Start::of(&held.document).and_then(|start| world.outlets.get(&start.outlet));
     let zone = outlet.map_or("UTC", |outlet| outlet.zone.as_str());
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let withdrawn = visit.recordings.iter().filter(|recorded| recorded.withdrawn);
+    let withdrawn: HashSet<ChangeHash> = withdrawn.map(|recorded| recorded.hash).collect();
     let mut most: BTreeMap<Kind, (i64, Option<Evidence>)> = BTreeMap::new();
+    let mut stands = false;
     for change in held.document.changes() {
         let Ok(entry) = change.entry() else { continue };
+        if withdrawn.contains(&change.hash()) {
+            continue;
+        }
         let Some(times) = held.times.get(&change.hash()) else { continue };
         let at = Timestamp::from_millisecond(times.claimed_ms).unwrap_or_default();
         // Whoever contests shows what was there before.
@@ -273,6 +292,7 @@ fn by_itself(
         };
         let named = entry.photos().iter().filter(|photo| photo.hash == reference.hash);
         for named in named.filter(|_| entry.by() == reference.by) {
+            stands = true;
             let signals = of_photo(&PhotoFacts {
                 recorded_ms,
                 offset_min: i64::from(zone.to_offset(at).seconds()) / 60,
@@ -293,5 +313,6 @@ fn by_itself(
         }
     }
     let signals = most.into_iter();
-    signals.map(|(kind, (figure, evidence))| (Signal { kind, figure }, evidence)).collect()
+    let signals = signals.map(|(kind, (figure, evidence))| (Signal { kind, figure }, evidence));
+    stands.then(|| signals.collect())
 }

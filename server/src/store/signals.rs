@@ -370,12 +370,23 @@ pub fn unjudged(
     rows.next()?.map(reference).transpose()
 }
 
+/// What a reference gives reason to look at.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// By itself; `None` where its document cannot be read: what was found before stays then.
+    pub by_itself: Option<Vec<(Signal, Option<Evidence>)>>,
+    /// The references that are its like.
+    pub others: Vec<(Reference, Signal)>,
+    /// Those of its own document that are, and of which nothing is to be said.
+    pub none_with: Vec<(Reference, Signal)>,
+}
+
 /// What the server saw in a photo.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// How much it looks like a screen.
     pub screen: u32,
-    /// The references that are its like, or the same file in other documents, and borne out.
+    /// The references that are its like, or the same file in other documents, and borne out. Not what was taken back.
     pub others: Vec<(Reference, Signal)>,
 }
 
@@ -396,7 +407,7 @@ pub fn seen_in(connection: &Connection, of: &Reference) -> Result<Seen, StoreErr
     }
     let mut query = connection.prepare_cached(&format!(
         "SELECT {REFERENCE} FROM photo INDEXED BY photo_first
-         WHERE org = ?1 AND hash = ?2 AND here <> 0 AND (document <> ?3 OR hash <> ?5)
+         WHERE org = ?1 AND hash = ?2 AND here <> 0 AND judged <> 2 AND (document <> ?3 OR hash <> ?5)
          ORDER BY referenced_ms LIMIT ?4"
     ))?;
     let mut others = Vec::new();
@@ -421,27 +432,32 @@ pub fn newest(connection: &Connection, of: &Reference) -> Result<Option<u64>, St
 }
 
 /// Writes down what a reference gives reason to look at, and that it was judged as its document was at a line, its
-/// [`newest`] then. Of two photos that are alike the later one has the signal, whichever came to the server first; where two people's claims alone say which that is, both
-/// have, and it is said. A signal stays looked at as long as it says the same.
+/// [`newest`] then; with `None`, that nothing which stands names the photo: it has no signals then, and nothing has one for
+/// it. Of two photos that are alike the later one has the signal, whichever came to the server first; where two people's
+/// claims alone say which that is, both have, and it is said. A signal stays looked at as long as it says the same.
 pub fn judged(
     tx: &Transaction<'_>,
     of: &Reference,
     as_of: Option<u64>,
-    by_itself: &[(Signal, Option<Evidence>)],
-    others: &[(Reference, Signal)],
+    found: Option<&Found>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let erased = |hash| -> Result<bool, StoreError> {
         Ok(matches!(uploads::kept(tx, of.org, hash)?, Some(Kept::Erased(_))))
     };
-    // Whoever has named it again meanwhile has it judged again.
-    let judged = newest(tx, of)? == as_of;
+    // Whoever has named it again meanwhile, or taken it back, has it judged again.
+    let judged = match found {
+        _ if newest(tx, of)? != as_of => 0,
+        Some(_) => 1,
+        None => 2,
+    };
     tx.prepare_cached(&format!("UPDATE photo SET judged = ?6 WHERE {}", uploads::ONE))?.execute(
         params![of.org, of.hash.0, of.audience, of.by.as_bytes(), of.document.to_bytes(), judged],
     )?;
     if erased(of.hash)? {
         return Ok(());
     }
+    let Some(Found { by_itself, others, none_with }) = found else { return taken_back(tx, of) };
     let mut insert = tx.prepare_cached(
         "INSERT INTO signal (org, visit, kind, photo, by, other, other_document, other_by, entry,
              figure, evidence, found_ms)
@@ -455,7 +471,21 @@ pub fn judged(
              AND other = ?6 AND other_document = ?7 AND other_by = ?8",
     )?;
     let empty: &[u8] = &[];
-    if of.document.kind == DocKind::Visit {
+    if let Some(by_itself) = by_itself.as_ref().filter(|_| of.document.kind == DocKind::Visit) {
+        let (visit, photo, by) = (of.document.id, of.hash.0, of.by.as_bytes());
+        for kind in Kind::ALL {
+            // The entry that gave it may have been taken back.
+            if !by_itself.iter().any(|(signal, _)| signal.kind == kind) {
+                let kind = kind as u8;
+                delete.execute(params![of.org, visit, kind, photo, by, empty, empty, empty])?;
+            }
+        }
+        for (other, Signal { kind, .. }) in none_with {
+            let (document, kind) = (other.document.to_bytes(), *kind as u8);
+            let (other, other_by) = (other.hash.0, other.by.as_bytes());
+            delete.execute(params![of.org, visit, kind, photo, by, other, document, other_by])?;
+            delete.execute(params![of.org, visit, kind, other, other_by, photo, document, by])?;
+        }
         for (Signal { kind, figure }, evidence) in by_itself {
             let evidence = evidence.as_ref().map(to_cbor).unwrap_or_default();
             let visit = of.document.id;
@@ -533,6 +563,41 @@ pub fn judged(
             ])?;
         }
     }
+    Ok(())
+}
+
+/// Removes every signal that a reference is in. What had one for it is judged again: it may be like others of which it was
+/// not said beside so many.
+fn taken_back(tx: &Transaction<'_>, of: &Reference) -> Result<(), StoreError> {
+    let (document, by) = (of.document.to_bytes(), of.by.as_bytes());
+    tx.prepare_cached(
+        "DELETE FROM signal WHERE org = ?1 AND visit = ?2 AND photo = ?3 AND by = ?4",
+    )?
+    .execute(params![of.org, of.document.id, of.hash.0, by])?;
+    let mut delete = tx.prepare_cached(
+        "DELETE FROM signal INDEXED BY signal_other WHERE org = ?1 AND other = ?2 AND other <> x''
+             AND other_document = ?3 AND other_by = ?4 RETURNING visit, photo, by",
+    )?;
+    let rows = delete.query_map(params![of.org, of.hash.0, document, by], |row| {
+        Ok((VisitId::from_bytes(row.get(0)?), row.get(1)?, UserId::from_bytes(row.get(2)?)))
+    })?;
+    for (visit, photo, by) in rows.collect::<Result<Vec<_>, _>>()? {
+        reconsider(tx, of.org, visit.into(), BlobHash(photo), by)?;
+    }
+    Ok(())
+}
+
+/// A reference to a photo is to be judged again: what names it, or what it is like, was taken back.
+pub fn reconsider(
+    tx: &Transaction<'_>,
+    org: Org,
+    document: DocId,
+    hash: BlobHash,
+    by: UserId,
+) -> Result<(), StoreError> {
+    let audience = log::document_audience(tx, org, document)?;
+    tx.prepare_cached(&format!("UPDATE photo SET judged = 0 WHERE {}", uploads::ONE))?
+        .execute(params![org, hash.0, audience, by.as_bytes(), document.to_bytes()])?;
     Ok(())
 }
 

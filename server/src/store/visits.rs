@@ -16,7 +16,7 @@ use sync_core::projection::Facts;
 use sync_core::visit::Status;
 
 use super::log::{self, AudienceId, Held, Ledger, Org};
-use super::{StoreError, erasure, field, uploads};
+use super::{StoreError, erasure, field, signals, uploads};
 
 /// A visit as lists and figures need it.
 #[derive(Debug, Clone)]
@@ -228,6 +228,17 @@ impl Ledger<'_> {
         sees: impl Fn(&Audience) -> bool,
     ) -> Result<(), StoreError> {
         uploads::refer(self.tx, self.org, photo, audience, sees)
+    }
+
+    /// What somebody's references in a document give reason to look at is to be found out again: they have taken something
+    /// back.
+    pub fn reconsider_photo(
+        &self,
+        document: DocId,
+        hash: BlobHash,
+        by: UserId,
+    ) -> Result<(), StoreError> {
+        signals::reconsider(self.tx, self.org, document, hash, by)
     }
 
     /// The visits of an outlet are to be looked at again: it is known to be elsewhere.

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use rusqlite::{Connection, Transaction};
 use server::blobs::Rendition;
 use server::config::ServeConfig;
+use server::store::signals::Found;
 use server::store::uploads::{self, UploadId};
 use server::store::{DATABASE, StoreError, log, pages, signals};
 use server::{looks, now_ms, serve, signals::Kind};
@@ -14,7 +15,7 @@ use sync_core::id::{BlobHash, CallId, ChangeHash, DeviceId, OrgId, UserId, Visit
 use sync_core::model::Geo;
 use sync_core::model::catalogue::{Outlet, Record};
 use sync_core::model::people::{Role, Scope};
-use sync_core::model::visit::{OutletReport, PhotoOrigin, PhotoRef};
+use sync_core::model::visit::{Act, OutletReport, PhotoOrigin, PhotoRef};
 use sync_core::visit::Visit;
 use sync_core::wire::Outcome;
 
@@ -124,7 +125,7 @@ async fn a_photo_that_is_named_again_while_it_is_judged_is_judged_again() {
     anna.push(&bench, &document, Vec::new()).await;
     let judge = async |as_of| {
         let judge = move |tx: &Transaction<'_>| -> Result<(), StoreError> {
-            signals::judged(tx, &reference, as_of, &[], &[], 5)
+            signals::judged(tx, &reference, as_of, Some(&Found::default()), 5)
         };
         bench.app.store.write(judge).await.unwrap();
     };
@@ -655,6 +656,91 @@ async fn a_photo_that_is_named_again_is_judged_again() {
 }
 
 #[tokio::test]
+async fn a_photo_that_was_taken_back_accuses_nobody() {
+    let bench = Bench::new().await;
+    let (file, _) = two_alike();
+    let (org, wrong) = (bench.tenant.org, VisitId::of_call(bench.tenant.id, CALL));
+    let wrong_path = format!("/visits/{wrong}");
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let mut document = Document::new(bench.tenant.id, wrong.into());
+    let sends = async |anna: &mut Phone, document: &Document| {
+        anna.push(&bench, document, Vec::new()).await;
+        looks::catch_up(&bench.app).await.unwrap();
+    };
+    // In the wrong visit first, then in the right one.
+    anna.start(&mut document, CALL);
+    anna.observe(&mut document, Vec::new(), vec![of(&file)], Vec::new());
+    sends(&mut anna, &document).await;
+    brings(&bench, &file).await;
+    let right = goes(&bench, &mut anna, CLOSED_CALL, of(&file)).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    bench.get(MARIA, &right).await.shows(&[SAME]);
+    anna.record(&mut document, Act::Abandon {});
+    sends(&mut anna, &document).await;
+    bench.get(MARIA, &right).await.hides(&[SAME]);
+    bench.get(MARIA, "/look").await.hides(&["in a contest", "contest photos"]);
+    assert!(photo_signals(&bench, &wrong_path).await.is_empty());
+    // Nor does it when the other is judged again. What she records there anew is another matter.
+    write(&bench, "UPDATE photo SET judged = 0 WHERE judged = 1".into()).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    bench.get(MARIA, &right).await.hides(&[SAME]);
+    anna.start(&mut document, CALL);
+    let again = anna.observe(&mut document, Vec::new(), vec![of(&file)], Vec::new());
+    sends(&mut anna, &document).await;
+    bench.get(MARIA, &right).await.shows(&[SAME]);
+    // So that nothing hides behind what is taken back, whatever had a signal for it is compared with the others again.
+    anna.record(&mut document, Act::Withdraw { recordings: vec![again] });
+    anna.push(&bench, &document, Vec::new()).await;
+    let next = async || {
+        let next = bench.app.store.read(move |c| signals::unjudged(c, org, now_ms())).await;
+        next.unwrap()
+    };
+    let taken = next().await.filter(|taken| taken.document == wrong.into()).unwrap();
+    let as_of = bench.app.store.read(move |c| signals::newest(c, &taken)).await.unwrap();
+    let judge = move |tx: &Transaction<'_>| signals::judged(tx, &taken, as_of, None, now_ms());
+    bench.app.store.write(judge).await.unwrap();
+    let next = next().await.map(|next| format!("/visits/{}", next.document.visit().unwrap()));
+    assert_eq!(next.as_ref(), Some(&right));
+    looks::catch_up(&bench.app).await.unwrap();
+    bench.get(MARIA, &right).await.hides(&[SAME]);
+    assert!(photo_signals(&bench, &wrong_path).await.is_empty());
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn of_a_photo_that_was_recorded_again_counts_what_stands() {
+    const ASIDE: &str = "SELECT count(*) FROM signal WHERE kind = 5";
+    let bench = Bench::new().await;
+    let (used, again) = two_alike();
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let origin = PhotoOrigin {
+        file: BlobHash([3; 32]),
+        shown_ms: Some(anna.moment().wall_ms - DAY_MS),
+        offset_min: Some(0),
+        place: None,
+        editor: None,
+        written_ms: None,
+    };
+    let mut document =
+        Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CALL).into());
+    anna.start(&mut document, CALL);
+    anna.observe(&mut document, Vec::new(), vec![of(&used)], Vec::new());
+    let old = PhotoRef { origin: Some(origin), check: Some(PRICE), ..of(&again) };
+    let other = anna.observe(&mut document, Vec::new(), vec![old], Vec::new());
+    anna.push(&bench, &document, Vec::new()).await;
+    brings(&bench, &used).await;
+    brings(&bench, &again).await;
+    assert_eq!((count(&bench, ALIKE).await, count(&bench, ASIDE).await), (1, 1));
+    // It was for the same check, and she had the wrong one of her camera's.
+    anna.record(&mut document, Act::Withdraw { recordings: vec![other] });
+    anna.observe(&mut document, Vec::new(), vec![of(&again)], Vec::new());
+    anna.push(&bench, &document, Vec::new()).await;
+    looks::catch_up(&bench.app).await.unwrap();
+    assert_eq!((count(&bench, ALIKE).await, count(&bench, ASIDE).await), (0, 0));
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn organisations_take_turns() {
     let bench = Bench::new().await;
     let other = bench.app.create(OrgId::from_bytes([8; 16]), "Another").await.unwrap().org;
@@ -769,7 +855,8 @@ async fn whoever_names_a_photo_everywhere_gives_its_visit_little_to_explain() {
     let same = server::signals::Signal { kind: Kind::SameFile, figure: 0 };
     let judge = move |tx: &Transaction<'_>| -> Result<(), StoreError> {
         for n in 1..=9 {
-            signals::judged(tx, &named(n, JOHAN), None, &[], &[(named(0, ANNA), same)], 5)?;
+            let found = Found { others: vec![(named(0, ANNA), same)], ..Found::default() };
+            signals::judged(tx, &named(n, JOHAN), None, Some(&found), 5)?;
         }
         Ok(())
     };

@@ -10,7 +10,7 @@ use picture::Sketch;
 use server::blobs::Rendition;
 use server::erase::{Target, erase};
 use server::signals::{Kind, Signal};
-use server::store::signals::Reference;
+use server::store::signals::{Found, Reference};
 use server::store::uploads::{self, UploadId};
 use server::store::witnesses::{self, Cosignature};
 use server::store::{StoreError, accounts, log, signals};
@@ -664,8 +664,14 @@ async fn of_an_erased_photo_nothing_is_found_and_of_one_whose_time_is_over_its_r
                 let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), StoreError> {
                     signals::looked(tx, org, first, Some((&sketch, 90)))?;
                     let (his, hers) = (reference(second, CLOSED_CALL), reference(first, CALL));
-                    signals::judged(tx, &his, None, &[], &[(hers, late)], 5)?;
-                    signals::judged(tx, &hers, None, &[(late, None)], &[(his, late)], 5)
+                    let found = |by_itself, other| Found {
+                        by_itself,
+                        others: vec![(other, late)],
+                        none_with: Vec::new(),
+                    };
+                    signals::judged(tx, &his, None, Some(&found(None, hers)), 5)?;
+                    let by_itself = Some(vec![(late, None)]);
+                    signals::judged(tx, &hers, None, Some(&found(by_itself, his)), 5)
                 };
                 bench.app.store.write(write).await.unwrap();
                 assert_eq!(seen_of(&bench, first).await, [0; 4], "{what}");
