@@ -38,7 +38,7 @@ use crate::types::*;
 
 /// A piece of an outlet's thread has so many posts, if there are.
 const POSTS_MIN: usize = 50;
-/// So long a photo is kept that nothing here names and the server has not, in milliseconds: 30 days.
+/// So long a photo is kept that nothing names and the server has not, in milliseconds: 30 days.
 const UNNAMED_MS_MAX: i64 = 30 * 24 * 3_600_000;
 
 /// The 32-byte key of a folder. Keep it in the platform's key store, never beside the folder.
@@ -887,8 +887,9 @@ impl Client {
     }
 
     /// Removes the photos that nothing here names any more: their screens were left, or their documents have gone out of
-    /// sight or were given up. What the server has goes at once, and the rest after [`UNNAMED_MS_MAX`]. Counted by what the
-    /// server's clock said in syncs, so that no clock of the device can take one away.
+    /// sight or were given up. What the server has goes at once, and after [`UNNAMED_MS_MAX`] what no screen has named or the
+    /// server does not want; any other waits, since what was accepted may name it. Counted by what the server's clock said in
+    /// syncs, so that no clock of the device can take one away.
     pub(crate) fn forget_unnamed(&self) -> Result<(), ClientError> {
         self.change(|view, writer| {
             let mut unnamed = Vec::new();
@@ -906,7 +907,8 @@ impl Client {
             let idle_ms = |state: &PhotoState| {
                 Some(now_ms.saturating_sub(state.idle_ms?)).filter(|ms| *ms >= 0)
             };
-            let is_over = |state: &PhotoState| idle_ms(state) >= Some(UNNAMED_MS_MAX);
+            let is_over =
+                |state: &PhotoState| !state.attached && idle_ms(state) >= Some(UNNAMED_MS_MAX);
             // What was given up may have come into the record since. All that is here is read for that, and so not each time.
             let named = match unnamed.iter().any(|(_, state)| !state.sent && is_over(state)) {
                 true => view.named_photos()?,

@@ -142,9 +142,9 @@ impl<'a> View<'a> {
         Ok(Some(Self { reader, profile, vault }))
     }
 
-    /// The photos that are to be sent, in the order in which they are needed: those that were begun, those of visits that
-    /// somebody waits to review, the others, and last what the server has refused; each the oldest first. Whether
-    /// something that reads names it.
+    /// The photos that are to be sent, in the order in which they are needed: those whose visits have left this phone, those
+    /// that were begun, those of visits that somebody waits to review, the others, and last what the server has refused; each
+    /// the oldest first. Whether something that reads names it.
     pub(crate) fn waiting_photos(&self) -> Result<Vec<(BlobHash, PhotoState, bool)>, StoreError> {
         let mut waiting = BTreeMap::new();
         self.reader.scan(PHOTOS, |name, bytes| {
@@ -168,9 +168,9 @@ impl<'a> View<'a> {
             let entries: Vec<Entry> = entries.collect();
             let submitted = entries.iter().any(|entry| matches!(entry, Entry::Submission(_)));
             let rank = match (kept.refused.is_some(), submitted) {
-                (true, _) => 3,
-                (false, true) => 1,
-                (false, false) => 2,
+                (true, _) => 4,
+                (false, true) => 2,
+                (false, false) => 3,
             };
             for entry in &entries {
                 for photo in entry.photos().iter().filter(|photo| waiting.contains_key(&photo.hash))
@@ -185,10 +185,13 @@ impl<'a> View<'a> {
             .into_iter()
             .map(|(hash, state)| (hash, state, needs.contains_key(&hash)))
             .collect();
-        waiting.sort_by_key(|(hash, state, _)| match (&state.upload, needs.get(hash)) {
-            (Some(_), _) => (0, 0),
-            (None, Some(need)) => *need,
-            (None, None) => (4, 0),
+        waiting.sort_by_key(|(hash, state, _)| {
+            match (state.idle_ms, &state.upload, needs.get(hash)) {
+                (Some(since_ms), ..) => (0, since_ms),
+                (None, Some(_), _) => (1, 0),
+                (None, None, Some(need)) => *need,
+                (None, None, None) => (5, 0),
+            }
         });
         Ok(waiting)
     }

@@ -10,7 +10,7 @@ use tests::brand::{self, ORG, RITA, SUE};
 use tests::live;
 
 use crate::keeping::problem;
-use crate::office::{Gate, Office, RUNTIME, begin, enrol, sync};
+use crate::office::{Gate, Office, Passing, RUNTIME, begin, enrol, sync};
 
 const UPLOADS: &str = "/api/v1/uploads";
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -43,17 +43,20 @@ fn has_no_room(gate: &Gate) {
     });
 }
 
+/// A server says in a page that its clock is so many days ahead.
+fn is_later(passing: &mut Passing<'_>, days: i64) {
+    let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();
+    page.server_ms += days * DAY_MS;
+    passing.body = to_wire(ORG, &page);
+}
+
 /// How many uploads a sync begins, at a server whose clock is ahead by so many days.
 fn uploads_after(client: &Arc<Client>, gate: &Gate, days: i64) -> u32 {
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);
     gate.edit(move |passing| match (passing.path, passing.request) {
         (UPLOADS, true) => drop(counted.fetch_add(1, Ordering::Relaxed)),
-        ("/api/v1/pull", false) => {
-            let mut page: PullReply = from_wire(ORG, &passing.body).unwrap();
-            page.server_ms += days * DAY_MS;
-            passing.body = to_wire(ORG, &page);
-        }
+        ("/api/v1/pull", false) => is_later(passing, days),
         _ => {}
     });
     sync(client).unwrap();
@@ -108,6 +111,38 @@ fn a_photo_of_what_went_out_of_sight_is_sent_first_and_goes_then() {
     assert_eq!(office.count("SELECT count(*) FROM blob WHERE org = ?1"), 1);
     assert_eq!(uploads_after(&rita, &gate, 0), 0);
     assert!(!holds(&rita, &photo));
+    drop((rita, gate));
+    office.close();
+}
+
+#[test]
+fn a_photo_that_was_never_sent_waits_however_long_and_before_others() {
+    let (_folder, office, gate, [rita]) = begin("never-sent", [RITA]);
+    let (visit, photo) = shows(&rita, 0);
+    has_no_room(&gate);
+    sync(&rita).unwrap();
+    office.moves(RITA, 2);
+    sync(&rita).unwrap();
+    assert!(matches!(rita.visit(visit), Err(ClientError::NotHere { .. })));
+    let visit = rita.start_visit(brand::outlet(3).to_string(), 1).unwrap();
+    let other = rita.add_photo(shade(9), None).unwrap();
+    rita.record(visit.clone(), Vec::new(), vec![other.clone()]).unwrap();
+    rita.submit(visit).unwrap();
+
+    // More than a month later there is room for one.
+    let taken = AtomicU32::new(0);
+    gate.edit(move |passing| match (passing.path, passing.request) {
+        ("/api/v1/pull", false) => is_later(passing, 31),
+        (UPLOADS, false) if taken.fetch_add(1, Ordering::Relaxed) > 0 => {
+            problem(passing, 507, "quota_full");
+        }
+        _ => {}
+    });
+    let report = sync(&rita).unwrap();
+    assert_eq!((report.photos, report.photos_without_room), (1, 1), "{report:?}");
+    has_no_room(&gate);
+    assert_eq!(sync(&rita).unwrap().photos_without_room, 1);
+    assert_eq!([&photo, &other.hash].map(|photo| holds(&rita, photo)), [false, true]);
     drop((rita, gate));
     office.close();
 }
