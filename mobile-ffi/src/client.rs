@@ -40,6 +40,9 @@ use crate::types::*;
 const POSTS_MIN: usize = 50;
 /// So long a photo is kept that nothing names and the server has not, in milliseconds: 30 days.
 const UNNAMED_MS_MAX: i64 = 30 * 24 * 3_600_000;
+/// So long a position says where the device is, in milliseconds: 5 minutes. Enough for who comes in from the street, where there
+/// was a fix, and too little for who has gone on to another outlet.
+const POSITION_MS_MAX: u64 = 5 * 60_000;
 
 /// The 32-byte key of a folder. Keep it in the platform's key store, never beside the folder.
 pub type DeviceKey = Vec<u8>;
@@ -50,7 +53,8 @@ pub struct Client {
     pub(crate) store: Store,
     pub(crate) vault: Vault,
     pub(crate) clock: Box<dyn Clock>,
-    pub(crate) position: Mutex<Option<Position>>,
+    /// Where the device was last known to be, and when that was said.
+    pub(crate) position: Mutex<Option<(Geo, Clocks)>>,
     pub(crate) syncing: Syncing,
 }
 
@@ -97,10 +101,13 @@ impl Client {
         crate::enrol::server_moved(self, &server)
     }
 
-    /// Where the device is, for everything that is captured from now on; `None` when it does not know.
+    /// Where the device is, for what is captured in the next five minutes, until it is said anew; `None` when it does not know.
+    /// What is captured later says no place rather than one where the device was. So pass on each fix when the platform has
+    /// it, have it look again while somebody works on a screen, and never pass on one of before.
     pub fn locate(&self, position: Option<Position>) -> Result<(), ClientError> {
-        position.map(|p| p.geo()).transpose()?;
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
+        let geo = position.map(|p| p.geo()).transpose()?;
+        let located = geo.map(|geo| (geo, self.clock.read()));
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = located;
         Ok(())
     }
 
@@ -1014,6 +1021,15 @@ impl Client {
         u64::try_from(self.clock.read().wall_ms).unwrap_or(0) & 0xffff_ffff_ffff
     }
 
+    /// Where the device is, if that was said a short while ago.
+    fn place(&self, now: &Clocks) -> Option<Geo> {
+        let located = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let (geo, then) = located?;
+        let is_fresh =
+            then.boot == now.boot && now.boot_ms.saturating_sub(then.boot_ms) <= POSITION_MS_MAX;
+        is_fresh.then_some(geo)
+    }
+
     /// Does a command in one transaction; returns its document and newest change.
     fn execute(
         &self,
@@ -1021,8 +1037,7 @@ impl Client {
         command: impl Fn(Vec<PhotoRef>) -> Result<Command, ClientError>,
     ) -> Result<(DocId, String), ClientError> {
         let clocks: Clocks = self.clock.read();
-        let position = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = position.map(|p| p.geo()).transpose()?;
+        let place = self.place(&clocks);
         self.change(|view, writer| {
             let mut refs = Vec::with_capacity(photos.len());
             for photo in &photos {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use endcap_mobile::{Client, ClientError, Observation, Subject, Value};
+use endcap_mobile::{Client, ClientError, Clock, Observation, Position, Subject, Value};
 use serde_json::{Value as Json, json};
 use sync_core::cbor::{from_cbor, to_cbor};
-use sync_core::client::{FormerKey, Held, Kept, Profile, Refused, Replica, Witness, Write};
+use sync_core::client::{Clocks, FormerKey, Held, Kept, Profile, Refused, Replica, Witness, Write};
 use sync_core::command::Command;
+use sync_core::document::Entry;
 use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{ChangeHash, DeviceId, DocId, DocKind, LogHash, LogOrigin, OrgId, VisitId};
 use sync_core::model::visit;
@@ -285,6 +286,62 @@ fn a_photo_that_no_recording_names_goes_after_a_month() {
     named().unwrap();
     assert!(synced_after(31 + 31));
     drop(gate);
+    office.close();
+}
+
+/// A phone's boot, and the milliseconds that it has counted since.
+struct Hands(Arc<Mutex<(u32, u64)>>);
+
+impl Clock for Hands {
+    fn read(&self) -> Clocks {
+        let (boot, boot_ms) = *self.0.lock().unwrap();
+        Clocks { wall_ms: BEGIN_MS, boot, boot_ms }
+    }
+}
+
+#[test]
+fn a_position_of_a_while_ago_goes_with_no_capture() {
+    const MINUTE_MS: u64 = 60_000;
+    let folder = Folder::new("positions");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let time = Arc::new(Mutex::new((1, MINUTE_MS)));
+    let place = folder.0.join("rita");
+    let hands = Box::new(Hands(Arc::clone(&time)));
+    let rita = Arc::new(Client::with_clock(place.to_str().unwrap(), &[7; 32], hands).unwrap());
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    let visit = rita.start_call(brand::call(0).to_string()).unwrap();
+    let here = Position { lon: 24.94, lat: 60.17, accuracy_m: Some(8), mock: None };
+    rita.locate(Some(here)).unwrap();
+    let mut cents = 200;
+    let mut captures = |boot, minutes: u64, ms: u64| {
+        *time.lock().unwrap() = (boot, minutes * MINUTE_MS + ms);
+        cents += 1;
+        rita.record(visit.clone(), vec![price(cents)], Vec::new()).unwrap();
+    };
+    captures(1, 1, 0);
+    captures(1, 6, 0);
+    captures(1, 6, 1);
+    captures(1, 61, 0);
+    rita.locate(Some(here)).unwrap();
+    captures(1, 62, 0);
+    captures(2, 62, 0);
+    rita.locate(Some(here)).unwrap();
+    captures(2, 62, 1);
+    rita.locate(None).unwrap();
+    captures(2, 62, 2);
+    sync(&rita).unwrap();
+    let document = office.document(visit.parse().unwrap());
+    let entries = document.changes().iter().map(|change| change.entry().unwrap());
+    let placed: Vec<bool> = entries
+        .filter_map(|entry| match entry {
+            Entry::Recording(recording) => Some(recording.place.is_some()),
+            _ => None,
+        })
+        .collect();
+    // The first is the start, before anything was said.
+    assert_eq!(placed, [false, true, true, false, false, true, false, true, false]);
+    drop(rita);
     office.close();
 }
 
