@@ -1,18 +1,21 @@
 //! Backups: a data folder as it was at one moment, in another folder, and a data folder made from one.
 //!
-//! A backup is `backup.db` and `blobs`. Photos only come to it; the database takes its name last, when all that it
-//! speaks of is on the disk. So the older backup is whole until the newer one is.
+//! A backup is `backup.db` and `blobs`. Photos only come to it; the database takes its name when all that it speaks of is
+//! on the disk, and what it does not speak of goes last. So the older backup is whole until the newer one is.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sync_core::id::BlobHash;
+
 use crate::blobs::{Album, Flaw};
 use crate::check::{self, Progress, Report, Stage};
 use crate::files::{self, Read, make_dir, present, sync_dir};
 use crate::logkey::{LOG_KEYS, LogKeys};
 use crate::store::archive::{self, Archive};
+use crate::store::log::Org;
 use crate::store::{self, BACKUP, DATABASE, RESTORING, StoreError};
 use crate::{now_ms, random};
 
@@ -116,7 +119,7 @@ fn write(
         of_the_same(newer, to)?;
         let archive = Archive::open(newer).map_err(reading(to))?;
         copy_photos(&archive, &from, &mut album, progress).map_err(writing(to))?;
-        // What was erased, or whose time was over, meanwhile: the next copy knows of it.
+        // What was erased or forgotten, or whose time was over, meanwhile: the next copy knows of it.
         if !has_let_go(data, &archive).map_err(reading(data))? {
             break archive;
         }
@@ -139,8 +142,8 @@ fn write(
     album.settle().map_err(writing(to))?;
     let named = fs::rename(newer, to.join(BACKUP)).and_then(|()| sync_dir(to));
     named.map_err(writing(to))?;
-    // The older backup, which spoke of them, is no more.
-    drop_gone(&archive, &mut album).map_err(writing(to))?;
+    // The older backup, which spoke of others, is no more.
+    drop_others(&archive, &album).map_err(writing(to))?;
     Ok(report)
 }
 
@@ -148,8 +151,7 @@ fn write(
 fn has_let_go(data: &Path, copied: &Archive) -> Result<bool, StoreError> {
     let live = Archive::open(&data.join(DATABASE))?;
     for made in copied.organisations()? {
-        let gone: HashSet<_> = live.gone(made.org)?.into_iter().map(|(hash, _)| hash).collect();
-        if copied.photos(made.org)?.iter().any(|photo| gone.contains(&photo.hash)) {
+        if !here(copied, made.org)?.is_subset(&here(&live, made.org)?) {
             return Ok(true);
         }
     }
@@ -249,13 +251,17 @@ fn copy_photos(
     Ok(())
 }
 
-fn drop_gone(archive: &Archive, album: &mut Album) -> Result<(), StoreError> {
+/// Removes what a database does not say is here: no row speaks of what was forgotten.
+fn drop_others(archive: &Archive, album: &Album) -> Result<(), StoreError> {
     for made in archive.organisations()? {
-        for (hash, _) in archive.gone(made.org)? {
-            album.drop(made.id, hash)?;
-        }
+        album.keep(made.id, &here(archive, made.org)?)?;
     }
     Ok(())
+}
+
+/// The photos that a database says are here.
+fn here(archive: &Archive, org: Org) -> Result<HashSet<BlobHash>, StoreError> {
+    Ok(archive.photos(org)?.into_iter().map(|photo| photo.hash).collect())
 }
 
 /// Refuses to replace a backup of what is not in the newer one: an empty folder is backed up as quickly as a full

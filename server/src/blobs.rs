@@ -2,7 +2,7 @@
 //!
 //! Every path is built from typed names; none comes from outside.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -282,9 +282,13 @@ impl Album {
         Ok(false)
     }
 
-    /// Removes a photo that is gone where it was copied from.
-    pub fn drop(&mut self, org: OrgId, hash: BlobHash) -> Result<(), StoreError> {
-        Ok(remove(&Rendition::ALL.map(|rendition| path(&self.folder, org, hash, rendition)))?)
+    /// Removes the files of an organisation's photos that are not among these.
+    pub fn keep(&self, org: OrgId, these: &HashSet<BlobHash>) -> Result<(), StoreError> {
+        let found = list(&self.folder.join(org.to_string()), i64::MAX)?;
+        for Found { hash, .. } in found.into_iter().filter(|found| !these.contains(&found.hash)) {
+            remove(&Rendition::ALL.map(|rendition| path(&self.folder, org, hash, rendition)))?;
+        }
+        Ok(())
     }
 
     /// A photo's bytes, if it is here and whole.

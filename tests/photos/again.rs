@@ -1,11 +1,20 @@
 //! Photos that the server has forgotten, because nothing there named them any more, are sent when something does again.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use tests::brand::RITA;
+use server::backup::backup;
+use server::check::Stage;
+use tests::brand::{ORG, RITA};
 use tests::host::{Host, begin, photo, record, well};
 
 use crate::{ENDCAP, here};
+
+/// How many files the folders in a folder have.
+fn files(folder: &Path) -> usize {
+    let entries = |folder: &Path| std::fs::read_dir(folder).expect("it reads");
+    entries(folder).map(|dir| entries(&dir.expect("a folder").path()).count()).sum()
+}
 
 #[test]
 fn a_photo_of_discarded_work_is_sent_again_when_something_names_it_again() {
@@ -31,8 +40,23 @@ fn a_photo_of_discarded_work_is_sent_again_when_something_names_it_again() {
     for item in [1, 2] {
         host.decide(item, false);
     }
-    host.sweep(31);
-    assert_eq!(here(&host.data()), [""; 0], "nothing there names them");
+    well(host.backup("backup"));
+    let blobs = host.folder.join("backup/blobs").join(ORG.to_string());
+    assert_eq!(files(&blobs), 6, "two photos with their previews and thumbnails");
+    // They are forgotten while the next backup is written.
+    let (mut copies, data) = (0, host.data());
+    let mut meanwhile = |stage, done, _| {
+        if (stage, done) == (Stage::Copying, 1) {
+            copies += 1;
+            if copies == 1 {
+                host.sweep(31);
+            }
+        }
+    };
+    let report = backup(&data, &host.folder.join("backup"), &mut meanwhile);
+    let report = report.expect("it is written");
+    assert_eq!((report.is_clean(), report.photos, copies, files(&blobs)), (true, 0, 2, 0));
+    assert_eq!(here(&data), [""; 0], "nothing there names them");
     host.start();
     host.sync(&rita);
     let refused = rita.outstanding().expect("it reads").documents;
@@ -53,4 +77,6 @@ fn a_photo_of_discarded_work_is_sent_again_when_something_names_it_again() {
     both.sort();
     assert_eq!(here(&host.data()), both);
     well(host.check("data"));
+    well(host.backup("backup"));
+    assert_eq!(files(&blobs), 6);
 }
