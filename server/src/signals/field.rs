@@ -135,7 +135,7 @@ pub struct Stay {
     pub entry: ChangeHash,
     /// When that was made, by claim.
     pub began_ms: i64,
-    /// From there to the first submission, where one clock has counted all of it.
+    /// From there to the submission with which half of what was submitted is, where one clock has counted all of it.
     pub length_ms: Option<i64>,
     /// The first and the last capture that say where, if any do.
     pub fixes: Vec<Fix>,
@@ -458,17 +458,13 @@ pub fn of_visit(held: &Held, known: &Known) -> Reading {
                 add(entry, Signal { kind, figure }, shown);
             }
         }
-        let submitted = submitted(&visit, &held.document, person, &captures);
-        if let Some((done, observations)) = &submitted
-            && let [.., (last, same, _)] = done[..]
-            && same == device
-            && let Some(signal) =
-                short(*observations, (&first.entry.when, &last.entry.when), known.observation_ms)
+        let parts = submitted(&visit, &held.document, person, &captures);
+        if let Some((last, signal, observations)) = hasty(captures[0], &parts, known.observation_ms)
         {
-            add(last.hash, signal, Evidence::Observations(*observations as u64));
+            add(last, signal, Evidence::Observations(observations as u64));
         }
         reading.found.append(&mut strongest);
-        let length_ms = submitted.and_then(|_| length_ms(&visit, held, person, first, device));
+        let length_ms = length_ms(&visit, held, (first, device), &parts);
         if fixes.len() > 2 {
             fixes.drain(1..fixes.len() - 1);
         }
@@ -504,40 +500,90 @@ fn away_of<T>(mut apart: Vec<(i64, T)>, within: usize) -> Option<(i64, T)> {
 /// A recording, its phone, and what is known of its time.
 type Capture<'a> = (&'a Recorded, DeviceId, &'a CaptureTime);
 
-/// Of somebody's captures those that the first submission covers, and how many observations they make after the first,
-/// whose own nobody knows how long they took; `None` if there is no submission.
+/// A submission, and what it is the first of its person's to cover.
+struct Part<'a> {
+    hash: ChangeHash,
+    when: Moment,
+    captures: Vec<Capture<'a>>,
+    /// How many observations and photos these are, but for those of the person's first capture: nobody knows how long they
+    /// took.
+    observations: usize,
+}
+
+/// Somebody's submissions with what of these captures each covers.
 fn submitted<'a>(
     visit: &Visit,
     document: &Document,
     person: UserId,
     captures: &[Capture<'a>],
-) -> Option<(Vec<Capture<'a>>, usize)> {
-    let (hash, _) = visit.submissions.iter().find(|(_, submission)| submission.by == person)?;
-    let past = document.past(&[*hash]);
-    let done = captures.iter().copied().filter(|(recorded, ..)| past.contains(recorded.hash));
-    let done: Vec<_> = done.collect();
-    let after = done.iter().filter(|(recorded, ..)| recorded.hash != captures[0].0.hash);
-    // A photo is one more thing that was looked at.
-    let observed = after.filter_map(|(recorded, ..)| recorded.entry.observed());
-    let observations = observed.map(|o| o.observations.0.len() + o.photos.len()).sum();
-    Some((done, observations))
+) -> Vec<Part<'a>> {
+    let (mut past, mut left) = (document.past(&[]), captures.to_vec());
+    let own = visit.submissions.iter().filter(|(_, submission)| submission.by == person);
+    let parts = own.map(|(hash, submission)| {
+        past.add(*hash);
+        let (done, rest) = left.drain(..).partition(|(recorded, ..)| past.contains(recorded.hash));
+        left = rest;
+        let done: Vec<Capture<'a>> = done;
+        let after = done.iter().filter(|(recorded, ..)| recorded.hash != captures[0].0.hash);
+        // A photo is one more thing that was looked at.
+        let observed = after.filter_map(|(recorded, ..)| recorded.entry.observed());
+        let observations = observed.map(|o| o.observations.0.len() + o.photos.len()).sum();
+        Part { hash: *hash, when: submission.when, captures: done, observations }
+    });
+    parts.collect()
 }
 
-/// From somebody's first recording to the first submission. A call that was not possible takes no time of its own.
+/// Where looking took least for what was recorded, if it did anywhere: up to which capture, and how many observations. Each
+/// submission begins anew, so that an early one hides nothing of what follows; but not one of a few in passing, so that
+/// neither do many.
+fn hasty(
+    first: Capture<'_>,
+    parts: &[Part<'_>],
+    observation_ms: u32,
+) -> Option<(ChangeHash, Signal, usize)> {
+    let (mut from, mut observations) = (first, 0);
+    let mut found = Vec::new();
+    for part in parts {
+        let Some(last) = part.captures.last().copied() else { continue };
+        observations += part.observations;
+        if observations < OBSERVATIONS_MIN {
+            continue;
+        }
+        let between = (&from.0.entry.when, &last.0.entry.when);
+        if from.1 == last.1
+            && let Some(signal) = short(observations, between, observation_ms)
+        {
+            found.push((last.0.hash, signal, observations));
+        }
+        (from, observations) = (last, 0);
+    }
+    let lacks_ms = |(_, signal, observations): &(ChangeHash, Signal, usize)| {
+        let least = u64::from(observation_ms).saturating_mul(*observations as u64);
+        least.saturating_sub(signal.figure.unsigned_abs() * 1_000)
+    };
+    found.into_iter().max_by_key(lacks_ms)
+}
+
+/// From somebody's first capture to the submission with which half of what they submitted is: an early one ends no visit,
+/// and neither does a late word. A call that was not possible takes no time of its own.
 fn length_ms(
     visit: &Visit,
     held: &Held,
-    person: UserId,
-    first: &Recorded,
-    device: DeviceId,
+    (first, device): (&Recorded, DeviceId),
+    parts: &[Part<'_>],
 ) -> Option<i64> {
     let gone = |r: &Recorded| matches!(r.entry.act, Act::NotPossible { .. });
-    if visit.recordings.iter().any(|r| r.entry.by == person && gone(r)) {
+    if visit.recordings.iter().any(|r| r.entry.by == first.entry.by && gone(r)) {
         return None;
     }
-    let (hash, submission) = visit.submissions.iter().find(|(_, s)| s.by == person)?;
-    let (from, to) = (first.entry.when, submission.when);
-    let one = held.devices.get(hash) == Some(&device) && from.boot == to.boot;
+    let all: usize = parts.iter().map(|part| part.observations).sum();
+    let mut done = 0;
+    let part = parts.iter().find(|part| {
+        done += part.observations;
+        done * 2 >= all
+    })?;
+    let (from, to) = (first.entry.when, part.when);
+    let one = held.devices.get(&part.hash) == Some(&device) && from.boot == to.boot;
     let between = to.boot_ms.checked_sub(from.boot_ms).filter(|_| one)?;
     i64::try_from(between).ok().filter(|ms| *ms > 0)
 }

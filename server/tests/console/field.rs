@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use rusqlite::Connection;
+use rusqlite::types::Value;
 use server::app::App;
 use server::blobs::Album;
 use server::check::{Report, check};
@@ -92,7 +93,7 @@ fn record(phone: &mut Phone, document: &mut Document, minute: u64, place: Geo, a
 }
 
 /// The rows of the field, but for when they were found.
-async fn rows(app: &App) -> Vec<Vec<rusqlite::types::Value>> {
+async fn rows(app: &App) -> Vec<Vec<Value>> {
     let read = |connection: &Connection| -> Result<Vec<Vec<_>>, StoreError> {
         let mut rows = Vec::new();
         for (table, columns) in [
@@ -409,6 +410,55 @@ async fn how_long_looking_takes_is_for_the_organisation_to_say() {
         .get(BOSS, &format!("/visits/{many}"))
         .await
         .shows(&["3 observations and photos", "within 60 seconds"]);
+    assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn an_early_submission_hides_nothing_of_what_follows() {
+    let mut bench = Bench::new().await;
+    let mut roy = both_parts(&mut bench).await;
+    // What is recorded in which minute, and submitted at once; all of them begin in the first.
+    let mut goes = async |n, submitted: &[(u64, std::ops::Range<u64>)]| {
+        let mut document = Document::new(bench.tenant.id, visit(n).into());
+        let (territory, distributor, call) = (NORTH, GROSSIST, None);
+        let template = Versioned { number: 1, version: 1 };
+        let start = Act::Start { outlet: OUTLET, call, territory, distributor, template };
+        record(&mut roy, &mut document, 1, place(0), start);
+        for (minute, prices) in submitted {
+            roy.minutes = *minute;
+            let prices: Vec<_> = prices.clone().map(|n| price(n, 1_490)).collect();
+            if !prices.is_empty() {
+                roy.observe(&mut document, prices, vec![], vec![]);
+            }
+            roy.minutes = *minute;
+            roy.submit(&mut document);
+        }
+        roy.push(&bench, &document, Vec::new()).await;
+    };
+    goes(0x70, &[(1, 0..0), (2, 1..4)]).await;
+    goes(0x71, &[(31, 1..4), (32, 4..7)]).await;
+    goes(0x72, &[(1, 1..3), (2, 3..4)]).await;
+    goes(0x73, &[(31, 1..4), (32, 4..6)]).await;
+    let short = "Recorded faster than one can look";
+    for (seconds, told) in [("20", [false; 4]), ("20.1", [true, true, true, false])] {
+        let fields = [("metres", "150"), ("seconds", seconds)];
+        let set = bench.post(BOSS, "/look/settings", &fields).await;
+        assert_eq!(set.status, StatusCode::SEE_OTHER, "{}", set.body);
+        looks::catch_up(&bench.app).await.unwrap();
+        for (n, told) in (0x70..).zip(told) {
+            let page = bench.get(BOSS, &format!("/visits/{}", visit(n))).await;
+            assert_eq!(page.body.contains(short), told, "{n:x}, {seconds} s each");
+            let shown = ["3 observations and photos", "within 60 seconds"];
+            page.shows(&shown[..if told { 2 } else { 0 }]);
+        }
+    }
+    // Nor does it say how long the visit took, and what is put right later does not either.
+    let minutes = rows(&bench.app).await.into_iter().filter_map(|row| match row[..] {
+        [.., Value::Integer(ms), _] if row.len() == 6 => Some(ms / 60_000),
+        _ => None,
+    });
+    assert_eq!(minutes.collect::<Vec<_>>(), [1, 30, 30]);
     assert!(checked(&bench).is_clean(), "{:?}", checked(&bench).damage);
     bench.close().await;
 }
