@@ -716,7 +716,10 @@ async fn calls_behind(
                 let day = view::day_short(line.day, today);
                 view::badge("short", "clock", &format!("On {day}"))
             }
-            Some(_) => view::badge("short", "progress", "Not submitted"),
+            Some(line) => match view::uncounted_badge(line.status, line.counted) {
+                none if none.is_empty() => view::badge("short", "progress", "Not submitted"),
+                wrong => wrong,
+            },
             None => view::badge("bad", "cross", "Not visited"),
         };
         let state = line.map(|line| view::status_badge(line.status)).unwrap_or_default();

@@ -183,6 +183,7 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     for switch in ["", "&contested=without"] {
         assert!(!card(switch).await, "{switch}");
         assert_eq!(price_figure(&bench, MARIA, switch).await, "0 / 0");
+        behind(plan, switch).await.shows(&[nowhere]).hides(&["Not submitted", "On its day</span>"]);
     }
     for user in [MARIA, DORA] {
         bench.get(user, &path).await.shows(&["Found wrong as a whole.", nowhere]);
