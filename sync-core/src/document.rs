@@ -8,7 +8,7 @@
 //!
 //! This is the only file that names Automerge's types.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 use std::num::NonZeroU64;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -203,7 +203,8 @@ pub struct Size {
     /// The observations.
     pub values: usize,
     bytes: usize,
-    notes: HashSet<BlobHash>,
+    /// How many changes name each.
+    notes: HashMap<BlobHash, usize>,
 }
 
 impl Size {
@@ -223,7 +224,24 @@ impl Size {
         self.changes += 1;
         self.bytes += change.bytes();
         self.values += entry.map_or(0, Entry::values);
-        self.notes.extend(entry.map(Entry::notes).unwrap_or_default());
+        for note in entry.map(Entry::notes).unwrap_or_default() {
+            *self.notes.entry(note).or_default() += 1;
+        }
+    }
+
+    /// Takes off one that was added.
+    fn take_off(&mut self, change: &Parts, entry: Option<&Entry>) {
+        self.changes -= 1;
+        self.bytes -= change.bytes();
+        self.values -= entry.map_or(0, Entry::values);
+        for note in entry.map(Entry::notes).unwrap_or_default() {
+            if let hash_map::Entry::Occupied(mut naming) = self.notes.entry(note) {
+                *naming.get_mut() -= 1;
+                if *naming.get() == 0 {
+                    naming.remove();
+                }
+            }
+        }
     }
 }
 
@@ -356,6 +374,8 @@ pub struct Document {
     places: HashMap<ChangeHash, usize>,
     newest_of: HashMap<Actor, usize>,
     heads: Vec<ChangeHash>,
+    /// How many changes each is a parent of.
+    children: Vec<u32>,
     /// What each change says, once somebody has asked: `None` if that does not read.
     entries: Vec<OnceLock<Option<Arc<Entry>>>>,
     size: OnceLock<Size>,
@@ -374,6 +394,7 @@ impl Document {
             places: HashMap::new(),
             newest_of: HashMap::new(),
             heads: vec![genesis],
+            children: Vec::new(),
             entries: Vec::new(),
             size: OnceLock::new(),
         }
@@ -457,7 +478,7 @@ impl Document {
     /// Whether there is room for a change that says this.
     pub fn holds(&self, change: &Change, entry: &Entry, room: Room) -> Result<(), Misfit> {
         let (size, (changes, bytes, values)) = (self.size(), room.limits());
-        let new = entry.notes().into_iter().filter(|note| !size.notes.contains(note)).count();
+        let new = entry.notes().into_iter().filter(|note| !size.notes.contains_key(note)).count();
         let fits = size.changes < changes
             && size.bytes() + change.bytes() + new * NOTE_BYTES <= bytes
             && size.values + entry.values() <= values;
@@ -550,9 +571,12 @@ impl Document {
         let mut past = self.past(&change.deps).inside;
         past.insert(place);
         self.pasts.push(past);
-        self.heads.retain(|head| !change.deps.contains(head));
-        let at = self.heads.partition_point(|head| *head < change.hash);
-        self.heads.insert(at, change.hash);
+        self.heads.retain(|head| change.deps.binary_search(head).is_err());
+        self.add_head(change.hash);
+        for parent in change.deps.iter().filter_map(|hash| self.places.get(hash)) {
+            self.children[*parent] += 1;
+        }
+        self.children.push(0);
         self.newest_of.insert(change.actor, place);
         self.places.insert(change.hash, place);
         self.changes.push(change);
@@ -564,26 +588,42 @@ impl Document {
         Ok(())
     }
 
-    /// Takes out what was added after the first so many changes.
+    fn add_head(&mut self, hash: ChangeHash) {
+        let at = self.heads.partition_point(|head| *head < hash);
+        self.heads.insert(at, hash);
+    }
+
+    /// Takes out what was added after the first so many changes. It costs what that is, and not what is left.
     pub fn cut(&mut self, changes: usize) {
-        if self.changes.len() <= changes {
-            return;
-        }
-        for change in self.changes.split_off(changes) {
+        while self.changes.len() > changes {
+            let Some(change) = self.changes.pop() else { return };
+            let entry = self.entries.pop();
+            if let Some(mut size) = self.size.take() {
+                let read = || change.entry().ok().map(Arc::new);
+                let entry = entry.as_ref().and_then(|entry| entry.get_or_init(read).as_deref());
+                size.take_off(&change, entry);
+                self.size = size.into();
+            }
+            self.pasts.pop();
+            self.children.pop();
             self.places.remove(&change.hash);
+            self.heads.retain(|head| *head != change.hash);
+            for parent in &change.deps {
+                let Some(place) = self.places.get(parent) else { continue };
+                self.children[*place] -= 1;
+                if self.children[*place] == 0 {
+                    self.add_head(*parent);
+                }
+            }
+            if self.changes.is_empty() {
+                self.heads = vec![self.genesis];
+            }
+            let before = || self.changes.iter().rposition(|before| before.actor == change.actor);
+            match (change.seq > 1).then(before).flatten() {
+                Some(before) => self.newest_of.insert(change.actor, before),
+                None => self.newest_of.remove(&change.actor),
+            };
         }
-        self.pasts.truncate(changes);
-        self.entries.truncate(changes);
-        self.size.take();
-        let (mut newest_of, mut parents) = (HashMap::new(), HashSet::<ChangeHash>::new());
-        for (place, change) in self.changes.iter().enumerate() {
-            newest_of.insert(change.actor, place);
-            parents.extend(&change.deps);
-        }
-        let all = [self.genesis].into_iter().chain(self.changes.iter().map(Change::hash));
-        self.heads = all.filter(|hash| !parents.contains(hash)).collect();
-        self.heads.sort_unstable();
-        self.newest_of = newest_of;
     }
 
     /// The changes of the actors that `who` picks in which the author of an entry has done the same at the same moment.
@@ -878,6 +918,12 @@ mod tests {
         document.insert(change).unwrap();
     }
 
+    fn post(wall_ms: u8, text: BlobHash) -> Entry {
+        let (by, wall_ms) = (UserId::from_bytes([9; 16]), i64::from(wall_ms));
+        let when = Moment { wall_ms, boot: 1, boot_ms: 1, anchor: 0, skew_ms: None, life: None };
+        Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+    }
+
     fn merged() -> Document {
         let (mut a, mut b) = (Document::new(ORG, VISIT), Document::new(ORG, VISIT));
         write(&mut a, 1, b"a1");
@@ -922,12 +968,13 @@ mod tests {
         let mut document = Document::new(ORG, VISIT);
         let mut wholes = vec![document.clone()];
         for n in 0..40 {
-            // Each third change is by somebody who has seen nothing.
-            let parts = match n % 3 {
-                0 => parts(&Document::new(ORG, VISIT), 10 + n, &[n]),
-                by => parts(&document, by, &[n]),
+            // Each third change is by somebody who has seen nothing, and each third names words that others name.
+            let change = match n % 3 {
+                0 => Change::new(DocKind::Visit, parts(&Document::new(ORG, VISIT), 10 + n, &[n])),
+                1 => document.next(actor(1), &post(n, BlobHash([n / 12; 32]))),
+                by => Change::new(DocKind::Visit, parts(&document, by, &[n])),
             };
-            document.insert(Change::new(DocKind::Visit, parts).unwrap()).unwrap();
+            document.insert(change.unwrap()).unwrap();
             document.size();
             wholes.push(document.clone());
         }
@@ -936,6 +983,10 @@ mod tests {
             assert_eq!(document.heads(), whole.heads());
             assert_eq!((document.size(), &document.newest_of), (whole.size(), &whole.newest_of));
             assert_eq!((&document.changes, &document.places), (&whole.changes, &whole.places));
+            assert_eq!(
+                (&document.children, document.size()),
+                (&whole.children, &whole.size_of(|_| true))
+            );
             let next = wholes.get(changes + 1).map(|next| next.changes[changes].clone());
             assert_eq!(next.map_or(Ok(()), |next| document.check(&next)), Ok(()));
         }
@@ -1002,13 +1053,7 @@ mod tests {
     #[test]
     fn whose_an_actor_is_is_asked_of_those_alone_that_say_the_same() {
         let mut document = Document::new(ORG, VISIT);
-        let said = |n: u8| {
-            let (by, text) = (UserId::from_bytes([9; 16]), BlobHash([n; 32]));
-            let wall_ms = i64::from(n);
-            let when =
-                Moment { wall_ms, boot: 1, boot_ms: 1, anchor: 0, skew_ms: None, life: None };
-            Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
-        };
+        let said = |n: u8| post(n, BlobHash([n; 32]));
         let hashes: Vec<ChangeHash> = (0..100)
             .map(|n| {
                 let change = document.next(actor(n), &said(n)).unwrap();

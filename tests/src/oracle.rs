@@ -870,7 +870,8 @@ fn knows_otherwise(server: &Server, phone: &Device, kept: &Kept, when: &Moment) 
     let sees = |rights: Option<Rights>, tree: &Territories, audience: &Audience| {
         rights.is_some_and(|rights| rights.sees(tree, audience))
     };
-    let mut begun = Start::all(&kept.document).map(|start| start.audience());
+    let begun = Start::all(&kept.document).map(|start| start.audience());
+    let mut begun = begun.chain(kept.volume().and_then(|(outlet, _)| then.outlet(outlet)));
     let mut calls = Start::all(&kept.document).filter_map(|start| start.call);
     let told = |call| match record(RecordKey::call(call)) {
         Some(Record::Call(here)) => then.call(call) != (!here.cancelled).then_some(here.outlet),

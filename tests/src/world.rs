@@ -1011,9 +1011,11 @@ impl World {
             Question::Push(bytes) => {
                 let reply = self.server.push(id, bytes, now_ms, crash);
                 let push = from_wire::<PushRequest>(ORG, bytes);
-                let previous = push.as_ref().ok().and_then(|push| push.previous);
+                let told = push.as_ref().ok().map(|push| {
+                    (push.previous, push.documents().map(|id| id.to_string()).collect::<Vec<_>>())
+                });
                 self.tell(format!(
-                    "the server takes a push of phone {device} in, after {previous:?}: {reply:?}"
+                    "the server takes a push of phone {device} in, after {told:?}: {reply:?}"
                 ));
                 if let Ok(push) = push
                     && taken_in(reply.as_ref().err())
@@ -1160,7 +1162,7 @@ impl World {
         }
         let rounds = match rotten {
             true => 4,
-            false => 2 + u8::from(self.oracle.lost_log),
+            false => 2 + u8::from(self.oracle.lost_log || !self.oracle.copied.is_empty()),
         };
         for _ in 0..rounds {
             for device in self.living() {
