@@ -589,9 +589,7 @@ fn run_log_key(args: &LogKeyArgs) -> Result<(), Failure> {
 }
 
 async fn run_server_key(args: ServerKeyArgs) -> Result<(), Failure> {
-    if !args.data.join(DATABASE).is_file() {
-        return Err(Failure::Failed(format!("{} is no data folder", args.data.display())));
-    }
+    is_data_folder(&args.data)?;
     let app =
         App::open(args.data.clone()).await.map_err(|error| cannot_open(&args.data, &error))?;
     let mut tenants = app.tenants();
@@ -616,9 +614,7 @@ async fn run_server_key(args: ServerKeyArgs) -> Result<(), Failure> {
 
 async fn run_erase(args: EraseArgs) -> Result<(), Failure> {
     let refused = |problem: Problem| Failure::Failed(problem.sentence());
-    if !args.data.join(DATABASE).is_file() {
-        return Err(Failure::Failed(format!("{} is no data folder", args.data.display())));
-    }
+    is_data_folder(&args.data)?;
     let EraseWhat { photo, note, person, again } = args.what;
     let kind = match (&photo, &note) {
         (Some(_), _) => "photo",
@@ -773,6 +769,15 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
     let shutdown = stop_signal().map_err(|error| Failure::Failed(error.to_string()))?;
     let demo = server::demo::run(args.data, args.listen, shutdown);
     demo.await.map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// Refuses a folder that is none of ours: opening one makes it, also where its name was mistyped.
+fn is_data_folder(folder: &Path) -> Result<(), Failure> {
+    if folder.join(DATABASE).is_file() {
+        return Ok(());
+    }
+    let folder = folder.display();
+    Err(Failure::Failed(format!("{folder} is no data folder: there is no endcap.db in it")))
 }
 
 fn cannot_open(folder: &Path, error: &StoreError) -> Failure {

@@ -43,10 +43,12 @@ pub enum StoreError {
     #[error("the disk is full")]
     Full,
     /// Another process has the folder open.
-    #[error("another endcap process uses this folder")]
+    #[error("another endcap process uses this folder: stop it first")]
     InUse,
     /// A newer program wrote this folder.
-    #[error("the data folder has schema {found}; this program knows {known}")]
+    #[error(
+        "the folder has schema {found}; this program knows {known}: run the newer endcap that wrote it"
+    )]
     TooNew {
         /// In the folder.
         found: i64,
