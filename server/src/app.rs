@@ -880,7 +880,7 @@ impl App {
         Ok(())
     }
 
-    /// The device whose key this is, if it is enrolled.
+    /// A device by its id, revoked or not.
     pub fn device(&self, tenant: &Tenant, id: DeviceId) -> Option<Device> {
         tenant.world().devices.get(&id).cloned()
     }

@@ -385,7 +385,7 @@ pub async fn issue_code(app: &App, viewer: &Viewer, user: UserId) -> Result<Code
     code_if(app, &viewer.tenant, user, may).await
 }
 
-/// A code for a person, whoever asks: for the command line and the demo.
+/// A code for a person, whoever asks: for the demo, tests and benchmarks.
 pub async fn code_for(app: &App, tenant: &Arc<Tenant>, user: UserId) -> Result<Code, Problem> {
     code_if(app, tenant, user, |_| Ok(())).await
 }

@@ -1,4 +1,4 @@
-//! Push, pull, repair and poke. docs/protocol.md is the norm.
+//! Push, pull, repair, cargo and poke. docs/protocol.md is the norm.
 
 use std::collections::HashSet;
 use std::convert::Infallible;

@@ -14,7 +14,8 @@
 //! - A request for an upload ends an earlier one that still sends to it. What that one brought counts.
 //! - Bytes that came before a connection was cut count, also when they belong to a `PATCH` with an
 //!   `Upload-Checksum` that could not be checked any more: the whole is checked by its name in the end.
-//! - The last byte is answered when the photo is verified and on the disk. Is that answer lost, `HEAD` tells.
+//! - The last byte is answered when the photo is verified and on the disk. If that answer is lost,
+//!   `HEAD` tells what became of it.
 //! - 460 is `chunk_mismatch` (send the chunk again) or `checksum_mismatch` (the upload is gone).
 
 use std::sync::Arc;
