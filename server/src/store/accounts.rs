@@ -686,11 +686,19 @@ pub fn brought(
     Ok(())
 }
 
-/// Notes a push; whether it follows. Each names the one before it: the newest, or, as a retry whose reply was lost does,
-/// the one before that, or one that such a retry was a retry of. One that names none begins anew, as after a rewind; until
-/// one has, as after a restore, none is remembered, and none is that was made before the restore. Any other comes from a
-/// copied store, or late over the network: it is noted beside the others, for only a copy hears what it is answered and
-/// goes on from there, and then it is one. `None`, and nothing is noted, when the device is revoked.
+/// Notes a push; whether it follows, or, as the protocol has it, whether `copied` is not to be told (section 12, The
+/// chain, whose five cases these are, in its order):
+///
+/// 1. one that is remembered already has been brought twice, and is not noted;
+/// 2. nor is one that names what was forgotten with all else, or that was made in another life of the log: after a restore
+///    none is remembered until one begins anew, and none ever that was made before it;
+/// 3. one follows that names none, the newest or a try of it, or what those name, as a retry whose reply was lost does. What
+///    names none may be an old beginning: the tries of the push before it count too. It becomes the newest;
+/// 4. one that names another, which none names so far, is of a copy: only a copy heard the reply to that. It becomes the
+///    newest too, and is counted;
+/// 5. any other is of a copy, or late over the network: it is noted behind the tries.
+///
+/// `None`, and nothing is noted, when the device is revoked.
 pub fn pushed(
     tx: &Transaction<'_>,
     org: Org,
