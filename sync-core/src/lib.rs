@@ -4,11 +4,13 @@
 //! randomness, no file and no socket: time and entropy are arguments, and what should happen outside
 //! leaves as data. So a whole world of servers and phones can be replayed from one seed.
 //!
-//! Read it in this order: [`id`] and [`model`] (the words), [`document`] (what is written and how it is
-//! named), [`admit`] (who may write what), [`visit`] (what a document says), [`contest`] (what is held against it), [`projection`] and [`kpi`]
-//! (what it counts for), [`evidence`] (signatures and the log), [`wire`] (messages), [`client`] and
-//! [`session`] (what a device does), [`mod@print`] and [`repair`] (how two sides know that they hold the same), [`cargo`]
-//! and [`relay`] (what a device carries for another).
+//! Read it in this order: [`id`], [`cbor`] and [`model`] (the words), [`document`] (what is written and how it is
+//! named), [`admit`] (who may write what), [`visit`] (what a document says), [`contest`] (what is held against it),
+//! [`projection`] and [`kpi`] (what it counts for), [`evidence`] (signatures and the log), [`wire`] (messages),
+//! [`client`], [`command`], [`session`] and [`upkeep`] (what a device does: with the server, for its person, in one
+//! sync, and when something has happened), [`mod@print`] and [`repair`] (how two sides know that they hold the same),
+//! [`cargo`] and [`relay`] (what a device carries for another), [`tlog`], [`receipt`] and [`witness`] (the log as others
+//! read and sign it, and what a device keeps of it), [`proof`] and [`zip`] (the proof of a visit).
 
 pub mod admit;
 pub mod cargo;

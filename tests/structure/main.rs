@@ -217,6 +217,30 @@ fn files_are_small_and_named_for_what_they_hold() {
 }
 
 #[test]
+fn each_module_is_on_the_map() {
+    let map = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the map reads");
+    let files = files();
+    let mut left_out = Vec::new();
+    for (folder, begins, ends) in [
+        ("sync-core/src/", "\n### sync-core\n", "\n### "),
+        ("server/src/", "\n### server\n", "\n### "),
+        ("server/src/store/", "\n| `store/` |", "\n"),
+        ("mobile-ffi/src/", "\n### mobile-ffi\n", "\n## "),
+    ] {
+        let (_, part) = map.split_once(begins).expect("the map has this part");
+        let (part, _) = part.split_once(ends).expect("the part ends");
+        for file in &files {
+            let Some(name) = file.strip_prefix(folder) else { continue };
+            let is_module = name.ends_with(".rs") && !name.contains('/') && name != "lib.rs";
+            if is_module && !part.contains(&format!("`{name}`")) {
+                left_out.push(file);
+            }
+        }
+    }
+    assert!(left_out.is_empty(), "docs/ARCHITECTURE.md does not name {left_out:#?}");
+}
+
+#[test]
 fn what_breaks_a_rule_fits_the_text_once() {
     let rules = std::fs::read_to_string(root().join("tests/mutations/rules.txt")).expect("rules");
     let mut misfits = Vec::new();
