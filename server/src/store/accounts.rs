@@ -690,8 +690,8 @@ pub fn brought(
 /// chain, whose five cases these are, in its order):
 ///
 /// 1. one that is remembered already has been brought twice, and is not noted;
-/// 2. nor is one that names what was forgotten with all else, or that was made in another life of the log: after a restore
-///    none is remembered until one begins anew, and none ever that was made before it;
+/// 2. nor is one that names what was forgotten with all else, or whose `now` is of another life of the log: after a
+///    restore none is remembered until one begins anew, and none ever whose device had not heard of the restore;
 /// 3. one follows that names none, the newest or a try of it, or what those name, as a retry whose reply was lost does. What
 ///    names none may be an old beginning: the tries of the push before it count too. It becomes the newest;
 /// 4. one that names another, which none names so far, is of a copy: only a copy heard the reply to that. It becomes the
