@@ -30,7 +30,8 @@ pub(crate) fn advice(code: &str) -> &'static str {
              given up or discarded, propose it again."
         }
         "missing_note" => {
-            "Its words are not at the office yet. It comes in by itself when they are."
+            "Its words are not at the office yet. It comes in by itself when they are; if this phone has lost them, \
+             propose it again: all else is sent."
         }
         "foreign_actor" => {
             "The office does not know the phone that made this, for it was restored from a backup. Ask for a new \

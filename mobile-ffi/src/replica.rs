@@ -632,10 +632,10 @@ pub(crate) fn apply(writer: &Writer<'_>, writes: Vec<Write>) -> Result<(), Store
                 writer.delete(CARGO, &name.0)?;
                 writer.delete(PARCELS, &name.0)?;
             }
-            Write::PutOff(name) => {
+            Write::PutOff { name, unnamed } => {
                 if let Some(bytes) = writer.get(CARGO, &name.0)? {
                     let carried: Carried = from_cbor(&bytes).map_err(damaged)?;
-                    writer.put(CARGO, &name.0, &to_cbor(&carried.later()))?;
+                    writer.put(CARGO, &name.0, &to_cbor(&carried.later(unnamed)))?;
                 }
             }
             Write::PhotoGiven(hash) => {

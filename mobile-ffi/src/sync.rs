@@ -191,6 +191,12 @@ fn takes_none(error: &ClientError) -> bool {
     [DISK_FULL, BUSY, RATE_LIMITED, INTERNAL].into_iter().any(|code| is(error, code))
 }
 
+/// Whether a message may be refused for one part of it: the server failed at it, or it is too long.
+fn is_of_one(error: &ClientError) -> bool {
+    let too_long = matches!(error, ClientError::BadAnswer { detail } if detail == TOO_LARGE);
+    too_long || is(error, INTERNAL)
+}
+
 fn is(error: &ClientError, problem: &str) -> bool {
     matches!(error, ClientError::Busy { code, .. } if code == problem)
 }
@@ -233,6 +239,10 @@ struct Run {
     unpushed: Option<ClientError>,
     /// The cargo that was handed over in this sync.
     brought: BTreeSet<ParcelHash>,
+    /// The server has failed at several parcels: they are brought one by one until it is known at which.
+    alone: bool,
+    /// At how many by themselves it has failed.
+    undelivered: usize,
 }
 
 /// A request of what is below `/api/v1`, as this device.
@@ -340,6 +350,8 @@ async fn attempt(
         batch: Batch::default(),
         unpushed: None,
         brought: BTreeSet::new(),
+        alone: false,
+        undelivered: 0,
     };
     run.documents().await?;
     if !run.cancelled() {
@@ -488,12 +500,31 @@ impl Run {
 
     /// Hands over what is carried for others.
     async fn cargo(&mut self) -> Result<Heard, ClientError> {
-        let brought = self.brought.clone();
-        let next = self.blocking(move |client| client.view(|view| Ok(next_cargo(view, &brought)?)));
+        let (brought, alone) = (self.brought.clone(), self.alone);
+        let next =
+            self.blocking(move |client| client.view(|view| Ok(next_cargo(view, &brought, alone)?)));
         let Some(request) = next.await? else { return Ok(Heard::Empty) };
         self.tell(Phase::Cargo, u32::try_from(request.parcels.len()).unwrap_or(u32::MAX));
-        self.brought.extend(request.parcels.iter().map(|parcel| ParcelHash::of(&parcel.0)));
+        let names = request.parcels.iter().map(|parcel| ParcelHash::of(&parcel.0));
+        let names: Vec<ParcelHash> = names.collect();
         let bytes = match self.post("cargo", to_wire(self.org, &request)).await {
+            // At one of them it fails, or together they are too long: each by itself, and what fails so comes last.
+            Err(error) if is_of_one(&error) && self.undelivered < FAILED_MAX => {
+                self.alone = names.len() > 1;
+                if let [name] = names[..] {
+                    self.undelivered += 1;
+                    self.unpushed.get_or_insert(error);
+                    self.brought.insert(name);
+                    let applied = self.blocking(move |client| {
+                        client.change(|_, writer| {
+                            let put_off = Write::PutOff { name, unnamed: false };
+                            Ok(apply(writer, vec![put_off])?)
+                        })
+                    });
+                    applied.await?;
+                }
+                return Ok(Heard::Delivered);
+            }
             // It is kept here; what others have written is fetched all the same.
             Err(error) if matches!(error, ClientError::BadAnswer { .. }) || takes_none(&error) => {
                 self.unpushed.get_or_insert(error);
@@ -501,6 +532,7 @@ impl Run {
             }
             answer => answer?,
         };
+        self.brought.extend(names);
         let reply: CargoReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
         for outcome in &reply.outcomes {
             match outcome {
@@ -510,8 +542,8 @@ impl Run {
             }
         }
         let applied = self.blocking(move |client| {
-            client.change(|_, writer| {
-                Ok(apply(writer, apply_cargo(&request, &reply).map_err(fault)?)?)
+            client.change(|view, writer| {
+                Ok(apply(writer, apply_cargo(view, &request, &reply).map_err(fault)?)?)
             })
         });
         applied.await.map(|()| Heard::Delivered)
@@ -714,7 +746,11 @@ impl Run {
                     too_large_bytes = too_large_bytes.min(bytes);
                 }
                 // One that is not taken must not stand in the way of the others.
-                Err(error @ ClientError::BadAnswer { .. }) => refused = Err(error),
+                Err(error)
+                    if matches!(error, ClientError::BadAnswer { .. }) || is(&error, INTERNAL) =>
+                {
+                    refused = Err(error);
+                }
                 Err(error) => return Err(error),
             }
             // What was captured meanwhile does not wait for the other photos.

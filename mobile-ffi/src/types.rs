@@ -882,7 +882,7 @@ pub struct Unconfirmed {
 /// What came of proposing refused work again.
 #[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
 pub struct Proposal {
-    /// For each entry that cannot be proposed again, why. It goes from this device: what was refused the server keeps, but
+    /// For each entry that cannot be proposed again, or not with all its words, why. It goes from this device: what was refused the server keeps, but
     /// for work refused as `quarantine_full`, and what was written after that nobody has.
     pub left_out: Vec<String>,
 }

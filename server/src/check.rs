@@ -13,7 +13,7 @@ use sync_core::model::catalogue::Record;
 use sync_core::print::Print;
 use sync_core::tlog::{TILE_WIDTH, fold};
 use sync_core::visit::{Start, Visit};
-use sync_core::wire::{Group, Keys, from_wire};
+use sync_core::wire::{Group, Keys, Outcome, from_wire};
 
 use crate::blobs::{Album, Flaw};
 use crate::ingest::derived;
@@ -729,7 +729,9 @@ fn as_it_came(org: OrgId, keys: &Keys, kept: &Kept) -> Result<(), String> {
     }
     // What came without good signatures was refused for that; its digest alone says what it was.
     match group.check_seals(org, keys) {
-        Err(unsealed) if !["bad_seal", "foreign_actor"].contains(&kept.code.as_str()) => {
+        Err(unsealed)
+            if ![Outcome::BAD_SEAL, Outcome::FOREIGN_ACTOR].contains(&kept.code.as_str()) =>
+        {
             Err(unsealed.to_string())
         }
         _ => Ok(()),

@@ -82,7 +82,7 @@ pub fn verify(org: OrgId, keys: &Keys, push: PushRequest) -> Checked {
 fn unsealed(org: OrgId, keys: &Keys, group: &Group) -> Option<Outcome> {
     group.check_seals(org, keys).err().map(|unsealed| match unsealed {
         Unsealed::Stranger(_) => quarantined(&Refusal::ForeignActor),
-        unsealed => Outcome::quarantined("bad_seal", unsealed.to_string()),
+        unsealed => Outcome::quarantined(Outcome::BAD_SEAL, unsealed.to_string()),
     })
 }
 
@@ -109,7 +109,7 @@ pub fn open(
         .ok_or_else(|| refused("malformed", "a parcel has 128 bytes to 1 MiB".into()))?;
     let origin = world.devices.get(&parcel.origin());
     if origin.is_some_and(|device| !parcel.is_signed(org, &device.key)) {
-        return Err(refused("bad_seal", "its origin has not signed it".into()));
+        return Err(refused(Outcome::BAD_SEAL, "its origin has not signed it".into()));
     }
     // A phone seals to the newest key that it knows.
     let mut opened = parcel.open(org, &console.keypair);
@@ -458,7 +458,9 @@ impl Ingest<'_, '_> {
         match self.ledger.quarantine(self.org, from.sender, group, &reason, self.now_ms)? {
             true => Ok(outcome),
             false => {
-                let why = format!("too much refused work of this device is kept already; {detail}");
+                let why = format!(
+                    "too much refused work of this person's devices is kept already; {detail}"
+                );
                 Ok(Outcome::quarantined(Outcome::FULL, why))
             }
         }
@@ -535,7 +537,7 @@ impl Ingest<'_, '_> {
             for digest in judged.entry.notes() {
                 if !notes.contains_key(&digest) && self.lacks(digest)? {
                     let detail = format!("the note {digest} did not come along");
-                    return Ok(Err(Outcome::quarantined("missing_note", detail)));
+                    return Ok(Err(Outcome::quarantined(Outcome::MISSING_NOTE, detail)));
                 }
             }
             let entry = Arc::clone(&judged.entry);

@@ -75,6 +75,9 @@ pub enum Refusal {
     /// The entry names a recording that its author cannot have seen.
     #[error("{0} is not in this change's past")]
     NotInPast(ChangeHash),
+    /// The device that proposes it again has not the words any more.
+    #[error("its words are not on this phone any more")]
+    WordsLost,
 }
 
 impl Refusal {
@@ -86,13 +89,13 @@ impl Refusal {
     /// A stable name, for messages and for devices to act on.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Misfit(Misfit::MissingParent(_)) => "missing_parent",
+            Self::Misfit(Misfit::MissingParent(_)) => Outcome::MISSING_PARENT,
             Self::Misfit(Misfit::Forked(_)) => Outcome::FORKED,
             Self::Misfit(Misfit::Full) => "full",
             Self::Misfit(Misfit::Malformed(_)) => "malformed",
             Self::Unreadable(_) => "unreadable",
             Self::Invalid(_) => "invalid",
-            Self::ForeignActor => "foreign_actor",
+            Self::ForeignActor => Outcome::FOREIGN_ACTOR,
             Self::RevokedDevice => "revoked_device",
             Self::Late => "late",
             Self::ForeignPerson => "foreign_person",
@@ -101,6 +104,7 @@ impl Refusal {
             Self::Unknown(_) => "unknown",
             Self::WrongStart(_) => "wrong_start",
             Self::NotInPast(_) => "not_in_past",
+            Self::WordsLost => Outcome::MISSING_NOTE,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! so that nobody can put another one in its place. Sealing is a function of the work and the device's key: the same
 //! work makes the same parcel, however many colleagues are met, and no randomness is needed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 
 use hpke::aead::ChaCha20Poly1305;
@@ -26,6 +26,9 @@ use crate::wire::{
     CHANGES_MAX, CargoReply, CargoRequest, Delivery, Group, NOTES_MAX, PROTOCOL, ParcelBytes,
     Within, from_wire, protocol_of, to_wire,
 };
+
+/// What a server says of a photo that nothing there names.
+const UNNAMED: &str = "not_referenced";
 
 /// Longest parcel.
 pub const PARCEL_BYTES_MAX: usize = 1024 * 1024;
@@ -133,18 +136,23 @@ pub struct Carried {
     /// How often the server has put it off.
     #[n(4)]
     pub put_off: Option<u32>,
+    /// It is a photo that nothing at the server names yet.
+    #[n(5)]
+    pub unnamed: Option<bool>,
 }
 
 impl Carried {
     /// A parcel that was taken at this time.
     pub fn of(parcel: &Parcel, since_ms: i64) -> Self {
         let bytes = u32::try_from(parcel.0.len()).unwrap_or(u32::MAX);
-        Self { name: parcel.name(), origin: parcel.origin(), bytes, since_ms, put_off: None }
+        let (name, origin) = (parcel.name(), parcel.origin());
+        Self { name, origin, bytes, since_ms, put_off: None, unnamed: None }
     }
 
-    /// The server has put it off once more.
-    pub fn later(self) -> Self {
-        Self { put_off: Some(self.put_off.map_or(1, |times| times.saturating_add(1))), ..self }
+    /// The server has put it off once more, or named by nothing there (`unnamed`) it waits for what may name it.
+    pub fn later(self, unnamed: bool) -> Self {
+        let put_off = Some(self.put_off.map_or(1, |times| times.saturating_add(1)));
+        Self { put_off, unnamed: unnamed.then_some(true), ..self }
     }
 }
 
@@ -346,11 +354,12 @@ fn sealed<R: Replica>(
         .and_then(|server| Parcel::seal(profile.org, profile.device, keypair, &server.key, &cargo)))
 }
 
-/// The next cargo for the server, oldest first, without what was `brought` in this sync. What was put off comes last,
-/// and no more of it once some was again. `None` when there is none.
+/// The next cargo for the server, oldest first, without what was `brought` in this sync, and one parcel if it failed at
+/// several (`alone`). What was put off comes last, and no more of it once some was again. `None` when there is none.
 pub fn next_cargo<R: Replica>(
     replica: &R,
     brought: &BTreeSet<ParcelHash>,
+    alone: bool,
 ) -> Result<Option<CargoRequest>, R::Error> {
     let mut waiting = replica.cargo()?;
     let again = |carried: &Carried| brought.contains(&carried.name) && carried.put_off > Some(1);
@@ -361,7 +370,7 @@ pub fn next_cargo<R: Replica>(
     }
     waiting.sort_unstable_by_key(|carried| (carried.put_off, carried.since_ms, carried.name));
     let (mut parcels, mut bytes) = (Vec::new(), 0);
-    for carried in waiting.iter().take(PARCELS_MAX) {
+    for carried in waiting.iter().take(if alone { 1 } else { PARCELS_MAX }) {
         let Some(parcel) = replica.parcel(carried.name)? else { continue };
         bytes += parcel.as_bytes().len();
         if !parcels.is_empty() && bytes > PUSH_BYTES_AIM {
@@ -372,8 +381,13 @@ pub fn next_cargo<R: Replica>(
     Ok((!parcels.is_empty()).then_some(CargoRequest { protocol: PROTOCOL, parcels }))
 }
 
-/// What the answer to cargo changes on the device that brought it.
-pub fn apply_cargo<E>(request: &CargoRequest, reply: &CargoReply) -> Result<Vec<Write>, Fault<E>> {
+/// What the answer to cargo changes on the device that brought it. A photo that nothing names there stays while other cargo
+/// of its origin does, for that may name it.
+pub fn apply_cargo<R: Replica>(
+    replica: &R,
+    request: &CargoRequest,
+    reply: &CargoReply,
+) -> Result<Vec<Write>, Fault<R::Error>> {
     if reply.protocol != PROTOCOL {
         return Err(Fault::Answer(BadAnswer::Protocol(reply.protocol)));
     }
@@ -381,12 +395,31 @@ pub fn apply_cargo<E>(request: &CargoRequest, reply: &CargoReply) -> Result<Vec<
         let why = "it has not one outcome for each parcel".into();
         return Err(Fault::Answer(BadAnswer::Unfit(why)));
     }
-    let outcomes = request.parcels.iter().zip(&reply.outcomes);
-    let writes = outcomes.map(|(parcel, outcome)| match (ParcelHash::of(&parcel.0), outcome) {
-        (name, Delivery::Later {}) => Write::PutOff(name),
-        (name, Delivery::Taken {} | Delivery::Refused { .. }) => Write::Unload(name),
-    });
-    Ok(writes.collect())
+    let names = request.parcels.iter().map(|parcel| ParcelHash::of(&parcel.0));
+    let outcomes: HashMap<ParcelHash, &Delivery> = names.zip(&reply.outcomes).collect();
+    let (mut goes, mut unnamed, mut stays) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut writes = Vec::new();
+    for carried in replica.cargo()? {
+        match outcomes.get(&carried.name) {
+            Some(Delivery::Taken {}) => goes.push(carried.name),
+            Some(Delivery::Refused { code, .. }) if code == UNNAMED => unnamed.push(carried),
+            Some(Delivery::Refused { .. }) => goes.push(carried.name),
+            Some(Delivery::Later {}) => {
+                stays.insert(carried.origin);
+                writes.push(Write::PutOff { name: carried.name, unnamed: false });
+            }
+            None if carried.unnamed != Some(true) => drop(stays.insert(carried.origin)),
+            None => {}
+        }
+    }
+    for Carried { name, origin, .. } in unnamed {
+        match stays.contains(&origin) {
+            true => writes.push(Write::PutOff { name, unnamed: true }),
+            false => goes.push(name),
+        }
+    }
+    writes.extend(goes.into_iter().map(Write::Unload));
+    Ok(writes)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::cbor::from_cbor;
 use crate::document::{Change, Misfit};
 use crate::evidence::{Cursor, Keypair, Seal};
 use crate::id::{BlobHash, ChangeHash, DocId, OrgId, OutletId, ParcelHash};
-use crate::model::catalogue::{Record, RecordKey, RecordKind};
+use crate::model::catalogue::{Erased, Record, RecordKey, RecordKind};
 use crate::model::people::Territories;
 use crate::model::visit::{Note, VOLUMES_MAX};
 use crate::print::{Inventory, Item, Print};
@@ -114,7 +114,12 @@ pub enum Write {
     /// A parcel that need not be carried any more.
     Unload(ParcelHash),
     /// A parcel that the server has put off ([`Carried::later`]).
-    PutOff(ParcelHash),
+    PutOff {
+        /// Which.
+        name: ParcelHash,
+        /// It is a photo that nothing there names yet.
+        unnamed: bool,
+    },
     /// A colleague carries this photo to the server.
     PhotoGiven(BlobHash),
     /// A photo or a note that was erased: forget it, sent or not.
@@ -151,7 +156,7 @@ pub(crate) fn count<R: Replica>(
             | Write::Profile(_)
             | Write::Carry(..)
             | Write::Unload(_)
-            | Write::PutOff(_)
+            | Write::PutOff { .. }
             | Write::PhotoGiven(_)
             | Write::ForgetNote(_)
             | Write::ForgetPhoto(_)
@@ -501,6 +506,7 @@ pub fn apply_pull<R: Replica>(
             (kept.gone, narrowed) = (true, true);
         }
     }
+    let mut erased = HashSet::new();
     for bytes in &reply.records {
         let key = RecordKey::peek(&bytes.0)
             .ok_or_else(|| Fault::Answer(BadAnswer::Unfit("a record has no key".into())))?;
@@ -508,11 +514,15 @@ pub fn apply_pull<R: Replica>(
             Ok(Record::Person(person)) => narrowed |= person.id == replica.profile().user,
             Ok(Record::Territory(_)) => narrowed = true,
             Ok(Record::Outlet(outlet)) => documents.set_gone(outlet.id, false)?,
-            Ok(Record::Erased(erased)) => writes.extend(erased.digest.map(Write::Erase)),
+            Ok(Record::Erased(Erased { digest: Some(digest), .. })) => {
+                erased.insert(digest);
+                writes.push(Write::Erase(digest));
+            }
             _ => {}
         }
         writes.push(Write::Record(key, bytes.clone()));
     }
+    documents.need_no_words(&erased)?;
     let keys = match reply.groups.is_empty() {
         true => Keys::default(),
         false => keys_with(replica, &reply.records)?,
@@ -641,15 +651,32 @@ impl<'a, R: Replica> Documents<'a, R> {
             return Ok(());
         };
         let next = DocId::volume(outlet, number + 1);
-        let early = |kept: &Kept| {
-            kept.refused.as_ref().is_some_and(|refused| Outcome::is_early(&refused.code))
-        };
-        if !self.changed.contains_key(&next)
-            && let Some(kept) = self.replica.document(next)?.filter(early)
-        {
-            self.changed.insert(next, kept);
+        self.offer(next, |_, refused| Outcome::is_early(&refused.code))
+    }
+
+    /// Words were erased: what was refused for want of them may be taken now.
+    pub(crate) fn need_no_words(&mut self, erased: &HashSet<BlobHash>) -> Result<(), R::Error> {
+        if erased.is_empty() {
+            return Ok(());
         }
-        if let Some(kept) = self.changed.get_mut(&next).filter(|kept| early(kept)) {
+        for id in self.replica.documents()? {
+            self.offer(id, |kept, refused| {
+                refused.code == Outcome::MISSING_NOTE
+                    && kept.notes().iter().any(|note| erased.contains(note))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Offers a document anew that was refused so.
+    fn offer(&mut self, id: DocId, so: impl Fn(&Kept, &Refused) -> bool) -> Result<(), R::Error> {
+        let so = |kept: &Kept| kept.refused.as_ref().is_some_and(|refused| so(kept, refused));
+        if !self.changed.contains_key(&id)
+            && let Some(kept) = self.replica.document(id)?.filter(so)
+        {
+            self.changed.insert(id, kept);
+        }
+        if let Some(kept) = self.changed.get_mut(&id).filter(|kept| so(kept)) {
             kept.refused = None;
         }
         Ok(())

@@ -628,6 +628,11 @@ impl<R: Replica> Desk<'_, R> {
             {
                 (*territory, *distributor) = (at, by);
             }
+            let lost = self.lost_words(&entry)?;
+            if !lost.is_empty() {
+                left_out.push(Refusal::WordsLost);
+            }
+            let Some(entry) = entry.without_words(|digest| lost.contains(digest)) else { continue };
             let confirmed = |name| page.kept.document.contains(name).then_some(name);
             let entry = entry.renamed(|name| names.get(&name).copied().or_else(|| confirmed(name)));
             let written = match entry {
@@ -652,6 +657,18 @@ impl<R: Replica> Desk<'_, R> {
         writes.push(Write::Document(Box::new(page.kept)));
         let writes = self.written(writes, profile)?;
         Ok(Done { document, change, writes, left_out })
+    }
+
+    /// The words that an entry names and nobody has for it: they are not here, and were not erased.
+    fn lost_words(&self, entry: &Entry) -> Result<Vec<BlobHash>, CommandError<R::Error>> {
+        let mut lost = Vec::new();
+        for digest in entry.notes() {
+            let here = self.replica.note(digest).map_err(store)?.is_some();
+            if !here && self.replica.record(RecordKey::erased(digest)).map_err(store)?.is_none() {
+                lost.push(digest);
+            }
+        }
+        Ok(lost)
     }
 
     /// Forgets the photos that a document has named, and that neither what is left of it names nor another one here.

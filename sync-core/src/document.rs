@@ -814,6 +814,23 @@ impl Entry {
         }
     }
 
+    /// The same without the words that are `lost`, and without what is nothing without them; `None` if nothing is left.
+    pub fn without_words(mut self, lost: impl Fn(&BlobHash) -> bool) -> Option<Self> {
+        match &mut self {
+            Self::Recording(entry) => entry.forget_words(&lost).then_some(self),
+            Self::Submission(_) => Some(self),
+            Self::Review(entry) => {
+                entry.comment.take_if(|comment| lost(comment));
+                Some(self)
+            }
+            Self::Post(entry) => (!lost(&entry.text)).then_some(self),
+            Self::Report(entry) => {
+                entry.note.take_if(|note| lost(note));
+                Some(self)
+            }
+        }
+    }
+
     /// The volume of an outlet's history that its author begins with it.
     pub fn volume(&self) -> Option<&Volume> {
         match self {

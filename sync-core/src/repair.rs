@@ -13,7 +13,7 @@ use crate::client::{
 };
 use crate::document::Change;
 use crate::id::ChangeHash;
-use crate::model::catalogue::{Record, RecordKey};
+use crate::model::catalogue::{Erased, Record, RecordKey};
 use crate::print::{Content, Inventory, Item, Part, PrintName};
 use crate::wire::{Group, Outcome, PARTS_MAX, PROTOCOL, RepairReply, RepairRequest, WANTED_MAX};
 
@@ -128,13 +128,16 @@ impl Repair {
         let given: HashSet<Item> = asked.wanted[..given].iter().copied().collect();
         self.wanted.retain(|item| !given.contains(item));
         mended += given.len() as u64;
+        let mut erased = HashSet::new();
         for bytes in &reply.records {
             let key = RecordKey::peek(&bytes.0).ok_or_else(|| unfit("a record has no key"))?;
-            if let Ok(Record::Erased(erased)) = from_cbor(&bytes.0) {
-                writes.extend(erased.digest.map(Write::Erase));
+            if let Ok(Record::Erased(Erased { digest: Some(digest), .. })) = from_cbor(&bytes.0) {
+                erased.insert(digest);
+                writes.push(Write::Erase(digest));
             }
             writes.push(Write::Record(key, bytes.clone()));
         }
+        documents.need_no_words(&erased)?;
         if !reply.groups.is_empty() {
             let keys = keys_with(replica, &reply.records)?;
             for group in &reply.groups {
@@ -187,7 +190,7 @@ fn send_again(kept: &mut Kept, theirs: &HashSet<ChangeHash>) {
     let lost = kept.pending.iter().any(|hash| !waited.contains(hash));
     match kept.refused.as_mut() {
         // Which comes along now.
-        Some(refused) if refused.code == "missing_parent" => kept.refused = None,
+        Some(refused) if refused.code == Outcome::MISSING_PARENT => kept.refused = None,
         Some(refused) if lost && refused.code == Outcome::FORKED => refused.apart = None,
         Some(_) if lost => {
             kept.refused = None;

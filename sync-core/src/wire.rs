@@ -346,10 +346,19 @@ impl Outcome {
     /// The code of work for which there is no room: nothing of it is kept at the server.
     pub const FULL: &str = "quarantine_full";
 
+    /// The code of work that no seal of its author's device reaches.
+    pub const BAD_SEAL: &str = "bad_seal";
+    /// The code of work that builds on what is not here.
+    pub const MISSING_PARENT: &str = "missing_parent";
+    /// The code of work whose words are not here.
+    pub const MISSING_NOTE: &str = "missing_note";
+    /// The code of work of a device that is not known.
+    pub const FOREIGN_ACTOR: &str = "foreign_actor";
+
     /// Whether a group that is refused for this may be taken once what it lacks is here: it came too early, without its
     /// notes, or from a device that is not known yet.
     pub fn is_early(code: &str) -> bool {
-        matches!(code, "foreign_actor" | "missing_parent" | "missing_note")
+        matches!(code, Self::FOREIGN_ACTOR | Self::MISSING_PARENT | Self::MISSING_NOTE)
     }
 
     /// Refused for this, all of it.

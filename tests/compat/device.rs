@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use endcap_mobile::{Client, ClientError, Clock, Observation, Position, Subject, Value};
 use serde_json::{Value as Json, json};
+use server::erase::Target;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Clocks, FormerKey, Held, Kept, Profile, Refused, Replica, Witness, Write};
 use sync_core::command::Command;
@@ -17,7 +18,7 @@ use sync_core::print::Print;
 use sync_core::receipt::{Alarm, Restored, Watch, Wrong};
 use sync_core::session::Step;
 use sync_core::wire::{
-    Filled, MESSAGE_BYTES_MAX, PullReply, PushRequest, RecordBytes, from_wire, to_wire,
+    Filled, Group, MESSAGE_BYTES_MAX, PullReply, PushRequest, RecordBytes, from_wire, to_wire,
 };
 use tests::backend::{Crash, Server, encode};
 use tests::brand::{self, BEGIN_MS, ORG, RITA, checks};
@@ -557,6 +558,59 @@ fn a_row_that_does_not_read_costs_what_was_in_it_and_nothing_else() {
     let rita = phone(&copied);
     begin(&rita, 203, "The light is out");
     assert_eq!(sync(&rita).unwrap().refused, 0);
+    drop(rita);
+    office.close();
+}
+
+#[test]
+fn words_that_are_lost_cost_themselves_alone() {
+    let folder = Folder::new("lost-words");
+    let office = Office::found(&folder.0.join("server"), &[]);
+    let place = folder.0.join("rita");
+    let rita = phone(&place);
+    enrol(&rita, &office.url, &office.code(RITA)).unwrap();
+    sync(&rita).unwrap();
+    let value = Value::Text { text: "The freezer hums".into() };
+    let words = Observation { check: checks::WORDS, subject: Subject::Outlet, value };
+    let visits = [1, 2].map(|outlet| {
+        let visit = rita.start_visit(brand::outlet(outlet).to_string(), 1).unwrap();
+        rita.record(visit.clone(), vec![price(201), words.clone()], Vec::new()).unwrap();
+        rita.record(visit.clone(), vec![words.clone()], Vec::new()).unwrap();
+        visit
+    });
+    drop(rita);
+    for row in rows(&place).into_iter().filter(|(_, space, _)| *space == 3) {
+        garble(&place, &row);
+    }
+    let rita = phone(&place);
+    assert_ne!(sync(&rita).unwrap().unreadable, 0);
+    let refused = || -> Vec<_> {
+        let waits = rita.outstanding().unwrap().documents;
+        waits.into_iter().map(|waits| (waits.document, waits.refused.unwrap())).collect()
+    };
+    let [first, second] = visits.each_ref().map(|visit| format!("visit/{visit}"));
+    let missing = |document: &String| (document.clone(), "missing_note".to_owned());
+    assert_eq!(refused(), [missing(&first), missing(&second)]);
+    // The one is proposed again: what nobody has any more is left out, and said to be.
+    let proposed = rita.propose_again(first.clone()).unwrap();
+    assert_eq!(proposed.left_out, ["its words are not on this phone any more"; 2]);
+    assert_eq!(sync(&rita).unwrap().refused, 0);
+    let visit = rita.visit(visits[0].clone()).unwrap();
+    let recorded: Vec<u32> = visit.recordings.iter().map(|r| r.observations).collect();
+    assert_eq!(recorded, [0, 1], "the price stays, and a screen without anything goes");
+    // The words of the other are erased at the office: nobody needs them any more.
+    assert_eq!(refused(), [missing(&second)]);
+    let db = rusqlite::Connection::open(folder.0.join("server/endcap.db")).unwrap();
+    let body = "SELECT body FROM quarantine WHERE state = 'waiting'";
+    let body: Vec<u8> = db.query_row(body, [], |row| row.get(0)).unwrap();
+    let group: Group = from_wire(ORG, &body).unwrap();
+    let entries = group.changes.iter().map(|change| change.entry().unwrap());
+    for digest in entries.flat_map(|entry| entry.notes()) {
+        office.erases(Target::Note(digest));
+    }
+    assert_eq!(sync(&rita).unwrap().refused, 0);
+    assert_eq!(refused(), []);
+    assert!(rita.visit(visits[1].clone()).unwrap().recordings.iter().all(|r| r.confirmed));
     drop(rita);
     office.close();
 }

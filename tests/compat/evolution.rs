@@ -28,11 +28,12 @@ use sync_core::wire::{
 use tests::brand::{self, BEGIN_MS, ORG, RITA, SAM, checks};
 use tests::chance::Chance;
 use tests::device::{Crash, Device};
+use tests::host::meet;
 use tests::live;
 
 use crate::next::{self, grown, grown_json};
 use crate::office::{
-    Office, Passing, RUNTIME, begin, copy, enrol, enrolled, found, meet, phone, picture, sync,
+    Office, Passing, RUNTIME, begin, copy, enrol, enrolled, found, phone, picture, sync,
 };
 
 /// A check that today's template does not have, of a subject that today's library does not know.

@@ -85,8 +85,9 @@ impl Office {
         self.writes(brand::person_record(person, Scope::Territory(territory(to)), true));
     }
 
-    fn erases(&self, target: Target) {
-        let erased = erase(&self.app, &self.tenant, target, None, "a request", false);
+    /// Also what nothing at the office names.
+    pub(crate) fn erases(&self, target: Target) {
+        let erased = erase(&self.app, &self.tenant, target, None, "a request", true);
         RUNTIME.block_on(erased).unwrap();
     }
 

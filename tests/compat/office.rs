@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use endcap_mobile::{Client, ClientError, MeetingReport, SyncReport};
+use endcap_mobile::{Client, ClientError, SyncReport};
 use image::{DynamicImage, ImageFormat};
 use rusqlite::params;
 use server::app::{App, Tenant};
@@ -171,17 +171,6 @@ pub(crate) fn begin<const N: usize>(
     let (folder, office, gate) = found(name, &[]);
     let phones = enrolled(&folder, &office, &gate, people);
     (folder, office, gate, phones)
-}
-
-/// Two phones meet, and each hears what the other says.
-pub(crate) fn meet(phones: [&Arc<Client>; 2]) -> [MeetingReport; 2] {
-    let sides = phones.map(|phone| Arc::clone(phone).meet().unwrap());
-    let mut said = [sides[0].begin(), sides[1].begin()];
-    while !sides.iter().all(|side| side.done()) {
-        let [one, other] = said;
-        said = [sides[0].hear(other).unwrap(), sides[1].hear(one).unwrap()];
-    }
-    sides.map(|side| side.report().unwrap())
 }
 
 /// What a camera gives.

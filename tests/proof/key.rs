@@ -1,7 +1,5 @@
 //! The server signs with another key: what was signed before holds, and what the key before signs now does not.
 
-use std::sync::Arc;
-
 use endcap_mobile::Client;
 use rusqlite::Connection;
 use server::app::App;
@@ -11,7 +9,7 @@ use sync_core::id::VisitId;
 use sync_core::model::visit::{Note, Review, Verdict};
 use sync_core::proof::verify;
 use tests::brand::{RITA, SAM, SUE};
-use tests::host::{Host, SHARED, begin, record, well};
+use tests::host::{Host, SHARED, begin, meet, record, well};
 
 use crate::{endcap, prove};
 
@@ -39,18 +37,6 @@ fn change_key(host: &Host) {
     assert!(said.contains("with another key from now on"), "{said}");
 }
 
-/// Two phones meet: what one says the other hears, until both have said all.
-fn meet(one: &Arc<Client>, other: &Arc<Client>) {
-    let sides = [one, other].map(|client| Arc::clone(client).meet().expect("a meeting"));
-    let mut said = [sides[0].begin(), sides[1].begin()];
-    while said.iter().any(|said| !said.is_empty()) {
-        let [first, second] = said;
-        said =
-            [sides[0].hear(second).expect("it is kept"), sides[1].hear(first).expect("it is kept")];
-    }
-    assert!(sides.iter().all(|side| side.done() && side.report().expect("a report").complete));
-}
-
 fn reviews(client: &Client, visit: &str) -> Vec<String> {
     let visit = client.visit(visit.to_owned()).expect("it is here");
     visit.reviews.into_iter().map(|review| review.comment).collect()
@@ -76,7 +62,7 @@ fn what_was_signed_and_sealed_before_holds() {
     // Rita's phone does not come back: Sam's carries what it had sealed to the key of before.
     let other = begin(&rita, 1);
     record(&rita, &other, true, Vec::new());
-    meet(&rita, &sam);
+    assert!(meet([&rita, &sam]).iter().all(|report| report.complete));
     change_key(&host);
     change_key(&host);
     well(host.check("data"));
@@ -94,7 +80,7 @@ fn what_was_signed_and_sealed_before_holds() {
     }
     // What is sealed from now on is sealed to the new one.
     record(&rita, &other, false, Vec::new());
-    meet(&rita, &sam);
+    assert!(meet([&rita, &sam]).iter().all(|report| report.complete));
     host.sync(&sam);
     assert_eq!(count(&host, sql), before + 3);
 

@@ -18,7 +18,7 @@ use sync_core::model::catalogue::{Display, Outlet, Record, RecordKey};
 use sync_core::model::people::{Audience, Scope};
 use sync_core::wire::Group;
 use tests::brand::{self, ORG, RITA, SAM, SVEN};
-use tests::host::{Host, SHARED, badly, begin, photo, record, run, well};
+use tests::host::{Host, SHARED, badly, begin, meet, photo, record, run, well};
 
 use crate::ENDCAP;
 
@@ -106,6 +106,41 @@ fn what_cannot_be_read_keeps_no_phone_from_what_is_new() {
     let waits = rita.outstanding().expect("it is known").documents;
     assert_eq!(waits.len(), 1, "it alone waits");
     assert_eq!(waits[0].document, format!("visit/{visit}"));
+}
+
+#[test]
+fn what_cannot_be_read_keeps_nothing_else_of_what_a_colleague_brings() {
+    let mut host = Host::new(ENDCAP);
+    let (rita, sam) = (host.phone(RITA), host.phone(SAM));
+    let visit = begin(&rita, SHARED);
+    for phone in [&rita, &sam] {
+        host.sync(phone); // each knows the other
+    }
+    host.end("-TERM");
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    let document = DocId::from(visit.parse::<VisitId>().expect("its id")).to_bytes();
+    let whole: Vec<u8> = db
+        .query_row("SELECT body FROM log WHERE document = ?1", [document], |row| row.get(0))
+        .expect("one line");
+    let body = "UPDATE log SET body = ?2 WHERE document = ?1";
+    assert_eq!(db.execute(body, params![document, [0_u8]]), Ok(1));
+    host.start();
+    record(&rita, &visit, true, Vec::new());
+    for call in [4, 8] {
+        let visit = begin(&rita, call);
+        record(&rita, &visit, true, Vec::new());
+    }
+    assert_eq!(meet([&rita, &sam])[1].taken, 3);
+    let sync = || host.runtime.block_on(Arc::clone(&sam).sync(None, None));
+    for _ in 0..2 {
+        let met = sync().expect_err("one parcel does not go");
+        assert!(matches!(&met, ClientError::Busy { code, .. } if code == "internal"), "{met}");
+        let of_others = "SELECT count(*) FROM log WHERE document IS NOT NULL AND document <> ?1";
+        let brought: u64 = db.query_row(of_others, [document], |row| row.get(0)).expect("a count");
+        assert_eq!(brought, 4, "the others went");
+    }
+    assert_eq!(db.execute(body, params![document, whole]), Ok(1));
+    assert_eq!(sync().expect("it reads again").delivered, 1);
 }
 
 #[test]

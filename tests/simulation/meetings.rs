@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::cargo::{
     CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Cargo, Load, PARCEL_BYTES_MAX, PARCELS_MAX, Parcel,
-    Unopened, next_cargo, pack, pack_photo,
+    Unopened, apply_cargo, next_cargo, pack, pack_photo,
 };
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Replica, Write};
@@ -16,7 +16,7 @@ use sync_core::model::visit::PhotoRef;
 use sync_core::relay::{
     Broken, FRAME_BYTES_MAX, Meeting, Message, OFFERS_MAX, Offered, STRANGER_BYTES_MAX, frame,
 };
-use sync_core::wire::{CargoRequest, Delivery, PROTOCOL, ParcelBytes};
+use sync_core::wire::{CargoReply, CargoRequest, Delivery, PROTOCOL, ParcelBytes};
 use tests::backend::{Crash as ServerCrash, Refused, encode};
 use tests::brand::{self, ORG};
 use tests::chance::Chance;
@@ -278,12 +278,44 @@ fn with_photo(world: &mut World, device: usize, file: &[u8]) {
     world.devices[device].disk.photos.push((reference(file), file.to_vec()));
 }
 
+#[test]
+fn a_photo_waits_for_what_may_name_it() {
+    let mut world = world();
+    let disk = &mut world.devices[SVEN].disk;
+    let [work, photo, strangers] = [(1, 0), (1, 1), (2, 2)].map(|(origin, text)| {
+        Parcel::from_bytes([[origin; 16].repeat(8), vec![text; 16]].concat()).expect("a parcel")
+    });
+    for (at_ms, parcel) in (1..).zip([&work, &photo, &strangers]) {
+        disk.commit(vec![Write::Carry(parcel.clone(), at_ms)]);
+    }
+    let mut brings = |parcels: &[&Parcel], outcomes: Vec<Delivery>| {
+        let parcels = parcels.iter().map(|parcel| ParcelBytes(parcel.as_bytes().to_vec()));
+        let request = CargoRequest { protocol: PROTOCOL, parcels: parcels.collect() };
+        let reply = CargoReply { protocol: PROTOCOL, server_ms: 1, outcomes };
+        let Ok(writes) = apply_cargo(disk, &request, &reply) else { panic!("it fits") };
+        disk.commit(writes);
+        let Ok(cargo) = disk.cargo();
+        cargo.iter().map(|carried| carried.name).collect::<BTreeSet<_>>()
+    };
+    let unnamed = || {
+        let detail = "no entry names it".to_owned();
+        Delivery::Refused { code: "not_referenced".into(), detail }
+    };
+    let both = BTreeSet::from([work.name(), photo.name()]);
+    let all = [&work, &photo, &strangers];
+    assert_eq!(brings(&all, vec![Delivery::Later {}, unnamed(), unnamed()]), both);
+    assert_eq!(brings(&[&photo], vec![unnamed()]), both, "the work has not been brought yet");
+    let photo_alone = BTreeSet::from([photo.name()]);
+    assert_eq!(brings(&[&work], vec![Delivery::Taken {}]), photo_alone);
+    assert!(brings(&[&photo], vec![unnamed()]).is_empty(), "nothing is left that may name it");
+}
+
 /// What a phone carries, in the order in which it hands it over: the photos that are among it.
 fn photos(world: &World, device: usize) -> Vec<Option<BlobHash>> {
     let mut brought = BTreeSet::new();
     let mut carried = Vec::new();
     loop {
-        let Ok(next) = next_cargo(&world.devices[device].disk, &brought);
+        let Ok(next) = next_cargo(&world.devices[device].disk, &brought, false);
         let Some(request) = next else { return carried };
         for parcel in request.parcels {
             let parcel = Parcel::from_bytes(parcel.0).expect("a parcel");

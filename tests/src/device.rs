@@ -316,9 +316,9 @@ impl Disk {
                     self.cargo.insert(carried.name, (carried, parcel.as_bytes().to_vec()));
                 }
                 Write::Unload(name) => drop(self.cargo.remove(&name)),
-                Write::PutOff(name) => {
+                Write::PutOff { name, unnamed } => {
                     if let Some((carried, _)) = self.cargo.get_mut(&name) {
-                        *carried = carried.later();
+                        *carried = carried.later(unnamed);
                     }
                 }
                 Write::PhotoGiven(hash) => drop(self.given.insert(hash)),
@@ -769,7 +769,8 @@ impl Device {
             }
             (Answer::Delivered(bytes), Asked::Cargo(cargo)) => {
                 let reply: CargoReply = from_wire(ORG, bytes).map_err(cut_off)?;
-                Ok((apply_cargo(cargo, &reply).map_err(fault)?, Heard::Delivered))
+                let writes = apply_cargo(&self.disk, cargo, &reply).map_err(fault)?;
+                Ok((writes, Heard::Delivered))
             }
             (Answer::Pulled(bytes), Asked::Pull) => {
                 let reply: PullReply = from_wire(ORG, bytes).map_err(cut_off)?;
@@ -822,7 +823,7 @@ impl Device {
                     };
                 }
                 Step::Cargo => {
-                    let Ok(next) = next_cargo(&self.disk, &waiting.brought);
+                    let Ok(next) = next_cargo(&self.disk, &waiting.brought, false);
                     match next {
                         Some(cargo) => {
                             let names = cargo.parcels.iter().map(|p| ParcelHash::of(&p.0));

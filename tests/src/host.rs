@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use endcap_mobile::{Client, Observation, Photo, Subject, Value};
+use endcap_mobile::{Client, MeetingReport, Observation, Photo, Subject, Value};
 use reqwest::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use rusqlite::{Connection, OpenFlags};
 use server::app::{App, Tenant};
@@ -351,6 +351,17 @@ impl Drop for Host {
             kill(&server);
         }
     }
+}
+
+/// Two phones meet, and each hears what the other says.
+pub fn meet(phones: [&Arc<Client>; 2]) -> [MeetingReport; 2] {
+    let sides = phones.map(|phone| Arc::clone(phone).meet().expect("it meets"));
+    let mut said = [sides[0].begin(), sides[1].begin()];
+    while said.iter().any(|said| !said.is_empty()) {
+        let [one, other] = said;
+        said = [sides[0].hear(other), sides[1].hear(one)].map(|said| said.expect("it is kept"));
+    }
+    sides.map(|side| side.report().expect("it reads"))
 }
 
 /// Begins a planned call; the visit.

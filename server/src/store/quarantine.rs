@@ -469,7 +469,7 @@ impl Ledger<'_> {
 
 /// Whether what was refused for this may be tried again.
 fn may_come_again(code: &str) -> bool {
-    code == "bad_seal" || Outcome::is_early(code)
+    code == Outcome::BAD_SEAL || Outcome::is_early(code)
 }
 
 fn index(

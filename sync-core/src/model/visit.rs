@@ -553,6 +553,21 @@ impl Recording {
         }
     }
 
+    /// Drops the words that are `lost`, and what was observed in them; whether anything is left.
+    pub fn forget_words(&mut self, lost: &impl Fn(&BlobHash) -> bool) -> bool {
+        match &mut self.act {
+            Act::Observe(observed) => {
+                observed.observations.0.retain(|o| !o.words().any(|note| lost(&note)));
+                !observed.observations.0.is_empty() || !observed.photos.is_empty()
+            }
+            Act::NotPossible { note, .. } => {
+                note.take_if(|note| lost(note));
+                true
+            }
+            _ => true,
+        }
+    }
+
     /// The notes that it refers to.
     pub fn notes(&self) -> Vec<BlobHash> {
         match &self.act {
@@ -600,23 +615,26 @@ impl Observed {
     }
 
     fn notes(&self) -> Vec<BlobHash> {
-        let named = self.observations.0.iter().flat_map(|o| {
-            let subject = match o.subject {
-                Subject::Unlisted(note) => Some(note),
-                _ => None,
-            };
-            let value = match o.value {
-                Value::Text(note) => Some(note),
-                _ => None,
-            };
-            subject.into_iter().chain(value)
-        });
+        let named = self.observations.0.iter().flat_map(Observation::words);
         let named: std::collections::BTreeSet<BlobHash> = named.collect();
         named.into_iter().collect()
     }
 }
 
 impl Observation {
+    /// The notes that it refers to.
+    fn words(&self) -> impl Iterator<Item = BlobHash> {
+        let subject = match self.subject {
+            Subject::Unlisted(note) => Some(note),
+            _ => None,
+        };
+        let value = match self.value {
+            Value::Text(note) => Some(note),
+            _ => None,
+        };
+        subject.into_iter().chain(value)
+    }
+
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         match &self.value {
             Value::Shelf { facings, place, .. } => {
