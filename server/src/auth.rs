@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sync_core::id::LogHash;
+use sync_core::id::{DeviceId, LogHash};
 use sync_core::model::people::{Audience, Rights, Role};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -24,10 +24,11 @@ use crate::app::{App, Tenant};
 use crate::config::{ServeConfig, is_authority};
 use crate::error::Problem;
 use crate::ingest::Sender;
-use crate::limits::{FORM_BYTES_MAX, FORM_FILES_MAX, address_key};
+use crate::limits::{FORM_BYTES_MAX, FORM_FILES_MAX, Open, address_key};
 use crate::lines::Holder;
 use crate::store::StoreError;
 use crate::store::accounts::{self, SecretHash, Session};
+use crate::store::log::Org;
 use crate::world::World;
 use crate::{now_ms, random};
 
@@ -219,16 +220,26 @@ impl FromRequestParts<Arc<App>> for Phone {
     }
 }
 
-/// A device that syncs, with room among the requests of its organisation. To be taken before the body is read: slow
-/// bodies of one organisation leave room for the others.
-pub struct InRoom(pub Phone, pub OwnedSemaphorePermit);
+/// A device that syncs, with room among its requests and among those of its organisation. To be taken before the body is
+/// read: slow bodies of one phone leave room for its colleagues, and those of one organisation for the others.
+pub struct InRoom(pub Phone, pub Room);
+
+/// Held while a request is worked on.
+pub struct Room {
+    _of_device: Open<(Org, DeviceId)>,
+    _of_organisation: OwnedSemaphorePermit,
+}
 
 impl FromRequestParts<Arc<App>> for InRoom {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let phone = Phone::from_request_parts(parts, app).await?;
-        let room = phone.tenant.room()?;
+        let of_device =
+            app.limits.asked.begin((phone.tenant.org, phone.sender.device)).ok_or_else(|| {
+                Problem::busy("this phone asks too much at once: let some of it be answered first")
+            })?;
+        let room = Room { _of_device: of_device, _of_organisation: phone.tenant.room()? };
         Ok(Self(phone, room))
     }
 }

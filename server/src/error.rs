@@ -120,6 +120,13 @@ impl Problem {
             .detail("nothing is lost: keep the photo; an admin can make room")
             .retry_after(3_600)
     }
+
+    /// Too much is asked at once, and of what.
+    pub fn busy(detail: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy: try again")
+            .detail(detail)
+            .retry_after(2)
+    }
 }
 
 impl From<StoreError> for Problem {
@@ -137,11 +144,7 @@ impl From<StoreError> for Problem {
                 "The server is stopping: try again",
             )
             .retry_after(5),
-            StoreError::Busy => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy: try again")
-                    .detail("too much of this organisation waits to be written")
-                    .retry_after(2)
-            }
+            StoreError::Busy => Self::busy("this organisation has too much in progress at once"),
             error => {
                 tracing::error!(%error, "store");
                 Self::internal()

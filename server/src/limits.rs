@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::error::Problem;
 use crate::store::accounts::SecretHash;
+use crate::store::log::Org;
 
 /// Longest JSON body.
 pub const JSON_BYTES_MAX: usize = 64 * 1024;
@@ -44,6 +45,8 @@ pub const PROOFS_OF_PERSON_MAX: usize = 2;
 pub const REQUESTS_MAX: usize = 1_024;
 /// Those of one organisation's phones and pages among them.
 pub const REQUESTS_OF_ONE_MAX: usize = REQUESTS_MAX / 2;
+/// Those of one phone: an honest one has one, and some whose line has broken and of which the server has not heard yet.
+pub const REQUESTS_OF_DEVICE_MAX: usize = 8;
 /// Reads of one organisation's pages at the same time, of the store's four: they wait for each other, and not for its
 /// phones, of which a morning brings hundreds.
 pub const PAGES_OF_ONE_MAX: usize = 2;
@@ -117,38 +120,41 @@ pub struct Limits {
     pub decoding: Arc<Semaphore>,
     /// Room for making proof bundles.
     pub proofs: Arc<Semaphore>,
-    /// Proof bundles that are on their way.
-    pub downloads: Downloads,
+    /// Proof bundles that are on their way to a person.
+    pub downloads: AtOnce<UserId>,
+    /// What a phone asks that is neither an upload nor a live line.
+    pub asked: AtOnce<(Org, DeviceId)>,
 }
 
-/// How many proof bundles are on their way, by person.
-#[derive(Clone, Default)]
-pub struct Downloads(Arc<Mutex<HashMap<UserId, usize>>>);
+/// How many of something each has open at once.
+pub struct AtOnce<K: Copy + Eq + Hash> {
+    most: usize,
+    open: Arc<Mutex<HashMap<K, usize>>>,
+}
 
-/// A bundle that is on its way. Dropped, it is not any more.
-pub struct Download(Downloads, UserId);
+/// One of them. Dropped, it is not open any more.
+pub struct Open<K: Copy + Eq + Hash>(Arc<Mutex<HashMap<K, usize>>>, K);
 
-impl Downloads {
-    /// One more.
-    ///
-    /// # Errors
-    /// `downloads_open` (429) when the person has [`PROOFS_OF_PERSON_MAX`].
-    pub fn begin(&self, user: UserId) -> Result<Download, Problem> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(user).or_default();
-        if *count >= PROOFS_OF_PERSON_MAX {
-            let title = "Two proofs are on their way to you";
-            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "downloads_open", title);
-            return Err(problem.detail("let one of them end first").retry_after(60));
+impl<K: Copy + Eq + Hash> AtOnce<K> {
+    fn new(most: usize) -> Self {
+        Self { most, open: Arc::default() }
+    }
+
+    /// One more of theirs; `None` when they have the most already.
+    pub fn begin(&self, who: K) -> Option<Open<K>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(who).or_default();
+        if *count >= self.most {
+            return None;
         }
         *count += 1;
-        Ok(Download(self.clone(), user))
+        Some(Open(Arc::clone(&self.open), who))
     }
 }
 
-impl Drop for Download {
+impl<K: Copy + Eq + Hash> Drop for Open<K> {
     fn drop(&mut self) {
-        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.1) {
             *count -= 1;
             if *count == 0 {
@@ -177,7 +183,8 @@ impl Default for Limits {
             forms_with_files: Arc::new(Semaphore::new(FORMS_WITH_FILES_MAX)),
             decoding: Arc::new(Semaphore::new(DECODING_MEGAPIXELS_MAX as usize)),
             proofs: Arc::new(Semaphore::new(PROOFS_MAX)),
-            downloads: Downloads::default(),
+            downloads: AtOnce::new(PROOFS_OF_PERSON_MAX),
+            asked: AtOnce::new(REQUESTS_OF_DEVICE_MAX),
         }
     }
 }
@@ -284,18 +291,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_proofs_are_on_their_way_to_one_person_and_others_have_their_own() {
-        let (downloads, [one, other]) =
-            (Downloads::default(), [1, 2].map(|n| UserId::from_bytes([n; 16])));
+    fn each_has_so_many_open_at_once_and_others_have_their_own() {
+        let (downloads, one, other) = (AtOnce::new(2), "one", "other");
         let [first, _second] = [(); 2].map(|()| downloads.begin(one).unwrap());
-        let third = downloads.begin(one).err().unwrap();
-        assert_eq!(
-            (third.status(), third.code()),
-            (StatusCode::TOO_MANY_REQUESTS, "downloads_open")
-        );
+        assert!(downloads.begin(one).is_none());
         let _others = downloads.begin(other).unwrap();
         drop(first);
-        assert!(downloads.begin(one).is_ok(), "one has ended");
+        assert!(downloads.begin(one).is_some(), "one has ended");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tower::ServiceExt;
 
 use crate::app::{App, Tenant};
 use crate::config::ServeConfig;
-use crate::limits::{REQUESTS_OF_ONE_MAX, UPLOAD_WAIT, UPLOADS_OF_ONE_MAX};
+use crate::limits::{REQUESTS_OF_DEVICE_MAX, REQUESTS_OF_ONE_MAX, UPLOAD_WAIT, UPLOADS_OF_ONE_MAX};
 use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow};
 use crate::store::uploads::{self, UploadId};
@@ -188,11 +188,14 @@ async fn slow_bodies_of_one_organisation_leave_the_others_room() {
     let bench = Bench::new().await;
     let (begun, mut begins) = mpsc::unbounded_channel();
     let mut slow_ones = JoinSet::new();
-    for n in 0..REQUESTS_OF_ONE_MAX {
+    let slow_bodies = (DEVICES - 1) * REQUESTS_OF_DEVICE_MAX;
+    let held: Vec<_> =
+        (slow_bodies..REQUESTS_OF_ONE_MAX).map(|_| bench.tenants[0].room().unwrap()).collect();
+    for n in 0..slow_bodies {
         let path = ["push", "pull", "repair", "cargo"][n % 4];
         slow_ones.spawn(bench.syncs((0, n % (DEVICES - 1)), path, slow(&begun)));
     }
-    for _ in 0..REQUESTS_OF_ONE_MAX {
+    for _ in 0..slow_bodies {
         begins.recv().await.unwrap();
     }
     for path in ["push", "pull", "repair", "cargo", "photos/missing"] {
@@ -203,8 +206,16 @@ async fn slow_bodies_of_one_organisation_leave_the_others_room() {
     }
     let other = bench.syncs((1, 0), "pull", bench.pull(1)).await;
     assert_eq!(other.status(), StatusCode::OK);
+    drop(held);
+    // A phone that has so many open gets no further one, and its colleagues do.
+    tokio::select! {
+        answer = bench.syncs((0, 0), "push", slow(&begun)) => busy(&answer),
+        _ = begins.recv() => panic!("its body is read"),
+    }
+    let colleague = bench.syncs((0, DEVICES - 1), "pull", bench.pull(0)).await;
+    assert_eq!(colleague.status(), StatusCode::OK);
     slow_ones.shutdown().await;
-    let own = bench.syncs((0, DEVICES - 1), "pull", bench.pull(0)).await;
+    let own = bench.syncs((0, 0), "pull", bench.pull(0)).await;
     assert_eq!(own.status(), StatusCode::OK);
     bench.close();
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use sync_core::id::VisitId;
@@ -31,7 +31,11 @@ pub(super) async fn proof(
     let (see, org) = (sight(&viewer), viewer.tenant.id);
     let read = app.look(&viewer.tenant, move |c| pages::visit(c, &see, org, visit)).await?;
     read.ok_or_else(Problem::not_found)?;
-    let room = app.limits.downloads.begin(viewer.rights.user)?;
+    let room = app.limits.downloads.begin(viewer.rights.user).ok_or_else(|| {
+        let title = "Two proofs are on their way to you";
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "downloads_open", title);
+        problem.detail("let one of them end first").retry_after(60)
+    })?;
     let chunks = app.prove(&viewer.tenant, visit, photos.as_deref() != Some("no")).await?;
     let name = format!("attachment; filename=\"visit-{visit}.zip\"");
     let headers = [

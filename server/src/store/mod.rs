@@ -92,7 +92,7 @@ pub enum StoreError {
     #[error("the store is closed")]
     Closed,
     /// So much of one organisation waits to be written that no more is taken.
-    #[error("too much waits to be written")]
+    #[error("too much is in progress at once")]
     Busy,
 }
 
