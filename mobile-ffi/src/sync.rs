@@ -374,7 +374,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, ClientError> {
     let run = tokio::task::spawn_blocking(move || work(&client));
     run.await.unwrap_or_else(|error| {
-        Err(ClientError::Damaged { detail: format!("the library failed: {error}") })
+        Err(ClientError::Unusable { detail: format!("the library failed: {error}") })
     })
 }
 

@@ -36,6 +36,12 @@ pub enum ClientError {
         /// Where.
         detail: String,
     },
+    /// The system refuses to read or write the folder, or the library failed at it. Nothing is known to be damaged.
+    #[error("the folder cannot be used now: {detail}")]
+    Unusable {
+        /// What the system says.
+        detail: String,
+    },
     /// Enrol first.
     #[error("this folder is not enrolled yet")]
     NotEnrolled,
@@ -145,7 +151,8 @@ impl From<StoreError> for ClientError {
             StoreError::InUse => Self::InUse,
             StoreError::TooNew { .. } => Self::TooNew,
             StoreError::Full => Self::Full,
-            error => Self::Damaged { detail: error.to_string() },
+            StoreError::Damaged(detail) => Self::Damaged { detail },
+            StoreError::Io(error) => Self::Unusable { detail: error.to_string() },
         }
     }
 }

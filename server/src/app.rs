@@ -238,6 +238,20 @@ impl Tenant {
         Arc::clone(worlds.next.as_ref().unwrap_or(&worlds.now))
     }
 
+    /// What takes entries in as part of a transaction, and what is written with them when it has done.
+    fn ingest<T, E: From<StoreError>>(
+        &self,
+        tx: &rusqlite::Transaction<'_>,
+        now_ms: i64,
+        work: impl FnOnce(&mut Ingest<'_, '_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (mut ledger, world) = (Ledger::open(tx, self.org)?, self.world_in_writing());
+        let mut ingest = Ingest { ledger: &mut ledger, org: self.id, world: &world, now_ms };
+        let done = work(&mut ingest)?;
+        ledger.close()?;
+        Ok(done)
+    }
+
     fn worlds(&self) -> RwLockReadGuard<'_, Worlds> {
         self.worlds.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -535,13 +549,10 @@ impl App {
                     _ => accounts::trusts(tx, writing.org, sender.device)?.then_some(true),
                 };
                 let Some(follows) = follows else { return Err(Problem::revoked()) };
-                let mut ledger = Ledger::open(tx, writing.org)?;
-                let world = writing.world_in_writing();
-                let mut ingest =
-                    Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                let outcomes = ingest.push(&sender, &checked, first, CHANGES_AT_ONCE)?;
-                ledger.close()?;
-                Ok((outcomes, follows))
+                writing.ingest(tx, now, |ingest| {
+                    let outcomes = ingest.push(&sender, &checked, first, CHANGES_AT_ONCE)?;
+                    Ok((outcomes, follows))
+                })
             };
             let (decided, follows) = self.write(tenant, write).await?;
             outcomes.extend(decided);
@@ -598,13 +609,9 @@ impl App {
                     return Err(Problem::revoked());
                 }
                 accounts::synced(tx, writing.org, courier.device, 0, now)?;
-                let mut ledger = Ledger::open(tx, writing.org)?;
-                let world = writing.world_in_writing();
-                let mut ingest =
-                    Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                let outcomes = ingest.cargo(courier.device, &opened[first..], CHANGES_AT_ONCE)?;
-                ledger.close()?;
-                Ok(outcomes)
+                writing.ingest(tx, now, |ingest| {
+                    Ok(ingest.cargo(courier.device, &opened[first..], CHANGES_AT_ONCE)?)
+                })
             };
             outcomes.extend(self.write(tenant, write).await?);
         }
@@ -831,16 +838,13 @@ impl App {
         let writing = Arc::clone(tenant);
         let written = self
             .write(tenant, move |tx| -> Result<_, E> {
-                let mut ledger = Ledger::open(tx, writing.org)?;
-                let world = writing.world_in_writing();
-                let mut ingest =
-                    Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                let (first, entry) = entries(ingest.moment());
-                if let Some(first) = first {
-                    ingest.act(&writing.console, document, &first, None)?;
-                }
-                let hash = ingest.act(&writing.console, document, &entry, note.as_ref())?;
-                ledger.close()?;
+                let hash = writing.ingest(tx, now, |ingest| -> Result<_, E> {
+                    let (first, entry) = entries(ingest.moment());
+                    if let Some(first) = first {
+                        ingest.act(&writing.console, document, &first, None)?;
+                    }
+                    Ok(ingest.act(&writing.console, document, &entry, note.as_ref())?)
+                })?;
                 also(tx)?;
                 Ok(hash)
             })
@@ -862,18 +866,17 @@ impl App {
         let writing = Arc::clone(tenant);
         let written: Result<(), Problem> = self
             .write(tenant, move |tx| {
-                let mut ledger = Ledger::open(tx, writing.org)?;
-                let found = ledger.quarantined(writing.id, item)?.ok_or_else(Problem::not_found)?;
-                if found.state != "waiting" {
-                    let status = StatusCode::CONFLICT;
-                    return Err(Problem::new(status, "decided", "This has been decided meanwhile"));
-                }
-                let world = writing.world_in_writing();
-                may(&world)?;
-                let mut ingest =
-                    Ingest { ledger: &mut ledger, org: writing.id, world: &world, now_ms: now };
-                ingest.decide(&found, approved, by)?;
-                Ok(ledger.close()?)
+                writing.ingest(tx, now, |ingest| {
+                    let found = ingest.ledger.quarantined(writing.id, item)?;
+                    let found = found.ok_or_else(Problem::not_found)?;
+                    if found.state != "waiting" {
+                        let (status, title) =
+                            (StatusCode::CONFLICT, "This has been decided meanwhile");
+                        return Err(Problem::new(status, "decided", title));
+                    }
+                    may(ingest.world)?;
+                    Ok(ingest.decide(&found, approved, by)?)
+                })
             })
             .await;
         written?;

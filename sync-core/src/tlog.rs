@@ -22,8 +22,6 @@ const LEVELS: u8 = 8;
 pub const NOTE_BYTES_MAX: usize = 64 * 1024;
 /// Most signatures of a note that are read.
 const SIGNATURES_MAX: usize = 64;
-/// Longest proof: one hash a level, and one.
-pub const PROOF_MAX: usize = 65;
 
 /// A piece of the tree: up to 256 hashes in a row, of subtrees of 256^level leaves each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

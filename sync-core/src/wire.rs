@@ -32,8 +32,6 @@ pub const GROUPS_MAX: usize = 2_000;
 pub const CHANGES_MAX: usize = 10_000;
 /// Most notes in one message.
 pub const NOTES_MAX: usize = 10_000;
-/// Most records in one message.
-pub const RECORDS_MAX: usize = 20_000;
 /// Most parts that one question of a repair asks after.
 pub const PARTS_MAX: usize = 2_000;
 /// Most records and documents that one question of a repair wants whole.

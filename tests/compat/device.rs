@@ -563,6 +563,18 @@ fn a_row_that_does_not_read_costs_what_was_in_it_and_nothing_else() {
 }
 
 #[test]
+fn a_folder_that_the_system_refuses_is_not_called_damaged() {
+    let folder = Folder::new("no-folder");
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let file = folder.0.join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let place = file.join("rita").to_str().unwrap().to_owned();
+    let met = Client::open(place, vec![7; 32]).err().unwrap();
+    assert!(matches!(&met, ClientError::Unusable { .. }), "{met}");
+    assert!(met.sentence().starts_with("the folder cannot be used now: "), "{met}");
+}
+
+#[test]
 fn words_that_are_lost_cost_themselves_alone() {
     let folder = Folder::new("lost-words");
     let office = Office::found(&folder.0.join("server"), &[]);

@@ -15,6 +15,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use sync_core::wire::MESSAGE_BYTES_MAX;
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 
 use crate::app::App;
@@ -40,7 +41,7 @@ pub fn router() -> Router<Arc<App>> {
         .route("/pull", post(sync::pull))
         .route("/repair", post(sync::repair))
         .route("/cargo", post(sync::cargo))
-        .layer(DefaultBodyLimit::max(sync::BODY_BYTES_MAX));
+        .layer(DefaultBodyLimit::max(MESSAGE_BYTES_MAX));
     let json = Router::new()
         .route("/enrol", post(enrol::enrol))
         .route("/key", post(enrol::key))

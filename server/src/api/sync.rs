@@ -29,8 +29,6 @@ use crate::lines::Holder;
 use crate::metrics::Way;
 use crate::now_ms;
 
-/// Longest request body as it is sent.
-pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 /// Answers below this are sent as they are.
 const COMPRESS_BYTES_MIN: usize = 512;
 /// zstd level of answers: bytes on a phone's network are dearer than a core's microseconds.

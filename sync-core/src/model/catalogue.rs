@@ -13,9 +13,6 @@ use crate::id::{
     BlobHash, CallId, DeviceId, DistributorId, DocId, Gtin, OrgId, OutletId, TerritoryId, UserId,
 };
 
-/// Longest CBOR of one record.
-pub const RECORD_BYTES_MAX: usize = 256 * 1024;
-
 /// One record of the catalogue: the newest version of its key is the one in force.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(flat)]
