@@ -110,10 +110,7 @@ async fn go_on_under(store: &Store, made: &Organisation, key: [u8; 32]) -> Resul
         return Ok(());
     }
     tracing::warn!(organisation = %made.id, "the log's key is another: the log goes on as a new life");
-    let (mut origin, mut instance) = ([0; 16], [0; 8]);
-    random(&mut origin);
-    random(&mut instance);
-    let (origin, now) = (LogOrigin::from_bytes(origin), now_ms());
+    let (origin, instance, now) = (LogOrigin::from_bytes(random()), random(), now_ms());
     let begin = move |tx: &rusqlite::Transaction<'_>| {
         log::go_on_after_restore(tx, org, origin, instance, key, now)
     };
@@ -386,11 +383,8 @@ impl App {
 
     /// Makes an organisation with its log and the server's own device in it.
     pub async fn create(&self, id: OrgId, name: &str) -> Result<Arc<Tenant>, StoreError> {
-        let (mut seed, mut instance, mut origin, mut salt) = ([0; 32], [0; 8], [0; 16], [0; 16]);
-        random(&mut seed);
-        random(&mut instance);
-        random(&mut origin);
-        random(&mut salt);
+        let (seed, instance, salt) = (random(), random(), random());
+        let origin = LogOrigin::from_bytes(random());
         let name = name.to_owned();
         let now = now_ms();
         let key = Keypair::from_seed(&seed).public();
@@ -404,7 +398,7 @@ impl App {
             .write(move |tx| -> Result<_, StoreError> {
                 let org = log::next_org(tx)?;
                 let made = Organisation { org, id, name, seed, instance };
-                log::create(tx, &made, LogOrigin::from_bytes(origin), signs, now)?;
+                log::create(tx, &made, origin, signs, now)?;
                 let mut ledger = Ledger::open(tx, org)?;
                 ledger.append_record(&device, &Audience::Everyone, salt, now)?;
                 ledger.close()?;
@@ -424,9 +418,7 @@ impl App {
     /// # Errors
     /// When it has had as many keys as there may be, and as for any write.
     pub async fn change_server_key(&self, tenant: &Arc<Tenant>) -> Result<(), Problem> {
-        let (mut seed, mut instance) = ([0; 32], [0; 8]);
-        random(&mut seed);
-        random(&mut instance);
+        let (seed, instance) = (random(), random());
         let before = tenant.world().server(tenant.id).ok_or_else(Problem::internal)?;
         let mut ids = DeviceId::of_servers(tenant.id).skip_while(|id| *id != before.id);
         let (Some(_), Some(id)) = (ids.next(), ids.next()) else {
@@ -490,11 +482,7 @@ impl App {
             let mut ledger = Ledger::open(tx, writing.org)?;
             let mut world = World::clone(&writing.world_in_writing());
             let records = records(&world)?;
-            write_records(&mut ledger, &mut world, records, now, || {
-                let mut salt = [0; 16];
-                random(&mut salt);
-                salt
-            })?;
+            write_records(&mut ledger, &mut world, records, now, random)?;
             let result = also(&ledger, &world)?;
             ledger.close()?;
             let next = Next::new(writing, world);
@@ -962,10 +950,7 @@ mod tests {
     const ORG: OrgId = OrgId::from_bytes([7; 16]);
 
     async fn open() -> (Arc<App>, Arc<Tenant>) {
-        let mut name = [0; 8];
-        random(&mut name);
-        let name = format!("endcap-app-{:016x}", u64::from_be_bytes(name));
-        let app = App::open(std::env::temp_dir().join(name)).await.unwrap();
+        let app = App::open(crate::scratch("app")).await.unwrap();
         let tenant = app.create(ORG, "Nordic Oats").await.unwrap();
         (app, tenant)
     }

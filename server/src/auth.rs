@@ -49,9 +49,7 @@ const EMAIL_BYTES_MAX: usize = 254;
 
 /// A secret of 32 bytes for its holder, in base64url.
 pub(crate) fn secret() -> String {
-    let mut bytes = [0; 32];
-    random(&mut bytes);
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    BASE64_URL_SAFE_NO_PAD.encode(random::<32>())
 }
 
 /// What is kept of a secret.
@@ -677,8 +675,7 @@ pub async fn hash_password(app: &App, password: &str) -> Result<String, Problem>
 }
 
 fn hash(password: &str) -> Result<String, Problem> {
-    let mut salt = [0; 16];
-    random(&mut salt);
+    let salt: [u8; 16] = random();
     let hash: Result<PasswordHash, _> =
         argon2id().hash_password_with_salt(password.as_bytes(), &salt);
     hash.map(|hash| hash.to_string()).map_err(|_| Problem::internal())

@@ -204,11 +204,7 @@ pub fn restore(from: &Path, data: &Path, progress: Progress<'_>) -> Result<Repor
     copy_photos(&archive, &backed_up, &mut album, progress).map_err(writing(data))?;
     album.settle().map_err(writing(data))?;
     let lost: Vec<_> = report.lost_photos().iter().map(|(org, _, hash)| (*org, *hash)).collect();
-    let drawn = || {
-        let mut drawn = [0; 24];
-        random(&mut drawn);
-        drawn
-    };
+    let drawn = random::<24>;
     // A key that was put there before goes on; otherwise there is a new one.
     let keys = LogKeys::at(data);
     let key = |org| keys.of(org).map(|pair| pair.public());

@@ -69,9 +69,7 @@ impl Blobs {
         rendition: Rendition,
         bytes: Vec<u8>,
     ) -> Result<(), StoreError> {
-        let mut name = [0; 8];
-        random(&mut name);
-        let name = format!("{:016x}", u64::from_be_bytes(name));
+        let name = format!("{:016x}", u64::from_be_bytes(random()));
         let unfinished = self.root.folder.join(UNFINISHED).join(name);
         let path = self.path(org, hash, rendition);
         let root = Arc::clone(&self.root);

@@ -104,10 +104,7 @@ mod tests {
 
     #[test]
     fn a_lock_is_given_back_whoever_has_the_file_open_still() {
-        let mut name = [0; 8];
-        crate::random(&mut name);
-        let name = format!("endcap-lock-{:016x}", u64::from_be_bytes(name));
-        let path = std::env::temp_dir().join(name);
+        let path = crate::scratch("lock");
         let held = lock(&path).unwrap().unwrap();
         assert!(lock(&path).unwrap().is_none());
         let child = held.0.try_clone().unwrap(); // as one has it between its fork and its exec

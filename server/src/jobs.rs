@@ -214,10 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_of_one_organisation_is_in_no_others_way() {
-        let mut name = [0; 8];
-        crate::random(&mut name);
-        let name = format!("endcap-sweep-{:016x}", u64::from_be_bytes(name));
-        let folder = std::env::temp_dir().join(name);
+        let folder = crate::scratch("sweep");
         let app = App::open(folder.clone()).await.unwrap();
         let ids = [1, 2, 3].map(|n| OrgId::from_bytes([n; 16]));
         let orphan = BlobHash::of(b"nobody names it");

@@ -49,11 +49,18 @@ pub fn clock() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// Fills `bytes` from the operating system's generator. The only place where the server asks for chance.
+/// Bytes of the operating system's generator. The only place where the server asks for chance.
 #[expect(
     clippy::disallowed_methods,
     reason = "the shell asks for entropy; the core gets it passed"
 )]
-pub fn random(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the operating system has a random generator");
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has a random generator");
+    bytes
+}
+
+/// A path in the system's folder for temporary files at which nothing is: for tests and benchmarks.
+pub fn scratch(name: &str) -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("endcap-{name}-{:016x}", u64::from_be_bytes(random())))
 }

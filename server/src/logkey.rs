@@ -51,9 +51,7 @@ fn read(path: &Path, text: &str) -> Result<Keypair, StoreError> {
 }
 
 fn make(path: &Path) -> Result<String, StoreError> {
-    let mut seed = [0; 32];
-    random(&mut seed);
-    let text = format!("{}\n", LogHash(seed));
+    let text = format!("{}\n", LogHash(random()));
     write(path, text.as_bytes(), Read::Owner)?;
     Ok(text)
 }

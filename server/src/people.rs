@@ -211,7 +211,7 @@ pub async fn found(
 ) -> Result<Arc<Tenant>, Problem> {
     let (organisation, email) = (organisation.trim(), checked_email(email)?);
     check_password(password)?;
-    let root = TerritoryId::fresh(unix_ms(), entropy());
+    let root = TerritoryId::fresh(unix_ms(), random());
     let territory = Territory { id: root, parent: None, name: organisation.to_owned() };
     let (id, scope) = (fresh_user(), Scope::Territory(root));
     let name = admin_name.trim().to_owned();
@@ -233,7 +233,7 @@ pub async fn found(
     }
     let tenant = match known {
         Some(tenant) => tenant,
-        None => app.create(OrgId::fresh(unix_ms(), entropy()), organisation).await?,
+        None => app.create(OrgId::fresh(unix_ms(), random()), organisation).await?,
     };
     write_with_account(app, &tenant, |_| Ok(records), id, &email, password).await?;
     Ok(tenant)
@@ -396,7 +396,7 @@ async fn code_if(
     user: UserId,
     may: impl FnOnce(&World) -> Result<(), Problem> + Send + 'static,
 ) -> Result<Code, Problem> {
-    let (code, now) = (format!("{}-{}", letters(5), letters(5)), now_ms());
+    let (code, now) = (format!("{}-{}", letters::<5>(), letters::<5>()), now_ms());
     let hash = code_hash(&code).ok_or_else(Problem::internal)?;
     let expires_ms = now + CODE_MS;
     let enrolment = Enrolment { org: tenant.org, user, expires_ms, device: None };
@@ -520,26 +520,19 @@ fn unix_ms() -> u64 {
     u64::try_from(now_ms()).unwrap_or(0)
 }
 
-fn entropy() -> [u8; 10] {
-    let mut entropy = [0; 10];
-    random(&mut entropy);
-    entropy
-}
-
 fn fresh_user() -> UserId {
-    UserId::fresh(unix_ms(), entropy())
+    UserId::fresh(unix_ms(), random())
 }
 
-/// `n` random characters of Crockford's base 32, five bits each.
-fn letters(n: usize) -> String {
-    let mut bytes = vec![0; n];
-    random(&mut bytes);
+/// So many random characters of Crockford's base 32, five bits each.
+fn letters<const N: usize>() -> String {
+    let bytes: [u8; N] = random();
     bytes.iter().map(|b| char::from(CROCKFORD[usize::from(b % 32)])).collect()
 }
 
 /// A password of 80 bits that can be read out.
 pub fn generated_password() -> String {
-    (0..4).map(|_| letters(4).to_lowercase()).collect::<Vec<_>>().join("-")
+    (0..4).map(|_| letters::<4>().to_lowercase()).collect::<Vec<_>>().join("-")
 }
 
 #[cfg(test)]
@@ -561,6 +554,6 @@ mod tests {
     fn what_is_generated_has_its_form() {
         assert_eq!(generated_password().len(), 19);
         assert_ne!(generated_password(), generated_password());
-        assert!(letters(50).bytes().all(|b| CROCKFORD.contains(&b)));
+        assert!(letters::<50>().bytes().all(|b| CROCKFORD.contains(&b)));
     }
 }

@@ -428,7 +428,7 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
-    use crate::random;
+    use crate::scratch;
 
     fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -515,10 +515,7 @@ mod tests {
 
     /// An app with two organisations in a folder of its own, which is to be removed.
     async fn two_organisations() -> (Arc<App>, [Arc<Tenant>; 2], PathBuf) {
-        let mut name = [0; 8];
-        random(&mut name);
-        let name = format!("endcap-photo-{:016x}", u64::from_be_bytes(name));
-        let folder = std::env::temp_dir().join(name);
+        let folder = scratch("photo");
         let app = App::open(folder.clone()).await.unwrap();
         let one = app.create(OrgId::from_bytes([1; 16]), "Nordic Oats").await.unwrap();
         let other = app.create(OrgId::from_bytes([2; 16]), "Rathcarrow").await.unwrap();

@@ -135,10 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_that_is_missing_is_asked_for_where_the_visit_is_alone() {
-        let mut name = [0; 8];
-        crate::random(&mut name);
-        let name = format!("endcap-prove-{:016x}", u64::from_be_bytes(name));
-        let folder = std::env::temp_dir().join(name);
+        let folder = crate::scratch("prove");
         let app = App::open(folder.clone()).await.unwrap();
         app.create(OrgId::from_bytes([1; 16]), "Nordic Oats").await.unwrap();
         app.store.close();

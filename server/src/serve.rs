@@ -241,9 +241,7 @@ async fn around(State(outer): State<Arc<Outer>>, mut request: Request, next: Nex
     let wants_page = console::wants_page(&request);
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_default();
-    let mut id = [0; 8];
-    random(&mut id);
-    let id = format!("{:016x}", u64::from_be_bytes(id));
+    let id = format!("{:016x}", u64::from_be_bytes(random()));
     let answered = async {
         let client = outer.client(&request)?;
         let always = ALWAYS.contains(&route.as_str());

@@ -22,7 +22,7 @@ use server::ingest::Sender;
 use server::store::StoreError;
 use server::store::figures::{self, Contested, Period, Place};
 use server::store::log;
-use server::{console, people, random, serve};
+use server::{console, people, scratch, serve};
 use sync_core::document::{Document, Entry};
 use sync_core::evidence::Keypair;
 use sync_core::id::{
@@ -279,10 +279,7 @@ struct Browser {
 
 impl Served {
     async fn new() -> Self {
-        let mut name = [0; 8];
-        random(&mut name);
-        let name = format!("endcap-figures-{:016x}", u64::from_be_bytes(name));
-        let folder = std::env::temp_dir().join(name);
+        let folder = scratch("figures");
         let app = App::open(folder.clone()).await.unwrap();
         let tenant = people::found(&app, "Nordic Oats", "Ada", "ada@oats.example", PASSWORD).await;
         let tenant = tenant.unwrap();

@@ -27,7 +27,7 @@ use server::init::{Init, InitError, init};
 use server::limits::{LINES_OF_DEVICE_MAX, REPAIRS_MAX};
 use server::people::{self, NewPerson};
 use server::store::StoreError;
-use server::{now_ms, random, serve};
+use server::{now_ms, scratch, serve};
 use sync_core::cargo::{Cargo, Load, PARCELS_MAX, Parcel};
 use sync_core::document::{Document, Entry};
 use sync_core::evidence::Keypair;
@@ -79,7 +79,7 @@ impl Served {
     }
 
     async fn with(configure: impl FnOnce(&mut ServeConfig)) -> Self {
-        let folder = scratch();
+        let folder = scratch("http");
         let app = App::open(folder.clone()).await.unwrap();
         let tenant = people::found(&app, "Nordic Oats", "Ada", "ada@oats.example", PASSWORD).await;
         let tenant = tenant.unwrap();
@@ -230,12 +230,6 @@ fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default(); // the second test finds it there
     let builder = reqwest::Client::builder().no_proxy();
     builder.redirect(reqwest::redirect::Policy::none()).build().unwrap()
-}
-
-fn scratch() -> PathBuf {
-    let mut name = [0; 8];
-    random(&mut name);
-    std::env::temp_dir().join(format!("endcap-http-{:016x}", u64::from_be_bytes(name)))
 }
 
 fn brand(tenant: &Tenant) -> Vec<Record> {
@@ -1335,7 +1329,7 @@ async fn run(folder: &Path) -> (Arc<App>, SocketAddr, oneshot::Sender<()>, JoinH
 
 #[tokio::test]
 async fn stopping_ends_streams_and_frees_the_folder() {
-    let folder = scratch();
+    let folder = scratch("http");
     let (app, address, stop, running) = run(&folder).await;
     let tenant =
         people::found(&app, "Nordic Oats", "Ada", "ada@oats.example", PASSWORD).await.unwrap();
@@ -1362,7 +1356,7 @@ async fn stopping_ends_streams_and_frees_the_folder() {
 // Time stands still here and jumps to the next timer when nothing else can happen.
 #[tokio::test(start_paused = true)]
 async fn slow_senders_are_cut_off() {
-    let folder = scratch();
+    let folder = scratch("http");
     let (_, address, stop, running) = run(&folder).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
@@ -1384,7 +1378,7 @@ async fn slow_senders_are_cut_off() {
 
 #[tokio::test]
 async fn an_organisation_is_founded_once() {
-    let folder = scratch();
+    let folder = scratch("http");
     let wanted = Init {
         data: folder.clone(),
         organisation: "Nordic Oats".into(),
@@ -1433,7 +1427,7 @@ fn ingest_device(tenant: &Tenant) -> DeviceId {
 
 #[test]
 fn the_binary_says_what_is_wrong_and_stops_when_asked() {
-    let folder = scratch();
+    let folder = scratch("http");
     let data = folder.to_str().unwrap();
     let endcap = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_endcap"));
@@ -1472,7 +1466,7 @@ fn the_binary_says_what_is_wrong_and_stops_when_asked() {
     let address = line.trim().rsplit_once("http://").unwrap().1.to_owned();
     let (code, said) = ended(&["serve", "--data", data, "--listen", "127.0.0.1:0"]);
     assert!(code == 1 && said.contains("another endcap process"), "{said}");
-    let elsewhere = scratch();
+    let elsewhere = scratch("http");
     let other = elsewhere.to_str().unwrap();
     let (code, said) = ended(&["serve", "--data", other, "--listen", &address]);
     assert!(code == 1 && said.contains("--listen"), "{said}");

@@ -29,7 +29,7 @@ use server::store::StoreError;
 use server::store::erasure::Erasure;
 use server::store::uploads::{self, Kept, LIFETIME_MS, OPEN_MAX, UploadId};
 use server::store::visits::PhotoRow;
-use server::{now_ms, random};
+use server::{now_ms, scratch};
 use sync_core::cargo::{Cargo, Load, Parcel};
 use sync_core::evidence::Keypair;
 use sync_core::id::{BlobHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
@@ -64,10 +64,7 @@ struct Reply {
 
 impl World {
     async fn new() -> Self {
-        let mut name = [0; 8];
-        random(&mut name);
-        let name = format!("endcap-uploads-{:016x}", u64::from_be_bytes(name));
-        let world = Self::open(std::env::temp_dir().join(name)).await;
+        let world = Self::open(scratch("uploads")).await;
         for name in ["a", "b"] {
             let org = world.tenant.org;
             let insert = world.app.store.write(move |tx| -> Result<(), StoreError> {

@@ -326,10 +326,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Self {
-        let mut chance = [0; 8];
-        server::random(&mut chance);
-        let name = format!("endcap-browser-{}", u64::from_be_bytes(chance));
-        Self(std::env::temp_dir().join(name))
+        Self(server::scratch("browser"))
     }
 }
 

@@ -249,10 +249,7 @@ pub(crate) struct Folder(pub PathBuf);
 
 impl Folder {
     pub(crate) fn new(what: &str) -> Self {
-        let mut name = [0; 8];
-        server::random(&mut name);
-        let name = format!("endcap-power-{what}-{:016x}", u64::from_be_bytes(name));
-        let path = std::env::temp_dir().join(name);
+        let path = server::scratch(&format!("power-{what}"));
         std::fs::create_dir_all(&path).expect("a folder is made");
         Self(path.canonicalize().expect("it has a real path"))
     }

@@ -313,8 +313,7 @@ async fn review(app: &Arc<App>, visit: VisitId, comment: &str, approve: bool) ->
     let (org, id) = (tenant.org, tenant.id);
     let held = app.store.read(move |db| log::document(db, org, id, visit.into()));
     let heads = held.await.unwrap().document.heads().to_vec();
-    let mut salt = [0; 16];
-    random(&mut salt);
+    let salt: [u8; 16] = random();
     let note = Note::new(comment, salt).unwrap();
     let digest = note.digest();
     let verdict = if approve { Verdict::Approved } else { Verdict::SentBack };

@@ -52,10 +52,7 @@ impl Folder {
     /// Makes one in the folder for temporary files.
     #[expect(clippy::new_without_default, reason = "it makes something on the disk")]
     pub fn new() -> Self {
-        let mut name = [0; 8];
-        server::random(&mut name);
-        let name = format!("endcap-host-{:016x}", u64::from_be_bytes(name));
-        let path = std::env::temp_dir().join(name);
+        let path = server::scratch("host");
         std::fs::create_dir_all(&path).expect("a folder is made");
         Self(path)
     }

@@ -965,10 +965,7 @@ fn histories_hold_together(helds: &BTreeMap<DocId, Held>) {
 
 /// What an operator runs finds nothing wrong either.
 fn endcap_check_agrees(server: &Server) {
-    let mut name = [0; 8];
-    server::random(&mut name);
-    let name = format!("endcap-check-{:016x}.db", u64::from_be_bytes(name));
-    let file = std::env::temp_dir().join(name);
+    let file = server::scratch("check");
     server.db.execute("VACUUM INTO ?1", [file.to_str()]).expect("a copy is written");
     let archive = Archive::open(&file).expect("the copy opens");
     let album = Album::at(file.with_extension("blobs"));

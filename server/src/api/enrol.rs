@@ -195,10 +195,8 @@ fn new_device(
     if is_own(&tenant.console.keypair) || tenant.console.former.iter().any(is_own) {
         return Err(key_taken());
     }
-    let mut entropy = [0; 10];
-    random(&mut entropy);
     Ok(DeviceRow {
-        device: DeviceId::fresh(u64::try_from(now_ms).unwrap_or(0), entropy),
+        device: DeviceId::fresh(u64::try_from(now_ms).unwrap_or(0), random()),
         user,
         key,
         label,

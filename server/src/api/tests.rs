@@ -29,7 +29,7 @@ use crate::store::StoreError;
 use crate::store::accounts::{self, DeviceRow};
 use crate::store::uploads::{self, UploadId};
 use crate::store::visits::PhotoRow;
-use crate::{auth, now_ms, random, serve};
+use crate::{auth, now_ms, scratch, serve};
 
 /// Devices of each organisation: enough for all of its requests within their rates.
 const DEVICES: usize = 10;
@@ -47,10 +47,7 @@ fn token(org: usize, device: usize) -> String {
 
 impl Bench {
     async fn new() -> Self {
-        let mut name = [0; 8];
-        random(&mut name);
-        let name = format!("endcap-room-{:016x}", u64::from_be_bytes(name));
-        let folder = std::env::temp_dir().join(name);
+        let folder = scratch("room");
         let app = App::open(folder.clone()).await.unwrap();
         let mut tenants = Vec::new();
         for org in 0..2 {

@@ -157,9 +157,8 @@ pub(super) fn note(text: &str) -> Result<Option<Note>, Problem> {
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let mut salt = [0; 16];
-    random(&mut salt);
-    let note = Note::new(&text, salt).map_err(|invalid| Problem::invalid(invalid.to_string()))?;
+    let note =
+        Note::new(&text, random()).map_err(|invalid| Problem::invalid(invalid.to_string()))?;
     Ok(Some(note))
 }
 

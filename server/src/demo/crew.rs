@@ -480,8 +480,7 @@ fn key(folder: &Path) -> std::io::Result<Vec<u8>> {
     if let Ok(key) = std::fs::read(&path) {
         return Ok(key);
     }
-    let mut key = [0; 32];
-    random(&mut key);
+    let key: [u8; 32] = random();
     files::write(&path, &key, files::Read::Owner)?;
     Ok(key.to_vec())
 }
@@ -531,8 +530,7 @@ async fn review_one(
         (Verdict::Approved, None)
     } else {
         let comments = &brand.comments.send_back;
-        let mut salt = [0; 16];
-        random(&mut salt);
+        let salt: [u8; 16] = random();
         let note = Note::new(&comments[dice.below(comments.len())], salt);
         (Verdict::SentBack, Some(note.map_err(|e| e.to_string())?))
     };

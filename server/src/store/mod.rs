@@ -845,8 +845,6 @@ mod tests {
     }
 
     fn tempfile() -> std::path::PathBuf {
-        let mut name = [0; 8];
-        crate::random(&mut name);
-        std::env::temp_dir().join(format!("endcap-store-{}", u64::from_be_bytes(name)))
+        crate::scratch("store")
     }
 }

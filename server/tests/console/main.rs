@@ -27,7 +27,7 @@ use server::config::ServeConfig;
 use server::ingest::Sender;
 use server::store::StoreError;
 use server::store::log::{self, Ledger};
-use server::{console, now_ms, people, random, serve};
+use server::{console, now_ms, people, random, scratch, serve};
 use sync_core::document::{Change, Document, Entry, VOLUME_CHANGES};
 use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{
@@ -260,10 +260,7 @@ fn form(pairs: &[(&str, &str)]) -> String {
 
 impl Bench {
     async fn new() -> Self {
-        let mut name = [0; 8];
-        random(&mut name);
-        let name = format!("endcap-console-{:016x}", u64::from_be_bytes(name));
-        let folder = std::env::temp_dir().join(name);
+        let folder = scratch("console");
         let app = App::open(folder.clone()).await.unwrap();
         let tenant = app.create(OrgId::from_bytes([9; 16]), "Ängsholm Mejeri").await.unwrap();
         app.write_records(&tenant, catalogue()).await.unwrap();
@@ -373,8 +370,7 @@ impl Bench {
 
     /// Enrols a phone without asking.
     async fn phone(&self, user: UserId, label: &'static str) -> Phone {
-        let mut seed = [0; 32];
-        random(&mut seed);
+        let seed: [u8; 32] = random();
         let phone = Phone::of(user, &seed);
         self.enrol(&phone, label).await;
         phone
@@ -531,8 +527,7 @@ impl Phone {
         let now = Moment { boot_ms: 3_600_000, ..self.moment() };
         let push =
             PushRequest { protocol: PROTOCOL, now, previous: None, groups: vec![group], notes };
-        let mut name = [0; 32];
-        random(&mut name);
+        let name: [u8; 32] = random();
         let turn = bench.tenant.turn().await.unwrap();
         let checked =
             bench.app.verify(&bench.tenant, push, turn).await.map_err(|p| p.sentence()).unwrap();

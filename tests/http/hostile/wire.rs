@@ -49,10 +49,7 @@ struct Reply {
 
 impl World {
     async fn new() -> Self {
-        let mut name = [0; 8];
-        server::random(&mut name);
-        let name = format!("endcap-hostile-{:016x}", u64::from_be_bytes(name));
-        let folder = std::env::temp_dir().join(name);
+        let folder = server::scratch("hostile");
         let rita = Device::new(brand::RITA, server::now_ms(), &mut Chance::new(1));
         let (app, tenant) = live::found(&folder, &[&rita]).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

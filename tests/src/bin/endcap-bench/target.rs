@@ -79,10 +79,7 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 impl Folder {
     /// Within the system's folder for temporary files, or where `ENDCAP_BENCH_DIR` says.
     pub(crate) fn new() -> Result<Self, String> {
-        let mut chance = [0; 8];
-        server::random(&mut chance);
-        let name = format!("endcap-bench-{}", u64::from_be_bytes(chance));
-        let folder = std::env::temp_dir().join(name);
+        let folder = server::scratch("bench");
         std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
         Ok(Self(folder))
     }
