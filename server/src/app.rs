@@ -42,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::prove::pack;
 use crate::sending::Chunk;
 use crate::store::log::{AudienceId, Ledger, Org, Organisation, Reader};
+use crate::store::quarantine::Fate;
 use crate::store::uploads::{self, UploadId};
 use crate::store::witnesses::Counting;
 use crate::store::{READERS_OF_ONE, Store, StoreError, accounts, bundle, log, tree};
@@ -857,7 +858,7 @@ impl App {
                 writing.ingest(tx, now, |ingest| {
                     let found = ingest.ledger.quarantined(writing.id, item)?;
                     let found = found.ok_or_else(Problem::not_found)?;
-                    if found.state != "waiting" {
+                    if found.state != Fate::Waiting {
                         let (status, title) =
                             (StatusCode::CONFLICT, "This has been decided meanwhile");
                         return Err(Problem::new(status, "decided", title));

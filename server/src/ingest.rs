@@ -23,7 +23,7 @@ use sync_core::wire::{Delivery, Group, Keys, Outcome, ParcelBytes, PushRequest, 
 
 use crate::store::StoreError;
 use crate::store::log::{AudienceId, Held, Ledger, Line};
-use crate::store::quarantine::{Discarded, Item, Reason};
+use crate::store::quarantine::{Discarded, Fate, Item, Reason};
 use crate::store::visits::{PhotoRow, ReportRow, VisitRow};
 use crate::world::World;
 
@@ -638,7 +638,7 @@ impl Ingest<'_, '_> {
         if approved {
             self.approve(item, by)?;
         } else {
-            self.ledger.decide(item.item, "discarded", by, self.now_ms)?;
+            self.ledger.decide(item.item, Fate::Discarded, by, self.now_ms)?;
         }
         if let Some(decision) = decision {
             self.ledger.append_act(&decision)?;
@@ -705,7 +705,7 @@ impl Ingest<'_, '_> {
             self.ledger.brought(device)?;
         }
         self.close(&open)?;
-        self.ledger.decide(item.item, "accepted", by, self.now_ms)?;
+        self.ledger.decide(item.item, Fate::Accepted, by, self.now_ms)?;
         self.arrive(&open.held.document, &fresh)?;
         Ok(())
     }

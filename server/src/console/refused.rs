@@ -25,7 +25,7 @@ use crate::auth::{Posted, Viewer};
 use crate::error::Problem;
 use crate::store::StoreError;
 use crate::store::pages::PAGE_ROWS;
-use crate::store::quarantine::{self, Item, Pile};
+use crate::store::quarantine::{self, Fate, Item, Pile};
 use crate::world::World;
 
 /// Nobody leafs farther.
@@ -207,11 +207,11 @@ fn phone(world: &World, item: &Item) -> String {
 }
 
 fn badge(item: &Item) -> Markup {
-    match item.state.as_str() {
-        "accepted" => view::badge("approved", "check", "Approved"),
-        "discarded" => view::badge("not-possible", "cross", "Discarded"),
-        "proposed_again" => view::badge("new", "new", "Replaced by its author"),
-        _ => view::badge("submitted", "clock", "Waits"),
+    match item.state {
+        Fate::Accepted => view::badge("approved", "check", "Approved"),
+        Fate::Discarded => view::badge("not-possible", "cross", "Discarded"),
+        Fate::ProposedAgain => view::badge("new", "new", "Replaced by its author"),
+        Fate::Waiting | Fate::Arrived => view::badge("submitted", "clock", "Waits"),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::document::{Change, Document, Entry};
 use sync_core::evidence::Leaf;
@@ -20,11 +21,11 @@ use super::log::{self, AudienceId, Held, Ledger, Org};
 use super::pages::{Attached, PAGE_ROWS, Sight};
 use super::uploads::{self, UploadId};
 
-/// Most refused groups of one device that wait.
+/// Most refused groups of one person's devices that wait.
 const WAITING_MAX: u64 = 2_000;
 /// And of one document: honest work waits there once or twice.
 const WAITING_THERE_MAX: u64 = 100;
-/// Bytes of refused work that are kept of one device, whatever became of it unless it was accepted: weeks of honest
+/// Bytes of refused work that are kept of one person's devices, whatever became of it unless it was accepted: weeks of honest
 /// work, and no way to fill the disk.
 const KEPT_BYTES_MAX: u64 = 64 << 20;
 /// What a row takes besides the group, and what finding one of its changes takes.
@@ -35,6 +36,44 @@ const PART_ENTRIES: usize = 200;
 const PART_VALUES: usize = 2_000;
 /// Groups of the same document that are shown beside one.
 const BESIDE_MAX: usize = 10;
+
+/// What became of refused work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits for a decision.
+    Waiting,
+    /// A supervisor has let it in.
+    Accepted,
+    /// A supervisor does not want it.
+    Discarded,
+    /// Its author has gone on without it.
+    ProposedAgain,
+    /// It has come into the log by another way.
+    Arrived,
+}
+
+impl Fate {
+    const ALL: [Self; 5] =
+        [Self::Waiting, Self::Accepted, Self::Discarded, Self::ProposedAgain, Self::Arrived];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Accepted => "accepted",
+            Self::Discarded => Outcome::DISCARDED,
+            Self::ProposedAgain => "proposed_again",
+            Self::Arrived => "arrived",
+        }
+    }
+}
+
+impl FromSql for Fate {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let name = value.as_str()?;
+        let state = Self::ALL.into_iter().find(|state| state.as_str() == name);
+        state.ok_or(FromSqlError::InvalidType)
+    }
+}
 
 /// A group that was refused.
 #[derive(Debug, Clone)]
@@ -53,8 +92,8 @@ pub struct Item {
     pub received_ms: i64,
     /// What it is.
     pub group: Group,
-    /// What became of it: `waiting`, `accepted`, `discarded` or `proposed_again`: its author has gone on without it since. What has arrived is no item any more.
-    pub state: String,
+    /// What became of it. What has arrived is no item any more.
+    pub state: Fate,
     /// Who decided, and when.
     pub decided: Option<(UserId, i64)>,
 }
@@ -105,7 +144,7 @@ impl Item {
 /// What is kept of a group whose newest change comes again.
 struct Before {
     item: u64,
-    state: String,
+    state: Fate,
     code: String,
     length: usize,
     bytes: u64,
@@ -216,8 +255,8 @@ impl Ledger<'_> {
         }
         for item in whole {
             let Some(item) = self.quarantined(document.org(), item)? else { continue };
-            let again = item.state == "discarded" && may_come_again(&item.code);
-            if item.state != "waiting" && !again {
+            let again = item.state == Fate::Discarded && may_come_again(&item.code);
+            if item.state != Fate::Waiting && !again {
                 continue;
             }
             self.tx
@@ -334,12 +373,13 @@ impl Ledger<'_> {
         let (mut waiting, mut kept) = self.apart(device)?;
         let mut there = self.waiting_there(device, group.document)?;
         if let Some(before) = &before {
-            let waits = before.state == "waiting";
-            let comes_anew = match &before.state[..] {
-                "waiting" => before.code != reason.code || body.len() > before.length,
+            let waits = before.state == Fate::Waiting;
+            let comes_anew = match before.state {
+                Fate::Waiting => before.code != reason.code || body.len() > before.length,
                 // Nobody is asked the same twice.
-                "discarded" => before.code != reason.code,
-                state => state == "proposed_again",
+                Fate::Discarded => before.code != reason.code,
+                Fate::ProposedAgain => true,
+                Fate::Accepted | Fate::Arrived => false,
             };
             if !may_come_again(&before.code) || !comes_anew {
                 return Ok(true);
@@ -442,7 +482,7 @@ impl Ledger<'_> {
     pub fn decide(
         &mut self,
         item: u64,
-        state: &str,
+        state: Fate,
         by: UserId,
         now_ms: i64,
     ) -> Result<bool, StoreError> {
@@ -452,7 +492,7 @@ impl Ledger<'_> {
                 "UPDATE quarantine SET state = ?3, decided = ?4, decided_ms = ?5, decided_by = ?6
                  WHERE org = ?1 AND item = ?2 AND state = 'waiting'",
             )?
-            .execute(params![self.org, item, state, self.size(), now_ms, by.as_bytes()])?;
+            .execute(params![self.org, item, state.as_str(), self.size(), now_ms, by.as_bytes()])?;
         self.apart.clear();
         Ok(changed == 1)
     }
@@ -540,9 +580,9 @@ pub fn kept(
         let of = params![org, row.get::<_, Vec<u8>>(1)?, document, item];
         let changes = changes.query_map(of, |row| row.get(0))?.collect::<Result<_, _>>()?;
         let (head, code, body, digest) = (row.get(3)?, row.get(4)?, row.get(6)?, row.get(7)?);
-        let state: String = row.get(5)?;
+        let state: Fate = row.get(5)?;
         let (lacks, counted): (u64, Option<u64>) = (row.get(8)?, row.get(9)?);
-        let (arrived, logged) = (state == "arrived", state == "waiting" && lacks == 0);
+        let (arrived, logged) = (state == Fate::Arrived, state == Fate::Waiting && lacks == 0);
         let counted = counted.unwrap_or(0) == lacks;
         each(Kept { item, document, head, code, arrived, logged, counted, body, digest, changes });
     }
@@ -775,15 +815,15 @@ pub fn decided(
     let Range { start, end } = sequences;
     let rows = query.query_map(params![org, user.as_bytes(), start, end], |row| {
         let (document, head): (Vec<u8>, _) = (row.get(0)?, ChangeHash(row.get(1)?));
-        Ok((document, head, row.get::<_, String>(2)?, row.get(3)?))
+        Ok((document, head, row.get::<_, Fate>(2)?, row.get(3)?))
     })?;
     let mut found = Vec::new();
     for row in rows {
         let (document, head, state, detail) = row?;
         let document = DocId::from_bytes(&document)
             .ok_or_else(|| StoreError::Damaged("a document's name".into()))?;
-        let outcome = match state.as_str() {
-            Outcome::DISCARDED => Outcome::quarantined(&state, detail),
+        let outcome = match state {
+            Fate::Discarded => Outcome::quarantined(Outcome::DISCARDED, detail),
             _ => Outcome::Accepted {},
         };
         found.push(Decided { document, head, outcome });

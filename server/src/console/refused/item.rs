@@ -33,7 +33,7 @@ use crate::error::Problem;
 use crate::now_ms;
 use crate::store::StoreError;
 use crate::store::log::Reader;
-use crate::store::quarantine::{self, Item, ItemRead};
+use crate::store::quarantine::{self, Fate, Item, ItemRead};
 use crate::store::uploads;
 use crate::world::World;
 
@@ -159,7 +159,7 @@ fn shown(read: &ItemRead) -> &[Change] {
 
 /// Whether a change of what waits is in the log from before: nobody decides on it.
 fn in_record(read: &ItemRead, change: &Change) -> bool {
-    let held = read.held.as_ref().filter(|_| read.item.state == "waiting");
+    let held = read.held.as_ref().filter(|_| read.item.state == Fate::Waiting);
     held.is_some_and(|held| held.document.contains(change.hash()))
 }
 
@@ -185,7 +185,7 @@ fn draw(
     let all = entries(&item.group);
     let fresh = item.group.changes.iter().filter(|change| !in_record(read, change));
     let fresh: Vec<Entry> = fresh.filter_map(|change| change.entry().ok()).collect();
-    let open = item.state == "waiting";
+    let open = item.state == Fate::Waiting;
     let visit = read.held.as_ref().filter(|_| open && item.group.document.kind == DocKind::Visit);
     let visit = visit.map(|held| Visit::read(&held.document));
     let source = Source {
@@ -482,7 +482,7 @@ impl Drawing<'_> {
             return None;
         }
         let mut said = format!("{}, {here} here.", view::count(all as u64, "photo", "photos"));
-        if item.state == "waiting" && here + gone < all {
+        if item.state == Fate::Waiting && here + gone < all {
             said += match item.code.as_str() {
                 "revoked_device" | "foreign_actor" => {
                     " The phone cannot send the others unless it is enrolled anew."
