@@ -181,6 +181,8 @@ struct Open {
     before: Option<Held>,
     /// Who sees what was written, if anything was.
     appended: Option<(AudienceId, Audience)>,
+    /// Who has taken something of theirs back with that.
+    taken_back: BTreeSet<UserId>,
 }
 
 /// A change that may be written.
@@ -294,13 +296,23 @@ impl Ingest<'_, '_> {
     fn open(&self, document: DocId) -> Result<Open, StoreError> {
         let held = self.ledger.document(self.org, document)?;
         let read = held.document.changes().len();
-        Ok(Open { held, read, before: None, appended: None })
+        Ok(Open { held, read, before: None, appended: None, taken_back: BTreeSet::new() })
     }
 
     /// Brings what is derived from a document up to date with what was written to it.
     fn close(&mut self, open: &Open) -> Result<(), StoreError> {
-        match (open.appended, open.held.document.id().kind) {
-            (Some(seen_by), DocKind::Visit) => self.project_visit(&open.held, seen_by),
+        let Open { held, appended, taken_back, .. } = open;
+        if !taken_back.is_empty() {
+            let theirs = |entry: &&Entry| taken_back.contains(&entry.by());
+            let recordings = held.document.entries(Section::Recordings).map(|(_, entry)| entry);
+            for entry in recordings.filter(theirs) {
+                for photo in entry.photos() {
+                    self.ledger.reconsider_photo(held.document.id(), photo.hash, entry.by())?;
+                }
+            }
+        }
+        match (*appended, held.document.id().kind) {
+            (Some(seen_by), DocKind::Visit) => self.project_visit(held, seen_by),
             _ => Ok(()),
         }
     }
@@ -840,13 +852,7 @@ impl Ingest<'_, '_> {
             }
             _ => None,
         });
-        let taken_back: BTreeSet<UserId> = taken_back.collect();
-        let recordings = held.document.entries(Section::Recordings);
-        for (_, entry) in recordings.filter(|(_, entry)| taken_back.contains(&entry.by())) {
-            for photo in entry.photos() {
-                self.ledger.reconsider_photo(document, photo.hash, entry.by())?;
-            }
-        }
+        open.taken_back.extend(taken_back);
         open.appended = Some((audience_id, audience));
         match document.kind {
             DocKind::Visit => Ok(()),
