@@ -167,5 +167,5 @@ fn greet(brand: &Brand, address: SocketAddr, data: &Path) {
     println!(
         "\nEight people are out with their phones; their work arrives in the console while you watch."
     );
-    println!("Data is in {}. Stop with Ctrl-C; the same command goes on.\n", data.display());
+    println!("Data is in {}. Stop with Ctrl-C; the same command continues.\n", data.display());
 }
