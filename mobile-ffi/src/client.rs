@@ -914,8 +914,11 @@ impl Client {
             let idle_ms = |state: &PhotoState| {
                 Some(now_ms.saturating_sub(state.idle_ms?)).filter(|ms| *ms >= 0)
             };
-            let is_over =
-                |state: &PhotoState| !state.attached && idle_ms(state) >= Some(UNNAMED_MS_MAX);
+            // What the server does not take as a picture it will not want either.
+            let is_over = |state: &PhotoState| {
+                let is_wanted = state.attached && state.refused.is_none();
+                !is_wanted && idle_ms(state) >= Some(UNNAMED_MS_MAX)
+            };
             // What was given up may have come into the record since. All that is here is read for that, and so not each time.
             let named = match unnamed.iter().any(|(_, state)| !state.sent && is_over(state)) {
                 true => view.named_photos()?,

@@ -187,10 +187,10 @@ impl<'a> View<'a> {
             .collect();
         waiting.sort_by_key(|(hash, state, _)| {
             match (state.idle_ms, &state.upload, needs.get(hash)) {
-                (Some(since_ms), ..) => (0, since_ms),
-                (None, Some(_), _) => (1, 0),
-                (None, None, Some(need)) => *need,
-                (None, None, None) => (5, 0),
+                (Some(since_ms), ..) if state.refused.is_none() => (0, since_ms),
+                (_, Some(_), _) => (1, 0),
+                (_, None, Some(need)) => *need,
+                (_, None, None) => (5, 0),
             }
         });
         Ok(waiting)

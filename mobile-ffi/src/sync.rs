@@ -534,19 +534,21 @@ impl Run {
         };
         self.brought.extend(names);
         let reply: CargoReply = from_wire(self.org, &bytes).map_err(bad_answer)?;
-        for outcome in &reply.outcomes {
-            match outcome {
-                Delivery::Taken {} => self.report.delivered += 1,
-                Delivery::Refused { .. } => self.report.undeliverable += 1,
-                Delivery::Later {} => {}
-            }
-        }
+        let taken = reply.outcomes.iter().filter(|outcome| **outcome == Delivery::Taken {}).count();
         let applied = self.blocking(move |client| {
             client.change(|view, writer| {
-                Ok(apply(writer, apply_cargo(view, &request, &reply).map_err(fault)?)?)
+                let writes = apply_cargo(view, &request, &reply).map_err(fault)?;
+                let gone = writes.iter().filter(|w| matches!(w, Write::Unload(_))).count();
+                apply(writer, writes)?;
+                Ok(gone)
             })
         });
-        applied.await.map(|()| Heard::Delivered)
+        // What is refused may stay, for it may be taken yet.
+        let refused = applied.await?.saturating_sub(taken);
+        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        self.report.delivered += count(taken);
+        self.report.undeliverable += count(refused);
+        Ok(Heard::Delivered)
     }
 
     async fn pull(&mut self) -> Result<Heard, ClientError> {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::document::{Document, Past};
+use crate::document::Document;
 use crate::id::{BlobHash, ChangeHash, UserId};
 use crate::model::Invalid;
 use crate::model::capture::Moment;
@@ -122,27 +122,40 @@ impl Contest {
             }
         }
         for contest in &mut contests {
-            let mut steps: Vec<(ChangeHash, Step)> = Vec::with_capacity(contest.story.len());
-            for (hash, _, step) in &contest.story {
-                // A finding that its author knew of would be undone by it, and nobody told.
-                if *step != Step::Close || !is_found(document, &steps, *hash) {
-                    steps.push((*hash, *step));
+            let found = contest.story.iter().filter(|(_, _, step)| is_finding(*step));
+            let found: Vec<ChangeHash> = found.map(|(hash, ..)| *hash).collect();
+            let mut newest = Vec::new();
+            let mut known = document.past(&[]);
+            // A step comes after those that it knew of, so the newest first.
+            for (hash, _, step) in contest.story.iter().rev() {
+                // A finding that its author knew of would be undone by a close, and nobody told.
+                if *step == Step::Close && !found.is_empty() {
+                    let knew = document.past(&[*hash]);
+                    if found.iter().any(|finding| knew.contains(*finding)) {
+                        continue;
+                    }
+                }
+                if !known.contains(*hash) {
+                    newest.push(*step);
+                    known.add(*hash);
                 }
             }
-            let all = document.past(document.heads());
-            contest.standing = Standing::of(&newest(document, &steps, all).collect::<Vec<_>>());
+            contest.standing = Standing::of(&newest);
             contest.holds &= !contest.takes_out();
         }
         contests
     }
 
-    /// Whether somebody who sees it as it stands can go on with it so: what waits can be closed, and nothing else.
+    /// Whether somebody who sees it as it stands can go on with it so: what waits for its first finding can be closed, and
+    /// nothing else.
     ///
     /// # Errors
     /// The rule that the step breaks.
     pub fn takes(&self, step: Step) -> Result<(), Invalid> {
-        let fits = step != Step::Close || self.standing.waits();
-        Invalid::unless(fits, "step", "closes what waits; saying more opens again what is over")
+        let found = self.story.iter().any(|(_, _, step)| is_finding(*step));
+        let fits = step != Step::Close || (self.standing.waits() && !found);
+        let rule = "closes what waits and was not found on; saying more opens again what is over";
+        Invalid::unless(fits, "step", rule)
     }
 
     /// What makes the claim count once the objection is accepted, or nothing where there is none: an observation over
@@ -175,28 +188,9 @@ impl Contest {
     }
 }
 
-/// The steps within a past that no later one of them knew of, the newest first.
-fn newest<'a>(
-    document: &'a Document,
-    steps: &'a [(ChangeHash, Step)],
-    past: Past<'a>,
-) -> impl Iterator<Item = Step> + 'a {
-    let mut known = document.past(&[]);
-    // A step comes after those that it knew of.
-    steps.iter().rev().filter_map(move |(hash, step)| {
-        let is_newest = past.contains(*hash) && !known.contains(*hash);
-        if is_newest {
-            known.add(*hash);
-        }
-        is_newest.then_some(*step)
-    })
-}
-
-/// Whether these steps, as far as the author of a change knew of them, come to a finding.
-fn is_found(document: &Document, steps: &[(ChangeHash, Step)], change: ChangeHash) -> bool {
-    let mut newest = newest(document, steps, document.past(&[change]));
-    let first = newest.next().filter(|step| matches!(step, Step::Uphold | Step::Accept));
-    first.is_some_and(|first| newest.all(|step| step == first))
+/// Whether a step says who is right.
+const fn is_finding(step: Step) -> bool {
+    matches!(step, Step::Uphold | Step::Accept)
 }
 
 /// What recordings have said of what is contested.

@@ -1,7 +1,7 @@
 //! Photos that the server has and forgets, and those that nothing names any more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use endcap_mobile::{Client, ClientError};
 use image::{DynamicImage, ImageFormat, RgbImage};
@@ -143,6 +143,29 @@ fn a_photo_that_was_never_sent_waits_however_long_and_before_others() {
     has_no_room(&gate);
     assert_eq!(sync(&rita).unwrap().photos_without_room, 1);
     assert_eq!([&photo, &other.hash].map(|photo| holds(&rita, photo)), [false, true]);
+    drop((rita, gate));
+    office.close();
+}
+
+#[test]
+fn a_photo_that_the_server_does_not_take_goes_a_month_after_its_visit() {
+    let (_folder, office, gate, [rita]) = begin("not-taken", [RITA]);
+    let (_, photo) = shows(&rita, 0);
+    let days = Arc::new(AtomicI64::new(0));
+    let later = Arc::clone(&days);
+    gate.edit(move |passing| match (passing.path, passing.request) {
+        ("/api/v1/pull", false) => is_later(passing, later.load(Ordering::Relaxed)),
+        (UPLOADS, false) => problem(passing, 422, "not_an_image"),
+        _ => {}
+    });
+    assert_eq!(sync(&rita).unwrap().refused_photos.len(), 1);
+    office.moves(RITA, 2);
+    for (day, is_here) in [(1, true), (29, true), (32, false)] {
+        days.store(day, Ordering::Relaxed);
+        sync(&rita).unwrap();
+        sync(&rita).unwrap();
+        assert_eq!(holds(&rita, &photo), is_here, "{day}");
+    }
     drop((rita, gate));
     office.close();
 }

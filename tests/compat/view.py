@@ -81,14 +81,10 @@ class Visit:
 
     def _leave_out_closes(self, steps):
         """Those whose authors knew of a finding."""
-        counted = []
-        for hash in list(steps):
-            before = self._past(self.changes[hash].deps)
-            known = {steps[step] for step in self._last([step for step in counted if step in before])}
-            if steps[hash] == CLOSES and known in ({UPHOLDS}, {ACCEPTS}):
+        findings = {hash for hash, step in steps.items() if step in (UPHOLDS, ACCEPTS)}
+        for hash in [hash for hash, step in steps.items() if step == CLOSES]:
+            if findings & self._past(self.changes[hash].deps):
                 del steps[hash]
-            else:
-                counted.append(hash)
 
     def _by(self, person, hashes):
         return {hash for hash in hashes if hash in self.recordings and self.recordings[hash].by == person}

@@ -1127,15 +1127,16 @@ fn contested(
             let known = |hash| steps.iter().any(|(by, _)| knew(*by, hash));
             steps.iter().filter(|(hash, _)| !known(*hash)).map(|(_, step)| *step).collect()
         };
-        let mut steps: Vec<(ChangeHash, Step)> = Vec::new();
-        for (hash, post) in posts.iter().filter(|(_, post)| post.answers == Some(*contest)) {
-            let Some(Word::Step(step, _)) = post.word else { continue };
-            let before: Vec<_> = steps.iter().filter(|(of, _)| knew(*hash, *of)).copied().collect();
-            let found = [[Step::Accept], [Step::Uphold]].map(BTreeSet::from);
-            if step != Step::Close || !found.contains(&last(&before)) {
-                steps.push((*hash, step));
-            }
-        }
+        let step = |(hash, post): &(ChangeHash, Post)| match post.word {
+            Some(Word::Step(step, _)) if post.answers == Some(*contest) => Some((*hash, step)),
+            _ => None,
+        };
+        let mut steps: Vec<(ChangeHash, Step)> = posts.iter().filter_map(step).collect();
+        let finds = |step| matches!(step, Step::Accept | Step::Uphold);
+        let found: Vec<_> = steps.iter().filter(|(_, step)| finds(*step)).copied().collect();
+        steps.retain(|(hash, step)| {
+            *step != Step::Close || !found.iter().any(|(finding, _)| knew(*hash, *finding))
+        });
         let last = last(&steps);
         // Nothing of a whole visit holds once it is found wrong.
         let holds = objection.about.as_ref().is_some_and(|About { check, subject }| {

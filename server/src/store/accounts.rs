@@ -721,8 +721,12 @@ pub fn pushed(
     let again = pushes.iter().any(|push| push.name == name);
     let lives = log::lives(tx, org)?;
     let is_before = |life| lives.last().is_some_and(|(newest, _)| *newest != life);
+    let is_before = now.life.is_some_and(is_before);
     // The network has brought it twice, or what it names was forgotten.
-    if again || (pushes.is_empty() && previous.is_some()) || now.life.is_some_and(is_before) {
+    if again || (pushes.is_empty() && previous.is_some()) || is_before {
+        if is_before && !again {
+            brought(tx, org, device, ALL)?; // it may be a copy's
+        }
         synced(tx, org, device, 0, now_ms)?;
         return Ok(Some(true));
     }
@@ -823,25 +827,45 @@ mod tests {
     /// The same of a log that has had two lives; in which each push was made.
     fn come_in(pushes: &[(u8, u8, u8)]) -> (Vec<bool>, u64) {
         let mut db = database();
+        let tx = in_its_second_life(&mut db);
+        let follows = pushes.iter().map(|made| comes(&tx, *made)).collect();
+        (follows, device(&tx, 1, DEVICE).unwrap().unwrap().forked)
+    }
+
+    fn origin(life: u8) -> LogOrigin {
+        LogOrigin::from_bytes([life; 16])
+    }
+
+    fn in_its_second_life(db: &mut Connection) -> Transaction<'_> {
         let tx = db.transaction().unwrap();
-        let origin = |life: u8| LogOrigin::from_bytes([life; 16]);
         for life in [1, 2] {
             let origin = origin(life);
             let row = params![1, life, origin.as_bytes(), [0u8; 32]];
             tx.execute("INSERT INTO origin VALUES (?1, ?2, ?3, ?4)", row).unwrap();
         }
         assert!(put_device(&tx, 1, &phone(DEVICE, 0), [8; 32]).unwrap());
-        let follows = pushes.iter().map(|(this, before, life)| {
-            let life = Some(origin(*life).life());
-            let (wall_ms, boot, boot_ms, anchor, skew_ms) = (0, 0, 0, 0, None);
-            let now = Moment { wall_ms, boot, boot_ms, anchor, skew_ms, life };
-            let previous = Some(*before).filter(|before| *before > 0).map(name);
-            let (protocol, groups, notes) = (PROTOCOL, Vec::new(), Vec::new());
-            let push = PushRequest { protocol, now, previous, groups, notes };
-            pushed(&tx, 1, DEVICE, &push, name(*this), 0).unwrap().unwrap()
-        });
-        let follows = follows.collect();
-        (follows, device(&tx, 1, DEVICE).unwrap().unwrap().forked)
+        tx
+    }
+
+    fn comes(tx: &Transaction<'_>, (this, before, life): (u8, u8, u8)) -> bool {
+        let life = Some(origin(life).life());
+        let (wall_ms, boot, boot_ms, anchor, skew_ms) = (0, 0, 0, 0, None);
+        let now = Moment { wall_ms, boot, boot_ms, anchor, skew_ms, life };
+        let previous = Some(before).filter(|before| *before > 0).map(name);
+        let (protocol, groups, notes) = (PROTOCOL, Vec::new(), Vec::new());
+        let push = PushRequest { protocol, now, previous, groups, notes };
+        pushed(tx, 1, DEVICE, &push, name(this), 0).unwrap().unwrap()
+    }
+
+    #[test]
+    fn what_comes_from_before_a_restore_may_be_a_copys_and_is_given_to_the_phone() {
+        let mut db = database();
+        let tx = in_its_second_life(&mut db);
+        assert!(comes(&tx, (1, 0, 2)) && comes(&tx, (2, 1, 2)));
+        let since = || newest_push(&tx, 1, DEVICE).unwrap().since;
+        assert_ne!(since(), ALL);
+        assert!(comes(&tx, (9, 8, 1)));
+        assert_eq!(since(), ALL, "the phone has none of it");
     }
 
     #[test]

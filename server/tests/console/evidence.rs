@@ -140,11 +140,13 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     page.shows(&["Objection accepted", "30.90 SEK; now 27.90 SEK", "Open it again"]);
     page.shows(&["Accepted an objection", "Oat drink vanilla 1 L: settled as 27.90 SEK"]);
     bench.get(MARIA, "/visits?kind=contested").await.hides(&["Matrummet"]);
-    // A new word opens it again, and nobody closes what is over.
+    // A new word opens it again, and nobody closes what was found on.
     assert_eq!(say(DORA, "close", "Thank you").await, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(say(DORA, "say", "And the week before?").await, StatusCode::SEE_OTHER);
     assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "0 / 0");
-    assert_eq!(say(MARIA, "close", "Another visit").await, StatusCode::SEE_OTHER);
+    assert_eq!(say(DORA, "close", "Never mind").await, StatusCode::UNPROCESSABLE_ENTITY);
+    bench.get(DORA, &path).await.hides(&["Take the objection back"]);
+    assert_eq!(say(MARIA, "accept", "Another visit").await, StatusCode::SEE_OTHER);
     assert_eq!(price_figure(&bench, MARIA, "&contested=without").await, "1 / 1");
 
     // The whole visit.

@@ -560,9 +560,10 @@ impl Recording {
                 observed.observations.0.retain(|o| !o.words().any(|note| lost(&note)));
                 !observed.observations.0.is_empty() || !observed.photos.is_empty()
             }
-            Act::NotPossible { note, .. } => {
-                note.take_if(|note| lost(note));
-                true
+            // A reason that is nothing without its words goes with them.
+            Act::NotPossible { reason, note, .. } => {
+                let is_lost = note.take_if(|note| lost(note)).is_some();
+                !is_lost || *reason != NotPossible::Other
             }
             _ => true,
         }

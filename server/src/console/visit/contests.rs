@@ -27,6 +27,8 @@ pub(super) struct ContestBox {
     /// What becomes of what is contested when the objection is accepted.
     pub(super) accepting: String,
     pub(super) waits: bool,
+    /// It can be taken back, or closed without a finding.
+    pub(super) closes: bool,
     /// A supervisor has something to do: it waits, or what was found wrong counts.
     pub(super) live: bool,
 }
@@ -134,6 +136,7 @@ impl Reader<'_> {
             story,
             accepting,
             waits: contest.standing.waits(),
+            closes: contest.takes(Step::Close).is_ok(),
             live: contest.is_live(),
         }
     }
