@@ -896,6 +896,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nothing_without_lost_words_goes_with_them() {
+        let [lost, here] = [&b"a"[..], b"b"].map(BlobHash::of);
+        let when = Moment { wall_ms: 0, boot: 1, boot_ms: 1, anchor: 0, skew_ms: None, life: None };
+        let left = |act| {
+            let mut recording =
+                Recording { by: UserId::from_bytes([1; 16]), when, place: None, act };
+            recording.forget_words(&|note| *note == lost).then_some(recording)
+        };
+        let gone = |reason, note| Act::NotPossible { reason, note: Some(note), photos: Vec::new() };
+        let stays = left(gone(NotPossible::Closed, lost)).unwrap();
+        assert!(stays.notes().is_empty() && stays.validate().is_ok());
+        assert_eq!(left(gone(NotPossible::Other, here)).unwrap().notes(), [here]);
+        assert_eq!(left(gone(NotPossible::Other, lost)), None, "it would break its own rule");
+    }
+
+    #[test]
     fn columns_keep_every_kind_known_or_not() {
         let gtin = Gtin::from_u64(8904000210037).unwrap();
         let subjects = [
