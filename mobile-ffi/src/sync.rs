@@ -15,7 +15,7 @@ use reqwest::header::{
 };
 use reqwest::{IntoUrl, Method, Response, StatusCode, Url};
 use serde::Deserialize;
-use sync_core::cargo::{apply_cargo, next_cargo};
+use sync_core::cargo::{NOT_REFERENCED, apply_cargo, next_cargo};
 use sync_core::cbor::to_cbor;
 use sync_core::client::{
     BadAnswer, Batch, Fault, Replica, Write, apply_pull, apply_push, next_pull, next_push,
@@ -1023,7 +1023,6 @@ fn unsent(view: &View<'_>) -> Result<Vec<Unsent>, ClientError> {
 
 const ERASED: &str = "erased";
 const NOT_AN_IMAGE: &str = "not_an_image";
-const NOT_REFERENCED: &str = "not_referenced";
 const QUOTA_FULL: &str = "quota_full";
 const DISK_FULL: &str = "disk_full";
 const BUSY: &str = "busy";

@@ -27,8 +27,8 @@ use crate::wire::{
     Within, from_wire, protocol_of, to_wire,
 };
 
-/// What a server says of a photo that nothing there names.
-const UNNAMED: &str = "not_referenced";
+/// The code of a photo that nothing at the server names.
+pub const NOT_REFERENCED: &str = "not_referenced";
 
 /// Longest parcel.
 pub const PARCEL_BYTES_MAX: usize = 1024 * 1024;
@@ -402,7 +402,7 @@ pub fn apply_cargo<R: Replica>(
     for carried in replica.cargo()? {
         match outcomes.get(&carried.name) {
             Some(Delivery::Taken {}) => goes.push(carried.name),
-            Some(Delivery::Refused { code, .. }) if code == UNNAMED => unnamed.push(carried),
+            Some(Delivery::Refused { code, .. }) if code == NOT_REFERENCED => unnamed.push(carried),
             Some(Delivery::Refused { .. }) => goes.push(carried.name),
             Some(Delivery::Later {}) => {
                 stays.insert(carried.origin);

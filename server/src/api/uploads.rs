@@ -35,6 +35,7 @@ use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
+use sync_core::cargo::NOT_REFERENCED;
 use sync_core::id::{BlobHash, InvalidId, UserId};
 use sync_core::model::people::Audience;
 use sync_core::wire::Delivery;
@@ -795,7 +796,7 @@ fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>, Problem> {
 
 fn not_referenced() -> Problem {
     let title = "No entry that is here and yours names this photo";
-    Problem::new(StatusCode::FORBIDDEN, "not_referenced", title)
+    Problem::new(StatusCode::FORBIDDEN, NOT_REFERENCED, title)
         .detail("push the entry that names it first, and begin the upload then")
 }
 

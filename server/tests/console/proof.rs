@@ -284,6 +284,19 @@ fn line_of(summary: &str, hash: impl std::fmt::Display) -> &str {
 }
 
 #[tokio::test]
+async fn two_proofs_are_on_their_way_to_one_person_and_no_third() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let held = [(); 2].map(|()| bench.app.limits.downloads.begin(MARIA).unwrap());
+    let reply = bench.get(MARIA, &format!("/visits/{visit}/proof")).await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{}", reply.body);
+    assert!(reply.body.contains("Two proofs are on their way to you"), "{}", reply.body);
+    drop(held);
+    bundle_of(&bench, MARIA, visit).await;
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn a_call_that_was_not_possible_says_why() {
     let bench = Bench::new().await;
     let visit = VisitId::of_call(bench.tenant.id, CLOSED_CALL);
