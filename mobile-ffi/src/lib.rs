@@ -21,6 +21,7 @@ mod meeting;
 mod photo;
 mod refusal;
 mod replica;
+mod shown;
 mod store;
 mod sync;
 mod types;

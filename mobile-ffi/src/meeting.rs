@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sync_core::relay;
 
-use crate::client::{Client, name_of};
+use crate::client::Client;
 use crate::enrol::keypair;
 use crate::replica::{OWN, apply, own};
+use crate::shown::name_of;
 use crate::store::random;
 use crate::types::{ClientError, Declined, MeetingReport};
 

@@ -31,10 +31,11 @@ use sync_core::wire::{
     from_wire, to_wire,
 };
 
-use crate::client::{Client, Server, read_cbor, unreadable};
+use crate::client::{Client, Server, read_cbor};
 use crate::enrol::{hand_over, keypair};
 use crate::photo::BYTES_MAX;
 use crate::replica::{OWN, PHOTOS, PhotoState, View, apply, own, set_photo_aside};
+use crate::shown::unreadable;
 use crate::store::{StoreError, random};
 use crate::types::{ClientError, LeftOutlet, Phase, PhotoSize, RefusedPhoto, SyncReport, WhyLeft};
 

@@ -17,7 +17,8 @@ use sync_core::wire::{
 use crate::ingest::Sender;
 use crate::store::StoreError;
 use crate::store::accounts::NewestPush;
-use crate::store::log::{AudienceId, Page, Range, Reader, Whole};
+use crate::store::log::AudienceId;
+use crate::store::reader::{Page, Range, Reader, Whole};
 use crate::world::{Then, World};
 
 /// A page for a device, its checkpoint signed with the log's key; `None` if the log was never where the device

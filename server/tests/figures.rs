@@ -663,7 +663,7 @@ async fn the_sums_equal_a_rebuild_from_facts() {
     let entry = move |when| {
         let (about, claim, photos) = (None, None, Vec::new());
         let word = Some(Word::Contest(Objection { about, seen: heads, claim, photos }));
-        Entry::Post(Post { by, when, text, answers: None, volume: None, word })
+        Entry::Post(Post { word, ..Post::new(by, when, text) })
     };
     served.app.act(&served.tenant, first.into(), Some(note), entry).await.unwrap();
     equal_a_rebuild(&served).await;
@@ -685,7 +685,7 @@ async fn the_sums_equal_a_rebuild_from_facts() {
         let (text, answers) = (note.digest(), Some(contest));
         let entry = move |when| {
             let word = Some(Word::Step(step, Vec::new()));
-            Entry::Post(Post { by, when, text, answers, volume: None, word })
+            Entry::Post(Post { answers, word, ..Post::new(by, when, text) })
         };
         served.app.act(&served.tenant, first.into(), Some(note), entry).await.unwrap();
         for (contested, sum) in [(Contested::With, sum), (Contested::Without, (3, 3))] {

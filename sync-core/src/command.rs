@@ -287,14 +287,7 @@ pub fn execute<R: Replica>(
         }
         Command::Comment { visit, text, answers } => {
             let mut page = desk.begun(visit)?;
-            page.write(Entry::Post(Post {
-                by,
-                when,
-                text: text.digest(),
-                answers,
-                volume: None,
-                word: None,
-            }))?;
+            page.write(Entry::Post(Post { answers, ..Post::new(by, when, text.digest()) }))?;
             Ok(page.done(vec![text]))
         }
         Command::Contest { visit, about, text, claim, photos } => {
@@ -302,12 +295,8 @@ pub fn execute<R: Replica>(
             let objection = objection(&page.kept, about, claim, photos);
             let objection = objection.ok_or(CommandError::NotHere("value to contest"))?;
             page.write(Entry::Post(Post {
-                by,
-                when,
-                text: text.digest(),
-                answers: None,
-                volume: None,
                 word: Some(Word::Contest(objection)),
+                ..Post::new(by, when, text.digest())
             }))?;
             Ok(page.done(vec![text]))
         }
@@ -323,26 +312,15 @@ pub fn execute<R: Replica>(
                 page.write(recording(Act::Observe(observed)))?;
             }
             page.write(Entry::Post(Post {
-                by,
-                when,
-                text: text.digest(),
                 answers: Some(contest),
-                volume: None,
                 word: Some(Word::Step(step, photos)),
+                ..Post::new(by, when, text.digest())
             }))?;
             Ok(page.done(vec![text]))
         }
         Command::CommentOutlet { outlet, text } => {
             let mut page = desk.history(outlet)?;
-            let (answers, volume) = (None, None);
-            page.write(Entry::Post(Post {
-                by,
-                when,
-                text: text.digest(),
-                answers,
-                volume,
-                word: None,
-            }))?;
+            page.write(Entry::Post(Post::new(by, when, text.digest())))?;
             Ok(page.done(vec![text]))
         }
         Command::ProposeAgain { document, instance } => {

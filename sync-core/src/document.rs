@@ -938,7 +938,7 @@ mod tests {
     fn post(wall_ms: u8, text: BlobHash) -> Entry {
         let (by, wall_ms) = (UserId::from_bytes([9; 16]), i64::from(wall_ms));
         let when = Moment { wall_ms, boot: 1, boot_ms: 1, anchor: 0, skew_ms: None, life: None };
-        Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+        Entry::Post(Post::new(by, when, text))
     }
 
     fn merged() -> Document {

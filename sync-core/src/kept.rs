@@ -780,9 +780,7 @@ mod tests {
         let actor = Actor::new(&keypair.public(), [0; 8]);
         for _ in 0..changes {
             let by = UserId::from_bytes([2; 16]);
-            let (answers, volume) = (None, None);
-            let post =
-                Post { by, when: moment(), text: BlobHash([0; 32]), answers, volume, word: None };
+            let post = Post::new(by, moment(), BlobHash([0; 32]));
             let change = kept.document.next(actor, &Entry::Post(post)).unwrap();
             kept.pending.push(change.hash());
             kept.document.insert(change).unwrap();

@@ -228,8 +228,7 @@ mod tests {
         let when = Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
         let (by, text) = (UserId::from_bytes([2; 16]), BlobHash([0; 32]));
         for _ in 0..3 {
-            let (answers, volume, word) = (None, None, None);
-            let post = Post { by, when, text, answers, volume, word };
+            let post = Post::new(by, when, text);
             let change = kept.document.next(actor, &Entry::Post(post)).unwrap();
             kept.document.insert(change).unwrap();
         }

@@ -268,14 +268,8 @@ pub(crate) fn documents() -> Vec<Written> {
     );
     let act = Act::Observe(observed(vec![fact(1, position, two)], Vec::new(), vec![first, second]));
     visit.add(0, "observe", &recording(RITA, moment(100, 51, Some(-250)), place(), act));
-    let answer = Post {
-        by: RITA,
-        when: moment(101, 51, None),
-        text: notes()[3].digest(),
-        answers: Some(review),
-        volume: None,
-        word: None,
-    };
+    let answer = Post::new(RITA, moment(101, 51, None), notes()[3].digest());
+    let answer = Post { answers: Some(review), ..answer };
     visit.add(0, "post", &Entry::Post(answer));
     visit.add(1, "abandon", &recording(SAM, moment(102, 51, None), None, Act::Abandon {}));
 
@@ -302,31 +296,16 @@ pub(crate) fn documents() -> Vec<Written> {
         volume: None,
     };
     outlet.add(1, "report", &Entry::Report(report.clone()));
-    let post = Post {
-        by: SUE,
-        when: moment(301, 62, None),
-        text: notes()[3].digest(),
-        answers: None,
-        volume: None,
-        word: None,
-    };
+    let post = Post::new(SUE, moment(301, 62, None), notes()[3].digest());
     outlet.add(2, "post", &Entry::Post(post));
     // Its history goes on: each author says first what they have seen of the volume before.
     let id = outlet.document.id();
     let before = outlet.document.heads().to_vec();
     let begins = Volume { outlet: OutletId::from_bytes(id.id), number: 1, before };
     let mut volume = Written::new("volume", begins.document());
-    let (text, answers) = (notes()[3].digest(), None);
-    let post = |step, volume| {
-        Entry::Post(Post {
-            by: SUE,
-            when: moment(step, 62, None),
-            text,
-            answers,
-            volume,
-            word: None,
-        })
-    };
+    let text = notes()[3].digest();
+    let post =
+        |step, volume| Entry::Post(Post { volume, ..Post::new(SUE, moment(step, 62, None), text) });
     volume.add(2, "post", &post(400, Some(begins.clone())));
     volume.add(2, "post", &post(401, None));
     let (when, photos) = (moment(402, 62, None), Vec::new());
@@ -350,7 +329,7 @@ fn contested() -> Written {
     let text = notes()[3].digest();
     let post = |by, step, answers, word| {
         let when = moment(step, 71, None);
-        Entry::Post(Post { by, when, text, answers, volume: None, word: Some(word) })
+        Entry::Post(Post { answers, word: Some(word), ..Post::new(by, when, text) })
     };
     let objection = Objection {
         about: Some(About { check, subject: subject.clone() }),
@@ -375,7 +354,7 @@ fn contested() -> Written {
     visit.add(2, "observe", &recording(SUE, moment(509, 71, None), None, act));
     let text = notes()[2].digest();
     let (when, word) = (moment(510, 71, None), Some(Word::Step(Step::Accept, Vec::new())));
-    let accepts = Post { by: SUE, when, text, answers: Some(contest), volume: None, word };
+    let accepts = Post { answers: Some(contest), word, ..Post::new(SUE, when, text) };
     visit.add(2, "step", &Entry::Post(accepts));
     visit
 }

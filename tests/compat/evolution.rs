@@ -98,14 +98,7 @@ impl Newer {
         })));
         self.write(&Entry::Submission(Submission { by, when, place }));
         let note = Note::new("Ask for Aoife", [3; 16]).unwrap();
-        self.write(&Entry::Post(Post {
-            by,
-            when,
-            text: note.digest(),
-            answers: None,
-            volume: None,
-            word: None,
-        }));
+        self.write(&Entry::Post(Post::new(by, when, note.digest())));
         self.notes.push(note);
     }
 

@@ -108,7 +108,7 @@ impl By {
     pub(crate) fn says(self, answers: Option<ChangeHash>, word: Option<Word>) -> Entry {
         let Self(by, when) = self;
         let text = words().digest();
-        Entry::Post(Post { by, when, text, answers, volume: None, word })
+        Entry::Post(Post { answers, word, ..Post::new(by, when, text) })
     }
 
     /// Contests the answer to a check, or the whole visit.

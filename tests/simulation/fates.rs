@@ -328,8 +328,8 @@ fn what_waits_has_arrived_only_when_all_of_it_is_in_the_log() {
         let mut when = *begun.changes()[0].entry().expect("it reads").when();
         when.wall_ms += i64::from(n);
         let note = Note { salt: [n; 16], text: "door is broken".into() };
-        let (by, text, answers, volume) = (brand::RITA, note.digest(), None, None);
-        let entry = Entry::Post(Post { by, when, text, answers, volume, word: None });
+        let (by, text) = (brand::RITA, note.digest());
+        let entry = Entry::Post(Post::new(by, when, text));
         let change = begun.next(Actor::new(&keypair.public(), [n; 8]), &entry);
         let change = change.expect("there is room");
         (note, keypair.seal(brand::ORG, id, change.hash()), change)

@@ -1,6 +1,7 @@
 //! Stories that chance tells too seldom.
 
-use server::store::log::{self, Range, Reader};
+use server::store::log;
+use server::store::reader::{Range, Reader};
 use sync_core::cargo::pack;
 use sync_core::client::{Kept, Replica, Write, inventory};
 use sync_core::command::{Command, CommandError};

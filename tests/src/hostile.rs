@@ -115,8 +115,7 @@ impl Hostile {
         let when =
             Moment { wall_ms: now_ms, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
         let text = note.digest();
-        let entry =
-            Entry::Post(Post { by: MALLORY, when, text, answers: None, volume: None, word: None });
+        let entry = Entry::Post(Post::new(MALLORY, when, text));
         let change = server.held(id).document.next(self.actor, &entry).ok()?;
         Some(Parts::clone(&change))
     }

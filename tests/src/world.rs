@@ -152,8 +152,8 @@ impl World {
             Volume { outlet, number, before: before.heads().to_vec() }
         });
         for _ in 0..changes {
-            let (when, text, answers, volume) = (now, text.digest(), None, begins.take());
-            let entry = Entry::Post(Post { by, when, text, answers, volume, word: None });
+            let (when, text, volume) = (now, text.digest(), begins.take());
+            let entry = Entry::Post(Post { volume, ..Post::new(by, when, text) });
             let change = document.next(actor, &entry).expect("there is room");
             document.insert(change).expect("it fits");
         }
@@ -815,7 +815,7 @@ impl World {
         }
         let (note, answers) = (self.note(), Some(contest.hash));
         let (text, word) = (note.digest(), Some(Word::Step(step, Vec::new())));
-        let entry = |when| Entry::Post(Post { by: SUE, when, text, answers, volume: None, word });
+        let entry = |when| Entry::Post(Post { answers, word, ..Post::new(SUE, when, text) });
         self.server.act(document, Some(&note), self.server_ms(), entry).expect("Sue may answer");
     }
 

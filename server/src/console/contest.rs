@@ -136,7 +136,7 @@ pub(super) async fn contest(
     let visit = read.line.visit;
     let entry = move |when| {
         let word = Some(Word::Contest(objection));
-        (None, Entry::Post(Post { by, when, text, answers: None, volume: None, word }))
+        (None, Entry::Post(Post { word, ..Post::new(by, when, text) }))
     };
     let (org, device, world) =
         (viewer.tenant.org, viewer.tenant.console.device, viewer.tenant.world());
@@ -312,7 +312,7 @@ pub(super) async fn answer(
             Entry::Recording(Recording { by, when, place: None, act })
         });
         let word = Some(Word::Step(step, photos));
-        (right, Entry::Post(Post { by, when, text, answers: Some(contest), volume: None, word }))
+        (right, Entry::Post(Post { answers: Some(contest), word, ..Post::new(by, when, text) }))
     };
     let (org, device, world) =
         (viewer.tenant.org, viewer.tenant.console.device, viewer.tenant.world());

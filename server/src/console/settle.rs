@@ -68,8 +68,7 @@ pub(super) async fn comment(
     let visit = seen(&app, &viewer, &visit).await?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("the comment is empty"))?;
     let (by, text) = (viewer.rights.user, note.digest());
-    let entry =
-        move |when| Entry::Post(Post { by, when, text, answers: None, volume: None, word: None });
+    let entry = move |when| Entry::Post(Post::new(by, when, text));
     app.act(&viewer.tenant, visit.into(), Some(note), entry).await?;
     Ok(back_to(visit, "#conversation"))
 }

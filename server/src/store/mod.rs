@@ -14,6 +14,7 @@ pub mod figures;
 pub mod log;
 pub mod pages;
 pub mod quarantine;
+pub mod reader;
 pub mod signals;
 pub mod tree;
 pub mod uploads;

@@ -29,8 +29,7 @@ async fn a_capture_across_midnight_says_that_its_day_is_a_claim_wherever_its_tim
     let notes = ["Is it so?", "They open late", "Ask for Ola"];
     let notes = notes.map(|text| Note::new(text, [8; 16]).unwrap());
     let [said, of_outlet, of_report] = notes.each_ref().map(Note::digest);
-    let post =
-        |text| Entry::Post(Post { by: ANNA, when, text, answers: None, volume: None, word: None });
+    let post = |text| Entry::Post(Post::new(ANNA, when, text));
     let visit = VisitId::of_call(bench.tenant.id, CALL);
     let mut document = Document::new(bench.tenant.id, visit.into());
     let act = Act::Start {
@@ -129,9 +128,7 @@ async fn what_was_written_here_under_a_former_key_is_still_no_claim() {
     assert_eq!(approved.status, StatusCode::SEE_OTHER, "{}", approved.body);
     let note = Note::new("Ring twice", [9; 16]).unwrap();
     let text = note.digest();
-    let post = move |when| {
-        Entry::Post(Post { by: MARIA, when, text, answers: None, volume: None, word: None })
-    };
+    let post = move |when| Entry::Post(Post::new(MARIA, when, text));
     bench.app.act(&bench.tenant, OUTLET.into(), Some(note), post).await.unwrap();
     let read = async |bench: &Bench| {
         let (visit, outlet) = (bench.get(MARIA, &url).await, format!("/outlets/{OUTLET}"));

@@ -6,9 +6,10 @@ use axum::http::StatusCode;
 use rusqlite::{Connection, Transaction};
 use server::blobs::Rendition;
 use server::config::ServeConfig;
+use server::store::reader::Reader;
 use server::store::signals::Found;
 use server::store::uploads::{self, UploadId};
-use server::store::{DATABASE, StoreError, log, pages, signals};
+use server::store::{DATABASE, StoreError, pages, signals};
 use server::{looks, now_ms, serve, signals::Kind};
 use sync_core::document::{Document, Entry};
 use sync_core::id::{BlobHash, CallId, ChangeHash, DeviceId, OrgId, UserId, VisitId};
@@ -57,7 +58,7 @@ fn of(jpeg: &[u8]) -> PhotoRef {
 /// Where the log stands: a phone that knows of it is from after all that is there.
 async fn heard(bench: &Bench) -> u64 {
     let org = bench.tenant.org;
-    let head = bench.app.store.read(move |c| Ok(log::Reader::open(c, org)?.head()?.sequence));
+    let head = bench.app.store.read(move |c| Ok(Reader::open(c, org)?.head()?.sequence));
     head.await.unwrap()
 }
 

@@ -10,10 +10,11 @@ use picture::Sketch;
 use server::blobs::Rendition;
 use server::erase::{Target, erase};
 use server::signals::{Kind, Signal};
+use server::store::reader::Reader;
 use server::store::signals::{Found, Reference};
 use server::store::uploads::{self, UploadId};
 use server::store::witnesses::{self, Cosignature};
-use server::store::{StoreError, accounts, log, signals};
+use server::store::{StoreError, accounts, signals};
 use server::witness::{NotSigned, Witness};
 use server::{looks, now_ms};
 use sync_core::contest::Standing;
@@ -484,7 +485,7 @@ async fn a_photo_that_was_used_before_is_shown_to_who_may_see_it() {
     let mut phone = bench.phone(olle, "Olle's phone").await;
     phone.minutes = 30;
     let org = bench.tenant.org;
-    let heard = bench.app.store.read(move |c| Ok(log::Reader::open(c, org)?.head()?.sequence));
+    let heard = bench.app.store.read(move |c| Ok(Reader::open(c, org)?.head()?.sequence));
     phone.anchor = heard.await.unwrap(); // so that it is known to be later
     let visit = VisitId::from_bytes([8; 16]);
     let mut south = Document::new(bench.tenant.id, visit.into());
@@ -965,7 +966,7 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
     let mut later =
         Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CLOSED_CALL).into());
     (anna.minutes, anna.anchor) = (59, 0);
-    let heard = bench.app.store.read(move |c| Ok(log::Reader::open(c, org)?.head()?.sequence));
+    let heard = bench.app.store.read(move |c| Ok(Reader::open(c, org)?.head()?.sequence));
     anna.anchor = heard.await.unwrap();
     anna.start(&mut later, CLOSED_CALL);
     let hash = BlobHash::of(&again);

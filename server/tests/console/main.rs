@@ -1075,8 +1075,8 @@ async fn an_outlet_shows_the_newest_of_what_was_said_of_it_in_all_volumes() {
     let mut notes = Vec::new();
     let mut say = |phone: &mut Phone, document: &mut Document, text: &str, volume| {
         let note = Note::new(text, [notes.len() as u8; 16]).unwrap();
-        let (by, when, text, answers) = (ANNA, phone.moment(), note.digest(), None);
-        phone.write(document, Entry::Post(Post { by, when, text, answers, volume, word: None }));
+        let (by, when, text) = (ANNA, phone.moment(), note.digest());
+        phone.write(document, Entry::Post(Post { volume, ..Post::new(by, when, text) }));
         notes.push(note);
     };
     let mut first = Document::new(bench.tenant.id, OUTLET.into());

@@ -218,12 +218,8 @@ async fn whoever_decides_sees_each_value_and_what_it_would_replace() {
     };
     anna.record(&mut hers, shut);
     let said = |by, phone: &Phone, text: &Note, word| Post {
-        by,
-        when: phone.moment(),
-        text: text.digest(),
-        answers: None,
-        volume: None,
         word,
+        ..Post::new(by, phone.moment(), text.digest())
     };
     let post = Entry::Post(said(ANNA, &anna, &remark, None));
     anna.write(&mut hers, post);

@@ -399,6 +399,13 @@ pub struct Post {
     pub word: Option<Word>,
 }
 
+impl Post {
+    /// A mere remark, which answers nothing.
+    pub fn new(by: UserId, when: Moment, text: BlobHash) -> Self {
+        Self { by, when, text, answers: None, volume: None, word: None }
+    }
+}
+
 /// Which volume of which outlet's history an author begins to write in, and what of the one before that author has
 /// seen: the author's seals cover that too.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -79,8 +79,7 @@ impl Log {
 
     fn say(&mut self, text: &str) -> (usize, BlobHash) {
         let digest = self.note(text);
-        let post =
-            Post { by: BY, when: when(), text: digest, answers: None, volume: None, word: None };
+        let post = Post::new(BY, when(), digest);
         (self.write(&Entry::Post(post)), digest)
     }
 

@@ -380,18 +380,16 @@ fn entries_that_do_not_read_or_break_a_rule() {
     forge.expect_entry("invalid", 3, shared(), &Entry::Review(review));
     let objection = Objection { about: None, seen: twice, claim: None, photos: Vec::new() };
     let (by, text, word) = (brand::SAM, BlobHash([1; 32]), Some(Word::Contest(objection)));
-    let post = Post { by, when, text, answers: None, volume: None, word };
+    let post = Post { word, ..Post::new(by, when, text) };
     forge.expect_entry("invalid", SAM, shared(), &Entry::Post(post));
     let entry =
         recording(brand::RITA, Act::Observe(observed(vec![met(true)], vec![ChangeHash([5; 32])])));
     forge.expect_edited("not_in_past", |p| p.value = entry.encode());
-    let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
-    let post =
-        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
+    let text = Note::new("hello", [1; 16]).expect("a note").digest();
+    let post = Entry::Post(Post::new(brand::RITA, NOW, text));
     forge.expect_entry("missing_note", RITA, shared(), &post);
     let answers = Some(ChangeHash([8; 32]));
-    let post =
-        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
+    let post = Entry::Post(Post { answers, ..Post::new(brand::RITA, NOW, text) });
     forge.expect_entry("not_in_past", RITA, shared(), &post);
 }
 
@@ -400,14 +398,7 @@ fn a_note_that_breaks_its_rule_is_not_read() {
     let mut forge = Forge::new();
     let note = Note { salt: [1; 16], text: "x".repeat(4_001) };
     assert!(note.validate().is_err());
-    let post = Post {
-        by: brand::RITA,
-        when: NOW,
-        text: note.digest(),
-        answers: None,
-        volume: None,
-        word: None,
-    };
+    let post = Post::new(brand::RITA, NOW, note.digest());
     let parts = forge.parts(RITA, shared(), &Entry::Post(post));
     let mut push = forge.push(vec![forge.group(RITA, shared(), vec![parts])]);
     push.notes = vec![note];
@@ -422,7 +413,7 @@ fn contests_that_are_not_theirs_or_about_nothing() {
     let note = Note::new("It was not so", [1; 16]).expect("a note");
     let text = note.digest();
     let post = |by, answers, word| {
-        Entry::Post(Post { by, when: NOW, text, answers, volume: None, word: Some(word) })
+        Entry::Post(Post { answers, word: Some(word), ..Post::new(by, NOW, text) })
     };
     let about = Some(About { check: checks::DISPLAY, subject: Subject::Display(1) });
     let objection = |seen: Vec<ChangeHash>| Objection {
@@ -485,14 +476,7 @@ fn contests_that_are_not_theirs_or_about_nothing() {
     }
     // Of a visit and nothing else.
     let outlet = DocId::from(brand::outlet(1));
-    let outlet_post = Entry::Post(Post {
-        by: brand::SAM,
-        when: NOW,
-        text,
-        answers: None,
-        volume: None,
-        word: None,
-    });
+    let outlet_post = Entry::Post(Post::new(brand::SAM, NOW, text));
     let parts = forge.parts(SAM, outlet, &outlet_post);
     let mut push = forge.push(vec![forge.group(SAM, outlet, vec![parts])]);
     push.notes = vec![note.clone()];
@@ -553,9 +537,8 @@ fn outside_the_scope() {
     forge.expect_entry("out_of_scope", RITA, fresh(1), &rita(start(3, None, 2, 1)));
     forge.expect_entry("wrong_start", RITA, fresh(2), &rita(start(3, None, 1, 1)));
     forge.expect_entry("out_of_scope", RITA, svens(), &observe(brand::RITA, vec![met(true)]));
-    let (text, answers) = (Note::new("hello", [1; 16]).expect("a note").digest(), None);
-    let post =
-        Entry::Post(Post { by: brand::RITA, when: NOW, text, answers, volume: None, word: None });
+    let text = Note::new("hello", [1; 16]).expect("a note").digest();
+    let post = Entry::Post(Post::new(brand::RITA, NOW, text));
     forge.expect_entry("out_of_scope", RITA, svens(), &post);
     let submission = Entry::Submission(Submission { by: brand::RITA, when: NOW, place: None });
     forge.expect_entry("out_of_scope", RITA, svens(), &submission);

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::params;
 use server::ingest::{Ingest, open};
-use server::store::log::{self, Ledger, Reader};
+use server::store::log::{self, Ledger};
+use server::store::reader::Reader;
 use server::store::signals::{self, Reference};
 use server::store::visits::PhotoRow;
 use server::store::{quarantine, uploads};
@@ -51,7 +52,7 @@ fn now(world: &World) -> Moment {
 
 fn post(world: &World, by: UserId, note: &Note) -> Entry {
     let (when, text) = (now(world), note.digest());
-    Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+    Entry::Post(Post::new(by, when, text))
 }
 
 fn long_note(number: u32) -> Note {
@@ -261,7 +262,7 @@ fn a_document_that_one_has_filled_has_room_for_the_console_and_goes_on_in_a_volu
     let text = note.digest();
     let say = |when| {
         let by = brand::SUE;
-        Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+        Entry::Post(Post::new(by, when, text))
     };
     world.server.act(document.id(), Some(&note), now_ms, say).expect("there is room");
     // With another key too.
@@ -270,7 +271,7 @@ fn a_document_that_one_has_filled_has_room_for_the_console_and_goes_on_in_a_volu
     let text = note.digest();
     let say = |when| {
         let by = brand::SUE;
-        Entry::Post(Post { by, when, text, answers: None, volume: None, word: None })
+        Entry::Post(Post::new(by, when, text))
     };
     world.server.act(document.id(), Some(&note), now_ms, say).expect("there is still room");
     // Everybody gets it, and goes on.
@@ -543,7 +544,7 @@ fn however_often_entries_are_named_each_is_read_once() {
         let (seen, claim, photos) = (named.clone(), None, Vec::new());
         let word = Some(Word::Contest(Objection { about, seen, claim, photos }));
         let text = long_note(1).digest();
-        write(&Entry::Post(Post { by, when, text, answers: None, volume: None, word }));
+        write(&Entry::Post(Post { word, ..Post::new(by, when, text) }));
     }
     assert!(held < 64 << 20, "{held} bytes");
 }

@@ -374,17 +374,8 @@ impl<'a> Story<'a> {
                 let heads = if a & 1 == 0 { all } else { picked(usize::from(b) % 4) };
                 Entry::Review(Review { by, when, verdict, heads, comment: None })
             }
-            10 => {
-                Entry::Post(Post { by, when, text: note, answers: None, volume: None, word: None })
-            }
-            11 => Entry::Post(Post {
-                by,
-                when,
-                text: note,
-                answers: picked(1).pop(),
-                volume: None,
-                word: None,
-            }),
+            10 => Entry::Post(Post::new(by, when, note)),
+            11 => Entry::Post(Post { answers: picked(1).pop(), ..Post::new(by, when, note) }),
             12 => Entry::Report(OutletReport {
                 by,
                 when,

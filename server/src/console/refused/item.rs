@@ -32,8 +32,8 @@ use crate::console::words::{Source, Words, why_not_possible};
 use crate::error::Problem;
 use crate::now_ms;
 use crate::store::StoreError;
-use crate::store::log::Reader;
 use crate::store::quarantine::{self, Fate, Item, ItemRead};
+use crate::store::reader::Reader;
 use crate::store::uploads;
 use crate::world::World;
 

@@ -3,6 +3,7 @@ use sync_core::id::Actor;
 use sync_core::model::capture::ClaimBasis;
 use sync_core::model::catalogue::Display;
 
+use super::super::reader::{Range, Reader};
 use super::*;
 
 const DEVICE: DeviceId = DeviceId::from_bytes([5; 16]);
