@@ -223,7 +223,7 @@ pub(crate) fn shown_visit(view: &View<'_>, id: VisitId, kept: &Kept) -> Result<V
     for contest in &read.contests {
         contests.push(shown_contest(view, kept, &read, contest)?);
     }
-    let begun = read.start.as_ref().and_then(|start| read.recording(start.hash));
+    let begun = read.begun(|recorded| claimed_ms(recorded.entry.when));
     let people = read.people().into_iter().map(|p| name(view, p)).collect::<Result<_, _>>()?;
     Ok(Visit {
         id: id.to_string(),

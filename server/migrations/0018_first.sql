@@ -461,6 +461,15 @@ CREATE TABLE confirmation (
     PRIMARY KEY (org, device)
 ) STRICT, WITHOUT ROWID;
 
+-- What was decided on refused work for a document, whatever has become of that since; each is a line of the log.
+CREATE TABLE decision (
+    org      INTEGER NOT NULL,
+    document BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    by       BLOB NOT NULL,
+    PRIMARY KEY (org, document, sequence)
+) STRICT, WITHOUT ROWID;
+
 -- Keys that the server has had in an organisation before: what was sealed to them is opened still.
 CREATE TABLE former_key (
     org    INTEGER NOT NULL,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 
 use axum::http::StatusCode;
 use sync_core::cargo::Load;
-use sync_core::document::Entry;
+use sync_core::document::{Document, Entry};
 use sync_core::evidence::{Cursor, Keypair, Leaf};
 use sync_core::id::{
     Actor, BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, OrgId, UserId, VisitId,
@@ -810,30 +810,25 @@ impl App {
         note: Option<Note>,
         entry: impl FnOnce(Moment) -> Entry + Send + 'static,
     ) -> Result<ChangeHash, ActError> {
-        let alone = move |when| (None, entry(when));
+        let alone = move |_: &Document, when| Ok::<_, ActError>((None, entry(when)));
         self.act_with(tenant, document, note, alone, |_| Ok(())).await
     }
 
-    /// Writes what a person does in the console, after another entry if one comes with it, and together with something
-    /// else: all in one transaction. Returns the hash of the second.
+    /// Writes what a person does in the console ([`Ingest::act`]), and together with it something else: all in one transaction.
     pub async fn act_with<E: From<ActError> + From<StoreError> + Send + 'static>(
         &self,
         tenant: &Arc<Tenant>,
         document: DocId,
         note: Option<Note>,
-        entries: impl FnOnce(Moment) -> (Option<Entry>, Entry) + Send + 'static,
+        entries: impl FnOnce(&Document, Moment) -> Result<(Option<Entry>, Entry), E> + Send + 'static,
         also: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), E> + Send + 'static,
     ) -> Result<ChangeHash, E> {
         let now = now_ms();
         let writing = Arc::clone(tenant);
         let written = self
             .write(tenant, move |tx| -> Result<_, E> {
-                let hash = writing.ingest(tx, now, |ingest| -> Result<_, E> {
-                    let (first, entry) = entries(ingest.moment());
-                    if let Some(first) = first {
-                        ingest.act(&writing.console, document, &first, None)?;
-                    }
-                    Ok(ingest.act(&writing.console, document, &entry, note.as_ref())?)
+                let hash = writing.ingest(tx, now, |ingest| {
+                    ingest.act(&writing.console, document, note.as_ref(), entries)
                 })?;
                 also(tx)?;
                 Ok(hash)

@@ -147,11 +147,17 @@ fn write(
     Ok(report)
 }
 
-/// Whether the data folder has let go of a photo that a copy of its database says is here.
+/// Whether the data folder has let go of something that a copy of its database has: of a photo, or of what was erased.
 fn has_let_go(data: &Path, copied: &Archive) -> Result<bool, StoreError> {
     let live = Archive::open(&data.join(DATABASE))?;
+    let erased = |archive: &Archive, org| {
+        let erasures = archive.erasures(org)?.into_iter();
+        Ok::<_, StoreError>(erasures.map(|erasure| erasure.id).collect::<HashSet<_>>())
+    };
     for made in copied.organisations()? {
-        if !here(copied, made.org)?.is_subset(&here(&live, made.org)?) {
+        if !here(copied, made.org)?.is_subset(&here(&live, made.org)?)
+            || !erased(&live, made.org)?.is_subset(&erased(copied, made.org)?)
+        {
             return Ok(true);
         }
     }

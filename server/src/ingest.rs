@@ -18,7 +18,7 @@ use sync_core::model::catalogue::{Device, Record, RecordKey};
 use sync_core::model::people::{Audience, Rights};
 use sync_core::model::visit::{Act, Note, Recording};
 use sync_core::projection::{Facts, project};
-use sync_core::visit::Visit;
+use sync_core::visit::{Recorded, Visit};
 use sync_core::wire::{Delivery, Group, Keys, Outcome, ParcelBytes, PushRequest, Unsealed};
 
 use crate::store::StoreError;
@@ -653,7 +653,8 @@ impl Ingest<'_, '_> {
             self.ledger.decide(item.item, Fate::Discarded, by, self.now_ms)?;
         }
         if let Some(decision) = decision {
-            self.ledger.append_act(&decision)?;
+            let sequence = self.ledger.append_act(&decision)?;
+            self.ledger.put_decision(item.group.document, by, sequence)?;
         }
         Ok(())
     }
@@ -782,19 +783,37 @@ impl Ingest<'_, '_> {
         rule(rights, device, self.world, held, change, entry)
     }
 
-    /// Writes an entry that a person made in the console, signed by the server.
-    pub fn act(
+    /// Writes what a person did in the console, signed by the server: the entry that `entries` makes of the document as
+    /// it is, after another if one comes with it. Returns the hash of the second.
+    pub fn act<E: From<ActError>>(
         &mut self,
         console: &Console,
         document: DocId,
+        note: Option<&Note>,
+        entries: impl FnOnce(&Document, Moment) -> Result<(Option<Entry>, Entry), E>,
+    ) -> Result<ChangeHash, E> {
+        let mut open = self.open(document).map_err(ActError::from)?;
+        let (first, entry) = entries(&open.held.document, self.moment())?;
+        if let Some(first) = first {
+            self.sign(&mut open, console, &first, None)?;
+        }
+        let hash = self.sign(&mut open, console, &entry, note)?;
+        self.close(&open).map_err(ActError::from)?;
+        Ok(hash)
+    }
+
+    fn sign(
+        &mut self,
+        open: &mut Open,
+        console: &Console,
         entry: &Entry,
         note: Option<&Note>,
     ) -> Result<ChangeHash, ActError> {
         let rights = self.world.rights(entry.by()).ok_or(Refusal::NoRight("no such person"))?;
         let author = Author { rights, key: console.keypair.public() };
-        let mut open = self.open(document)?;
+        let document = open.held.document.id();
         let change = open.held.document.next(console.actor, entry).map_err(Refusal::from)?;
-        let entry = self.read(&mut open, &change)??;
+        let entry = self.read(open, &change)??;
         let held = &mut open.held;
         let audience = admit(&author, self.world, &held.document, held.audience, &change, &entry)?;
         let entry = Arc::new(entry);
@@ -803,8 +822,7 @@ impl Ingest<'_, '_> {
         let seal = console.keypair.seal(self.org, document, change.hash());
         let device = console.device;
         let fresh = Fresh { change: &change, entry, device, audience, age_ms: Some(0) };
-        self.append(&mut open, &[fresh], &[seal])?;
-        self.close(&open)?;
+        self.append(open, &[fresh], &[seal])?;
         Ok(change.hash())
     }
 
@@ -914,7 +932,8 @@ pub fn derived(
     let outlet = world.outlets.get(&start.outlet);
     let zone = outlet.map_or("UTC", |o| o.zone.as_str());
     let claimed = |hash: &ChangeHash| held.times.get(hash).map(|t| t.claimed_ms);
-    let started_ms = claimed(&start.hash).unwrap_or(changed_ms);
+    let claimed_of = |recorded: &Recorded| claimed(&recorded.hash).unwrap_or(changed_ms);
+    let started_ms = visit.begun(claimed_of).map_or(changed_ms, claimed_of);
     let day = Day::at(started_ms, zone);
     let must_stock = outlet.map_or(&[][..], |o| &o.must_stock);
     let facts = project(visit, must_stock, day, &world.catalogue);

@@ -353,9 +353,13 @@ impl About {
                 let says = "as when access is withdrawn; a copy has not got its words";
                 Some((format!("another record of device {device}, {says}"), true))
             }
+            Leaf::Origin { .. } => {
+                let says = "it bounds what devices say to have known";
+                Some((format!("a life of the log begins here, and {says}"), true))
+            }
             Leaf::Decision { document, device, by, approved, .. } if *document == self.visit => {
                 let what = if *approved { "approved" } else { "discarded" };
-                Some((format!("person {by} {what} refused work of device {device}"), false))
+                Some((format!("person {by} {what} refused work of device {device}"), true))
             }
             Leaf::Confirmation { device, by, .. } if self.devices.contains(device) => {
                 Some((format!("person {by} confirmed the key of device {device}"), false))

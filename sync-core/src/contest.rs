@@ -176,6 +176,19 @@ impl Contest {
         })
     }
 
+    /// Names what whoever goes on with it goes by: what was said, and the recordings that hold now where it is about a
+    /// value. Another name is another state of it.
+    pub fn state(&self, visit: &Visit) -> BlobHash {
+        let live = self
+            .objection
+            .about
+            .iter()
+            .filter_map(|about| visit.values.get(&(about.check, about.subject.clone())));
+        let live = live.flatten().map(|live| live.recording);
+        let hashes = self.story.iter().map(|(hash, ..)| *hash).chain(live);
+        BlobHash::of(&hashes.flat_map(|hash| hash.0).collect::<Vec<u8>>())
+    }
+
     /// Whether a supervisor found the whole visit wrong.
     fn takes_out(&self) -> bool {
         self.objection.about.is_none() && self.standing == Standing::Accepted

@@ -335,6 +335,9 @@ fn check(proof: &Proof, note: &SignedNote, photos: &[(BlobHash, &[u8])]) -> Resu
         before = Some(line.sequence);
         read_line(line, &checkpoint, document, &mut lines, &mut changes)?;
     }
+    if lines.lives.first().is_none_or(|(_, at)| *at != 0) {
+        return wrong(format!("{PROOF}: line 0, with which the log begins, is missing"));
+    }
     let Some((_, named)) = lines.newest.filter(|(life, _)| *life == checkpoint.life) else {
         return wrong(format!(
             "{PROOF}: the line with which this life of the log begins is missing"
@@ -371,7 +374,8 @@ fn check(proof: &Proof, note: &SignedNote, photos: &[(BlobHash, &[u8])]) -> Resu
             return wrong(format!("{}: is not of this visit", photo_name(*hash, bytes)));
         }
     }
-    let here: BTreeSet<BlobHash> = photos.iter().map(|(hash, _)| *hash).collect();
+    let here: BTreeMap<BlobHash, usize> =
+        photos.iter().map(|(hash, bytes)| (*hash, bytes.len())).collect();
     let visit = Visit::read(&replayed);
     let story = Story {
         proof,

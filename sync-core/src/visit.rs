@@ -265,20 +265,20 @@ impl Visit {
             let past = submitted.get(&recorded.entry.by);
             recorded.submitted = past.is_some_and(|past| past.contains(recorded.hash));
         }
-        // Saying that a call was not possible needs no submission. Nor does correcting what is submitted,
-        // or settling what others said: else the figures would lose a value until the next submission.
-        let mut settled: BTreeMap<ChangeHash, (UserId, bool)> = BTreeMap::new();
+        // Saying that a call was not possible needs no submission. Nor does putting something else in the place of what is
+        // submitted, whoever does: else the figures would lose a value until the next submission.
+        let mut submitted: BTreeSet<ChangeHash> = BTreeSet::new();
         for recorded in &mut self.recordings {
-            let by = recorded.entry.by;
             recorded.submitted |= match &recorded.entry.act {
                 Act::NotPossible { .. } => true,
                 Act::Observe(observed) => {
-                    let older = observed.supersedes.iter().filter_map(|h| settled.get(h));
-                    older.into_iter().any(|(author, submitted)| *author != by || *submitted)
+                    observed.supersedes.iter().any(|older| submitted.contains(older))
                 }
                 _ => false,
             };
-            settled.insert(recorded.hash, (by, recorded.submitted));
+            if recorded.submitted {
+                submitted.insert(recorded.hash);
+            }
         }
     }
 
@@ -395,6 +395,13 @@ impl Visit {
         people
     }
 
+    /// The start that says when the visit was made: of those that are submitted the earliest by `claimed_ms`, the time that
+    /// a recording claims. While none is, of those that were not taken back; of all, if all were.
+    pub fn begun(&self, claimed_ms: impl Fn(&Recorded) -> i64) -> Option<&Recorded> {
+        let starts = self.recordings.iter().filter(|r| Start::read(r.hash, &r.entry).is_some());
+        starts.min_by_key(|r| (!r.submitted, r.withdrawn, claimed_ms(r), r.hash))
+    }
+
     /// Whether this person has recorded something that is not yet submitted.
     pub fn unsubmitted_by(&self, user: UserId) -> bool {
         let own = self.recordings.iter().filter(|r| r.entry.by == user);
@@ -470,6 +477,36 @@ mod tests {
 
     /// How many pairs were looked for among others, by all tests.
     pub(super) static LOOKED: AtomicUsize = AtomicUsize::new(0);
+
+    /// A planned call's visit is one document, whoever begins it and however often.
+    #[test]
+    fn a_visit_was_made_when_what_counts_of_it_was_begun() {
+        let id = DocId { kind: DocKind::Visit, id: [2; 16] };
+        let (outlet, territory) = (OutletId::from_bytes([5; 16]), TerritoryId::from_bytes([6; 16]));
+        let distributor = DistributorId::from_bytes([7; 16]);
+        let template = Versioned { number: 1, version: 1 };
+        let mut document = Document::new(OrgId::from_bytes([1; 16]), id);
+        let when =
+            |wall_ms| Moment { wall_ms, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
+        let mut writes = |who: u8, at: i64, act: Option<Act>| {
+            let (by, when) = (UserId::from_bytes([who; 16]), when(at));
+            let entry = match act {
+                Some(act) => Entry::Recording(Recording { by, when, place: None, act }),
+                None => Entry::Submission(Submission { by, when, place: None }),
+            };
+            let change = document.next(Actor::from_bytes([who; 16]), &entry).unwrap();
+            document.insert(change).unwrap();
+            let claimed = |recorded: &Recorded| recorded.entry.when.wall_ms;
+            Visit::read(&document).begun(claimed).map(claimed)
+        };
+        let start = || Some(Act::Start { outlet, call: None, territory, distributor, template });
+        assert_eq!(writes(1, 10, start()), Some(10));
+        assert_eq!(writes(1, 20, Some(Act::Abandon {})), Some(10), "there is no other");
+        assert_eq!(writes(2, 40, start()), Some(40), "what was taken back says nothing");
+        assert_eq!(writes(3, 30, start()), Some(30));
+        assert_eq!(writes(2, 50, None), Some(40), "somebody has submitted, and began then");
+        assert_eq!(writes(3, 60, None), Some(30));
+    }
 
     /// As much as there is room for: long recordings, and short ones that name all of them. Looking for each pair of the
     /// long ones in each of the short ones would be a hundred million looks.

@@ -13,6 +13,7 @@ It exits with 0 if the bundle holds, with 1 if it does not, with 2 if it could n
 import functools
 import struct
 import sys
+import unicodedata
 import zlib
 
 import ed25519
@@ -24,6 +25,7 @@ SAME = struct.pack("<5H", 10, 0, 0, 0, 0x21)
 NAMES = ["summary.txt", "checkpoint.txt", "proof.cbor", "contents.txt"]
 # Kinds of records.
 DEVICE, ERASED = 3, 12
+NOTE_BYTES = 4000
 # Behind the sums a flip costs milliseconds, and twenty where it makes for another signature to verify.
 STEP = 7
 WRONG = (Malformed, Forged, Misfit, ValueError, KeyError, TypeError, IndexError)
@@ -59,13 +61,18 @@ def zip_again(files):
 def plain(value):
     if isinstance(value, list):
         return [plain(item) for item in value]
-    return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+    return {key: plain(value[key]) for key in sorted(value)} if isinstance(value, dict) else value
 
 
 def read(data):
     value = decode(data)
     need(encode(plain(value)) == data, "CBOR in another form")
     return value
+
+
+def members(value, those, others=()):
+    need(set(value) - set(others) == set(those), "a member that is not known, or one that lacks")
+    need(None not in value.values(), "a null member")
 
 
 def kind_of(picture):
@@ -94,11 +101,13 @@ def verify(data):
     need(names[:4] == NAMES, "the files")
     proof = read(files[2][1])
     need(proof[0] == 7, "the version")
+    members(proof, range(7))
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
     name_of_log, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])
     changes, devices, bare, last, lives, named_key = [], {}, [], -1, [], None
     for line in lines:
         sequence, leaf, body, salt, seal = line[0], line[1], line.get(3), line.get(4), line.get(5)
+        members(line, range(3), range(3, 6))
         need(sequence > last, "the order of the lines")
         last = sequence
         need(includes(size, root, sequence, sha256(b"\0" + leaf), line[2]), f"line {sequence}")
@@ -110,7 +119,9 @@ def verify(data):
             need(len(salt) == 16 and seal is None, f"the salt of line {sequence}")
             need(sha256(salt + body) == said[3], f"the record of line {sequence}")
             if said[1] == DEVICE:
-                devices[said[2]] = decode(body)[1]
+                kind, device = decode(body)
+                need(kind == DEVICE, f"the record of line {sequence}")
+                devices[said[2]] = device
         else:
             need(body is None and salt is None and seal is None, f"line {sequence} holds too much")
             need(said[0] != 1 or said[1] != [0, visit], f"line {sequence} lacks its change")
@@ -119,7 +130,8 @@ def verify(data):
             if said[0] == 0:
                 lives.append((said[1], sequence))
                 named_key = said[4]
-    need(lives and name_of_log.endswith("/" + uuid(lives[-1][0])), "the life of the log")
+    need(lives and lives[0][1] == 0, "the line with which the log begins")
+    need(name_of_log.endswith("/" + uuid(lives[-1][0])), "the life of the log")
     need(named_key == key, "the key that the log names")
     lives = [(int.from_bytes(origin[:4], "big"), begins) for origin, begins in lives]
     here = {line[0] for line in lines}
@@ -151,7 +163,7 @@ def verify(data):
         signer = document.changes[head].actor[:8]
         covered |= {h for h in past(document.changes, [head]) if document.changes[h].actor[:8] == signer}
     need(changes and covered == set(document.changes), "unsealed work")
-    notes = [sha256(salt + text.encode()) for salt, text in proof[5]]
+    notes = [note(*pair) for pair in proof[5]]
     need(set(notes) <= words, "a note")
     need(ascending(notes), "the order of the notes")
     photos = [sha256(body) for _, body in files[4:]]
@@ -163,6 +175,12 @@ def verify(data):
     listed = read_note(files[3][1], [(name_of_log, 1, key)], "the contents").split("\n")
     need(listed == [f"endcap.proof/{uuid(organisation)}/{uuid(visit)}"] + here + [""], "the contents")
     return document, vkey(name_of_log, 1, key), size
+
+
+def note(salt, text):
+    need(len(salt) == 16 and 0 < len(text.encode()) <= NOTE_BYTES, "a note's salt or length")
+    need(all(c in "\n\t" or unicodedata.category(c) != "Cc" for c in text), "a note's characters")
+    return sha256(salt + text.encode())
 
 
 def digests(value):

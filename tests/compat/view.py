@@ -107,8 +107,7 @@ class Visit:
         for hash, by in self.submissions.items():
             submitted |= self._by(by, self._past([hash]))
         for hash, recording in self.recordings.items():
-            older = [self.recordings[h] for h in recording.supersedes if h in self.recordings]
-            if any(r.by != recording.by or r.hash in submitted for r in older):
+            if not submitted.isdisjoint(recording.supersedes):
                 submitted.add(hash)
         return submitted
 

@@ -270,6 +270,9 @@ fn people() -> Vec<Case> {
 
     let (mut settled, both) = Case::apart("a supervisor settles", 3, 4);
     settled.add("a settlement", SUE, |by| by.counts(1, 4, &both));
+    let (mut counts, both) = Case::apart("a settlement counts with what it settles", 3, 4);
+    counts.add("a settlement", SUE, |by| by.counts(1, 4, &both));
+    counts.on("submission", RITA, &[both[0]], By::submits);
 
     let (mut half, [hers, _]) = Case::apart("a settlement of what was seen", 3, 4);
     half.on("a settlement", SUE, &[hers], |by| by.counts(1, 5, &[hers]));
@@ -289,7 +292,7 @@ fn people() -> Vec<Case> {
     let (mut only_his, [hers, his]) = Case::apart("a submission is of one's own work", 3, 4);
     let done = only_his.on("submission", RITA, &[hers, his], By::submits);
     only_his.on("review", SUE, &[done], |by| by.judges(Verdict::Approved, &[done]));
-    vec![equal, differ, settled, half, none, one, only_his]
+    vec![equal, differ, settled, counts, half, none, one, only_his]
 }
 
 /// What was judged.

@@ -112,9 +112,29 @@ fn a_photo_that_is_erased_while_a_backup_is_written_is_no_damage() {
     let blobs = files(&host.data().join("blobs"));
     let (erased, _) = blobs.iter().find(|(name, _)| !name.ends_with("jpg")).expect("an original");
     let hash = Path::new(erased).file_name().expect("a name").to_str().expect("UTF-8");
+    erased_meanwhile(&host, ["--photo", hash]);
+}
+
+#[test]
+fn words_that_are_erased_while_a_backup_is_written_are_not_in_it() {
+    let (mut host, _) = backed_up();
+    host.end("-TERM");
+    let notes = |database: &str| -> Vec<String> {
+        let db = Connection::open(host.folder.join(database)).expect("a database");
+        let mut query = db.prepare("SELECT lower(hex(digest)) FROM note").expect("a query");
+        let rows = query.query_map([], |row| row.get(0)).expect("notes");
+        rows.collect::<Result<_, _>>().expect("digests")
+    };
+    let before = notes("data/endcap.db");
+    erased_meanwhile(&host, ["--note", &before[0]]);
+    assert_eq!(notes("other/backup.db").len(), before.len() - 1);
+}
+
+/// What is erased while a backup copies the photos for the first time: it copies once more.
+fn erased_meanwhile(host: &Host, what: [&str; 2]) {
     let data = host.data();
     let folder = data.to_str().expect("UTF-8");
-    let flags = ["erase", "--data", folder, "--photo", hash, "--why", "request 17", "--yes"];
+    let flags = ["erase", "--data", folder, what[0], what[1], "--why", "request 17", "--yes"];
     let mut copies = 0;
     let mut meanwhile = |stage, done, _| {
         if (stage, done) == (Stage::Copying, 1) {

@@ -16,7 +16,7 @@ use server::store::uploads::{self, Named};
 use server::store::{StoreError, accounts, field, log};
 use sync_core::cargo::Load;
 use sync_core::cbor::from_cbor;
-use sync_core::document::{Change, Entry};
+use sync_core::document::{Change, Document, Entry};
 use sync_core::evidence::{Cursor, Keypair};
 use sync_core::id::{Actor, BlobHash, ChangeHash, DeviceId, DocId, LogHash, LogOrigin, UserId};
 use sync_core::model::capture::Moment;
@@ -526,8 +526,8 @@ impl Server {
         let tx = self.db.transaction().map_err(StoreError::from)?;
         let mut ledger = Ledger::open(&tx, self.org)?;
         let mut ingest = Ingest { ledger: &mut ledger, org: ORG, world: &self.world, now_ms };
-        let entry = entry(ingest.moment());
-        let hash = ingest.act(&self.console, document, &entry, note)?;
+        let alone = |_: &Document, when| Ok::<_, ActError>((None, entry(when)));
+        let hash = ingest.act(&self.console, document, note, alone)?;
         ledger.close()?;
         tx.commit().map_err(StoreError::from)?;
         Ok(hash)

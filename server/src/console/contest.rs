@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use sync_core::cbor::from_cbor;
-use sync_core::document::Entry;
+use sync_core::document::{Document, Entry};
 use sync_core::id::{BlobHash, ChangeHash, VisitId};
 use sync_core::model::Money;
 use sync_core::model::contest::{About, Objection, Step, Word};
@@ -134,9 +135,9 @@ pub(super) async fn contest(
     let put = hashes_of(&rows);
     let objection = Objection { about, seen, claim, photos };
     let visit = read.line.visit;
-    let entry = move |when| {
+    let entry = move |_: &Document, when| {
         let word = Some(Word::Contest(objection));
-        (None, Entry::Post(Post { word, ..Post::new(by, when, text) }))
+        Ok((None, Entry::Post(Post { word, ..Post::new(by, when, text) })))
     };
     let (org, device, world) =
         (viewer.tenant.org, viewer.tenant.console.device, viewer.tenant.world());
@@ -242,11 +243,12 @@ fn claimed(value: &Value, said: &str) -> Result<Option<Value>, Problem> {
         _ => Err(bad()),
     };
     Ok(Some(match value {
-        Value::Shelf { in_stock, .. } => Value::Shelf {
-            facings: said.parse().map_err(|_| bad())?,
-            in_stock: *in_stock,
-            place: Place::AsPlanned,
-        },
+        // Whoever says how many there were has not said where.
+        Value::Shelf { in_stock, place, .. } => {
+            let (facings, in_stock) = (said.parse().map_err(|_| bad())?, *in_stock);
+            let place = if facings > 0 { *place } else { Place::AsPlanned };
+            Value::Shelf { facings, in_stock, place }
+        }
         Value::Price(Money { currency, .. }) => Value::Price(Money {
             minor: minor(said, currency.exponent()).ok_or_else(bad)?,
             currency: *currency,
@@ -275,10 +277,13 @@ fn minor(said: &str, exponent: u32) -> Option<i64> {
 pub(super) struct Answer {
     step: String,
     comment: String,
+    /// The state of the contest that the form showed.
+    seen: String,
 }
 
 /// `POST /visits/{visit}/contests/{contest}`: a further word. An objection to a value that is accepted is put right
-/// with it: what its author saw counts from then on, or nothing does.
+/// with it: what its author saw counts from then on, or nothing does. Refuses with `answered` (409) what was said or
+/// recorded since the form was shown: whoever answers goes by what they saw.
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
     Path((visit, contest)): Path<(String, String)>,
@@ -301,18 +306,24 @@ pub(super) async fn answer(
     found.takes(step).map_err(|broken| Problem::invalid(broken.to_string()))?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
     let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
+    let seen: BlobHash =
+        form.seen.parse().map_err(|_| Problem::malformed("seen: cannot be read"))?;
     let check = found.objection.about.as_ref().map(|about| about.check);
     let (photos, rows) = shown(&app, &viewer, check, files, "nothing was written").await?;
     let put = hashes_of(&rows);
-    let right = (step == Step::Accept).then(|| found.put_right(&view)).flatten();
     // What puts the value right and the finding are written together, or neither is.
-    let entries = move |when| {
+    let entries = move |document: &Document, when| {
+        let view = Visit::read(document);
+        let found = view.contests.iter().find(|found| found.hash == contest);
+        let found = found.filter(|found| found.state(&view) == seen).ok_or_else(answered)?;
+        let right = (step == Step::Accept).then(|| found.put_right(&view)).flatten();
         let right = right.map(|observed| {
             let act = Act::Observe(observed);
             Entry::Recording(Recording { by, when, place: None, act })
         });
         let word = Some(Word::Step(step, photos));
-        (right, Entry::Post(Post { answers: Some(contest), word, ..Post::new(by, when, text) }))
+        let post = Post { answers: Some(contest), word, ..Post::new(by, when, text) };
+        Ok((right, Entry::Post(post)))
     };
     let (org, device, world) =
         (viewer.tenant.org, viewer.tenant.console.device, viewer.tenant.world());
@@ -322,6 +333,12 @@ pub(super) async fn answer(
     });
     kept_or_removed(&app, &viewer, &put, written.await).await?;
     Ok(back_to(visit, contest))
+}
+
+fn answered() -> Problem {
+    let title = "Something was said or recorded meanwhile";
+    Problem::new(StatusCode::CONFLICT, "answered", title)
+        .detail("go back, reload the page, and answer what it shows then: nothing was written")
 }
 
 fn back_to(visit: VisitId, contest: ChangeHash) -> Redirect {
@@ -343,6 +360,11 @@ mod tests {
         assert_eq!(read("12"), minor(1_200));
         assert_eq!(read(""), Ok(None));
         assert_eq!(read("none"), Ok(Some(Value::Withdrawn)));
+        let shelf = |facings, place| Value::Shelf { facings, in_stock: true, place };
+        let (there, planned) = (Place::OtherShelf(3), Place::AsPlanned);
+        let read = |said| claimed(&shelf(2, there), said).map_err(drop);
+        assert_eq!(read("4"), Ok(Some(shelf(4, there))), "nobody has said that it was elsewhere");
+        assert_eq!(read("0"), Ok(Some(shelf(0, planned))));
         for bad in ["1.005", "-1", ".5", "1.5.", "x", "99999999999999999999"] {
             assert_eq!(read(bad), Err(()), "{bad}");
         }

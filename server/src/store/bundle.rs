@@ -266,16 +266,14 @@ fn acts(
     picked: &mut Picked,
 ) -> Result<BTreeSet<UserId>, StoreError> {
     let mut actors = BTreeSet::new();
-    let mut pick = |acted: rusqlite::Result<(u64, Option<[u8; 16]>)>| {
+    let mut pick = |acted: rusqlite::Result<(u64, [u8; 16])>| {
         let (sequence, by) = acted?;
         picked.entry(sequence).or_insert((None, None, None));
-        actors.extend(by.map(UserId::from_bytes));
+        actors.insert(UserId::from_bytes(by));
         Ok::<_, StoreError>(())
     };
-    let mut query = connection.prepare_cached(
-        "SELECT decided, decided_by FROM quarantine
-         WHERE org = ?1 AND document = ?2 AND state IN ('accepted', 'discarded')",
-    )?;
+    let mut query = connection
+        .prepare_cached("SELECT sequence, by FROM decision WHERE org = ?1 AND document = ?2")?;
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
     query.query_map(params![org, name.to_bytes()], read)?.try_for_each(&mut pick)?;
     let mut query = connection

@@ -497,6 +497,21 @@ impl Ledger<'_> {
         Ok(changed == 1)
     }
 
+    /// Notes which line says what somebody decided on refused work for a document.
+    pub fn put_decision(
+        &self,
+        document: DocId,
+        by: UserId,
+        sequence: u64,
+    ) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO decision (org, document, sequence, by) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![self.org, document.to_bytes(), sequence, by.as_bytes()])?;
+        Ok(())
+    }
+
     /// A group that was refused.
     pub fn quarantined(&self, id: OrgId, item: u64) -> Result<Option<Item>, StoreError> {
         let found = self

@@ -12,7 +12,7 @@ use server::store::uploads::{self, UploadId};
 use server::store::{DATABASE, StoreError, pages, signals};
 use server::{looks, now_ms, serve, signals::Kind};
 use sync_core::document::{Document, Entry};
-use sync_core::id::{BlobHash, CallId, ChangeHash, DeviceId, OrgId, UserId, VisitId};
+use sync_core::id::{BlobHash, CallId, DeviceId, OrgId, UserId, VisitId};
 use sync_core::model::Geo;
 use sync_core::model::catalogue::{Outlet, Record};
 use sync_core::model::people::{Role, Scope};
@@ -295,12 +295,9 @@ async fn photos_of_a_contested_visit_stay_until_the_contest_is_over() {
     let reply = bench.post(DORA, &format!("{contested}/contests"), &fields).await;
     assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
     let thumb = format!("/photos/{}?size=thumb", BlobHash::of(&used));
-    let say = async |user, step| {
-        let document = bench.document(VisitId::of_call(bench.tenant.id, CALL)).await;
-        let contest: ChangeHash = Visit::read(&document).contests[0].hash;
-        let path = format!("{contested}/contests/{contest}");
-        bench.post(user, &path, &[("step", step), ("comment", "so")]).await.status
-    };
+    let visit = VisitId::of_call(bench.tenant.id, CALL);
+    let contest = Visit::read(&bench.document(visit).await).contests[0].hash;
+    let say = async |user, step| bench.answer(user, (visit, contest), step, "so").await;
     assert_eq!(retire(&bench, now_ms() + 1).await, 1, "the other one's");
     bench.get(DORA, &contested).await.shows(&[&thumb]);
     assert_eq!(say(MARIA, "ask").await, StatusCode::SEE_OTHER);
@@ -422,10 +419,7 @@ async fn accepting_an_objection_is_written_whole_or_not_at_all() {
     let before = bench.document(visit).await;
     let contest = Visit::read(&before).contests[0].hash;
     let size = heard(&bench).await;
-    let accept = async || {
-        let answer = [("step", "accept"), ("comment", "I see")];
-        bench.post(MARIA, &format!("{path}/contests/{contest}"), &answer).await.status
-    };
+    let accept = async || bench.answer(MARIA, (visit, contest), "accept", "I see").await;
     // The disk has room for one more line.
     let full = format!(
         "CREATE TRIGGER full BEFORE INSERT ON log WHEN NEW.sequence > {size}

@@ -95,9 +95,8 @@ async fn an_admin_erases_any_words_where_they_stand() {
     let reply = bench.post(DORA, &format!("{page}/contests"), &contest).await;
     assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
     let contest = Visit::read(&bench.document(visit).await).contests.remove(0);
-    let answer = [("step", "ask"), ("comment", "Who is Ola?")];
-    let reply = bench.post(MARIA, &format!("{page}/contests/{}", contest.hash), &answer).await;
-    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+    let answered = bench.answer(MARIA, (visit, contest.hash), "ask", "Who is Ola?").await;
+    assert_eq!(answered, StatusCode::SEE_OTHER);
     let asked = Visit::read(&bench.document(visit).await).contests.remove(0).story.remove(0).1;
     goes(&bench, &page, "Ola was not there", contest.text).await;
     goes(&bench, &page, "Who is Ola?", asked.text).await;

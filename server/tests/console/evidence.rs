@@ -113,10 +113,8 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
     assert_eq!(bench.get(SARA, &asks).await.status, StatusCode::FORBIDDEN);
 
     // Asked, answered, accepted: the value is put right and the visit is contested no more.
-    let answers = format!("{contests}/{}", contest.hash);
-    let say = async |user, step, comment| {
-        bench.post(user, &answers, &[("step", step), ("comment", comment)]).await.status
-    };
+    let contested = (visit, contest.hash);
+    let say = async |user, step, comment| bench.answer(user, contested, step, comment).await;
     assert_eq!(say(DORA, "accept", "we are right").await, StatusCode::FORBIDDEN);
     assert_eq!(say(SARA, "uphold", "not mine").await, StatusCode::NOT_FOUND);
     assert_eq!(say(MARIA, "shrug", "who knows").await, StatusCode::BAD_REQUEST);
@@ -127,7 +125,17 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
         "Contested, asked back",
         "Take the objection back",
     ]);
+    // Whoever answers goes by what the form showed, and not by what was said since.
+    let form = [
+        ("step", "uphold"),
+        ("comment", "No"),
+        ("seen", &bench.get(MARIA, &path).await.field("seen")),
+    ];
     assert_eq!(say(DORA, "say", "The store's").await, StatusCode::SEE_OTHER);
+    let late = bench.post(MARIA, &format!("{contests}/{}", contest.hash), &form).await;
+    assert_eq!(late.status, StatusCode::CONFLICT, "{}", late.body);
+    assert!(late.body.contains("Something was said or recorded meanwhile"));
+    assert_eq!(Visit::read(&bench.document(visit).await).contests[0].story.len(), 2);
     bench.get(MARIA, &path).await.shows(&["Accept the objection", "What counts then: 27.90 SEK."]);
     assert_eq!(say(MARIA, "accept", "I see").await, StatusCode::SEE_OTHER);
     let read = Visit::read(&bench.document(visit).await);
@@ -174,9 +182,9 @@ async fn a_distributor_contests_a_price_and_the_supervisor_puts_it_right() {
 
     // Found wrong by the brand's own supervisor, it counts nowhere, and says so.
     let read = Visit::read(&bench.document(visit).await);
-    let whole = format!("{contests}/{}", read.contests[1].hash);
+    let whole = (visit, read.contests[1].hash);
     let say = async |user, step| {
-        let status = bench.post(user, &whole, &[("step", step), ("comment", "so")]).await.status;
+        let status = bench.answer(user, whole, step, "so").await;
         assert_eq!(status, StatusCode::SEE_OTHER, "{step}");
     };
     bench.get(MARIA, &path).await.shows(&["Accepting takes the visit out of all figures."]);
@@ -221,10 +229,7 @@ async fn whoever_records_the_same_again_makes_no_finding_do_nothing() {
     assert_eq!(contested.status, StatusCode::SEE_OTHER, "{}", contested.body);
     bench.get(DORA, &path).await.hides(&[&offer]);
     let contest = Visit::read(&bench.document(visit).await).contests[0].hash;
-    let say = async |user, step| {
-        let answer = [("step", step), ("comment", "so")];
-        bench.post(user, &format!("{path}/contests/{contest}"), &answer).await.status
-    };
+    let say = async |user, step| bench.answer(user, (visit, contest), step, "so").await;
     let mut johan = bench.phone(JOHAN, "Johan's other phone").await;
     let records = async |johan: &mut Phone, minor| {
         let mut document = bench.document(visit).await;
@@ -910,13 +915,15 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
     }
     bench.get(MARIA, &path).await.hides(&["In a contest on its way"]).shows(&["2 photos"]);
     // So are those of a step, on either side.
-    let step = |user: UserId, step| {
-        Multipart::new(&bench.cookies[&user].1).field("step", step).field("comment", "This one")
+    let step = async |user: UserId, step| {
+        let seen = bench.state(visit, contest.hash).await;
+        let form = Multipart::new(&bench.cookies[&user].1).field("step", step);
+        form.field("comment", "This one").field("seen", &seen)
     };
     let answers = format!("{contests}/{}", contest.hash);
     let page = bench.get(DORA, &path).await;
     page.shows(&[&format!("action=\"{answers}\" enctype=\"multipart/form-data\"")]);
-    let gif = step(MARIA, "uphold").file("a.jpg", b"GIF89a\x01\0\x01\0").end();
+    let gif = step(MARIA, "uphold").await.file("a.jpg", b"GIF89a\x01\0\x01\0").end();
     let (answer, page) = posts(&bench, Some(MARIA), &answers, gif).await;
     assert!(answer == 422 && page.contains("nothing was written"), "{answer} {page}");
     assert_eq!(Visit::read(&bench.document(visit).await).contests[0].story.len(), 0);
@@ -928,7 +935,7 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
         });
         let mut file = std::io::Cursor::new(Vec::new());
         tint.write_to(&mut file, image::ImageFormat::Png).unwrap();
-        let body = step(user, name).file("b.png", &file.into_inner()).end();
+        let body = step(user, name).await.file("b.png", &file.into_inner()).end();
         let (answer, page) = posts(&bench, Some(user), &answers, body).await;
         assert_eq!(answer, 303, "{name}: {page}");
         let read = Visit::read(&bench.document(visit).await);
@@ -976,7 +983,7 @@ async fn photos_against_a_value_are_prepared_checked_and_shown_like_those_of_pho
     brings(&bench, &again).await;
     assert_eq!(seen_of(&bench, hash).await, [1, 6, 1, 0]);
     // Whose it is, is said of the photo and of the one that it is like, and it weighs nothing for whoever is contested.
-    let said = step(DORA, "say").file("c.jpg", &again).end();
+    let said = step(DORA, "say").await.file("c.jpg", &again).end();
     assert_eq!(posts(&bench, Some(DORA), &answers, said).await.0, 303);
     looks::catch_up(&bench.app).await.unwrap();
     let page = bench.get(MARIA, "/look").await;

@@ -409,6 +409,26 @@ impl Bench {
         });
         read.await.unwrap().document
     }
+
+    /// What the form goes by in which a contest of a visit is answered now.
+    async fn state(&self, visit: VisitId, contest: ChangeHash) -> String {
+        let read = Visit::read(&self.document(visit).await);
+        let contest = read.contests.iter().find(|found| found.hash == contest).unwrap();
+        contest.state(&read).to_string()
+    }
+
+    /// Goes on with a contest as its newest form has it.
+    async fn answer(
+        &self,
+        user: UserId,
+        (visit, contest): (VisitId, ChangeHash),
+        step: &str,
+        comment: &str,
+    ) -> StatusCode {
+        let seen = self.state(visit, contest).await;
+        let form = [("step", step), ("comment", comment), ("seen", &seen)];
+        self.post(user, &format!("/visits/{visit}/contests/{contest}"), &form).await.status
+    }
 }
 
 /// A phone that writes in a copy of a document and pushes what it wrote.

@@ -36,7 +36,8 @@ pub(super) struct Story<'a> {
     pub(super) written: &'a [Written],
     pub(super) visit: &'a Visit,
     pub(super) words: &'a BTreeMap<BlobHash, &'a str>,
-    pub(super) here: &'a BTreeSet<BlobHash>,
+    /// The photos in the bundle, and how long each is.
+    pub(super) here: &'a BTreeMap<BlobHash, usize>,
     pub(super) index: Index<'a>,
     pub(super) told: Told,
 }
@@ -553,15 +554,15 @@ impl<'a> Story<'a> {
         for (hash, (bytes, named)) in &self.index.photos {
             let named = named.iter().map(|(line, by)| format!("line {line}, {}", self.name(*by)));
             let named = named.collect::<Vec<_>>().join("; ");
-            let found = match (self.here.contains(hash), self.erased(*hash)) {
-                (true, _) => "in this bundle".to_owned(),
-                (false, Some(erased)) => erased,
-                (false, None) => {
+            let found = match (self.here.get(hash), self.erased(*hash)) {
+                (Some(length), _) => format!("in this bundle, {length} bytes"),
+                (None, Some(erased)) => erased,
+                (None, None) => {
                     absent = true;
-                    "by its digest alone".to_owned()
+                    format!("by its digest alone, said to have {bytes} bytes")
                 }
             };
-            say!(out, "{hash}, {bytes} bytes ({named}): {found}");
+            say!(out, "{hash} ({named}): {found}");
         }
         if absent {
             say!(

@@ -348,4 +348,8 @@ fn the_newest_life_is_that_of_the_checkpoint() {
     assert!(said.contains("the line with which this life of the log begins is missing"), "{said}");
     log.begin(LIFE);
     says(&log.proof()).unwrap();
+    let (mut proof, note) = log.proof();
+    proof.lines.remove(0);
+    let said = says(&(proof, note)).unwrap_err();
+    assert!(said.contains("line 0, with which the log begins, is missing"), "{said}");
 }

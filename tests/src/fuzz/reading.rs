@@ -91,17 +91,14 @@ impl<'a> Reading<'a> {
 
     fn submitted(&self) -> BTreeSet<ChangeHash> {
         let mut submitted = BTreeSet::new();
-        let author: BTreeMap<ChangeHash, UserId> =
-            self.recordings.iter().map(|(hash, recording)| (*hash, recording.by)).collect();
         for (hash, recording) in &self.recordings {
             let own = self.submissions.iter().filter(|(_, s)| s.by == recording.by);
             let in_one = own.into_iter().any(|(place, _)| self.past(*place).contains(hash));
             let counts_at_once = match &recording.act {
                 Act::NotPossible { .. } => true,
-                Act::Observe(observed) => observed.supersedes.iter().any(|older| {
-                    author.get(older).is_some_and(|by| *by != recording.by)
-                        || submitted.contains(older)
-                }),
+                Act::Observe(observed) => {
+                    observed.supersedes.iter().any(|older| submitted.contains(older))
+                }
                 _ => false,
             };
             if in_one || counts_at_once {

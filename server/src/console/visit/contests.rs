@@ -24,6 +24,8 @@ pub(super) struct ContestBox {
     /// What the objection puts in its place; empty if it only says so in words.
     pub(super) claim: String,
     pub(super) story: Vec<Said>,
+    /// What the form goes by.
+    pub(super) state: BlobHash,
     /// What becomes of what is contested when the objection is accepted.
     pub(super) accepting: String,
     pub(super) waits: bool,
@@ -134,6 +136,7 @@ impl Reader<'_> {
             value,
             claim,
             story,
+            state: contest.state(&self.visit),
             accepting,
             waits: contest.standing.waits(),
             closes: contest.takes(Step::Close).is_ok(),

@@ -168,8 +168,9 @@ impl Reader<'_> {
 
     /// That times are claims, and the bounds of the first.
     fn claim(&self) -> String {
-        let start = self.visit.start.as_ref().map(|start| start.hash);
-        let Some(times) = start.and_then(|hash| self.times(hash)) else { return String::new() };
+        let claimed = |r: &Recorded| self.times(r.hash).map_or(i64::MAX, |t| t.claimed_ms);
+        let begun = self.visit.begun(claimed);
+        let Some(times) = begun.and_then(|r| self.times(r.hash)) else { return String::new() };
         format!(
             "<details class=\"claim\" id=\"claim\"><summary>claimed by the device</summary>\
              {}</details>{}",
