@@ -399,7 +399,7 @@ impl Visit {
     /// a recording claims. While none is, of those that were not taken back; of all, if all were.
     pub fn begun(&self, claimed_ms: impl Fn(&Recorded) -> i64) -> Option<&Recorded> {
         let starts = self.recordings.iter().filter(|r| Start::read(r.hash, &r.entry).is_some());
-        starts.min_by_key(|r| (!r.submitted, r.withdrawn, claimed_ms(r), r.hash))
+        starts.min_by_key(|r| (r.withdrawn, !r.submitted, claimed_ms(r), r.hash))
     }
 
     /// Whether this person has recorded something that is not yet submitted.

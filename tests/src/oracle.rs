@@ -23,7 +23,7 @@ use sync_core::model::contest::{About, Step, Word};
 use sync_core::model::people::{Audience, Rights, Role, Territories};
 use sync_core::model::visit::{Act, Note, Post, Value};
 use sync_core::projection::{Facts, project};
-use sync_core::visit::{Start, Visit};
+use sync_core::visit::{Recorded, Start, Visit};
 use sync_core::wire::{
     CargoReply, CargoRequest, Delivery, Group, Outcome, PullReply, PushReply, PushRequest,
     RecordBytes, from_wire,
@@ -1191,7 +1191,14 @@ fn figures_equal_a_rebuild(server: &Server, helds: &BTreeMap<DocId, Held>) {
         let visit = Visit::read(&held.document);
         let start = visit.start.as_ref().expect("a visit has begun");
         let outlet = &server.world.outlets[&start.outlet];
-        let begun = Day::at(held.times[&start.hash].claimed_ms, &outlet.zone);
+        let starts = visit.recordings.iter().filter(|r| matches!(r.entry.act, Act::Start { .. }));
+        let claimed = |which: &dyn Fn(&Recorded) -> bool| {
+            starts.clone().filter(|r| which(r)).map(|r| held.times[&r.hash].claimed_ms).min()
+        };
+        let begun = claimed(&|r| r.submitted && !r.withdrawn)
+            .or_else(|| claimed(&|r| !r.withdrawn))
+            .or_else(|| claimed(&|_| true));
+        let begun = Day::at(begun.expect("a visit has begun"), &outlet.zone);
         let again = project(&visit, &outlet.must_stock, begun, &server.world.catalogue);
         let facts: Facts = from_cbor(&facts).expect("facts read");
         assert_eq!((day, status.as_str()), (begun, visit.status.as_str()));

@@ -125,7 +125,12 @@ pub(super) async fn contest(
             let live = view.values.get(&(about.check, about.subject.clone()));
             let value = live.and_then(|live| live.first()).map(|live| &live.value);
             let gone = || Problem::invalid("this value is no longer here; reload the page");
-            claimed(value.ok_or_else(gone)?, form.claim.trim())?
+            let value = value.ok_or_else(gone)?;
+            let claim = claimed(value, form.claim.trim())?;
+            if claim.as_ref() == Some(value) {
+                return Err(Problem::invalid("what was there instead: that is what was recorded"));
+            }
+            claim
         }
         None => None,
     };

@@ -315,6 +315,10 @@ async fn whatever_was_recorded_can_be_contested() {
         ("claim", "2"),
         ("comment", "Two were another product"),
     ];
+    let mut same = form;
+    same[3].1 = "4";
+    let reply = bench.post(DORA, &format!("{path}/contests"), &same).await;
+    assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "four is what was recorded");
     let reply = bench.post(DORA, &format!("{path}/contests"), &form).await;
     assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
     let page = bench.get(MARIA, &path).await;
