@@ -459,20 +459,22 @@ impl Client {
         done.map(|(_, change)| change)
     }
 
-    /// Goes on with a contest of [`Client::contests`]; photos may show what is said. Blocks; saved when it returns.
+    /// Goes on with a contest of [`Client::contests`]; photos may show what is said. `seen` is the [`Contest::state`] that its
+    /// person was shown: `ClientError::Answered` if something was said or recorded since. Blocks; saved when it returns.
     #[uniffi::method(default(photos = []))]
     pub fn answer_contest(
         &self,
         visit: String,
         contest: String,
+        seen: String,
         step: ContestStep,
         text: String,
         photos: Vec<Photo>,
     ) -> Result<(), ClientError> {
-        let (visit, contest) = (visit.parse()?, contest.parse::<ChangeHash>()?);
+        let (visit, contest, seen) = (visit.parse()?, contest.parse()?, seen.parse()?);
         let (step, text) = (step.to_core(), new_note(&text)?);
         let done = self.execute(photos, |photos| {
-            Ok(Command::Answer { visit, contest, step, text: text.clone(), photos })
+            Ok(Command::Answer { visit, contest, seen, step, text: text.clone(), photos })
         });
         done.map(|_| ())
     }
@@ -583,7 +585,7 @@ impl Client {
             let mut found = Vec::new();
             each_visit(view, |visit, shown| {
                 for contest in shown.contests {
-                    let may = steps(view, &clocks, visit, &contest.id)?;
+                    let may = steps(view, &clocks, visit, &contest)?;
                     let supervisor = may.iter().any(|step| step.to_core().finds());
                     found.push(Contested {
                         visit: visit.to_string(),
@@ -1126,13 +1128,14 @@ fn steps(
     view: &View<'_>,
     clocks: &Clocks,
     visit: VisitId,
-    contest: &str,
+    contest: &Contest,
 ) -> Result<Vec<ContestStep>, ClientError> {
-    let (contest, text) = (contest.parse()?, Note::new("?", [0; 16])?);
+    let (seen, contest) = (contest.state.parse()?, contest.id.parse()?);
+    let text = Note::new("?", [0; 16])?;
     let mut steps = Vec::new();
     for step in Step::ALL {
         let (text, photos) = (text.clone(), Vec::new());
-        let command = Command::Answer { visit, contest, step, text, photos };
+        let command = Command::Answer { visit, contest, seen, step, text, photos };
         match execute(view, clocks, None, command) {
             Ok(_) => steps.push(ContestStep::of(step)),
             Err(CommandError::Store(error)) => return Err(error.into()),

@@ -284,6 +284,7 @@ pub(crate) fn shown_contest(
     }
     Ok(Contest {
         id: contest.hash.to_string(),
+        state: contest.state(read).to_string(),
         by: name(view, contest.by)?,
         own: contest.by == me,
         at_ms: claimed_ms(contest.when),

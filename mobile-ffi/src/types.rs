@@ -84,6 +84,9 @@ pub enum ClientError {
     /// There is nothing to submit.
     #[error("there is nothing to submit")]
     Nothing,
+    /// What is contested, or what was said of it, has changed since it was shown: show it anew.
+    #[error("something was said or recorded meanwhile: look again")]
+    Answered,
     /// The server cannot be reached now. Work is safe here; sync again later.
     #[error("the server cannot be reached: {detail}")]
     Unreachable {
@@ -185,6 +188,7 @@ impl From<CommandError<StoreError>> for ClientError {
             CommandError::NotHere(what) => Self::NotHere { what: what.into() },
             CommandError::Stuck { code, detail } => Self::Stuck { code, detail },
             CommandError::Nothing => Self::Nothing,
+            CommandError::Answered => Self::Answered,
             CommandError::Store(error) => error.into(),
         }
     }
@@ -738,6 +742,8 @@ pub struct Post {
 pub struct Contest {
     /// Its id, for an answer.
     pub id: String,
+    /// Names all of it that an answer goes by: what was said, and what holds now of what is contested.
+    pub state: String,
     /// Who contests.
     pub by: String,
     /// It is this person.

@@ -14,18 +14,18 @@ pub const AGREEMENT_MIN: u32 = 800;
 /// How a picture is turned and enlarged before it is looked for, so that one that was cropped or held askew is found, and
 /// the one that it was cropped of: either may come first. Tenths of a degree, and thousandths.
 pub const TURNS: [(i32, i32); 12] = [
-    (0, 1000),
+    (0, 1_000),
     (0, 960),
     (0, 920),
     (0, 880),
-    (0, 1060),
-    (0, 1120),
+    (0, 1_060),
+    (0, 1_120),
     (20, 940),
     (-20, 940),
     (40, 920),
     (-40, 920),
-    (30, 1075),
-    (-30, 1075),
+    (30, 1_075),
+    (-30, 1_075),
 ];
 
 /// Points from side to side of a sketch.

@@ -105,6 +105,8 @@ pub enum Command {
         visit: VisitId,
         /// The contest's first post.
         contest: ChangeHash,
+        /// The state of it that its author has seen ([`Contest::state`](crate::contest::Contest::state)).
+        seen: BlobHash,
         /// How.
         step: Step,
         /// In words.
@@ -187,6 +189,9 @@ pub enum CommandError<E> {
     /// There is nothing of this person to submit.
     #[error("there is nothing to submit")]
     Nothing,
+    /// What is contested or what was said of it has changed since its author saw it.
+    #[error("something was said or recorded meanwhile: look again")]
+    Answered,
     /// The store failed.
     #[error("the store failed")]
     Store(E),
@@ -300,11 +305,14 @@ pub fn execute<R: Replica>(
             }))?;
             Ok(page.done(vec![text]))
         }
-        Command::Answer { visit, contest, step, text, photos } => {
+        Command::Answer { visit, contest, seen, step, text, photos } => {
             let mut page = desk.begun(visit)?;
             let read = Visit::read(&page.kept.document);
             let found = read.contests.iter().find(|found| found.hash == contest);
             let found = found.ok_or(CommandError::NotHere("contest"))?;
+            if found.state(&read) != seen {
+                return Err(CommandError::Answered);
+            }
             found.takes(step)?;
             if step == Step::Accept
                 && let Some(observed) = found.put_right(&read)

@@ -262,7 +262,10 @@ fn the_proof_of_a_disputed_visit_tells_the_dispute() {
         (&contest, ContestStep::Uphold, "It was there", photos),
         (&whole, ContestStep::Accept, "So it is", Vec::new()),
     ] {
-        let answered = sue.answer_contest(visit.clone(), of.clone(), step, text.into(), photos);
+        let contests = sue.contests().expect("contests");
+        let seen = contests.into_iter().find(|found| found.contest.id == *of).expect("it is here");
+        let (visit, of, seen) = (visit.clone(), of.clone(), seen.contest.state);
+        let answered = sue.answer_contest(visit, of, seen, step, text.into(), photos);
         answered.expect("it is answered");
     }
     host.sync(&sue);

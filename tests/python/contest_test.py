@@ -65,11 +65,15 @@ class Contest(unittest.TestCase):
                 answer(who, about_a_value(who), step, "So it is")
             self.assertEqual(refused.exception.code, "no_right")
         with self.assertRaises(ClientError.NotHere):
-            sue.answer_contest(visit, visit_recording(sue, visit), ContestStep.ASK, "What?")
+            state = about_a_value(sue).contest.state
+            sue.answer_contest(visit, visit_recording(sue, visit), state, ContestStep.ASK, "What?")
 
+        before = about_a_value(sam)
         answer(sue, about_a_value(sue), ContestStep.ASK, "Before or after noon?")
         sync(sue), sync(sam)
         asked = about_a_value(sam)
+        with self.assertRaises(ClientError.Answered):
+            answer(sam, before, ContestStep.CLOSE, "Never mind")
         self.assertEqual((asked.contest.standing, asked.waits_for_own), ("asked", True))
         self.assertEqual(about_a_value(sue).waits_for_own, False)
         shown = sam.add_photo(picture(2), SHELF)
@@ -128,7 +132,7 @@ def about_the_whole(client):
 
 
 def answer(client, found, step, text, photos=()):
-    client.answer_contest(found.visit, found.contest.id, step, text, list(photos))
+    client.answer_contest(found.visit, found.contest.id, found.contest.state, step, text, list(photos))
 
 
 def visit_recording(client, visit):

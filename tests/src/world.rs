@@ -682,8 +682,9 @@ impl World {
         if let Some(contest) = self.chance.pick(&read.contests)
             && self.chance.percent(60)
         {
-            let (contest, step) = (contest.hash, ContestStep::ALL[self.chance.index(5)]);
-            return Command::Answer { visit, contest, step, text, photos: Vec::new() };
+            let (seen, contest) = (contest.state(&read), contest.hash);
+            let (step, photos) = (ContestStep::ALL[self.chance.index(5)], Vec::new());
+            return Command::Answer { visit, contest, seen, step, text, photos };
         }
         let pairs: Vec<_> = read.values.iter().collect();
         let pair = self.chance.pick(&pairs).filter(|_| self.chance.percent(80));
@@ -755,6 +756,7 @@ impl World {
                         matches!(refusal.code(), "no_right" | "unknown" | "out_of_scope")
                     }
                     CommandError::Stuck { .. } => true, // why it was refused is asked elsewhere
+                    CommandError::Answered => false,    // whoever answers has just looked
                     CommandError::Store(never) => match *never {},
                 };
                 assert!(expected, "phone {device}: {what}: {error}");
