@@ -27,7 +27,7 @@ use crate::zip;
 use summary::{Index, Story, Told, plain};
 
 /// The version of the format.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// The folder of the photos in a bundle.
 const PHOTOS: &str = "photos/";
 /// The files of every bundle, in their order; photos come after them.

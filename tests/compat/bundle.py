@@ -100,7 +100,7 @@ def verify(data):
     names = [name.decode() for name, _ in files]
     need(names[:4] == NAMES, "the files")
     proof = read(files[2][1])
-    need(proof[0] == 7, "the version")
+    need(proof[0] == 8, "the version")
     members(proof, range(7))
     organisation, visit, key, lines = proof[1], proof[2], proof[3], proof[4]
     name_of_log, size, root = read_checkpoint(files[1][1], organisation, key, proof[6])

@@ -117,7 +117,10 @@ fn a_photo_that_is_erased_while_a_backup_is_written_is_no_damage() {
 
 #[test]
 fn words_that_are_erased_while_a_backup_is_written_are_not_in_it() {
-    let (mut host, _) = backed_up();
+    let mut host = Host::new(ENDCAP);
+    let rita = host.phone(RITA);
+    rita.comment(begin(&rita, SHARED), "Ola was not there".into(), None).expect("it is said");
+    host.sync(&rita);
     host.end("-TERM");
     let notes = |database: &str| -> Vec<String> {
         let db = Connection::open(host.folder.join(database)).expect("a database");
