@@ -618,7 +618,7 @@ pub struct Visit {
     pub outlet: String,
     /// The outlet's name.
     pub outlet_name: String,
-    /// When it began, as its author's device claims, in milliseconds since 1970 UTC; none before its beginning is here.
+    /// When what counts of it was begun, as that device claims, in milliseconds since 1970 UTC; none before its beginning is here.
     pub begun_ms: Option<i64>,
     /// `in_progress`, `submitted`, `approved`, `sent_back`, `disputed`, `not_possible` or `abandoned`.
     pub status: String,

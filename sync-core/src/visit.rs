@@ -396,7 +396,7 @@ impl Visit {
     }
 
     /// The start that says when the visit was made: of those that are submitted the earliest by `claimed_ms`, the time that
-    /// a recording claims. While none is, of those that were not taken back; of all, if all were.
+    /// a recording claims. While none is, of those that were not taken back; if all were, the same among them.
     pub fn begun(&self, claimed_ms: impl Fn(&Recorded) -> i64) -> Option<&Recorded> {
         let starts = self.recordings.iter().filter(|r| Start::read(r.hash, &r.entry).is_some());
         starts.min_by_key(|r| (r.withdrawn, !r.submitted, claimed_ms(r), r.hash))

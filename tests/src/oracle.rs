@@ -1197,6 +1197,7 @@ fn figures_equal_a_rebuild(server: &Server, helds: &BTreeMap<DocId, Held>) {
         };
         let begun = claimed(&|r| r.submitted && !r.withdrawn)
             .or_else(|| claimed(&|r| !r.withdrawn))
+            .or_else(|| claimed(&|r| r.submitted)) // on another phone of the one who took all back
             .or_else(|| claimed(&|_| true));
         let begun = Day::at(begun.expect("a visit has begun"), &outlet.zone);
         let again = project(&visit, &outlet.must_stock, begun, &server.world.catalogue);
