@@ -119,7 +119,7 @@ async fn go_on_under(store: &Store, made: &Organisation, key: [u8; 32]) -> Resul
     store.write_for(org, begin).await
 }
 
-fn inactive() -> Problem {
+pub(crate) fn inactive() -> Problem {
     let title = "This person no longer works with the organisation";
     Problem::new(StatusCode::FORBIDDEN, "inactive", title).detail("unsent work stays on the device")
 }

@@ -20,7 +20,7 @@ use sync_core::id::{DeviceId, LogHash};
 use sync_core::model::people::{Audience, Rights, Role};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::app::{App, Tenant};
+use crate::app::{App, Tenant, inactive};
 use crate::config::{ServeConfig, is_authority};
 use crate::error::Problem;
 use crate::ingest::Sender;
@@ -194,9 +194,14 @@ pub async fn reads_log(app: &App, tenant: &Tenant, headers: &HeaderMap) -> Resul
         }
         return Ok(());
     }
-    match device(app, headers).await? {
-        (of, _) if of.org == org => Ok(()),
-        _ => Err(Problem::unauthorized()),
+    let (of, sender) = device(app, headers).await?;
+    if of.org != org {
+        return Err(Problem::unauthorized());
+    }
+    // Whoever has left reads it no more, with what device ever.
+    match tenant.world().rights(sender.user) {
+        Some(_) => Ok(()),
+        None => Err(inactive()),
     }
 }
 
@@ -233,12 +238,18 @@ impl FromRequestParts<Arc<App>> for InRoom {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let phone = Phone::from_request_parts(parts, app).await?;
-        let of_device =
-            app.limits.asked.begin((phone.tenant.org, phone.sender.device)).ok_or_else(|| {
-                Problem::busy("this phone asks too much at once: let some of it be answered first")
-            })?;
-        let room = Room { _of_device: of_device, _of_organisation: phone.tenant.room()? };
+        let room = Room::of(app, &phone.tenant, phone.sender.device)?;
         Ok(Self(phone, room))
+    }
+}
+
+impl Room {
+    /// Room among a device's requests and those of its organisation.
+    pub fn of(app: &App, tenant: &Tenant, device: DeviceId) -> Result<Self, Problem> {
+        let of_device = app.limits.asked.begin((tenant.org, device)).ok_or_else(|| {
+            Problem::busy("this phone asks too much at once: let some of it be answered first")
+        })?;
+        Ok(Self { _of_device: of_device, _of_organisation: tenant.room()? })
     }
 }
 
@@ -465,6 +476,8 @@ async fn read_files(viewer: &Viewer, mut multipart: Multipart) -> Result<Fields,
     };
     while let Some(mut field) = multipart.next_field().await.map_err(cut)? {
         let name = field.name().unwrap_or_default().to_owned();
+        let left = room.checked_sub(name.len());
+        room = left.ok_or_else(|| Problem::too_large("the form is too large"))?;
         let is_file = field.file_name().is_some();
         if is_file && !checked {
             viewer.check_csrf(None)?;

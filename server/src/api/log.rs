@@ -50,6 +50,7 @@ pub async fn checkpoint(
     client: Client,
     Path((org, life)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
+    state.0.limits.log.check(address_key(client.ip), now_ms())?;
     let tenant = tenant(&state.0, &org)?;
     match state.0.head(&tenant).await?.origin.to_string() == life {
         true => newest(state, client, Path(org)).await,

@@ -122,7 +122,11 @@ pub async fn poke(
     let line = app.lines.open(Holder::Device(sender.device), &tenant.lines)?;
     let (ended, stopping) = (line.ended(), Arc::clone(&app));
     let org = tenant.id;
-    let trusted = move || !tenant.world().devices.get(&sender.device).is_none_or(|d| d.revoked);
+    let trusted = move || {
+        let world = tenant.world();
+        let device = world.devices.get(&sender.device).filter(|device| !device.revoked);
+        device.is_some() && world.rights(sender.user).is_some()
+    };
     let stream = BroadcastStream::new(app.pokes())
         .filter(move |poke| !matches!(poke, Ok(poke) if poke.org != org))
         .take_while(move |_| trusted())

@@ -205,15 +205,33 @@ async fn slow_bodies_of_one_organisation_leave_the_others_room() {
     assert_eq!(other.status(), StatusCode::OK);
     drop(held);
     // A phone that has so many open gets no further one, and its colleagues do.
-    tokio::select! {
-        answer = bench.syncs((0, 0), "push", slow(&begun)) => busy(&answer),
-        _ = begins.recv() => panic!("its body is read"),
+    for path in ["push", "photos/missing"] {
+        tokio::select! {
+            answer = bench.syncs((0, 0), path, slow(&begun)) => busy(&answer),
+            _ = begins.recv() => panic!("its body is read"),
+        }
     }
     let colleague = bench.syncs((0, DEVICES - 1), "pull", bench.pull(0)).await;
     assert_eq!(colleague.status(), StatusCode::OK);
     slow_ones.shutdown().await;
     let own = bench.syncs((0, 0), "pull", bench.pull(0)).await;
     assert_eq!(own.status(), StatusCode::OK);
+    bench.close();
+}
+
+#[tokio::test]
+async fn who_has_left_reads_the_log_no_more() {
+    let bench = Bench::new().await;
+    let tenant = &bench.tenants[0];
+    let mut headers = axum::http::HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {}", token(0, 0)).parse().unwrap());
+    let reads = || crate::auth::reads_log(&bench.app, tenant, &headers);
+    assert!(reads().await.is_ok());
+    let (id, name) = (UserId::from_bytes([7; 16]), "Ada".to_owned());
+    let scope = Scope::Territory(TerritoryId::from_bytes([2; 16]));
+    let ada = Person { id, name, role: Role::Admin, scope, active: false };
+    bench.app.write_records(tenant, vec![Record::Person(ada)]).await.unwrap();
+    assert_eq!(reads().await.unwrap_err().code(), "inactive");
     bench.close();
 }
 

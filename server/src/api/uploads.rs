@@ -147,7 +147,7 @@ async fn missing(
     body: Body,
 ) -> Result<Response, Problem> {
     let (tenant, sender) = sender(&app, &headers).await?;
-    let _room = tenant.room()?;
+    let _room = auth::Room::of(&app, &tenant, sender.device)?;
     let too_large = || Problem::too_large("ask for 1,000 photos at most");
     let body = axum::body::to_bytes(body, QUESTION_BYTES_MAX).await.map_err(|_| too_large())?;
     let question: Question =

@@ -144,9 +144,12 @@ pub(super) async fn keep(
     };
     let (org, days) = (viewer.tenant.org, days.and_then(|days| u32::try_from(days).ok()));
     let quota = quota.map(|mb| mb.saturating_mul(MB));
-    let written: Result<(), Problem> =
-        app.store.write_for(org, move |tx| Ok(uploads::set_room(tx, org, days, quota)?)).await;
-    written?;
+    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
+    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), Problem> {
+        still(&of.world_in_writing())?;
+        Ok(uploads::set_room(tx, org, days, quota)?)
+    };
+    app.store.write_for(org, write).await?;
     Ok(Redirect::to("/data").into_response())
 }
 

@@ -207,7 +207,11 @@ pub(super) async fn withdraw(
     viewer.require(gives_out_copies, "withdraw copies of the log")?;
     let LogHash(token) = token.parse().map_err(|_| Problem::not_found())?;
     let (org, by) = (viewer.tenant.org, gave_out(&viewer));
-    let withdrawn = app.store.write_for(org, move |tx| accounts::drop_mirror(tx, org, token, by));
+    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
+    let withdrawn = app.store.write_for(org, move |tx| -> Result<_, Problem> {
+        still(&of.world_in_writing())?;
+        Ok(accounts::drop_mirror(tx, org, token, by)?)
+    });
     match withdrawn.await? {
         true => Ok(Redirect::to("/log#given").into_response()),
         false => Err(Problem::not_found()),

@@ -22,7 +22,7 @@ use crate::now_ms;
 use crate::signals::field::{Evidence, OBSERVATION_MS, Settings};
 use crate::signals::{Kind, Signal, WEIGHT_MAX};
 use crate::store::signals::{self as rows, InSight, Other, Shown, Which};
-use crate::store::{StoreError, field, pages};
+use crate::store::{field, pages};
 use crate::world::World;
 
 /// Visits that the page shows.
@@ -385,8 +385,11 @@ pub(super) async fn seen(
     if !audience.is_some_and(|audience| viewer.sees(&audience)) {
         return Err(Problem::not_found());
     }
-    let write =
-        app.store.write_for(org, move |tx| rows::seen(tx, org, visit, by, (form.found, now)));
+    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
+    let write = app.store.write_for(org, move |tx| -> Result<_, Problem> {
+        still(&of.world_in_writing())?;
+        Ok(rows::seen(tx, org, visit, by, (form.found, now))?)
+    });
     write.await?;
     Ok(Redirect::to(&if form.visit { format!("/visits/{visit}") } else { "/look".to_owned() }))
 }
@@ -420,9 +423,11 @@ pub(super) async fn set(
     }
     let weights = weights_of(&form.others)?;
     let (org, settings) = (viewer.tenant.org, Settings { radius_m: form.metres, observation_ms });
-    let write = app.store.write_for(org, move |tx| -> Result<(), StoreError> {
+    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
+    let write = app.store.write_for(org, move |tx| -> Result<(), Problem> {
+        still(&of.world_in_writing())?;
         rows::set_weights(tx, org, &weights)?;
-        field::set(tx, org, settings)
+        Ok(field::set(tx, org, settings)?)
     });
     write.await?;
     app.poke(&viewer.tenant);
