@@ -119,6 +119,10 @@ pub(super) async fn contest(
     let read = read(&app, &viewer, &visit).await?;
     let about = Asked { check: form.check, subject: form.subject }.about()?;
     let seen = hashes(&form.seen)?;
+    // What would be refused is so before any photo is kept.
+    if !seen.iter().all(|hash| read.held.document.contains(*hash)) {
+        return Err(Problem::invalid("what was seen is not of this visit; reload the page"));
+    }
     let view = Visit::read(&read.held.document);
     let claim = match &about {
         Some(about) => {
@@ -309,10 +313,14 @@ pub(super) async fn answer(
     let found = view.contests.iter().find(|found| found.hash == contest);
     let found = found.ok_or_else(Problem::not_found)?;
     found.takes(step).map_err(|broken| Problem::invalid(broken.to_string()))?;
-    let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
-    let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
     let seen: BlobHash =
         form.seen.parse().map_err(|_| Problem::malformed("seen: cannot be read"))?;
+    // Before any photo is kept, and once more when it is written.
+    if found.state(&view) != seen {
+        return Err(answered());
+    }
+    let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
+    let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
     let check = found.objection.about.as_ref().map(|about| about.check);
     let (photos, rows) = shown(&app, &viewer, check, files, "nothing was written").await?;
     let put = hashes_of(&rows);

@@ -145,11 +145,11 @@ pub(super) async fn keep(
     let (org, days) = (viewer.tenant.org, days.and_then(|days| u32::try_from(days).ok()));
     let quota = quota.map(|mb| mb.saturating_mul(MB));
     let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
-    let write = move |tx: &rusqlite::Transaction<'_>| -> Result<(), Problem> {
+    let written = app.store.write_for(org, move |tx| -> Result<(), Problem> {
         still(&of.world_in_writing())?;
         Ok(uploads::set_room(tx, org, days, quota)?)
-    };
-    app.store.write_for(org, write).await?;
+    });
+    written.await?;
     Ok(Redirect::to("/data").into_response())
 }
 
