@@ -279,6 +279,11 @@ impl Tenant {
         Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StoreError::Closed)
     }
 
+    /// A turn at reading or drawing one of its pages.
+    async fn page(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        Arc::clone(&self.pages).acquire_owned().await.map_err(|_| StoreError::Closed)
+    }
+
     fn open(
         made: &Organisation,
         log_key: Keypair,
@@ -333,6 +338,13 @@ impl App {
                     .collect::<Result<HashMap<_, _>, StoreError>>()
             })
             .await?;
+        // A form's photos are uploads of the console for as long as the form is worked on.
+        let consoles: Vec<_> =
+            tenants.values().map(|tenant| (tenant.org, tenant.console.device)).collect();
+        let end = move |tx: &rusqlite::Transaction<'_>| {
+            consoles.iter().try_for_each(|(org, device)| uploads::end_all(tx, *org, *device))
+        };
+        store.write(end).await?;
         let (pokes, _) = broadcast::channel(256);
         let (limits, metrics) = (Limits::default(), Metrics::new(store.write_seconds()));
         let (tenants, stopping) = (RwLock::new(tenants), watch::Sender::new(false));
@@ -745,13 +757,26 @@ impl App {
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let turn = Arc::clone(&tenant.pages).acquire_owned().await;
-        let turn = turn.map_err(|_| StoreError::Closed)?;
+        let turn = tenant.page().await?;
         let read = move |connection: &rusqlite::Connection| {
             let _turn = turn; // also when nobody waits any more
             read(connection)
         };
         self.store.read(read).await
+    }
+
+    /// Draws a page of what was read, where that may take a core for a while; see [`App::look`].
+    pub async fn draw<T, F>(&self, tenant: &Tenant, draw: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let turn = tenant.page().await?;
+        let drawn = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            draw()
+        });
+        drawn.await.map_err(|_| StoreError::Failed("a page could not be drawn".into()))
     }
 
     /// The proof bundle of a visit, which there is: its photos are read again as they are sent. Once begun it is made to its

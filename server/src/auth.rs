@@ -1,5 +1,6 @@
 //! Who asks: where a request comes from, which device's token or which person's session it carries.
 
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sync_core::id::{DeviceId, LogHash};
+use sync_core::id::{DeviceId, LogHash, UserId};
 use sync_core::model::people::{Audience, Rights, Role};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -24,7 +25,7 @@ use crate::app::{App, Tenant, inactive};
 use crate::config::{ServeConfig, is_authority};
 use crate::error::Problem;
 use crate::ingest::Sender;
-use crate::limits::{FORM_BYTES_MAX, FORM_FILES_MAX, Open, address_key};
+use crate::limits::{AtOnce, FORM_BYTES_MAX, FORM_FILES_MAX, Open, address_key};
 use crate::lines::Holder;
 use crate::store::StoreError;
 use crate::store::accounts::{self, SecretHash, Session};
@@ -228,8 +229,8 @@ impl FromRequestParts<Arc<App>> for Phone {
 pub struct InRoom(pub Phone, pub Room);
 
 /// Held while a request is worked on.
-pub struct Room {
-    _of_device: Open<(Org, DeviceId)>,
+pub struct Room<K: Copy + Eq + Hash = DeviceId> {
+    _of_asker: Open<(Org, K)>,
     _of_organisation: OwnedSemaphorePermit,
 }
 
@@ -246,10 +247,20 @@ impl FromRequestParts<Arc<App>> for InRoom {
 impl Room {
     /// Room among a device's requests and those of its organisation.
     pub fn of(app: &App, tenant: &Tenant, device: DeviceId) -> Result<Self, Problem> {
-        let of_device = app.limits.asked.begin((tenant.org, device)).ok_or_else(|| {
-            Problem::busy("this phone asks too much at once: let some of it be answered first")
-        })?;
-        Ok(Self { _of_device: of_device, _of_organisation: tenant.room()? })
+        let too_much = "this phone asks too much at once: let some of it be answered first";
+        Self::among(&app.limits.asked, tenant, device, too_much)
+    }
+}
+
+impl<K: Copy + Eq + Hash> Room<K> {
+    fn among(
+        asked: &AtOnce<(Org, K)>,
+        tenant: &Tenant,
+        who: K,
+        too_much: &'static str,
+    ) -> Result<Self, Problem> {
+        let of_asker = asked.begin((tenant.org, who)).ok_or_else(|| Problem::busy(too_much))?;
+        Ok(Self { _of_asker: of_asker, _of_organisation: tenant.room()? })
     }
 }
 
@@ -270,8 +281,8 @@ pub struct Viewer {
     /// What every form must carry in its hidden field `csrf`.
     pub csrf: String,
     session: SecretHash,
-    /// Room among the requests of the organisation: slow or many pages of one leave room for the others.
-    room: Option<OwnedSemaphorePermit>,
+    /// Room among the requests of the person and of the organisation: slow or many pages of one leave room for the others.
+    room: Option<Room<UserId>>,
 }
 
 /// A form that a signed-in person has sent, its CSRF token checked.
@@ -339,7 +350,9 @@ impl Viewer {
                 tracing::warn!(%error, "a session could not be extended");
             }
         }
-        let (name, csrf, room) = (person.name, session.csrf, Some(tenant.room()?));
+        let too_much = "your pages ask too much at once: let some of it be answered first";
+        let room = Room::among(&app.limits.pages, &tenant, session.user, too_much)?;
+        let (name, csrf, room) = (person.name, session.csrf, Some(room));
         Ok(Some(Self { tenant, rights, name, csrf, session: token, room }))
     }
 

@@ -127,8 +127,13 @@ impl Blobs {
 
     /// Removes a photo and its small pictures; it is well if they were not here.
     pub async fn remove(&self, org: OrgId, hash: BlobHash) -> Result<(), StoreError> {
-        let paths = Rendition::ALL.map(|rendition| self.path(org, hash, rendition));
-        blocking(move || Ok(remove(&paths)?)).await
+        let blobs = self.clone();
+        blocking(move || blobs.remove_in_writing(org, hash)).await
+    }
+
+    /// The same on this thread: within a write, during which nobody begins to bring the photo.
+    pub fn remove_in_writing(&self, org: OrgId, hash: BlobHash) -> Result<(), StoreError> {
+        Ok(remove(&Rendition::ALL.map(|rendition| self.path(org, hash, rendition)))?)
     }
 
     /// The photos of an organisation that have files, none of them younger than `before_ms` (milliseconds since 1970

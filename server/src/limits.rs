@@ -45,6 +45,8 @@ pub const PROOFS_OF_PERSON_MAX: usize = 2;
 pub const REQUESTS_MAX: usize = 1_024;
 /// Those of one organisation's phones and pages among them.
 pub const REQUESTS_OF_ONE_MAX: usize = REQUESTS_MAX / 2;
+/// Those of one person's pages: over HTTP/2 a browser asks for the hundred pictures of a page at once.
+pub const REQUESTS_OF_PERSON_MAX: usize = REQUESTS_OF_ONE_MAX / 4;
 /// Those of one phone: an honest one has one, and some whose line has broken and of which the server has not heard yet.
 pub const REQUESTS_OF_DEVICE_MAX: usize = 8;
 /// Reads of one organisation's pages at the same time, of the store's four: they wait for each other, and not for its
@@ -104,6 +106,8 @@ pub struct Limits {
     pub work: Rate<DeviceId>,
     /// Upload requests by device.
     pub upload: Rate<DeviceId>,
+    /// Photos that come with forms of the console, by person.
+    pub shown: Rate<UserId>,
     /// Reads of the log by address.
     pub log: Rate<IpAddr>,
     /// Room for requests other than uploads.
@@ -124,6 +128,8 @@ pub struct Limits {
     pub downloads: AtOnce<UserId>,
     /// What a phone asks that is neither an upload nor a live line.
     pub asked: AtOnce<(Org, DeviceId)>,
+    /// What a person's pages ask that is no live line.
+    pub pages: AtOnce<(Org, UserId)>,
 }
 
 /// How many of something each has open at once.
@@ -175,6 +181,8 @@ impl Default for Limits {
             // 128 MiB at once, a year of audits, and 4 KiB a second: a third of a gigabyte a day.
             work: Rate::new(250_000, 128 << 10),
             upload: Rate::new(20_000, 200),
+            // What a long day of objections takes, and then one every ten seconds.
+            shown: Rate::new(10_000_000, 128),
             log: Rate::new(5_000, 2_000),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
@@ -185,6 +193,7 @@ impl Default for Limits {
             proofs: Arc::new(Semaphore::new(PROOFS_MAX)),
             downloads: AtOnce::new(PROOFS_OF_PERSON_MAX),
             asked: AtOnce::new(REQUESTS_OF_DEVICE_MAX),
+            pages: AtOnce::new(REQUESTS_OF_PERSON_MAX),
         }
     }
 }

@@ -12,21 +12,18 @@ use sync_core::document::{Document, Entry};
 use sync_core::id::{BlobHash, ChangeHash, VisitId};
 use sync_core::model::Money;
 use sync_core::model::contest::{About, Objection, Step, Word};
-use sync_core::model::people::{Audience, Role};
-use sync_core::model::visit::{Act, PhotoRef, Place, Post, Recording, Value};
+use sync_core::model::people::Role;
+use sync_core::model::visit::{Act, Place, Post, Recording, Value};
 use sync_core::visit::Visit;
 
 use super::page::{Page, Section, html};
-use super::photos::retired;
 use super::settle::{hashes, note, read, unhex};
+use super::shown::Shown;
 use super::view;
-use super::visit::{ClaimField, ContestSubject, contest_subject, hex_list};
-use crate::api::uploads::erased;
+use super::visit::{ClaimField, ContestForm, ContestSubject, contest_form, hex_list};
 use crate::app::App;
 use crate::auth::{PostedFiles, Viewer};
 use crate::error::Problem;
-use crate::photo;
-use crate::store::uploads::{self, Kept, Put, Unkept};
 
 /// What is contested, in an address.
 #[derive(Deserialize)]
@@ -70,19 +67,12 @@ pub(super) async fn form(
     let read = read(&app, &viewer, &visit).await?;
     let page = Page::new(&app, &viewer, Section::Visits, "Contest").await?;
     let about = asked.about()?;
-    let visit = Visit::read(&read.held.document);
-    let seen = match &about {
-        None => hex_list(read.held.document.heads()),
-        Some(about) => {
-            let live = visit.values.get(&(about.check, about.subject.clone()));
-            let live = live.ok_or_else(Problem::not_found)?;
-            hex_list(&live.iter().map(|live| live.recording).collect::<Vec<_>>())
-        }
-    };
-    let drawn = {
+    let tenant = Arc::clone(&viewer.tenant);
+    let drawn = app.draw(&tenant, move || {
         let world = viewer.tenant.world();
-        let (outlet, day, subject) = contest_subject(&read, &world, &viewer.tenant, about.as_ref());
-        ContestPage {
+        let drawn = contest_form(&read, &world, &viewer.tenant, about.as_ref());
+        let ContestForm { outlet, day, subject, seen } = drawn.ok_or_else(Problem::not_found)?;
+        html(&ContestPage {
             page,
             key: read.line.visit.to_string(),
             outlet,
@@ -90,10 +80,10 @@ pub(super) async fn form(
             subject,
             check: asked.check,
             subject_hex: asked.subject,
-            seen,
-        }
-    };
-    html(&drawn)
+            seen: hex_list(&seen),
+        })
+    });
+    drawn.await?
 }
 
 #[derive(Deserialize)]
@@ -139,102 +129,15 @@ pub(super) async fn contest(
         None => None,
     };
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why you contest it"))?;
-    let (by, text) = (viewer.rights.user, note.digest());
-    let (photos, rows) = shown(&app, &viewer, form.check, files, "nothing was contested").await?;
-    let put = hashes_of(&rows);
-    let objection = Objection { about, seen, claim, photos };
-    let visit = read.line.visit;
+    let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
+    let shown = Shown::read(&app, &viewer, form.check, files, "nothing was contested").await?;
+    let objection = Objection { about, seen, claim, photos: shown.references() };
     let entry = move |_: &Document, when| {
         let word = Some(Word::Contest(objection));
         Ok((None, Entry::Post(Post { word, ..Post::new(by, when, text) })))
     };
-    let (org, device, world) =
-        (viewer.tenant.org, viewer.tenant.console.device, viewer.tenant.world());
-    // The photos are here as soon as something names them.
-    let hash = app.act_with(&viewer.tenant, visit.into(), Some(note), entry, move |tx| {
-        let sees = |audience: &Audience| world.sees(by, audience);
-        kept(uploads::keep(tx, org, (device, by), sees, &rows)?)
-    });
-    let hash = kept_or_removed(&app, &viewer, &put, hash.await).await?;
+    let hash = shown.with(&app, &viewer, visit, note, entry).await?;
     Ok(back_to(visit, hash))
-}
-
-/// What somebody is told whose photos could not be kept.
-fn kept(unkept: Option<Unkept>) -> Result<(), Problem> {
-    match unkept {
-        None => Ok(()),
-        Some(Unkept::NoRoom) => Err(Problem::quota_full()),
-        Some(Unkept::Retired) => Err(retired()),
-        Some(Unkept::Erased) => Err(erased()),
-    }
-}
-
-fn hashes_of(rows: &[Put]) -> Vec<BlobHash> {
-    rows.iter().map(|(hash, ..)| *hash).collect()
-}
-
-/// What a write gave. If that is a refusal, files of what was erased or retired since they were put go at once: what the
-/// write had noted of them it has not.
-async fn kept_or_removed<T>(
-    app: &App,
-    viewer: &Viewer,
-    put: &[BlobHash],
-    written: Result<T, Problem>,
-) -> Result<T, Problem> {
-    if written.is_err() {
-        let org = viewer.tenant.org;
-        for hash in put.iter().copied() {
-            let kept = app.store.read(move |connection| uploads::kept(connection, org, hash));
-            if let Some(Kept::Retired(_) | Kept::Erased(_)) = kept.await? {
-                app.blobs.remove(viewer.tenant.id, hash).await?;
-            }
-        }
-    }
-    written
-}
-
-/// Takes files as photos of a word, prepared and checked as those of phones are. If one is refused, `nothing` was done.
-async fn shown(
-    app: &App,
-    viewer: &Viewer,
-    check: Option<u32>,
-    files: Vec<Vec<u8>>,
-    nothing: &str,
-) -> Result<(Vec<PhotoRef>, Vec<Put>), Problem> {
-    let (mut photos, mut rows): (Vec<PhotoRef>, Vec<Put>) = (Vec::new(), Vec::new());
-    for (n, file) in (1..).zip(files) {
-        let unfit = |unfit| Problem::invalid(format!("photo {n}: {unfit}; {nothing}"));
-        if file.len() as u64 > photo::BYTES_MAX {
-            return Err(Problem::too_large(format!("photo {n} has more than 20 MiB")));
-        }
-        let prepared = photo::prepare(app, &viewer.tenant, file).await?;
-        let (verified, reference) = prepared.map_err(unfit)?;
-        let hash = reference.hash;
-        if photos.iter().any(|other| other.hash == hash) {
-            continue; // chosen twice
-        }
-        let tenant = &viewer.tenant;
-        let org = tenant.org;
-        match app
-            .look(&viewer.tenant, move |connection| uploads::kept(connection, org, hash))
-            .await?
-        {
-            None | Some(Kept::Here(_)) => {}
-            Some(Kept::Retired(stayed)) => {
-                let zone = view::zone_of(&tenant.world(), &viewer.rights);
-                let over = view::retired(&stayed, &zone);
-                return Err(retired().detail(format!(
-                    "photo {n} was here before: {over}; visits name it by its digest, and its file is not taken \
-                     again; {nothing}"
-                )));
-            }
-            Some(Kept::Erased(_)) => return Err(erased()),
-        }
-        let (photo, drawn) = verified.put(&app.blobs, tenant.id, hash).await?;
-        rows.push((hash, photo, drawn));
-        photos.push(PhotoRef { check, ..reference });
-    }
-    Ok((photos, rows))
 }
 
 /// A claim as the form's one field has it, of the kind of the contested value.
@@ -322,8 +225,8 @@ pub(super) async fn answer(
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
     let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
     let check = found.objection.about.as_ref().map(|about| about.check);
-    let (photos, rows) = shown(&app, &viewer, check, files, "nothing was written").await?;
-    let put = hashes_of(&rows);
+    let shown = Shown::read(&app, &viewer, check, files, "nothing was written").await?;
+    let photos = shown.references();
     // What puts the value right and the finding are written together, or neither is.
     let entries = move |document: &Document, when| {
         let view = Visit::read(document);
@@ -338,13 +241,7 @@ pub(super) async fn answer(
         let post = Post { answers: Some(contest), word, ..Post::new(by, when, text) };
         Ok((right, Entry::Post(post)))
     };
-    let (org, device, world) =
-        (viewer.tenant.org, viewer.tenant.console.device, viewer.tenant.world());
-    let written = app.act_with(&viewer.tenant, visit.into(), Some(note), entries, move |tx| {
-        let sees = |audience: &Audience| world.sees(by, audience);
-        kept(uploads::keep(tx, org, (device, by), sees, &rows)?)
-    });
-    kept_or_removed(&app, &viewer, &put, written.await).await?;
+    shown.with(&app, &viewer, visit, note, entries).await?;
     Ok(back_to(visit, contest))
 }
 

@@ -592,7 +592,7 @@ async fn behind(
         denominator: ratio.denominator,
         rate: share(*ratio),
         bar: view::bar(*ratio),
-        ..at_outlet(&world, line.outlet)
+        ..of_visit(&world, line)
     });
     Ok((rows.collect(), pager))
 }
@@ -600,6 +600,13 @@ async fn behind(
 /// Names in a row.
 pub(super) fn people(world: &World, people: &[sync_core::id::UserId]) -> String {
     people.iter().map(|id| world.name(*id)).collect::<Vec<_>>().join(", ")
+}
+
+/// A row about a visit, which stays with whoever supplied the outlet when it began.
+fn of_visit(world: &World, line: &Line) -> Behind {
+    let (_, distributor) = line.place;
+    let distributor = view::distributor_name(world, distributor);
+    Behind { distributor, ..at_outlet(world, line.outlet) }
 }
 
 /// A row of which only the outlet is known.
@@ -669,8 +676,13 @@ async fn outlets_behind(
         let (when, state) = (view::day_short(line.day, today), view::status_badge(line.status));
         let by = people(&world, &line.people);
         // What covers the outlet is the visit; what does not is the outlet itself.
-        let url = if visited { format!("/visits/{}", line.visit) } else { row.url };
-        Behind { when, state, by, url, ..row }
+        match visited {
+            true => {
+                let url = format!("/visits/{}", line.visit);
+                Behind { when, state, by, url, outcome: row.outcome, ..of_visit(&world, &line) }
+            }
+            false => Behind { when, state, by, ..row },
+        }
     });
     Ok((rows.collect(), pager))
 }
@@ -701,7 +713,7 @@ async fn calls_behind(
         let row = Behind {
             when: view::day_short(due.day, today),
             by: planned.unwrap_or_default(),
-            ..at_outlet(&world, due.outlet)
+            ..line.map_or_else(|| at_outlet(&world, due.outlet), |line| of_visit(&world, line))
         };
         let outcome = match line {
             _ if made => view::badge("ok", "check", "On its day"),

@@ -19,6 +19,7 @@ mod proof;
 mod refused;
 mod scorecard;
 mod settle;
+mod shown;
 mod sign_in;
 mod signals;
 pub mod view;

@@ -5,12 +5,13 @@ mod contests;
 mod context;
 mod story;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use sync_core::id::{ChangeHash, VisitId};
+use sync_core::id::{BlobHash, ChangeHash, VisitId};
 use sync_core::model::Day;
 use sync_core::model::contest::About;
 use sync_core::model::people::Role;
@@ -18,7 +19,7 @@ use sync_core::visit::Status;
 
 use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTable, StockTable};
 use self::contests::{ContestBox, contest_url};
-use self::context::Reader;
+use self::context::{ROWS_MAX, Reader, cut};
 use self::story::{HistoryRow, NotPossibleBox, PhotoTile};
 pub(super) use self::story::{history_key, photo_key};
 use super::page::{Page, Section, html, sight};
@@ -47,6 +48,8 @@ struct VisitPage {
     facts: Vec<(&'static str, Markup)>,
     tiles: Vec<Tile>,
     notice: Option<Notice>,
+    /// That it has more than a page can show.
+    cut: Option<String>,
     not_possible: Option<NotPossibleBox>,
     planograms: Vec<PlanogramPanel>,
     conflicts: Vec<ConflictBox>,
@@ -117,14 +120,15 @@ pub(super) async fn visit(
         false => Vec::new(),
     };
     let page = Page::new(&app, &viewer, Section::Visits, "").await?;
-    let world = viewer.tenant.world();
-    let mut reader = Reader::new(&read, &world, &viewer.tenant, now_ms());
-    reader.contests = viewer.rights.role.of_distributor();
-    reader.erases = viewer.rights.role == Role::Admin;
-    let drawn = draw(page, &reader, &viewer, &signals);
-    drop(reader);
-    drop(world);
-    html(&drawn)
+    let tenant = Arc::clone(&viewer.tenant);
+    let drawn = app.draw(&tenant, move || {
+        let world = viewer.tenant.world();
+        let mut reader = Reader::new(&read, &world, &viewer.tenant, now_ms());
+        reader.contests = viewer.rights.role.of_distributor();
+        reader.erases = viewer.rights.role == Role::Admin;
+        html(&draw(page, &reader, &viewer, &signals))
+    });
+    drawn.await?
 }
 
 fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> VisitPage {
@@ -134,9 +138,14 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
     let settles = viewer.rights.role.reviews();
     let told = |shown: Vec<&Shown>| told(&shown, line.visit, reader.world, reader.zone);
     let mut photos = reader.photo_tiles();
+    let mut of_photos: HashMap<BlobHash, Vec<&Shown>> = HashMap::new();
+    for shown in signals {
+        if let Some(photo) = shown.photo {
+            of_photos.entry(photo).or_default().push(shown);
+        }
+    }
     for photo in &mut photos {
-        let of_it = signals.iter().filter(|shown| shown.photo == Some(photo.hash));
-        photo.signals = told(of_it.collect());
+        photo.signals = of_photos.remove(&photo.hash).map(told).unwrap_or_default();
     }
     let captures = told(signals.iter().filter(|shown| shown.photo.is_none()).collect());
     // What a contest shows is not the visit's own work.
@@ -146,6 +155,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
     let gone = own().filter(|photo| photo.gone.is_some()).count();
     let all = own().count();
     let (awaited, in_contests) = (all - here - gone, photos.len() - all);
+    let more = cut(&mut photos) + reader.cut;
     let mut badges = vec![
         view::status_badge(line.status),
         leads_to("#contests", view::contest_badge(line.contest)),
@@ -173,6 +183,13 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         facts: reader.facts_row(),
         tiles: tiles(reader, all - gone, here),
         notice: notice(reader),
+        cut: (more > 0).then(|| {
+            let (most, more) = (view::number(ROWS_MAX as u64), view::number(more as u64));
+            format!(
+                "This visit has more than a page can show: of each kind the first {most} are drawn, {more} are not. \
+                 They count like the others, and its proof has them all."
+            )
+        }),
         not_possible: reader.not_possible(),
         planograms: reader.planograms(),
         conflicts: reader.conflicts(),
@@ -392,15 +409,29 @@ pub(super) enum ClaimField {
     Choice(String, Vec<(String, String)>),
 }
 
-/// The outlet, the day, and what is contested of a visit.
-pub(super) fn contest_subject(
+/// A visit, and what is contested of it.
+pub(super) struct ContestForm {
+    pub(super) outlet: String,
+    pub(super) day: String,
+    pub(super) subject: ContestSubject,
+    /// The recordings of the value that are shown, or the visit's heads.
+    pub(super) seen: Vec<ChangeHash>,
+}
+
+/// How a visit or a value of it is contested; `None`: there is no such value.
+pub(super) fn contest_form(
     read: &VisitRead,
     world: &World,
     tenant: &Tenant,
     about: Option<&About>,
-) -> (String, String, ContestSubject) {
+) -> Option<ContestForm> {
     let reader = Reader::new(read, world, tenant, now_ms());
     let live = about.map_or(&[][..], |about| reader.live(about.check, &about.subject));
+    let seen = match about {
+        None => read.held.document.heads().to_vec(),
+        Some(_) if live.is_empty() => return None,
+        Some(_) => live.iter().map(|live| live.recording).collect(),
+    };
     let check = about.map_or(0, |about| about.check);
     let said = live.iter().map(|live| SaidValue {
         value: reader.words.value(check, &live.value),
@@ -412,7 +443,8 @@ pub(super) fn contest_subject(
         said: said.collect(),
         claim: live.first().map_or(ClaimField::Nothing, |l| reader.claim_field(check, &l.value)),
     };
-    (reader.outlet_name(), view::day_short(read.line.day, reader.today), subject)
+    let day = view::day_short(read.line.day, reader.today);
+    Some(ContestForm { outlet: reader.outlet_name(), day, subject, seen })
 }
 
 /// The day of an instant in the reader's zone.

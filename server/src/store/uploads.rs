@@ -154,12 +154,6 @@ pub fn room(connection: &Connection, org: Org) -> Result<Room, StoreError> {
     })?)
 }
 
-/// Whether an organisation's photos may take so many more bytes.
-pub fn has_room(connection: &Connection, org: Org, more: u64) -> Result<bool, StoreError> {
-    let Room { quota, bytes, .. } = room(connection, org)?;
-    Ok(quota.is_none_or(|quota| bytes.saturating_add(more) <= quota))
-}
-
 /// Says what an organisation wants of its photos.
 pub fn set_room(
     tx: &Transaction<'_>,
@@ -650,40 +644,31 @@ pub fn let_go(
 }
 
 /// A photo whose files are where they belong, and whose row is to be written.
-pub type Put = (BlobHash, Photo, Drawn);
+pub type Put = (UploadId, Photo, Drawn);
 
-/// Why photos cannot be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unkept {
-    /// There is no room for them.
-    NoRoom,
-    /// The time of one of them is over.
-    Retired,
-    /// One of them was erased.
-    Erased,
-}
-
-/// Writes the rows of photos that come with what this person names them in; or nothing of that is to be written.
+/// Writes the rows of photos that come with what this person names them in, which ends their uploads. If one of them was
+/// erased or retired meanwhile, what became of it: then nothing of this is to be written.
 pub fn keep(
     tx: &Transaction<'_>,
-    org: Org,
-    (device, by): (DeviceId, UserId),
+    by: UserId,
     sees: impl Fn(&Audience) -> bool,
     photos: &[Put],
-) -> Result<Option<Unkept>, StoreError> {
-    let more = photos.iter().map(|(_, photo, _)| photo.bytes).sum();
-    if !photos.is_empty() && !has_room(tx, org, more)? {
-        return Ok(Some(Unkept::NoRoom));
-    }
-    for (hash, photo, drawn) in photos {
-        let id = UploadId { org, device, hash: *hash };
-        match arrived(tx, id, Some(by), &sees, photo, drawn)? {
+) -> Result<Option<Kept>, StoreError> {
+    for (id, photo, drawn) in photos {
+        match arrived(tx, *id, Some(by), &sees, photo, drawn)? {
             Kept::Here(_) => {}
-            Kept::Retired(_) => return Ok(Some(Unkept::Retired)),
-            Kept::Erased(_) => return Ok(Some(Unkept::Erased)),
+            gone => return Ok(Some(gone)),
         }
     }
     Ok(None)
+}
+
+/// Ends an upload whose photo is not taken after all. Whether files of it are nobody's: no row says that it is here, and
+/// nobody else sends it.
+pub fn give_up(tx: &Transaction<'_>, id: UploadId) -> Result<bool, StoreError> {
+    close(tx, id)?;
+    let here = matches!(kept(tx, id.org, id.hash)?, Some(Kept::Here(_)));
+    Ok(!here && of_photo(tx, id.org, id.hash)?.is_empty())
 }
 
 /// Lets go of a few of the photos that came before this time, the oldest first; how many. Those of a visit of which a

@@ -339,19 +339,31 @@ async fn a_photo_whose_time_is_over_is_not_called_erased() {
     let erased = bench.get(MARIA, &format!("/photos/{}", BlobHash::of(&again))).await;
     assert!(erased.status == StatusCode::GONE && erased.body.contains("erased"));
 
-    // As counter-evidence it is refused for what it is, too.
+    // As counter-evidence it is refused for what it is, too; when it was here is told to whoever sees where.
+    let (file, named) = prepared(&bench).await;
+    let hash = named.hash;
     let form = bench.get(DORA, &format!("{path}/contest")).await;
     let csrf = &bench.cookies[&DORA].1;
     let body = Multipart::new(csrf).field("seen", &form.field("seen")).field("comment", "Look");
-    let body = body.file("a.jpg", &prepared(&bench).await).end();
-    let (status, page) = posts(&bench, Some(DORA), &format!("{path}/contests"), body).await;
+    let body = body.file("a.jpg", &file).end();
+    let path = format!("{path}/contests");
+    let (status, page) = posts(&bench, Some(DORA), &path, body.clone()).await;
+    assert_eq!(status, 410, "{page}");
+    assert!(page.contains("is not taken again") && !page.contains("kept for"), "{page}");
+    let mut visit = bench.document(VisitId::of_call(bench.tenant.id, CALL)).await;
+    anna.observe(&mut visit, vec![], vec![named], vec![]);
+    anna.push(&bench, &visit, vec![]).await;
+    let borne = "INSERT INTO bearer SELECT org, hash, by FROM photo WHERE hash =";
+    let shown = "UPDATE photo SET here = 2 WHERE hash =";
+    write(&bench, format!("{borne} x'{hash}'; {shown} x'{hash}'")).await;
+    let (status, page) = posts(&bench, Some(DORA), &path, body).await;
     assert_eq!(status, 410, "{page}");
     assert!(page.contains("kept for 9 days, over since") && !page.contains("erased"), "{page}");
     bench.close().await;
 }
 
 /// A file that becomes, once it is prepared, a photo whose time is over after nine days.
-async fn prepared(bench: &Bench) -> Vec<u8> {
+async fn prepared(bench: &Bench) -> (Vec<u8>, PhotoRef) {
     let (used, _) = two_alike();
     let prepared = server::photo::prepare(&bench.app, &bench.tenant, used.clone()).await.unwrap();
     let (_, reference) = prepared.unwrap();
@@ -366,7 +378,7 @@ async fn prepared(bench: &Bench) -> Vec<u8> {
         ),
     )
     .await;
-    used
+    (used, reference)
 }
 
 #[tokio::test]
@@ -380,19 +392,75 @@ async fn a_photo_that_is_erased_while_it_comes_with_a_contest_leaves_no_file() {
     let seen = bench.get(DORA, &format!("{path}/contest")).await.field("seen");
     let body = Multipart::new(&bench.cookies[&DORA].1).field("seen", &seen);
     let body = body.field("comment", "Look").file("a.jpg", &first).file("b.jpg", &second).end();
-    // The first has its files when the second is decoded, and no row yet.
+    // Once it has room, and before it has a row.
     let org = bench.tenant.org;
     let erased = format!(
-        "CREATE TRIGGER meanwhile AFTER INSERT ON decoding WHEN NEW.hash = x'{}' BEGIN
+        "CREATE TRIGGER meanwhile AFTER INSERT ON upload WHEN NEW.hash = x'{hash}' BEGIN
          INSERT INTO blob (org, hash, bytes, width, height, arrived_ms, gone_ms, erased, looked)
-         VALUES ({org}, x'{hash}', 0, 0, 0, 1, 1, 1, 2); END",
-        BlobHash::of(&second)
+         VALUES ({org}, x'{hash}', 0, 0, 0, 1, 1, 1, 2); END"
     );
     write(&bench, erased).await;
     let (status, page) = posts(&bench, Some(DORA), &format!("{path}/contests"), body).await;
     assert_eq!(status, 410, "{page}");
     assert_eq!(count(&bench, "SELECT count(*) FROM blob WHERE erased = 1").await, 1);
     assert!(!bench.app.blobs.exists(bench.tenant.id, hash).await.unwrap());
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn of_a_contest_that_is_refused_nothing_stays_but_what_is_somebody_elses() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    let (first, second) = two_alike();
+    let (org, id) = (bench.tenant.org, bench.tenant.id);
+    let mut hashes = Vec::new();
+    for file in [&first, &second] {
+        let made = server::photo::prepare(&bench.app, &bench.tenant, file.clone()).await.unwrap();
+        hashes.push(made.unwrap().1.hash);
+    }
+    let seen = bench.get(DORA, &format!("{path}/contest")).await.field("seen");
+    let contest = async || {
+        let body = Multipart::new(&bench.cookies[&DORA].1).field("seen", &seen);
+        let body = body.field("comment", "Look").file("a.jpg", &first).file("b.jpg", &second);
+        posts(&bench, Some(DORA), &format!("{path}/contests"), body.end()).await
+    };
+    let here = async || {
+        let mut here = Vec::new();
+        for hash in &hashes {
+            here.push(bench.app.blobs.exists(id, *hash).await.unwrap());
+        }
+        (here, count(&bench, "SELECT count(*) FROM upload").await)
+    };
+    // There is no room for both.
+    write(&bench, "UPDATE organisation SET photo_quota = 1000".into()).await;
+    let (status, page) = contest().await;
+    assert!(status == 507 && page.contains("used up"), "{status} {page}");
+    assert_eq!(here().await, (vec![false, false], 0));
+    // They have room and files by the time at which their word is refused. A phone sends one of them meanwhile.
+    write(&bench, "UPDATE organisation SET photo_quota = NULL".into()).await;
+    let sends = format!(
+        "CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'full'); END;
+         INSERT INTO upload VALUES ({org}, x'{}', x'{}', 9, {})",
+        "09".repeat(16),
+        hashes[1],
+        i64::MAX
+    );
+    write(&bench, sends).await;
+    assert_eq!(contest().await.0, 500);
+    assert_eq!(here().await, (vec![false, true], 1), "the phone's upload, and its file");
+    write(&bench, "DROP TRIGGER full; DELETE FROM upload".into()).await;
+    assert_eq!(contest().await.0, 303);
+    assert_eq!(here().await, (vec![true, true], 0));
+    assert_eq!(count(&bench, "SELECT count(*) FROM blob WHERE gone_ms IS NULL").await, 2);
+    // What is here stays when it is shown once more in vain.
+    write(
+        &bench,
+        "CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'full'); END".into(),
+    )
+    .await;
+    assert_eq!(contest().await.0, 500);
+    assert_eq!(here().await, (vec![true, true], 0));
     bench.close().await;
 }
 

@@ -1068,6 +1068,16 @@ async fn pages_have_room_and_turns_of_their_organisation() {
     let line = bench.line(MARIA).await;
     bench.get(MARIA, "/").await.shows(&["Maria"]);
 
+    // One of its people leaves room for the others.
+    drop(room);
+    let asked = || bench.app.limits.pages.begin((bench.tenant.org, MARIA));
+    let mut held: Vec<_> = std::iter::from_fn(asked).collect();
+    let refused = bench.get(MARIA, "/").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    bench.get(DORA, "/").await.shows(&["Dora"]);
+    held.pop();
+    bench.get(MARIA, "/").await.shows(&["Maria"]);
+
     // Its pages wait for each other, and not for its phones.
     let mut phones = Vec::new();
     while let Some(turn) = bench.tenant.turn().now_or_never() {
@@ -1082,7 +1092,7 @@ async fn pages_have_room_and_turns_of_their_organisation() {
         drop(pages);
         assert_eq!(look.await.unwrap(), 7);
     }
-    drop((room, phones, line));
+    drop((held, phones, line));
     bench.close().await;
 }
 

@@ -473,3 +473,24 @@ async fn a_photo_that_was_forgotten_is_nobodys_any_more() {
     assert_eq!(bench.app.store.read(count).await.unwrap(), 0);
     bench.close().await;
 }
+
+#[tokio::test]
+async fn of_a_visit_that_no_page_can_show_the_first_rows_are_drawn_and_the_page_says_so() {
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let visit = VisitId::of_call(bench.tenant.id, CALL);
+    let mut document = Document::new(bench.tenant.id, visit.into());
+    anna.start(&mut document, CALL);
+    let priced = |part: u64, minor| (0..1_000).map(|n| price(part * 1_000 + n, minor)).collect();
+    let mut written = Vec::new();
+    for part in 0..3 {
+        written.push(anna.observe(&mut document, priced(part, 1_490), Vec::new(), Vec::new()));
+    }
+    anna.observe(&mut document, priced(2, 1_590), Vec::new(), written);
+    anna.submit(&mut document);
+    anna.push(&bench, &document, Vec::new()).await;
+    let page = bench.get(MARIA, &format!("/visits/{visit}")).await;
+    page.shows(&["of each kind the first 2\u{202f}000 are drawn, 1\u{202f}000 are not", "and 996 more"]);
+    assert_eq!(page.body.matches("<tr id=\"price-").count(), 2_000);
+    bench.close().await;
+}

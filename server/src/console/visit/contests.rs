@@ -70,11 +70,7 @@ impl Reader<'_> {
     /// What stands beside a value: that it is contested or was, and for the distributor's people the way to contest what
     /// stands now.
     pub(super) fn beside(&self, check: CheckId, subject: &Subject) -> Markup {
-        let about = |contest: &&Contest| {
-            let about = contest.objection.about.as_ref();
-            about.is_some_and(|about| about.check == check && about.subject == *subject)
-        };
-        let newest = self.visit.contests.iter().rev().find(about);
+        let newest = self.contest_of(check, subject);
         let badge = newest.map(|contest| {
             let (badge, key) = (standing_badge(contest.standing), key_of(contest.hash));
             format!(" <a class=\"beside\" href=\"#{key}\">{badge}</a>")
@@ -177,12 +173,10 @@ impl Reader<'_> {
     fn contested_value(&self, contest: &Contest, about: &About) -> String {
         let About { check, subject } = about;
         let mut said: Vec<String> = Vec::new();
-        for recorded in contest.objection.seen.iter().filter_map(|hash| self.recorded(*hash)) {
-            let facts = recorded.entry.observed().map_or(&[][..], |o| &o.observations.0);
-            let fact = facts.iter().find(|f| f.check == *check && f.subject == *subject);
-            if let Some(value) = fact.map(|fact| self.words.value(*check, &fact.value))
-                && !said.contains(&value)
-            {
+        let seen = contest.objection.seen.iter().copied().collect();
+        for value in self.said_of(*check, subject, &seen) {
+            let value = self.words.value(*check, value);
+            if !said.contains(&value) {
                 said.push(value);
             }
         }

@@ -1,5 +1,8 @@
 //! What every part of the visit's page reads from: the visit, the catalogue, names and times.
 
+use std::collections::{HashMap, HashSet};
+
+use sync_core::contest::Contest;
 use sync_core::document::Entry;
 use sync_core::id::{BlobHash, ChangeHash, UserId};
 use sync_core::model::Day;
@@ -16,6 +19,10 @@ use crate::app::Tenant;
 use crate::store::pages::VisitRead;
 use crate::world::World;
 
+/// Most rows of one kind that a page draws, ten times what a large audit has: a browser would choke on all that a
+/// document can hold.
+pub(super) const ROWS_MAX: usize = 2_000;
+
 /// A visit as its page reads it.
 pub(super) struct Reader<'a> {
     pub(super) read: &'a VisitRead,
@@ -24,14 +31,30 @@ pub(super) struct Reader<'a> {
     pub(super) zone: &'a str,
     pub(super) today: Day,
     pub(super) visit: Visit,
-    /// Everything that anyone says, submitted or not: what is drawn, while [`VisitRead::line`] has what counts.
+    /// Everything that anyone says, submitted or not: what is drawn, [`ROWS_MAX`] of each kind, while [`VisitRead::line`]
+    /// has what counts.
     pub(super) facts: Facts,
+    /// How many more there are.
+    pub(super) cut: usize,
     /// Whoever reads it may contest what it says.
     pub(super) contests: bool,
     /// Whoever reads it is shown where words and photos are erased.
     pub(super) erases: bool,
     pub(super) words: Words<'a>,
     brand: &'a str,
+    /// Where a recording is among those of the visit.
+    places: HashMap<ChangeHash, usize>,
+    /// Who has spoken of something: which recording, and which of its facts, in the visit's order.
+    said: HashMap<(CheckId, Subject), Vec<(usize, usize)>>,
+    /// Where its newest contest is among those of the visit.
+    contested: HashMap<(CheckId, Subject), usize>,
+}
+
+/// Cuts what is too long to be drawn. How much of it.
+pub(super) fn cut<T>(rows: &mut Vec<T>) -> usize {
+    let cut = rows.len().saturating_sub(ROWS_MAX);
+    rows.truncate(ROWS_MAX);
+    cut
 }
 
 /// Whether what is said is new since the review, or not submitted.
@@ -69,7 +92,13 @@ impl<'a> Reader<'a> {
         all.recordings.iter_mut().for_each(|recorded| recorded.submitted = true);
         all.values.values_mut().flatten().for_each(|live| live.submitted = true);
         let must_stock = outlet.map_or(&[][..], |o| &o.must_stock);
-        let facts = project(&all, must_stock, read.line.day, &world.catalogue);
+        let mut facts = project(&all, must_stock, read.line.day, &world.catalogue);
+        let cut = cut(&mut facts.positions)
+            + cut(&mut facts.prices)
+            + cut(&mut facts.stock)
+            + cut(&mut facts.displays)
+            + cut(&mut facts.answers)
+            + cut(&mut facts.conflicts);
         let source = Source {
             photos: "/photos".to_owned(),
             no_note: view::erased(None, zone),
@@ -77,6 +106,22 @@ impl<'a> Reader<'a> {
         };
         let recordings = visit.recordings.iter().map(|recorded| &recorded.entry);
         let words = Words::new(world, zone, &read.attached, source, recordings);
+        let places = visit.recordings.iter().enumerate().map(|(place, r)| (r.hash, place));
+        let places = places.collect();
+        let mut said: HashMap<_, Vec<_>> = HashMap::new();
+        for (place, recorded) in visit.recordings.iter().enumerate() {
+            let facts = recorded.entry.observed().map_or(&[][..], |o| &o.observations.0);
+            for (number, fact) in facts.iter().enumerate() {
+                let of = said.entry((fact.check, fact.subject.clone())).or_default();
+                of.push((place, number));
+            }
+        }
+        let contests = visit.contests.iter().enumerate();
+        let contested = contests.filter_map(|(place, contest)| {
+            let about = contest.objection.about.as_ref()?;
+            Some(((about.check, about.subject.clone()), place))
+        });
+        let contested = contested.collect();
         Self {
             read,
             world,
@@ -85,10 +130,14 @@ impl<'a> Reader<'a> {
             today: day_of(now_ms, zone),
             visit,
             facts,
+            cut,
             contests: false,
             erases: false,
             words,
             brand: &tenant.name,
+            places,
+            said,
+            contested,
         }
     }
 
@@ -138,7 +187,28 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn recorded(&self, hash: ChangeHash) -> Option<&Recorded> {
-        self.visit.recording(hash)
+        self.places.get(&hash).map(|place| &self.visit.recordings[*place])
+    }
+
+    /// What these recordings say of something, in the visit's order.
+    pub(super) fn said_of(
+        &self,
+        check: CheckId,
+        subject: &Subject,
+        those: &HashSet<ChangeHash>,
+    ) -> impl DoubleEndedIterator<Item = &Value> {
+        let said = self.said.get(&(check, subject.clone())).map_or(&[][..], Vec::as_slice);
+        let said = said.iter().map(|(place, number)| (&self.visit.recordings[*place], *number));
+        let said = said.filter(|(recorded, _)| those.contains(&recorded.hash));
+        said.filter_map(|(recorded, number)| {
+            Some(&recorded.entry.observed()?.observations.0.get(number)?.value)
+        })
+    }
+
+    /// The newest contest of a value.
+    pub(super) fn contest_of(&self, check: CheckId, subject: &Subject) -> Option<&Contest> {
+        let place = self.contested.get(&(check, subject.clone()))?;
+        self.visit.contests.get(*place)
     }
 
     pub(super) fn live(&self, check: CheckId, subject: &Subject) -> &[Live] {

@@ -467,19 +467,13 @@ impl Reader<'_> {
 
     /// Which values a recording replaced by which.
     fn corrections(&self, observed: &Observed, settles: bool) -> Vec<String> {
-        let older: Vec<_> =
-            observed.supersedes.iter().filter_map(|h| Some((h, self.recorded(*h)?))).collect();
+        let older = observed.supersedes.iter().copied().collect();
         let mut corrections = Vec::new();
         for fact in &observed.observations.0 {
-            let before = older.iter().rev().find_map(|(_, recorded)| {
-                let facts = &recorded.entry.observed()?.observations.0;
-                facts.iter().find(|f| f.check == fact.check && f.subject == fact.subject)
-            });
+            let before = self.said_of(fact.check, &fact.subject, &older).next_back();
             let Some(before) = before else { continue };
-            let (from, to) = (
-                self.words.value(fact.check, &before.value),
-                self.words.value(fact.check, &fact.value),
-            );
+            let (from, to) =
+                (self.words.value(fact.check, before), self.words.value(fact.check, &fact.value));
             let subject = self.words.subject(&fact.subject);
             corrections.push(match settles || from == to {
                 true => format!("{subject}: settled as {to}"),
