@@ -328,6 +328,21 @@ impl Viewer {
         }
     }
 
+    /// Writes what the person asks for, given the world as it is by then; see [`Viewer::still`].
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        app: &App,
+        job: impl FnOnce(&rusqlite::Transaction<'_>, &World) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (of, still) = (Arc::clone(&self.tenant), self.still());
+        let write = move |tx: &rusqlite::Transaction<'_>| {
+            let world = of.world_in_writing();
+            still(&world)?;
+            job(tx, &world)
+        };
+        app.store.write_for(self.tenant.org, write).await
+    }
+
     async fn find(app: &App, headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let Some(cookie) = cookie(headers) else { return Ok(None) };
         let (token, now) = (secret_hash(cookie), now_ms());
@@ -998,6 +1013,7 @@ pub(crate) mod tests {
         changed(people::reset_password(&app, &viewer, sue, None).await.map(drop));
         changed(people::issue_code(&app, &viewer, sue).await.map(drop));
         changed(people::keep_on_phones(&app, &viewer, Some(30)).await);
+        changed(viewer.write(&app, |_, _| Ok(())).await);
         assert_eq!(app.head(&tenant).await.unwrap(), before);
         end(&app);
     }

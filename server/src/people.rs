@@ -260,12 +260,8 @@ pub async fn keep_on_phones(app: &App, viewer: &Viewer, days: Option<u32>) -> Re
     if days.is_some_and(|days| !KEEP_DAYS.contains(&days)) {
         return Err(Problem::invalid("phones keep visits for 7 to 3,650 days, or for ever"));
     }
-    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
-    let write = move |tx: &rusqlite::Transaction<'_>| {
-        still(&of.world_in_writing())?;
-        Ok(log::set_keep_days(tx, of.org, days)?)
-    };
-    app.store.write_for(viewer.tenant.org, write).await
+    let org = viewer.tenant.org;
+    viewer.write(app, move |tx, _| Ok(log::set_keep_days(tx, org, days)?)).await
 }
 
 /// What is changed of a person; the rest stays as it is.
@@ -346,12 +342,9 @@ pub async fn reset_password(
     let (tenant, password) = (&viewer.tenant, generated_password());
     has_password(&tenant.world(), user)?;
     let (hash, org) = (hash_password(app, &password).await?, tenant.org);
-    let (of, still) = (Arc::clone(tenant), viewer.still());
-    let changed = app.store.write_for(org, move |tx| -> Result<bool, Problem> {
-        let world = of.world_in_writing();
-        still(&world)?;
-        has_password(&world, user)?;
-        works_here(&world, user)?;
+    let changed = viewer.write(app, move |tx, world| {
+        has_password(world, user)?;
+        works_here(world, user)?;
         accounts::close_sessions(tx, org, user, None)?;
         Ok(accounts::set_password(tx, org, user, &hash)?)
     });

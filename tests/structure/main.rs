@@ -124,6 +124,16 @@ fn sql_stays_in_the_stores() {
 }
 
 #[test]
+fn what_people_ask_for_in_the_console_is_written_as_theirs() {
+    // `Viewer::write` asks once more whether they may.
+    let own = [(
+        "server/src/console/shown.rs",
+        "takes room for photos before what names them is written",
+    )];
+    only_in("server/src/console/", "write_for", &[], &own);
+}
+
+#[test]
 fn the_write_path_knows_neither_http_nor_sql() {
     for name in ["axum", "rusqlite", "tokio"] {
         let ingest = std::fs::read_to_string(root().join("server/src/ingest.rs"));

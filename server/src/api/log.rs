@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use sync_core::cbor::to_cbor;
+use sync_core::evidence::Cursor;
 use sync_core::id::{LogOrigin, OrgId};
 use sync_core::tlog::{Checkpoint, Piece, pack_entries};
 
@@ -38,24 +39,28 @@ pub async fn newest(
 ) -> Result<Response, Problem> {
     app.limits.log.check(address_key(client.ip), now_ms())?;
     let tenant = tenant(&app, &org)?;
-    let at = app.head(&tenant).await?;
-    let (org, life, size, root) = (tenant.id, at.origin, at.sequence, at.root);
-    let note = Checkpoint { org, life, size, root }.sign(&tenant.log_key).to_string();
-    Ok(([(header::CONTENT_TYPE, NOTE)], note).into_response())
+    Ok(signed(&tenant, app.head(&tenant).await?))
 }
 
 /// `GET /log/{organisation}/{life}/checkpoint`: of this life, while it is the newest.
 pub async fn checkpoint(
-    state: State<Arc<App>>,
+    State(app): State<Arc<App>>,
     client: Client,
     Path((org, life)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    state.0.limits.log.check(address_key(client.ip), now_ms())?;
-    let tenant = tenant(&state.0, &org)?;
-    match state.0.head(&tenant).await?.origin.to_string() == life {
-        true => newest(state, client, Path(org)).await,
-        false => Err(Problem::not_found()),
+    app.limits.log.check(address_key(client.ip), now_ms())?;
+    let tenant = tenant(&app, &org)?;
+    let at = app.head(&tenant).await?;
+    if at.origin.to_string() != life {
+        return Err(Problem::not_found());
     }
+    Ok(signed(&tenant, at))
+}
+
+fn signed(tenant: &Tenant, at: Cursor) -> Response {
+    let (org, life, size, root) = (tenant.id, at.origin, at.sequence, at.root);
+    let note = Checkpoint { org, life, size, root }.sign(&tenant.log_key).to_string();
+    ([(header::CONTENT_TYPE, NOTE)], note).into_response()
 }
 
 /// `GET /log/{organisation}/witnessed`: the newest checkpoint of the newest life that witnesses have signed too.

@@ -236,6 +236,32 @@ async fn who_has_left_reads_the_log_no_more() {
 }
 
 #[tokio::test]
+async fn whatever_of_the_log_an_address_asks_counts() {
+    let bench = Bench::new().await;
+    let (tenant, ip) = (&bench.tenants[0], [127, 0, 0, 1].into());
+    let (log, life) = (format!("/log/{}", tenant.id), bench.app.head(tenant).await.unwrap().origin);
+    let newest = [format!("{log}/checkpoint"), format!("{log}/{life}/checkpoint")];
+    let others = ["witnessed".to_owned(), "none/checkpoint".into(), format!("{life}/tile/0/000")];
+    let others = others.map(|path| format!("{log}/{path}"));
+    let status = async |path: &String| {
+        let from = ConnectInfo(SocketAddr::new(ip, 5));
+        let request = Request::builder().uri(path).extension(from).body(Body::empty());
+        bench.routes.clone().oneshot(request.unwrap()).await.unwrap().status()
+    };
+    let all = newest.iter().chain(&others);
+    // One more than there is time for, however slow this is.
+    let used = || bench.app.limits.log.check_of(ip, usize::MAX, now_ms() + 3_600_000);
+    for path in all {
+        bench.app.limits.log.forget();
+        let before = status(path).await;
+        assert_eq!(before == StatusCode::OK, newest.contains(path), "{path}: {before}");
+        assert!(used().is_ok(), "an hour later");
+        assert_eq!(status(path).await, StatusCode::TOO_MANY_REQUESTS, "{path}");
+    }
+    bench.close();
+}
+
+#[tokio::test]
 async fn slow_uploads_of_one_organisation_leave_the_others_room() {
     let bench = Bench::new().await;
     let (begun, mut begins) = mpsc::unbounded_channel();

@@ -144,12 +144,7 @@ pub(super) async fn keep(
     };
     let (org, days) = (viewer.tenant.org, days.and_then(|days| u32::try_from(days).ok()));
     let quota = quota.map(|mb| mb.saturating_mul(MB));
-    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
-    let written = app.store.write_for(org, move |tx| -> Result<(), Problem> {
-        still(&of.world_in_writing())?;
-        Ok(uploads::set_room(tx, org, days, quota)?)
-    });
-    written.await?;
+    viewer.write(&app, move |tx, _| Ok(uploads::set_room(tx, org, days, quota)?)).await?;
     Ok(Redirect::to("/data").into_response())
 }
 

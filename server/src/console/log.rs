@@ -189,11 +189,8 @@ pub(super) async fn copy(
     }
     let token = auth::secret();
     let (org, hash, by) = (viewer.tenant.org, auth::secret_hash(&token), viewer.rights.user);
-    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
-    let put = app.store.write_for(org, move |tx| -> Result<(), Problem> {
-        still(&of.world_in_writing())?;
-        Ok(accounts::put_mirror(tx, org, hash, &label, by, now_ms())?)
-    });
+    let put = viewer
+        .write(&app, move |tx, _| Ok(accounts::put_mirror(tx, org, hash, &label, by, now_ms())?));
     put.await?;
     draw(&app, &client, &viewer, token).await
 }
@@ -207,11 +204,7 @@ pub(super) async fn withdraw(
     viewer.require(gives_out_copies, "withdraw copies of the log")?;
     let LogHash(token) = token.parse().map_err(|_| Problem::not_found())?;
     let (org, by) = (viewer.tenant.org, gave_out(&viewer));
-    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
-    let withdrawn = app.store.write_for(org, move |tx| -> Result<_, Problem> {
-        still(&of.world_in_writing())?;
-        Ok(accounts::drop_mirror(tx, org, token, by)?)
-    });
+    let withdrawn = viewer.write(&app, move |tx, _| Ok(accounts::drop_mirror(tx, org, token, by)?));
     match withdrawn.await? {
         true => Ok(Redirect::to("/log#given").into_response()),
         false => Err(Problem::not_found()),

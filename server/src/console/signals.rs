@@ -385,11 +385,8 @@ pub(super) async fn seen(
     if !audience.is_some_and(|audience| viewer.sees(&audience)) {
         return Err(Problem::not_found());
     }
-    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
-    let write = app.store.write_for(org, move |tx| -> Result<_, Problem> {
-        still(&of.world_in_writing())?;
-        Ok(rows::seen(tx, org, visit, by, (form.found, now))?)
-    });
+    let write =
+        viewer.write(&app, move |tx, _| Ok(rows::seen(tx, org, visit, by, (form.found, now))?));
     write.await?;
     Ok(Redirect::to(&if form.visit { format!("/visits/{visit}") } else { "/look".to_owned() }))
 }
@@ -423,9 +420,7 @@ pub(super) async fn set(
     }
     let weights = weights_of(&form.others)?;
     let (org, settings) = (viewer.tenant.org, Settings { radius_m: form.metres, observation_ms });
-    let (of, still) = (Arc::clone(&viewer.tenant), viewer.still());
-    let write = app.store.write_for(org, move |tx| -> Result<(), Problem> {
-        still(&of.world_in_writing())?;
+    let write = viewer.write(&app, move |tx, _| {
         rows::set_weights(tx, org, &weights)?;
         Ok(field::set(tx, org, settings)?)
     });
