@@ -181,8 +181,8 @@ struct Open {
     before: Option<Held>,
     /// Who sees what was written, if anything was.
     appended: Option<(AudienceId, Audience)>,
-    /// Who has taken something of theirs back with that.
-    taken_back: BTreeSet<UserId>,
+    /// What of that takes back something of its author's.
+    taking_back: Vec<ChangeHash>,
 }
 
 /// A change that may be written.
@@ -193,6 +193,36 @@ struct Fresh<'c> {
     audience: Audience,
     /// How old it was when its device sent it, if a clock has counted that.
     age_ms: Option<i64>,
+}
+
+/// The photos, and whose, of what these recordings take back. What was taken back before is not gone through again.
+fn taken_back(document: &Document, taking_back: &[ChangeHash]) -> BTreeSet<(BlobHash, UserId)> {
+    let recording = |hash: ChangeHash| match document.change(hash)?.entry() {
+        Ok(Entry::Recording(recording)) => Some((hash, recording)),
+        _ => None,
+    };
+    let named = |hashes: &[ChangeHash]| hashes.iter().copied().filter_map(recording).collect();
+    let mut photos = BTreeSet::new();
+    for (hash, Recording { by, act, .. }) in taking_back.iter().copied().filter_map(recording) {
+        let taken: Vec<(ChangeHash, Recording)> = match act {
+            Act::Withdraw { recordings } => named(&recordings),
+            Act::Abandon {} => {
+                let past = document.past(&[hash]);
+                let own = document.entries(Section::Recordings).filter(|(_, e)| e.by() == by);
+                let own = own.map(|(change, _)| change.hash());
+                let own: Vec<_> = own.filter(|other| past.contains(*other)).collect();
+                let abandons = named(&own).into_iter().filter(|(other, recording)| {
+                    *other != hash && matches!(recording.act, Act::Abandon {})
+                });
+                let before = document.past(&abandons.map(|(other, _)| other).collect::<Vec<_>>());
+                named(&own).into_iter().filter(|(other, _)| !before.contains(*other)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let theirs = taken.iter().filter(|(_, recording)| recording.by == by);
+        photos.extend(theirs.flat_map(|(_, r)| r.photos().iter().map(|photo| (photo.hash, by))));
+    }
+    photos
 }
 
 /// Writes catalogue records that have been validated, and takes along what follows an outlet that moves: its
@@ -296,20 +326,14 @@ impl Ingest<'_, '_> {
     fn open(&self, document: DocId) -> Result<Open, StoreError> {
         let held = self.ledger.document(self.org, document)?;
         let read = held.document.changes().len();
-        Ok(Open { held, read, before: None, appended: None, taken_back: BTreeSet::new() })
+        Ok(Open { held, read, before: None, appended: None, taking_back: Vec::new() })
     }
 
     /// Brings what is derived from a document up to date with what was written to it.
     fn close(&mut self, open: &Open) -> Result<(), StoreError> {
-        let Open { held, appended, taken_back, .. } = open;
-        if !taken_back.is_empty() {
-            let theirs = |entry: &&Entry| taken_back.contains(&entry.by());
-            let recordings = held.document.entries(Section::Recordings).map(|(_, entry)| entry);
-            for entry in recordings.filter(theirs) {
-                for photo in entry.photos() {
-                    self.ledger.reconsider_photo(held.document.id(), photo.hash, entry.by())?;
-                }
-            }
+        let Open { held, appended, taking_back, .. } = open;
+        for (photo, by) in taken_back(&held.document, taking_back) {
+            self.ledger.reconsider_photo(held.document.id(), photo, by)?;
         }
         match (*appended, held.document.id().kind) {
             (Some(seen_by), DocKind::Visit) => self.project_visit(held, seen_by),
@@ -864,13 +888,13 @@ impl Ingest<'_, '_> {
                 self.ledger.put_photo(&row, audience_id, sees)?;
             }
         }
-        let taken_back = fresh.iter().filter_map(|fresh| match &*fresh.entry {
-            Entry::Recording(Recording { by, act, .. }) => {
-                matches!(act, Act::Withdraw { .. } | Act::Abandon {}).then_some(*by)
+        let taking_back = fresh.iter().filter(|fresh| match &*fresh.entry {
+            Entry::Recording(Recording { act, .. }) => {
+                matches!(act, Act::Withdraw { .. } | Act::Abandon {})
             }
-            _ => None,
+            _ => false,
         });
-        open.taken_back.extend(taken_back);
+        open.taking_back.extend(taking_back.map(|fresh| fresh.change.hash()));
         open.appended = Some((audience_id, audience));
         match document.kind {
             DocKind::Visit => Ok(()),

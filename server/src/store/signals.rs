@@ -596,8 +596,11 @@ pub fn reconsider(
     by: UserId,
 ) -> Result<(), StoreError> {
     let audience = log::document_audience(tx, org, document)?;
-    tx.prepare_cached(&format!("UPDATE photo SET judged = 0 WHERE {}", uploads::ONE))?
-        .execute(params![org, hash.0, audience, by.as_bytes(), document.to_bytes()])?;
+    tx.prepare_cached(&format!(
+        "UPDATE photo SET judged = 0 WHERE {} AND judged <> 0",
+        uploads::ONE
+    ))?
+    .execute(params![org, hash.0, audience, by.as_bytes(), document.to_bytes()])?;
     Ok(())
 }
 

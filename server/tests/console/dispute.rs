@@ -771,6 +771,30 @@ async fn a_photo_that_was_taken_back_accuses_nobody() {
 }
 
 #[tokio::test]
+async fn only_photos_that_are_taken_back_are_judged_again() {
+    let bench = Bench::new().await;
+    let mut anna = bench.phone(ANNA, "Anna's phone").await;
+    let mut document =
+        Document::new(bench.tenant.id, VisitId::of_call(bench.tenant.id, CALL).into());
+    anna.start(&mut document, CALL);
+    let [first, second] = ["first", "second"]
+        .map(|name| anna.observe(&mut document, vec![], vec![photo(name, SHELF)], vec![]));
+    anna.push(&bench, &document, vec![]).await;
+    write(&bench, "UPDATE photo SET judged = 1".into()).await;
+    let mut again = async |act, photos: u64| {
+        anna.record(&mut document, act);
+        anna.push(&bench, &document, vec![]).await;
+        assert_eq!(count(&bench, "SELECT count(*) FROM photo WHERE judged = 0").await, photos);
+        write(&bench, "UPDATE photo SET judged = 1".into()).await;
+    };
+    again(Act::Withdraw { recordings: vec![first] }, 1).await;
+    again(Act::Withdraw { recordings: vec![first, second] }, 2).await;
+    again(Act::Abandon {}, 2).await;
+    again(Act::Abandon {}, 0).await;
+    bench.close().await;
+}
+
+#[tokio::test]
 async fn of_a_photo_that_was_recorded_again_counts_what_stands() {
     const ASIDE: &str = "SELECT count(*) FROM signal WHERE kind = 5";
     let bench = Bench::new().await;
