@@ -17,6 +17,7 @@ use sync_core::model::contest::{About, Step};
 use sync_core::model::visit::{self as core_visit, NotPossible, Note, PhotoOrigin, PhotoRef};
 use sync_core::model::{Day, Geo};
 use sync_core::visit::Visit as VisitView;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
@@ -31,7 +32,7 @@ use crate::shown::{
     unreadable, visit_of,
 };
 use crate::store::{Reader, Store, StoreError, Writer, random};
-use crate::sync::{Cancel, Progress, Syncing};
+use crate::sync::{Cancel, FETCHED_AT_ONCE_MAX, Progress, Syncing};
 use crate::types::*;
 
 /// A piece of an outlet's thread has so many posts, if there are.
@@ -54,6 +55,8 @@ pub struct Client {
     /// Where the device was last known to be, and when that was said.
     pub(crate) position: Mutex<Option<(Geo, Clocks)>>,
     pub(crate) syncing: Syncing,
+    /// Turns at fetching photos.
+    pub(crate) fetching: Semaphore,
 }
 
 #[uniffi::export]
@@ -710,7 +713,7 @@ impl Client {
             let (mut photos, mut photo_bytes, mut photos_carried) = (0, 0, 0);
             view.reader.scan(PHOTOS, |_, bytes| {
                 let state: PhotoState = read_cbor(bytes)?;
-                if state.attached && !state.sent {
+                if state.attached && !state.sent && state.unwanted.is_none() {
                     photos += 1;
                     photo_bytes += u64::from(state.bytes);
                     photos_carried += u32::from(state.given == Some(true));
@@ -851,7 +854,7 @@ impl Client {
     }
 
     /// A photo of a document that this person sees, whoever took it: from this device if it is here whole, and from the
-    /// server otherwise. Async. Nothing of it is kept here.
+    /// server otherwise. Async. Nothing of it is kept here. Ask for as many as you like: a few are fetched at a time.
     ///
     /// # Errors
     /// [`ClientError::NotHere`] if the server has not got it or the person does not see it, and
@@ -894,9 +897,9 @@ impl Client {
     }
 
     /// Removes the photos that nothing here names any more: their screens were left, or their documents have gone out of
-    /// sight or were given up. What the server has goes at once, and after [`UNNAMED_MS_MAX`] what no screen has named or the
-    /// server does not want; any other waits, since what was accepted may name it. Counted by what the server's clock said in
-    /// syncs, so that no clock of the device can take one away.
+    /// sight or were given up. What the server has goes at once, and after [`UNNAMED_MS_MAX`] what no screen has named, or what
+    /// the server has not wanted for so long; any other waits, since what was accepted may name it. Counted by what the
+    /// server's clock said in syncs, so that no clock of the device can take one away.
     pub(crate) fn forget_unnamed(&self) -> Result<(), ClientError> {
         self.change(|view, writer| {
             let mut unnamed = Vec::new();
@@ -905,19 +908,24 @@ impl Client {
             };
             view.reader.scan(PHOTOS, |name, bytes| {
                 let state: PhotoState = read_cbor(bytes)?;
-                let is_unnamed = !state.attached || state.idle_ms.is_some();
+                let is_unnamed =
+                    !state.attached || state.idle_ms.is_some() || state.unwanted.is_some();
                 if let (true, Ok(hash)) = (is_unnamed, <[u8; 32]>::try_from(name)) {
                     unnamed.push((BlobHash(hash), state));
                 }
                 Ok(())
             })?;
-            let idle_ms = |state: &PhotoState| {
-                Some(now_ms.saturating_sub(state.idle_ms?)).filter(|ms| *ms >= 0)
+            // What no screen has named, and what left this phone or was given up and is not wanted by the server either.
+            let over_ms = |state: &PhotoState| match (state.attached, state.unwanted) {
+                (false, _) => state.idle_ms,
+                (true, Some((since_ms, _))) => {
+                    Some(since_ms.max(state.idle_ms.unwrap_or(since_ms)))
+                }
+                (true, None) => None,
             };
-            // What the server does not take as a picture it will not want either.
             let is_over = |state: &PhotoState| {
-                let is_wanted = state.attached && state.refused.is_none();
-                !is_wanted && idle_ms(state) >= Some(UNNAMED_MS_MAX)
+                over_ms(state)
+                    .is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= UNNAMED_MS_MAX)
             };
             // What was given up may have come into the record since. All that is here is read for that, and so not each time.
             let named = match unnamed.iter().any(|(_, state)| !state.sent && is_over(state)) {
@@ -931,7 +939,8 @@ impl Client {
                     // First the file: one that nobody knows of would never go away.
                     self.vault.remove(&hash.0)?;
                     writer.delete(PHOTOS, &hash.0)?;
-                } else if idle_ms(&state).is_none() {
+                } else if !state.attached && state.idle_ms.is_none_or(|since_ms| since_ms > now_ms)
+                {
                     let state = PhotoState { idle_ms: Some(now_ms), ..state };
                     writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
                 }
@@ -940,14 +949,14 @@ impl Client {
         })
     }
 
-    /// The server takes a photo from nobody, as nothing there names it. If nothing here does either, it does not wait any
-    /// more, and [`Client::forget_unnamed`] takes it away.
-    pub(crate) fn is_not_wanted(&self, hash: BlobHash) -> Result<(), ClientError> {
+    /// The server takes a photo from nobody, as nothing there names it. If nothing here does either, it is offered seldom, and
+    /// [`Client::forget_unnamed`] takes it away at last.
+    pub(crate) fn is_not_wanted(&self, hash: BlobHash, now_ms: i64) -> Result<(), ClientError> {
         self.change(|view, writer| {
             let Some(bytes) = writer.get(PHOTOS, &hash.0)? else { return Ok(()) };
             if !view.named_photos()?.contains(&hash) {
-                let state = PhotoState { attached: false, ..read_cbor(&bytes)? };
-                writer.put(PHOTOS, &hash.0, &to_cbor(&state))?;
+                let state: PhotoState = read_cbor(&bytes)?;
+                writer.put(PHOTOS, &hash.0, &to_cbor(&state.unwanted(now_ms)))?;
             }
             Ok(())
         })
@@ -971,7 +980,8 @@ impl Client {
         let store = Store::open(folder, &key)?;
         let vault = Vault::open(folder, &store.derive(b"photos"))?;
         let (position, syncing) = (Mutex::new(None), Syncing::default());
-        Ok(Self { store, vault, clock, position, syncing })
+        let fetching = Semaphore::new(FETCHED_AT_ONCE_MAX);
+        Ok(Self { store, vault, clock, position, syncing, fetching })
     }
 
     /// Reads with the folder's enrolment.

@@ -88,21 +88,31 @@ pub(crate) struct PhotoState {
     /// When the server refused it, as none that it takes, in milliseconds since 1970 UTC by its clock, and why.
     #[n(8)]
     pub(crate) refused: Option<(i64, String)>,
+    /// Since when the server does not want it, while nothing here names it, and when it last said so: the same.
+    #[n(9)]
+    pub(crate) unwanted: Option<(i64, i64)>,
 }
 
 impl PhotoState {
     /// One that nothing names yet.
     pub(crate) fn new(bytes: u32, phash: u64, origin: Option<PhotoOrigin>) -> Self {
         let (upload, sent, attached, idle_ms) = (None, false, false, None);
-        let (given, refused) = (None, None);
-        Self { bytes, upload, sent, phash, attached, origin, idle_ms, given, refused }
+        let (given, refused, unwanted) = (None, None, None);
+        Self { bytes, upload, sent, phash, attached, origin, idle_ms, given, refused, unwanted }
     }
 
     /// The same once a new entry names it. It is to be sent, also if it was before: the server forgets a photo when nothing
     /// that it has names it any more, and one that it still has need not go through the line again.
     pub(crate) fn named(self) -> Self {
         let given = self.given.filter(|_| !self.sent);
-        Self { attached: true, sent: false, upload: None, idle_ms: None, given, ..self }
+        let (attached, sent, upload) = (true, false, None);
+        Self { attached, sent, upload, idle_ms: None, given, unwanted: None, ..self }
+    }
+
+    /// The same when the server does not want it, and nothing here names it.
+    pub(crate) fn unwanted(self, now_ms: i64) -> Self {
+        let since_ms = self.unwanted.map_or(now_ms, |(since_ms, _)| since_ms);
+        Self { unwanted: Some((since_ms, now_ms)), ..self }
     }
 }
 
@@ -143,8 +153,8 @@ impl<'a> View<'a> {
     }
 
     /// The photos that are to be sent, in the order in which they are needed: those whose visits have left this phone, those
-    /// that were begun, those of visits that somebody waits to review, the others, and last what the server has refused; each
-    /// the oldest first. Whether something that reads names it.
+    /// that were begun, those of visits that somebody waits to review, the others, what the server has refused, and last what it
+    /// does not want; each the oldest first. Whether something that reads names it.
     pub(crate) fn waiting_photos(&self) -> Result<Vec<(BlobHash, PhotoState, bool)>, StoreError> {
         let mut waiting = BTreeMap::new();
         self.reader.scan(PHOTOS, |name, bytes| {
@@ -187,6 +197,7 @@ impl<'a> View<'a> {
             .collect();
         waiting.sort_by_key(|(hash, state, _)| {
             match (state.idle_ms, &state.upload, needs.get(hash)) {
+                _ if state.unwanted.is_some() => (6, 0),
                 (Some(since_ms), ..) if state.refused.is_none() => (0, since_ms),
                 (_, Some(_), _) => (1, 0),
                 (_, None, Some(need)) => *need,
@@ -522,15 +533,18 @@ pub(crate) fn forget_remains(writer: &Writer<'_>) -> Result<(), StoreError> {
     places.iter().try_for_each(|place| writer.take_out(REMAINS, place).map(drop))
 }
 
-/// Begins anew to send every photo: the server may have lost what it had confirmed.
+/// Begins anew to send every photo: the server may have lost what it had confirmed, and what names one that it did not want
+/// may come back.
 fn resend_photos(writer: &Writer<'_>) -> Result<(), StoreError> {
     let mut states = Vec::new();
     writer.scan(PHOTOS, |name, bytes| {
         states.push((name.to_vec(), from_cbor::<PhotoState>(bytes).map_err(damaged)?));
         Ok(())
     })?;
-    for (name, state) in states.into_iter().filter(|(_, state)| state.sent) {
-        let state = PhotoState { sent: false, upload: None, given: None, ..state };
+    let asked = |state: &PhotoState| state.sent || state.unwanted.is_some();
+    for (name, state) in states.into_iter().filter(|(_, state)| asked(state)) {
+        let given = state.given.filter(|_| !state.sent);
+        let state = PhotoState { sent: false, upload: None, given, unwanted: None, ..state };
         writer.put(PHOTOS, &name, &to_cbor(&state))?;
     }
     Ok(())

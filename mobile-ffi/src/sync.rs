@@ -214,7 +214,15 @@ pub(crate) async fn limited(mut response: Response, max: usize) -> Result<Vec<u8
 }
 
 /// So long a photo that the server has refused is not sent again. A newer server may take it.
-const REFUSED_MS: i64 = 7 * 86_400_000;
+const REFUSED_MS: i64 = 7 * DAY_MS;
+
+/// So long one that nothing names there is not offered again. What names it may come from a colleague.
+const UNWANTED_MS: i64 = DAY_MS;
+const DAY_MS: i64 = 86_400_000;
+
+/// Photos that are fetched at the same time: the server works on so many requests of a phone and as many again, some of which
+/// are for syncing.
+pub(crate) const FETCHED_AT_ONCE_MAX: usize = 4;
 
 /// Photos that are asked for at once, of which the server may have lost the files.
 const MISSING_ASKED_MAX: usize = 1_000;
@@ -267,6 +275,7 @@ pub(crate) async fn fetch_photo(
         PhotoSize::Screen => "?size=preview",
         PhotoSize::Small => "?size=thumb",
     };
+    let _turn = client.fetching.acquire().await;
     let request = ask(client, &format!("photos/{hash}{asked}"))?;
     let response = request.send().await.map_err(unreachable)?;
     if !response.status().is_success() {
@@ -748,9 +757,10 @@ impl Run {
                     self.report.photos_without_room += 1;
                     too_large_bytes = too_large_bytes.min(bytes);
                 }
-                // One that is not taken must not stand in the way of the others.
+                // One that is not taken must not stand in the way of the others, of which some may have begun.
                 Err(error)
-                    if matches!(error, ClientError::BadAnswer { .. }) || is(&error, INTERNAL) =>
+                    if matches!(error, ClientError::BadAnswer { .. })
+                        || [INTERNAL, UPLOADS_OPEN].into_iter().any(|code| is(&error, code)) =>
                 {
                     refused = Err(error);
                 }
@@ -784,11 +794,14 @@ impl Run {
             ERASED => self.blocking(move |client| client.erase_photo(hash)).await?,
             // The entry that names it waits for a decision elsewhere, or here.
             NOT_REFERENCED if named => {}
-            NOT_REFERENCED => self.blocking(move |client| client.is_not_wanted(hash)).await?,
+            NOT_REFERENCED => {
+                self.blocking(move |client| client.is_not_wanted(hash, now_ms)).await?;
+            }
             NOT_AN_IMAGE | TOO_LARGE => {
                 let why = error.to_string();
                 let refused = RefusedPhoto { hash: hash.to_string(), why: why.clone() };
                 self.report.refused_photos.push(refused);
+                let state = if named { state } else { state.unwanted(now_ms) };
                 let refused = Some((now_ms, why));
                 self.remember(hash, PhotoState { refused, ..state }).await?;
             }
@@ -813,6 +826,9 @@ impl Run {
             && now_ms.saturating_sub(at_ms) < REFUSED_MS
         {
             self.report.refused_photos.push(RefusedPhoto { hash: hash.to_string(), why });
+            return Ok(false);
+        }
+        if state.unwanted.is_some_and(|(_, said_ms)| now_ms.saturating_sub(said_ms) < UNWANTED_MS) {
             return Ok(false);
         }
         let file = self.blocking(move |client| client.photo_to_send(hash)).await?;
@@ -842,6 +858,7 @@ impl Run {
             })?;
             // Without the server's address, which may be another one when the rest is sent.
             state.upload = Some(self.resolve(&location)?.path().to_owned());
+            state.unwanted = None;
             self.remember(hash, state.clone()).await?;
         }
         let mut offset = offset.unwrap_or(0);
@@ -869,8 +886,11 @@ impl Run {
                 }
             }
             if !response.status().is_success() {
-                state.upload = None;
-                self.remember(hash, state.clone()).await?;
+                // What the server fails at is begun there, and counts among what is.
+                if response.status() != StatusCode::INTERNAL_SERVER_ERROR {
+                    state.upload = None;
+                    self.remember(hash, state.clone()).await?;
+                }
                 return self.not_taken((hash, state, named), now_ms, response).await;
             }
             offset += length;
@@ -945,20 +965,23 @@ impl Run {
         let offset = offset.and_then(|o| o.to_str().ok()?.parse().ok());
         match response.status() {
             status if status.is_success() => Ok(offset),
-            // An answer to HEAD has no words: why it is refused is told when it is begun anew.
-            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNPROCESSABLE_ENTITY => Ok(None),
+            // An answer to HEAD has no words: why it is refused, or that the server fails at it, is told when it is begun anew.
+            StatusCode::NOT_FOUND
+            | StatusCode::GONE
+            | StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::INTERNAL_SERVER_ERROR => Ok(None),
             _ => Err(problem(response).await.2),
         }
     }
 
     /// Keeps how far a photo has got. What else its row says may have changed meanwhile.
     async fn remember(&self, hash: BlobHash, state: PhotoState) -> Result<(), ClientError> {
-        let PhotoState { upload, sent, refused, .. } = state;
+        let PhotoState { upload, sent, refused, unwanted, .. } = state;
         self.blocking(move |client| {
             client.store.write(|writer| {
                 let Some(bytes) = writer.get(PHOTOS, &hash.0)? else { return Ok(()) };
                 let (upload, refused) = (upload.clone(), refused.clone());
-                let state = PhotoState { upload, sent, refused, ..read_cbor(&bytes)? };
+                let state = PhotoState { upload, sent, refused, unwanted, ..read_cbor(&bytes)? };
                 Ok(writer.put(PHOTOS, &hash.0, &to_cbor(&state))?)
             })
         })
@@ -1025,6 +1048,7 @@ fn unsent(view: &View<'_>) -> Result<Vec<Unsent>, ClientError> {
 const ERASED: &str = "erased";
 const NOT_AN_IMAGE: &str = "not_an_image";
 const QUOTA_FULL: &str = "quota_full";
+const UPLOADS_OPEN: &str = "uploads_open";
 const DISK_FULL: &str = "disk_full";
 const BUSY: &str = "busy";
 const RATE_LIMITED: &str = "rate_limited";

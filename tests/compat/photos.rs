@@ -88,8 +88,9 @@ fn a_photo_of_what_was_given_up_waits_no_more_and_goes() {
     assert_eq!(uploads_after(&rita, &gate, 0), 1, "what the server has not is offered once more");
     assert_eq!(rita.outstanding().unwrap().photos, 0);
     assert_eq!([&sent, &unsent].map(|photo| holds(&rita, photo)), [false, true]);
-    for (days, stays) in [(29, true), (31, false)] {
-        assert_eq!(uploads_after(&rita, &gate, days), 0);
+    // A colleague may bring what names it: it is offered once a day, for a month.
+    for (days, offered, stays) in [(0, 0, true), (29, 1, true), (29, 0, true), (31, 0, false)] {
+        assert_eq!(uploads_after(&rita, &gate, days), offered, "{days} days");
         assert_eq!(holds(&rita, &unsent), stays, "{days} days");
     }
     drop((rita, gate));
@@ -148,7 +149,7 @@ fn a_photo_that_was_never_sent_waits_however_long_and_before_others() {
 }
 
 #[test]
-fn a_photo_that_the_server_does_not_take_goes_a_month_after_its_visit() {
+fn a_photo_that_the_server_does_not_take_goes_a_month_after_it_said_so_without_its_visit() {
     let (_folder, office, gate, [rita]) = begin("not-taken", [RITA]);
     let (_, photo) = shows(&rita, 0);
     let days = Arc::new(AtomicI64::new(0));
@@ -160,12 +161,101 @@ fn a_photo_that_the_server_does_not_take_goes_a_month_after_its_visit() {
     });
     assert_eq!(sync(&rita).unwrap().refused_photos.len(), 1);
     office.moves(RITA, 2);
-    for (day, is_here) in [(1, true), (29, true), (32, false)] {
+    for (day, is_here) in [(1, true), (32, true), (61, true), (63, false)] {
         days.store(day, Ordering::Relaxed);
         sync(&rita).unwrap();
         sync(&rita).unwrap();
         assert_eq!(holds(&rita, &photo), is_here, "{day}");
     }
+    drop((rita, gate));
+    office.close();
+}
+
+#[test]
+fn a_photo_that_a_restored_server_does_not_know_of_yet_is_offered_again() {
+    let (_folder, office, gate, [rita]) = begin("not-yet", [RITA]);
+    let (_, photo) = shows(&rita, 0);
+    has_no_room(&gate);
+    sync(&rita).unwrap();
+    office.moves(RITA, 2);
+    sync(&rita).unwrap();
+    // A colleague who has the visit has not brought it back yet, more than a month after it left this phone.
+    let days = Arc::new(AtomicI64::new(40));
+    let (later, offered) = (Arc::clone(&days), Arc::new(AtomicU32::new(0)));
+    let counted = Arc::clone(&offered);
+    gate.edit(move |passing| match (passing.path, passing.request) {
+        ("/api/v1/pull", false) => is_later(passing, later.load(Ordering::Relaxed)),
+        (UPLOADS, true) => drop(counted.fetch_add(1, Ordering::Relaxed)),
+        (UPLOADS, false) => problem(passing, 403, "not_referenced"),
+        _ => {}
+    });
+    for (day, offers) in [(40, 1), (40, 1), (42, 2), (69, 3)] {
+        days.store(day, Ordering::Relaxed);
+        let report = sync(&rita).unwrap();
+        assert_eq!((report.photos, rita.outstanding().unwrap().photos), (0, 0), "{report:?}");
+        assert_eq!(offered.load(Ordering::Relaxed), offers, "{day}");
+        assert!(holds(&rita, &photo), "{day}");
+    }
+    assert_eq!(uploads_after(&rita, &gate, 71), 0, "a month in which nobody brought it");
+    assert!(!holds(&rita, &photo));
+    drop((rita, gate));
+    office.close();
+}
+
+#[test]
+fn a_begun_photo_at_which_the_server_fails_stands_in_no_others_way() {
+    let (_folder, office, gate, [rita]) = begin("fails", [RITA]);
+    let (_, failing) = shows(&rita, 0);
+    let of_it = format!("{UPLOADS}/{failing}");
+    let begun = Arc::new(AtomicU32::new(0));
+    let (counted, path) = (Arc::clone(&begun), of_it.clone());
+    gate.edit(move |passing| match (passing.path, passing.request) {
+        (UPLOADS, true) => drop(counted.fetch_add(1, Ordering::Relaxed)),
+        (asked, false) if asked == path => problem(passing, 500, "internal"),
+        _ => {}
+    });
+    let failed = sync(&rita).unwrap_err();
+    assert!(matches!(&failed, ClientError::Busy { code, .. } if code == "internal"), "{failed:?}");
+    // It goes on where it was: asked how far it is, the server fails once more, and then says so when it is begun.
+    let (_, other) = shows(&rita, 4);
+    gate.edit(move |passing| match (passing.path, passing.request) {
+        (asked, false) if asked == of_it => problem(passing, 500, "internal"),
+        (UPLOADS, false) if passing.status == 200 => problem(passing, 500, "internal"),
+        _ => {}
+    });
+    let failed = sync(&rita).unwrap_err();
+    assert!(matches!(&failed, ClientError::Busy { code, .. } if code == "internal"), "{failed:?}");
+    assert_eq!((begun.load(Ordering::Relaxed), rita.outstanding().unwrap().photos), (1, 1));
+    assert_eq!(office.count("SELECT count(*) FROM blob WHERE org = ?1"), 2);
+    gate.edit(|_| {});
+    assert_eq!(sync(&rita).unwrap().photos, 1);
+    assert_eq!([&failing, &other].map(|photo| holds(&rita, photo)), [true, true]);
+    drop((rita, gate));
+    office.close();
+}
+
+#[test]
+fn what_is_begun_goes_on_although_no_more_may_begin() {
+    let (_folder, office, gate, [rita]) = begin("open", [RITA]);
+    shows(&rita, 0);
+    gate.edit(|passing| match (passing.path == UPLOADS, passing.request) {
+        (false, true) if passing.path.starts_with(UPLOADS) => {
+            passing.body.clear();
+            passing.headers.remove("upload-checksum");
+        }
+        (false, false) if passing.path.starts_with(UPLOADS) => problem(passing, 500, "internal"),
+        _ => {}
+    });
+    sync(&rita).unwrap_err();
+    shows(&rita, 4);
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == (UPLOADS, false) {
+            problem(passing, 429, "uploads_open");
+        }
+    });
+    let failed = sync(&rita).unwrap_err();
+    assert!(matches!(&failed, ClientError::Busy { code, .. } if code == "uploads_open"));
+    assert_eq!(rita.outstanding().unwrap().photos, 1, "the one that was begun has gone on");
     drop((rita, gate));
     office.close();
 }
