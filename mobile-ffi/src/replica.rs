@@ -111,7 +111,7 @@ impl PhotoState {
 
     /// The same when the server does not want it, and nothing here names it.
     pub(crate) fn unwanted(self, now_ms: i64) -> Self {
-        let since_ms = self.unwanted.map_or(now_ms, |(since_ms, _)| since_ms);
+        let since_ms = self.unwanted.map_or(now_ms, |(since_ms, _)| since_ms.min(now_ms));
         Self { unwanted: Some((since_ms, now_ms)), ..self }
     }
 }

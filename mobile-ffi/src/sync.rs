@@ -220,8 +220,13 @@ const REFUSED_MS: i64 = 7 * DAY_MS;
 const UNWANTED_MS: i64 = DAY_MS;
 const DAY_MS: i64 = 86_400_000;
 
-/// Photos that are fetched at the same time: the server works on so many requests of a phone and as many again, some of which
-/// are for syncing.
+/// Whether something was said less than `ms` ago. What a clock has said that was ahead was not.
+fn lately(said_ms: i64, now_ms: i64, ms: i64) -> bool {
+    (0..ms).contains(&now_ms.saturating_sub(said_ms))
+}
+
+/// Photos that are fetched at the same time: half of what the server works on for one phone, the rest of which is for
+/// syncing.
 pub(crate) const FETCHED_AT_ONCE_MAX: usize = 4;
 
 /// Photos that are asked for at once, of which the server may have lost the files.
@@ -823,12 +828,12 @@ impl Run {
         });
         let now_ms = now.await?;
         if let Some((at_ms, why)) = state.refused.take()
-            && now_ms.saturating_sub(at_ms) < REFUSED_MS
+            && lately(at_ms, now_ms, REFUSED_MS)
         {
             self.report.refused_photos.push(RefusedPhoto { hash: hash.to_string(), why });
             return Ok(false);
         }
-        if state.unwanted.is_some_and(|(_, said_ms)| now_ms.saturating_sub(said_ms) < UNWANTED_MS) {
+        if state.unwanted.is_some_and(|(_, said_ms)| lately(said_ms, now_ms, UNWANTED_MS)) {
             return Ok(false);
         }
         let file = self.blocking(move |client| client.photo_to_send(hash)).await?;

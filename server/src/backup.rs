@@ -113,7 +113,7 @@ fn write(
 ) -> Result<Report, BackupError> {
     let (from, mut album) = (Album::at(data.join(BLOBS)), Album::at(to.join(BLOBS)));
     album.tidy().map_err(writing(to))?;
-    let archive = loop {
+    let (archive, report) = loop {
         // The database first: a photo's file is there before the database says so.
         copy(&data.join(DATABASE), newer, progress)?;
         of_the_same(newer, to)?;
@@ -121,24 +121,15 @@ fn write(
         copy_photos(&archive, &from, &mut album, progress).map_err(writing(to))?;
         // What was erased or forgotten, or whose time was over, meanwhile: the next copy knows of it.
         if !has_let_go(data, &archive).map_err(reading(data))? {
-            break archive;
+            let report = checked(&archive, &from, &mut album, (data, to), progress)?;
+            // Reading all photos back takes long enough to be asked to erase something.
+            if !has_erased(data, &archive).map_err(reading(data))? {
+                break (archive, report);
+            }
         }
         drop(archive);
         fs::remove_file(newer).map_err(writing(to))?;
     };
-    let mut report = check_kept(&archive, &album, progress).map_err(reading(to))?;
-    if report.torn() {
-        return Err(BackupError::Damaged(data.to_owned(), Box::new(report)));
-    }
-    if !report.is_clean() {
-        // What has rotted in the older backup is copied anew; what is damaged in the data folder stays named.
-        for damage in &report.damage {
-            if let check::Damage::Photo { id, hash, .. } = damage {
-                album.take(&from, *id, *hash, true).map_err(writing(to))?;
-            }
-        }
-        report = check_kept(&archive, &album, progress).map_err(reading(to))?;
-    }
     album.settle().map_err(writing(to))?;
     let named = fs::rename(newer, to.join(BACKUP)).and_then(|()| sync_dir(to));
     named.map_err(writing(to))?;
@@ -147,17 +138,50 @@ fn write(
     Ok(report)
 }
 
+/// Checks what was copied, and copies anew what has rotted in the older backup; what is damaged in the data folder stays
+/// named.
+fn checked(
+    archive: &Archive,
+    from: &Album,
+    album: &mut Album,
+    (data, to): (&Path, &Path),
+    progress: Progress<'_>,
+) -> Result<Report, BackupError> {
+    let report = check_kept(archive, album, progress).map_err(reading(to))?;
+    if report.torn() {
+        return Err(BackupError::Damaged(data.to_owned(), Box::new(report)));
+    }
+    if report.is_clean() {
+        return Ok(report);
+    }
+    for damage in &report.damage {
+        if let check::Damage::Photo { id, hash, .. } = damage {
+            album.take(from, *id, *hash, true).map_err(writing(to))?;
+        }
+    }
+    check_kept(archive, album, progress).map_err(reading(to))
+}
+
 /// Whether the data folder has let go of something that a copy of its database has: of a photo, or of what was erased.
 fn has_let_go(data: &Path, copied: &Archive) -> Result<bool, StoreError> {
+    let live = Archive::open(&data.join(DATABASE))?;
+    for made in copied.organisations()? {
+        if !here(copied, made.org)?.is_subset(&here(&live, made.org)?) {
+            return Ok(true);
+        }
+    }
+    has_erased(data, copied)
+}
+
+/// Whether something was erased in the data folder that was not when its database was copied.
+fn has_erased(data: &Path, copied: &Archive) -> Result<bool, StoreError> {
     let live = Archive::open(&data.join(DATABASE))?;
     let erased = |archive: &Archive, org| {
         let erasures = archive.erasures(org)?.into_iter();
         Ok::<_, StoreError>(erasures.map(|erasure| erasure.id).collect::<HashSet<_>>())
     };
     for made in copied.organisations()? {
-        if !here(copied, made.org)?.is_subset(&here(&live, made.org)?)
-            || !erased(&live, made.org)?.is_subset(&erased(copied, made.org)?)
-        {
+        if !erased(&live, made.org)?.is_subset(&erased(copied, made.org)?) {
             return Ok(true);
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use sync_core::admit::begun;
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::document::{Change, Document, Entry, Parts};
-use sync_core::evidence::{Frontier, Keypair, Seal};
+use sync_core::evidence::{Frontier, Keypair, Leaf, Seal};
 use sync_core::id::{BlobHash, ChangeHash, DeviceId, DocId, LogHash, OrgId, UserId, VisitId};
 use sync_core::kpi::{Counts, Ratio, per_visit};
 use sync_core::model::catalogue::Record;
@@ -291,7 +291,7 @@ impl Inspection<'_> {
         let (mut wrong, mut split) = (Vec::new(), None);
         let (mut records, mut life, mut closed) = (0, Vec::new(), false);
         let erasures = self.archive.erasures(org)?;
-        let (mut said, mut nameless) = (BTreeMap::new(), Vec::new());
+        let (mut said, mut nameless, mut acts) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         self.archive.lines(org, |line| {
             step();
             let at = frontier.size();
@@ -299,9 +299,19 @@ impl Inspection<'_> {
                 wrong.push((line.sequence, "a line before it is missing"));
             }
             let says = line.says(frontier.root());
-            if says.is_none_or(|leaf| leaf.hash().0[..] != line.leaf[..]) {
+            if says.as_ref().is_none_or(|leaf| leaf.hash().0[..] != line.leaf[..]) {
                 wrong.push((line.sequence, "what it stands for is not what its leaf says"));
             }
+            let act = match &says {
+                Some(Leaf::Decision { document, by, .. }) => {
+                    Some((document.to_bytes().to_vec(), by))
+                }
+                Some(Leaf::Confirmation { device, by, .. }) => {
+                    Some((device.as_bytes().to_vec(), by))
+                }
+                _ => None,
+            };
+            acts.extend(act.map(|(what, by)| (at, what, by.as_bytes().to_vec())));
             let leaf = line.leaf.as_slice().try_into().map_or(LogHash([0; 32]), LogHash);
             frontier.push(leaf);
             tiles.push(leaf);
@@ -347,6 +357,10 @@ impl Inspection<'_> {
             if !erasures.iter().any(|e| e.id == erased.id && e.sequence >= *at) {
                 wrong.push((*at, "it says that something was erased, and the list does not"));
             }
+        }
+        // Bundles are made by the list.
+        for (at, ..) in acts.symmetric_difference(&self.archive.acts(org)?) {
+            wrong.push((*at, "what was decided or confirmed there is not what is listed"));
         }
         wrong.sort_unstable();
         for (sequence, what) in wrong {

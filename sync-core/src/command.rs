@@ -297,8 +297,7 @@ pub fn execute<R: Replica>(
         }
         Command::Contest { visit, about, text, claim, photos } => {
             let mut page = desk.begun(visit)?;
-            let objection = objection(&page.kept, about, claim, photos);
-            let objection = objection.ok_or(CommandError::NotHere("value to contest"))?;
+            let objection = objection(&page.kept, about, claim, photos)?;
             page.write(Entry::Post(Post {
                 word: Some(Word::Contest(objection)),
                 ..Post::new(by, when, text.digest())
@@ -371,22 +370,27 @@ pub fn execute<R: Replica>(
     }
 }
 
-/// What an objection names: the recordings that say the value here, or the heads; `None` if there is no such value.
-fn objection(
+/// An objection to what is here: to the recordings that say the value, or to the heads.
+fn objection<E>(
     kept: &Kept,
     about: Option<About>,
     claim: Option<Value>,
     photos: Vec<PhotoRef>,
-) -> Option<Objection> {
-    let seen = match &about {
-        None => kept.document.heads().to_vec(),
-        Some(About { check, subject }) => {
-            let visit = Visit::read(&kept.document);
-            let live = visit.values.get(&(*check, subject.clone()))?;
-            live.iter().map(|live| live.recording).collect()
-        }
+) -> Result<Objection, CommandError<E>> {
+    let Some(about) = about else {
+        let seen = kept.document.heads().to_vec();
+        return Ok(Objection { about: None, seen, claim, photos });
     };
-    Some(Objection { about, seen, claim, photos })
+    let visit = Visit::read(&kept.document);
+    let seen: Vec<ChangeHash> = visit.live(&about).iter().map(|live| live.recording).collect();
+    if seen.is_empty() {
+        return Err(CommandError::NotHere("value to contest"));
+    }
+    if claim.as_ref().is_some_and(|claim| visit.says(&about, claim)) {
+        let rule = "is what was recorded; say what was there instead, or nothing";
+        return Err(Invalid::new("claim", rule).into());
+    }
+    Ok(Objection { about: Some(about), seen, claim, photos })
 }
 
 /// What is here, if it is.

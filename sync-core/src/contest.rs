@@ -177,15 +177,16 @@ impl Contest {
     }
 
     /// Names what whoever goes on with it goes by: what was said, and the recordings that hold now where it is about a
-    /// value. Another name is another state of it.
+    /// value, or all that was recorded and submitted where it is about the visit. Another name is another state of it.
     pub fn state(&self, visit: &Visit) -> BlobHash {
-        let live = self
-            .objection
-            .about
-            .iter()
-            .filter_map(|about| visit.values.get(&(about.check, about.subject.clone())));
-        let live = live.flatten().map(|live| live.recording);
-        let hashes = self.story.iter().map(|(hash, ..)| *hash).chain(live);
+        let by: Vec<ChangeHash> = match &self.objection.about {
+            Some(about) => visit.live(about).iter().map(|live| live.recording).collect(),
+            None => {
+                let submissions = visit.submissions.iter().map(|(hash, _)| *hash);
+                visit.recordings.iter().map(|recorded| recorded.hash).chain(submissions).collect()
+            }
+        };
+        let hashes = self.story.iter().map(|(hash, ..)| *hash).chain(by);
         BlobHash::of(&hashes.flat_map(|hash| hash.0).collect::<Vec<u8>>())
     }
 

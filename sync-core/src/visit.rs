@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::contest::Contest;
 use crate::document::{Document, Entry, Past, Section};
 use crate::id::{CallId, ChangeHash, DistributorId, OutletId, TerritoryId, UserId};
+use crate::model::contest::About;
 use crate::model::people::Audience;
 use crate::model::visit::{
     Act, CheckId, NotPossible, Observed, PhotoRef, Post, Recording, Review, Subject, Submission,
@@ -276,7 +277,8 @@ impl Visit {
                 }
                 _ => false,
             };
-            if recorded.submitted {
+            // What was taken back before it was submitted is what nobody has submitted.
+            if recorded.submitted && !recorded.withdrawn {
                 submitted.insert(recorded.hash);
             }
         }
@@ -395,8 +397,8 @@ impl Visit {
         people
     }
 
-    /// The start that says when the visit was made: of those that are submitted the earliest by `claimed_ms`, the time that
-    /// a recording claims. While none is, of those that were not taken back; if all were, the same among them.
+    /// The start that says when the visit was made: of those that were not taken back the submitted ones first, and of these
+    /// the earliest by `claimed_ms`, the time that a recording claims. If all were taken back, the same among them.
     pub fn begun(&self, claimed_ms: impl Fn(&Recorded) -> i64) -> Option<&Recorded> {
         let starts = self.recordings.iter().filter(|r| Start::read(r.hash, &r.entry).is_some());
         starts.min_by_key(|r| (r.withdrawn, !r.submitted, claimed_ms(r), r.hash))
@@ -424,6 +426,24 @@ impl Visit {
             std::iter::once(objection).chain(steps)
         });
         words.flat_map(|(hash, by, photos)| photos.iter().map(move |photo| (hash, by, photo)))
+    }
+
+    /// What holds of a check and subject: each value with its recording.
+    pub fn live(&self, about: &About) -> &[Live] {
+        self.values.get(&(about.check, about.subject.clone())).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether all that holds of a check and subject is what a claim says: nobody objects to it with that. A claim of what is
+    /// in stock need not say how much.
+    pub fn says(&self, about: &About, claim: &Value) -> bool {
+        let same = |value: &Value| match (value, claim) {
+            (Value::Stock { on_shelf, .. }, Value::Stock { on_shelf: claimed, units: None }) => {
+                on_shelf == claimed
+            }
+            (value, claim) => value == claim,
+        };
+        let live = self.live(about);
+        !live.is_empty() && live.iter().all(|live| same(&live.value))
     }
 
     /// A recording by its name.

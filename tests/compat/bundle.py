@@ -28,7 +28,7 @@ DEVICE, ERASED = 3, 12
 NOTE_BYTES = 4000
 # Behind the sums a flip costs milliseconds, and twenty where it makes for another signature to verify.
 STEP = 7
-WRONG = (Malformed, Forged, Misfit, ValueError, KeyError, TypeError, IndexError)
+WRONG = (Malformed, Forged, Misfit, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 def unzip(data):

@@ -107,7 +107,7 @@ class Visit:
         for hash, by in self.submissions.items():
             submitted |= self._by(by, self._past([hash]))
         for hash, recording in self.recordings.items():
-            if not submitted.isdisjoint(recording.supersedes):
+            if not (submitted - self.withdrawn).isdisjoint(recording.supersedes):
                 submitted.add(hash)
         return submitted
 

@@ -274,6 +274,13 @@ fn people() -> Vec<Case> {
     counts.add("a settlement", SUE, |by| by.counts(1, 4, &both));
     counts.on("submission", RITA, &[both[0]], By::submits);
 
+    let (mut gone, both) =
+        Case::apart("a settlement of what was taken back first counts not", 3, 4);
+    gone.add("a settlement", SUE, |by| by.counts(1, 4, &both));
+    gone.add("withdraw", RITA, |by| by.withdraws(&[both[0]]));
+    gone.add("withdraw", SAM, |by| by.withdraws(&[both[1]]));
+    gone.add("submission", RITA, By::submits);
+
     let (mut half, [hers, _]) = Case::apart("a settlement of what was seen", 3, 4);
     half.on("a settlement", SUE, &[hers], |by| by.counts(1, 5, &[hers]));
 
@@ -292,7 +299,7 @@ fn people() -> Vec<Case> {
     let (mut only_his, [hers, his]) = Case::apart("a submission is of one's own work", 3, 4);
     let done = only_his.on("submission", RITA, &[hers, his], By::submits);
     only_his.on("review", SUE, &[done], |by| by.judges(Verdict::Approved, &[done]));
-    vec![equal, differ, settled, counts, half, none, one, only_his]
+    vec![equal, differ, settled, counts, gone, half, none, one, only_his]
 }
 
 /// What was judged.

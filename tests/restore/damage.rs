@@ -554,6 +554,29 @@ fn refused() -> Host {
 }
 
 #[test]
+fn what_is_listed_of_decisions_is_what_was_decided() {
+    let host = refused();
+    let db = Connection::open(host.data().join("endcap.db")).expect("it opens");
+    assert!(check(&host.data()).is_clean());
+    for change in [
+        "DELETE FROM decision WHERE sequence = (SELECT max(sequence) FROM decision)",
+        "UPDATE decision SET by = randomblob(16)",
+        "UPDATE decision SET sequence = sequence + 1",
+        "INSERT INTO confirmation SELECT 1, randomblob(16), 0, by FROM decision LIMIT 1",
+    ] {
+        let other = host.folder.join("other");
+        std::fs::create_dir(&other).expect("a folder is made");
+        let file = other.join("endcap.db");
+        db.execute("VACUUM INTO ?1", [file.to_str()]).expect("a copy");
+        let copy = Connection::open(file).expect("it opens");
+        copy.execute_batch(change).expect("it is changed");
+        names(&other, "what was decided or confirmed there is not what is listed");
+        drop(copy);
+        std::fs::remove_dir_all(&other).expect("it goes");
+    }
+}
+
+#[test]
 fn a_flipped_byte_of_refused_work_is_named_whatever_became_of_it() {
     let host = refused();
     well(host.check("data"));

@@ -112,14 +112,17 @@ fn a_photo_that_is_erased_while_a_backup_is_written_is_no_damage() {
     let blobs = files(&host.data().join("blobs"));
     let (erased, _) = blobs.iter().find(|(name, _)| !name.ends_with("jpg")).expect("an original");
     let hash = Path::new(erased).file_name().expect("a name").to_str().expect("UTF-8");
-    erased_meanwhile(&host, ["--photo", hash]);
+    erased_meanwhile(&host, Stage::Copying, ["--photo", hash]);
 }
 
 #[test]
 fn words_that_are_erased_while_a_backup_is_written_are_not_in_it() {
     let mut host = Host::new(ENDCAP);
     let rita = host.phone(RITA);
-    rita.comment(begin(&rita, SHARED), "Ola was not there".into(), None).expect("it is said");
+    let visit = begin(&rita, SHARED);
+    for words in ["Ola was not there", "Ola came later"] {
+        rita.comment(visit.clone(), words.into(), None).expect("it is said");
+    }
     host.sync(&rita);
     host.end("-TERM");
     let notes = |database: &str| -> Vec<String> {
@@ -129,22 +132,24 @@ fn words_that_are_erased_while_a_backup_is_written_are_not_in_it() {
         rows.collect::<Result<_, _>>().expect("digests")
     };
     let before = notes("data/endcap.db");
-    erased_meanwhile(&host, ["--note", &before[0]]);
+    erased_meanwhile(&host, Stage::Copying, ["--note", &before[0]]);
     assert_eq!(notes("other/backup.db").len(), before.len() - 1);
+    // Everything is read back for long before the backup has its name.
+    erased_meanwhile(&host, Stage::Lines, ["--note", &before[1]]);
+    assert_eq!(notes("other/backup.db").len(), before.len() - 2);
 }
 
-/// What is erased while a backup copies the photos for the first time: it copies once more.
-fn erased_meanwhile(host: &Host, what: [&str; 2]) {
+/// What is erased while a backup is first at this stage: it copies once more.
+fn erased_meanwhile(host: &Host, at: Stage, what: [&str; 2]) {
     let data = host.data();
     let folder = data.to_str().expect("UTF-8");
     let flags = ["erase", "--data", folder, what[0], what[1], "--why", "request 17", "--yes"];
-    let mut copies = 0;
+    let (mut copies, mut erased) = (0, false);
     let mut meanwhile = |stage, done, _| {
-        if (stage, done) == (Stage::Copying, 1) {
-            copies += 1;
-            if copies == 1 {
-                well(endcap(flags));
-            }
+        copies += u32::from((stage, done) == (Stage::Copying, 1));
+        if (stage, done, erased) == (at, 1, false) {
+            erased = true;
+            well(endcap(flags));
         }
     };
     let to = host.folder.join("other");

@@ -22,7 +22,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::uploads::bring;
-use crate::app::{App, Tenant, Turn};
+use crate::app::{App, Tenant, Turn, inactive};
 use crate::auth::{InRoom, Phone};
 use crate::error::Problem;
 use crate::lines::Holder;
@@ -113,12 +113,13 @@ pub async fn repair(
     page(&app, &tenant, &headers, reply, turn).await
 }
 
-/// `GET /api/v1/poke`: a server-sent event for each time that something was written. It ends when the
-/// server stops, at the first commit after the device was revoked, and when the device opens more of them than it may.
+/// `GET /api/v1/poke`: a server-sent event for each time that something was written. It ends when the server stops, at the
+/// first commit after the device was revoked or its person let go, and when the device opens more of them than it may.
 pub async fn poke(
     State(app): State<Arc<App>>,
     Phone { tenant, sender }: Phone,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    tenant.world().rights(sender.user).ok_or_else(inactive)?;
     let line = app.lines.open(Holder::Device(sender.device), &tenant.lines)?;
     let (ended, stopping) = (line.ended(), Arc::clone(&app));
     let org = tenant.id;

@@ -232,6 +232,8 @@ async fn who_has_left_reads_the_log_no_more() {
     let ada = Person { id, name, role: Role::Admin, scope, active: false };
     bench.app.write_records(tenant, vec![Record::Person(ada)]).await.unwrap();
     assert_eq!(reads().await.unwrap_err().code(), "inactive");
+    let poke = bench.asks((0, 0), (Method::GET, "poke"), &[], Body::empty()).await;
+    assert_eq!(poke.status(), StatusCode::FORBIDDEN);
     bench.close();
 }
 

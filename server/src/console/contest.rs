@@ -14,7 +14,7 @@ use sync_core::model::Money;
 use sync_core::model::contest::{About, Objection, Step, Word};
 use sync_core::model::people::Role;
 use sync_core::model::visit::{Act, Place, Post, Recording, Value};
-use sync_core::visit::Visit;
+use sync_core::visit::{Live, Visit};
 
 use super::page::{Page, Section, html};
 use super::settle::{hashes, note, read, unhex};
@@ -116,12 +116,8 @@ pub(super) async fn contest(
     let view = Visit::read(&read.held.document);
     let claim = match &about {
         Some(about) => {
-            let live = view.values.get(&(about.check, about.subject.clone()));
-            let value = live.and_then(|live| live.first()).map(|live| &live.value);
-            let gone = || Problem::invalid("this value is no longer here; reload the page");
-            let value = value.ok_or_else(gone)?;
-            let claim = claimed(value, form.claim.trim())?;
-            if claim.as_ref() == Some(value) {
+            let claim = claimed(view.live(about), form.claim.trim())?;
+            if claim.as_ref().is_some_and(|claim| view.says(about, claim)) {
                 return Err(Problem::invalid("what was there instead: that is what was recorded"));
             }
             claim
@@ -140,8 +136,10 @@ pub(super) async fn contest(
     Ok(back_to(visit, hash))
 }
 
-/// A claim as the form's one field has it, of the kind of the contested value.
-fn claimed(value: &Value, said: &str) -> Result<Option<Value>, Problem> {
+/// A claim as the form's one field has it, of the kind of the contested values: the one of them that it means, if it is one.
+fn claimed(live: &[Live], said: &str) -> Result<Option<Value>, Problem> {
+    let gone = || Problem::invalid("this value is no longer here; reload the page");
+    let value = &live.first().ok_or_else(gone)?.value;
     if said.is_empty() {
         return Ok(None);
     }
@@ -154,7 +152,7 @@ fn claimed(value: &Value, said: &str) -> Result<Option<Value>, Problem> {
         "no" => Ok(false),
         _ => Err(bad()),
     };
-    Ok(Some(match value {
+    let claim = match value {
         // Whoever says how many there were has not said where.
         Value::Shelf { in_stock, place, .. } => {
             let (facings, in_stock) = (said.parse().map_err(|_| bad())?, *in_stock);
@@ -171,7 +169,16 @@ fn claimed(value: &Value, said: &str) -> Result<Option<Value>, Problem> {
         Value::Choice(_) => Value::Choice(said.parse().map_err(|_| bad())?),
         Value::Number(_) => Value::Number(said.parse().map_err(|_| bad())?),
         Value::Text(_) | Value::Withdrawn | Value::Unknown(_) => return Err(bad()),
-    }))
+    };
+    let meant = |live: &&Live| match (&live.value, &claim) {
+        (Value::Shelf { facings, .. }, Value::Shelf { facings: claimed, .. }) => facings == claimed,
+        (Value::Stock { on_shelf, .. }, Value::Stock { on_shelf: claimed, .. }) => {
+            on_shelf == claimed
+        }
+        (value, claim) => value == claim,
+    };
+    let meant = live.iter().find(meant).map(|live| live.value.clone());
+    Ok(Some(meant.unwrap_or(claim)))
 }
 
 /// An amount like `1.5` or `1,50` in minor units.
@@ -215,13 +222,13 @@ pub(super) async fn answer(
     let view = Visit::read(&read.held.document);
     let found = view.contests.iter().find(|found| found.hash == contest);
     let found = found.ok_or_else(Problem::not_found)?;
-    found.takes(step).map_err(|broken| Problem::invalid(broken.to_string()))?;
     let seen: BlobHash =
         form.seen.parse().map_err(|_| Problem::malformed("seen: cannot be read"))?;
     // Before any photo is kept, and once more when it is written.
     if found.state(&view) != seen {
         return Err(answered());
     }
+    found.takes(step).map_err(|broken| Problem::invalid(broken.to_string()))?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
     let (by, text, visit) = (viewer.rights.user, note.digest(), read.line.visit);
     let check = found.objection.about.as_ref().map(|about| about.check);
@@ -257,13 +264,26 @@ fn back_to(visit: VisitId, contest: ChangeHash) -> Redirect {
 
 #[cfg(test)]
 mod tests {
+    use sync_core::id::UserId;
+
     use super::*;
 
     #[test]
     fn a_claim_is_of_the_kind_of_what_it_contests() {
         let eur = "EUR".parse().unwrap();
+        let live = |values: &[Value]| -> Vec<Live> {
+            let by = (ChangeHash([0; 32]), UserId::from_bytes([0; 16]));
+            let live = |value: &Value| Live {
+                recording: by.0,
+                by: by.1,
+                value: value.clone(),
+                submitted: true,
+            };
+            values.iter().map(live).collect()
+        };
+        let claim = |value: Value, said: &str| claimed(&live(&[value]), said).map_err(drop);
         let price = Value::Price(Money { minor: 1, currency: eur });
-        let read = |said: &str| claimed(&price, said).map_err(drop);
+        let read = |said: &str| claim(price.clone(), said);
         let minor = |minor| Ok(Some(Value::Price(Money { minor, currency: eur })));
         assert_eq!(read("1.5"), minor(150));
         assert_eq!(read("1,05"), minor(105));
@@ -272,13 +292,19 @@ mod tests {
         assert_eq!(read("none"), Ok(Some(Value::Withdrawn)));
         let shelf = |facings, place| Value::Shelf { facings, in_stock: true, place };
         let (there, planned) = (Place::OtherShelf(3), Place::AsPlanned);
-        let read = |said| claimed(&shelf(2, there), said).map_err(drop);
+        let read = |said| claim(shelf(2, there), said);
         assert_eq!(read("4"), Ok(Some(shelf(4, there))), "nobody has said that it was elsewhere");
         assert_eq!(read("0"), Ok(Some(shelf(0, planned))));
+        // One of two that differ is right.
+        let both = live(&[shelf(2, there), shelf(3, planned)]);
+        assert_eq!(claimed(&both, "3").map_err(drop), Ok(Some(shelf(3, planned))));
+        let stock = |on_shelf, units| Value::Stock { on_shelf, units };
+        assert_eq!(claim(stock(true, Some(12)), "yes"), Ok(Some(stock(true, Some(12)))));
+        assert_eq!(claim(stock(true, Some(12)), "no"), Ok(Some(stock(false, None))));
         for bad in ["1.005", "-1", ".5", "1.5.", "x", "99999999999999999999"] {
             assert_eq!(read(bad), Err(()), "{bad}");
         }
-        let claim = |value: Value, said: &str| claimed(&value, said).map_err(drop);
+        assert_eq!(claimed(&[], "1").map_err(drop), Err(()));
         assert_eq!(claim(Value::Met(true), "no"), Ok(Some(Value::Met(false))));
         assert_eq!(claim(Value::Met(true), "maybe"), Err(()));
         assert_eq!(claim(Value::Number(1), "-7"), Ok(Some(Value::Number(-7))));

@@ -1,5 +1,6 @@
 //! The database as a file: copied while a server works on it, read through line by line, brought back.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -450,6 +451,16 @@ impl Archive {
     /// What was erased on request, the newest first.
     pub fn erasures(&self, org: Org) -> Result<Vec<Erasure>, StoreError> {
         erasure::list(&self.connection, org)
+    }
+
+    /// What is listed of decisions on refused work and of confirmed keys: at which line, on which document or device, by whom.
+    pub fn acts(&self, org: Org) -> Result<BTreeSet<(u64, Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut query = self.connection.prepare(
+            "SELECT sequence, document, by FROM decision WHERE org = ?1
+             UNION ALL SELECT sequence, device, by FROM confirmation WHERE org = ?1",
+        )?;
+        let acts = query.query_map([org], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(acts.collect::<Result<_, _>>()?)
     }
 
     /// What is wrong with the signatures of witnesses, if something is.

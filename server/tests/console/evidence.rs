@@ -35,7 +35,7 @@ use crate::erasing::{ADA, comes_ada};
 use crate::field::weighs;
 use crate::{
     ANNA, Bench, CALL, CLOSED_CALL, DORA, GROSSIST, JOHAN, MARIA, OTHER, PRICE, Phone, Reply, SARA,
-    SCRIPT, SHELF, SOUTH, WORDS, audited, gtin, person, photo, price,
+    SCRIPT, SHELF, SOUTH, STOCK, WORDS, audited, gtin, person, photo, price,
 };
 
 /// What the scorecard's address leads to says of a KPI: `numerator / denominator`.
@@ -270,6 +270,92 @@ async fn whoever_records_the_same_again_makes_no_finding_do_nothing() {
     assert_eq!(stands(2_990).await, None);
     bench.get(DORA, &path).await.shows(&["Objection accepted", &offer]);
     bench.get(MARIA, &path).await.hides(&[&offer]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn who_answers_goes_by_what_was_there_when_they_looked() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let path = format!("/visits/{visit}");
+    let page = bench.get(DORA, &format!("{path}/contest")).await;
+    let fields = [("seen", &*page.field("seen")), ("comment", "Nobody was here")];
+    let reply = bench.post(DORA, &format!("{path}/contests"), &fields).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
+    let contest = Visit::read(&bench.document(visit).await).contests[0].hash;
+    let answers = format!("{path}/contests/{contest}");
+    let mut johan = bench.phone(JOHAN, "Johan's other phone").await;
+    let mut submits = async |photos| {
+        let mut document = bench.document(visit).await;
+        johan.observe(&mut document, vec![price(4, 1_490)], photos, Vec::new());
+        johan.submit(&mut document);
+        let mut group = johan.group(&document);
+        group.changes.drain(..group.changes.len() - 2);
+        assert_eq!(johan.bring(&bench, group, Vec::new()).await, Outcome::Accepted {});
+    };
+    // The whole visit is not what it was by the time at which it is found wrong.
+    let form = |seen| [("step", "accept"), ("comment", "So it is"), ("seen", seen)];
+    let seen = bench.get(MARIA, &path).await.field("seen");
+    submits(vec![photo("proof", PRICE)]).await;
+    let late = bench.post(MARIA, &answers, &form(&*seen)).await;
+    assert_eq!(late.status, StatusCode::CONFLICT, "{}", late.body);
+    // A remark is no reason to look again.
+    let seen = bench.get(MARIA, &path).await.field("seen");
+    let said = [("comment", "Who was there?")];
+    assert!(bench.post(SARA, &format!("{path}/comments"), &said).await.status.is_client_error());
+    assert!(bench.post(DORA, &format!("{path}/comments"), &said).await.status.is_redirection());
+    assert_eq!(bench.state(visit, contest).await, seen);
+
+    // Nor is it while the photo that speaks for a finding is decoded.
+    let (file, _) = two_alike();
+    let body = Multipart::new(&bench.cookies[&MARIA].1).field("seen", &seen);
+    let body = body.field("step", "accept").field("comment", "So it is").file("a.jpg", &file);
+    let all = u32::try_from(bench.app.limits.decoding.available_permits()).unwrap();
+    let held = bench.app.limits.decoding.acquire_many(all).await.unwrap();
+    let mut late = Box::pin(posts(&bench, Some(MARIA), &answers, body.end()));
+    let turns = bench.tenant.decoding.available_permits();
+    let decodes = async {
+        while bench.tenant.decoding.available_permits() == turns {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = &mut late => panic!("it waits for nothing: {answer:?}"),
+        () = decodes => {}
+    }
+    submits(Vec::new()).await;
+    drop(held);
+    let (status, body) = late.as_mut().await;
+    assert_eq!(status, 409, "{body}");
+    drop(late);
+    let read = Visit::read(&bench.document(visit).await);
+    assert_eq!((read.contests[0].story.len(), read.found_wrong()), (0, false));
+    let seen = bench.get(MARIA, &path).await.field("seen");
+    assert_eq!(bench.post(MARIA, &answers, &form(&*seen)).await.status, StatusCode::SEE_OTHER);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn of_values_that_differ_one_may_be_right() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let contests = async |check: u32, subject: Subject, claim: &str| {
+        let (check, subject) = (check.to_string(), hex(&subject));
+        let asks = format!("/visits/{visit}/contest?check={check}&subject={subject}");
+        let seen = bench.get(DORA, &asks).await.field("seen");
+        let form = [("check", &*check), ("subject", &*subject), ("seen", &*seen)];
+        let said = [("claim", claim), ("comment", "Look")];
+        let form: Vec<_> = form.into_iter().chain(said).collect();
+        bench.post(DORA, &format!("/visits/{visit}/contests"), &form).await.status
+    };
+    for claim in ["14.90", "15.90", "16.90"] {
+        let status = contests(PRICE, Subject::Product(gtin(1)), claim).await;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{claim}");
+    }
+    // Whoever says that it was out of stock, as was recorded, objects to nothing, and to no count.
+    let stock = async |claim| contests(STOCK, Subject::Product(gtin(2)), claim).await;
+    assert_eq!(stock("no").await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(stock("yes").await, StatusCode::SEE_OTHER);
     bench.close().await;
 }
 

@@ -90,19 +90,22 @@ impl<'a> Reading<'a> {
     }
 
     fn submitted(&self) -> BTreeSet<ChangeHash> {
-        let mut submitted = BTreeSet::new();
+        let (mut submitted, mut counted) = (BTreeSet::new(), BTreeSet::new());
         for (hash, recording) in &self.recordings {
             let own = self.submissions.iter().filter(|(_, s)| s.by == recording.by);
             let in_one = own.into_iter().any(|(place, _)| self.past(*place).contains(hash));
             let counts_at_once = match &recording.act {
                 Act::NotPossible { .. } => true,
                 Act::Observe(observed) => {
-                    observed.supersedes.iter().any(|older| submitted.contains(older))
+                    observed.supersedes.iter().any(|older| counted.contains(older))
                 }
                 _ => false,
             };
             if in_one || counts_at_once {
                 submitted.insert(*hash);
+                if !self.withdrawn(*hash, recording.by) {
+                    counted.insert(*hash);
+                }
             }
         }
         submitted

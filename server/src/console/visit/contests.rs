@@ -120,9 +120,12 @@ impl Reader<'_> {
             (Some(_), Some(Value::Withdrawn) | None) => {
                 "Accepting puts the value right. No value stands in its place then.".to_owned()
             }
-            (Some(_), Some(_)) => {
-                format!("Accepting puts the value right. What counts then: {claim}.")
-            }
+            (Some(about), Some(_)) => match self.visit.live(about).iter().any(|l| l.submitted) {
+                true => format!("Accepting puts the value right. What counts then: {claim}."),
+                false => format!(
+                    "Accepting puts the value right. What counts once it is submitted: {claim}."
+                ),
+            },
         };
         ContestBox {
             key: key_of(contest.hash),
