@@ -27,6 +27,9 @@ use crate::blobs::Shelved;
 use crate::files;
 use crate::signals::field::{Ground, Reading, Settings};
 
+/// A decision or a confirmed key: at which line, on which document or device, and by whom.
+pub type Act = (u64, Vec<u8>, Vec<u8>);
+
 /// A database in one state, its newest when it was opened. Nobody is kept from writing to it.
 pub struct Archive {
     connection: Connection,
@@ -453,8 +456,8 @@ impl Archive {
         erasure::list(&self.connection, org)
     }
 
-    /// What is listed of decisions on refused work and of confirmed keys: at which line, on which document or device, by whom.
-    pub fn acts(&self, org: Org) -> Result<BTreeSet<(u64, Vec<u8>, Vec<u8>)>, StoreError> {
+    /// What is listed of decisions on refused work and of confirmed keys.
+    pub fn acts(&self, org: Org) -> Result<BTreeSet<Act>, StoreError> {
         let mut query = self.connection.prepare(
             "SELECT sequence, document, by FROM decision WHERE org = ?1
              UNION ALL SELECT sequence, device, by FROM confirmation WHERE org = ?1",
