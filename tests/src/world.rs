@@ -733,6 +733,13 @@ impl World {
             }
             _ => None,
         };
+        let claims_what_stands = match &command {
+            Command::Contest { visit, about: Some(about), claim: Some(claim), .. } => {
+                let kept = self.devices[device].document((*visit).into());
+                kept.is_some_and(|kept| Visit::read(&kept.document).says(about, claim))
+            }
+            _ => false,
+        };
         let done = self.devices[device].act(self.now_ms, crash, command);
         self.tell(format!("phone {device} ({crash:?}): {what}\n{:>13}→ {done:?}", ""));
         if let (Ok(Some((document, _))), _) = (&done, &refused) {
@@ -749,8 +756,11 @@ impl World {
             Err(error) => {
                 let expected = match &error {
                     CommandError::NotHere(_) | CommandError::Nothing => true,
-                    // What is over is not closed.
-                    CommandError::Refused(Refusal::Invalid(broken)) => broken.field == "step",
+                    // What is over is not closed, and nobody objects with what stands.
+                    CommandError::Refused(Refusal::Invalid(broken)) => match broken.field {
+                        "step" => true,
+                        field => field == "claim" && claims_what_stands,
+                    },
                     CommandError::Refused(refusal) => {
                         // Never because of how the change is made: only because of what it would do.
                         matches!(refusal.code(), "no_right" | "unknown" | "out_of_scope")
