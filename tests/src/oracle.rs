@@ -323,19 +323,29 @@ impl Oracle {
     /// waits no more, and until the phone hears that the server has lost it again it gives that to nobody.
     pub fn went(&mut self, server: &Server, devices: &[Device], number: usize) {
         let cargo = carried(server, devices);
-        let saved = self.saved.iter().filter(|(_, saved)| saved.device == number);
-        let unlogged = saved.map(|(name, _)| *name).filter(|name| self.unlogged.contains(name));
-        let gone = unlogged.filter(|name| !survives(server, devices, &cargo, name));
-        self.gone.extend(gone);
-        // What its author's disk has lost, or has not had yet again, it may have carried last.
         let forgotten =
             |device: &usize| self.rotten.contains_key(device) || self.put_back.contains(device);
+        // It knows what it gave to whom, and not that the other has lost it again.
+        let forgot = |(document, change): &(DocId, ChangeHash)| {
+            let given = devices[number].document(*document).map_or(Vec::new(), |kept| kept.given);
+            let given = given.iter().filter(|given| given.changes.contains(change));
+            let mut to =
+                given.filter_map(|given| devices.iter().position(|d| d.id == given.device));
+            to.any(|to| forgotten(&to))
+        };
+        let saved = self.saved.iter().filter(|(_, saved)| saved.device == number);
+        let names = saved.map(|(name, _)| *name);
+        let given_up = names.filter(|name| self.unlogged.contains(name) || forgot(name));
+        let gone: Vec<_> =
+            given_up.filter(|name| !survives(server, devices, &cargo, name)).collect();
+        // What its author's disk has lost, or has not had yet again, it may have carried last.
         let saved = self.saved.iter().filter(|(_, saved)| forgotten(&saved.device));
         let names = saved.map(|(name, _)| *name);
-        let gone: BTreeSet<_> =
+        let gone_with_it: BTreeSet<_> =
             names.filter(|name| !survives(server, devices, &cargo, name)).collect();
-        self.saved.retain(|name, _| !gone.contains(name));
-        self.maybe_gone.extend(gone);
+        self.gone.extend(gone);
+        self.saved.retain(|name, _| !gone_with_it.contains(name));
+        self.maybe_gone.extend(gone_with_it);
     }
 
     /// A phone's disk has lost something: what neither the server nor another phone holds is gone for good. What does

@@ -226,7 +226,7 @@ pub(super) async fn answer(
         form.seen.parse().map_err(|_| Problem::malformed("seen: cannot be read"))?;
     // Before any photo is kept, and once more when it is written.
     if found.state(&view) != seen {
-        return Err(answered());
+        return Err(answered(&form.comment));
     }
     found.takes(step).map_err(|broken| Problem::invalid(broken.to_string()))?;
     let note = note(&form.comment)?.ok_or_else(|| Problem::invalid("say why in a comment"))?;
@@ -238,7 +238,8 @@ pub(super) async fn answer(
     let entries = move |document: &Document, when| {
         let view = Visit::read(document);
         let found = view.contests.iter().find(|found| found.hash == contest);
-        let found = found.filter(|found| found.state(&view) == seen).ok_or_else(answered)?;
+        let found = found.filter(|found| found.state(&view) == seen);
+        let found = found.ok_or_else(|| answered(&form.comment))?;
         let right = (step == Step::Accept).then(|| found.put_right(&view)).flatten();
         let right = right.map(|observed| {
             let act = Act::Observe(observed);
@@ -252,10 +253,13 @@ pub(super) async fn answer(
     Ok(back_to(visit, contest))
 }
 
-fn answered() -> Problem {
+/// What they wrote is handed back: the form may be empty when they go back to it.
+fn answered(comment: &str) -> Problem {
     let title = "Something was said or recorded meanwhile";
-    Problem::new(StatusCode::CONFLICT, "answered", title)
-        .detail("go back, reload the page, and answer what it shows then: nothing was written")
+    Problem::new(StatusCode::CONFLICT, "answered", title).detail(format!(
+        "go back, reload the page, and answer what it shows then: nothing was written. You wrote: “{}”",
+        comment.trim()
+    ))
 }
 
 fn back_to(visit: VisitId, contest: ChangeHash) -> Redirect {

@@ -299,6 +299,7 @@ async fn who_answers_goes_by_what_was_there_when_they_looked() {
     submits(vec![photo("proof", PRICE)]).await;
     let late = bench.post(MARIA, &answers, &form(&*seen)).await;
     assert_eq!(late.status, StatusCode::CONFLICT, "{}", late.body);
+    assert!(late.body.contains("You wrote: “So it is”"), "{}", late.body);
     // A remark is no reason to look again.
     let seen = bench.get(MARIA, &path).await.field("seen");
     let said = [("comment", "Who was there?")];
