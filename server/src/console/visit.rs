@@ -19,7 +19,7 @@ use sync_core::visit::Status;
 
 use self::checks::{AnswerItem, ConflictBox, DisplayItem, PlanogramPanel, PriceTable, StockTable};
 use self::contests::{ContestBox, contest_url};
-use self::context::{ROWS_MAX, Reader, cut};
+use self::context::Reader;
 use self::story::{HistoryRow, NotPossibleBox, PhotoTile};
 pub(super) use self::story::{history_key, photo_key};
 use super::page::{Page, Section, html, sight};
@@ -32,6 +32,12 @@ use crate::now_ms;
 use crate::store::pages::{self, VisitRead};
 use crate::store::signals::{self as rows, Shown};
 use crate::world::World;
+
+/// Most rows of one kind that a page draws, ten times what a large audit has: a browser would choke on all that a
+/// document can hold.
+const ROWS_MAX: usize = 2_000;
+/// Most planograms.
+const PLANOGRAMS_MAX: usize = 20;
 
 #[derive(Template)]
 #[template(path = "visit.html")]
@@ -155,7 +161,18 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
     let gone = own().filter(|photo| photo.gone.is_some()).count();
     let all = own().count();
     let (awaited, in_contests) = (all - here - gone, photos.len() - all);
-    let more = cut(&mut photos) + reader.cut;
+    let (mut planograms, mut conflicts) = (reader.planograms(), reader.conflicts());
+    let (mut prices, mut stock) = (reader.prices(), reader.stock());
+    let (mut displays, mut answers) = (reader.displays(), reader.answers());
+    let differ: usize = planograms.iter().map(|panel| panel.rows.len()).sum();
+    let past = planograms.drain(PLANOGRAMS_MAX.min(planograms.len())..);
+    let mut more: usize = past.map(|panel| panel.rows.len() + panel.right.len()).sum();
+    for panel in &mut planograms {
+        more += cut(&mut panel.rows) + cut(&mut panel.right);
+    }
+    more += prices.as_mut().map_or(0, |table| cut(&mut table.rows) + cut(&mut table.others));
+    more += stock.as_mut().map_or(0, |table| cut(&mut table.rows) + cut(&mut table.more));
+    more += cut(&mut displays) + cut(&mut answers) + cut(&mut conflicts) + cut(&mut photos);
     let mut badges = vec![
         view::status_badge(line.status),
         leads_to("#contests", view::contest_badge(line.contest)),
@@ -186,20 +203,20 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         cut: (more > 0).then(|| {
             let (most, more) = (view::number(ROWS_MAX as u64), view::number(more as u64));
             format!(
-                "This visit has more than a page can show: of each kind the first {most} are drawn, {more} are not. \
-                 They count like the others, and its proof has them all."
+                "This visit has more than a page can show: {most} of each kind are drawn, {more} are not. They count like the \
+                 others, and its proof has them all."
             )
         }),
         not_possible: reader.not_possible(),
-        planograms: reader.planograms(),
-        conflicts: reader.conflicts(),
+        planograms,
+        conflicts,
         contests: reader.contest_boxes(),
         contest_url: reader.contests.then(|| contest_url(&line.visit.to_string(), None)),
         speaks: settles || reader.contests,
-        prices: reader.prices(),
-        stock: reader.stock(),
-        displays: reader.displays(),
-        answers: reader.answers(),
+        prices,
+        stock,
+        displays,
+        answers,
         photos_said: [
             (here, " here"),
             (awaited, " on their way"),
@@ -216,7 +233,7 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         history: reader.history(),
         thread: reader.thread(),
         write_to: reader.write_to(viewer.rights.user),
-        review: settles.then(|| review_bar(reader)).flatten(),
+        review: settles.then(|| review_bar(reader, differ, more > 0)).flatten(),
         heads: hex_list(reader.read.held.document.heads()),
         captures,
         signals_found_ms: newest(signals),
@@ -226,6 +243,13 @@ fn draw(page: Page, reader: &Reader<'_>, viewer: &Viewer, signals: &[Shown]) -> 
         outlet,
         day,
     }
+}
+
+/// Cuts what is too long to be drawn. How much of it.
+fn cut<T>(rows: &mut Vec<T>) -> usize {
+    let cut = rows.len().saturating_sub(ROWS_MAX);
+    rows.truncate(ROWS_MAX);
+    cut
 }
 
 /// A badge that leads to what it is about.
@@ -346,14 +370,13 @@ fn notice(reader: &Reader<'_>) -> Option<Notice> {
     }
 }
 
-fn review_bar(reader: &Reader<'_>) -> Option<ReviewBar> {
+fn review_bar(reader: &Reader<'_>, differ: usize, cut: bool) -> Option<ReviewBar> {
     let line = &reader.read.line;
     let open = |n: u64| match n {
         0 => String::new(),
         1 => ", 1 conflict is open".to_owned(),
         n => format!(", {n} conflicts are open"),
     };
-    let differ = reader.planograms().iter().map(|p| p.rows.len() as u64).sum::<u64>();
     let differ = match differ {
         _ if line.status == Status::NotPossible => "Nothing was audited".to_owned(),
         0 => "No position differs".to_owned(),
@@ -365,7 +388,10 @@ fn review_bar(reader: &Reader<'_>) -> Option<ReviewBar> {
     let bar = |title: Markup, text: String, approves| ReviewBar { title, text, approves, reads };
     match line.status {
         Status::Submitted | Status::Disputed | Status::NotPossible => Some(bar(
-            Markup("Your review covers what this page shows".to_owned()),
+            Markup(match cut {
+                false => "Your review covers what this page shows".to_owned(),
+                true => "Your review covers all of the visit, and the page shows a part".to_owned(),
+            }),
             format!("{differ}{}. Later work will show as new.", open(line.conflicts)),
             true,
         )),

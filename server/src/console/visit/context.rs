@@ -19,10 +19,6 @@ use crate::app::Tenant;
 use crate::store::pages::VisitRead;
 use crate::world::World;
 
-/// Most rows of one kind that a page draws, ten times what a large audit has: a browser would choke on all that a
-/// document can hold.
-pub(super) const ROWS_MAX: usize = 2_000;
-
 /// A visit as its page reads it.
 pub(super) struct Reader<'a> {
     pub(super) read: &'a VisitRead,
@@ -31,11 +27,8 @@ pub(super) struct Reader<'a> {
     pub(super) zone: &'a str,
     pub(super) today: Day,
     pub(super) visit: Visit,
-    /// Everything that anyone says, submitted or not: what is drawn, [`ROWS_MAX`] of each kind, while [`VisitRead::line`]
-    /// has what counts.
+    /// Everything that anyone says, submitted or not: what is drawn, while [`VisitRead::line`] has what counts.
     pub(super) facts: Facts,
-    /// How many more there are.
-    pub(super) cut: usize,
     /// Whoever reads it may contest what it says.
     pub(super) contests: bool,
     /// Whoever reads it is shown where words and photos are erased.
@@ -48,13 +41,6 @@ pub(super) struct Reader<'a> {
     said: HashMap<(CheckId, Subject), Vec<(usize, usize)>>,
     /// Where its newest contest is among those of the visit.
     contested: HashMap<(CheckId, Subject), usize>,
-}
-
-/// Cuts what is too long to be drawn. How much of it.
-pub(super) fn cut<T>(rows: &mut Vec<T>) -> usize {
-    let cut = rows.len().saturating_sub(ROWS_MAX);
-    rows.truncate(ROWS_MAX);
-    cut
 }
 
 /// Whether what is said is new since the review, or not submitted.
@@ -92,13 +78,7 @@ impl<'a> Reader<'a> {
         all.recordings.iter_mut().for_each(|recorded| recorded.submitted = true);
         all.values.values_mut().flatten().for_each(|live| live.submitted = true);
         let must_stock = outlet.map_or(&[][..], |o| &o.must_stock);
-        let mut facts = project(&all, must_stock, read.line.day, &world.catalogue);
-        let cut = cut(&mut facts.positions)
-            + cut(&mut facts.prices)
-            + cut(&mut facts.stock)
-            + cut(&mut facts.displays)
-            + cut(&mut facts.answers)
-            + cut(&mut facts.conflicts);
+        let facts = project(&all, must_stock, read.line.day, &world.catalogue);
         let source = Source {
             photos: "/photos".to_owned(),
             no_note: view::erased(None, zone),
@@ -130,7 +110,6 @@ impl<'a> Reader<'a> {
             today: day_of(now_ms, zone),
             visit,
             facts,
-            cut,
             contests: false,
             erases: false,
             words,
