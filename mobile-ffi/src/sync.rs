@@ -231,6 +231,8 @@ pub(crate) const FETCHED_AT_ONCE_MAX: usize = 4;
 
 /// Photos that are asked for at once, of which the server may have lost the files.
 const MISSING_ASKED_MAX: usize = 1_000;
+/// What the longest answer to that takes, and half as much again.
+const MISSING_BYTES_MAX: usize = 100 * MISSING_ASKED_MAX;
 
 /// What one sync carries from step to step.
 struct Run {
@@ -938,7 +940,7 @@ impl Run {
             if !response.status().is_success() {
                 return Err(problem(response).await.2);
             }
-            let body = response.bytes().await.map_err(unreachable)?;
+            let body = limited(response, MISSING_BYTES_MAX).await?;
             let Reply { missing } = serde_json::from_slice(&body)
                 .map_err(|error| ClientError::BadAnswer { detail: error.to_string() })?;
             let (missing, here): (Vec<BlobHash>, Vec<BlobHash>) =

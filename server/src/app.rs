@@ -698,6 +698,7 @@ impl App {
         if tenant.world().rights(sender.user).is_none() {
             return Err(inactive());
         }
+        self.limits.repaired.check(sender.device, now_ms())?;
         let (own, all) = (Arc::clone(&tenant.repairs), Arc::clone(&self.limits.repairs));
         let (Ok(own), Ok(all)) = (own.try_acquire_owned(), all.try_acquire_owned()) else {
             let title = "The server is busy: try again";

@@ -178,9 +178,13 @@ pub async fn bearer(
     Ok((tenant, sender, revoked))
 }
 
-/// Refuses whoever may not read the entries of an organisation's log: devices may, and those whom a token was given
-/// out to for a copy of it.
-pub async fn reads_log(app: &App, tenant: &Tenant, headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses whoever may not read the entries of an organisation's log: devices may, with room among their requests, and
+/// those whom a token was given out to for a copy of it.
+pub async fn reads_log(
+    app: &App,
+    tenant: &Tenant,
+    headers: &HeaderMap,
+) -> Result<Option<Room>, Problem> {
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = token.and_then(|value| value.strip_prefix("Bearer "));
     let (org, token) = (tenant.org, secret_hash(token.ok_or_else(Problem::unauthorized)?));
@@ -193,7 +197,7 @@ pub async fn reads_log(app: &App, tenant: &Tenant, headers: &HeaderMap) -> Resul
                 tracing::warn!(%error, "the use of a token for a copy could not be noted");
             }
         }
-        return Ok(());
+        return Ok(None);
     }
     let (of, sender) = device(app, headers).await?;
     if of.org != org {
@@ -201,7 +205,7 @@ pub async fn reads_log(app: &App, tenant: &Tenant, headers: &HeaderMap) -> Resul
     }
     // Whoever has left reads it no more, with what device ever.
     match tenant.world().rights(sender.user) {
-        Some(_) => Ok(()),
+        Some(_) => Room::of(app, tenant, sender.device).map(Some),
         None => Err(inactive()),
     }
 }
@@ -221,6 +225,43 @@ impl FromRequestParts<Arc<App>> for Phone {
         let (tenant, sender) = device(app, &parts.headers).await?;
         app.limits.sync.check(sender.device, now_ms())?;
         Ok(Self { tenant, sender })
+    }
+}
+
+/// A device whose access may have been withdrawn, within its rate and with room among its requests.
+pub struct Bearer {
+    /// Its organisation.
+    pub tenant: Arc<Tenant>,
+    /// Which.
+    pub sender: Sender,
+    /// Its access was withdrawn.
+    pub revoked: bool,
+    /// To be held.
+    pub room: Room,
+}
+
+impl FromRequestParts<Arc<App>> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let (tenant, sender, revoked) = bearer(app, &parts.headers).await?;
+        app.limits.sync.check(sender.device, now_ms())?;
+        let room = Room::of(app, &tenant, sender.device)?;
+        Ok(Self { tenant, sender, revoked, room })
+    }
+}
+
+/// Somebody who is not known yet, with room among those of their address: to be taken before the body is read.
+pub struct Stranger(pub Client, pub Open<IpAddr>);
+
+impl FromRequestParts<Arc<App>> for Stranger {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let client = Client::from_request_parts(parts, app).await?;
+        let room = app.limits.strangers.begin(address_key(client.ip));
+        let too_much = "too much is asked at once from your address: try again";
+        Ok(Self(client, room.ok_or_else(|| Problem::busy(too_much))?))
     }
 }
 
@@ -389,6 +430,11 @@ impl Viewer {
             && self.tenant.world().rights(self.rights.user) == Some(self.rights)
     }
 
+    /// What is written stays: so nobody writes more often than by hand.
+    fn check_rate(&self, app: &App) -> Result<(), Problem> {
+        app.limits.forms.check(self.rights.user, now_ms())
+    }
+
     fn check_csrf(&self, token: Option<&str>) -> Result<(), Problem> {
         // Hashed so that the time of comparing says nothing about the token.
         if token.is_some_and(|token| secret_hash(token) == secret_hash(&self.csrf)) {
@@ -409,6 +455,7 @@ impl FromRequestParts<Arc<App>> for Viewer {
         if !parts.method.is_safe() {
             let token = parts.headers.get("x-csrf-token").and_then(|v| v.to_str().ok());
             viewer.check_csrf(token).map_err(Problem::into_response)?;
+            viewer.check_rate(app).map_err(Problem::into_response)?;
         }
         Ok(viewer)
     }
@@ -436,6 +483,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Posted<T> {
         };
         let Form(Csrf { csrf }) = Form::from_request(again(), app).await.map_err(malformed)?;
         viewer.check_csrf(csrf.as_deref()).map_err(Problem::into_response)?;
+        viewer.check_rate(app).map_err(Problem::into_response)?;
         let Form(form) = Form::from_request(again(), app).await.map_err(malformed)?;
         Ok(Self(viewer, form))
     }
@@ -477,6 +525,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for PostedFiles<T> {
             Multipart::from_request(request, app).await.map_err(IntoResponse::into_response)?;
         let read = read_files(&viewer, multipart).await;
         let (fields, files) = read.map_err(Problem::into_response)?;
+        viewer.check_rate(app).map_err(Problem::into_response)?;
         let pairs = fields
             .iter()
             .map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value)));

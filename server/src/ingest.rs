@@ -837,6 +837,10 @@ impl Ingest<'_, '_> {
         let author = Author { rights, key: console.keypair.public() };
         let document = open.held.document.id();
         let change = open.held.document.next(console.actor, entry).map_err(Refusal::from)?;
+        // The room that is spared for the console is for who judges: else whoever is judged fills it first.
+        if !rights.role.reviews() {
+            admit::read(&open.held.document, &change, Room::Device)?;
+        }
         let entry = self.read(open, &change)??;
         let held = &mut open.held;
         let audience = admit(&author, self.world, &held.document, held.audience, &change, &entry)?;

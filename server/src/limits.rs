@@ -52,10 +52,15 @@ pub const REQUESTS_OF_DEVICE_MAX: usize = 8;
 /// Reads of one organisation's pages at the same time, of the store's four: they wait for each other, and not for its
 /// phones, of which a morning brings hundreds.
 pub const PAGES_OF_ONE_MAX: usize = 2;
+/// Requests of people and phones that are not known yet, such as sign-ins, from one address: each holds a place among
+/// [`REQUESTS_MAX`] while its body comes.
+pub const STRANGERS_OF_ADDRESS_MAX: usize = 32;
 /// Uploads that are taken in at the same time. They may be slow for an hour, so syncs have room of their own.
 pub const UPLOADS_MAX: usize = 512;
 /// Those of one organisation.
 pub const UPLOADS_OF_ONE_MAX: usize = UPLOADS_MAX / 2;
+/// Those of one phone, which sends one after the other; another client may send all that it may have open at once.
+pub const UPLOADS_OF_DEVICE_MAX: usize = UPLOADS_OF_ONE_MAX / 4;
 /// Open connections, idle ones and live pokes among them; one more waits.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Live lines of phones and pages among them: the other half is for requests.
@@ -106,7 +111,11 @@ pub struct Limits {
     pub work: Rate<DeviceId>,
     /// Upload requests by device.
     pub upload: Rate<DeviceId>,
-    /// Photos that come with forms of the console, by person.
+    /// Questions of repairs by device: each may read all that its person sees.
+    pub repaired: Rate<DeviceId>,
+    /// Forms of the console by person: what they write stays in the log.
+    pub forms: Rate<UserId>,
+    /// Photos that come with them, by person.
     pub shown: Rate<UserId>,
     /// Reads of the log by address.
     pub log: Rate<IpAddr>,
@@ -128,6 +137,10 @@ pub struct Limits {
     pub downloads: AtOnce<UserId>,
     /// What a phone asks that is neither an upload nor a live line.
     pub asked: AtOnce<(Org, DeviceId)>,
+    /// Uploads that come from a phone.
+    pub sending: AtOnce<(Org, DeviceId)>,
+    /// What is asked from an address by nobody who is known yet.
+    pub strangers: AtOnce<IpAddr>,
     /// What a person's pages ask that is no live line.
     pub pages: AtOnce<(Org, UserId)>,
 }
@@ -181,6 +194,9 @@ impl Default for Limits {
             // 128 MiB at once, a year of audits, and 4 KiB a second: a third of a gigabyte a day.
             work: Rate::new(250_000, 128 << 10),
             upload: Rate::new(20_000, 200),
+            repaired: Rate::new(2_000_000, 120),
+            // A supervisor's quickest hour, and then one every two seconds.
+            forms: Rate::new(2_000_000, 600),
             // What a long day of objections takes, and then one every ten seconds.
             shown: Rate::new(10_000_000, 128),
             log: Rate::new(5_000, 2_000),
@@ -193,6 +209,8 @@ impl Default for Limits {
             proofs: Arc::new(Semaphore::new(PROOFS_MAX)),
             downloads: AtOnce::new(PROOFS_OF_PERSON_MAX),
             asked: AtOnce::new(REQUESTS_OF_DEVICE_MAX),
+            sending: AtOnce::new(UPLOADS_OF_DEVICE_MAX),
+            strangers: AtOnce::new(STRANGERS_OF_ADDRESS_MAX),
             pages: AtOnce::new(REQUESTS_OF_PERSON_MAX),
         }
     }
@@ -201,7 +219,7 @@ impl Default for Limits {
 impl Limits {
     /// A device goes on as another one, which has no more than this one has left.
     pub fn goes_on(&self, before: DeviceId, next: DeviceId) {
-        for rate in [&self.sync, &self.work, &self.upload] {
+        for rate in [&self.sync, &self.work, &self.upload, &self.repaired] {
             rate.goes_on(before, next);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use sync_core::model::catalogue::{Device, Person, Record};
 use sync_core::wire::PROTOCOL;
 
 use crate::app::{App, Tenant};
-use crate::auth::{self, Client};
+use crate::auth::{self, Bearer, Stranger};
 use crate::error::Problem;
 use crate::limits::address_key;
 use crate::people::code_hash;
@@ -70,7 +70,7 @@ struct User {
 /// same device with a new token, and the token before is void: the first reply was lost.
 pub async fn enrol(
     State(app): State<Arc<App>>,
-    client: Client,
+    Stranger(client, _room): Stranger,
     body: Bytes,
 ) -> Result<Json<Reply>, Problem> {
     let now = now_ms();
@@ -227,12 +227,10 @@ struct KeyRequest {
 /// same request again gives the same device with a new token: the first reply was lost.
 pub async fn key(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Bearer { tenant, sender, revoked, room: _room }: Bearer,
     body: Bytes,
 ) -> Result<Json<Reply>, Problem> {
     let now = now_ms();
-    let (tenant, sender, revoked) = auth::bearer(&app, &headers).await?;
-    app.limits.sync.check(sender.device, now)?;
     let request: KeyRequest =
         serde_json::from_slice(&body).map_err(|error| Problem::malformed(error.to_string()))?;
     let key: [u8; 32] = bytes(&request.key)

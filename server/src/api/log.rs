@@ -96,9 +96,10 @@ pub async fn tile(
         Piece::Hashes(tile) => (tile, false),
         Piece::Entries(tile) => (tile, true),
     };
-    if entries {
-        auth::reads_log(&app, &tenant, &headers).await?;
-    }
+    let _room = match entries {
+        true => auth::reads_log(&app, &tenant, &headers).await?,
+        false => None,
+    };
     let (org, turn) = (tenant.org, tenant.turn().await?);
     let body = app.store.read(move |connection| {
         let _turn = turn;

@@ -16,7 +16,8 @@ use sync_core::id::{BlobHash, DeviceId, DocId, OrgId, TerritoryId, UserId, Visit
 use sync_core::model::capture::{CaptureTime, ClaimBasis};
 use sync_core::model::catalogue::{Device, Person, Record};
 use sync_core::model::people::{Role, Scope};
-use sync_core::wire::{MEDIA_TYPE, PROTOCOL, PullRequest, to_wire};
+use sync_core::print::Part;
+use sync_core::wire::{MEDIA_TYPE, PROTOCOL, PullRequest, RepairRequest, to_wire};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -205,7 +206,7 @@ async fn slow_bodies_of_one_organisation_leave_the_others_room() {
     assert_eq!(other.status(), StatusCode::OK);
     drop(held);
     // A phone that has so many open gets no further one, and its colleagues do.
-    for path in ["push", "photos/missing"] {
+    for path in ["push", "photos/missing", "key"] {
         tokio::select! {
             answer = bench.syncs((0, 0), path, slow(&begun)) => busy(&answer),
             _ = begins.recv() => panic!("its body is read"),
@@ -231,9 +232,64 @@ async fn who_has_left_reads_the_log_no_more() {
     let scope = Scope::Territory(TerritoryId::from_bytes([2; 16]));
     let ada = Person { id, name, role: Role::Admin, scope, active: false };
     bench.app.write_records(tenant, vec![Record::Person(ada)]).await.unwrap();
-    assert_eq!(reads().await.unwrap_err().code(), "inactive");
+    assert_eq!(reads().await.err().map(|problem| problem.code().to_owned()).unwrap(), "inactive");
     let poke = bench.asks((0, 0), (Method::GET, "poke"), &[], Body::empty()).await;
     assert_eq!(poke.status(), StatusCode::FORBIDDEN);
+    bench.close();
+}
+
+#[tokio::test]
+async fn who_is_not_known_yet_has_room_among_those_of_their_address() {
+    let bench = Bench::new().await;
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let held = || bench.app.limits.strangers.begin([127, 0, 0, 1].into());
+    let mut held: Vec<_> = std::iter::from_fn(held).collect();
+    for path in ["/api/v1/enrol", "/sign-in"] {
+        let asks = |body| {
+            let from = ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5)));
+            let request = Request::post(path).extension(from);
+            let kind = "application/x-www-form-urlencoded";
+            let request = request.header("host", "localhost").header("content-type", kind);
+            let routes = serve::router(
+                Arc::clone(&bench.app),
+                ServeConfig::local(bench.app.folder.clone()),
+                crate::console::router(),
+            );
+            routes.oneshot(request.body(body).unwrap())
+        };
+        tokio::select! {
+            answer = asks(slow(&begun)) => busy(&answer.unwrap()),
+            _ = begins.recv() => panic!("a body of {path} is read"),
+        }
+        held.pop();
+        assert_ne!(asks(Body::empty()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        held.push(bench.app.limits.strangers.begin([127, 0, 0, 1].into()).unwrap());
+    }
+    // Who is known has other places.
+    let pulled = bench.syncs((0, 0), "pull", bench.pull(0)).await;
+    assert_eq!(pulled.status(), StatusCode::OK);
+    drop(held);
+    bench.close();
+}
+
+#[tokio::test]
+async fn one_phone_leaves_the_uploads_and_repairs_of_others_room() {
+    let bench = Bench::new().await;
+    let tenant = &bench.tenants[0];
+    let device = |n: u8| DeviceId::from_bytes([n + 1; 16]);
+    let sends = || bench.app.limits.sending.begin((tenant.org, device(0)));
+    let held: Vec<_> = std::iter::from_fn(sends).collect();
+    let tus = [("tus-resumable", "1.0.0")];
+    let asks = |n| bench.asks((0, n), (Method::HEAD, "uploads/00"), &tus, Body::empty());
+    busy(&asks(0).await);
+    assert_eq!(asks(1).await.status(), StatusCode::NOT_FOUND);
+    drop(held);
+    assert!(bench.app.limits.repaired.check_of(device(0), usize::MAX, now_ms()).is_ok());
+    let asked = RepairRequest { protocol: PROTOCOL, parts: vec![Part::WHOLE], wanted: vec![] };
+    let asked = to_wire(tenant.id, &asked);
+    let asks = |n| bench.syncs((0, n), "repair", Body::from(asked.clone()));
+    assert_eq!(asks(0).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(asks(1).await.status(), StatusCode::OK);
     bench.close();
 }
 

@@ -225,7 +225,10 @@ async fn dispatch(
     }
     let (tenant, sender) = sender(&app, &headers).await?;
     // Before anything of the body is read, and as long as this goes on.
-    let _room = tenant.room_for_upload()?;
+    let own = app.limits.sending.begin((tenant.org, sender.device)).ok_or_else(|| {
+        Problem::busy("this phone sends too many photos at once: let some of them end first")
+    })?;
+    let _room = (own, tenant.room_for_upload()?);
     let hash = match name {
         Some(name) => Some(name.parse().map_err(|_| Problem::not_found())?),
         None => None,

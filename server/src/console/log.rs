@@ -191,7 +191,11 @@ pub(super) async fn copy(
     let (org, hash, by) = (viewer.tenant.org, auth::secret_hash(&token), viewer.rights.user);
     let put = viewer
         .write(&app, move |tx, _| Ok(accounts::put_mirror(tx, org, hash, &label, by, now_ms())?));
-    put.await?;
+    if !put.await? {
+        let most = accounts::COPIES_OF_PERSON_MAX;
+        let most = format!("you have given out {most} tokens: withdraw one first");
+        return Err(Problem::invalid(most));
+    }
     draw(&app, &client, &viewer, token).await
 }
 

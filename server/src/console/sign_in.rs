@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::page::{Page, Section, html, html_as};
 use super::{assets, view};
 use crate::app::App;
-use crate::auth::{self, Client, Posted, Viewer, local_path};
+use crate::auth::{self, Client, Posted, Stranger, Viewer, local_path};
 use crate::error::Problem;
 
 #[derive(Template)]
@@ -60,7 +60,7 @@ pub(super) struct Credentials {
 /// `POST /sign-in`
 pub(super) async fn enter(
     State(app): State<Arc<App>>,
-    client: Client,
+    Stranger(client, _room): Stranger,
     Form(form): Form<Credentials>,
 ) -> Result<Response, Problem> {
     match auth::sign_in(&app, &client, &form.email, &form.password).await {

@@ -10,6 +10,11 @@ use super::StoreError;
 use super::log::{self, Org};
 use crate::ingest::Sender;
 
+/// Sessions of one person; one more ends the oldest.
+pub const SESSIONS_OF_PERSON_MAX: usize = 16;
+/// Tokens for copies of the log that one person has given out.
+pub const COPIES_OF_PERSON_MAX: usize = 32;
+
 /// SHA-256 of a secret that only its holder has: a cookie, a bearer token, a one-time code.
 pub type SecretHash = [u8; 32];
 
@@ -99,13 +104,18 @@ pub struct Session {
     pub expires_ms: i64,
 }
 
-/// Begins a session, and forgets those that ended.
+/// Begins a session, and forgets those that ended and the oldest of a person who has [`SESSIONS_OF_PERSON_MAX`].
 pub fn open_session(
     tx: &Transaction<'_>,
     token: SecretHash,
     session: &Session,
 ) -> Result<(), StoreError> {
     tx.execute("DELETE FROM session WHERE expires_ms <= ?1", [session.created_ms])?;
+    tx.execute(
+        "DELETE FROM session WHERE token IN (SELECT token FROM session WHERE org = ?1 AND user = ?2
+             ORDER BY created_ms DESC LIMIT -1 OFFSET ?3)",
+        params![session.org, session.user.as_bytes(), SESSIONS_OF_PERSON_MAX - 1],
+    )?;
     tx.execute(
         "INSERT INTO session (token, org, user, csrf, created_ms, expires_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -560,7 +570,7 @@ pub fn drop_mirrors(tx: &Transaction<'_>, org: Org, by: UserId) -> Result<(), St
     Ok(())
 }
 
-/// Gives out a token for reading the entries of the log.
+/// Gives out a token for reading the entries of the log; whether its giver may have one more.
 pub fn put_mirror(
     tx: &Transaction<'_>,
     org: Org,
@@ -568,12 +578,13 @@ pub fn put_mirror(
     label: &str,
     by: UserId,
     now_ms: i64,
-) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO mirror (token, org, label, by, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![token, org, label, by.as_bytes(), now_ms],
+) -> Result<bool, StoreError> {
+    let given = tx.execute(
+        "INSERT INTO mirror (token, org, label, by, created_ms) SELECT ?1, ?2, ?3, ?4, ?5
+         WHERE (SELECT count(*) FROM mirror WHERE org = ?2 AND by = ?4) < ?6",
+        params![token, org, label, by.as_bytes(), now_ms, COPIES_OF_PERSON_MAX],
     )?;
-    Ok(())
+    Ok(given > 0)
 }
 
 /// A device by the SHA-256 of its token; the flag says that it is revoked.

@@ -1346,7 +1346,8 @@ async fn a_distributor_keeps_watch_over_the_log() {
     ] {
         let (org, hash) = (bench.tenant.org, LogHash::of(b"hers").0);
         let put = bench.app.store.write(move |tx| -> Result<(), StoreError> {
-            accounts::put_mirror(tx, org, hash, "Grossist", DORA, 0)
+            assert!(accounts::put_mirror(tx, org, hash, "Grossist", DORA, 0)?);
+            Ok(())
         });
         put.await.unwrap();
         assert_eq!(get(entries.clone(), Some("hers")).await.0, StatusCode::OK);

@@ -2,12 +2,13 @@
 
 use axum::http::StatusCode;
 use rusqlite::params;
-use server::store::StoreError;
+use server::now_ms;
+use server::store::{StoreError, accounts};
 use sync_core::id::BlobHash;
 use sync_core::model::catalogue::Record;
 
 use crate::erasing::{ADA, comes_ada};
-use crate::{ANNA, Bench, JOHAN, MARIA, audited, form};
+use crate::{ANNA, Bench, DORA, JOHAN, MARIA, audited, form};
 
 const FOLLOWS: &str = "data-live=";
 
@@ -97,5 +98,46 @@ async fn a_phone_was_not_lost_before_it_was_enrolled() {
         assert_eq!((known.revoked, known.lost_ms), (true, Some(enrolled_ms)));
         assert!(Record::Device(known).validate().is_ok());
     }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn what_one_person_writes_begins_and_gives_out_has_a_limit() {
+    let bench = Bench::new().await;
+    let visit = audited(&bench).await;
+    let comments = async |user| {
+        let path = format!("/visits/{visit}/comments");
+        bench.post(user, &path, &[("comment", "So it is")]).await.status
+    };
+    // What is written stays, so nobody writes faster than by hand.
+    assert_eq!(comments(DORA).await, StatusCode::SEE_OTHER);
+    assert!(bench.app.limits.forms.check_of(DORA, usize::MAX, now_ms() + 3_600_000).is_ok());
+    assert_eq!(comments(DORA).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(comments(MARIA).await, StatusCode::SEE_OTHER);
+    bench.get(DORA, "/").await.shows(&["Dora"]);
+    bench.app.limits.forms.forget();
+
+    let org = bench.tenant.org;
+    let write = async |from: u8, to: u8| {
+        let write = move |tx: &rusqlite::Transaction<'_>| -> Result<Vec<bool>, StoreError> {
+            let session = |n: u8| accounts::Session {
+                org,
+                user: DORA,
+                csrf: String::new(),
+                created_ms: now_ms() + i64::from(n),
+                expires_ms: i64::MAX,
+            };
+            (from..to).try_for_each(|n| accounts::open_session(tx, [n; 32], &session(n)))?;
+            (from..to).map(|n| accounts::put_mirror(tx, org, [n; 32], "Copy", DORA, 0)).collect()
+        };
+        bench.app.store.write(write).await.unwrap()
+    };
+    // A session more ends the oldest; a copy more is not given out.
+    assert_eq!(write(0, 15).await, [true; 15]);
+    bench.get(DORA, "/").await.shows(&["Dora"]);
+    let given = write(15, 40).await;
+    assert_eq!(given.iter().filter(|given| **given).count() + 15, 32);
+    assert_eq!(bench.get(DORA, "/").await.status, StatusCode::SEE_OTHER, "she signs in again");
+    bench.get(MARIA, "/").await.shows(&["Maria"]);
     bench.close().await;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::params;
-use server::ingest::{Ingest, open};
+use server::ingest::{ActError, Ingest, open};
 use server::store::log::{self, Ledger};
 use server::store::reader::Reader;
 use server::store::signals::{self, Reference};
@@ -265,6 +265,15 @@ fn a_document_that_one_has_filled_has_room_for_the_console_and_goes_on_in_a_volu
         Entry::Post(Post::new(by, when, text))
     };
     world.server.act(document.id(), Some(&note), now_ms, say).expect("there is room");
+    // Whoever is judged has none of that.
+    let (more, text) = (Note::new("and more", [9; 16]).expect("a note"), note.digest());
+    let say = |when| Entry::Post(Post::new(brand::SAM, when, text));
+    let refused =
+        world.server.act(document.id(), Some(&more), now_ms, say).expect_err("it is full");
+    assert!(
+        matches!(&refused, ActError::Refused(refusal) if refusal.code() == "full"),
+        "{refused}"
+    );
     // With another key too.
     world.server.change_key(now_ms);
     let (note, now_ms) = (Note::new("once more", [5; 16]).expect("a note"), world.now_ms);
