@@ -184,6 +184,17 @@ CREATE TABLE quarantine_change (
     PRIMARY KEY (org, document, hash, device, item)
 ) STRICT, WITHOUT ROWID;
 
+-- The photos that refused groups name, and of a change that does not read whatever may be one: what is kept apart is not
+-- searched for each.
+CREATE TABLE quarantine_photo (
+    org  INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    PRIMARY KEY (org, item, hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX quarantine_photo_hash ON quarantine_photo (org, hash);
+
 -- How many changes of a refused group are not in the log, and how many of those its device's person has not written; and
 -- who wrote all of it, if that is one person: it need not be read whenever one of them comes.
 CREATE TABLE quarantine_left (

@@ -23,7 +23,7 @@ use crate::store::archive;
 use crate::store::archive::{Archive, ChangeRow, Figure, FigurePlace};
 use crate::store::erasure::{Erasure, NAMELESS};
 use crate::store::log::{Held, Org, Organisation};
-use crate::store::quarantine::Kept;
+use crate::store::quarantine::{Kept, photos};
 use crate::store::tree::Says;
 use crate::store::visits::{Named, PhotoRow};
 use crate::world::World;
@@ -721,7 +721,7 @@ fn as_it_came(org: OrgId, keys: &Keys, kept: &Kept) -> Result<(), String> {
         return Err("it is not what it was when it came".into());
     }
     if kept.arrived {
-        let gone = kept.body.is_empty() && kept.changes.is_empty();
+        let gone = kept.body.is_empty() && kept.changes.is_empty() && kept.photos.is_empty();
         return gone.then_some(()).ok_or_else(|| "it has arrived, and is still here".into());
     }
     let group = from_wire::<Group>(org, &kept.body);
@@ -734,6 +734,10 @@ fn as_it_came(org: OrgId, keys: &Keys, kept: &Kept) -> Result<(), String> {
     }
     if group.hashes().map(|hash| hash.0.to_vec()).collect::<BTreeSet<_>>() != kept.changes {
         return Err("its changes are not those that it is found by".into());
+    }
+    // More than it names may be there, of a change that an earlier version could not read.
+    if !photos(&group).iter().all(|photo| kept.photos.contains(&photo.0[..])) {
+        return Err("it is not found by a photo that it names".into());
     }
     if kept.logged {
         return Err("it waits for a decision, and is in the log".into());

@@ -183,13 +183,14 @@ impl World {
     async fn keep_apart(&self, who: &str, hash: BlobHash) {
         let (org, device) = (self.tenant.org, device(who));
         let insert = self.app.store.write(move |tx| -> Result<(), StoreError> {
-            let body = [&[0x58, 0x20][..], &hash.0, &[0xff]].concat();
             tx.execute(
                 "INSERT INTO quarantine (org, item, device, document, head, code, detail,
                      received_ms, audience, body)
-                 VALUES (?1, 1, ?2, x'00', x'00', 'late', '', 0, 0, ?3)",
-                params![org, device.as_bytes(), body],
+                 VALUES (?1, 1, ?2, x'00', x'00', 'late', '', 0, 0, x'')",
+                params![org, device.as_bytes()],
             )?;
+            let names = "INSERT INTO quarantine_photo (org, item, hash) VALUES (?1, 1, ?2)";
+            tx.execute(names, params![org, hash.0])?;
             Ok(())
         });
         insert.await.unwrap();

@@ -38,6 +38,10 @@ pub const PARCELS_MAX: usize = 64;
 pub const CARGO_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most parcels that a device carries for others.
 pub const CARGO_PARCELS_MAX: usize = 1_000;
+/// Most that a device carries of one person's devices.
+pub const SHARE_BYTES_MAX: u64 = CARGO_BYTES_MAX / 4 * 3;
+/// Most parcels that a device carries of one person's devices.
+pub const SHARE_PARCELS_MAX: usize = CARGO_PARCELS_MAX / 4 * 3;
 
 const LABEL_CONTEXT: &[u8] = b"endcap parcel v1\0";
 const SEAL_CONTEXT: &[u8] = b"endcap cargo v1\0";

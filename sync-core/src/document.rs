@@ -180,18 +180,23 @@ pub enum Room {
     Work,
 }
 
+/// Changes, bytes and observations.
+type Most = [usize; 3];
+
 impl Room {
-    /// Changes, bytes and observations.
-    const fn limits(self) -> (usize, usize, usize) {
-        const CHANGES: usize = 32;
-        const BYTES: usize = 256 * 1024;
-        const VALUES: usize = 500;
+    const ALL: Most = [CHANGES_MAX, DOCUMENT_BYTES_MAX, DOCUMENT_VALUES_MAX];
+    const SPARED: Most = [32, 256 * 1024, 500];
+
+    /// How much there may be in all.
+    fn of_all(self) -> Most {
         let spared = self as usize;
-        (
-            CHANGES_MAX - spared * CHANGES,
-            DOCUMENT_BYTES_MAX - spared * BYTES,
-            DOCUMENT_VALUES_MAX - spared * VALUES,
-        )
+        [0, 1, 2].map(|n| Self::ALL[n] - spared * Self::SPARED[n])
+    }
+
+    /// How much of it may be of one person, so that nobody alone takes the room from all others.
+    fn of_one(self) -> Option<Most> {
+        let spared = (self as usize).checked_sub(Self::Device as usize)?;
+        Some([0, 1, 2].map(|n| Self::ALL[n] / 4 * 3 - spared * Self::SPARED[n]))
     }
 }
 
@@ -475,13 +480,22 @@ impl Document {
         size
     }
 
-    /// Whether there is room for a change that says this.
+    /// Whether there is room for a change that says this: in the document, and in its author's share of it.
     pub fn holds(&self, change: &Change, entry: &Entry, room: Room) -> Result<(), Misfit> {
-        let (size, (changes, bytes, values)) = (self.size(), room.limits());
-        let new = entry.notes().into_iter().filter(|note| !size.notes.contains_key(note)).count();
-        let fits = size.changes < changes
-            && size.bytes() + change.bytes() + new * NOTE_BYTES <= bytes
-            && size.values + entry.values() <= values;
+        let takes = |size: &Size, [changes, bytes, values]: Most| {
+            let is_new = |note: &BlobHash| !size.notes.contains_key(note);
+            let new = entry.notes().into_iter().filter(is_new).count();
+            size.changes < changes
+                && size.bytes() + change.bytes() + new * NOTE_BYTES <= bytes
+                && size.values + entry.values() <= values
+        };
+        let theirs = |place| self.entry_at(place).is_some_and(|said| said.by() == entry.by());
+        let all = self.size();
+        // What a document holds in all is seldom more than a share, and counted already.
+        let fits = takes(all, room.of_all())
+            && room
+                .of_one()
+                .is_none_or(|share| takes(all, share) || takes(&self.size_of(theirs), share));
         if fits { Ok(()) } else { Err(Misfit::Full) }
     }
 

@@ -13,17 +13,18 @@
 //!
 //! Nothing is merged: what is taken is carried, and only the server opens it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 
 use minicbor::{Decode, Decoder, Encode};
 
 use crate::cargo::{
-    CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Carried, PARCEL_BYTES_MAX, Parcel, pack, pack_photo,
+    CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Carried, PARCEL_BYTES_MAX, Parcel, SHARE_BYTES_MAX,
+    SHARE_PARCELS_MAX, pack, pack_photo,
 };
 use crate::cbor::{from_cbor, to_cbor};
 use crate::client::{Clocks, Profile, Replica, Write};
 use crate::evidence::{Keypair, verify};
-use crate::id::{BlobHash, ChangeHash, DeviceId, DocId, OrgId, ParcelHash};
+use crate::id::{BlobHash, ChangeHash, DeviceId, DocId, OrgId, ParcelHash, UserId};
 use crate::model::catalogue::{Device, Record, RecordKey};
 use crate::wire::{PROTOCOL, ParcelBytes};
 
@@ -340,12 +341,51 @@ impl<R: Replica> Here<'_, R> {
         }));
         Ok(carried)
     }
+
+    fn hold(&self, carried: &[Carried]) -> Result<Hold, R::Error> {
+        let (mut hold, mut people) = (Hold::default(), BTreeMap::new());
+        for carried in carried {
+            let person = match people.entry(carried.origin) {
+                btree_map::Entry::Occupied(known) => *known.get(),
+                btree_map::Entry::Vacant(unknown) => {
+                    *unknown.insert(self.device(carried.origin)?.map(|device| device.user))
+                }
+            };
+            hold.add(person, carried.bytes);
+        }
+        Ok(hold)
+    }
 }
 
-/// Whether another parcel of this length may be carried beside these.
-fn has_room(carried: &[Carried], parcels: usize, bytes: u64) -> bool {
-    let held: u64 = carried.iter().map(|carried| u64::from(carried.bytes)).sum();
-    carried.len() + parcels <= CARGO_PARCELS_MAX && held + bytes <= CARGO_BYTES_MAX
+/// What a device carries, in all and of each person whose devices it knows: parcels and bytes.
+#[derive(Default)]
+struct Hold {
+    all: (usize, u64),
+    of: BTreeMap<Option<UserId>, (usize, u64)>,
+}
+
+impl Hold {
+    fn add(&mut self, of: Option<UserId>, bytes: u32) {
+        for (parcels, held) in [&mut self.all, self.of.entry(of).or_default()] {
+            *parcels += 1;
+            *held += u64::from(bytes);
+        }
+    }
+
+    /// Takes one more on, if there is room: in all, and for this person, so that nobody's work is all that a courier
+    /// can carry.
+    fn takes(&mut self, of: Option<UserId>, bytes: u32) -> bool {
+        let fits = |held: (usize, u64), parcels, most| {
+            held.0 < parcels && held.1 + u64::from(bytes) <= most
+        };
+        let theirs = self.of.get(&of).copied().unwrap_or_default();
+        let fits = fits(self.all, CARGO_PARCELS_MAX, CARGO_BYTES_MAX)
+            && fits(theirs, SHARE_PARCELS_MAX, SHARE_BYTES_MAX);
+        if fits {
+            self.add(of, bytes);
+        }
+        fits
+    }
 }
 
 impl Meeting {
@@ -527,7 +567,7 @@ impl Meeting {
             }
             // Each is sealed to be named: no more of them than anybody has room for.
             bytes += u64::from(length);
-            if parcels.len() == OFFERS_MAX || bytes > CARGO_BYTES_MAX {
+            if parcels.len() == OFFERS_MAX || bytes > SHARE_BYTES_MAX {
                 break;
             }
             if let Some(parcel) = pack_photo(here.replica, here.keypair, photo)? {
@@ -561,11 +601,12 @@ impl Meeting {
         self.offered = true;
         let carried = here.carried()?;
         let held: BTreeSet<ParcelHash> = carried.iter().map(|carried| carried.name).collect();
-        let (mut seen, mut bytes) = (BTreeSet::new(), 0);
+        let (mut seen, mut hold) = (BTreeSet::new(), here.hold(&carried)?);
         for offered in parcels {
             if !seen.insert(offered.name) {
                 return Ok(Err(Broken::Unexpected));
             }
+            let origin = here.device(offered.origin)?.map(|device| device.user);
             // The server has it, or will have it, from this device itself.
             if offered.origin == here.profile().device {
                 self.refuse(here, offered.name, "own");
@@ -573,12 +614,11 @@ impl Meeting {
                 self.acknowledge(here, offered.name);
             } else if offered.bytes as usize > PARCEL_BYTES_MAX {
                 self.refuse(here, offered.name, "too_large");
-            } else if here.device(offered.origin)?.is_none() {
+            } else if origin.is_none() {
                 self.refuse(here, offered.name, "stranger");
-            } else if !has_room(&carried, self.wanted.len() + 1, bytes + u64::from(offered.bytes)) {
+            } else if !hold.takes(origin, offered.bytes) {
                 self.refuse(here, offered.name, "full");
             } else {
-                bytes += u64::from(offered.bytes);
                 self.wanted.push_back(offered);
             }
         }
@@ -661,13 +701,14 @@ impl Meeting {
             return Ok(Err(Broken::Unexpected));
         }
         let origin = here.device(parcel.origin())?;
-        let signed = origin.is_some_and(|origin| parcel.is_signed(here.profile().org, &origin.key));
+        let signed = |origin: &Device| parcel.is_signed(here.profile().org, &origin.key);
+        let origin = origin.filter(signed).map(|origin| origin.user);
         let carried = here.carried()?;
-        if !signed {
+        if origin.is_none() {
             self.refuse(here, name, "bad_seal");
         } else if carried.iter().any(|carried| carried.name == name) {
             self.acknowledge(here, name);
-        } else if !has_room(&carried, 1, parcel.as_bytes().len() as u64) {
+        } else if !here.hold(&carried)?.takes(origin, parcel.as_bytes().len() as u32) {
             self.refuse(here, name, "full");
         } else {
             // Each a little after the one before, whatever the clock does: so what came first goes first.

@@ -528,13 +528,13 @@ mod tests {
         assert_eq!(writes(3, 60, None), Some(30));
     }
 
-    /// As much as there is room for: long recordings, and short ones that name all of them. Looking for each pair of the
+    /// About as much as there is room for: long recordings, and short ones of two others that name all of them. Looking for each pair of the
     /// long ones in each of the short ones would be a hundred million looks.
     #[test]
     fn what_replaces_what_is_found_with_few_looks() {
         let (id, actor) = (DocId { kind: DocKind::Visit, id: [2; 16] }, Actor::from_bytes([3; 16]));
         let mut document = Document::new(OrgId::from_bytes([1; 16]), id);
-        let says = |checks: std::ops::Range<u32>, supersedes: &[ChangeHash]| {
+        let says = |by: u8, checks: std::ops::Range<u32>, supersedes: &[ChangeHash]| {
             let fact = |check| {
                 let (subject, value) = (Subject::Outlet, Value::YesNo(true));
                 Observation { check, subject, value }
@@ -547,7 +547,7 @@ mod tests {
                 photos: Vec::new(),
                 supersedes: supersedes.to_vec(),
             });
-            let by = UserId::from_bytes([4; 16]);
+            let by = UserId::from_bytes([by; 16]);
             let when =
                 Moment { wall_ms: 0, boot: 0, boot_ms: 0, anchor: 0, skew_ms: None, life: None };
             Entry::Recording(Recording { by, when, place: None, act })
@@ -558,10 +558,11 @@ mod tests {
             document.holds(&change, entry, Room::Device)?;
             document.insert(change).map(|()| hash)
         };
-        let long: Vec<_> = (0..25).map(|n| write(&says(1_000 * n..1_000 * (n + 1), &[]))).collect();
+        let long: Vec<_> =
+            (0..25).map(|n| write(&says(4, 1_000 * n..1_000 * (n + 1), &[]))).collect();
         let long: Vec<ChangeHash> = long.into_iter().collect::<Result<_, _>>().unwrap();
         let short =
-            (0..).take_while(|n| write(&says(25_000 + 7 * n..25_007 + 7 * n, &long)).is_ok());
+            (0..).take_while(|n| write(&says(5 + (n % 2) as u8, 25_000 + 7 * n..25_007 + 7 * n, &long)).is_ok());
         let short = short.count();
         assert!(short > 3_000, "{short}");
         let visit = Visit::read(&document);

@@ -127,30 +127,50 @@ fn fits() -> Vec<Json> {
     ]
 }
 
-/// The room that devices have is full of observations.
+/// The room that devices have is full of observations, and so is what one person may fill of it.
 fn full() -> Vec<Json> {
     let many = |checks: u32| {
         let facts: Vec<_> = (1..=checks).map(|check| fact(check, Value::YesNo(true))).collect();
         move |by: By| by.observes(facts, Vec::new(), &[])
     };
-    let (mut room, _) = begun("the last for which there is room");
-    room.repeats(RITAS, visit(), 49, many(1_000));
-    let filled = |what| {
+    // One person, then another with what is left.
+    let share = |what| {
         let (mut case, _) = begun(what);
-        case.repeats(RITAS, visit(), 49, many(1_000));
-        let last = case.writes(RITAS, visit(), many(500));
+        case.repeats(RITAS, visit(), 37, many(1_000));
+        case
+    };
+    let filled = |what| {
+        let mut case = share(what);
+        case.repeats(SAMS, visit(), 12, many(1_000));
+        case
+    };
+    let full = |what| {
+        let mut case = filled(what);
+        let last = case.writes(SAMS, visit(), many(500));
         (case, last)
     };
-    let (phone, _) = filled("no room for what a phone says");
-    let (console, last) = filled("room is left for the server's own device");
-    let (unread, _) = filled("room is asked of what reads");
+    let own = share("the last of one person for which there is room");
+    let mut alone = share("no room for more of one person");
+    alone.writes(RITAS, visit(), many(500));
+    let mut other = share("nor from another phone of theirs");
+    other.writes(RITAS_OTHER, visit(), many(500));
+    let mut others = share("there is room for another person");
+    others.writes(RITAS, visit(), many(500));
+    let room = filled("the last for which there is room");
+    let (phone, _) = full("no room for what a phone says");
+    let (console, last) = full("room is left for the server's own device");
+    let (unread, _) = full("room is asked of what reads");
     vec![
-        room.ends("accepted", RITAS, visit(), many(500)),
-        phone.ends("full", RITAS, visit(), counts),
+        own.ends("accepted", RITAS, visit(), many(500)),
+        alone.ends("full", RITAS, visit(), counts),
+        other.ends("full", RITAS, visit(), counts),
+        others.ends("accepted", SAMS, visit(), counts),
+        room.ends("accepted", SAMS, visit(), many(500)),
+        phone.ends("full", SAMS, visit(), counts),
         console.ends("accepted", SUE_THERE, visit(), |by| {
             by.observes(vec![fact(1, Value::YesNo(false))], Vec::new(), &[last])
         }),
-        unread.ends("invalid", RITAS, visit(), |by| by.observes(Vec::new(), Vec::new(), &[])),
+        unread.ends("invalid", SAMS, visit(), |by| by.observes(Vec::new(), Vec::new(), &[])),
     ]
 }
 

@@ -6,13 +6,14 @@ from collections import namedtuple
 from entry import Unreadable, read
 from formats import *
 
-Named = namedtuple("Named", "notes photos observations")
+Named = namedtuple("Named", "by notes photos observations")
 
 START, OBSERVE, NOT_POSSIBLE, WITHDRAW, ABANDON = range(5)
 
 
-# What of a document is limited, and what the server and a device leave free: changes, bytes, observations.
+# What of a document a device writes, with what it leaves free, and what of that one person: changes, bytes, observations.
 ROOM = (4096 - 64, (4 << 20) - (512 << 10), 50_000 - 1_000)
+SHARE = (3072 - 32, (3 << 20) - (256 << 10), 37_500 - 500)
 
 
 class Misfit(Exception):
@@ -78,15 +79,18 @@ class Document:
         seq = self.newest(actor)[0] + 1
         change = Change(actor, seq, self.start_op(deps), deps, section, encode(entry))
         # Room is left for submissions.
-        if section != "submissions" and any(n > most for n, most in zip(self.size([change]), ROOM)):
+        fits = lambda size, room: all(n <= most for n, most in zip(size, room))
+        own = self.size([change], named(change).by)
+        if section != "submissions" and not (fits(self.size([change]), ROOM) and fits(own, SHARE)):
             raise Misfit("full")
         hash = self.insert(change)
         self.pending.add(hash)
         return hash
 
-    def size(self, more=()):
-        """Section 6, "Room": changes, bytes, observations."""
+    def size(self, more=(), by=None):
+        """Section 6, "Room": changes, bytes, observations; in all, or of one person."""
         changes = [*self.changes.values(), *more]
+        changes = [change for change in changes if by is None or named(change).by == by]
         said = [named(change) for change in changes]
         notes = {note for one in said for note in one.notes}
         return (
@@ -257,7 +261,7 @@ def entry_of(change):
 
 
 def named(change):
-    """The notes and photos that an entry names, and how many observations it has."""
+    """Whose an entry is, the notes and photos that it names, and how many observations it has."""
     notes, photos, observations = [], [], 0
     entry = entry_of(change)
     if entry is None:
@@ -276,4 +280,5 @@ def named(change):
         photos = [] if not word else word[1][3] if word[0] == 0 else word[2]
     elif change.section == "reports":
         notes, photos = [entry.get(7)], entry[8]
-    return Named([note for note in notes if note is not None], [photo[0] for photo in photos], observations)
+    by, notes = entry and entry[0], [note for note in notes if note is not None]
+    return Named(by, notes, [photo[0] for photo in photos], observations)

@@ -111,10 +111,11 @@ class Judge:
         return True
 
     def _room(self, device):
-        """Rule 1: some of it is the server's own alone."""
-        spared = (0, 0, 0) if device[1] == NOBODY else SPARED
-        size = self.document.size()
-        need_of(1, all(n <= most - left for n, most, left in zip(size, MOST, spared)), "full")
+        """Rule 1: some of it is the server's own alone, and nobody else has more than three quarters."""
+        size, server = self.document.size(), device[1] == NOBODY
+        need_of(1, all(n <= most - left for n, most, left in zip(size, MOST, (0, 0, 0) if server else SPARED)), "full")
+        own = (0, 0, 0) if server else self.document.size(by=self.entry[0])
+        need_of(1, all(n <= most * 3 // 4 for n, most in zip(own, MOST)), "full")
 
     def _fits(self):
         """Rule 1."""

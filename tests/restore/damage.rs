@@ -496,7 +496,7 @@ fn refused() -> Host {
     let calls = [0, 1, 4, 5];
     let visits = calls.map(|call| {
         let visit = begin(&rita, call);
-        record(&rita, &visit, true, Vec::new());
+        record(&rita, &visit, true, vec![photo(&rita, call)]);
         visit
     });
     host.end("-TERM");
@@ -621,6 +621,7 @@ fn a_flipped_byte_of_refused_work_is_named_whatever_became_of_it() {
         flip("quarantine", "digest", 5, &what);
         flip("quarantine", "device", 5, &what);
         flip("quarantine", "document", 5, &item);
+        flip("quarantine_photo", "hash", 5, &what);
         if state == "accepted" {
             let put = |state| format!("UPDATE quarantine SET state = '{state}' WHERE {of}");
             db.execute(&put("waiting"), []).expect("it waits again");

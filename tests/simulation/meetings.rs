@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::cargo::{
-    CARGO_BYTES_MAX, CARGO_PARCELS_MAX, Cargo, Load, PARCEL_BYTES_MAX, PARCELS_MAX, Parcel,
-    Unopened, apply_cargo, next_cargo, pack, pack_photo,
+    CARGO_PARCELS_MAX, Cargo, Load, PARCEL_BYTES_MAX, PARCELS_MAX, Parcel, SHARE_BYTES_MAX,
+    SHARE_PARCELS_MAX, Unopened, apply_cargo, next_cargo, pack, pack_photo,
 };
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::{Replica, Write};
@@ -365,7 +365,7 @@ fn photos_go_after_their_documents_and_in_the_order_in_which_they_are_needed() {
 fn no_more_photos_are_offered_than_a_courier_has_room_for() {
     let mut world = world();
     // Of which each is said to have a million bytes.
-    let most = CARGO_BYTES_MAX as usize / 1_000_000;
+    let most = SHARE_BYTES_MAX as usize / 1_000_000;
     for number in 0..most as u8 + 3 {
         let photo = PhotoRef { bytes: 1_000_000, ..reference(&[number]) };
         world.devices[RITA].disk.photos.push((photo, vec![number]));
@@ -727,14 +727,12 @@ fn an_enrolled_phone_that_lies_gives_nothing_that_it_must_not() {
     assert_eq!(side.meeting.report().refused, [("too_large".to_owned(), 1)].into());
     assert_eq!(side.said.last(), Some(&Message::Done {}));
     // What nobody asked for, another one than was offered, and what comes out of turn.
-    let many = |n: usize| {
-        let offered = |n: usize| Offered {
-            name: ParcelHash::of(&n.to_be_bytes()),
-            origin: good.origin(),
-            bytes: 200,
-        };
-        Message::Offer { parcels: (0..n).map(offered).collect() }
+    let many = |numbers: std::ops::Range<usize>, origin| {
+        let offered =
+            |n: usize| Offered { name: ParcelHash::of(&n.to_be_bytes()), origin, bytes: 200 };
+        numbers.map(offered).collect::<Vec<_>>()
     };
+    let too_many = Message::Offer { parcels: many(0..OFFERS_MAX + 1, good.origin()) };
     let twice = match offers(&good) {
         Message::Offer { parcels } => Message::Offer { parcels: parcels.repeat(2) },
         _ => unreachable!(),
@@ -753,7 +751,7 @@ fn an_enrolled_phone_that_lies_gives_nothing_that_it_must_not() {
         (vec![offers(&good), gives(&good), gives(&good)], Broken::Unexpected),
         (vec![offers(&good), offers(&good)], Broken::Unexpected),
         (vec![twice], Broken::Unexpected),
-        (vec![many(OFFERS_MAX + 1)], Broken::TooLong),
+        (vec![too_many], Broken::TooLong),
         (vec![offers(&good), Message::Parcel { parcel: short }], Broken::Malformed),
         (vec![Message::Gone { name: good.name() }], Broken::Unexpected),
         (vec![unasked(good.name())], Broken::Unexpected),
@@ -767,12 +765,17 @@ fn an_enrolled_phone_that_lies_gives_nothing_that_it_must_not() {
         let side = lies(&mut world, &said);
         assert_eq!(side.broken(), Some(&broken), "{said:?}");
     }
-    // More than the rest of the room: the first thousand are asked for, the others are told so.
+    // More of one person than there is room for, then of another: the first are asked for, the others are told so.
     world.devices[SVEN].disk.commit(vec![Write::Unload(good.name())]);
-    let side = lies(&mut world, &[many(OFFERS_MAX)]);
+    let half = OFFERS_MAX / 2;
+    let mut parcels = many(0..half, good.origin());
+    parcels.extend(many(half..OFFERS_MAX, sam));
+    let side = lies(&mut world, &[Message::Offer { parcels: parcels[..half].to_vec() }]);
+    assert_eq!(side.meeting.report().wanted as usize, SHARE_PARCELS_MAX);
+    let side = lies(&mut world, &[Message::Offer { parcels }]);
+    assert_eq!(side.meeting.report().wanted as usize, CARGO_PARCELS_MAX);
     let full = (OFFERS_MAX - CARGO_PARCELS_MAX) as u32;
     assert_eq!(side.meeting.report().refused, [("full".to_owned(), full)].into());
-    assert_eq!(side.meeting.report().wanted as usize, CARGO_PARCELS_MAX);
     assert_eq!(cargo(&world.devices[SVEN]), []);
 }
 

@@ -178,7 +178,7 @@ fn a_later_volume_is_offered_again_once_the_one_before_is_whole() {
     let mut story = Story::new();
     let outlet: OutletId = brand::outlet(KIOSK);
     let volumes = [0, 1].map(|number| DocId::volume(outlet, number));
-    story.remembers(outlet.into(), FULL - 2);
+    story.remembers(brand::SUE, outlet.into(), FULL - 2);
     story.come_to_rest();
     let backup = story.server.backup();
     // A new phone of Sam's, of which the backup knows nothing.

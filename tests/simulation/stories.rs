@@ -1009,7 +1009,7 @@ fn proven(story: &Story) -> Vec<usize> {
 #[test]
 fn a_history_goes_on_in_volumes_and_is_proven_back_to_its_beginning() {
     let mut story = Story::new();
-    story.remembers(brand::outlet(KIOSK).into(), FULL - 1);
+    story.remembers(brand::SUE, brand::outlet(KIOSK).into(), FULL - 1);
     [RITA, SAM].into_iter().for_each(|device| story.syncs(device));
     let backup = story.server.backup();
     // One change short: both write on in the first volume. Sam goes on there, without a network.
@@ -1091,7 +1091,7 @@ fn a_history_goes_on_in_volumes_and_is_proven_back_to_its_beginning() {
 /// Rita has begun volume 1 without knowing that the outlet has gone south, and looks as if she had known.
 fn with_late_volume() -> Story {
     let mut story = Story::new();
-    story.remembers(brand::outlet(KIOSK).into(), FULL);
+    story.remembers(brand::SUE, brand::outlet(KIOSK).into(), FULL);
     story.syncs(RITA);
     story.comments(RITA, "the first of volume 1");
     story.comments(RITA, "the second");
@@ -1145,7 +1145,7 @@ fn the_history_of_an_outlet_that_nobody_lists_goes_on_too_and_moves_once_it_is_l
         Command::Report { outlet, name, address, territory, distributor, note, photos },
     );
     story.syncs(RITA);
-    story.remembers(outlet.into(), FULL);
+    story.remembers(brand::SUE, outlet.into(), FULL);
     for device in [RITA, SAM] {
         story.syncs(device);
         story.comments_on(device, outlet, "the first of volume 1");
@@ -1172,7 +1172,8 @@ fn a_full_visit_is_refused_on_the_phone_and_can_still_be_submitted() {
     story.does(RITA, Command::StartCall(brand::call(SHARED)));
     story.syncs(RITA);
     let id: DocId = visit_of(SHARED).into();
-    story.remembers(id, CHANGES_MAX - 66);
+    story.remembers(brand::SUE, id, 3_000);
+    story.remembers(brand::SAM, id, CHANGES_MAX - 3_066);
     story.syncs(RITA);
     story.records(RITA, SHARED, met(true));
     let before = story.devices[RITA].disk.clone();

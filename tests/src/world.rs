@@ -128,7 +128,7 @@ impl World {
         if seed.is_multiple_of(3) {
             for outlet in 1..3 {
                 let changes = VOLUME_CHANGES - world.chance.index(8);
-                world.remembers(brand::outlet(outlet).into(), changes);
+                world.remembers(SUE, brand::outlet(outlet).into(), changes);
             }
         }
         for device in 0..world.devices.len() {
@@ -137,13 +137,13 @@ impl World {
         world
     }
 
-    /// Somebody who is no longer here, on a phone that is no longer used, has written so much in a document.
-    pub fn remembers(&mut self, id: DocId, changes: usize) {
+    /// Somebody, on a phone that is no longer used, has written so much in a document.
+    pub fn remembers(&mut self, by: UserId, id: DocId, changes: usize) {
         let (keypair, device) =
             (Keypair::from_seed(&self.chance.bytes()), DeviceId::from_bytes(self.chance.bytes()));
-        self.server.enrol(device, SUE, keypair.public(), self.now_ms);
+        self.server.enrol(device, by, keypair.public(), self.now_ms);
         let actor = Actor::new(&keypair.public(), self.chance.bytes());
-        let (text, by, now) = (self.note(), SUE, moment(self.now_ms));
+        let (text, now) = (self.note(), moment(self.now_ms));
         let mut document = self.server.held(id).document;
         let before = document.changes().len();
         let later = document.volume().filter(|(_, number)| *number > 0);
@@ -1237,7 +1237,14 @@ impl World {
         // are kept for who decides.
         let rotten = !self.oracle.rotten.is_empty();
         let but = if self.oracle.lost_log || rotten {
-            &["device", "quarantine", "quarantine_change", "quarantine_left", "note"][..]
+            &[
+                "device",
+                "quarantine",
+                "quarantine_change",
+                "quarantine_photo",
+                "quarantine_left",
+                "note",
+            ][..]
         } else {
             &["device"]
         };

@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use minicbor::data::Token;
+use minicbor::decode::Tokenizer;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_core::document::{Change, Document, Entry};
@@ -28,9 +30,10 @@ const WAITING_THERE_MAX: u64 = 100;
 /// Bytes of refused work that are kept of one person's devices, whatever became of it unless it was accepted: weeks of honest
 /// work, and no way to fill the disk.
 const KEPT_BYTES_MAX: u64 = 64 << 20;
-/// What a row takes besides the group, and what finding one of its changes takes.
+/// What a row takes besides the group, and what finding one of its changes, or a photo by it, takes.
 const ITEM_BYTES: u64 = 512;
 const CHANGE_BYTES: u64 = 128;
+const PHOTO_BYTES: u64 = 128;
 /// Entries of a group, and observations in them, that a page shows.
 const PART_ENTRIES: usize = 200;
 const PART_VALUES: usize = 2_000;
@@ -278,7 +281,7 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// A refused group is not found by its changes any more.
+    /// A refused group is not found by its changes and photos any more.
     fn forget_changes(&self, item: u64, device: DeviceId, group: &Group) -> Result<(), StoreError> {
         let mut gone = self.tx.prepare_cached(
             "DELETE FROM quarantine_change
@@ -288,9 +291,11 @@ impl Ledger<'_> {
         for hash in group.hashes() {
             gone.execute(params![self.org, document, hash.0, device.as_bytes(), item])?;
         }
-        self.tx
-            .prepare_cached("DELETE FROM quarantine_left WHERE org = ?1 AND item = ?2")?
-            .execute(params![self.org, item])?;
+        for table in ["quarantine_photo", "quarantine_left"] {
+            self.tx
+                .prepare_cached(&format!("DELETE FROM {table} WHERE org = ?1 AND item = ?2"))?
+                .execute(params![self.org, item])?;
+        }
         Ok(())
     }
 
@@ -349,8 +354,9 @@ impl Ledger<'_> {
     ) -> Result<bool, StoreError> {
         let Some(head) = group.changes.last() else { return Ok(true) };
         let (of, document) = (device.as_bytes(), group.document.to_bytes());
-        let body = to_wire(id, group);
+        let (body, photos) = (to_wire(id, group), photos(group));
         let mut bytes = ITEM_BYTES + CHANGE_BYTES * group.changes.len() as u64;
+        bytes += PHOTO_BYTES * photos.len() as u64;
         bytes += body.len() as u64;
         bytes += reason.words.iter().map(|note| note.text.len() as u64).sum::<u64>();
         // What is kept is not read for that: it may be ten thousand changes.
@@ -433,7 +439,7 @@ impl Ledger<'_> {
                 ],
                 |row| row.get(0),
             )?;
-        index(self.tx, self.org, item, device, group)?;
+        index(self.tx, self.org, item, device, group, &photos)?;
         self.tx
             .prepare_cached(
                 "INSERT OR REPLACE INTO quarantine_left (org, item, lacks, others, author)
@@ -533,6 +539,7 @@ fn index(
     item: u64,
     device: DeviceId,
     group: &Group,
+    photos: &BTreeSet<BlobHash>,
 ) -> Result<(), StoreError> {
     let mut put = connection.prepare_cached(
         "INSERT OR IGNORE INTO quarantine_change (org, document, hash, device, item)
@@ -542,7 +549,30 @@ fn index(
     for hash in group.hashes() {
         put.execute(params![org, document, hash.0, device.as_bytes(), item])?;
     }
+    let mut put = connection
+        .prepare_cached("INSERT INTO quarantine_photo (org, item, hash) VALUES (?1, ?2, ?3)")?;
+    for photo in photos {
+        put.execute(params![org, item, photo.0])?;
+    }
     Ok(())
+}
+
+/// The photos that a group names. What a later version says does not read: any 32 bytes in it may name one.
+pub fn photos(group: &Group) -> BTreeSet<BlobHash> {
+    let mut named = BTreeSet::new();
+    for change in &group.changes {
+        match change.entry() {
+            Ok(entry) => named.extend(entry.photos().iter().map(|photo| photo.hash)),
+            Err(_) => {
+                let tokens = Tokenizer::new(&change.value).map_while(Result::ok);
+                named.extend(tokens.filter_map(|token| match token {
+                    Token::Bytes(bytes) => bytes.try_into().ok().map(BlobHash),
+                    _ => None,
+                }));
+            }
+        }
+    }
+    named
 }
 
 /// Refused work as its row has it.
@@ -568,6 +598,8 @@ pub struct Kept {
     pub digest: Option<Vec<u8>>,
     /// The names of its changes by which it is found.
     pub changes: BTreeSet<Vec<u8>>,
+    /// And of the photos.
+    pub photos: BTreeSet<Vec<u8>>,
 }
 
 /// Passes all refused work to `each`.
@@ -589,17 +621,33 @@ pub fn kept(
         "SELECT hash FROM quarantine_change
          WHERE org = ?1 AND device = ?2 AND document = ?3 AND item = ?4",
     )?;
+    let mut photos =
+        connection.prepare("SELECT hash FROM quarantine_photo WHERE org = ?1 AND item = ?2")?;
     let mut rows = query.query([org])?;
     while let Some(row) = rows.next()? {
         let (item, document): (u64, Vec<u8>) = (row.get(0)?, row.get(2)?);
         let of = params![org, row.get::<_, Vec<u8>>(1)?, document, item];
         let changes = changes.query_map(of, |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let photos =
+            photos.query_map(params![org, item], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let (head, code, body, digest) = (row.get(3)?, row.get(4)?, row.get(6)?, row.get(7)?);
         let state: Fate = row.get(5)?;
         let (lacks, counted): (u64, Option<u64>) = (row.get(8)?, row.get(9)?);
         let (arrived, logged) = (state == Fate::Arrived, state == Fate::Waiting && lacks == 0);
         let counted = counted.unwrap_or(0) == lacks;
-        each(Kept { item, document, head, code, arrived, logged, counted, body, digest, changes });
+        each(Kept {
+            item,
+            document,
+            head,
+            code,
+            arrived,
+            logged,
+            counted,
+            body,
+            digest,
+            changes,
+            photos,
+        });
     }
     Ok(())
 }

@@ -191,8 +191,9 @@ pub fn named(
         return Ok(Named::Entry);
     }
     let mut waiting = connection.prepare_cached(
-        "SELECT 1 FROM quarantine WHERE org = ?1 AND state = 'waiting' AND instr(body, ?3) > 0
-         AND device IN (SELECT device FROM device WHERE org = ?1 AND user = ?2) LIMIT 1",
+        "SELECT 1 FROM quarantine_photo JOIN quarantine USING (org, item)
+         WHERE org = ?1 AND hash = ?3 AND state = 'waiting'
+           AND device IN (SELECT device FROM device WHERE org = ?1 AND user = ?2) LIMIT 1",
     )?;
     Ok(match waiting.exists(params![org, user.as_bytes(), hash.0])? {
         true => Named::Refused,
@@ -698,8 +699,9 @@ pub fn retire(
 /// was decided on since.
 const UNNAMED: &str = "b.gone_ms IS NULL AND b.arrived_ms < ?2
      AND NOT EXISTS (SELECT 1 FROM photo p WHERE p.org = b.org AND p.hash = b.hash)
-     AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.org = b.org AND instr(q.body, b.hash) > 0
-                     AND (q.state = 'waiting' OR q.decided_ms >= ?2))";
+     AND NOT EXISTS (SELECT 1 FROM quarantine_photo n JOIN quarantine q USING (org, item)
+                     WHERE n.org = b.org AND n.hash = b.hash
+                       AND (q.state = 'waiting' OR q.decided_ms >= ?2))";
 
 /// A few of the photos that came before this time and that nothing names, such as those of work that was discarded.
 pub fn unnamed(

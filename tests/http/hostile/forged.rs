@@ -139,6 +139,7 @@ impl Forge {
         let before = self.world.server.dump(&[
             "quarantine",
             "quarantine_change",
+            "quarantine_photo",
             "quarantine_left",
             "device",
         ]);
@@ -156,6 +157,7 @@ impl Forge {
             let after = self.world.server.dump(&[
                 "quarantine",
                 "quarantine_change",
+                "quarantine_photo",
                 "quarantine_left",
                 "device",
             ]);
@@ -597,7 +599,7 @@ fn a_volume_that_does_not_follow() {
     let follows = |number, before: &[ChangeHash]| {
         begins(Some(Volume { outlet, number, before: before.to_vec() }))
     };
-    forge.world.remembers(outlet.into(), VOLUME_CHANGES);
+    forge.world.remembers(brand::SUE, outlet.into(), VOLUME_CHANGES);
     let document = forge.document(outlet.into());
     let heads = document.heads().to_vec();
     let short = document.changes()[VOLUME_CHANGES - 2].hash();

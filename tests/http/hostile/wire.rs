@@ -312,14 +312,26 @@ async fn a_refused_change_is_an_outcome_and_kept_apart() {
         reply.outcomes.iter().map(|o| code(o).to_owned()).collect::<Vec<_>>()
     };
     looks::catch_up(&world.app).await.expect("it is looked at");
-    let before = world.dump(&["device", "quarantine", "quarantine_change", "quarantine_left"]);
+    let before = world.dump(&[
+        "device",
+        "quarantine",
+        "quarantine_change",
+        "quarantine_photo",
+        "quarantine_left",
+    ]);
     let reply = world.send("push", &[], encode(&forged)).await;
     assert_eq!((reply.status, outcome(&reply)), (200, vec!["bad_seal".to_owned()]));
     let without = PushRequest { notes: Vec::new(), ..push.clone() };
     let reply = world.send("push", &[], encode(&without)).await;
     assert_eq!((reply.status, outcome(&reply)), (200, vec!["missing_note".to_owned()]));
     assert!(
-        world.dump(&["device", "quarantine", "quarantine_change", "quarantine_left"]) == before
+        world.dump(&[
+            "device",
+            "quarantine",
+            "quarantine_change",
+            "quarantine_photo",
+            "quarantine_left"
+        ]) == before
     );
     // The anchor of another world, and of the end of time.
     let mut far = push.clone();
