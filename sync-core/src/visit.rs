@@ -561,8 +561,9 @@ mod tests {
         let long: Vec<_> =
             (0..25).map(|n| write(&says(4, 1_000 * n..1_000 * (n + 1), &[]))).collect();
         let long: Vec<ChangeHash> = long.into_iter().collect::<Result<_, _>>().unwrap();
-        let short =
-            (0..).take_while(|n| write(&says(5 + (n % 2) as u8, 25_000 + 7 * n..25_007 + 7 * n, &long)).is_ok());
+        let short = (0..).take_while(|n| {
+            write(&says(5 + (n % 2) as u8, 25_000 + 7 * n..25_007 + 7 * n, &long)).is_ok()
+        });
         let short = short.count();
         assert!(short > 3_000, "{short}");
         let visit = Visit::read(&document);

@@ -8,7 +8,7 @@ use endcap_mobile::{
 };
 use minicbor::{Encode, Encoder, encode};
 use serde_json::{Value as Json, json};
-use sync_core::cargo::{Cargo, Load, Parcel};
+use sync_core::cargo::{Cargo, Load, NOT_REFERENCED, Parcel};
 use sync_core::cbor::{from_cbor, to_cbor};
 use sync_core::client::Write;
 use sync_core::document::{Change, Document, Entry, Parts};
@@ -493,6 +493,18 @@ fn a_parcel_of_another_version_stays_with_who_carries_it() {
     });
     let refused = sync(&sam);
     assert!(matches!(refused, Err(ClientError::Incompatible { .. })), "{refused:?}");
+    stays();
+    // What nothing names yet stays beside what is put off, and is not said to be undeliverable.
+    gate.edit(|passing| {
+        if (passing.path, passing.request) == ("/api/v1/cargo", false) {
+            let mut reply: CargoReply = from_wire(ORG, &passing.body).unwrap();
+            let (code, detail) = (NOT_REFERENCED.into(), String::new());
+            reply.outcomes = vec![Delivery::Later {}, Delivery::Refused { code, detail }];
+            passing.body = to_wire(ORG, &reply);
+        }
+    });
+    let report = sync(&sam).unwrap();
+    assert_eq!((report.delivered, report.undeliverable), (0, 0));
     stays();
     // For whatever reason it is refused, it goes, and its author has the work.
     gate.edit(|passing| {

@@ -41,25 +41,15 @@ fn fits(bundle: &Path, copy: &Path) -> String {
     said.split_once("The bundle is whole.").expect("it is").1.to_owned()
 }
 
-/// The bundle without the two changes that were written last, signed as whole by who has the log's key.
+/// The bundle without the two changes that were written last, signed as whole.
 fn cut(host: &Host, bundle: &Path) -> (PathBuf, [u64; 2]) {
-    let bytes = std::fs::read(bundle).expect("it reads");
-    let files = sync_core::zip::read(&bytes).expect("files");
-    let mut proof: Proof = from_cbor(files[2].1).expect("it reads");
-    let note: SignedNote =
-        std::str::from_utf8(files[1].1).expect("a text").parse().expect("a note");
+    let (mut proof, note) = opened(bundle);
     let is_change = |leaf: &[u8]| matches!(from_cbor(leaf), Ok(Leaf::Change { .. }));
     let changes = proof.lines.iter().filter(|l| l.body.is_some() && is_change(&l.leaf.0));
     // A beginning and a recording have one signature.
     let gone: Vec<u64> = changes.rev().take(2).map(|line| line.sequence).collect();
     proof.lines.retain(|line| !gone.contains(&line.sequence));
-    let keys = LogKeys::at(&host.data());
-    let pair = keys.kept(ORG).expect("it reads").expect("a key");
-    let built = build(&proof, &note, &BTreeMap::new(), &pair).expect("what is left holds");
-    verify(&built).expect("by itself nobody can tell");
-    let to = host.folder.join("cut.zip");
-    std::fs::write(&to, built).expect("written");
-    (to, [gone[1], gone[0]])
+    (signed(host, "cut.zip", &proof, &note), [gone[1], gone[0]])
 }
 
 /// A photo that Rita takes in the visit; its digest.
@@ -86,25 +76,45 @@ fn summary(bundle: &Path) -> String {
     String::from_utf8(files[0].1.to_vec()).expect("a text")
 }
 
-/// The bundle without its line that says that something was erased, signed as whole by who has the log's key.
-fn silent(host: &Host, bundle: &Path) -> PathBuf {
+fn opened(bundle: &Path) -> (Proof, SignedNote) {
     let bytes = std::fs::read(bundle).expect("it reads");
     let files = sync_core::zip::read(&bytes).expect("files");
-    let mut proof: Proof = from_cbor(files[2].1).expect("it reads");
-    let note: SignedNote =
-        std::str::from_utf8(files[1].1).expect("a text").parse().expect("a note");
-    let before = proof.lines.len();
-    let erased = RecordKind::Erased as u8;
-    proof.lines.retain(
-        |line| !matches!(from_cbor(&line.leaf.0), Ok(Leaf::Record { kind, .. }) if kind == erased),
-    );
-    assert_eq!(proof.lines.len() + 1, before);
+    let note = std::str::from_utf8(files[1].1).expect("a text").parse().expect("a note");
+    (from_cbor(files[2].1).expect("it reads"), note)
+}
+
+/// Which lines of the log a bundle has of those.
+pub(crate) fn lines(bundle: &Path, which: impl Fn(&Leaf) -> bool) -> Vec<u64> {
+    let lines = opened(bundle).0.lines.into_iter();
+    let which = lines.filter(|line| from_cbor(&line.leaf.0).is_ok_and(|leaf| which(&leaf)));
+    which.map(|line| line.sequence).collect()
+}
+
+/// A bundle as whoever has the log's key may sign it.
+fn signed(host: &Host, name: &str, proof: &Proof, note: &SignedNote) -> PathBuf {
     let keys = LogKeys::at(&host.data());
     let pair = keys.kept(ORG).expect("it reads").expect("a key");
-    let built = build(&proof, &note, &BTreeMap::new(), &pair).expect("what is left holds");
-    let to = host.folder.join("silent.zip");
+    let built = build(proof, note, &BTreeMap::new(), &pair).expect("what is left holds");
+    verify(&built).expect("by itself nobody can tell");
+    let to = host.folder.join(name);
     std::fs::write(&to, built).expect("written");
     to
+}
+
+/// The bundle without its one line of this kind, signed as whole.
+pub(crate) fn silent(host: &Host, bundle: &Path, goes: impl Fn(u64, &Leaf) -> bool) -> PathBuf {
+    let (mut proof, note) = opened(bundle);
+    let before = proof.lines.len();
+    proof
+        .lines
+        .retain(|line| from_cbor(&line.leaf.0).map_or(true, |leaf| !goes(line.sequence, &leaf)));
+    assert_eq!(proof.lines.len() + 1, before);
+    signed(host, "silent.zip", &proof, &note)
+}
+
+/// Whether a line says that something was erased.
+fn erases(_: u64, leaf: &Leaf) -> bool {
+    matches!(leaf, Leaf::Record { kind, .. } if *kind == RecordKind::Erased as u8)
 }
 
 #[test]
@@ -173,7 +183,7 @@ fn a_copy_shows_without_a_server_what_a_bundle_lacks() {
     assert!(said.contains(&erased), "{said}");
     let said = fits(&told, &later);
     assert!(!said.contains(&erased) && said.contains("Nothing else up to line"), "{said}");
-    let hidden = silent(&host, &told);
+    let hidden = silent(&host, &told, erases);
     let said = badly(beside(&hidden, &later));
     assert!(said.contains("THE BUNDLE IS SILENT") && said.contains(&erased), "{said}");
 

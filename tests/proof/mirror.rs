@@ -11,7 +11,7 @@ use endcap_mobile::{Client, LogWrong};
 use rusqlite::Connection;
 use server::app::App;
 use server::mirror::{Mirror, mirror};
-use sync_core::evidence::Frontier;
+use sync_core::evidence::{Frontier, Leaf};
 use sync_core::id::{LogHash, LogOrigin, OrgId};
 use sync_core::model::catalogue::{Display, Record};
 use sync_core::tlog::NoteKey;
@@ -19,6 +19,7 @@ use tests::brand::{ORG, RITA, SAM};
 use tests::host::{Folder, Host, SHARED, badly, begin, record, well};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::copy::{lines, silent};
 use crate::{endcap, prove};
 
 pub(crate) const TOKEN: &str = "a token for a copy of the log";
@@ -244,10 +245,10 @@ pub(crate) fn life_of(host: &Host) -> LogOrigin {
 #[test]
 fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     let (mut host, rita) = grown();
-    let early = begin(&rita, SHARED);
-    record(&rita, &early, true, Vec::new());
+    let first = begin(&rita, SHARED);
+    record(&rita, &first, true, Vec::new());
     host.sync(&rita);
-    let early = prove(&host, &early, "early.zip", false);
+    let early = prove(&host, &first, "early.zip", false);
     well(host.backup("backup"));
     let visit = begin(&rita, 1);
     record(&rita, &visit, true, Vec::new());
@@ -370,6 +371,37 @@ fn a_log_that_went_back_is_a_contradiction_and_a_restored_one_says_so() {
     let said = badly(endcap(args(&host, &dir, true)));
     assert!(said.contains("it goes back to a life that another has followed here"), "{said}");
     well(endcap(["verify", "--copy", dir.to_str().expect("UTF-8")]));
+}
+
+#[test]
+fn a_bundle_says_each_time_that_its_log_was_restored() {
+    let mut host = Host::new(crate::ENDCAP);
+    let rita = host.phone(RITA);
+    let visit = begin(&rita, SHARED);
+    host.sync(&rita);
+    for name in ["first", "second"] {
+        well(host.backup(name));
+        host.end("-TERM");
+        let before = host.folder.join(&format!("before the {name}"));
+        std::fs::rename(host.data(), before).expect("the folder is lost");
+        well(host.restore(name, "data"));
+        host.start();
+    }
+    give_token(&host);
+    let dir = host.folder.join("copy");
+    well(endcap(args(&host, &dir, true)));
+    let bundle = prove(&host, &visit, "bundle.zip", false);
+    let verify = |bundle: &Path| {
+        let (bundle, copy) = (bundle.to_str().expect("UTF-8"), dir.to_str().expect("UTF-8"));
+        endcap(["verify", bundle, "--copy", copy])
+    };
+    well(verify(&bundle));
+    // Without the beginning of its own life none is built; the one between is in no other part of it.
+    let lives = lines(&bundle, |leaf| matches!(leaf, Leaf::Origin { .. }));
+    let [0, between, _] = lives[..] else { panic!("{lives:?}") };
+    let said = badly(verify(&silent(&host, &bundle, |line, _| line == between)));
+    assert!(said.contains("SILENT ON WHAT THE LOG SAID BEFORE"), "{said}");
+    assert!(said.contains(&format!("line {between}: ")), "{said}");
 }
 
 /// Answers every call with what `say` has for the path, and 404 where it has nothing.
